@@ -1,0 +1,31 @@
+"""Net surgery: weights from one net into another.
+
+A classifier becomes a fully convolutional net by reshaping: an InnerProduct layer over a
+C x h x w blob is the convolution whose kernel is that window (Long et al. 2015, section 3.1).
+"""
+
+from surgery.caffemodel import contents
+from surgery.cast import cast
+from surgery.transplant import (
+    Report,
+    bilinear,
+    check_weights,
+    expand_score,
+    interp,
+    interp_layers,
+    transplant,
+    zero_layers,
+)
+
+__all__ = [
+    "Report",
+    "bilinear",
+    "cast",
+    "check_weights",
+    "contents",
+    "expand_score",
+    "interp",
+    "interp_layers",
+    "transplant",
+    "zero_layers",
+]
