@@ -1,0 +1,1 @@
+"""Real BVLC Caffe as the reference: its installer, and the recorder of golden numbers."""

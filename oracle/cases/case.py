@@ -1,0 +1,231 @@
+"""The golden cases: small nets whose every number is compared between BVLC Caffe and the engine.
+
+A case is a prototxt, a seed that inputs, weights and top gradients are drawn from, and what is run.
+Only pycaffe's public interface is used, so the same file runs on BVLC Caffe (Python 3.9) and on the
+embedded engine. `run(case, folder)` gives the numbers as an ordered dict of arrays:
+
+    CASE/meta                 JSON: names of blobs, layers, inputs, outputs, layer types, bottoms, tops
+    CASE/ROUND/data/BLOB      every blob after forward
+    CASE/ROUND/diff/BLOB      every blob's gradient after backward
+    CASE/param/LAYER/I        weights
+    CASE/ROUND/param_diff/LAYER/I
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from typing import Callable, Dict, Optional, Sequence, Tuple
+
+import caffe
+import numpy as np
+
+Shape = Tuple[int, ...]
+Numbers = Dict[str, np.ndarray]
+
+
+class Case:
+    """One golden case.
+
+    name: `group.what`; a group is a file in tests/golden.
+    text: the net's prototxt.
+    inputs: input blob -> how it is drawn: 'normal' (default), 'label K [IGNORE]', 'few K' (small
+        whole numbers, so that there are ties), 'positive', 'nonzero'.
+    rounds: for each forward, the shapes that input blobs get; empty dicts keep them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        inputs: Optional[Dict[str, str]] = None,
+        rounds: Sequence[Dict[str, Shape]] = ({},),
+        phase: int = caffe.TEST,
+        backward: bool = True,
+        fill: bool = True,
+        program: Optional[Callable] = None,
+        net_args: Optional[dict] = None,
+    ) -> None:
+        self.name, self.text, self.inputs = name, text, inputs or {}
+        self.rounds, self.phase, self.backward = rounds, phase, backward
+        self.fill, self.program, self.net_args = fill, program, net_args or {}
+
+    @property
+    def group(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def seed(self) -> int:
+        """A number that depends on the name only, so that cases can be added anywhere."""
+        seed = 5381
+        for letter in self.name:
+            seed = (33 * seed + ord(letter)) % 2**31
+        return seed
+
+
+CASES: OrderedDict[str, Case] = OrderedDict()
+
+
+def add(name: str, text: str, **kwargs) -> None:
+    if name in CASES:
+        raise ValueError("case %s is there twice" % name)
+    CASES[name] = Case(name, text, **kwargs)
+
+
+def net(inputs: Dict[str, Shape], layers: str, force_backward: bool = True) -> str:
+    """A prototxt with an Input layer for each of `inputs`, then `layers`."""
+    text = "name: 'case'\n"
+    if force_backward:
+        text += "force_backward: true\n"
+    for blob, shape in inputs.items():
+        dims = " ".join("dim: %d" % d for d in shape)
+        text += "layer { name: '%s' type: 'Input' top: '%s' input_param { shape { %s } } }\n" % (
+            blob,
+            blob,
+            dims,
+        )
+    return text + layers
+
+
+def layer(
+    type_: str, bottoms: str, tops: str = "y", rest: str = "", name: Optional[str] = None
+) -> str:
+    """One layer's text; bottoms and tops are names with spaces between."""
+    parts = ["name: '%s' type: '%s'" % (name or tops.split()[0], type_)]
+    parts += ["bottom: '%s'" % b for b in bottoms.split()]
+    parts += ["top: '%s'" % t for t in tops.split()]
+    return "layer { %s %s }\n" % (" ".join(parts), rest)
+
+
+def draw(rs: np.random.RandomState, kind: str, shape: Shape) -> np.ndarray:
+    """Numbers of `kind` (see Case.inputs), float32."""
+    words = kind.split()
+    if words[0] == "normal":
+        values = rs.standard_normal(shape)
+    elif words[0] == "positive":
+        values = rs.random_sample(shape) + 0.5
+    elif words[0] == "nonzero":
+        values = rs.standard_normal(shape)
+        values += np.where(values < 0, -0.3, 0.3)
+    elif words[0] == "few":
+        values = rs.randint(-int(words[1]), int(words[1]) + 1, shape)
+    elif words[0] == "label":
+        values = rs.randint(0, int(words[1]), shape)
+        if len(words) > 2:
+            values = np.where(rs.random_sample(shape) < 0.3, int(words[2]), values)
+    else:
+        raise ValueError("no way to draw %r" % kind)
+    return np.asarray(values, np.float32)
+
+
+def fill_params(net: caffe.Net, rs: np.random.RandomState) -> None:
+    """Draws every parameter, in the order of net.params."""
+    for blobs in net.params.values():
+        for blob in blobs:
+            shape = tuple(blob.data.shape)
+            fan_in = max(1, int(np.prod(shape[1:])))
+            blob.data[...] = draw(rs, "normal", shape) * (0.3 if len(shape) < 2 else fan_in**-0.5)
+
+
+def meta(net: caffe.Net) -> np.ndarray:
+    """What the net calls its parts, as JSON."""
+    names = list(net._layer_names)
+    return np.array(
+        json.dumps(
+            {
+                "blobs": list(net.blobs),
+                "layers": names,
+                "types": [str(one.type) for one in net.layers],
+                "params": {k: len(v) for k, v in net.params.items()},
+                "inputs": list(net.inputs),
+                "outputs": list(net.outputs),
+                "bottoms": {n: list(net.bottom_names[n]) for n in names},
+                "tops": {n: list(net.top_names[n]) for n in names},
+            },
+            sort_keys=True,
+        )
+    )
+
+
+def copy(array: np.ndarray) -> np.ndarray:
+    return np.array(array, np.float32)
+
+
+def fill_top_diffs(net: caffe.Net, rs: np.random.RandomState) -> None:
+    """Draws the gradient of every output that is not a loss; those have their own weight."""
+    for name in sorted(net.outputs):
+        if not name.startswith("loss"):
+            net.blobs[name].diff[...] = draw(rs, "normal", tuple(net.blobs[name].data.shape))
+
+
+def record(net: caffe.Net, numbers: Numbers, prefix: str, what: str = "data diff param_diff"):
+    """Copies the net's numbers into `numbers`."""
+    if "data" in what.split():
+        for name, blob in net.blobs.items():
+            numbers["%sdata/%s" % (prefix, name)] = copy(blob.data)
+    if "diff" in what.split():
+        for name, blob in net.blobs.items():
+            numbers["%sdiff/%s" % (prefix, name)] = copy(blob.diff)
+    for kind, attribute in (("param", "data"), ("param_diff", "diff")):
+        if kind in what.split():
+            for name, blobs in net.params.items():
+                for i, blob in enumerate(blobs):
+                    key = "%s%s/%s/%d" % (prefix, kind, name, i)
+                    numbers[key] = copy(getattr(blob, attribute))
+
+
+def write(folder: str, name: str, text: str) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def run(case: Case, folder: str) -> Numbers:
+    """Runs the case on whatever `import caffe` gives; `folder` is for its prototxt.
+
+    Returns numbers by key (see the module's head). Programs run with `folder` as the working
+    directory, so that the paths that solvers write into their files are short and the same.
+    """
+    caffe.set_mode_cpu()
+    numbers: Numbers = OrderedDict()
+    rs = np.random.RandomState(case.seed)
+    if case.program is not None:
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            case.program(case, rs, numbers)
+        finally:
+            os.chdir(before)
+    else:
+        run_rounds(case, rs, numbers, folder)
+    return OrderedDict((case.name + "/" + k, v) for k, v in numbers.items())
+
+
+def load(case: Case, folder: str = ".") -> caffe.Net:
+    return caffe.Net(write(folder, "net.prototxt", case.text), case.phase, **case.net_args)
+
+
+def draw_inputs(case: Case, net: caffe.Net, rs: np.random.RandomState) -> None:
+    for name in net.inputs:
+        blob = net.blobs[name]
+        blob.data[...] = draw(rs, case.inputs.get(name, "normal"), tuple(blob.data.shape))
+
+
+def run_rounds(case: Case, rs: np.random.RandomState, numbers: Numbers, folder: str) -> None:
+    net = load(case, folder)
+    numbers["meta"] = meta(net)
+    if case.fill:
+        fill_params(net, rs)
+    record(net, numbers, "", "param")
+    for i, shapes in enumerate(case.rounds):
+        for name, shape in shapes.items():
+            net.blobs[name].reshape(*shape)
+        draw_inputs(case, net, rs)
+        net.forward()
+        record(net, numbers, "%d/" % i, "data")
+        if case.backward:
+            fill_top_diffs(net, rs)
+            net.backward()
+            record(net, numbers, "%d/" % i, "diff param_diff")

@@ -1,0 +1,1 @@
+"""Golden cases of small nets, and of what a net does with its layers."""

@@ -1,0 +1,78 @@
+"""Records the golden numbers from BVLC Caffe.
+
+    oracle/caffe-python oracle/record.py [--out tests/golden] [GROUP ...]
+
+Each group of cases runs in a process of its own, for BVLC Caffe ends the process on an error.
+The files are the same for the same BVLC Caffe, OpenBLAS kernels and C library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections import OrderedDict
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def record_group(group: str, path: str) -> None:
+    """Runs the cases of `group` in this process and writes their numbers to `path` (.npz)."""
+    import caffe
+    import numpy as np
+
+    from oracle.cases import CASES, run
+
+    if not caffe.__file__.startswith("/usr/lib/"):
+        raise SystemExit(
+            "record.py: caffe is %s; golden numbers come from BVLC Caffe: run it with "
+            "oracle/caffe-python" % caffe.__file__
+        )
+    numbers: OrderedDict = OrderedDict()
+    for case in CASES.values():
+        if case.group == group:
+            print(case.name, flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                numbers.update(run(case, folder))
+    with open(path + ".part", "wb") as f:
+        np.savez_compressed(f, **numbers)
+    os.replace(path + ".part", path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Records golden numbers from BVLC Caffe.")
+    parser.add_argument("groups", nargs="*", help="groups of cases; all if none is named")
+    parser.add_argument("--out", default=os.path.join(CHECKOUT, "tests", "golden"))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    out = os.path.abspath(args.out)
+    os.makedirs(out, exist_ok=True)
+    if args.here:
+        for group in args.groups:
+            record_group(group, os.path.join(out, group + ".npz"))
+        return
+
+    from oracle.cases import CASES
+
+    groups = list(OrderedDict.fromkeys(case.group for case in CASES.values()))
+    unknown = sorted(set(args.groups) - set(groups))
+    if unknown:
+        parser.error("no group named %s; there are: %s" % (unknown[0], ", ".join(groups)))
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    for group in args.groups or groups:
+        command = [sys.executable, os.path.abspath(__file__), "--here", "--out", out, group]
+        result = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if result.returncode:
+            sys.stderr.write(result.stderr)
+            at = (result.stdout.split() or ["none"])[-1]
+            raise SystemExit("record.py: BVLC Caffe failed in case %s" % at)
+        path = os.path.join(out, group + ".npz")
+        print("%-16s %7d bytes" % (group, os.path.getsize(path)))
+
+
+if __name__ == "__main__":
+    main()
