@@ -1,0 +1,5 @@
+"""Train the nets in stages, score them, look at what they see."""
+
+from command import run as main
+
+__all__ = ["main"]
