@@ -50,6 +50,24 @@ class Affine(caffe.Layer):
             bottom[0].diff[...] = self.blobs[0].data[0] * top[0].diff
 
 
+class Told(caffe.Layer):
+    """top[0]: the phase; top[1]: the length of param_str."""
+
+    def setup(self, bottom, top):
+        pass
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+        top[1].reshape(1)
+
+    def forward(self, bottom, top):
+        top[0].data[0] = self.phase
+        top[1].data[0] = len(self.param_str)
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+
 class EuclideanLoss(caffe.Layer):
     """sum((a - b)^2) / 2N as a scalar, to be used with a `loss_weight`."""
 
@@ -91,7 +109,7 @@ class SeededData(caffe.Layer):
             shape, label = (o["batch"], 3, 12, 12), (o["batch"],)
         else:
             size = o["shapes"][self.draws % len(o["shapes"])]
-            shape, label = (1, 3) + tuple(size), (1, 1) + tuple(size)
+            shape, label = (1, 3, *tuple(size)), (1, 1, *tuple(size))
         self.label = rs.randint(0, o["classes"], label).astype(np.float32)
         mean = self.label if "batch" not in o else self.label.reshape(-1, 1, 1, 1)
         self.data = (rs.standard_normal(shape) + mean).astype(np.float32)

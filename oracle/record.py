@@ -27,8 +27,8 @@ def record_group(group: str, path: str) -> None:
 
     if not caffe.__file__.startswith("/usr/lib/"):
         raise SystemExit(
-            "record.py: caffe is %s; golden numbers come from BVLC Caffe: run it with "
-            "oracle/caffe-python" % caffe.__file__
+            f"record.py: `import caffe` gives {caffe.__file__}; golden numbers come from BVLC "
+            "Caffe: run it with oracle/caffe-python"
         )
     numbers: OrderedDict = OrderedDict()
     for case in CASES.values():
@@ -59,19 +59,17 @@ def main() -> None:
     groups = list(OrderedDict.fromkeys(case.group for case in CASES.values()))
     unknown = sorted(set(args.groups) - set(groups))
     if unknown:
-        parser.error("no group named %s; there are: %s" % (unknown[0], ", ".join(groups)))
+        parser.error(f"no group named {unknown[0]}; there are: {', '.join(groups)}")
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     for group in args.groups or groups:
         command = [sys.executable, os.path.abspath(__file__), "--here", "--out", out, group]
-        result = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
             sys.stderr.write(result.stderr)
             at = (result.stdout.split() or ["none"])[-1]
-            raise SystemExit("record.py: BVLC Caffe failed in case %s" % at)
+            raise SystemExit(f"record.py: BVLC Caffe failed in case {at}")
         path = os.path.join(out, group + ".npz")
-        print("%-16s %7d bytes" % (group, os.path.getsize(path)))
+        print(f"{group:16} {os.path.getsize(path):7} bytes")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ A case is a prototxt, a seed that inputs, weights and top gradients are drawn fr
 Only pycaffe's public interface is used, so the same file runs on BVLC Caffe (Python 3.9) and on the
 embedded engine. `run(case, folder)` gives the numbers as an ordered dict of arrays:
 
-    CASE/meta                 JSON: names of blobs, layers, inputs, outputs, layer types, bottoms, tops
+    CASE/meta                 JSON: names of blobs, layers, inputs, outputs, types, bottoms, tops
     CASE/ROUND/data/BLOB      every blob after forward
     CASE/ROUND/diff/BLOB      every blob's gradient after backward
     CASE/param/LAYER/I        weights
     CASE/ROUND/param_diff/LAYER/I
 """
 
+# ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
 import json
@@ -33,6 +34,9 @@ class Case:
     inputs: input blob -> how it is drawn: 'normal' (default), 'label K [IGNORE]', 'few K' (small
         whole numbers, so that there are ties), 'positive', 'nonzero'.
     rounds: for each forward, the shapes that input blobs get; empty dicts keep them.
+    fill: draw the weights too; without it they are what the fillers made.
+    program: runs in place of the rounds: program(case, random state, numbers to fill).
+    net_args: more arguments for caffe.Net. solver: a solver's prototxt, for programs that train.
     """
 
     def __init__(
@@ -46,10 +50,12 @@ class Case:
         fill: bool = True,
         program: Optional[Callable] = None,
         net_args: Optional[dict] = None,
+        solver: str = "",
     ) -> None:
         self.name, self.text, self.inputs = name, text, inputs or {}
         self.rounds, self.phase, self.backward = rounds, phase, backward
         self.fill, self.program, self.net_args = fill, program, net_args or {}
+        self.solver = solver
 
     @property
     def group(self) -> str:

@@ -1,5 +1,6 @@
 """Golden cases of single layers."""
 
+# ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
 import caffe
@@ -57,6 +58,21 @@ one(
 one("python.own_params", "Python", (2, 3, 4), AFFINE, fill=False)
 one("python.reshape", "Python", (2, 3, 4), CUBE, rounds=({}, {"x": (5, 2)}, {"x": (1,)}))
 one("python.loss", "Python", {"a": (3, 4), "b": (3, 4)}, EUCLIDEAN + " loss_weight: 2", "loss")
+
+for _phase in (caffe.TRAIN, caffe.TEST):
+    add(
+        "python.told_%s" % ("train" if _phase == caffe.TRAIN else "test"),
+        net(
+            {},
+            layer(
+                "Python",
+                "",
+                "phase length",
+                "python_param { module: 'oracle.python_layers' layer: 'Told' param_str: 'abc' }",
+            ),
+        ),
+        phase=_phase,
+    )
 
 # Convolution
 CONVOLUTIONS = {
