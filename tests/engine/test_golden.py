@@ -3,6 +3,8 @@
 An array agrees when it has the same shape and max |a - b| <= 1e-5 * max |b|, with a the engine's
 numbers, b BVLC Caffe's, and both maxima over the array. So an array that is zero there is exactly
 zero here. Values of b that are not finite, or the -FLT_MAX of an empty window, are met exactly.
+Files agree when their messages do, with the arrays in them compared as above; and what BVLC Caffe
+wrote, read by the engine and written again, is the same bytes.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ import os
 
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 
 from oracle.cases import CASES, run
+from oracle.cases.case import load
+from oracle.cases.training import rewrite
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
 TOLERANCE = 1e-5
@@ -31,8 +36,6 @@ def disagreement(ours, theirs):
         return f"shape {ours.shape}, BVLC Caffe has {theirs.shape}"
     if theirs.dtype.kind in "US":
         return None if str(ours) == str(theirs) else f"{ours}, BVLC Caffe has {theirs}"
-    if theirs.dtype == np.uint8:
-        return None if ours.tobytes() == theirs.tobytes() else "other bytes"
     odd = ~np.isfinite(theirs) | (np.abs(theirs) > 1e30)
     if not np.array_equal(ours[odd], theirs[odd], equal_nan=True):
         return f"{ours[odd]} where BVLC Caffe has {theirs[odd]}"
@@ -47,13 +50,43 @@ def disagreement(ours, theirs):
     )
 
 
+def parse(name, content):
+    """The message in a .caffemodel or .solverstate without its arrays, and the arrays."""
+    if name.endswith(".solverstate"):
+        message = caffe_pb2.SolverState()
+        message.ParseFromString(content)
+        blobs = list(message.history)
+    else:
+        message = caffe_pb2.NetParameter()
+        message.ParseFromString(content)
+        blobs = [blob for layer in [*message.layer, *message.layers] for blob in layer.blobs]
+    arrays = [np.array(blob.data, np.float32) for blob in blobs]
+    for blob in blobs:
+        del blob.data[:]
+    return message, arrays
+
+
+def file_disagreement(name, ours, theirs):
+    ours, our_arrays = parse(name, ours)
+    theirs, their_arrays = parse(name, theirs)
+    if ours != theirs:
+        return f"says\n{ours}\nBVLC Caffe's says\n{theirs}"
+    words = [disagreement(a, b) for a, b in zip(our_arrays, their_arrays, strict=True)]
+    return next(filter(None, words), None)
+
+
 def disagreements(ours, theirs):
     missing = [f"{key}: missing" for key in theirs if key not in ours]
     extra = [f"{key}: BVLC Caffe has none" for key in ours if key not in theirs]
     wrong = [
         f"{key}: {words}"
         for key in theirs
-        if key in ours and (words := disagreement(np.asarray(ours[key]), theirs[key]))
+        if key in ours
+        and (
+            words := file_disagreement(key, ours[key].tobytes(), theirs[key].tobytes())
+            if "/file/" in key
+            else disagreement(np.asarray(ours[key]), theirs[key])
+        )
     ]
     return missing + extra + wrong
 
@@ -64,6 +97,28 @@ def test_the_engine_gives_the_numbers_of_bvlc_caffe(name, tmp_path):
     recorded = {k: v for k, v in golden(case.group).items() if k.startswith(name + "/")}
     assert recorded, f"{name} was never recorded; run 'make golden'"
     assert not disagreements(run(case, str(tmp_path)), recorded)
+
+
+TRAINED = [name for name in CASES if f"{name}/file/snap_iter_5.solverstate" in golden("train")]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_files_of_bvlc_caffe_read_and_written_again_are_the_same_bytes(name, tmp_path):
+    start = f"{name}/file/"
+    files = {
+        k[len(start) :]: v.tobytes() for k, v in golden("train").items() if k.startswith(start)
+    }
+    assert rewrite(CASES[name], str(tmp_path), files) == files
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n.startswith("program.save")])
+def test_a_net_loaded_from_bvlc_caffes_file_saves_the_same_bytes(name, tmp_path):
+    theirs = golden("program")[f"{name}/file/net.caffemodel"].tobytes()
+    (tmp_path / "theirs.caffemodel").write_bytes(theirs)
+    net = load(CASES[name], str(tmp_path))
+    net.copy_from(str(tmp_path / "theirs.caffemodel"))
+    net.save(str(tmp_path / "ours.caffemodel"))
+    assert (tmp_path / "ours.caffemodel").read_bytes() == theirs
 
 
 def test_every_recorded_case_is_compared():
@@ -87,6 +142,17 @@ def test_every_recorded_case_is_compared():
 )
 def test_the_comparison_sees_a_difference(ours, theirs):
     assert disagreement(ours, theirs)
+
+
+def test_the_comparison_sees_a_difference_in_a_file():
+    theirs = golden("train")["train.fixed/file/snap_iter_5.caffemodel"].tobytes()
+    message = caffe_pb2.NetParameter.FromString(theirs)
+    assert file_disagreement("a.caffemodel", theirs, theirs) is None
+    message.layer[1].blobs[0].data[0] += 0.1
+    assert file_disagreement("a.caffemodel", message.SerializeToString(), theirs)
+    message = caffe_pb2.NetParameter.FromString(theirs)
+    message.layer[1].convolution_param.num_output += 1
+    assert file_disagreement("a.caffemodel", message.SerializeToString(), theirs)
 
 
 def test_the_comparison_allows_what_rounding_does():
