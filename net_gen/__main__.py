@@ -1,0 +1,55 @@
+"""Writes the prototxts of the variants: `python -m net_gen [variant ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from .data import MEAN
+from .fcn import VARIANTS
+from .generate import generate
+
+
+def _width(text: str) -> Fraction:
+    return Fraction(text)
+
+
+def _numbers(text: str) -> Tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments are those of `net_gen.fcn`."""
+    fcn = argparse.ArgumentParser(prog="python -m net_gen", description=__doc__.split(":")[0] + ".")
+    fcn.add_argument("variant", nargs="*", help=f"{', '.join(VARIANTS)} (all)")
+    fcn.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="over the folders (.)")
+    fcn.add_argument("--classes", type=int, default=21, metavar="N", help="with background (21)")
+    fcn.add_argument("--width", type=_width, default=1, metavar="F", help="of the channels, as 1/8")
+    fcn.add_argument("--channels", type=int, default=3, metavar="N", help="of the input (3)")
+    fcn.add_argument("--sbdd-dir", metavar="DIR", help="SBD, as seen from the variant's folder")
+    fcn.add_argument("--voc-dir", metavar="DIR", help="VOC, as seen from the variant's folder")
+    fcn.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
+    fcn.add_argument("--val-split", default="seg11valid", metavar="NAME", help="(seg11valid)")
+    fcn.add_argument("--seed", type=int, default=1337, metavar="N", help="of the order (1337)")
+    fcn.add_argument("--mean", type=_numbers, default=MEAN, metavar="B,G,R", help="to subtract")
+    fcn.add_argument("--dropout", type=float, default=0.5, metavar="F", help="0 for none (0.5)")
+    return fcn
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    """Writes the four files of each variant and prints their paths."""
+    given: Dict[str, Any] = vars(parser().parse_args(arguments))
+    variants, out = given.pop("variant") or list(VARIANTS), given.pop("out")
+    for variant in variants:
+        for path in generate(variant, out / variant, **given):
+            print(path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

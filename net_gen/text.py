@@ -1,0 +1,93 @@
+"""Messages as text, the same on every protobuf release."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+_ESCAPES = {
+    **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"},
+    **{ord('"'): '\\"', ord("'"): "\\'", ord("\\"): "\\\\"},
+}
+
+
+def _number(value: float, code: str) -> str:
+    """The shortest form that reads back as the same float ("f") or double ("d")."""
+    for digits in range(6, 9) if code == "f" else range(15, 17):
+        text = f"{value:.{digits}g}"
+        try:
+            if struct.pack(code, float(text)) == struct.pack(code, value):
+                return text
+        except OverflowError:  # rounded up past the largest float
+            continue
+    return f"{value:.{9 if code == 'f' else 17}g}"
+
+
+def _quoted(value: Union[str, bytes]) -> str:
+    data = value.encode("utf-8") if isinstance(value, str) else value
+    return '"' + "".join(_ESCAPES.get(b) or _printable(b) for b in data) + '"'
+
+
+def _printable(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
+
+
+def _scalar(field: FieldDescriptor, value: Any) -> str:
+    if field.cpp_type == field.CPPTYPE_ENUM:
+        return field.enum_type.values_by_number[value].name
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return "true" if value else "false"
+    if field.cpp_type == field.CPPTYPE_STRING:
+        return _quoted(value)
+    if field.cpp_type == field.CPPTYPE_FLOAT:
+        return _number(value, "f")
+    if field.cpp_type == field.CPPTYPE_DOUBLE:
+        return _number(value, "d")
+    return str(value)
+
+
+def _lines(message: Message, indent: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        single = isinstance(value, (Message, str, bytes, int, float))
+        for item in [value] if single else value:
+            if isinstance(item, Message):
+                yield f"{indent}{field.name} {{\n"
+                yield from _lines(item, indent + "  ")
+                yield f"{indent}}}\n"
+            else:
+                yield f"{indent}{field.name}: {_scalar(field, item)}\n"
+
+
+def to_text(message: Message) -> str:
+    """A message in protobuf's text format, as Caffe's own tools print it.
+
+    Fields come in the order of their numbers. A float has the fewest digits that read back as the
+    same float (`1`, `0.0001`, `1e-10`); in strings, quotes and all that is not ASCII are escaped.
+    """
+    return "".join(_lines(message, ""))
+
+
+def write(message: Message, path: Union[str, Path]) -> None:
+    """Writes `to_text(message)`; the file appears whole, by rename.
+
+    Raises OSError if the folder cannot be made or written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
+            file.write(to_text(message))
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(part, 0o666 & ~mask)
+        os.replace(part, str(path))
+    except BaseException:
+        os.unlink(part)
+        raise
