@@ -1,0 +1,248 @@
+"""Arrays in and out: messages, images, and the preprocessing between an image and a net."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .proto import caffe_pb2
+
+
+def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
+    """The values of a BlobProto, or its gradient, in the shape that it states, as float64.
+
+    Raises ValueError if there are not as many values as the shape holds.
+    """
+    values = (blob.double_diff or blob.diff) if return_diff else (blob.double_data or blob.data)
+    legacy = ("num", "channels", "height", "width")
+    if any(blob.HasField(name) for name in legacy):
+        shape = [getattr(blob, name) for name in legacy]
+    else:
+        shape = list(blob.shape.dim)
+    data = np.array(values, dtype=float)
+    if data.size != np.prod(shape, dtype=np.int64):
+        what = "gradients" if return_diff else "values"
+        raise ValueError(f"BlobProto with {data.size} {what}: its shape is {shape}")
+    return data.reshape(shape)
+
+
+def array_to_blobproto(arr: np.ndarray, diff: Optional[np.ndarray] = None) -> Any:
+    """A BlobProto with the values of `arr`, of any shape, and the gradient `diff`."""
+    arr = np.asarray(arr)
+    blob = caffe_pb2.BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(arr.astype(float).flat)
+    if diff is not None:
+        blob.diff.extend(np.asarray(diff).astype(float).flat)
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
+    """A BlobProtoVector of the arrays, serialized."""
+    blobs = [array_to_blobproto(arr) for arr in arraylist]
+    return caffe_pb2.BlobProtoVector(blobs=blobs).SerializeToString()
+
+
+def blobprotovector_str_to_arraylist(str: bytes) -> List[np.ndarray]:
+    """The arrays of a serialized BlobProtoVector."""
+    return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(str).blobs]
+
+
+def array_to_datum(arr: np.ndarray, label: Optional[int] = None) -> Any:
+    """A Datum of an array C x H x W: bytes where it is uint8, else floats.
+
+    Raises ValueError if the array has not three axes.
+    """
+    if arr.ndim != 3:
+        raise ValueError(f"array of shape {arr.shape}: a Datum needs channels x height x width")
+    channels, height, width = arr.shape
+    datum = caffe_pb2.Datum(channels=channels, height=height, width=width)
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(arr.astype(float).flat)
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def datum_to_array(datum: Any) -> np.ndarray:
+    """The array C x H x W of a Datum, uint8 or float64; its label is in `datum.label`."""
+    shape = (datum.channels, datum.height, datum.width)
+    if len(datum.data):
+        return np.frombuffer(datum.data, dtype=np.uint8).reshape(shape).copy()
+    return np.array(datum.float_data).astype(float).reshape(shape)
+
+
+class Transformer:
+    """Turns an image into what a net's input takes, and back.
+
+    In this order: resize to the input, transpose (H x W x C to C x H x W), swap channels, scale,
+    subtract the mean, scale again; what is not set is left out.
+
+    inputs: the name of each input -> its shape N x C x H x W, as in
+        `{"data": net.blobs["data"].data.shape}`.
+    """
+
+    def __init__(self, inputs: Dict[str, Sequence[int]]) -> None:
+        self.inputs = inputs
+        self.transpose: Dict[str, Sequence[int]] = {}
+        self.channel_swap: Dict[str, Sequence[int]] = {}
+        self.raw_scale: Dict[str, float] = {}
+        self.mean: Dict[str, np.ndarray] = {}
+        self.input_scale: Dict[str, float] = {}
+
+    def _shape(self, in_: str) -> Tuple[int, ...]:
+        if in_ not in self.inputs:
+            raise ValueError(f"{in_} is not one of the net inputs: {', '.join(self.inputs)}")
+        return tuple(self.inputs[in_])
+
+    def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """The image `data`, H x W x C, as float32 for input `in_`."""
+        shape = self._shape(in_)
+        result = data.astype(np.float32)
+        if result.shape[:2] != shape[2:]:
+            result = resize_image(result, shape[2:])
+        if in_ in self.transpose:
+            result = result.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            result = result[list(self.channel_swap[in_]), :, :]
+        if in_ in self.raw_scale:
+            result *= self.raw_scale[in_]
+        if in_ in self.mean:
+            result -= self.mean[in_]
+        if in_ in self.input_scale:
+            result *= self.input_scale[in_]
+        return result
+
+    def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """The image that `preprocess` made `data` of, but for its size."""
+        self._shape(in_)
+        result = data.copy().squeeze()
+        if in_ in self.input_scale:
+            result /= self.input_scale[in_]
+        if in_ in self.mean:
+            result += self.mean[in_]
+        if in_ in self.raw_scale:
+            result /= self.raw_scale[in_]
+        if in_ in self.channel_swap:
+            result = result[np.argsort(self.channel_swap[in_]), :, :]
+        if in_ in self.transpose:
+            result = result.transpose(np.argsort(self.transpose[in_]))
+        return result
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """The order of the axes: (2, 0, 1) makes H x W x C into C x H x W.
+
+        Raises ValueError if `order` has another number of axes than the input without its batch.
+        """
+        axes = len(self._shape(in_)) - 1
+        if len(order) != axes:
+            raise ValueError(f"transpose of {in_}: {len(order)} axes in {order}, {axes} are needed")
+        self.transpose[in_] = order
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """The order of the channels: (2, 1, 0) makes RGB into BGR.
+
+        Raises ValueError if `order` has another number of channels than the input.
+        """
+        channels = self._shape(in_)[1]
+        if len(order) != channels:
+            raise ValueError(
+                f"channel swap of {in_}: {len(order)} channels in {order}, {channels} are needed"
+            )
+        self.channel_swap[in_] = order
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """The factor before the mean: 255 brings [0, 1] to the range of Caffe's models."""
+        self._shape(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_: str, mean: np.ndarray) -> None:
+        """The mean to subtract: a value a channel, or an image C x H x W, resized to the input.
+
+        Raises ValueError if it fits the input in neither way.
+        """
+        shape = self._shape(in_)
+        if mean.ndim == 1:
+            if mean.shape[0] != shape[1]:
+                raise ValueError(f"mean of {in_}: {mean.shape[0]} values, {shape[1]} are needed")
+            self.mean[in_] = mean[:, np.newaxis, np.newaxis]
+            return
+        extents = (1, *mean.shape) if mean.ndim == 2 else mean.shape
+        if len(extents) != 3:
+            raise ValueError(f"mean of {in_}: shape {mean.shape}, C or C x H x W is needed")
+        if extents != shape[1:]:
+            image = mean.reshape(extents).transpose(1, 2, 0)
+            mean = _over_range(image, lambda unit: resize_image(unit, shape[2:])).transpose(2, 0, 1)
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """The factor after the mean."""
+        self._shape(in_)
+        self.input_scale[in_] = scale
+
+
+def _over_range(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`change` of the image brought to [0, 1], brought back."""
+    low, high = float(image.min()), float(image.max())
+    span = high - low or 1.0
+    return change((image - low) / span) * span + low
+
+
+def load_image(filename: str, color: bool = True) -> np.ndarray:
+    """An image file as float32 in [0, 1], H x W x 3 in RGB; H x W x 1 if not `color`.
+
+    Raises OSError if it cannot be read.
+    """
+    import skimage.io
+    from skimage.util import img_as_float
+
+    try:
+        image = img_as_float(skimage.io.imread(filename, as_gray=not color)).astype(np.float32)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # readers raise whatever they like, SyntaxError among it
+        raise OSError(f"{filename}: no image that can be read ({error})") from error
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+        return np.tile(image, (1, 1, 3)) if color else image
+    return image[:, :, :3]
+
+
+def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+    """An image H x W x C, of any range, resized to `new_dims` (height, width), as float32."""
+    new_dims = tuple(new_dims)
+    if im.shape[-1] in (1, 3):
+        low, high = im.min(), im.max()
+        if high <= low:
+            return np.full((*new_dims, im.shape[-1]), low, dtype=np.float32)
+        from skimage.transform import resize
+
+        return _over_range(
+            im, lambda unit: resize(unit, new_dims, order=interp_order, mode="constant")
+        ).astype(np.float32)
+    from scipy.ndimage import zoom
+
+    scale = tuple(new / old for new, old in zip(new_dims, im.shape))
+    return zoom(im, (*scale, 1), order=interp_order).astype(np.float32)
+
+
+def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+    """Ten crops of each image: the corners, the centre, and the mirrors of these five.
+
+    images: N images H x W x C of one size.
+    crop_dims: (height, width).
+
+    Gives 10N x height x width x C, float32.
+    """
+    im_shape, (height, width) = np.array(images[0].shape), crop_dims
+    top, left = im_shape[0] - height, im_shape[1] - width
+    middle = (int(np.floor(top / 2)), int(np.floor(left / 2)))
+    corners = [(0, 0), (0, left), (top, 0), (top, left), middle]
+    crops = []
+    for image in images:
+        five = [image[y : y + height, x : x + width, :] for y, x in corners]
+        crops += five + [crop[:, ::-1, :] for crop in five]
+    return np.array(crops, dtype=np.float32)
