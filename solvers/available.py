@@ -1,11 +1,11 @@
-"""Which trained weights are on this machine, best first."""
+"""Which trained weights are on this machine."""
 
 from __future__ import annotations
 
 import os
 from typing import Iterator, NamedTuple, Optional
 
-from solvers import stage
+from solvers import snapshots
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -16,23 +16,49 @@ class Choice(NamedTuple):
     what: str
 
 
+def published(variant: str) -> str:
+    """Where the published weights of a variant go when they are fetched."""
+    from datasets.published import PUBLISHED
+
+    name = variant.replace("voc-", "")
+    return os.path.join(ROOT, PUBLISHED[name].target) if name in PUBLISHED else ""
+
+
+def weights_of(place: str) -> str:
+    """The weights file that `place` means: a file, or the folder of a stage, of which it is the
+    newest snapshot, or else the variant's published weights.
+
+    Raises FileNotFoundError if there is none.
+    """
+    place = os.path.abspath(place)
+    if not os.path.isdir(place):
+        if not os.path.isfile(place):
+            raise FileNotFoundError(f"{place}: no such file; needed as weights to start from")
+        return place
+    newest = snapshots.latest(os.path.join(place, snapshots.PREFIX))
+    if newest:
+        return newest.model
+    name = os.path.basename(place)
+    if os.path.dirname(place) == ROOT and os.path.isfile(published(name)):
+        return published(name)
+    raise FileNotFoundError(
+        f"{os.path.join(place, snapshots.PREFIX)}_iter_*: no complete snapshot to start from; "
+        f"train {name} first"
+    )
+
+
 def choices(variant: str, prototxt: str = "deploy.prototxt") -> Iterator[Choice]:
-    """The weights for a variant: the published file, what was trained here, the demo's."""
-    published = os.path.join(ROOT, variant, published_name(variant))
-    if os.path.isfile(published):
-        yield Choice(os.path.join(ROOT, variant, prototxt), published, "the published weights")
+    """The weights for a variant, best first: the published, what was trained here, the demo's."""
+    own = os.path.join(ROOT, variant)
+    if os.path.isfile(published(variant)):
+        yield Choice(os.path.join(own, prototxt), published(variant), "the published weights")
     for folder, what in (
-        (os.path.join(ROOT, variant), "trained here"),
+        (own, "trained here"),
         (os.path.join(ROOT, "runs", "demo", variant), "trained on the demo set"),
     ):
-        found = stage.best(folder)
+        found = snapshots.best(folder)
         if found:
             yield Choice(os.path.join(folder, prototxt), found, what)
-
-
-def published_name(variant: str) -> str:
-    """voc-fcn8s -> fcn8s-heavy-pascal.caffemodel, as in the variant's caffemodel-url."""
-    return variant.replace("voc-", "") + "-heavy-pascal.caffemodel"
 
 
 def pick(

@@ -23,7 +23,7 @@ def use(gpu: Gpu = None) -> str:
     import caffe
 
     gpu = _parsed(gpu)
-    why_not = "as asked"
+    why_not: Optional[str] = "as asked"
     if gpu != "cpu":
         index = 0 if gpu is None else int(gpu)
         why_not = _why_not(index)

@@ -50,7 +50,7 @@ def read(path: str) -> np.ndarray:
 
 def predict(net: Any, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """The label map (H x W, uint8) and the scores (K x H x W) of an RGB image (H x W x 3)."""
-    data = image[:, :, ::-1].astype(np.float32) - np.float32(MEAN)
+    data = image[:, :, ::-1].astype(np.float32) - np.array(MEAN, np.float32)
     name = net.inputs[0]
     net.blobs[name].reshape(1, data.shape[2], *data.shape[:2])
     net.reshape()
@@ -68,16 +68,17 @@ def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarr
     """
     from PIL import Image
 
+    resampling = getattr(Image, "Resampling", Image)
     height, width = image.shape[:2]
     shrink = long_side / max(height, width) if long_side else 1.0
     if shrink >= 1:
         return predict(net, image)[0]
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    scores = predict(net, np.asarray(Image.fromarray(image).resize(size, Image.LANCZOS)))[1]
+    scores = predict(net, np.asarray(Image.fromarray(image).resize(size, resampling.LANCZOS)))[1]
     best = np.full((height, width), -np.inf, np.float32)
     label = np.zeros((height, width), np.uint8)
     for k, plane in enumerate(np.array(scores, np.float32)):
-        large = np.asarray(Image.fromarray(plane).resize((width, height), Image.BILINEAR))
+        large = np.asarray(Image.fromarray(plane).resize((width, height), resampling.BILINEAR))
         better = large > best
         best[better] = large[better]
         label[better] = k
@@ -86,10 +87,11 @@ def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarr
 
 def save_labels(path: str, label: np.ndarray) -> None:
     """A label map (H x W) as a PNG with VOC's palette."""
-    from datasets import PALETTE
     from PIL import Image
 
-    image = Image.fromarray(np.asarray(label, np.uint8), "P")
+    from datasets import PALETTE
+
+    image = Image.fromarray(np.asarray(label, np.uint8))
     image.putpalette(PALETTE.ravel().tolist())
     _save(image, path)
 

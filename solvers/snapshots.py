@@ -1,13 +1,20 @@
-"""The pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe's solver writes."""
+"""The pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe's solver writes,
+and beside them scores.jsonl, what they scored."""
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
-from typing import Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
+from solvers.log import write_text
 from surgery.caffemodel import complete_model, complete_state
+
+RECORDS = "scores.jsonl"
+PREFIX = os.path.join("snapshot", "train")
+Scores = Dict[str, Any]
 
 
 class Snapshot(NamedTuple):
@@ -51,3 +58,35 @@ def prune(prefix: str, scored: Iterable[int], best: Optional[int], newest: int =
                 os.remove(path)
                 removed.append(path)
     return removed
+
+
+def best(folder: str) -> Optional[str]:
+    """The model of the best-scoring snapshot of a stage; the newest if none has a score."""
+    prefix = os.path.join(folder, PREFIX)
+    records, found = read_records(os.path.dirname(prefix)), complete(prefix)
+    iteration = best_iteration({s.iteration: records.get(s.iteration, {}) for s in found})
+    for snapshot in reversed(found):
+        if iteration in (None, snapshot.iteration):
+            return snapshot.model
+    return None
+
+
+def best_iteration(records: Mapping[int, Scores]) -> Optional[int]:
+    """The iteration with the highest mean IU, the later of two; None without a score."""
+    scored = {k: v["mean_iu"] for k, v in records.items() if v.get("mean_iu") is not None}
+    return max(scored, key=lambda k: (scored[k], k)) if scored else None
+
+
+def read_records(folder: str) -> Dict[int, Scores]:
+    """The scores of the snapshots in a folder, by iteration."""
+    path = os.path.join(folder, RECORDS)
+    if not os.path.isfile(path):
+        return {}
+    with open(path) as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    return {row["iteration"]: row for row in rows}
+
+
+def write_records(folder: str, records: Mapping[int, Scores]) -> None:
+    rows = [json.dumps(records[k]) for k in sorted(records) if records[k]]
+    write_text(os.path.join(folder, RECORDS), "".join(row + "\n" for row in rows))

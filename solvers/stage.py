@@ -1,15 +1,15 @@
 """One stage of training: initialise or continue, step, snapshot, score.
 
 Everything it leaves is in the folder of the snapshots: train_iter_N.caffemodel and .solverstate,
-train.log, loss.csv, scores.jsonl, TensorBoard events. Killed at any moment, the same call continues from the last complete
-snapshot, with the images that an uninterrupted run would have drawn.
+train.log, loss.csv, scores.jsonl, TensorBoard events. Killed at any moment, the same call
+continues from the last complete snapshot, with the images that an uninterrupted run would have
+drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import os
 import sys
@@ -17,13 +17,11 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from solvers import device, snapshots
+from solvers import available, device, snapshots
 from solvers.device import Gpu
-from solvers.log import Bar, Log, write_text
-from solvers.score import METRICS, Scores, lines, plain, seg_tests, split_size
+from solvers.log import Bar, Log
+from solvers.score import METRICS, Scores, lines, plain, seg_tests
 from surgery import check_weights, interp, interp_layers, zero_layers
-
-RECORD = "scores.jsonl"
 
 
 def run(
@@ -41,7 +39,8 @@ def run(
     """Train the net of folder/solver.prototxt to its end; the scores of the last snapshot.
 
     folder: where the prototxts lie; the paths in them, and `weights`, are taken from there.
-    weights: .caffemodel that the first iteration starts from, None for the fillers alone.
+    weights: what the first iteration starts from: a .caffemodel, or the folder of the stage
+        before; None for the fillers alone.
     iters, snapshot: iterations in all, and between snapshots (those of the solver prototxt).
     images: how many images of the val split to score (all).
     seed: Caffe's random seed (the solver prototxt's). `score`: whether to score at all.
@@ -57,7 +56,7 @@ def run(
         every = min(snapshot or param.snapshot or iters, iters)
         start = snapshots.latest(param.snapshot_prefix)
         records = os.path.dirname(param.snapshot_prefix) or "."
-        done = _read(records)
+        done = snapshots.read_records(records)
         if start and start.iteration >= iters and (not score or start.iteration in done):
             print(f"{title}: done already ({start.iteration} iterations, {start.model})")
             return done.get(start.iteration, {})
@@ -148,26 +147,12 @@ class _Trainer:
                 else:
                     print(line)
             self.records[iteration] = plain(dict(scores, iteration=iteration))
-            _write(self.folder, self.records)
+            snapshots.write_records(self.folder, self.records)
         else:
             self.records[iteration] = {}
-        snapshots.prune(self.param.snapshot_prefix, self.records, _best(self.records))
-
-
-def best(folder: str, prefix: str = "snapshot/train") -> Optional[str]:
-    """The model of the best-scoring snapshot in a stage's folder; the newest if none has scores."""
-    prefix = os.path.join(folder, prefix)
-    records, found = _read(os.path.dirname(prefix)), snapshots.complete(prefix)
-    iteration = _best({s.iteration: records.get(s.iteration, {}) for s in found})
-    for snapshot in reversed(found):
-        if iteration in (None, snapshot.iteration):
-            return snapshot.model
-    return None
-
-
-def last(folder: str, prefix: str = "snapshot/train") -> Optional[snapshots.Snapshot]:
-    """The newest complete snapshot in a stage's folder."""
-    return snapshots.latest(os.path.join(folder, prefix))
+        snapshots.prune(
+            self.param.snapshot_prefix, self.records, snapshots.best_iteration(self.records)
+        )
 
 
 def read_solver(path: str) -> Any:
@@ -233,9 +218,7 @@ def _build(param: Any, iters: int, images: Optional[int], seed: Optional[int]) -
 
 def _initialise(net: Any, weights: Optional[str]) -> None:
     if weights is not None:
-        path = os.path.abspath(weights)
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: no such file; this stage starts from these weights")
+        path = available.weights_of(weights)
         filled = [name for name in check_weights(net, path) if "up" not in name]
         net.copy_from(path)
         dead = [name for name in zero_layers(net, filled) if not name.startswith("score")]
@@ -276,37 +259,15 @@ def _reseed(param: Any, seed: Optional[int], iteration: int) -> None:
         caffe.set_random_seed((seed + iteration) % 2**31)
 
 
-def _read(folder: str) -> Dict[int, Scores]:
-    path = os.path.join(folder, RECORD)
-    if not os.path.isfile(path):
-        return {}
-    with open(path) as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    return {row["iteration"]: row for row in rows}
-
-
-def _write(folder: str, records: Dict[int, Scores]) -> None:
-    rows = [json.dumps(records[k]) for k in sorted(records) if records[k]]
-    write_text(os.path.join(folder, RECORD), "".join(row + "\n" for row in rows))
-
-
-def _best(records: Dict[int, Scores]) -> Optional[int]:
-    scored = {k: v.get("mean_iu") for k, v in records.items() if v.get("mean_iu") is not None}
-    return max(scored, key=lambda k: (scored[k], k)) if scored else None
-
-
 def main(folder: str, weights: str, argv: Optional[Sequence[str]] = None) -> None:
     """The command line of a variant folder's solve.py."""
     name = os.path.basename(os.path.abspath(folder))
     parser = argparse.ArgumentParser(prog="solve.py", description=f"Train {name}.")
     parser.add_argument("gpu", nargs="?", help="number of a CUDA device, or cpu")
-    parser.add_argument("--iters", type=int, help="iterations in all")
+    parser.add_argument("--iters", type=int, help="iterations in all (solver.prototxt: max_iter)")
     parser.add_argument("--images", type=int, help="score only so many of the val images")
     args = parser.parse_args(argv)
     started = time.time()
     scores = run(folder, weights, args.iters, images=args.images, gpu=args.gpu)
     if scores:
         print(f"{name}: mean IU {scores['mean_iu']:.4f} after {time.time() - started:.0f} s")
-
-
-__all__ = ["best", "inside", "last", "main", "read_solver", "run", "split_size"]

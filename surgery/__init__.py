@@ -5,7 +5,7 @@ C x h x w blob is the convolution whose kernel is that window (Long et al. 2015,
 """
 
 from surgery.caffemodel import contents
-from surgery.cast import cast
+from surgery.cast import cast, save
 from surgery.transplant import (
     Report,
     bilinear,
@@ -26,6 +26,7 @@ __all__ = [
     "expand_score",
     "interp",
     "interp_layers",
+    "save",
     "transplant",
     "zero_layers",
 ]

@@ -92,8 +92,10 @@ def transplant(new_net: Any, net: Any, suffix: str = "") -> Report:
 
 def _window(net: Any, layer: str) -> Optional[Shape]:
     """C x h x w of the layer's first bottom blob, where the net tells."""
-    bottoms = net.bottom_names.get(layer) or ()
-    shape = tuple(net.blobs[bottoms[0]].data.shape) if len(bottoms) else ()
+    bottoms = net.bottom_names.get(layer)
+    if not bottoms:
+        return None
+    shape: Shape = tuple(net.blobs[bottoms[0]].data.shape)
     return shape[1:] if len(shape) == 4 else None
 
 

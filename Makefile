@@ -1,0 +1,100 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The Python that makes .venv, and the one that runs everything (set PY= to use another Caffe's).
+PYTHON ?= python3
+VENV := .venv
+PY ?= $(VENV)/bin/python
+STAMP := $(VENV)/installed
+READY := $(if $(filter file undefined,$(origin PY)),$(STAMP))
+
+SEED ?= 1
+GPU ?=
+ITERS ?=
+DATA ?= voc
+OUT ?= .
+GPU_ARG = $(if $(GPU),--gpu $(GPU))
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe oracle
+VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
+
+.PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
+	oracle golden proto lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2} \
+	  /^\$$\(VARIANTS\):.*## / {n = split("$(VARIANTS)", v, " "); \
+	  for (i = 1; i <= n; i++) printf "  make %-12s %s\n", v[i], $$2}' Makefile
+
+setup: $(STAMP) ## install what is needed into .venv (PYTHON=python3.12 chooses the Python)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), needed Python 3.10 or newer;" \
+	    "name one with make setup PYTHON=python3.12" >&2; exit 1; }
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu:" \
+	    "apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing into $(VENV); a few minutes the first time"
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-input \
+	  -c constraints.txt -e '.[test]' 2>&1 | tee $(VENV)/install.log \
+	  | awk '/^Collecting/ {print "  " $$2; fflush()}' \
+	  || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	@$(VENV)/bin/python -c 'import cv2' 2>$(VENV)/cv2.log || { tail -n 1 $(VENV)/cv2.log >&2; \
+	  echo "error: OpenCV lacks a system library; on Debian and Ubuntu:" \
+	    "apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	@touch $@
+
+demo: $(READY) ## train and score 32s, 16s, 8s on a small drawn data set: runs/demo (SEED=1 GPU=)
+	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
+
+test: lint ## the short test suite, with lint and types
+	@$(PY) -m pytest
+
+test-all: lint ## the same with the tests that take long
+	@$(PY) -m pytest -m 'not oracle and not cuda'
+
+test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first)
+	@$(PY) -m pytest -m oracle
+
+$(VARIANTS): $(READY) ## train up to this variant, only what is not done (DATA=demo ITERS=N GPU=)
+	@$(PY) -m solvers.chain $@ --data $(DATA) $(if $(ITERS),--iters $(ITERS)) $(GPU_ARG)
+
+prototxts: $(READY) ## write the prototxts of every variant folder
+	@$(PY) -m net_gen
+
+data: $(READY) ## fetch and lay out PASCAL VOC 2011 and SBD
+	@$(PY) -m datasets fetch sbd voc2011 seg11valid
+
+weights: $(READY) ## fetch the VGG16 classifier and the published FCN weights
+	@$(PY) -m datasets fetch vgg16 fcn32s fcn16s fcn8s
+
+infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
+	@$(if $(IMAGE),,echo "error: name a photograph: make infer IMAGE=photo.jpg" >&2; exit 1)
+	@$(PY) -m solvers.infer '$(IMAGE)' --out '$(OUT)' $(GPU_ARG)
+
+score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split (GPU=)
+	@$(PY) -m solvers.score $(or $(VARIANT),voc-fcn8s) $(GPU_ARG)
+
+oracle: ## build a root with BVLC Caffe 1.0 to compare with
+	@bash oracle/build
+
+golden: ## record tests/golden anew from BVLC Caffe
+	@oracle/caffe-python oracle/record.py
+
+proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto
+	@$(PY) engine/caffe/proto/generate.py
+
+lint: $(READY) ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy $(TYPED)
+
+format: $(READY) ## lay out the Python files
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+clean: ## remove the demo's runs and every cache; downloads, data and snapshots stay
+	@rm -rf runs/demo .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

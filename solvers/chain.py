@@ -1,0 +1,166 @@
+"""The whole way to a variant: data, base weights, surgery, stages; each only if not done yet.
+
+    python -m solvers.chain voc-fcn8s [--data demo] [--iters N] [--gpu N|cpu]
+
+With `--data demo` the demo set, drawn at 500 pixels, lies under the full-size nets, and all that
+comes of it goes to runs/demo-full/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any, List, Optional, Sequence
+
+import net_gen
+import surgery
+from solvers import available, device, stage
+from solvers.available import ROOT
+
+CAST = os.path.join(ROOT, "ilsvrc-nets", "vgg16-fcn.caffemodel")
+VGG = os.path.join(ROOT, "ilsvrc-nets", "VGG_ILSVRC_16_layers.caffemodel")
+DEMO_DATA = os.path.join(ROOT, "data", "demo-full")
+DEMO_RUNS = os.path.join(ROOT, "runs", "demo-full")
+DEMO_TRAIN, DEMO_VAL = 24, 8
+
+
+def run(
+    variant: str,
+    data: str = "voc",
+    iters: Optional[int] = None,
+    gpu: device.Gpu = None,
+    images: Optional[int] = None,
+) -> None:
+    """Train the stages up to `variant`, on `data`: `voc` (SBD and VOC 2011) or `demo`.
+
+    iters: iterations of each stage; images: how many val images to score. Raises ValueError or
+    OSError with what is missing and where to get it.
+    """
+    if variant not in net_gen.VARIANTS:
+        raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
+    if data not in ("voc", "demo"):
+        raise ValueError(f"data {data}: needed voc or demo")
+    started = time.time()
+    if data == "demo":
+        prepare_demo()
+        folders, base = DEMO_RUNS, demo_base()
+    else:
+        from datasets.published import fetch
+
+        names = ["sbd", "voc2011", "seg11valid"]
+        fetch(*(names if os.path.isfile(CAST) else [*names, "vgg16"]))
+        folders, base = ROOT, cast_vgg()
+    for name in stages(variant):
+        init = net_gen.VARIANTS[name].init
+        folder = os.path.join(folders, name)
+        weights = os.path.join(folders, init) if init else base
+        stage.run(folder, weights, iters, images=images, gpu=gpu)
+    print(f"{variant} is trained: {available.weights_of(os.path.join(folders, variant))}")
+    print(f"{time.time() - started:.0f} s, peak memory {peak_memory():.1f} GB")
+
+
+def stages(variant: str) -> List[str]:
+    """The variants from the first stage to this one."""
+    init = net_gen.VARIANTS[variant].init
+    return [*(stages(init) if init else []), variant]
+
+
+def cast_vgg() -> str:
+    """The cast VGG16, made if it is not there; its path."""
+    if not os.path.isfile(CAST):
+        print(f"casting {VGG} into a fully convolutional net")
+        deploy = os.path.join(ROOT, "voc-fcn32s", "deploy.prototxt")
+        prototxt: Optional[str] = VGG.replace(".caffemodel", "_deploy.prototxt")
+        if not os.path.isfile(prototxt or ""):
+            prototxt = None
+        print(surgery.cast(prototxt, VGG, deploy, CAST))
+    return CAST
+
+
+def prepare_demo() -> None:
+    """The demo set at 500 pixels and the prototxts of every variant over it."""
+    from datasets import demo
+
+    demo.make(DEMO_DATA, train=DEMO_TRAIN, val=DEMO_VAL, test=1, objects=0, scale=500 / 240)
+    for name in net_gen.VARIANTS:
+        folder = os.path.join(DEMO_RUNS, name)
+        here = os.path.relpath(DEMO_DATA, folder)
+        net_gen.generate(
+            name,
+            folder,
+            {"test_iter": [DEMO_VAL]},
+            sbdd_dir=os.path.join(here, "sbdd", "dataset"),
+            voc_dir=os.path.join(here, "pascal", "VOC2011"),
+        )
+
+
+def demo_base() -> str:
+    """The cast VGG16 if there is one, else a random one, made once and said aloud; its path."""
+    if os.path.isfile(CAST) or os.path.isfile(VGG):
+        return cast_vgg()
+    path = os.path.join(DEMO_RUNS, "vgg16-fcn.caffemodel")
+    if not os.path.isfile(path):
+        print(
+            f"NOTE: {VGG} is not there, so the nets start from RANDOM weights (He initialisation). "
+            "This shows that the chain runs; it does not train a useful net.",
+            file=sys.stderr,
+        )
+        classifier = os.path.join(DEMO_RUNS, "vgg16.prototxt")
+        weights = os.path.join(DEMO_RUNS, "vgg16-random.caffemodel")
+        net_gen.write(with_fillers(net_gen.vgg16("deploy"), "msra"), classifier)
+        random_weights(classifier, weights)
+        deploy = os.path.join(DEMO_RUNS, "voc-fcn32s", "deploy.prototxt")
+        print(surgery.cast(classifier, weights, deploy, path))
+        os.remove(weights)
+    return path
+
+
+def with_fillers(net: Any, filler: str) -> Any:
+    """The NetParameter with this weight filler in every layer that computes with weights."""
+    for layer in net.layer:
+        for kind, param in (
+            ("Convolution", layer.convolution_param),
+            ("InnerProduct", layer.inner_product_param),
+        ):
+            if layer.type == kind:
+                param.weight_filler.type = filler
+    return net
+
+
+def random_weights(prototxt: str, out: str, seed: int = 1) -> None:
+    """Write the weights that the fillers of a prototxt give."""
+    import caffe
+
+    caffe.set_random_seed(seed)
+    surgery.save(caffe.Net(prototxt, caffe.TEST), out)
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in GB."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m solvers.chain",
+        description="Train up to a variant, doing only what is not done yet: data, base weights, "
+        "surgery, stages.",
+    )
+    parser.add_argument("variant", help=", ".join(net_gen.VARIANTS))
+    parser.add_argument("--data", default="voc", help="voc (SBD and VOC 2011) or demo")
+    parser.add_argument("--iters", type=int, help="iterations of each stage")
+    parser.add_argument("--images", type=int, help="score only so many of the val images")
+    parser.add_argument("--gpu", help="number of a CUDA device, or cpu")
+    args = parser.parse_args(argv)
+    run(args.variant, args.data, args.iters, args.gpu, args.images)
+
+
+if __name__ == "__main__":
+    from solvers import main as program
+
+    program(main)
