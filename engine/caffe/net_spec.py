@@ -18,7 +18,7 @@ from collections import Counter, OrderedDict
 from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
 
 import numpy as np
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .proto import caffe_pb2
@@ -91,7 +91,7 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     Raises AttributeError if there is no such field, TypeError or ValueError if the value does not
     fit it; the message names the field and the value.
     """
-    descriptor: Descriptor = proto.DESCRIPTOR
+    descriptor = proto.DESCRIPTOR
     field = descriptor.fields_by_name.get(name)
     if field is None:
         hint = _nearest(name, descriptor.fields_by_name)
@@ -250,7 +250,7 @@ class NetSpec:
     def __init__(self) -> None:
         super().__setattr__("tops", OrderedDict())
 
-    def __setattr__(self, name: str, value: Union[Top, Function]) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         if not isinstance(value, (Top, Function)):
             several = isinstance(value, (tuple, list)) and len(value) > 1
             hint = f"; give {len(value)} names, one for each" if several else ""

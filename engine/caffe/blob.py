@@ -1,0 +1,284 @@
+"""Blobs: a tensor and its gradient, seen from outside as NumPy arrays."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from enum import Enum
+
+import numpy as np
+import torch
+
+from .errors import CaffeError
+
+CPU = torch.device("cpu")
+
+
+class Head(Enum):
+    """Where the newest values of a `Memory` are."""
+
+    ZERO = "zero"  # nowhere: all zeros, not yet allocated
+    HOST = "host"
+    DEVICE = "device"
+    SYNCED = "synced"
+
+
+class Memory:
+    """Float32 values kept in step between host and one device, as Caffe's SyncedMemory does.
+
+    A NumPy array that `numpy` handed out stays this memory while anybody holds it: later values are
+    copied into it. While nobody does, `set` takes a tensor over without a copy.
+    """
+
+    __slots__ = ("_device", "_exported", "_head", "_host", "shape")
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = torch.Size(shape)
+        self._host: torch.Tensor | None = None
+        self._device: torch.Tensor | None = None
+        self._head = Head.ZERO
+        self._exported: weakref.ref | None = None
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Take another shape; the values stay, in memory order, as far as they reach."""
+        shape = torch.Size(shape)
+        if shape == self.shape:
+            return
+        if self._head is not Head.ZERO:
+            keep = self._device if self._head is Head.DEVICE else self._host
+            assert keep is not None
+            flat, count = keep.reshape(-1), math.prod(shape)
+            if count > flat.numel():
+                grown = flat.new_zeros(count)
+                grown[: flat.numel()] = flat
+                flat = grown
+            self._forget()
+            self._take(flat[:count].view(shape))
+        self.shape = shape
+
+    def zero(self) -> None:
+        """Set every value to zero, without touching memory until the values are asked for."""
+        if self._export() is None:
+            self._forget()
+            self._head = Head.ZERO
+        else:
+            self.set(torch.zeros(self.shape))
+
+    def is_zero(self) -> bool:
+        """Whether the values are known to be zero because nothing was written since `zero`."""
+        return self._head is Head.ZERO
+
+    def tensor(self, on: torch.device = CPU) -> torch.Tensor:
+        """The values as a tensor on device `on`, to be read."""
+        if self._head is Head.ZERO:
+            self._take(torch.zeros(self.shape, device=on))
+        if on.type == "cpu":
+            return self._to_host()
+        if self._head is Head.HOST or self._device is None or self._device.device != on:
+            self._device = self._to_host().to(on)
+            self._head = Head.SYNCED
+        return self._device
+
+    def mutable(self, on: torch.device = CPU) -> torch.Tensor:
+        """The values as a tensor on device `on`, to be written in place."""
+        tensor = self.tensor(on)
+        if self._head is Head.SYNCED:
+            self._head = Head.HOST if on.type == "cpu" else Head.DEVICE
+        return tensor
+
+    def set(self, tensor: torch.Tensor) -> None:
+        """Let `tensor` be the values and the shape from now on."""
+        array = self._export()
+        self.shape = tensor.shape
+        if array is None or array.shape != tuple(tensor.shape):
+            self._forget()
+            self._take(tensor)
+        elif tensor.device.type == "cpu":
+            if tensor.data_ptr() != array.ctypes.data:
+                np.copyto(array, tensor.detach().numpy())
+            self._device, self._head = None, Head.HOST
+        else:
+            self._device, self._head = tensor, Head.DEVICE
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """Add `tensor` to the values."""
+        if self._head is Head.ZERO:
+            self.set(tensor)
+        else:
+            self.mutable(tensor.device).add_(tensor)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a C-contiguous, writable float32 array over this memory."""
+        self.tensor(CPU)
+        self._head, self._device = Head.HOST, None
+        root = self._export()
+        if root is None:
+            assert self._host is not None
+            self._host = self._host.contiguous()
+            root = self._host.numpy()
+            self._exported = weakref.ref(root)
+        # A view of the root keeps the root alive; the root itself is never handed out, so that
+        # nobody can change its shape.
+        return root[...]
+
+    def _export(self) -> np.ndarray | None:
+        return self._exported() if self._exported is not None else None
+
+    def _take(self, tensor: torch.Tensor) -> None:
+        if tensor.device.type == "cpu":
+            self._host, self._head = tensor, Head.HOST
+        else:
+            self._device, self._head = tensor, Head.DEVICE
+
+    def _forget(self) -> None:
+        self._host = self._device = self._exported = None
+
+    def _to_host(self) -> torch.Tensor:
+        if self._head is Head.DEVICE:
+            assert self._device is not None
+            array = self._export()
+            if array is not None:
+                np.copyto(array, self._device.cpu().numpy())
+            else:
+                self._host = self._device.cpu()
+            self._head = Head.SYNCED
+        assert self._host is not None
+        return self._host
+
+
+class MemoryView:
+    """A `Memory` under another shape of as many elements."""
+
+    __slots__ = ("_base", "shape")
+
+    def __init__(self, base: Memory | MemoryView, shape: Sequence[int]) -> None:
+        self._base = base
+        self.shape = torch.Size(shape)
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        if torch.Size(shape) != self.shape:
+            raise CaffeError(
+                f"a parameter shared under the shape {tuple(self.shape)} cannot become "
+                f"{tuple(shape)}"
+            )
+
+    def zero(self) -> None:
+        self._base.zero()
+
+    def is_zero(self) -> bool:
+        return self._base.is_zero()
+
+    def tensor(self, on: torch.device = CPU) -> torch.Tensor:
+        return self._base.tensor(on).reshape(self.shape)
+
+    def mutable(self, on: torch.device = CPU) -> torch.Tensor:
+        return self._base.mutable(on).view(self.shape)
+
+    def set(self, tensor: torch.Tensor) -> None:
+        self._base.set(tensor.reshape(self._base.shape))
+
+    def add(self, tensor: torch.Tensor) -> None:
+        self._base.add(tensor.reshape(self._base.shape))
+
+    def numpy(self) -> np.ndarray:
+        return self._base.numpy().reshape(self.shape)
+
+
+class Blob:
+    """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape."""
+
+    __slots__ = ("__weakref__", "_data", "_diff")
+
+    def __init__(self, shape: Sequence[int] = ()) -> None:
+        self._data: Memory | MemoryView = Memory(shape)
+        self._diff: Memory | MemoryView = Memory(shape)
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, a writable float32 array that is the blob's own memory."""
+        return self._data.numpy()
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The gradient, a writable float32 array that is the blob's own memory."""
+        if self._diff.shape != self._data.shape:
+            self._diff.reshape(self._data.shape)
+        return self._diff.numpy()
+
+    @property
+    def values(self) -> Memory | MemoryView:
+        """The memory behind `data`, for layers."""
+        return self._data
+
+    @property
+    def gradient(self) -> Memory | MemoryView:
+        """The memory behind `diff`, for layers and solvers."""
+        if self._diff.shape != self._data.shape:
+            self._diff.reshape(self._data.shape)
+        return self._diff
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._data.shape)
+
+    @property
+    def count(self) -> int:
+        return math.prod(self._data.shape)
+
+    @property
+    def num(self) -> int:
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        return self._legacy(3)
+
+    def _legacy(self, axis: int) -> int:
+        if len(self.shape) > 4:
+            raise CaffeError(
+                f"a blob of shape {self.shape} has no num, channels, height, width; these need at "
+                "most 4 axes, use shape instead"
+            )
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    def reshape(self, *shape: int) -> None:
+        """Take the shape given as separate integers; values stay in memory order."""
+        self.resize(shape)
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Take the shape given as one sequence."""
+        if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
+            raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+        self._data.reshape(shape)
+
+    def share_data(self, other: Blob) -> None:
+        """Have `other`'s data as this blob's data, now and later."""
+        self._data = other._data
+
+    def share_diff(self, other: Blob) -> None:
+        """Have `other`'s gradient as this blob's gradient, now and later."""
+        self._diff = other._diff
+
+    def view(self, shape: Sequence[int]) -> Blob:
+        """A blob over the same data and gradient, under another shape of as many elements."""
+        blob = Blob()
+        blob._data = MemoryView(self.values, shape)
+        blob._diff = MemoryView(self.gradient, shape)
+        return blob
+
+
+class BlobVec(list):
+    """The parameters of a layer, a list of Blob that can grow by a shape."""
+
+    def add_blob(self, *shape: int) -> None:
+        """Append a blob of zeros of this shape."""
+        self.append(Blob(shape))

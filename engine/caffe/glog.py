@@ -1,0 +1,34 @@
+"""Log lines in glog's format on standard error, as BVLC Caffe writes them.
+
+`GLOG_minloglevel` in the environment (0 info, 1 warnings, 2 errors) says which are left out.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import threading
+
+_LEVELS = "IWEF"
+
+
+def write(place: str, message: str, level: int = 0) -> None:
+    """One log line: `place` is the file and line that BVLC Caffe's line names."""
+    try:
+        if level < int(os.environ.get("GLOG_minloglevel", "0")):  # noqa: SIM112
+            return
+    except ValueError:
+        pass
+    now = datetime.datetime.now()
+    stamp = f"{_LEVELS[level]}{now:%m%d %H:%M:%S.%f}"
+    sys.stderr.write(f"{stamp} {threading.get_native_id():5d} {place}] {message}\n")
+
+
+def log(message: str) -> None:
+    """Write a line of the user's own into the log."""
+    write("caffe.py:1", message)
+
+
+def init_log(*args: object) -> None:
+    """pycaffe's start of logging; this log needs none, so any arguments are taken."""

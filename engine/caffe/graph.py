@@ -1,0 +1,261 @@
+"""What happens to a NetParameter before it runs: upgrades, the phase filter, splits."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from .errors import CaffeError
+from .proto import caffe_pb2
+
+
+def read_text(path: str | os.PathLike, message: Any) -> Any:
+    """Parse a prototxt file into `message` and return it; a typo is one line with its place."""
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            text_format.Parse(file.read(), message)
+    except OSError as error:
+        raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CaffeError(f"{path}: is not text in UTF-8: {error.reason}") from None
+    except text_format.ParseError as error:
+        place = re.sub(r"\s+", " ", str(error)).strip()
+        raise CaffeError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})") from None
+    return message
+
+
+def read_net(path: str | os.PathLike) -> Any:
+    """The NetParameter of a prototxt file of any age, upgraded to the present form."""
+    net = read_text(path, caffe_pb2.NetParameter())
+    try:
+        upgrade_net(net)
+    except CaffeError as error:
+        raise CaffeError(f"{os.fspath(path)}: {error}") from None
+    return net
+
+
+def read_solver(path: str | os.PathLike) -> Any:
+    """The SolverParameter of a prototxt file, with an old `solver_type` made a `type`."""
+    solver = read_text(path, caffe_pb2.SolverParameter())
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise CaffeError(f"{os.fspath(path)}: solver_type is the old form of type; give one")
+        names = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
+        solver.type = names[solver.solver_type]
+        solver.ClearField("solver_type")
+    stem = os.path.splitext(os.fspath(path))[0]
+    if not solver.HasField("snapshot_prefix"):
+        solver.snapshot_prefix = stem
+    elif os.path.isdir(solver.snapshot_prefix):
+        solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, os.path.basename(stem))
+    return solver
+
+
+def parse_binary(data: bytes, message: Any, path: str) -> Any:
+    """Parse the bytes of the file `path` into `message` and return it."""
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise CaffeError(
+            f"{path}: is not a whole {message.DESCRIPTOR.name} ({len(data)} bytes); it is "
+            "truncated or another kind of file"
+        ) from None
+    return message
+
+
+def upgrade_net(net: Any) -> None:
+    """Bring a NetParameter of an older form to the present one, in place."""
+    if any(layer.HasField("layer") for layer in net.layers):
+        raise CaffeError(
+            "the net is in the oldest form (layers { layer { ... } }); upgrade it with BVLC "
+            "Caffe's upgrade_net_proto_text or upgrade_net_proto_binary"
+        )
+    if net.layers:
+        if net.layer:
+            raise CaffeError("the net has both `layer` and `layers`; use `layer` alone")
+        for old in net.layers:
+            upgrade_v1_layer(old, net.layer.add())
+        net.ClearField("layers")
+    _upgrade_transforms(net)
+    _upgrade_inputs(net)
+
+
+# The names of V1's layer types that are not their own words joined.
+_V1_NAMES = {
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
+}
+
+
+def v1_type(number: int) -> str:
+    """The type name of a V1LayerParameter.LayerType."""
+    name = caffe_pb2.V1LayerParameter.LayerType.Name(number)
+    return _V1_NAMES.get(name, "".join(word.capitalize() for word in name.split("_")))
+
+
+def upgrade_v1_layer(old: Any, new: Any) -> None:
+    """Write a V1LayerParameter into a LayerParameter."""
+    same = {"bottom", "top", "name", "include", "exclude", "loss_weight", "blobs"}
+    for field, value in old.ListFields():
+        if field.name in same or field.name.endswith("_param"):
+            target = getattr(new, field.name)
+            if field.name == "name":
+                new.name = value
+            elif hasattr(target, "extend"):
+                target.extend(value)
+            else:
+                target.CopyFrom(value)
+    new.type = v1_type(old.type)
+    for i in range(
+        max(len(old.param), len(old.blobs_lr), len(old.weight_decay), len(old.blob_share_mode))
+    ):
+        spec = new.param.add()
+        if i < len(old.param):
+            spec.name = old.param[i]
+        if i < len(old.blob_share_mode):
+            spec.share_mode = old.blob_share_mode[i]
+        if i < len(old.blobs_lr):
+            spec.lr_mult = old.blobs_lr[i]
+        if i < len(old.weight_decay):
+            spec.decay_mult = old.weight_decay[i]
+
+
+def _upgrade_transforms(net: Any) -> None:
+    """Move scale, mean_file, crop_size and mirror of old data layers into transform_param."""
+    for layer in net.layer:
+        field = {
+            "Data": "data_param",
+            "ImageData": "image_data_param",
+            "WindowData": "window_data_param",
+        }.get(layer.type)
+        if field is None:
+            continue
+        param = getattr(layer, field)
+        for name in ("scale", "mean_file", "crop_size", "mirror"):
+            if param.HasField(name):
+                setattr(layer.transform_param, name, getattr(param, name))
+                param.ClearField(name)
+
+
+def _upgrade_inputs(net: Any) -> None:
+    """Turn `input` with `input_shape` or `input_dim` into an Input layer at the front."""
+    if not net.input:
+        return
+    if net.input_shape:
+        shapes = [list(shape.dim) for shape in net.input_shape]
+    else:
+        shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
+    if shapes and len(shapes) != len(net.input):
+        raise CaffeError(
+            f"{len(net.input)} inputs with {len(shapes)} shapes; each input needs one "
+            "input_shape, or four input_dim"
+        )
+    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
+    for shape in shapes:
+        layer.input_param.shape.add().dim.extend(shape)
+    layers = [layer]
+    layers.extend(net.layer)
+    for field in ("input", "input_shape", "input_dim", "layer"):
+        net.ClearField(field)
+    net.layer.extend(layers)
+
+
+def filter_net(net: Any) -> Any:
+    """The NetParameter with only the layers that `net.state` includes."""
+    kept = caffe_pb2.NetParameter()
+    kept.CopyFrom(net)
+    kept.ClearField("layer")
+    for layer in net.layer:
+        if layer.include and layer.exclude:
+            raise CaffeError(f"layer {layer.name!r} has both include and exclude; give one of them")
+        if layer.include:
+            keep = any(_meets(net.state, rule) for rule in layer.include)
+        else:
+            keep = not any(_meets(net.state, rule) for rule in layer.exclude)
+        if keep:
+            kept.layer.add().CopyFrom(layer)
+    return kept
+
+
+def _meets(state: Any, rule: Any) -> bool:
+    return (
+        (not rule.HasField("phase") or rule.phase == state.phase)
+        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        and (not rule.HasField("max_level") or state.level <= rule.max_level)
+        and all(stage in state.stage for stage in rule.stage)
+        and not any(stage in state.stage for stage in rule.not_stage)
+    )
+
+
+def insert_splits(net: Any) -> Any:
+    """The NetParameter with a Split layer behind every blob that has several readers.
+
+    A loss weight on such a blob counts as a reader and goes to the split's first top.
+    """
+    maker: dict[str, tuple[int, int]] = {}
+    source: dict[tuple[int, int], tuple[int, int]] = {}
+    readers: Counter[tuple[int, int]] = Counter()
+    for i, layer in enumerate(net.layer):
+        for j, name in enumerate(layer.bottom):
+            if name not in maker:
+                made = ", ".join(repr(n) for n in maker) or "none"
+                raise CaffeError(
+                    f"layer {layer.name!r} ({layer.type}): no layer before it makes its bottom "
+                    f"{name!r}; blobs made so far: {made}"
+                )
+            source[i, j] = maker[name]
+            readers[maker[name]] += 1
+        for j, name in enumerate(layer.top):
+            maker[name] = (i, j)
+        for j, weight in enumerate(layer.loss_weight[: len(layer.top)]):
+            readers[i, j] += weight != 0
+    split = caffe_pb2.NetParameter()
+    split.CopyFrom(net)
+    split.ClearField("layer")
+    taken: Counter[tuple[int, int]] = Counter()
+    for i, layer in enumerate(net.layer):
+        new = split.layer.add()
+        new.CopyFrom(layer)
+        for j, blob in enumerate(layer.bottom):
+            made_by = source[i, j]
+            if readers[made_by] > 1:
+                new.bottom[j] = _split_top(net, made_by, blob, taken[made_by])
+                taken[made_by] += 1
+        for j, blob in enumerate(layer.top):
+            if readers[i, j] <= 1:
+                continue
+            weight = layer.loss_weight[j] if j < len(layer.loss_weight) else 0
+            splitter = split.layer.add(name=_split_name(net, (i, j), blob), type="Split")
+            splitter.bottom.append(blob)
+            for k in range(readers[i, j]):
+                splitter.top.append(_split_top(net, (i, j), blob, k))
+                if weight:
+                    splitter.loss_weight.append(0 if k else weight)
+            if weight:
+                new.ClearField("loss_weight")
+                taken[i, j] += 1
+    return split
+
+
+def _split_name(net: Any, made_by: tuple[int, int], blob: str) -> str:
+    return f"{blob}_{net.layer[made_by[0]].name}_{made_by[1]}_split"
+
+
+def _split_top(net: Any, made_by: tuple[int, int], blob: str, k: int) -> str:
+    return f"{_split_name(net, made_by, blob)}_{k}"

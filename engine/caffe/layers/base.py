@@ -1,0 +1,223 @@
+"""What a layer is: Caffe's protocol on blobs, and below it the layers that are functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from .. import mode
+from ..blob import Blob, BlobVec
+from ..errors import CaffeError
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+class Layer:
+    """A layer as pycaffe sees it; a Python layer is a subclass with these four methods.
+
+    `setup(bottom, top)` reads the parameters once, `reshape(bottom, top)` gives the tops their
+    shapes, `forward(bottom, top)` computes the tops' data, and `backward(top, propagate_down,
+    bottom)` the bottoms' diff from the tops'. `bottom` and `top` are lists of Blob, `blobs` holds
+    the layer's own parameters.
+    """
+
+    #: How many bottoms and tops the type takes: (least, most).
+    bottoms: ClassVar[tuple[int, float]] = (0, math.inf)
+    tops: ClassVar[tuple[int, float]] = (0, math.inf)
+    equal_bottoms_and_tops: ClassVar[bool] = False
+    #: A loss: its first top has loss weight 1 unless the prototxt says otherwise.
+    loss: ClassVar[bool] = False
+    #: Tops that the prototxt leaves out are made without a name, down to this many.
+    auto_tops: ClassVar[int] = 0
+    #: May run with a top that is its bottom.
+    in_place: ClassVar[bool] = True
+
+    def __init__(self, param: Any) -> None:
+        self.layer_param = param
+        self.blobs = BlobVec()
+        self.phase: int = param.phase
+        self.param_str: str = param.python_param.param_str
+        # Per parameter blob: whether backward computes its gradient.
+        self.param_propagate_down: list[bool] = []
+
+    @property
+    def type(self) -> str:
+        return self.layer_param.type
+
+    @property
+    def name(self) -> str:
+        return self.layer_param.name
+
+    def error(self, message: str) -> CaffeError:
+        """A CaffeError about this layer."""
+        return CaffeError(f"layer {self.name!r} ({self.type}): {message}")
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        """Whether `force_backward` reaches this bottom (labels say no)."""
+        return True
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        raise NotImplementedError(f"{self.type} has no forward")
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        raise NotImplementedError(f"{self.type} has no backward")
+
+
+class Function(Layer):
+    """A layer that is a function of tensors: a subclass writes `compute`, the rest follows.
+
+    Shapes come from `compute` on meta tensors, gradients from autograd through `compute`.
+    """
+
+    #: Running `compute` again on the outcome of an in-place layer gives the same gradient.
+    idempotent: ClassVar[bool] = False
+    #: A top may be the bottom's own memory under another shape.
+    shares_data: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+
+    def __init__(self, param: Any) -> None:
+        super().__init__(param)
+        self.weights: Tensors = ()
+        #: Set by the net: keep the graph of each forward for the backward that follows.
+        self.record = False
+        self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
+        self._shapes: tuple[Any, list[torch.Size]] | None = None
+
+    def compute(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
+        """The tops' values from the bottoms'; parameters are in `self.weights`."""
+        raise NotImplementedError
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        key = [b.shape for b in bottom]
+        if self._shapes is None or self._shapes[0] != key:
+            self.weights = tuple(torch.empty(b.shape, device="meta") for b in self.blobs)
+            x = [torch.empty(shape, device="meta") for shape in key]
+            self._shapes = key, [y.shape for y in self._outcome(self.compute(*x))]
+        for blob, shape in zip(top, self._shapes[1]):
+            blob.resize(shape)
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        on = mode.device()
+        x = [b.values.tensor(on) for b in bottom]
+        self._tape = None
+        if self.record:
+            self._tape = self._run_recorded(x, on)
+            y = self._tape[1]
+        else:
+            self.weights = tuple(b.values.tensor(on) for b in self.blobs)
+            with torch.no_grad():
+                y = self._outcome(self.compute(*x))
+        for blob, value in zip(top, y):
+            value = value.detach()
+            if not self.shares_data:
+                for b, source in zip(bottom, x):
+                    if value.data_ptr() == source.data_ptr() and b is not blob:
+                        value = value.clone()
+                        break
+            blob.values.set(value)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        on = mode.device()
+        if not self.differentiable:
+            if any(propagate_down):
+                raise self.error("has no gradient; set propagate_down: false on its bottoms")
+            return
+        if self._tape is None:
+            self._tape = self._run_recorded([b.values.tensor(on) for b in bottom], on)
+        x, y, weights = self._tape
+        wanted = [(b.gradient, t) for b, t, go in zip(bottom, x, propagate_down) if go]
+        wanted_weights = [
+            (b.gradient, w)
+            for b, w, go in zip(self.blobs, weights, self.param_propagate_down)
+            if go
+        ]
+        pairs = [
+            (value, blob.gradient.tensor(on)) for value, blob in zip(y, top) if value.requires_grad
+        ]
+        inputs = [t for _, t in wanted + wanted_weights]
+        if not inputs:
+            return
+        grads: Sequence[torch.Tensor | None] = [None] * len(inputs)
+        if pairs:
+            grads = torch.autograd.grad(
+                [value for value, _ in pairs],
+                inputs,
+                [diff for _, diff in pairs],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        for (memory, _), grad in zip(wanted, grads):
+            if grad is None:
+                memory.zero()
+            else:
+                memory.set(grad)
+        for (memory, _), grad in zip(wanted_weights, grads[len(wanted) :]):
+            if grad is not None:
+                memory.add(grad)
+
+    def forget(self) -> None:
+        """Free what the last forward kept for backward."""
+        self._tape = None
+        self.weights = ()
+
+    def _run_recorded(
+        self, x: list[torch.Tensor], on: torch.device
+    ) -> tuple[Sequence[torch.Tensor], Tensors, Tensors]:
+        # `.data` instead of detach: the leaf must not share the version counter of a blob that
+        # the solver, the user or an in-place layer writes to between forward and backward.
+        leaves = [t.data.requires_grad_() for t in x]
+        self.weights = tuple(b.values.tensor(on).data.requires_grad_() for b in self.blobs)
+        with torch.enable_grad():
+            return leaves, self._outcome(self.compute(*leaves)), self.weights
+
+    @staticmethod
+    def _outcome(y: torch.Tensor | Tensors) -> Tensors:
+        return y if isinstance(y, tuple) else (y,)
+
+
+_registry: dict[str, Callable[[Any], Layer]] = {}
+L = TypeVar("L", bound=type)
+
+
+def register(cls: L) -> L:
+    """Make a layer class known under its own name as Caffe's layer type."""
+    _registry[cls.__name__] = cls
+    return cls
+
+
+def layer_type_list() -> list[str]:
+    """The names of all layer types, sorted."""
+    return sorted(_registry)
+
+
+def create(param: Any) -> Layer:
+    """The layer of a LayerParameter, before `setup`."""
+    if param.type not in _registry:
+        raise CaffeError(
+            f"layer {param.name!r} has the unknown type {param.type!r}; known types: "
+            + ", ".join(layer_type_list())
+        )
+    return _registry[param.type](param)
+
+
+def canonical_axis(layer: Layer, axis: int, shape: Sequence[int]) -> int:
+    """`axis` of a blob of this shape counted from the front; negative counts from the end."""
+    if not -len(shape) <= axis < len(shape):
+        raise layer.error(
+            f"axis {axis} is not an axis of a bottom of shape {tuple(shape)}; it needs "
+            f"{-len(shape)} .. {len(shape) - 1}"
+        )
+    return axis % len(shape)

@@ -1,0 +1,69 @@
+"""Common layers: InnerProduct, Dropout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .. import mode
+from ..blob import Blob
+from ..fillers import fill
+from ..proto import caffe_pb2
+from .base import Function, canonical_axis, register
+
+
+@register
+class InnerProduct(Function):
+    """y[n] = w x[n] + b, where x[n] is everything from `axis` on as one vector."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.inner_product_param, bottom[0].shape
+        if p.num_output < 1:
+            raise self.error(f"num_output is {p.num_output}; it needs to be at least 1")
+        self.axis = canonical_axis(self, p.axis, shape)
+        self.inputs = math.prod(shape[self.axis :])
+        matrix = (self.inputs, p.num_output) if p.transpose else (p.num_output, self.inputs)
+        self.blobs.add_blob(*matrix)
+        fill(self.blobs[0], p.weight_filler, f"layer {self.name!r}")
+        if p.bias_term:
+            self.blobs.add_blob(p.num_output)
+            fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        if math.prod(x.shape[self.axis :]) != self.inputs:
+            raise self.error(
+                f"a bottom of shape {tuple(x.shape)} has {math.prod(x.shape[self.axis :])} values "
+                f"from axis {self.axis} on; the weights need {self.inputs}"
+            )
+        w, b = (*self.weights, None)[:2]
+        w = w.t() if self.layer_param.inner_product_param.transpose else w
+        return F.linear(x.reshape(*x.shape[: self.axis], self.inputs), w, b)
+
+
+@register
+class Dropout(Function):
+    """TRAIN: each value is zeroed with chance `dropout_ratio`, the rest grow to keep the mean."""
+
+    bottoms, tops = (1, 1), (1, 1)
+
+    @property
+    def idempotent(self) -> bool:  # type: ignore[override]
+        return self.phase == caffe_pb2.TEST
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        ratio = self.layer_param.dropout_param.dropout_ratio
+        if not 0 < ratio < 1:
+            raise self.error(f"dropout_ratio is {ratio:g}; it needs to be between 0 and 1")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        if self.phase == caffe_pb2.TEST or x.is_meta:
+            return x.view_as(x)
+        keep = 1 - self.layer_param.dropout_param.dropout_ratio
+        mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        return x * mask.div_(keep)

@@ -1,0 +1,254 @@
+"""Vision layers: Convolution, Deconvolution, Pooling, Crop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..blob import Blob
+from ..fillers import fill
+from .base import Function, Layer, Tensors, canonical_axis, register
+
+FLT_MAX = torch.finfo(torch.float32).max
+
+
+def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tuple[int, ...]:
+    """A field given once, once an axis, or as `_h` and `_w`, as `n` integers."""
+    field = "kernel_size" if name == "kernel" else name
+    repeated = list(getattr(p, field))
+    if name != "dilation" and (p.HasField(f"{name}_h") or p.HasField(f"{name}_w")):
+        if n != 2 or repeated:
+            raise layer.error(
+                f"{name}_h and {name}_w are for 2 spatial axes, without {field}; found {n} axes "
+                f"and {field} {repeated}"
+            )
+        return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
+    if not repeated and default is not None:
+        repeated = [default]
+    if len(repeated) not in (1, n):
+        raise layer.error(f"{field} is given {len(repeated)} times; it needs once, or {n} times")
+    return tuple(repeated * n if len(repeated) == 1 else repeated)
+
+
+class _Convolving(Function):
+    """What Convolution and Deconvolution share: parameters, weights, axes."""
+
+    bottoms, tops = (1, math.inf), (1, math.inf)
+    equal_bottoms_and_tops = True
+    in_place = False
+    transposed = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.convolution_param, bottom[0].shape
+        self.axis = canonical_axis(self, p.axis, shape)
+        n = len(shape) - self.axis - 1
+        if not 1 <= n <= 3:
+            raise self.error(
+                f"the bottom of shape {shape} has {n} spatial axes after axis {self.axis}; "
+                "1, 2 or 3 can be convolved"
+            )
+        self.kernel = _spatial(self, p, "kernel", n, None)
+        self.stride = _spatial(self, p, "stride", n, 1)
+        self.pad = _spatial(self, p, "pad", n, 0)
+        self.dilation = _spatial(self, p, "dilation", n, 1)
+        if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.dilation) < 1:
+            raise self.error(
+                f"kernel {self.kernel}, stride {self.stride}, dilation {self.dilation}; all need "
+                "to be at least 1"
+            )
+        channels, outputs, group = shape[self.axis], p.num_output, p.group
+        if outputs < 1:
+            raise self.error(f"num_output is {outputs}; it needs to be at least 1")
+        if channels % group or outputs % group:
+            raise self.error(
+                f"group {group} does not divide {channels} channels and num_output {outputs}"
+            )
+        first, second = (channels, outputs) if self.transposed else (outputs, channels)
+        self.blobs.add_blob(first, second // group, *self.kernel)
+        fill(self.blobs[0], p.weight_filler, f"layer {self.name!r}")
+        if p.bias_term:
+            self.blobs.add_blob(outputs)
+            fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
+        self.channels, self.group = channels, group
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        for b in bottom:
+            if len(b.shape) <= self.axis or b.shape[self.axis] != self.channels:
+                raise self.error(
+                    f"a bottom of shape {b.shape}; axis {self.axis} needs {self.channels} channels"
+                )
+            if min(self._output(b.shape[self.axis + 1 :]), default=0) < 1:
+                raise self.error(
+                    f"a bottom of shape {b.shape} is smaller than the kernel {self.kernel} "
+                    f"(pad {self.pad}, dilation {self.dilation}); it needs a larger input"
+                )
+        super().reshape(bottom, top)
+
+    def _output(self, size: Sequence[int]) -> list[int]:
+        """The spatial size of the top."""
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
+        if self.transposed:
+            return [
+                s * (n - 1) + r - 2 * p for n, r, s, p in zip(size, reach, self.stride, self.pad)
+            ]
+        return [(n + 2 * p - r) // s + 1 for n, r, s, p in zip(size, reach, self.stride, self.pad)]
+
+    def compute(self, *xs: torch.Tensor) -> Tensors:
+        return tuple(self._one(x) for x in xs)
+
+    def _one(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
+        return y.reshape(*x.shape[: self.axis], *y.shape[1:])
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+@register
+class Convolution(_Convolving):
+    """y[n, o] = b[o] + sum_c w[o, c] * x[n, c], cross-correlated over the spatial axes."""
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
+        w, b = (*self.weights, None)[:2]
+        return convolution(x, w, b, self.stride, self.pad, self.dilation, self.group)
+
+
+@register
+class Deconvolution(_Convolving):
+    """The transpose of Convolution: every input value scatters its kernel into the output."""
+
+    transposed = True
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
+            len(self.kernel) - 1
+        ]
+        w, b = (*self.weights, None)[:2]
+        return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
+
+
+@register
+class Pooling(Function):
+    """The largest or mean value of each window; output sizes round up unless round_mode says."""
+
+    bottoms, tops = (1, 1), (1, 2)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.pooling_param
+        if len(bottom[0].shape) != 4:
+            raise self.error(f"the bottom has shape {bottom[0].shape}; it needs 4 axes")
+        self.kernel: tuple[int, int] | None = None
+        if p.global_pooling:
+            if p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w"):
+                raise self.error("global_pooling takes the whole input; remove the kernel size")
+        else:
+            self.kernel = self._pair(p, "kernel")
+        self.stride, self.pad = self._pair(p, "stride"), self._pair(p, "pad")
+        if p.global_pooling and (self.pad != (0, 0) or self.stride != (1, 1)):
+            raise self.error(
+                f"global_pooling needs pad 0 and stride 1, found pad {self.pad}, "
+                f"stride {self.stride}"
+            )
+        if self.kernel and (min(self.kernel) < 1 or min(self.stride) < 1):
+            raise self.error(
+                f"kernel {self.kernel}, stride {self.stride}; all need to be at least 1"
+            )
+        if self.kernel and any(a >= k for a, k in zip(self.pad, self.kernel)):
+            raise self.error(f"pad {self.pad} needs to be below the kernel {self.kernel}")
+        if p.pool == p.STOCHASTIC:
+            raise self.error("pool STOCHASTIC is not supported yet; MAX and AVE are")
+        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL
+        self.with_mask = len(top) > 1
+
+    def _pair(self, p: Any, name: str) -> tuple[int, int]:
+        field = "kernel_size" if name == "kernel" else name
+        if p.HasField(f"{name}_h") or p.HasField(f"{name}_w"):
+            if p.HasField(field) or not (p.HasField(f"{name}_h") and p.HasField(f"{name}_w")):
+                raise self.error(f"needs {field}, or both {name}_h and {name}_w, and not all")
+            return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
+        if name == "kernel" and not p.HasField(field):
+            raise self.error("needs kernel_size, or kernel_h and kernel_w, or global_pooling")
+        return getattr(p, field), getattr(p, field)
+
+    def _output(self, size: int, kernel: int, stride: int, pad: int) -> int:
+        reach = size + 2 * pad - kernel
+        if reach < 0:
+            raise self.error(f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}")
+        out = (math.ceil if self.ceil else math.floor)(reach / stride) + 1
+        # With padding, the last window has to start inside the image or its left padding.
+        return out - 1 if pad and (out - 1) * stride >= size + pad else out
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
+        size = tuple(x.shape[2:])
+        kernel = self.kernel or size
+        out = [self._output(*a) for a in zip(size, kernel, self.stride, self.pad)]
+        if self.maximum and all(
+            2 * p <= k and (o - 1) * s < n + p
+            for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad)
+        ):
+            y, index = F.max_pool2d(
+                x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
+            )
+            return (y, index.float()) if self.with_mask else y
+        # Windows may also reach past the input, or miss it. Filling the input up to the last
+        # window with values that never win makes each of them a whole window.
+        reach = [(o - 1) * s + k for o, s, k in zip(out, self.stride, kernel)]
+        (top, left), (high, wide) = self.pad, reach
+        edges = (left, max(0, wide - left - size[1]), top, max(0, high - top - size[0]))
+        if self.maximum:
+            filled = F.pad(x, edges, value=-FLT_MAX)
+            y, index = F.max_pool2d(filled, kernel, self.stride, return_indices=True)
+            row, column = index // filled.shape[3] - top, index % filled.shape[3] - left
+            return (y, (row * size[1] + column).float()) if self.with_mask else y
+        y = F.avg_pool2d(F.pad(x, edges), kernel, self.stride, divisor_override=1)
+        return y / self._areas(size, kernel, out, x.device)
+
+    def _areas(
+        self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
+    ) -> torch.Tensor:
+        """How many positions each window has, the padding included, what lies beyond it not."""
+        counts = []
+        for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad):
+            start = torch.arange(o, device=on) * s - p
+            counts.append((start + k).clamp(max=n + p) - start)
+        return counts[0][:, None] * counts[1]
+
+
+@register
+class Crop(Function):
+    """The part of the first bottom with the second's size, from `axis` on, at `offset`."""
+
+    bottoms, tops = (2, 2), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.crop_param
+        axis = canonical_axis(self, p.axis, x.shape)
+        cropped = x.dim() - axis
+        if like.dim() != x.dim():
+            raise self.error(
+                f"bottoms of shapes {tuple(x.shape)} and {tuple(like.shape)}; they need as many "
+                "axes"
+            )
+        if len(p.offset) not in (0, 1, cropped):
+            raise self.error(
+                f"{len(p.offset)} offsets; it needs none, one, or {cropped}, one an axis"
+            )
+        offsets = list(p.offset) or [0]
+        if len(offsets) == 1:
+            offsets *= cropped
+        y = x
+        for i, offset in zip(range(axis, x.dim()), offsets):
+            if offset + like.shape[i] > x.shape[i]:
+                raise self.error(
+                    f"offset {offset} + size {like.shape[i]} on axis {i} reaches past the bottom "
+                    f"of shape {tuple(x.shape)}; offset and size need to fit"
+                )
+            y = y.narrow(i, offset, like.shape[i])
+        return y.contiguous()

@@ -1,0 +1,83 @@
+"""Where nets run and where random numbers come from, per thread as in Caffe."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import torch
+
+from .errors import CaffeError
+
+# Caffe computes in full float32; PyTorch lets cuDNN round to TF32 unless told otherwise.
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cuda.matmul.allow_tf32 = False
+
+
+class _State(threading.local):
+    gpu = False
+    device_id = 0
+    rng: np.random.RandomState | None = None
+    generators: dict[torch.device, torch.Generator]
+
+    def __init__(self) -> None:
+        self.generators = {}
+
+
+_state = _State()
+
+
+def set_mode_cpu() -> None:
+    """Run nets of this thread on the CPU (the default)."""
+    _state.gpu = False
+
+
+def set_mode_gpu() -> None:
+    """Run nets of this thread on the CUDA device that `set_device` chose (0 at first).
+
+    Raises CaffeError where PyTorch finds no CUDA device.
+    """
+    _check_device(_state.device_id)
+    _state.gpu = True
+
+
+def set_device(device_id: int) -> None:
+    """Choose the CUDA device, by number, for nets of this thread."""
+    _check_device(device_id)
+    _state.device_id = device_id
+
+
+def _check_device(device_id: int) -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device_id >= count or device_id < 0:
+        raise CaffeError(
+            f"GPU {device_id} was asked for, but PyTorch {torch.__version__} finds {count} CUDA "
+            "devices; call set_mode_cpu(), or install a CUDA build of PyTorch and its driver"
+        )
+
+
+def device() -> torch.device:
+    """The device on which layers of this thread compute now."""
+    return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed the fillers, dropout and shuffling of this thread."""
+    _state.rng = np.random.RandomState(seed % 2**32)
+    _state.generators.clear()
+
+
+def rng() -> np.random.RandomState:
+    """The Mersenne Twister behind fillers; seeded from the system until `set_random_seed`."""
+    if _state.rng is None:
+        set_random_seed(int.from_bytes(os.urandom(4), "little"))
+    assert _state.rng is not None
+    return _state.rng
+
+
+def generator(on: torch.device) -> torch.Generator:
+    """PyTorch's generator for random numbers drawn on device `on`, seeded from `rng()`."""
+    if on not in _state.generators:
+        _state.generators[on] = torch.Generator(on).manual_seed(int(rng().randint(2**31)))
+    return _state.generators[on]

@@ -1,0 +1,486 @@
+"""Solvers: learning-rate policies, update rules, snapshots."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from . import glog, graph, mode, weights
+from .blob import Blob
+from .errors import CaffeError
+from .net import Net
+from .proto import caffe_pb2
+
+
+class Solver:
+    """Trains the net of a solver prototxt, with pycaffe's interface."""
+
+    #: How many values of history an update rule keeps for each parameter.
+    histories: ClassVar[int] = 1
+
+    def __init__(self, solver_file: str | os.PathLike) -> None:
+        path = os.fspath(solver_file)
+        if not os.path.isfile(path):
+            raise CaffeError(f"Could not open file {path}")
+        self.param = graph.read_solver(path)
+        try:
+            self._build()
+        except CaffeError as error:
+            raise CaffeError(f"{path}: {error}") from None
+
+    def _build(self) -> None:
+        p = self.param
+        self._check()
+        if p.random_seed >= 0:
+            mode.set_random_seed(p.random_seed)
+        self.iter = 0
+        self.net = self._train_net()
+        self.test_nets = self._test_nets()
+        self._current_step = 0
+        self._losses: list[float] = []
+        self._smoothed_loss = 0.0
+        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
+        for path in p.weights:
+            self.net.copy_from(path)
+
+    def _check(self) -> None:
+        p = self.param
+        if p.lr_policy not in _POLICIES:
+            raise CaffeError(
+                f"lr_policy is {p.lr_policy!r}; it needs to be one of {', '.join(_POLICIES)}"
+            )
+        if p.lr_policy == "step" and p.stepsize < 1:
+            raise CaffeError(f"lr_policy 'step' has stepsize {p.stepsize}; it needs at least 1")
+        if p.regularization_type not in ("L1", "L2"):
+            raise CaffeError(
+                f"regularization_type is {p.regularization_type!r}; L1 or L2 is needed"
+            )
+        folder = os.path.dirname(p.snapshot_prefix)
+        if p.snapshot and folder and not os.access(folder, os.W_OK):
+            raise CaffeError(
+                f"snapshot_prefix is {p.snapshot_prefix!r}, but {folder!r} is not a folder that "
+                "can be written; make it first"
+            )
+
+    def _train_net(self) -> Net:
+        p = self.param
+        given = [
+            name
+            for name in ("train_net_param", "train_net", "net_param", "net")
+            if p.HasField(name)
+        ]
+        if len(given) != 1:
+            raise CaffeError(
+                f"the train net is given by {given or 'nothing'}; it needs exactly one of net, "
+                "net_param, train_net, train_net_param"
+            )
+        return self._net(getattr(p, given[0]), caffe_pb2.TRAIN, p.train_state)
+
+    def _test_nets(self) -> list[Net]:
+        p = self.param
+        sources: list[Any] = [*p.test_net_param, *p.test_net]
+        both = [getattr(p, name) for name in ("net_param", "net") if p.HasField(name)]
+        more = len(p.test_iter) - len(sources)
+        if both and more > 0:
+            sources += both * more
+        if len(p.test_iter) != len(sources):
+            raise CaffeError(
+                f"{len(p.test_iter)} test_iter for {len(sources)} test nets; one each is needed"
+            )
+        if sources and p.test_interval < 1:
+            raise CaffeError(
+                f"test_interval is {p.test_interval}; with a test net it needs to be at least 1"
+            )
+        if len(p.test_state) not in (0, len(sources)):
+            raise CaffeError(
+                f"{len(p.test_state)} test_state for {len(sources)} test nets; none, or one each "
+                "is needed"
+            )
+        states = list(p.test_state) or [None] * len(sources)
+        return [self._net(source, caffe_pb2.TEST, s) for source, s in zip(sources, states)]
+
+    @staticmethod
+    def _net(source: Any, phase: int, state: Any) -> Net:
+        """The net of a file name or a NetParameter."""
+        named = isinstance(source, str)
+        if named:
+            param = graph.read_net(source)
+        else:
+            param = caffe_pb2.NetParameter()
+            param.CopyFrom(source)
+            graph.upgrade_net(param)
+        full = caffe_pb2.NetState(phase=phase)
+        full.MergeFrom(param.state)
+        if state is not None:
+            full.MergeFrom(state)
+        param.state.CopyFrom(full)
+        try:
+            return Net.from_param(param)
+        except CaffeError as error:
+            raise CaffeError(f"{source}: {error}" if named else str(error)) from None
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def step(self, iters: int) -> None:
+        """Train for `iters` iterations."""
+        p, start = self.param, self.iter
+        stop = start + iters
+        self._losses, self._smoothed_loss = [], 0.0
+        clock, last = time.perf_counter(), start
+        while self.iter < stop:
+            self.net.clear_param_diffs()
+            if (
+                p.test_interval
+                and self.iter % p.test_interval == 0
+                and (self.iter > 0 or p.test_initialization)
+            ):
+                self._test_all()
+            for on_start, _ in self._callbacks:
+                on_start()
+            loss = sum(self.net.forward_backward() for _ in range(p.iter_size)) / p.iter_size
+            self._smooth(loss, start)
+            if p.display and self.iter % p.display == 0:
+                now = time.perf_counter()
+                rate = (self.iter - last) / (now - clock) if self.iter > last else 0
+                glog.write(
+                    "solver.cpp:239",
+                    f"Iteration {self.iter} ({rate:g} iter/s, {now - clock:g}s/{p.display} iters), "
+                    f"loss = {self._smoothed_loss:g}",
+                )
+                clock, last = now, self.iter
+                self._log_outputs(
+                    "Train", self._output_values(self.net), self.net, "solver.cpp:258"
+                )
+            for _, on_gradients_ready in self._callbacks:
+                on_gradients_ready()
+            self.apply_update()
+            self.iter += 1
+            if p.snapshot and self.iter % p.snapshot == 0:
+                self.snapshot()
+
+    def solve(self, resume_file: str | os.PathLike | None = None) -> None:
+        """Train up to max_iter, from the state in `resume_file` if one is named."""
+        p = self.param
+        glog.write("solver.cpp:293", f"Solving {self.net.name}")
+        glog.write("solver.cpp:294", f"Learning Rate Policy: {p.lr_policy}")
+        if resume_file is not None:
+            self.restore(resume_file)
+        self.step(p.max_iter - self.iter)
+        if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
+            self.snapshot()
+        if p.display and self.iter % p.display == 0:
+            loss = self.net._forward(0, len(self.net.layers) - 1)
+            self._smooth(loss, self.iter)
+            glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {self._smoothed_loss:g}")
+        if p.test_interval and self.iter % p.test_interval == 0:
+            self._test_all()
+        glog.write("solver.cpp:332", "Optimization Done.")
+
+    def _smooth(self, loss: float, start: int) -> None:
+        """Keep the mean of the last `average_loss` losses."""
+        size = self.param.average_loss
+        if len(self._losses) < size:
+            self._losses.append(loss)
+        else:
+            self._losses[(self.iter - start) % size] = loss
+        self._smoothed_loss = sum(self._losses) / len(self._losses)
+
+    def _output_values(self, net: Net) -> list[tuple[str, list[float]]]:
+        blobs = net.blobs
+        return [(n, blobs[n].values.tensor().reshape(-1).tolist()) for n in net.outputs]
+
+    def _log_outputs(
+        self, which: str, values: list[tuple[str, list[float]]], net: Net, place: str
+    ) -> None:
+        number = 0
+        for name, of_blob in values:
+            weight = net.blob_loss_weights[name]
+            for value in of_blob:
+                loss = f" (* {weight:g} = {weight * value:g} loss)" if weight else ""
+                glog.write(place, f"    {which} net output #{number}: {name} = {value:g}{loss}")
+                number += 1
+
+    def _test_all(self) -> None:
+        for number, (net, iters) in enumerate(zip(self.test_nets, self.param.test_iter)):
+            glog.write("solver.cpp:347", f"Iteration {self.iter}, Testing net (#{number})")
+            net.share_with(self.net)
+            sums: list[tuple[str, list[float]]] = []
+            loss = 0.0
+            for _ in range(iters):
+                loss += net._forward(0, len(net.layers) - 1)
+                values = self._output_values(net)
+                if sums:
+                    values = [
+                        (name, [a + b for a, b in zip(old, new)])
+                        for (name, old), (_, new) in zip(sums, values)
+                    ]
+                sums = values
+            if self.param.test_compute_loss:
+                glog.write("solver.cpp:398", f"Test loss: {loss / iters:g}")
+            means = [(name, [v / iters for v in values]) for name, values in sums]
+            self._log_outputs("Test", means, net, "solver.cpp:414")
+
+    # ---- the update ----------------------------------------------------------------------------
+
+    @property
+    def lr(self) -> float:
+        """The learning rate at the present iteration."""
+        return _POLICIES[self.param.lr_policy](self)
+
+    def apply_update(self) -> None:
+        """Turn the gradients into updates by the solver's rule and take them off the weights."""
+        p, rate, on = self.param, self.lr, mode.device()
+        if p.display and self.iter % p.display == 0:
+            glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
+        self._clip(on)
+        net = self.net
+        for i, (blob, lr_mult, decay_mult) in enumerate(
+            zip(net.learnable, net.lr_mults, net.decay_mults)
+        ):
+            data, diff = blob.values.mutable(on), blob.gradient.mutable(on)
+            if p.iter_size > 1:
+                diff /= p.iter_size
+            decay = p.weight_decay * decay_mult
+            if decay:
+                diff.add_(data if p.regularization_type == "L2" else data.sign(), alpha=decay)
+            history = [
+                self.history[i + k * len(net.learnable)].values.mutable(on)
+                for k in range(self.histories)
+            ]
+            self.update(diff, rate * lr_mult, *history)
+            data -= diff
+
+    def _clip(self, on: torch.device) -> None:
+        """Scale all gradients down together where their L2 norm is above clip_gradients."""
+        limit = self.param.clip_gradients
+        if limit < 0:
+            return
+        diffs = [blob.gradient.tensor(on) for blob in self.net.learnable]
+        norm = math.sqrt(float(sum(torch.dot(d.flatten(), d.flatten()) for d in diffs)))
+        if norm > limit:
+            glog.write(
+                "sgd_solver.cpp:93",
+                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
+                f"by scale factor {limit / norm:g}",
+            )
+            for blob in self.net.learnable:
+                blob.gradient.mutable(on).mul_(limit / norm)
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        """Replace the gradient in `diff` by what is to be taken off the weights."""
+        raise NotImplementedError
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    def snapshot(self) -> None:
+        """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate."""
+        p = self.param
+        base = f"{p.snapshot_prefix}_iter_{self.iter}"
+        if p.snapshot_format == p.HDF5:
+            model, state = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
+            glog.write("solver.cpp:463", f"Snapshotting to HDF5 file {model}")
+            weights.write_net_hdf5(model, self.net, p.snapshot_diff)
+            write_state = weights.write_state_hdf5
+        else:
+            model, state = f"{base}.caffemodel", f"{base}.solverstate"
+            glog.write("solver.cpp:450", f"Snapshotting to binary proto file {model}")
+            weights.write_net(model, self.net, p.snapshot_diff)
+            write_state = weights.write_state
+        glog.write("sgd_solver.cpp:284", f"Snapshotting solver state to file {state}")
+        write_state(state, self.iter, model, self._current_step, self.history)
+
+    def restore(self, state_file: str | os.PathLike) -> None:
+        """Continue from a .solverstate and the weights that it names.
+
+        The weights are looked for where the state says, then beside the state.
+        """
+        path = os.fspath(state_file)
+        state = weights.read_state(path)
+        if len(state.history) != len(self.history):
+            raise CaffeError(
+                f"{path}: holds the history of {len(state.history)} blobs; this solver "
+                f"({self.type}) needs {len(self.history)}"
+            )
+        for i, (stored, blob) in enumerate(zip(state.history, self.history)):
+            if not stored.fits(blob.shape):
+                raise CaffeError(
+                    f"{path}: history blob {i} has the shape {stored.shape}; this net needs "
+                    f"{blob.shape}"
+                )
+        if state.learned_net:
+            beside = os.path.join(os.path.dirname(path), os.path.basename(state.learned_net))
+            found = [f for f in (state.learned_net, beside) if os.path.isfile(f)]
+            if not found:
+                raise CaffeError(
+                    f"{path}: its weights {state.learned_net} are neither there nor beside it"
+                )
+            self.net.copy_from(found[0])
+        for stored, blob in zip(state.history, self.history):
+            stored.copy_to(blob)
+        self.iter, self._current_step = state.iter, state.current_step
+
+    # ---- the rest of pycaffe's interface -------------------------------------------------------
+
+    @property
+    def type(self) -> str:
+        return type(self).__name__.removesuffix("Solver")
+
+    def add_callback(
+        self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None]
+    ) -> None:
+        """Have the two called before each iteration and before each update."""
+        self._callbacks.append((on_start, on_gradients_ready))
+
+    def share_weights(self, net: Net) -> None:
+        """Let `net` use this solver's weights."""
+        net.share_with(self.net)
+
+
+def _fixed(s: Solver) -> float:
+    return s.param.base_lr
+
+
+def _step(s: Solver) -> float:
+    s._current_step = s.iter // s.param.stepsize
+    return s.param.base_lr * s.param.gamma**s._current_step
+
+
+def _exp(s: Solver) -> float:
+    return s.param.base_lr * s.param.gamma**s.iter
+
+
+def _inv(s: Solver) -> float:
+    return s.param.base_lr * (1 + s.param.gamma * s.iter) ** -s.param.power
+
+
+def _multistep(s: Solver) -> float:
+    steps: Sequence[int] = s.param.stepvalue
+    if s._current_step < len(steps) and s.iter >= steps[s._current_step]:
+        s._current_step += 1
+        glog.write(
+            "sgd_solver.cpp:49",
+            f"MultiStep Status: Iteration {s.iter}, step = {s._current_step}",
+        )
+    return s.param.base_lr * s.param.gamma**s._current_step
+
+
+def _poly(s: Solver) -> float:
+    return s.param.base_lr * (1 - s.iter / s.param.max_iter) ** s.param.power
+
+
+def _sigmoid(s: Solver) -> float:
+    return s.param.base_lr / (1 + math.exp(-s.param.gamma * (s.iter - s.param.stepsize)))
+
+
+_POLICIES: dict[str, Callable[[Solver], float]] = {
+    "fixed": _fixed,
+    "step": _step,
+    "exp": _exp,
+    "inv": _inv,
+    "multistep": _multistep,
+    "poly": _poly,
+    "sigmoid": _sigmoid,
+}
+
+
+class SGDSolver(Solver):
+    """v = momentum * v + lr * g;  w -= v."""
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (v,) = history
+        diff.copy_(v.mul_(self.param.momentum).add_(diff, alpha=rate))
+
+
+class NesterovSolver(Solver):
+    """v' = momentum * v + lr * g;  w -= (1 + momentum) * v' - momentum * v."""
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (v,), momentum = history, self.param.momentum
+        before = v * momentum
+        v.mul_(momentum).add_(diff, alpha=rate)
+        torch.mul(v, 1 + momentum, out=diff).sub_(before)
+
+
+class AdaGradSolver(Solver):
+    """h += g^2;  w -= lr * g / (sqrt(h) + delta)."""
+
+    def _check(self) -> None:
+        super()._check()
+        if self.param.momentum:
+            raise CaffeError(f"momentum is {self.param.momentum:g}; AdaGrad uses none, remove it")
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (h,) = history
+        h.addcmul_(diff, diff)
+        diff.div_(h.sqrt() + self.param.delta).mul_(rate)
+
+
+class RMSPropSolver(Solver):
+    """h = decay * h + (1 - decay) * g^2;  w -= lr * g / (sqrt(h) + delta)."""
+
+    def _check(self) -> None:
+        super()._check()
+        if self.param.momentum:
+            raise CaffeError(f"momentum is {self.param.momentum:g}; RMSProp uses none, remove it")
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (h,), decay = history, self.param.rms_decay
+        h.mul_(decay).addcmul_(diff, diff, value=1 - decay)
+        diff.div_(h.sqrt() + self.param.delta).mul_(rate)
+
+
+class AdaDeltaSolver(Solver):
+    """h = m h + (1-m) g^2;  u = g sqrt((d + k) / (d + h));  k = m k + (1-m) u^2;  w -= lr u."""
+
+    histories = 2
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (h, k), m, delta = history, self.param.momentum, self.param.delta
+        h.mul_(m).addcmul_(diff, diff, value=1 - m)
+        diff.mul_(((k + delta) / (h + delta)).sqrt_())
+        k.mul_(m).addcmul_(diff, diff, value=1 - m)
+        diff.mul_(rate)
+
+
+class AdamSolver(Solver):
+    """m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr c m / (sqrt(v) + delta).
+
+    c = sqrt(1 - b2^t) / (1 - b1^t) at iteration t, counted from 1.
+    """
+
+    histories = 2
+
+    def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
+        (m, v), b1, b2 = history, self.param.momentum, self.param.momentum2
+        t = self.iter + 1
+        m.mul_(b1).add_(diff, alpha=1 - b1)
+        v.mul_(b2).addcmul_(diff, diff, value=1 - b2)
+        correction = math.sqrt(1 - b2**t) / (1 - b1**t)
+        torch.div(m, v.sqrt().add_(self.param.delta), out=diff).mul_(rate * correction)
+
+
+SOLVERS: dict[str, type[Solver]] = {
+    "SGD": SGDSolver,
+    "Nesterov": NesterovSolver,
+    "AdaGrad": AdaGradSolver,
+    "RMSProp": RMSPropSolver,
+    "AdaDelta": AdaDeltaSolver,
+    "Adam": AdamSolver,
+}
+
+
+def get_solver(solver_file: str | os.PathLike) -> Solver:
+    """The solver of a solver prototxt, of the class that its `type` names."""
+    path = os.fspath(solver_file)
+    if not os.path.isfile(path):
+        raise CaffeError(f"Could not open file {path}")
+    kind = graph.read_solver(path).type
+    if kind not in SOLVERS:
+        raise CaffeError(f"{path}: type is {kind!r}; it needs to be one of {', '.join(SOLVERS)}")
+    return SOLVERS[kind](path)
