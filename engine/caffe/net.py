@@ -361,7 +361,7 @@ class Net:
         """Run any number of inputs through, a batch at a time; outputs joined along axis 0."""
         outs: dict[str, list] = {name: [] for name in set(self.outputs) | set(blobs or [])}
         for batch in self._batch(kwargs):
-            for name, values in self.forward(blobs=blobs, **batch).items():
+            for name, values in self.forward(blobs, None, None, **batch).items():
                 outs[name].extend(values.copy())
         return self._unpad(outs, len(next(iter(kwargs.values()))))
 
@@ -376,10 +376,11 @@ class Net:
         grads: dict[str, list] = {name: [] for name in set(self.inputs) | set(diffs or [])}
         forward = self._batch({name: kwargs[name] for name in self.inputs if name in kwargs})
         backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
-        for inputs, top_diffs in zip_longest(forward, backward, fillvalue={}):
-            for name, values in self.forward(blobs=blobs, **inputs).items():
+        nothing: dict[str, np.ndarray] = {}
+        for inputs, top_diffs in zip_longest(forward, backward, fillvalue=nothing):
+            for name, values in self.forward(blobs, None, None, **inputs).items():
                 outs[name].extend(values.copy())
-            for name, values in self.backward(diffs=diffs, **top_diffs).items():
+            for name, values in self.backward(diffs, None, None, **top_diffs).items():
                 grads[name].extend(values.copy())
         count = len(next(iter(kwargs.values())))
         return self._unpad(outs, count), self._unpad(grads, count)

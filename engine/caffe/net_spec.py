@@ -18,7 +18,6 @@ from collections import Counter, OrderedDict
 from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
 
 import numpy as np
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .proto import caffe_pb2
@@ -27,6 +26,7 @@ from .proto import caffe_pb2
 def param_name_dict() -> Dict[str, str]:
     """Maps a layer type to the stem of its settings' field: {'Convolution': 'convolution', ...}."""
     names = {}
+    field: Any
     for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields:
         if field.name.endswith("_param"):
             names[field.message_type.name[: -len("Parameter")]] = field.name[: -len("_param")]
@@ -41,11 +41,11 @@ def _nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _is_repeated(message: Message, field: FieldDescriptor) -> bool:
+def _is_repeated(message: Message, field: Any) -> bool:
     return hasattr(getattr(message, field.name), "extend")
 
 
-def _needed(field: FieldDescriptor) -> str:
+def _needed(field: Any) -> str:
     if field.enum_type is not None:
         return f"one of {', '.join(field.enum_type.values_by_name)}"
     return {
@@ -58,7 +58,7 @@ def _needed(field: FieldDescriptor) -> str:
     }.get(field.cpp_type, "a whole number")
 
 
-def _plain(field: FieldDescriptor, val: Any) -> Any:
+def _plain(field: Any, val: Any) -> Any:
     """A value as every protobuf runtime takes it: NumPy scalars, bools and names of enum values."""
     if isinstance(val, np.generic):
         val = val.item()
@@ -92,7 +92,7 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     fit it; the message names the field and the value.
     """
     descriptor = proto.DESCRIPTOR
-    field = descriptor.fields_by_name.get(name)
+    field: Any = descriptor.fields_by_name.get(name)
     if field is None:
         hint = _nearest(name, descriptor.fields_by_name)
         raise AttributeError(f"{descriptor.name} has no field {name!r} (given {val!r}){hint}")
@@ -161,7 +161,7 @@ class Function:
         Raises what `assign_proto` raises, with the layer's name and type before it.
         """
         own = _param_names.get(self.type_name)
-        own_field = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name.get(f"{own}_param")
+        own_field: Any = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name.get(f"{own}_param")
         own_names = own_field.message_type.fields_by_name if own_field else {}
         for name, val in self.params.items():
             try:

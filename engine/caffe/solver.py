@@ -106,7 +106,7 @@ class Solver:
         return [self._net(source, caffe_pb2.TEST, s) for source, s in zip(sources, states)]
 
     @staticmethod
-    def _net(source: Any, phase: int, state: Any) -> Net:
+    def _net(source: Any, phase: Any, state: Any) -> Net:
         """The net of a file name or a NetParameter."""
         named = isinstance(source, str)
         if named:
@@ -115,7 +115,8 @@ class Solver:
             param = caffe_pb2.NetParameter()
             param.CopyFrom(source)
             graph.upgrade_net(param)
-        full = caffe_pb2.NetState(phase=phase)
+        full = caffe_pb2.NetState()
+        full.phase = phase
         full.MergeFrom(param.state)
         if state is not None:
             full.MergeFrom(state)

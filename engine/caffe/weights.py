@@ -300,7 +300,7 @@ def _blob_chunks(blob: Blob, with_diff: bool) -> Chunks:
 def _write(path: str, chunks: Chunks) -> None:
     with atomic(path) as file:
         for chunk in chunks:
-            file.write(memoryview(chunk).cast("B") if isinstance(chunk, np.ndarray) else chunk)
+            file.write(chunk.data if isinstance(chunk, np.ndarray) else chunk)
 
 
 def write_net(path: str, net: Net, with_diff: bool = False) -> None:

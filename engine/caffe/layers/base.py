@@ -85,6 +85,8 @@ class Function(Layer):
     #: A top may be the bottom's own memory under another shape.
     shares_data: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    #: The tops' values from the bottoms'; parameters are in `self.weights`.
+    compute: Callable[..., torch.Tensor | Tensors]
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
@@ -93,10 +95,6 @@ class Function(Layer):
         self.record = False
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, list[torch.Size]] | None = None
-
-    def compute(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
-        """The tops' values from the bottoms'; parameters are in `self.weights`."""
-        raise NotImplementedError
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         key = [b.shape for b in bottom]
@@ -167,6 +165,10 @@ class Function(Layer):
         for (memory, _), grad in zip(wanted_weights, grads[len(wanted) :]):
             if grad is not None:
                 memory.add(grad)
+
+    def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The first parameter, and the second if there is one."""
+        return self.weights[0], self.weights[1] if len(self.weights) > 1 else None
 
     def forget(self) -> None:
         """Free what the last forward kept for backward."""

@@ -41,7 +41,7 @@ class InnerProduct(Function):
                 f"a bottom of shape {tuple(x.shape)} has {math.prod(x.shape[self.axis :])} values "
                 f"from axis {self.axis} on; the weights need {self.inputs}"
             )
-        w, b = (*self.weights, None)[:2]
+        w, b = self.weight_and_bias()
         w = w.t() if self.layer_param.inner_product_param.transpose else w
         return F.linear(x.reshape(*x.shape[: self.axis], self.inputs), w, b)
 

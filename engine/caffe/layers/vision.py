@@ -114,7 +114,7 @@ class Convolution(_Convolving):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
-        w, b = (*self.weights, None)[:2]
+        w, b = self.weight_and_bias()
         return convolution(x, w, b, self.stride, self.pad, self.dilation, self.group)
 
 
@@ -128,7 +128,7 @@ class Deconvolution(_Convolving):
         transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
             len(self.kernel) - 1
         ]
-        w, b = (*self.weights, None)[:2]
+        w, b = self.weight_and_bias()
         return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
 
 
