@@ -9,11 +9,13 @@ The files are the same for the same BVLC Caffe, OpenBLAS kernels and C library.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections import OrderedDict
+from typing import Dict
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -41,6 +43,18 @@ def record_group(group: str, path: str) -> None:
     os.replace(path + ".part", path)
 
 
+def platform() -> Dict[str, str]:
+    """What the last bits of the numbers depend on."""
+    import caffe
+    import numpy as np
+
+    return {
+        "caffe": caffe.__version__,
+        "numpy": np.__version__,
+        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Records golden numbers from BVLC Caffe.")
     parser.add_argument("groups", nargs="*", help="groups of cases; all if none is named")
@@ -55,13 +69,14 @@ def main() -> None:
         return
 
     from oracle.cases import CASES
+    from oracle.cases.case import groups
 
-    groups = list(OrderedDict.fromkeys(case.group for case in CASES.values()))
-    unknown = sorted(set(args.groups) - set(groups))
+    every = groups(CASES.values())
+    unknown = sorted(set(args.groups) - set(every))
     if unknown:
-        parser.error(f"no group named {unknown[0]}; there are: {', '.join(groups)}")
+        parser.error(f"no group named {unknown[0]}; there are: {', '.join(every)}")
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    for group in args.groups or groups:
+    for group in args.groups or every:
         command = [sys.executable, os.path.abspath(__file__), "--here", "--out", out, group]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
@@ -70,6 +85,10 @@ def main() -> None:
             raise SystemExit(f"record.py: BVLC Caffe failed in case {at}")
         path = os.path.join(out, group + ".npz")
         print(f"{group:16} {os.path.getsize(path):7} bytes")
+    if not args.groups:
+        with open(os.path.join(out, "recorded_on.json"), "w") as f:
+            json.dump(platform(), f, indent=1)
+            f.write("\n")
 
 
 if __name__ == "__main__":

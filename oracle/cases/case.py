@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections import OrderedDict
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import caffe
 import numpy as np
@@ -77,6 +77,11 @@ def add(name: str, text: str, **kwargs) -> None:
     if name in CASES:
         raise ValueError("case %s is there twice" % name)
     CASES[name] = Case(name, text, **kwargs)
+
+
+def groups(cases: Iterable[Case]) -> List[str]:
+    """The groups of `cases`, in order, each once."""
+    return list(OrderedDict.fromkeys(case.group for case in cases))
 
 
 def net(inputs: Dict[str, Shape], layers: str, force_backward: bool = True) -> str:

@@ -358,19 +358,19 @@ def partial(case, rs, numbers):
     n = load(case)
     fill_params(n, rs)
     draw_inputs(case, n, rs)
-    for name, array in n.forward(end="b").items():
+    for name, array in sorted(n.forward(end="b").items()):
         numbers["end_b/" + name] = copy(array)
     record(n, numbers, "end_b/", "data")
     n.blobs["b"].data[...] = draw(rs, "normal", (2, 3))
-    for name, array in n.forward(start="c", blobs=["b"]).items():
+    for name, array in sorted(n.forward(start="c", blobs=["b"]).items()):
         numbers["start_c/" + name] = copy(array)
     record(n, numbers, "start_c/", "data")
     fill_top_diffs(n, rs)
-    for name, array in n.backward(end="c").items():
+    for name, array in sorted(n.backward(end="c").items()):
         numbers["to_c/" + name] = copy(array)
     record(n, numbers, "to_c/", "diff param_diff")
     n.blobs["b"].diff[...] = draw(rs, "normal", (2, 3))
-    for name, array in n.backward(start="b", diffs=["a"]).items():
+    for name, array in sorted(n.backward(start="b", diffs=["a"]).items()):
         numbers["from_b/" + name] = copy(array)
     record(n, numbers, "from_b/", "diff param_diff")
 
@@ -382,9 +382,9 @@ def arguments(case, rs, numbers):
     """forward(x=...) and backward(d=...) and what they return."""
     n = load(case)
     fill_params(n, rs)
-    for name, array in n.forward(x=draw(rs, "normal", (2, 4)), blobs=["b"]).items():
+    for name, array in sorted(n.forward(x=draw(rs, "normal", (2, 4)), blobs=["b"]).items()):
         numbers["forward/" + name] = copy(array)
-    for name, array in n.backward(d=draw(rs, "normal", (2, 2)), diffs=["c"]).items():
+    for name, array in sorted(n.backward(d=draw(rs, "normal", (2, 2)), diffs=["c"]).items()):
         numbers["backward/" + name] = copy(array)
 
 
@@ -395,7 +395,7 @@ def batches(case, rs, numbers):
     """forward_all cuts what it is given into batches of the net's size, the last one padded."""
     n = load(case)
     fill_params(n, rs)
-    for name, array in n.forward_all(x=draw(rs, "normal", (5, 4)), blobs=["b"]).items():
+    for name, array in sorted(n.forward_all(x=draw(rs, "normal", (5, 4)), blobs=["b"]).items()):
         numbers["forward_all/" + name] = copy(array)
 
 

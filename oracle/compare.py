@@ -1,0 +1,100 @@
+"""When two sets of recorded numbers agree.
+
+An array agrees with its golden one when it has the same shape and
+max |a - b| <= tolerance * max |b|, with b the golden numbers and both maxima over the array. So
+an array that is zero there must be exactly zero. Values of b that are not finite, or the -FLT_MAX
+of an empty pooling window, are met exactly and left out of the maxima. Names and types (`meta`)
+are equal.
+Files (`file`) agree when their messages do, with the arrays in them compared as above.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf.message import Message
+
+TOLERANCE = 1e-5
+GOLDEN = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden"
+)
+
+
+@functools.cache
+def golden(group: str, folder: str = GOLDEN) -> Dict[str, np.ndarray]:
+    """The recorded numbers of a group of cases, by key."""
+    with np.load(os.path.join(folder, group + ".npz")) as numbers:
+        return {key: numbers[key] for key in numbers.files}
+
+
+def disagreement(
+    ours: np.ndarray, theirs: np.ndarray, tolerance: float = TOLERANCE
+) -> Optional[str]:
+    """What is wrong with `ours`, in words; None where it agrees with `theirs`."""
+    if ours.shape != theirs.shape:
+        return f"shape {ours.shape}, BVLC Caffe has {theirs.shape}"
+    if theirs.dtype.kind in "US":
+        return None if str(ours) == str(theirs) else f"{ours}, BVLC Caffe has {theirs}"
+    odd = ~np.isfinite(theirs) | (np.abs(theirs) > 1e30)
+    if not np.array_equal(ours[odd], theirs[odd], equal_nan=True):
+        return f"{ours[odd]} where BVLC Caffe has {theirs[odd]}"
+    ours, theirs = ours[~odd].astype(np.float64), theirs[~odd].astype(np.float64)
+    if not theirs.size:
+        return None
+    error, scale = np.abs(ours - theirs).max(), np.abs(theirs).max()
+    if error <= tolerance * scale:
+        return None
+    return (
+        f"off by {error:.3g}, {error / scale if scale else np.inf:.1e} of the largest {scale:.3g}"
+    )
+
+
+def parse(name: str, content: bytes) -> Tuple[Message, List[np.ndarray]]:
+    """The message in a .caffemodel or .solverstate without its arrays, and the arrays."""
+    if name.endswith(".solverstate"):
+        message = caffe_pb2.SolverState()
+        message.ParseFromString(content)
+        blobs = list(message.history)
+    else:
+        message = caffe_pb2.NetParameter()
+        message.ParseFromString(content)
+        blobs = [blob for layer in [*message.layer, *message.layers] for blob in layer.blobs]
+    arrays = [np.array(blob.data, np.float32) for blob in blobs]
+    for blob in blobs:
+        del blob.data[:]
+    return message, arrays
+
+
+def file_disagreement(
+    name: str, ours: bytes, theirs: bytes, tolerance: float = TOLERANCE
+) -> Optional[str]:
+    """What is wrong with the bytes of a .caffemodel or .solverstate, in words; None if nothing."""
+    our_message, our_arrays = parse(name, ours)
+    message, their_arrays = parse(name, theirs)
+    if our_message != message:
+        return f"says\n{our_message}\nBVLC Caffe's says\n{message}"
+    words = [disagreement(a, b, tolerance) for a, b in zip(our_arrays, their_arrays)]
+    return next(filter(None, words), None)
+
+
+def disagreements(
+    ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarray], tolerance: float = TOLERANCE
+) -> List[str]:
+    """A line for every key that is missing, too many, or differs."""
+    missing = [f"{key}: missing" for key in theirs if key not in ours]
+    extra = [f"{key}: BVLC Caffe has none" for key in ours if key not in theirs]
+    wrong = [
+        f"{key}: {words}"
+        for key in theirs
+        if key in ours
+        and (
+            words := file_disagreement(key, ours[key].tobytes(), theirs[key].tobytes(), tolerance)
+            if "/file/" in key
+            else disagreement(np.asarray(ours[key]), theirs[key], tolerance)
+        )
+    ]
+    return missing + extra + wrong

@@ -1,0 +1,99 @@
+"""oracle/caffe-python and oracle/build: what they pass on, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHOW = """
+import json, os, sys
+print(json.dumps([os.getcwd(), sys.argv[1:], os.environ['PYTHONPATH'], dict(os.environ)]))
+"""
+
+
+@pytest.mark.oracle
+def test_the_working_directory_and_the_arguments_are_kept(bvlc_caffe, tmp_path):
+    script = tmp_path / "show.py"
+    script.write_text(SHOW)
+    result = bvlc_caffe(script, "a b", "--c", cwd=tmp_path)
+    folder, arguments, python_path, _ = json.loads(result.stdout)
+    assert (folder, arguments, python_path) == (str(tmp_path), ["a b", "--c"], str(CHECKOUT))
+
+
+@pytest.mark.oracle
+def test_import_caffe_is_bvlc_caffes_even_from_the_checkout(bvlc_caffe):
+    result = bvlc_caffe("-c", "import caffe; print(caffe.__file__)", cwd=CHECKOUT)
+    assert result.stdout.startswith("/usr/lib/python3/dist-packages/caffe/")
+
+
+@pytest.mark.oracle
+def test_the_exit_status_is_the_scripts(bvlc_caffe):
+    assert bvlc_caffe("-c", "raise SystemExit(7)").returncode == 7
+
+
+@pytest.mark.oracle
+def test_what_a_script_writes_stays(bvlc_caffe, tmp_path):
+    assert bvlc_caffe("-c", "open('made', 'w').write('x')", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "made").read_text() == "x"
+
+
+@pytest.mark.oracle
+def test_the_number_of_threads_passes_through(bvlc_caffe):
+    environment = dict(os.environ, OMP_NUM_THREADS="3")
+    result = bvlc_caffe("-c", "import os; print(os.environ['OMP_NUM_THREADS'])", env=environment)
+    assert result.stdout.strip() == "3"
+
+
+@pytest.mark.oracle
+def test_nothing_stays_mounted(bvlc_caffe):
+    before = Path("/proc/self/mounts").read_text()
+    bvlc_caffe("-c", "pass")
+    assert Path("/proc/self/mounts").read_text() == before
+
+
+def test_a_missing_root_is_named_with_what_to_do(caffe_python, tmp_path):
+    environment = dict(os.environ, FCN_ORACLE_ROOT=str(tmp_path / "none"))
+    result = caffe_python("-c", "pass", env=environment)
+    assert result.returncode == 127
+    assert str(tmp_path / "none") in result.stderr and "make oracle" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def build(root, **kwargs):
+    environment = dict(os.environ, FCN_ORACLE_ROOT=str(root))
+    return subprocess.run(
+        [str(CHECKOUT / "oracle" / "build")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        **kwargs,
+    )
+
+
+def test_building_a_finished_root_does_nothing(tmp_path):
+    (tmp_path / ".complete").touch()
+    result = build(tmp_path)
+    assert result.returncode == 0 and str(tmp_path) in result.stdout
+    assert os.listdir(tmp_path) == [".complete"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run a program as another user")
+def test_building_without_being_root_says_so_and_makes_nothing(tmp_path):
+    script = (CHECKOUT / "oracle" / "build").read_text()
+    result = subprocess.run(
+        ["bash", "-s"],
+        input=script,
+        env=dict(os.environ, FCN_ORACLE_ROOT=str(tmp_path / "root")),
+        capture_output=True,
+        text=True,
+        cwd="/",
+        user=65534,
+    )
+    assert result.returncode == 1
+    assert "needs root" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
