@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
+
+import command
 
 from .data import MEAN
 from .fcn import VARIANTS
 from .generate import generate
 
 
-def _width(text: str) -> Fraction:
-    return Fraction(text)
+def _fraction(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number such as 1/8 is needed") from None
 
 
 def _numbers(text: str) -> Tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: numbers such as 104,117,123 are needed"
+        ) from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     fcn.add_argument("variant", nargs="*", help=f"{', '.join(VARIANTS)} (all)")
     fcn.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="over the folders (.)")
     fcn.add_argument("--classes", type=int, default=21, metavar="N", help="with background (21)")
-    fcn.add_argument("--width", type=_width, default=1, metavar="F", help="of the channels, as 1/8")
+    fcn.add_argument(
+        "--width", type=_fraction, default=1, metavar="F", help="of the channels, as 1/8"
+    )
     fcn.add_argument("--channels", type=int, default=3, metavar="N", help="of the input (3)")
     fcn.add_argument("--sbdd-dir", metavar="DIR", help="SBD, as seen from the variant's folder")
     fcn.add_argument("--voc-dir", metavar="DIR", help="VOC, as seen from the variant's folder")
@@ -49,7 +60,4 @@ def main(arguments: Optional[List[str]] = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    command.run(main)

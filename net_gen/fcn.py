@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence, Union
 
 from caffe.net_spec import NetSpec
 from caffe.net_spec import layers as L
@@ -76,6 +76,7 @@ def fcn(
     one_of("split", split, SPLITS)
     classes, channels = whole("classes", classes), whole("channels", channels)
     ratio = share("dropout", dropout)
+    source: Union[sources.Input, sources.PythonData]
     n = NetSpec()
     if split == "deploy":
         source, ratio = sources.Input((1, channels, DEPLOY_SIZE, DEPLOY_SIZE)), 0.0

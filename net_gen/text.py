@@ -39,7 +39,7 @@ def _printable(byte: int) -> str:
 
 
 def _scalar(field: FieldDescriptor, value: Any) -> str:
-    if field.cpp_type == field.CPPTYPE_ENUM:
+    if field.enum_type is not None:
         return field.enum_type.values_by_number[value].name
     if field.cpp_type == field.CPPTYPE_BOOL:
         return "true" if value else "false"

@@ -1,12 +1,19 @@
 """Writes the prototxts of this folder: `python net.py`."""
 
+import os
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(FOLDER))
 
-import net_gen  # noqa: E402
+import command  # noqa: E402
+
+
+def main() -> None:
+    import net_gen
+
+    net_gen.generate(os.path.basename(FOLDER), FOLDER)
+
 
 if __name__ == "__main__":
-    net_gen.generate(HERE.name, HERE)
+    command.run(main)

@@ -1,0 +1,115 @@
+"""caffe.proto, its generated module, and BVLC Caffe's messages are one and the same."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caffe import proto
+from caffe.proto import caffe_pb2
+from google.protobuf.descriptor import FieldDescriptor
+
+from oracle.language import schema
+
+FOLDER = Path(proto.__file__).parent
+# oracle/language.py's schema() under BVLC Caffe 1.0, 534 lines; make test-oracle compares it live.
+BVLC = "5cd72c8a19f9a55a914635b256b70647534cbea0fe230831b0387e4b0cde1fcc"
+
+FIELD = re.compile(
+    r"(?P<label>optional|repeated|required) (?P<type>\S+) (?P<name>\w+) = (?P<number>\d+)"
+    r"(?: \[(?P<options>.*)\])?;"
+)
+SCALARS = {
+    name: getattr(FieldDescriptor, f"TYPE_{name.upper()}")
+    for name in ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32")
+}
+
+
+def declared():
+    """The lines of schema(), read from the text of caffe.proto."""
+    lines, scopes = [], [["caffe", set()]]
+    text = re.sub(r"//.*", "", (FOLDER / "caffe.proto").read_text())
+    fields = []
+    for line in map(str.strip, text.splitlines()):
+        opened = re.match(r"(message|enum) (\w+) {", line)
+        value = re.match(r"(\w+) = (\d+);", line)
+        field = FIELD.match(line)
+        if opened:
+            scopes[-1][1].add(opened[2])
+            scopes.append([f"{scopes[-1][0]}.{opened[2]}", set()])
+        elif line == "}":
+            scopes.pop()
+        elif value:
+            lines.append(f"{scopes[-1][0]}.{value[1]} = {value[2]}")
+        elif field:
+            fields.append((field, scopes[-1]))
+        else:
+            assert not line or line in ('syntax = "proto2";', "package caffe;"), line
+    enums = {line.rsplit(".", 1)[0]: None for line in lines}
+    for field, (owner, own) in fields:
+        kind = SCALARS.get(field["type"])
+        if kind is None:
+            kind = f"{owner if field['type'] in own else 'caffe'}.{field['type']}"
+        options = dict(o.split(" = ") for o in re.split(r", ", field["options"] or "") if o)
+        packed = " packed" if options.get("packed") == "true" else ""
+        default = ""
+        if "default" in options:
+            value = options["default"]
+            if kind in enums:
+                number = next(x for x in lines if x.startswith(f"{kind}.{value} = "))
+                value = int(number.rsplit(" ", 1)[1])
+            elif field["type"] == "string":
+                value = value.strip('"')
+            elif field["type"] == "bool":
+                value = value == "true"
+            elif field["type"] == "float":
+                value = np.float32(value)
+            else:
+                value = int(value)
+            default = f" [{value!s}]"
+        line = f"{owner}.{field['name']} = {field['number']}: "
+        lines.append(f"{line}{field['label']} {kind}{packed}{default}")
+    return sorted(lines)
+
+
+def test_the_generated_module_says_what_caffe_proto_says():
+    assert declared() == schema()
+
+
+def test_the_messages_are_bvlc_caffes():
+    lines = schema()
+    assert len(lines) == 534
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == BVLC
+
+
+@pytest.mark.parametrize("runtime", ["python", "upb"])
+def test_the_generated_module_imports_on_either_runtime(runtime):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import caffe_pb2 as p;"
+        "print(p.SolverParameter().rms_decay, p.BlobShape(dim=[1, 300]).SerializeToString().hex())"
+    )
+    environ = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": runtime}
+    command = [sys.executable, "-c", script, str(FOLDER)]
+    result = subprocess.run(command, env=environ, capture_output=True, text=True)
+    decay, shape = result.stdout.split()
+    assert float(decay) == pytest.approx(0.99), result.stderr
+    assert shape == "0a0301ac02"
+
+
+def test_the_generated_module_does_not_ask_for_a_protobuf_release():
+    assert "runtime_version" not in (FOLDER / "caffe_pb2.py").read_text()
+
+
+def test_arrays_are_packed_on_the_wire():
+    blob = caffe_pb2.BlobProto(data=[1.0, 2.0])
+    assert blob.SerializeToString() == bytes.fromhex("2a080000803f00000040")
+
+
+def test_the_types_list_every_message():
+    types = (FOLDER / "caffe_pb2.pyi").read_text()
+    for name in caffe_pb2.DESCRIPTOR.message_types_by_name:
+        assert f"class {name}(_message.Message)" in types
