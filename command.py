@@ -16,8 +16,10 @@ NO_CAFFE = (
 def run(main: Callable[[], object]) -> None:
     """Call `main()`. Bad input ends with its message and exit code 1.
 
-    With FCN_TRACEBACK=1 in the environment the traceback is shown instead.
+    With FCN_TRACEBACK=1 in the environment the traceback is shown instead. Caffe's own log shows
+    warnings and errors only, unless GLOG_minloglevel is set.
     """
+    os.environ.setdefault("GLOG_minloglevel", "1")
     try:
         main()
     except (ValueError, OSError, RuntimeError, ImportError) as error:

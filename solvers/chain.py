@@ -83,7 +83,8 @@ def prepare_demo() -> None:
     """The demo set at 500 pixels and the prototxts of every variant over it."""
     from datasets import demo
 
-    demo.make(DEMO_DATA, train=DEMO_TRAIN, val=DEMO_VAL, test=1, objects=0, scale=500 / 240)
+    few = {"test": 1, "crops": 21, "crops_val": 21}
+    demo.make(DEMO_DATA, train=DEMO_TRAIN, val=DEMO_VAL, scale=500 / 240, **few)
     for name in net_gen.VARIANTS:
         folder = os.path.join(DEMO_RUNS, name)
         here = os.path.relpath(DEMO_DATA, folder)

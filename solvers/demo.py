@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Sequence
 # ---------------------------------------------------------------- the recipe
 WIDTH = Fraction(1, 8)  # of every channel count: conv1_1 has 8, fc6 512
 CLASSES = 21  # the background and VOC's twenty
-DATA = {"train": 600, "val": 60, "test": 200, "objects": 200}
+DATA = {"train": 800, "val": 80, "test": 120, "crops": 3150, "crops_val": 420}
 CROP = 96  # pixels, the classifier's window: pool5 is 3 x 3
 THREADS = 2  # pinned, so that the same seed gives the same numbers
 SEED = 1
@@ -66,8 +66,8 @@ def run(
     os.makedirs(out, exist_ok=True)
     _settings(out, seed, scale)
     print(f"{device.engine()}; runs on {device.use(gpu)}")
-    counts = {name: max(4, int(n * scale)) for name, n in DATA.items()}
-    demo.make(data, **counts)
+    counts = {name: max(CLASSES, int(n * scale)) for name, n in DATA.items()}
+    demo.make(data, **counts)  # type: ignore[arg-type]
 
     base = train_classifier(os.path.join(out, "classifier"), data, seed, gpu, scale)
     for name in net_gen.VARIANTS:

@@ -13,25 +13,20 @@ T = TypeVar("T")
 
 
 class Bar:
-    """A progress bar on stderr: tqdm where it is installed, else a line every ten seconds."""
+    """A progress bar on stderr: tqdm's on a terminal, else a line every twenty seconds."""
 
-    def __init__(self, total: int, title: str, initial: int = 0) -> None:
-        self.total, self.title, self.done = total, title, initial
-        self.printed, self.note = time.time(), ""
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            self.tqdm = None
-            return
-        quiet = not sys.stderr.isatty()
-        self.tqdm = tqdm(
-            total=total,
-            initial=initial,
-            desc=title,
-            mininterval=20 if quiet else 0.2,
-            dynamic_ncols=not quiet,
-            leave=True,
-        )
+    def __init__(self, total: int, title: str, initial: int = 0, leave: bool = True) -> None:
+        self.total, self.title, self.done, self.first = total, title, initial, initial
+        self.started = self.printed = time.time()
+        self.note, self.tqdm = "", None
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self.tqdm = tqdm(
+                total=total, initial=initial, desc=title, dynamic_ncols=True, leave=leave
+            )
 
     def update(self, note: str = "", by: int = 1) -> None:
         self.done += by
@@ -40,16 +35,15 @@ class Bar:
             if note:
                 self.tqdm.set_postfix_str(note, refresh=False)
             self.tqdm.update(by)
-        elif time.time() - self.printed > 10:
+        elif time.time() - self.printed > 20:
             self._print()
 
     def write(self, line: str) -> None:
         """A line above the bar, on stdout."""
         if self.tqdm is not None:
-            self.tqdm.clear()
-        print(line, flush=True)
-        if self.tqdm is not None:
-            self.tqdm.refresh()
+            self.tqdm.write(line, file=sys.stdout)
+        else:
+            print(line, flush=True)
 
     def __enter__(self) -> Bar:
         return self
@@ -57,17 +51,20 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         if self.tqdm is not None:
             self.tqdm.close()
-        else:
+        elif self.printed > self.started:
             self._print()
 
     def _print(self) -> None:
         self.printed = time.time()
-        print(f"{self.title}: {self.done}/{self.total} {self.note}", file=sys.stderr, flush=True)
+        rate = (self.done - self.first) / max(self.printed - self.started, 1e-9)
+        left = (self.total - self.done) / rate if rate else float("nan")
+        words = [f"{self.title}: {self.done}/{self.total}", f"{rate:.3g}/s", f"{left:.0f} s left"]
+        print(", ".join([*words, self.note] if self.note else words), file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
     """The items, with a bar."""
-    with Bar(total, title) as bar:
+    with Bar(total, title, leave=False) as bar:
         for item in items:
             yield item
             bar.update()

@@ -80,7 +80,7 @@ def score_net(
     loss = 0.0
     if out:
         os.makedirs(out, exist_ok=True)
-    with Bar(images, title) as bar:
+    with Bar(images, title, leave=False) as bar:
         for i in range(images):
             names = _names(net) if out else []
             net.forward()

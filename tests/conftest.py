@@ -1,0 +1,59 @@
+"""What the tests share: quiet engines, few threads, a few small pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "2")
+
+import subprocess  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def tiny_start(tmp_path_factory):
+    """A folder with a data set of five small pictures and the weights of a cast classifier."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.data(str(folder))
+    tiny.start(str(folder), str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny_stage(tiny_start, tmp_path):
+    """Makes a stage's folder over the small pictures: `tiny_stage(variant, **solver_fields)`."""
+    from tests import tiny
+
+    def make(variant="voc-fcn32s", **solver):
+        return tiny.nets(str(tmp_path / variant), str(tiny_start), variant, **solver)
+
+    return make
+
+
+@pytest.fixture
+def program():
+    """Runs `python ARGUMENTS`; the result has returncode, stdout and stderr as text."""
+
+    def run(*arguments, cwd=ROOT, **environment):
+        env = dict(os.environ, PYTHONPATH=str(ROOT), **environment)
+        env.pop("FCN_TRACEBACK", None)
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=str(cwd),
+            env=env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
