@@ -216,7 +216,7 @@ def _download(url: str, part: str) -> bool:
                     progress(total, os.path.basename(part)[: -len(".part")], "B") as bar,
                 ):
                     bar.update(have)
-                    for block in reply.iter_content(1 << 20):
+                    for block in reply.iter_content(1 << 16):
                         file.write(block)
                         bar.update(len(block))
             size = os.path.getsize(part)
