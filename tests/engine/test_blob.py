@@ -1,0 +1,110 @@
+import gc
+
+import numpy as np
+import pytest
+import torch
+from caffe import CaffeError
+from caffe.blob import Blob, Memory
+
+
+def test_a_blob_starts_at_zero_with_a_writable_contiguous_float32_array():
+    blob = Blob((2, 3))
+    assert blob.data.dtype == np.float32 and blob.data.flags.c_contiguous
+    assert not blob.data.any() and not blob.diff.any()
+    blob.data[1, 2] = 7
+    assert blob.data[1, 2] == 7
+
+
+def test_legacy_sizes_are_one_beyond_the_shape():
+    blob = Blob((2, 3))
+    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (2, 3, 1, 1, 6)
+    with pytest.raises(CaffeError, match="at most 4 axes"):
+        _ = Blob((1, 2, 3, 4, 5)).num
+
+
+def test_reshape_keeps_values_in_memory_order_and_fills_with_zeros():
+    blob = Blob((2, 3))
+    blob.data[...] = np.arange(6).reshape(2, 3)
+    blob.reshape(3, 2)
+    np.testing.assert_array_equal(blob.data, np.arange(6).reshape(3, 2))
+    blob.reshape(2)
+    np.testing.assert_array_equal(blob.data, [0, 1])
+    blob.reshape(4)
+    np.testing.assert_array_equal(blob.data, [0, 1, 0, 0])
+    assert blob.diff.shape == (4,)
+
+
+def test_a_shape_with_negative_or_fractional_sizes_is_refused():
+    for shape in ((-1, 2), (1.5,)):
+        with pytest.raises(CaffeError, match="integers >= 0"):
+            Blob().reshape(*shape)
+
+
+def test_an_array_that_somebody_holds_receives_later_results():
+    memory = Memory((3,))
+    held = memory.numpy()[1:]
+    memory.set(torch.tensor([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(held, [2, 3])
+    held[0] = 9
+    assert memory.tensor()[1] == 9
+
+
+def test_a_result_is_taken_over_without_a_copy_when_nobody_holds_an_array():
+    memory = Memory((3,))
+    memory.numpy()[...] = 5
+    gc.collect()
+    result = torch.tensor([1.0, 2.0, 3.0])
+    memory.set(result)
+    assert memory.tensor().data_ptr() == result.data_ptr()
+
+
+def test_a_result_with_other_strides_is_seen_as_a_contiguous_array():
+    memory = Memory((2, 3))
+    memory.set(torch.arange(6.0).reshape(3, 2).t())
+    assert memory.numpy().flags.c_contiguous
+    memory.numpy().reshape(-1)[1] = 9
+    np.testing.assert_array_equal(memory.numpy(), [[0, 9, 4], [1, 3, 5]])
+
+
+def test_adding_to_zeros_takes_the_addend_and_adds_afterwards():
+    memory = Memory((2,))
+    memory.add(torch.ones(2))
+    memory.add(torch.ones(2))
+    np.testing.assert_array_equal(memory.numpy(), [2, 2])
+    memory.zero()
+    assert memory.is_zero()
+    np.testing.assert_array_equal(memory.numpy(), [0, 0])
+
+
+def test_a_held_array_sees_the_zeros():
+    memory = Memory((2,))
+    held = memory.numpy()
+    held[...] = 3
+    memory.zero()
+    assert not held.any()
+
+
+def test_a_view_shares_values_both_ways():
+    blob = Blob((2, 3))
+    view = blob.view((6,))
+    view.data[4] = 8
+    assert blob.data[1, 1] == 8
+    blob.gradient.set(torch.ones(2, 3))
+    np.testing.assert_array_equal(view.diff, np.ones(6))
+    with pytest.raises(CaffeError, match="cannot become"):
+        view.reshape(5)
+
+
+@pytest.mark.cuda
+def test_host_and_device_are_kept_in_step():
+    cuda = torch.device("cuda", 0)
+    memory = Memory((3,))
+    held = memory.numpy()
+    held[...] = [1, 2, 3]
+    memory.mutable(cuda).mul_(2)
+    np.testing.assert_array_equal(memory.numpy(), [2, 4, 6])
+    np.testing.assert_array_equal(held, [2, 4, 6])
+    memory.set(torch.full((3,), 7.0, device=cuda))
+    np.testing.assert_array_equal(memory.numpy(), [7, 7, 7])
+    memory.numpy()[0] = 1
+    np.testing.assert_array_equal(memory.tensor(cuda).cpu(), [1, 7, 7])

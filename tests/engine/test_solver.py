@@ -1,0 +1,207 @@
+import re
+
+import caffe
+import numpy as np
+import pytest
+from caffe import CaffeError
+
+from tests.engine.nets import TRAINED, solver, write
+
+
+def feed(solver, seed=0):
+    rng = np.random.RandomState(seed)
+    solver.net.blobs["data"].data[...] = rng.randn(4, 5)
+    solver.net.blobs["label"].data[...] = rng.randint(3, size=4)
+
+
+def weights(solver):
+    return np.concatenate([b.data.ravel() for blobs in solver.net.params.values() for b in blobs])
+
+
+def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
+    s = solver(tmp_path, 'base_lr: 0.5 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.1')
+    feed(s)
+    w, history = weights(s).astype(np.float64), 0
+    for _ in range(3):
+        s.net.clear_param_diffs()
+        s.net.forward()
+        s.net.backward()
+        grad = np.concatenate([b.diff.ravel() for b in s.net.params["ip"]]).astype(np.float64)
+        rate = np.where(np.arange(18) < 15, 0.5, 1.0)  # the bias learns twice as fast,
+        decay = np.where(np.arange(18) < 15, 0.1, 0.0)  # and does not decay
+        history = 0.9 * history + rate * (grad + decay * w)
+        w = w - history
+        s.step(1)
+        np.testing.assert_allclose(weights(s), w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "policy, at, rate",
+    [
+        ('lr_policy: "fixed"', 7, 1.0),
+        ('lr_policy: "step" gamma: 0.1 stepsize: 3', 7, 0.01),
+        ('lr_policy: "exp" gamma: 0.9', 7, 0.9**7),
+        ('lr_policy: "inv" gamma: 0.5 power: 2', 7, (1 + 0.5 * 7) ** -2),
+        ('lr_policy: "multistep" gamma: 0.1 stepvalue: 2 stepvalue: 5', 7, 0.01),
+        ('lr_policy: "poly" power: 2 max_iter: 10', 7, 0.3**2),
+        ('lr_policy: "sigmoid" gamma: -1 stepsize: 7', 7, 0.5),
+    ],
+)
+def test_learning_rate_policies(tmp_path, policy, at, rate):
+    s = solver(tmp_path, f"base_lr: 1 {policy}")
+    feed(s)
+    s.step(at)
+    assert s.lr == pytest.approx(rate)
+
+
+def test_a_clipped_gradient_keeps_its_direction(tmp_path):
+    text = 'base_lr: 1 lr_policy: "fixed" '
+    free = solver(tmp_path, text)
+    clipped = solver(tmp_path, text + "clip_gradients: 0.01")
+    start = weights(free)
+    for s in (free, clipped):
+        feed(s)
+        s.step(1)
+    whole, short = weights(free) - start, weights(clipped) - start
+    gradient = short / np.where(np.arange(18) < 15, 1, 2)
+    assert np.linalg.norm(gradient) == pytest.approx(0.01, rel=1e-4)
+    np.testing.assert_allclose(short / np.linalg.norm(short), whole / np.linalg.norm(whole), 1e-4)
+
+
+def test_iter_size_two_is_the_mean_of_two_gradients(tmp_path):
+    one = solver(tmp_path, "")
+    two = solver(tmp_path, "iter_size: 2")
+    two.share_weights(one.net)
+    for s in (one, two):
+        feed(s)
+    start = weights(one)
+    one.step(1)
+    after_one = weights(one)
+    two.net.params["ip"][0].data[...] = start[:15].reshape(3, 5)
+    two.net.params["ip"][1].data[...] = start[15:]
+    two.step(1)
+    np.testing.assert_allclose(weights(two), after_one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+@pytest.mark.parametrize("form", ["BINARYPROTO", "HDF5"])
+def test_a_restored_run_ends_where_an_uninterrupted_one_does(tmp_path, kind, form):
+    momentum = "momentum: 0.9 " if kind not in ("AdaGrad", "RMSProp") else ""
+    text = (
+        f'type: "{kind}" base_lr: 0.05 lr_policy: "multistep" gamma: 0.5 stepvalue: 2 '
+        f"stepvalue: 5 delta: 1e-4 snapshot_format: {form} {momentum}"
+    )
+    whole = solver(tmp_path, text, cls=caffe.get_solver)
+    assert whole.type == kind
+    feed(whole)
+    whole.step(3)
+    whole.snapshot()
+    whole.step(4)
+    suffix = ".h5" if form == "HDF5" else ""
+    again = solver(tmp_path, text, cls=caffe.get_solver)
+    again.restore(str(tmp_path / f"snap_iter_3.solverstate{suffix}"))
+    feed(again)
+    assert again.iter == 3
+    again.step(4)
+    np.testing.assert_array_equal(weights(again), weights(whole))
+
+
+def test_snapshots_come_at_their_interval_and_after_the_end(tmp_path):
+    s = solver(tmp_path, "snapshot: 2 max_iter: 5")
+    feed(s)
+    s.solve()
+    found = sorted(p.name for p in tmp_path.glob("snap_iter_*"))
+    assert found == [
+        f"snap_iter_{n}.{kind}" for n in (2, 4, 5) for kind in ("caffemodel", "solverstate")
+    ]
+
+
+def test_a_state_finds_its_weights_beside_it(tmp_path):
+    s = solver(tmp_path)
+    feed(s)
+    s.step(1)
+    s.snapshot()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in tmp_path.glob("snap_iter_1.*"):
+        path.rename(moved / path.name)
+    s.restore(str(moved / "snap_iter_1.solverstate"))
+    (moved / "snap_iter_1.caffemodel").unlink()
+    with pytest.raises(CaffeError, match="its weights .* are neither there nor beside it"):
+        s.restore(str(moved / "snap_iter_1.solverstate"))
+
+
+def test_a_broken_state_changes_nothing(tmp_path):
+    s = solver(tmp_path)
+    feed(s)
+    s.step(1)
+    s.snapshot()
+    state = tmp_path / "snap_iter_1.solverstate"
+    state.write_bytes(state.read_bytes()[:-20])
+    s.step(1)
+    before = weights(s)
+    with pytest.raises(CaffeError, match=r"snap_iter_1\.solverstate: .*truncated"):
+        s.restore(str(state))
+    np.testing.assert_array_equal(weights(s), before)
+    assert s.iter == 2
+
+
+def test_the_log_has_the_lines_that_log_readers_look_for(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    s = solver(
+        tmp_path, "display: 1 max_iter: 2 test_iter: 1 test_interval: 2 test_compute_loss: true"
+    )
+    feed(s)
+    s.test_nets[0].blobs["data"].data[...] = 1
+    s.solve()
+    lines = capfd.readouterr().err.splitlines()
+    stamp = r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z_]+\.cpp:\d+\] "
+    assert all(re.match(stamp, line) for line in lines)
+    text = "\n".join(re.sub(stamp, "", line) for line in lines)
+    assert re.search(r"Iteration 0 \(0 iter/s, \S+s/1 iters\), loss = \d", text)
+    assert re.search(r"    Train net output #0: loss = \S+ \(\* 1 = \S+ loss\)", text)
+    assert "Iteration 1, lr = 0.1" in text
+    assert "Iteration 0, Testing net (#0)" in text and "Iteration 2, Testing net (#0)" in text
+    assert re.search(r"    Test net output #0: loss = \S+ \(\* 1 = \S+ loss\)", text)
+    assert text.count("Optimization Done.") == 1
+
+
+def test_callbacks_come_around_each_gradient(tmp_path):
+    s = solver(tmp_path)
+    feed(s)
+    calls = []
+    s.add_callback(lambda: calls.append("start"), lambda: calls.append("ready"))
+    s.step(2)
+    assert calls == ["start", "ready"] * 2
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('base_lr: 1 lr_policy: "linear"', "lr_policy is 'linear'; it needs .* fixed, step"),
+        ('base_lr: 1 lr_policy: "step"', "stepsize 0; it needs at least 1"),
+        ('type: "Adma"', "type is 'Adma'; it needs .* SGD, Nesterov"),
+        ('regularization_type: "L3"', "regularization_type is 'L3'"),
+        ("test_iter: 1", "test_interval is 0"),
+        ("test_iter: 1 test_iter: 2 test_interval: 1 test_state { }", "1 test_state for 2"),
+        ('train_net: "x"', r"given by \['train_net', 'net'\]; it needs exactly one"),
+        ("max_itr: 3", "max_itr"),
+        ('type: "AdaGrad"', "momentum is 0.9; AdaGrad uses none"),
+    ],
+)
+def test_a_mistake_in_a_solver_prototxt_is_one_line(tmp_path, text, message):
+    with pytest.raises(CaffeError, match=message) as caught:
+        solver(tmp_path, text, cls=caffe.get_solver)
+    assert "\n" not in str(caught.value) and "solver.prototxt" in str(caught.value)
+
+
+def test_a_snapshot_folder_that_is_not_there_is_said_before_training(tmp_path):
+    net = write(tmp_path, TRAINED)
+    path = write(
+        tmp_path,
+        f'net: "{net}" base_lr: 1 lr_policy: "fixed" '
+        f'snapshot: 5 snapshot_prefix: "{tmp_path}/no/s"',
+        "solver.prototxt",
+    )
+    with pytest.raises(CaffeError, match=r"no/s.*is not a folder that can be written; make it"):
+        caffe.SGDSolver(path)
