@@ -56,7 +56,7 @@ test-all: lint ## the same with the tests that take long
 	@$(PY) -m pytest -m 'not oracle and not cuda'
 
 test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first)
-	@$(PY) -m pytest -m oracle
+	@FCN_ORACLE=required $(PY) -m pytest -m oracle
 
 $(VARIANTS): $(READY) ## train up to this variant, only what is not done (DATA=demo ITERS=N GPU=)
 	@$(PY) -m solvers.chain $@ --data $(DATA) $(if $(ITERS),--iters $(ITERS)) $(GPU_ARG)

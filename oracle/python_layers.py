@@ -72,7 +72,7 @@ class EuclideanLoss(caffe.Layer):
     """sum((a - b)^2) / 2N as a scalar, to be used with a `loss_weight`."""
 
     def setup(self, bottom, top):
-        self.diff = None
+        pass
 
     def reshape(self, bottom, top):
         if bottom[0].count != bottom[1].count:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections import OrderedDict
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import caffe
 import numpy as np
@@ -44,7 +44,7 @@ class Case:
         name: str,
         text: str,
         inputs: Optional[Dict[str, str]] = None,
-        rounds: Sequence[Dict[str, Shape]] = ({},),
+        rounds: Sequence[Mapping[str, Shape]] = ({},),
         phase: int = caffe.TEST,
         backward: bool = True,
         fill: bool = True,
@@ -84,7 +84,7 @@ def groups(cases: Iterable[Case]) -> List[str]:
     return list(OrderedDict.fromkeys(case.group for case in cases))
 
 
-def net(inputs: Dict[str, Shape], layers: str, force_backward: bool = True) -> str:
+def net(inputs: Mapping[str, Shape], layers: str, force_backward: bool = True) -> str:
     """A prototxt with an Input layer for each of `inputs`, then `layers`."""
     text = "name: 'case'\n"
     if force_backward:
@@ -112,6 +112,7 @@ def layer(
 def draw(rs: np.random.RandomState, kind: str, shape: Shape) -> np.ndarray:
     """Numbers of `kind` (see Case.inputs), float32."""
     words = kind.split()
+    values: np.ndarray
     if words[0] == "normal":
         values = rs.standard_normal(shape)
     elif words[0] == "positive":
@@ -193,13 +194,18 @@ def write(folder: str, name: str, text: str) -> str:
     return path
 
 
-def run(case: Case, folder: str) -> Numbers:
+def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
     """Runs the case on whatever `import caffe` gives; `folder` is for its prototxt.
 
-    Returns numbers by key (see the module's head). Programs run with `folder` as the working
-    directory, so that the paths that solvers write into their files are short and the same.
+    gpu: the CUDA device; None for the CPU. Returns numbers by key (see the module's head).
+    Programs run with `folder` as the working directory, so that the paths that solvers write into
+    their files are short and the same.
     """
-    caffe.set_mode_cpu()
+    if gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(gpu)
+        caffe.set_mode_gpu()
     numbers: Numbers = OrderedDict()
     rs = np.random.RandomState(case.seed)
     if case.program is not None:

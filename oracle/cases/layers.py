@@ -489,7 +489,7 @@ softmax_loss(
 )
 
 # Accuracy
-for _name, _shapes, _fields, _label in (
+for _name, _scores, _fields, _label in (
     ("vectors", {"x": (8, 5), "label": (8,)}, "", "label 5"),
     ("images", {"x": (2, 5, 3, 4), "label": (2, 1, 3, 4)}, "", "label 5"),
     ("top_k", {"x": (8, 5), "label": (8,)}, "top_k: 3", "label 5"),
@@ -503,7 +503,7 @@ for _name, _shapes, _fields, _label in (
         one(
             "accuracy.%s%s" % (_name, "_per_class" if " " in _tops else ""),
             "Accuracy",
-            _shapes,
+            _scores,
             "accuracy_param { %s }" % _fields,
             _tops,
             inputs={"label": _label},
@@ -539,7 +539,7 @@ one(
 )
 
 # Concat
-for _name, _shapes, _fields in (
+for _name, _parts, _fields in (
     ("default", {"a": (2, 3, 4), "b": (2, 1, 4), "c": (2, 5, 4)}, ""),
     ("axis_zero", {"a": (2, 3), "b": (4, 3)}, "axis: 0"),
     ("axis_two", {"a": (2, 3, 4), "b": (2, 3, 1)}, "axis: 2"),
@@ -547,7 +547,7 @@ for _name, _shapes, _fields in (
     ("concat_dim", {"a": (2, 3), "b": (4, 3)}, "concat_dim: 0"),
     ("one_bottom", {"a": (2, 3, 4)}, ""),
 ):
-    one("concat." + _name, "Concat", _shapes, "concat_param { %s }" % _fields)
+    one("concat." + _name, "Concat", _parts, "concat_param { %s }" % _fields)
 one(
     "concat.propagate_down",
     "Concat",

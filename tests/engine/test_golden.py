@@ -27,6 +27,14 @@ def test_the_engine_gives_the_numbers_of_bvlc_caffe(name, tmp_path):
     assert not disagreements(run(case, str(tmp_path)), recorded)
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", list(CASES))
+def test_the_engine_gives_the_numbers_of_bvlc_caffe_on_a_gpu(name, tmp_path):
+    case = CASES[name]
+    recorded = {k: v for k, v in golden(case.group).items() if k.startswith(name + "/")}
+    assert not disagreements(run(case, str(tmp_path), gpu=0), recorded)
+
+
 TRAINED = [name for name in CASES if f"{name}/file/snap_iter_5.solverstate" in golden("train")]
 
 
