@@ -8,7 +8,7 @@ import caffe
 
 SCORER = """
 name: "scorer"
-layer { name: "data" type: "Input" top: "data" 
+layer { name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
