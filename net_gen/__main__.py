@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import command
 
+from .arguments import one_of
 from .data import MEAN
 from .fcn import VARIANTS
 from .generate import generate
@@ -25,9 +26,7 @@ def _numbers(text: str) -> Tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: numbers such as 104,117,123 are needed"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers as 104,117,123 are needed") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,9 +35,7 @@ def parser() -> argparse.ArgumentParser:
     fcn.add_argument("variant", nargs="*", help=f"{', '.join(VARIANTS)} (all)")
     fcn.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="over the folders (.)")
     fcn.add_argument("--classes", type=int, default=21, metavar="N", help="with background (21)")
-    fcn.add_argument(
-        "--width", type=_fraction, default=1, metavar="F", help="of the channels, as 1/8"
-    )
+    fcn.add_argument("--width", type=_fraction, default=1, metavar="F", help="of channels, as 1/8")
     fcn.add_argument("--channels", type=int, default=3, metavar="N", help="of the input (3)")
     fcn.add_argument("--sbdd-dir", metavar="DIR", help="SBD, as seen from the variant's folder")
     fcn.add_argument("--voc-dir", metavar="DIR", help="VOC, as seen from the variant's folder")
@@ -54,6 +51,8 @@ def main(arguments: Optional[List[str]] = None) -> None:
     """Writes the four files of each variant and prints their paths."""
     given: Dict[str, Any] = vars(parser().parse_args(arguments))
     variants, out = given.pop("variant") or list(VARIANTS), given.pop("out")
+    for variant in variants:
+        one_of("variant", variant, VARIANTS)
     for variant in variants:
         for path in generate(variant, out / variant, **given):
             print(path)

@@ -7,6 +7,7 @@ from typing import Any, Dict, NamedTuple, Sequence, Union
 from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
 
+CLASSES = 21
 MEAN = (104.00699, 116.66877, 122.67892)
 # In the folder `data`.
 SBDD_DIR = "sbdd/dataset"
@@ -44,7 +45,7 @@ class Input(NamedTuple):
 def voc(split: str, **settings: Any) -> PythonData:
     """The data layers of the published nets: SBD for `train`, VOC 2011 for `val`.
 
-    settings: sbdd_dir, voc_dir, seed, mean, train_split, val_split.
+    settings: sbdd_dir, voc_dir, seed, mean, train_split, val_split, classes.
     """
     mean = tuple(settings["mean"])
     if split == "train":
@@ -52,4 +53,6 @@ def voc(split: str, **settings: Any) -> PythonData:
     else:
         where, layer = {"voc_dir": settings["voc_dir"]}, "VOCSegDataLayer"
     what = {"seed": settings["seed"], "split": settings[f"{split}_split"], "mean": mean}
+    if settings["classes"] != CLASSES:  # a key that the published layers do not have
+        what["classes"] = settings["classes"]
     return PythonData("voc_layers", layer, {**where, **what})

@@ -45,7 +45,7 @@ VARIANTS = OrderedDict(
 def fcn(
     variant: str,
     split: str,
-    classes: int = 21,
+    classes: int = sources.CLASSES,
     width: Any = 1,
     channels: int = 3,
     sbdd_dir: Optional[str] = None,
@@ -62,7 +62,7 @@ def fcn(
     variant: a key of `VARIANTS`.
     split: "train" and "val" read images and end in a loss; "deploy" has an Input layer, no
         Dropout, and ends in `score`, N x classes x H x W.
-    classes: with the background.
+    classes: with the background; labels are 0 to classes - 1, or 255 where they do not count.
     width: a fraction of every channel count but the classes, such as 1/8.
     channels: of the input.
     sbdd_dir, voc_dir, seed, mean, train_split, val_split: what the data layers are told;
@@ -93,6 +93,7 @@ def fcn(
             mean=mean,
             train_split=train_split,
             val_split=val_split,
+            classes=classes,
         )
     image = source.add(n)
     trunk = trunks.vgg16(n, image, width, ratio)
