@@ -226,7 +226,8 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     from scipy.ndimage import zoom
 
     scale = tuple(new / old for new, old in zip(new_dims, im.shape))
-    return zoom(im, (*scale, 1), order=interp_order).astype(np.float32)
+    # "nearest": the last row may fall a rounding error outside, where the default mode reads zeros.
+    return zoom(im, (*scale, 1), order=interp_order, mode="nearest").astype(np.float32)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
