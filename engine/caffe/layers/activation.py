@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
+from ..blob import Blob
+from ..fillers import fill
+from ..proto import caffe_pb2
 from .base import Function, register
 
 
@@ -24,6 +30,33 @@ class ReLU(_Pointwise):
 
 
 @register
+class PReLU(_Pointwise):
+    """y = max(x, 0) + w * min(x, 0), with a learned w for each channel, or one for all."""
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.prelu_param, bottom[0].shape
+        if len(shape) < 2:
+            raise self.error(f"the bottom has shape {shape}; it needs a channel axis")
+        self.blobs.add_blob(*(() if p.channel_shared else shape[1:2]))
+        default = caffe_pb2.FillerParameter(type="constant", value=0.25)
+        fill(self.blobs[0], p.filler if p.HasField("filler") else default, f"layer {self.name!r}")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        w = self.weights[0]
+        if w.dim() and w.shape[0] != x.shape[1]:
+            raise self.error(f"{x.shape[1]} channels; the weights need {w.shape[0]}")
+        return F.prelu(x, w.reshape(-1))
+
+
+@register
+class ELU(_Pointwise):
+    """y = x where x > 0, else alpha * (exp(x) - 1)."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return F.elu(x, self.layer_param.elu_param.alpha)
+
+
+@register
 class Sigmoid(_Pointwise):
     """y = 1 / (1 + exp(-x))."""
 
@@ -40,11 +73,66 @@ class TanH(_Pointwise):
 
 
 @register
+class Swish(_Pointwise):
+    """y = x / (1 + exp(-beta * x))."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(self.layer_param.swish_param.beta * x)
+
+
+@register
 class AbsVal(_Pointwise):
     """y = |x|."""
 
+    in_place = False
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.abs(x)
+
+
+@register
+class Power(_Pointwise):
+    """y = (shift + scale * x) ^ power."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.power_param
+        y = p.shift + p.scale * x
+        if p.power == 0:
+            return torch.ones_like(y)
+        return y if p.power == 1 else y**p.power
+
+
+def _base(base: float) -> float:
+    """The natural logarithm of a base, where -1 stands for e."""
+    return 1.0 if base == -1 else math.log(base)
+
+
+@register
+class Exp(_Pointwise):
+    """y = base ^ (shift + scale * x); base -1 stands for e."""
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        base = self.layer_param.exp_param.base
+        if base != -1 and base <= 0:
+            raise self.error(f"base is {base:g}; it needs to be above 0, or -1 for e")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.exp_param
+        return torch.exp(_base(p.base) * (p.shift + p.scale * x))
+
+
+@register
+class Log(_Pointwise):
+    """y = log of (shift + scale * x) to the base; base -1 stands for e."""
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        base = self.layer_param.log_param.base
+        if base != -1 and (base <= 0 or base == 1):
+            raise self.error(f"base is {base:g}; it needs to be above 0 and not 1, or -1 for e")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.log_param
+        return torch.log(p.shift + p.scale * x) / _base(p.base)
 
 
 @register
@@ -56,10 +144,19 @@ class BNLL(_Pointwise):
 
 
 @register
-class Power(_Pointwise):
-    """y = (shift + scale * x) ^ power."""
+class Threshold(_Pointwise):
+    """y = 1 where x > threshold, else 0."""
+
+    differentiable = False
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        p = self.layer_param.power_param
-        y = p.shift + p.scale * x
-        return y if p.power == 1 else y**p.power
+        return (x > self.layer_param.threshold_param.threshold).to(x.dtype)
+
+
+@register
+class Clip(_Pointwise):
+    """y = min(max(x, min), max)."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.clip_param
+        return x.clamp(p.min, p.max)

@@ -1,4 +1,4 @@
-"""Normalization layers: LRN."""
+"""Normalization layers: LRN, MVN, BatchNorm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..proto import caffe_pb2
 from .base import Function, register
 
 
@@ -37,3 +38,70 @@ class LRN(Function):
             return x * (p.k + p.alpha * mean) ** -p.beta
         mean = F.avg_pool2d(F.pad(square, (n // 2,) * 4), n, 1)
         return x * (1 + p.alpha * mean) ** -p.beta
+
+
+@register
+class MVN(Function):
+    """y = (x - mean) / (std + eps), over each channel or, across channels, each image."""
+
+    bottoms, tops = (1, 1), (1, 1)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.mvn_param
+        rows = x.reshape(x.shape[0] * (1 if p.across_channels else x.shape[1]), -1)
+        y = rows - rows.mean(1, keepdim=True)
+        if p.normalize_variance:
+            y = y / ((y * y).mean(1, keepdim=True).sqrt() + p.eps)
+        return y.reshape(x.shape)
+
+
+@register
+class BatchNorm(Function):
+    """y = (x - mean) / sqrt(var + eps), per channel, of the batch or as learned.
+
+    The parameters are the running sums of means and variances, and of the weights by which both
+    are divided.
+    """
+
+    bottoms, tops = (1, 1), (1, 1)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.batch_norm_param, bottom[0].shape
+        self.learned = (
+            p.use_global_stats
+            if p.HasField("use_global_stats")
+            else self.phase == caffe_pb2.TEST
+        )
+        channels = 1 if len(shape) == 1 else shape[1]
+        for size in (channels, channels, 1):
+            self.blobs.add_blob(size)
+        # The solver does not touch these.
+        for i in range(3):
+            if i == len(self.layer_param.param):
+                self.layer_param.param.add().lr_mult = 0
+            elif self.layer_param.param[i].lr_mult != 0:
+                raise self.error("cannot learn its statistics; give its params lr_mult: 0")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
+        if x.dim() > 1 and x.shape[1] != mean.shape[0]:
+            raise self.error(f"{x.shape[1]} channels; the statistics need {mean.shape[0]}")
+        channels = x.reshape(1, 1, -1) if x.dim() == 1 else x.flatten(2) if x.dim() > 2 else x[..., None]
+        if self.learned:
+            scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
+            mean, var = (mean * scale).detach(), (var * scale).detach()
+        else:
+            mean = channels.mean((0, 2))
+            var = ((channels - mean[:, None]) ** 2).mean((0, 2))
+            if not x.is_meta:
+                self._learn(mean.detach(), var.detach(), x.numel() // mean.numel())
+        y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
+        return y.reshape(x.shape)
+
+    def _learn(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """Fade the running sums and add this batch's mean and unbiased variance."""
+        fraction = self.layer_param.batch_norm_param.moving_average_fraction
+        unbiased = count / (count - 1) if count > 1 else 1.0
+        news = (mean, var * unbiased, torch.ones(1, device=mean.device))
+        for blob, new in zip(self.blobs, news):
+            blob.values.mutable(mean.device).data.mul_(fraction).add_(new)

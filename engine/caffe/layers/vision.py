@@ -101,8 +101,14 @@ class _Convolving(Function):
         return tuple(self._one(x) for x in xs)
 
     def _one(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
-        return y.reshape(*x.shape[: self.axis], *y.shape[1:])
+        if self.axis != 1:
+            y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
+            return y.reshape(*x.shape[: self.axis], *y.shape[1:])
+        if x.dim() == 4 and x.device.type == "cpu":
+            # oneDNN is several times faster on thin maps with channels last, and what follows
+            # keeps the layout.
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.convolve(x)
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -251,4 +257,4 @@ class Crop(Function):
                     f"of shape {tuple(x.shape)}; offset and size need to fit"
                 )
             y = y.narrow(i, offset, like.shape[i])
-        return y.contiguous()
+        return y
