@@ -1,0 +1,156 @@
+"""The demo set: layouts, truth, and the same set from the same arguments."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import loadmat
+
+from datasets import CLASSES, PALETTE, demo
+
+SMALL = {"train": 4, "val": 2, "test": 3, "crops": 22, "crops_val": 21}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "set"
+    demo.make(str(path), seed=3, **SMALL)
+    return path
+
+
+def digest(root):
+    """One digest of all files of a folder; of arrays' contents, as an .npz carries its time."""
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        if path.suffix == ".npz":
+            with np.load(path) as file:
+                total.update(file["data"].tobytes() + file["label"].tobytes())
+        elif path.suffix == ".mat":
+            total.update(loadmat(path)["GTcls"][0]["Segmentation"][0].tobytes())
+        elif path.is_file():
+            total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def test_every_class_of_voc_has_a_shape_and_a_look_in_its_order():
+    assert list(demo.SHAPES) == list(demo.LOOKS) == list(CLASSES[1:])
+
+
+def test_palette_is_vocs():
+    assert PALETTE.shape == (256, 3)
+    for index, rgb in {0: (0, 0, 0), 1: (128, 0, 0), 15: (192, 128, 128)}.items():
+        assert tuple(PALETTE[index]) == rgb
+    assert tuple(PALETTE[20]) == (0, 64, 128)
+    assert tuple(PALETTE[255]) == (224, 224, 192)
+
+
+def test_splits_lie_in_the_two_published_layouts(root):
+    sbd, voc = root / "sbdd/dataset", root / "pascal/VOC2011"
+    sets = voc / "ImageSets/Segmentation"
+    splits = {name: (sets / f"{name}.txt").read_text().split() for name in ("train", "val", "test")}
+    assert {name: len(ids) for name, ids in splits.items()} == {"train": 4, "val": 2, "test": 3}
+    assert (sets / "seg11valid.txt").read_text() == (sets / "val.txt").read_text()
+    assert (sbd / "train.txt").read_text().split() == splits["train"]
+    assert len({idx for ids in splits.values() for idx in ids}) == 9
+    for idx in splits["train"]:
+        label = loadmat(sbd / "cls" / f"{idx}.mat")["GTcls"][0]["Segmentation"][0]
+        assert np.array_equal(label, np.asarray(Image.open(voc / f"SegmentationClass/{idx}.png")))
+        assert Image.open(sbd / f"img/{idx}.jpg").size == label.shape[::-1]
+
+
+def test_labels_are_palette_images_with_objects_and_ignored_borders(root):
+    voc = root / "pascal/VOC2011"
+    for path in sorted((voc / "SegmentationClass").iterdir()):
+        with Image.open(path) as image:
+            assert image.mode == "P"
+            assert image.getpalette()[:63] == PALETTE[:21].ravel().tolist()
+            label = np.asarray(image)
+        assert label.shape in demo.SIZES
+        found = set(np.unique(label))
+        assert found <= {*range(21), 255}
+        assert {0, 255} < found
+
+
+def test_every_object_is_parted_from_what_is_around_it_by_a_border():
+    for k in range(6):
+        _, label = demo.draw_scene(np.random.RandomState([1, k]))
+        for a, b in ((label[1:], label[:-1]), (label[:, 1:], label[:, :-1])):
+            assert not np.any((a != b) & (a != 255) & (b != 255))
+
+
+def test_crops_go_through_the_classes_ground_included(root):
+    with np.load(root / "objects/train.npz") as file:
+        assert file["data"].shape == (22, 96, 96, 3)
+        assert file["data"].dtype == np.uint8
+        assert file["label"].tolist() == [*range(21), 0]
+
+
+def test_the_same_seed_draws_the_same_set_in_another_process(root, tmp_path):
+    code = f"import sys; from datasets import demo\ndemo.make(sys.argv[1], seed=3, **{SMALL!r})"
+    env = dict(os.environ, PYTHONHASHSEED="7")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "again")], check=True, env=env)
+    assert digest(tmp_path / "again") == digest(root)
+
+
+def test_another_seed_draws_another_set():
+    first, second = (demo.draw_scene(np.random.RandomState([seed, 0, 0])) for seed in (1, 2))
+    assert first[0].shape != second[0].shape or not np.array_equal(first[0], second[0])
+
+
+def test_a_whole_set_is_recognised_and_left_alone(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    demo.make(str(root), seed=3, **SMALL)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_a_set_of_other_arguments_is_refused_with_both_values(root):
+    with pytest.raises(ValueError, match="train 4, needs 5"):
+        demo.make(str(root), seed=3, **dict(SMALL, train=5))
+    with pytest.raises(ValueError, match="seed 3, needs 4"):
+        demo.make(str(root), seed=4, **SMALL)
+
+
+def test_a_folder_with_other_files_is_left_as_it_was(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="name another folder"):
+        demo.make(str(tmp_path), **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_killed_midway_is_done_again_from_the_start(root, tmp_path, monkeypatch):
+    draw_scene, drawn = demo.draw_scene, []
+
+    def killed(*args):
+        drawn.append(args)
+        if len(drawn) == 6:
+            raise KeyboardInterrupt
+        return draw_scene(*args)
+
+    monkeypatch.setattr(demo, "draw_scene", killed)
+    with pytest.raises(KeyboardInterrupt):
+        demo.make(str(tmp_path / "set"), seed=3, **SMALL)
+    assert not (tmp_path / "set").exists()
+    monkeypatch.undo()
+    demo.make(str(tmp_path / "set"), seed=3, **SMALL)
+    assert digest(tmp_path / "set") == digest(root)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_scale_makes_images_of_vocs_size():
+    image, label = demo.draw_scene(np.random.RandomState(1), scale=2.1)
+    assert image.shape[:2] == label.shape
+    assert label.shape in [tuple(round(2.1 * side) for side in size) for size in demo.SIZES]
+    assert max(label.shape) > 450
+    border = np.mean(label == 255)
+    assert 0.005 < border < 0.15
+
+
+def test_the_command_line_draws_and_refuses(tmp_path, capsys):
+    args = ["--train", "1", "--val", "1", "--test", "1", "--crops", "1", "--crops-val", "1"]
+    assert demo.main([str(tmp_path / "set"), *args]) == 0
+    assert demo.main([str(tmp_path / "set"), *args, "--seed", "2"]) == 1
+    assert "seed 1, needs 2" in capsys.readouterr().err
