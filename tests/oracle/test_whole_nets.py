@@ -53,17 +53,25 @@ def test_scores_and_training_agree_through_the_whole_net(variant, what, narrow):
     assert not disagreements(ours, theirs, 0.0 if what in ("data", "label") else WHOLE_NET)
 
 
+def assert_same_labels(ours, theirs):
+    """Equal wherever the best two of BVLC Caffe's scores differ by more than a rounding."""
+    best = np.sort(theirs, axis=1)
+    tie = best[:, -1] - best[:, -2] <= 1e-6 * np.abs(theirs).max()
+    assert tie.mean() < 1e-3 and len(np.unique(theirs.argmax(1))) > 2
+    np.testing.assert_array_equal(ours.argmax(1)[~tie], theirs.argmax(1)[~tie])
+
+
 @pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
 def test_label_maps_are_identical(variant, narrow):
-    ours, theirs = (numbers[variant + "/score"].argmax(1) for numbers in narrow)
-    assert len(np.unique(theirs)) > 2
-    np.testing.assert_array_equal(ours, theirs)
+    ours, theirs = (numbers[variant + "/score"] for numbers in narrow)
+    assert_same_labels(ours, theirs)
 
 
 @pytest.mark.slow
 def test_fcn8s_of_full_width_agrees(bvlc_caffe, tmp_path):
     options = ("--width", 1, "--size", 238, "--steps", 0, "--variants", "voc-fcn8s")
     ours, theirs = both(tmp_path, bvlc_caffe, *options)
+    (tmp_path / "voc-fcn8s.caffemodel").unlink()
     assert not disagreements(ours, theirs, WHOLE_NET)
     key = "voc-fcn8s/score"
-    np.testing.assert_array_equal(ours[key].argmax(1), theirs[key].argmax(1))
+    assert_same_labels(ours[key], theirs[key])
