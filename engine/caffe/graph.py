@@ -7,10 +7,12 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from .errors import CaffeError
+from .io import blobproto_to_array
 from .proto import caffe_pb2
 
 
@@ -67,6 +69,16 @@ def parse_binary(data: bytes, message: Any, path: str) -> Any:
             "truncated or another kind of file"
         ) from None
     return message
+
+
+def read_blob(path: str) -> np.ndarray:
+    """The array of a BlobProto file (.binaryproto), such as a mean."""
+    try:
+        with open(path, "rb") as file:
+            proto = parse_binary(file.read(), caffe_pb2.BlobProto(), path)
+    except OSError as error:
+        raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
+    return blobproto_to_array(proto).astype(np.float32)
 
 
 def upgrade_net(net: Any) -> None:

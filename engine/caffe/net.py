@@ -101,8 +101,8 @@ class Net:
         for i, layer in enumerate(self._layers):
             if isinstance(layer, Function) and self._backward_layers[i]:
                 in_place = set(self._bottom_ids[i]) & set(self._top_ids[i])
-                overwritten = bool(in_place) and not layer.idempotent
-                layer.record = layer.differentiable and (keep or overwritten)
+                once = layer.stateful or (bool(in_place) and not layer.idempotent)
+                layer.record = layer.differentiable and (keep or once)
 
     def _add_layer(
         self, p: Any, ids: dict[str, int], unread: dict[str, int], needs: list[bool]

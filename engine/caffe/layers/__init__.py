@@ -1,6 +1,6 @@
 """Caffe's layer catalogue, in files named after its headings."""
 
-from . import activation, common, data, loss, normalization, utility, vision
+from . import activation, common, data, loss, normalization, recurrent, utility, vision
 from .base import Function, Layer, create, layer_type_list, register
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "layer_type_list",
     "loss",
     "normalization",
+    "recurrent",
     "register",
     "utility",
     "vision",

@@ -85,6 +85,8 @@ class Function(Layer):
     #: A top may be the bottom's own memory under another shape.
     shares_data: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    #: Running `compute` a second time gives, or does, something else.
+    stateful: ClassVar[bool] = False
     #: The tops' values from the bottoms'; parameters are in `self.weights`.
     compute: Callable[..., torch.Tensor | Tensors]
 

@@ -67,3 +67,34 @@ class Dropout(Function):
         keep = 1 - self.layer_param.dropout_param.dropout_ratio
         mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
         return x * mask.div_(keep)
+
+
+@register
+class Embed(Function):
+    """y[n] = w[x[n]] + b: the row of a table for each index."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, where = self.layer_param.embed_param, f"layer {self.name!r}"
+        if p.num_output < 1 or p.input_dim < 1:
+            raise self.error(
+                f"num_output {p.num_output}, input_dim {p.input_dim}; both need to be at least 1"
+            )
+        self.blobs.add_blob(p.input_dim, p.num_output)
+        fill(self.blobs[0], p.weight_filler, where)
+        if p.bias_term:
+            self.blobs.add_blob(p.num_output)
+            fill(self.blobs[1], p.bias_filler, where)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        w, b = self.weight_and_bias()
+        index = x.detach().long()
+        if not x.is_meta and x.numel() and not 0 <= index.min() <= index.max() < w.shape[0]:
+            raise self.error(f"an index is outside 0 .. {w.shape[0] - 1}")
+        y = F.embedding(index, w)
+        return y if b is None else y + b

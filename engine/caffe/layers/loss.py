@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..blob import Blob
+from ..graph import read_blob
 from .base import Function, Tensors, canonical_axis, register
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
@@ -90,20 +91,24 @@ class SoftmaxWithLoss(Function):
         label = _labels(self, x, label, axis)
         ignore = p.ignore_label if p.HasField("ignore_label") else None
         counted = _known(self, label, x.shape[axis], ignore)
-        loss, prob = _SoftmaxLoss.apply(x, label, counted, axis, self._normalizer(counted, axis))
-        return loss, prob
+        return _SoftmaxLoss.apply(x, label, counted, axis, normalizer(self, counted, axis))
 
-    def _normalizer(self, counted: torch.Tensor, axis: int) -> torch.Tensor:
-        """What the summed loss is divided by: a scalar, at least 1."""
-        p = self.layer_param.loss_param
-        mode = p.normalization
-        if not p.HasField("normalization") and p.HasField("normalize"):
-            mode = p.VALID if p.normalize else p.BATCH_SIZE
-        if mode == p.VALID:
-            return counted.sum().clamp(min=1).float()
-        outer = math.prod(counted.shape[:axis])
-        count = {p.FULL: counted.numel(), p.BATCH_SIZE: outer, p.NONE: 1}[mode]
-        return torch.tensor(max(1.0, count), device=counted.device)
+
+def normalizer(layer: Function, counted: torch.Tensor, axis: int) -> torch.Tensor:
+    """What loss_param divides a summed loss by: a scalar, at least 1."""
+    p = layer.layer_param.loss_param
+    mode = p.normalization
+    if not p.HasField("normalization") and p.HasField("normalize"):
+        mode = p.VALID if p.normalize else p.BATCH_SIZE
+    return _count(p, mode, counted, axis)
+
+
+def _count(p: Any, mode: int, counted: torch.Tensor, axis: int) -> torch.Tensor:
+    if mode == p.VALID:
+        return counted.sum().clamp(min=1).float()
+    outer = math.prod(counted.shape[:axis])
+    count = {p.FULL: counted.numel(), p.BATCH_SIZE: outer, p.NONE: 1}[mode]
+    return torch.tensor(max(1.0, count), device=counted.device)
 
 
 @register
@@ -138,3 +143,172 @@ class Accuracy(Function):
         of_class = (index.reshape(-1) == one_hot) & counted.reshape(-1)
         per_class = (of_class & right.reshape(-1)).sum(1) / of_class.sum(1).clamp(min=1)
         return accuracy, per_class.float()
+
+
+class _Loss(Function):
+    """A loss of two bottoms; the first is the one with a gradient."""
+
+    bottoms, tops = (2, 2), (1, 1)
+    auto_tops = 1
+    loss = True
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index != 1
+
+
+@register
+class EuclideanLoss(_Loss):
+    """Half the squared distance of the bottoms, over the batch: sum (a - b)^2 / (2 N)."""
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return True
+
+    def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if a.shape[0] != b.shape[0] or a.numel() != b.numel():
+            raise self.error(
+                f"bottoms of shapes {tuple(a.shape)} and {tuple(b.shape)}; they need as many "
+                "rows and values"
+            )
+        difference = a - b.reshape(a.shape)
+        return (difference * difference).sum() / (2 * a.shape[0])
+
+
+@register
+class HingeLoss(_Loss):
+    """sum max(0, 1 - x) for the right class, max(0, 1 + x) for the others; squared with norm L2."""
+
+    def compute(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.hinge_loss_param
+        rows = x.reshape(x.shape[0], -1)
+        label = _labels(self, rows, label, 1)
+        _known(self, label, rows.shape[1], None)
+        right = torch.zeros_like(rows).scatter_(1, label[:, None], 2.0)
+        margin = (1 + rows - rows * right).clamp(min=0)
+        if p.norm == p.L2:
+            margin = margin * margin
+        return margin.sum() / x.shape[0]
+
+
+@register
+class MultinomialLogisticLoss(_Loss):
+    """-log of the probability of the right class, over the batch."""
+
+    def compute(self, prob: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        rows = prob.reshape(prob.shape[0], -1)
+        label = _labels(self, rows, label, 1)
+        _known(self, label, rows.shape[1], None)
+        return -_safe_log(rows.gather(1, label[:, None])).sum() / prob.shape[0]
+
+
+LOG_THRESHOLD = 1e-20
+
+
+def _safe_log(prob: torch.Tensor) -> torch.Tensor:
+    """log(max(prob, 1e-20)), whose gradient is that of the clipped value everywhere."""
+    clipped = prob + (prob.clamp(min=LOG_THRESHOLD) - prob).detach()
+    return torch.log(clipped)
+
+
+@register
+class InfogainLoss(Function):
+    """-sum over classes k of H[label, k] * log softmax(x)[k], over the normalizer.
+
+    H is a third bottom or the blob of a .binaryproto file; a second top is the softmax.
+    """
+
+    bottoms, tops = (2, 3), (1, 2)
+    auto_tops = 1
+    loss = True
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.matrix: torch.Tensor | None = None
+        if len(bottom) < 3:
+            source = self.layer_param.infogain_loss_param.source
+            if not source:
+                raise self.error("needs a third bottom, or the source of its matrix")
+            self.matrix = torch.from_numpy(read_blob(source))
+
+    def compute(
+        self, x: torch.Tensor, label: torch.Tensor, matrix: torch.Tensor | None = None
+    ) -> Tensors:
+        p = self.layer_param.loss_param
+        axis = canonical_axis(self, self.layer_param.infogain_loss_param.axis, x.shape)
+        label = _labels(self, x, label, axis)
+        ignore = p.ignore_label if p.HasField("ignore_label") else None
+        classes = x.shape[axis]
+        counted = _known(self, label, classes, ignore)
+        if matrix is None:
+            assert self.matrix is not None
+            matrix = self.matrix.to(x.device)
+        if matrix.numel() != classes * classes:
+            raise self.error(
+                f"the matrix has {matrix.numel()} values; {classes} classes need {classes**2}"
+            )
+        rows = matrix.detach().reshape(classes, classes)[label.clamp(0, classes - 1)]
+        log_prob = torch.log_softmax(x.movedim(axis, -1), -1)
+        prob = log_prob.detach().exp().movedim(-1, axis)
+        floor = math.log(LOG_THRESHOLD)
+        # Values below the floor count as the floor, but pass their gradient on.
+        log_prob = log_prob + (log_prob.clamp(min=floor) - log_prob).detach()
+        loss = -(rows * log_prob).sum(-1) * counted
+        return loss.sum() / normalizer(self, counted, axis), prob
+
+
+@register
+class SigmoidCrossEntropyLoss(_Loss):
+    """-sum t log s(x) + (1 - t) log(1 - s(x)), s the sigmoid, over the normalizer."""
+
+    def compute(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if x.numel() != target.numel():
+            raise self.error(
+                f"bottoms of shapes {tuple(x.shape)} and {tuple(target.shape)}; they need as many "
+                "values"
+            )
+        p = self.layer_param.loss_param
+        target = target.detach().reshape(x.shape)
+        counted = torch.ones_like(target, dtype=torch.bool)
+        if p.HasField("ignore_label"):
+            counted = target.long() != p.ignore_label
+        loss = x.clamp(min=0) - x * target + torch.log1p(torch.exp(-x.abs()))
+        # Unlike the other losses, this one is divided by the batch unless the prototxt says.
+        mode = p.BATCH_SIZE
+        if p.HasField("normalization"):
+            mode = p.normalization
+        elif p.HasField("normalize"):
+            mode = p.VALID if p.normalize else p.BATCH_SIZE
+        return (loss * counted).sum() / _count(p, mode, counted, 1)
+
+
+@register
+class ContrastiveLoss(Function):
+    """sum over pairs of y d^2 + (1 - y) max(margin - d, 0)^2, over 2 N; legacy: margin - d^2."""
+
+    bottoms, tops = (3, 3), (1, 1)
+    auto_tops = 1
+    loss = True
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index != 2
+
+    def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.contrastive_loss_param
+        if a.shape != b.shape or similar.numel() != a.shape[0]:
+            raise self.error(
+                f"bottoms of shapes {tuple(a.shape)}, {tuple(b.shape)} and {tuple(similar.shape)}; "
+                "the first two need to be equal and the third one a row"
+            )
+        difference = (a - b).flatten(1)
+        square = (difference * difference).sum(1)
+        if p.legacy_version:
+            apart = (p.margin - square).clamp(min=0)
+        else:
+            # The small number keeps the gradient of equal rows finite; it is zero then.
+            apart = (p.margin - (square + 1e-30).sqrt()).clamp(min=0) ** 2
+        y = similar.detach().flatten() != 0
+        return torch.where(y, square, apart).sum() / (2 * a.shape[0])

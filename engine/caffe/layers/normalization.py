@@ -64,13 +64,12 @@ class BatchNorm(Function):
     """
 
     bottoms, tops = (1, 1), (1, 1)
+    stateful = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.batch_norm_param, bottom[0].shape
         self.learned = (
-            p.use_global_stats
-            if p.HasField("use_global_stats")
-            else self.phase == caffe_pb2.TEST
+            p.use_global_stats if p.HasField("use_global_stats") else self.phase == caffe_pb2.TEST
         )
         channels = 1 if len(shape) == 1 else shape[1]
         for size in (channels, channels, 1):
@@ -86,7 +85,9 @@ class BatchNorm(Function):
         p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
         if x.dim() > 1 and x.shape[1] != mean.shape[0]:
             raise self.error(f"{x.shape[1]} channels; the statistics need {mean.shape[0]}")
-        channels = x.reshape(1, 1, -1) if x.dim() == 1 else x.flatten(2) if x.dim() > 2 else x[..., None]
+        channels = (
+            x.reshape(1, 1, -1) if x.dim() == 1 else x.flatten(2) if x.dim() > 2 else x[..., None]
+        )
         if self.learned:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
             mean, var = (mean * scale).detach(), (var * scale).detach()

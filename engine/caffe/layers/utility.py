@@ -13,7 +13,7 @@ from .. import mode
 from ..blob import Blob
 from ..errors import CaffeError
 from ..fillers import fill
-from .base import Function, Layer, _registry, canonical_axis, register
+from .base import Function, Layer, Tensors, _registry, canonical_axis, register
 
 
 @register
@@ -106,6 +106,28 @@ class Eltwise(Function):
         return y
 
 
+def _spread_shape(layer: Layer, p: Any, shape: Sequence[int]) -> Sequence[int]:
+    """The part of a bottom's shape that a factor or bias covers, from `axis` over `num_axes`."""
+    axis = canonical_axis(layer, p.axis, shape)
+    end = len(shape) if p.num_axes == -1 else axis + p.num_axes
+    if p.num_axes < -1 or end > len(shape):
+        raise layer.error(
+            f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape {tuple(shape)}"
+        )
+    return shape[axis:end]
+
+
+def _spread(layer: Layer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A factor or bias with axes of size 1 around, so that it spreads over x from `axis` on."""
+    axis = canonical_axis(layer, axis, x.shape) if factor.dim() else 0
+    if tuple(x.shape[axis : axis + factor.dim()]) != tuple(factor.shape):
+        raise layer.error(
+            f"a factor of shape {tuple(factor.shape)} does not match a bottom of shape "
+            f"{tuple(x.shape)} from axis {axis} on"
+        )
+    return factor.reshape(*factor.shape, *[1] * (x.dim() - axis - factor.dim()))
+
+
 @register
 class Scale(Function):
     """y = w * x (+ b), w spread over x from `axis` on; w is a second bottom or a parameter."""
@@ -114,16 +136,8 @@ class Scale(Function):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, where = self.layer_param.scale_param, f"layer {self.name!r}"
-        shape = bottom[0].shape
-        self.axis = 0
         if len(bottom) == 1:
-            self.axis = canonical_axis(self, p.axis, shape)
-            end = len(shape) if p.num_axes == -1 else self.axis + p.num_axes
-            if p.num_axes < -1 or end > len(shape):
-                raise self.error(
-                    f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape {shape}"
-                )
-            self.blobs.add_blob(*shape[self.axis : end])
+            self.blobs.add_blob(*_spread_shape(self, p, bottom[0].shape))
             if p.HasField("filler"):
                 fill(self.blobs[0], p.filler, where)
             else:
@@ -134,20 +148,8 @@ class Scale(Function):
 
     def compute(self, x: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.scale_param
-        scale = self.weights[0] if factor is None else factor
-        axis = self.axis
-        if factor is not None and scale.dim():
-            axis = canonical_axis(self, p.axis, x.shape)
-        elif not scale.dim():
-            axis = 0
-        if tuple(x.shape[axis : axis + scale.dim()]) != tuple(scale.shape):
-            raise self.error(
-                f"a factor of shape {tuple(scale.shape)} does not match a bottom of shape "
-                f"{tuple(x.shape)} from axis {axis} on"
-            )
-        spread = (*scale.shape, *[1] * (x.dim() - axis - scale.dim()))
-        y = x * scale.reshape(spread)
-        return y + self.weights[-1].reshape(spread) if p.bias_term else y
+        y = x * _spread(self, p.axis, self.weights[0] if factor is None else factor, x)
+        return y + _spread(self, p.axis, self.weights[-1], x) if p.bias_term else y
 
 
 @register
@@ -158,6 +160,244 @@ class Softmax(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))
+
+
+@register
+class Bias(Function):
+    """y = x + b, b spread over x from `axis` on; b is a second bottom or a parameter."""
+
+    bottoms, tops = (1, 2), (1, 1)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.bias_param
+        if len(bottom) == 1:
+            shape = _spread_shape(self, p, bottom[0].shape)
+            self.blobs.add_blob(*shape)
+            fill(self.blobs[0], p.filler, f"layer {self.name!r}")
+
+    def compute(self, x: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
+        b = self.weights[0] if b is None else b
+        return x + _spread(self, self.layer_param.bias_param.axis, b, x)
+
+
+@register
+class Flatten(Function):
+    """The same values with the axes `axis` .. `end_axis` as one."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+    shares_data = True
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.flatten_param
+        first = canonical_axis(self, p.axis, x.shape)
+        last = canonical_axis(self, p.end_axis, x.shape)
+        return x.flatten(first, last) if first < last else x.view_as(x)
+
+
+@register
+class Reshape(Function):
+    """The same values under another shape; 0 keeps an axis, -1 takes what is left."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+    shares_data = True
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.reshape_param
+        # The new axes may also start behind the last one.
+        start = p.axis if p.axis >= 0 else x.dim() + p.axis + 1
+        end = x.dim() if p.num_axes == -1 else start + p.num_axes
+        if not 0 <= start <= x.dim() or not start <= end <= x.dim():
+            raise self.error(
+                f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape "
+                f"{tuple(x.shape)}"
+            )
+        middle = list(p.shape.dim)
+        for i, size in enumerate(middle):
+            if size == 0:
+                if start + i >= end:
+                    raise self.error(f"dim {i} is 0, but the bottom has no axis there to copy")
+                middle[i] = x.shape[start + i]
+        if middle.count(-1) > 1:
+            raise self.error(f"dims {middle} have more than one -1")
+        shape = [*x.shape[:start], *middle, *x.shape[end:]]
+        known = math.prod(n for n in shape if n != -1)
+        if -1 in shape:
+            if known == 0 or x.numel() % known:
+                raise self.error(
+                    f"a bottom of {x.numel()} values does not divide into the shape {shape}"
+                )
+            shape[shape.index(-1)] = x.numel() // known
+        elif known != x.numel():
+            raise self.error(f"a bottom of {x.numel()} values does not fit the shape {shape}")
+        return x.reshape(shape)
+
+
+@register
+class Slice(Function):
+    """The bottom cut along `axis`, at the slice points or into equal parts."""
+
+    bottoms, tops = (1, 1), (1, math.inf)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.slice_param
+        if p.HasField("axis") and p.HasField("slice_dim"):
+            raise self.error("axis and slice_dim are two names of one field; give one of them")
+        if p.slice_point and len(p.slice_point) != len(top) - 1:
+            raise self.error(f"{len(p.slice_point)} slice_point for {len(top)} tops")
+        self.parts = len(top)
+
+    def compute(self, x: torch.Tensor) -> Tensors:
+        p = self.layer_param.slice_param
+        axis = canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
+        size = x.shape[axis]
+        if p.slice_point:
+            points = [0, *p.slice_point, size]
+        elif size % self.parts:
+            raise self.error(f"axis {axis} of size {size} does not divide into {self.parts} tops")
+        else:
+            points = list(range(0, size + 1, size // self.parts))
+        if any(b <= a for a, b in zip(points, points[1:])):
+            raise self.error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
+        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+
+@register
+class Tile(Function):
+    """The bottom repeated `tiles` times along `axis`."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.tile_param
+        if p.tiles < 1:
+            raise self.error(f"tiles is {p.tiles}; it needs to be at least 1")
+        return torch.cat([x] * p.tiles, canonical_axis(self, p.axis, x.shape))
+
+
+@register
+class Reduction(Function):
+    """The sum, mean, sum of magnitudes or of squares over everything from `axis` on."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.reduction_param
+        axis = canonical_axis(self, p.axis, x.shape) if x.dim() else 0
+        rows = x.reshape(*x.shape[:axis], -1)
+        if p.operation == p.ASUM:
+            rows = rows.abs()
+        elif p.operation == p.SUMSQ:
+            rows = rows * rows
+        total = rows.mean(-1) if p.operation == p.MEAN else rows.sum(-1)
+        return p.coeff * total
+
+
+@register
+class ArgMax(Function):
+    """The indices, or with out_max_val the values, of the `top_k` largest."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+    differentiable = False
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.argmax_param
+        along = p.HasField("axis")
+        axis = canonical_axis(self, p.axis, x.shape) if along else 1
+        rows = x if along else x.reshape(x.shape[0], -1)
+        if not 1 <= p.top_k <= rows.shape[axis]:
+            raise self.error(f"top_k is {p.top_k}; it needs to be 1 .. {rows.shape[axis]}")
+        values, indices = _largest(rows, p.top_k, axis)
+        if along:
+            return values if p.out_max_val else indices.to(x.dtype)
+        if p.out_max_val:
+            return torch.stack([indices.to(x.dtype), values], 1)
+        return indices.to(x.dtype)[:, None]
+
+
+def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest along `axis`, largest first; of equal values the one with the higher index."""
+    flipped = x.flip(axis)
+    values, indices = torch.sort(flipped, dim=axis, descending=True, stable=True)
+    return values.narrow(axis, 0, k), x.shape[axis] - 1 - indices.narrow(axis, 0, k)
+
+
+@register
+class BatchReindex(Function):
+    """The rows of the first bottom that the second names, in its order."""
+
+    bottoms, tops = (2, 2), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        if index.dim() != 1:
+            raise self.error(f"the indices have shape {tuple(index.shape)}; they need 1 axis")
+        rows = index.detach().long()
+        if not x.is_meta and rows.numel() and not 0 <= rows.min() <= rows.max() < x.shape[0]:
+            raise self.error(f"an index is outside 0 .. {x.shape[0] - 1}")
+        return x.index_select(0, rows)
+
+
+@register
+class Filter(Layer):
+    """The rows of the bottoms where the last bottom, the selector, is not zero."""
+
+    bottoms, tops = (2, math.inf), (1, math.inf)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        if len(top) != len(bottom) - 1:
+            raise self.error(f"{len(top)} tops for {len(bottom) - 1} bottoms and a selector")
+        self.first = True
+
+    def _rows(self, bottom: Sequence[Blob]) -> torch.Tensor:
+        selector = bottom[-1].values.tensor(mode.device())
+        if selector.numel() != selector.shape[0]:
+            raise self.error(f"the selector has shape {bottom[-1].shape}; it needs one a row")
+        for b in bottom[:-1]:
+            if b.shape[0] != selector.shape[0]:
+                raise self.error(f"{selector.shape[0]} selectors for a bottom of shape {b.shape}")
+        return selector.flatten().nonzero()[:, 0]
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        count = bottom[0].shape[0] if self.first else len(self._rows(bottom))
+        self.first = False
+        for b, t in zip(bottom, top):
+            t.resize((count, *b.shape[1:]))
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        rows = self._rows(bottom)
+        for b, t in zip(bottom, top):
+            t.values.set(b.values.tensor(rows.device).index_select(0, rows))
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        rows = self._rows(bottom)
+        if propagate_down[-1]:
+            raise self.error("has no gradient for its selector")
+        for b, t, go in zip(bottom, top, propagate_down):
+            if go:
+                grad = torch.zeros(b.shape, device=rows.device)
+                b.gradient.set(grad.index_copy_(0, rows, t.gradient.tensor(rows.device)))
+
+
+@register
+class Parameter(Function):
+    """A parameter of the given shape as a top."""
+
+    bottoms, tops = (0, 0), (1, 1)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.blobs.add_blob(*self.layer_param.parameter_param.shape.dim)
+
+    def compute(self) -> torch.Tensor:
+        return self.weights[0].view_as(self.weights[0])
 
 
 @register

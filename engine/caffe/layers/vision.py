@@ -258,3 +258,63 @@ class Crop(Function):
                 )
             y = y.narrow(i, offset, like.shape[i])
         return y
+
+
+@register
+class Im2col(Function):
+    """The patches that Convolution multiplies with its weights, one a column."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.convolution_param, bottom[0].shape
+        self.axis = canonical_axis(self, p.axis, shape)
+        n = len(shape) - self.axis - 1
+        if n != 2:
+            raise self.error(f"the bottom has {n} spatial axes after axis {self.axis}; it needs 2")
+        self.kernel = _spatial(self, p, "kernel", n, None)
+        self.stride = _spatial(self, p, "stride", n, 1)
+        self.pad = _spatial(self, p, "pad", n, 0)
+        self.dilation = _spatial(self, p, "dilation", n, 1)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        images = x.reshape(-1, *x.shape[self.axis :])
+        columns = F.unfold(images, self.kernel, self.dilation, self.pad, self.stride)
+        out = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(
+                x.shape[self.axis + 1 :], self.pad, self.dilation, self.kernel, self.stride
+            )
+        ]
+        return columns.reshape(*x.shape[: self.axis], columns.shape[1], *out)
+
+
+@register
+class SPP(Function):
+    """Spatial pyramid pooling: at level i the image pooled into 2^i x 2^i bins, all in one row."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.spp_param
+        if x.dim() != 4 or p.pyramid_height < 1 or p.pool == p.STOCHASTIC:
+            raise self.error(
+                f"a bottom of shape {tuple(x.shape)} with pyramid_height {p.pyramid_height}; it "
+                "needs 4 axes, at least 1 level, and pool MAX or AVE"
+            )
+        return torch.cat([self._level(x, 1 << i) for i in range(p.pyramid_height)], 1)
+
+    def _level(self, x: torch.Tensor, bins: int) -> torch.Tensor:
+        p = self.layer_param.spp_param
+        kernel = [math.ceil(n / bins) for n in x.shape[2:]]
+        # What the bins have too much is padding, half of it, rounded up, before the image.
+        pad = [(k * bins - n + 1) // 2 for n, k in zip(x.shape[2:], kernel)]
+        edges = [k * bins - n - a for n, k, a in zip(x.shape[2:], kernel, pad)]
+        sides = (pad[1], edges[1], pad[0], edges[0])
+        if p.pool == p.MAX:
+            y = F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+        else:
+            y = F.avg_pool2d(F.pad(x, sides), kernel, kernel)
+        return y.flatten(1)
