@@ -56,6 +56,23 @@ def test_nothing_stays_mounted(bvlc_caffe):
     assert Path("/proc/self/mounts").read_text() == before
 
 
+@pytest.mark.oracle
+@pytest.mark.skipif(os.getuid() != 0, reason="without mounts, only root can run BVLC Caffe")
+def test_without_mounts_it_works_on_a_copy_and_brings_back_what_was_written(bvlc_caffe, tmp_path):
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    (shims / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (shims / "unshare").chmod(0o755)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "read").write_text("x")
+    environment = dict(os.environ, PATH=f"{shims}:{os.environ['PATH']}")
+    script = "import caffe, oracle.cases; open('made', 'w').write(open('read').read() + 'y')"
+    result = bvlc_caffe("-c", script + "; raise SystemExit(5)", cwd=here, env=environment)
+    assert result.returncode == 5, result.stderr
+    assert (here / "made").read_text() == "xy"
+
+
 def test_a_missing_root_is_named_with_what_to_do(caffe_python, tmp_path):
     environment = dict(os.environ, FCN_ORACLE_ROOT=str(tmp_path / "none"))
     result = caffe_python("-c", "pass", env=environment)
