@@ -32,6 +32,19 @@ def _draw(rng: random.Random, n: int) -> int:
     return int(rng.random() * n)
 
 
+def _find(folder: str) -> str:
+    """The folder itself, or from `data/` on beside this file if it is not there.
+
+    The published FCN-16s prototxts say ../../data where the folders of the others say ../data.
+    """
+    parts = folder.replace(os.sep, "/").split("/")
+    if os.path.isdir(folder) or "data" not in parts:
+        return folder
+    here = os.path.dirname(os.path.abspath(__file__))
+    beside = os.path.join(here, *parts[parts.index("data") :])
+    return beside if os.path.isdir(beside) else folder
+
+
 class SegDataLayer(caffe.Layer):
     """What the two layers share; a data set says where an id's image and label lie, and reads them.
 
@@ -52,7 +65,7 @@ class SegDataLayer(caffe.Layer):
         if len(bottom) != 0:
             raise ValueError(f"{name}: has {len(bottom)} bottoms, needs none: it reads files")
         params = self._params()
-        self.dir: str = params[self.dir_key]
+        self.dir = _find(params[self.dir_key])
         self.split: str = params["split"]
         self.mean = np.array(params["mean"], np.float64)
         self.random: bool = params.get("randomize", True) and "train" in self.split

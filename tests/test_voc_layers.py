@@ -200,6 +200,18 @@ def test_wrong_counts_of_tops_and_bottoms_are_named(voc):
     assert "1 bottoms" in refused(ValueError, voc, bottoms=x)
 
 
+def test_a_folder_named_from_too_high_is_found_in_data_beside_the_layers(
+    voc, tmp_path, monkeypatch
+):
+    (tmp_path / "data" / "pascal").mkdir(parents=True)
+    moved = voc.rename(tmp_path / "data" / "pascal" / "VOC2011")
+    monkeypatch.setattr("voc_layers.__file__", str(tmp_path / "voc_layers.py"))
+    (tmp_path / "voc-fcn16s").mkdir()
+    monkeypatch.chdir(tmp_path / "voc-fcn16s")
+    made = net(moved, voc_dir="../../data/pascal/VOC2011")
+    assert made.forward()["data"].shape == (1, 3, 20, 33)
+
+
 def test_a_missing_folder_and_a_missing_split_are_named(voc):
     assert "nowhere" in refused(OSError, voc, voc_dir=str(voc / "nowhere"))
     assert "Segmentation/none.txt" in refused(OSError, voc, split="none")
