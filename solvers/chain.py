@@ -23,7 +23,7 @@ CAST = os.path.join(ROOT, "ilsvrc-nets", "vgg16-fcn.caffemodel")
 VGG = os.path.join(ROOT, "ilsvrc-nets", "VGG_ILSVRC_16_layers.caffemodel")
 DEMO_DATA = os.path.join(ROOT, "data", "demo-full")
 DEMO_RUNS = os.path.join(ROOT, "runs", "demo-full")
-DEMO_TRAIN, DEMO_VAL = 24, 8
+DEMO_TRAIN, DEMO_VAL = 16, 4
 
 
 def run(
@@ -83,8 +83,8 @@ def prepare_demo() -> None:
     """The demo set at 500 pixels and the prototxts of every variant over it."""
     from datasets import demo
 
-    few = {"test": 1, "crops": 21, "crops_val": 21}
-    demo.make(DEMO_DATA, train=DEMO_TRAIN, val=DEMO_VAL, scale=500 / 240, **few)
+    few = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
+    demo.make(DEMO_DATA, scale=500 / 240, **few)  # type: ignore[arg-type]
     for name in net_gen.VARIANTS:
         folder = os.path.join(DEMO_RUNS, name)
         here = os.path.relpath(DEMO_DATA, folder)

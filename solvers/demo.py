@@ -109,7 +109,13 @@ def train_classifier(folder: str, data: str, seed: int, gpu: Any = None, scale: 
         source = net_gen.PythonData(
             "datasets.demo_layers",
             "ObjectsDataLayer",
-            {"file": file, "batch": CLASSIFIER["batch"], "seed": seed, "mean": net_gen.MEAN},
+            {
+                "file": file,
+                "batch": CLASSIFIER["batch"],
+                "mean": net_gen.MEAN,
+                "seed": seed,
+                "shuffle": split == "train",
+            },
         )
         net = net_gen.vgg16(split, CLASSES, WIDTH, size=CROP, data=source, dropout=0.0)
         net_gen.write(net, os.path.join(folder, split + ".prototxt"))

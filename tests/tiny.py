@@ -5,9 +5,10 @@ Runs under either Caffe, with Python 3.9 and without pytest.
 
 import os
 
-import net_gen
 import numpy as np
 from PIL import Image
+
+import net_gen
 
 WIDTH = 1 / 16
 TRAIN, VAL = 3, 2

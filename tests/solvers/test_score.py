@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from solvers import score
 
 
@@ -105,11 +107,15 @@ def test_the_table_of_classes_names_all_of_voc_and_marks_the_absent():
 
 def test_the_test_net_of_a_solver_is_scored_with_the_weights_of_its_training_net(tiny_stage):
     import caffe
+
+    import surgery
     from solvers import stage
 
     folder = tiny_stage()
+    os.makedirs(os.path.join(folder, "snapshot"))
     with stage.inside(folder):
         solver = caffe.get_solver("solver.prototxt")
+        surgery.interp(solver.net, surgery.interp_layers(solver.net))
         solver.net.params["score_fr"][1].data[3] = 1.0
         found = score.seg_tests(solver)
     assert found["images"] == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from solvers import snapshots
 
 STATE = b"\x08\x01\x12\x01w\x20\x00"  # iter: 1, learned_net: "w", current_step: 0

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import os
 
-import net_gen
 import numpy as np
 import pytest
+
+import net_gen
 import surgery
 from tests import tiny
 
@@ -164,4 +165,4 @@ def test_the_program_casts_and_says_what_it_did(tmp_path, program):
     result = program("-m", "surgery", prototxt, weights, deploy, tmp_path / "out.caffemodel")
     assert result.returncode == 0, result.stderr
     assert "coerced: fc6, fc7, fc8" in result.stdout
-    assert list(surgery.contents(str(tmp_path / "out.caffemodel")))[0] == "conv1_1"
+    assert "conv1_1" in surgery.contents(str(tmp_path / "out.caffemodel"))

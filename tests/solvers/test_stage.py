@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from solvers import snapshots, stage
+from solvers.log import losses
+from tests import tiny
+
+
+def weights_of(path):
+    import caffe
+
+    folder = os.path.dirname(os.path.dirname(path))
+    net = caffe.Net(os.path.join(folder, "deploy.prototxt"), path, caffe.TEST)
+    return {name: [np.array(b.data) for b in blobs] for name, blobs in net.params.items()}
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name]))
+
+
+def kept(folder):
+    return [s.iteration for s in snapshots.complete(os.path.join(folder, "snapshot", "train"))]
+
+
+@pytest.fixture
+def start(tiny_start):
+    return str(tiny_start / "start.caffemodel")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_start, tmp_path_factory):
+    """A stage that was run to its end, to look at, and what `run` returned."""
+    folder = tiny.nets(str(tmp_path_factory.mktemp("finished") / "voc-fcn32s"), str(tiny_start))
+    return folder, stage.run(folder, str(tiny_start / "start.caffemodel"), gpu="cpu", seed=1)
+
+
+@pytest.fixture
+def again(finished, tiny_start, tmp_path):
+    """A copy of the finished stage, to break and run again, and what it returned."""
+    folder = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
+    shutil.copytree(os.path.join(finished[0], "snapshot"), os.path.join(folder, "snapshot"))
+    return folder, finished[1]
+
+
+def test_a_stage_trains_snapshots_and_scores(finished):
+    folder, scores = finished
+    assert kept(folder) == [2, 4]
+    assert scores["iteration"] == 4 and scores["images"] == tiny.VAL
+    assert 0 < scores["mean_iu"] < 1 and len(scores["iu"]) == 21
+    records = snapshots.read_records(os.path.join(folder, "snapshot"))
+    assert sorted(records) == [2, 4] and records[4] == scores
+    last = weights_of(snapshots.latest(os.path.join(folder, "snapshot", "train")).model)
+    assert np.any(last["score_fr"][0]), "the score layer starts at zero and learns"
+
+
+def test_what_a_stage_leaves_is_in_its_snapshot_folder(finished, tmp_path, tiny_start):
+    folder, _ = finished
+    fresh = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
+    assert set(os.listdir(folder)) == {*os.listdir(fresh), "snapshot"}
+    left = {"loss.csv", "scores.jsonl", "train.log"}
+    left |= {f"train_iter_{i}.{s}" for i in (2, 4) for s in ("caffemodel", "solverstate")}
+    assert set(os.listdir(os.path.join(folder, "snapshot"))) - {"events"} == left
+
+
+def test_the_upsampling_layers_are_bilinear_and_stay_so(tiny_stage, start):
+    import surgery
+
+    folder = tiny_stage("voc-fcn8s")
+    stage.run(folder, start, gpu="cpu", seed=1, score=False)
+    found = weights_of(snapshots.latest(os.path.join(folder, "snapshot", "train")).model)
+    for name, size in (("upscore2", 4), ("upscore_pool4", 4), ("upscore8", 16)):
+        expected = np.eye(21)[:, :, None, None] * surgery.bilinear(size)
+        assert np.allclose(found[name][0], expected)
+
+
+def test_the_log_is_in_caffes_own_format(finished):
+    folder, _ = finished
+    with open(os.path.join(folder, "snapshot", "train.log")) as file:
+        lines = file.read().splitlines()
+    stamp = r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \S+\.py:\d+\] "
+    assert all(re.match(stamp, line) for line in lines)
+    text = "\n".join(lines)
+    assert [int(n) for n in re.findall(r"Iteration (\d+), loss = [\d.e+]+", text)] == [0, 1, 2, 3]
+    assert len(re.findall(r"Train net output #0: loss = ", text)) == 4
+    assert len(re.findall(r"Iteration \d+, lr = 1e-06", text)) == 4
+    assert [int(n) for n in re.findall(r"Iteration (\d+), Testing net \(#0\)", text)] == [2, 4]
+    assert len(re.findall(r"Test net output #3: mean_iu = 0\.\d+", text)) == 2
+    assert "Solving voc-fcn32s" in text
+
+
+def test_the_loss_table_has_the_rate_and_the_loss(finished):
+    folder, _ = finished
+    rows = losses(os.path.join(folder, "snapshot", "loss.csv"))
+    assert [r["iteration"] for r in rows] == [0, 1, 2, 3]
+    assert all(r["lr"] == pytest.approx(1e-6) and r["loss"] > 0 for r in rows)
+
+
+def test_the_newest_two_snapshots_and_the_best_one_are_kept(tiny_stage, start, monkeypatch):
+    quality = {1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3, 5: 0.4}
+    real = stage.seg_tests
+
+    def pretend(solver, *args, **kwargs):
+        return dict(real(solver, *args, **kwargs), mean_iu=quality[solver.iter])
+
+    monkeypatch.setattr(stage, "seg_tests", pretend)
+    folder = tiny_stage(max_iter=5, snapshot=1)
+    stage.run(folder, start, gpu="cpu", seed=1)
+    assert kept(folder) == [2, 4, 5]
+    assert snapshots.best(folder).endswith("train_iter_2.caffemodel")
+
+
+def test_a_stage_that_is_done_is_not_done_again(again, start, monkeypatch):
+    folder, first = again
+    monkeypatch.setattr(stage, "_build", None)
+    assert stage.run(folder, start, gpu="cpu", seed=1) == first
+
+
+def test_a_continued_stage_ends_as_an_uninterrupted_one(finished, tiny_stage, start):
+    whole, expected = finished
+    parts = tiny_stage()
+    stage.run(parts, start, iters=3, gpu="cpu", seed=1)
+    assert stage.run(parts, start, gpu="cpu", seed=1) == expected
+    last = os.path.join("snapshot", "train_iter_4.caffemodel")
+    assert same(weights_of(os.path.join(whole, last)), weights_of(os.path.join(parts, last)))
+    tables = [losses(os.path.join(f, "snapshot", "loss.csv")) for f in (whole, parts)]
+    assert [r["iteration"] for r in tables[1]] == [r["iteration"] for r in tables[0]]
+
+
+def test_a_snapshot_that_is_cut_off_is_passed_over_and_made_again(again, start):
+    folder, expected = again
+    state = os.path.join(folder, "snapshot", "train_iter_4.solverstate")
+    with open(state, "r+b") as file:
+        file.truncate(os.path.getsize(state) // 2)
+    assert kept(folder) == [2]
+    assert stage.run(folder, start, gpu="cpu", seed=1) == expected
+    assert kept(folder) == [2, 4]
+
+
+def test_a_snapshot_whose_scores_were_not_written_is_scored_first(again, start):
+    folder, expected = again
+    os.remove(os.path.join(folder, "snapshot", "scores.jsonl"))
+    assert stage.run(folder, start, gpu="cpu", seed=1) == expected
+
+
+def test_a_stage_that_is_killed_continues(tiny_stage, start):
+    folder = tiny_stage(max_iter=100000, snapshot=2, display=1)
+    code = f"from solvers import stage; stage.run({folder!r}, {start!r}, gpu='cpu', seed=1)"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, "-c", code], cwd=stage_root(), **quiet)
+    try:
+        deadline = time.time() + 60
+        while not kept(folder) and run.poll() is None and time.time() < deadline:
+            time.sleep(0.02)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    reached = kept(folder)[-1]
+    assert (
+        stage.run(folder, start, iters=reached + 3, gpu="cpu", seed=1)["iteration"] == reached + 3
+    )
+    left = os.listdir(os.path.join(folder, "snapshot"))
+    assert not [name for name in left if "partial" in name]
+
+
+def stage_root():
+    return os.path.dirname(os.path.dirname(os.path.abspath(stage.__file__)))
+
+
+def test_the_next_stage_starts_from_the_newest_snapshot_of_the_one_before(finished, tiny_stage):
+    first, _ = finished
+    second = tiny_stage("voc-fcn16s", base_lr=0.0)
+    stage.run(second, os.path.relpath(first, second), iters=1, gpu="cpu", seed=1)
+    old = weights_of(os.path.join(first, "snapshot", "train_iter_4.caffemodel"))
+    new = weights_of(os.path.join(second, "snapshot", "train_iter_1.caffemodel"))
+    assert np.array_equal(new["score_fr"][0], old["score_fr"][0])
+    assert not new["score_pool4"][0].any(), "a fresh skip starts at zero"
+
+
+def test_a_stage_before_that_was_not_trained_is_named(tiny_stage):
+    folder = tiny_stage("voc-fcn16s")
+    with pytest.raises(FileNotFoundError, match="no complete snapshot to start from; train"):
+        stage.run(folder, tiny_stage("voc-fcn32s"), gpu="cpu")
+
+
+def test_weights_with_a_trunk_of_zeros_are_refused(tiny_stage, tmp_path):
+    import caffe
+
+    folder = tiny_stage()
+    zeros = str(tmp_path / "zeros.caffemodel")
+    caffe.Net(os.path.join(folder, "deploy.prototxt"), caffe.TEST).save(zeros)
+    with pytest.raises(ValueError, match=r"zeros\.caffemodel: layer conv1_1 is all zero"):
+        stage.run(folder, zeros, gpu="cpu")
+
+
+def test_weights_of_another_net_are_refused(tiny_stage, tmp_path):
+    folder = tiny_stage()
+    _, other = tiny.classifier(str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="layer fc6, blob 0: found 256 x 128, this net"):
+        stage.run(folder, other, gpu="cpu")
+    assert not os.listdir(os.path.join(folder, "snapshot"))
+
+
+def test_a_typo_in_the_solver_prototxt_is_named_with_its_file(tiny_stage, start):
+    folder = tiny_stage()
+    with open(os.path.join(folder, "solver.prototxt"), "a") as file:
+        file.write("momentun: 0.9\n")
+    with pytest.raises(ValueError, match=r"solver\.prototxt: .*momentun"):
+        stage.run(folder, start, gpu="cpu")
+
+
+def test_a_loss_that_is_no_number_stops_the_stage(tiny_stage, start):
+    folder = tiny_stage(base_lr=1e30, max_iter=50, snapshot=50)
+    with pytest.raises(ValueError, match="voc-fcn32s: the loss is (nan|inf) at iteration"):
+        stage.run(folder, start, gpu="cpu", seed=1)
+    assert kept(folder) == []
+
+
+def test_scores_are_plain_json(finished):
+    json.dumps(finished[1], allow_nan=False)
