@@ -24,6 +24,8 @@ VGG = os.path.join(ROOT, "ilsvrc-nets", "VGG_ILSVRC_16_layers.caffemodel")
 DEMO_DATA = os.path.join(ROOT, "data", "demo-full")
 DEMO_RUNS = os.path.join(ROOT, "runs", "demo-full")
 DEMO_TRAIN, DEMO_VAL = 16, 4
+DEMO_SCALE = 500 / 240  # of the demo set's largest side, for images of 500 pixels
+WIDTH = 1  # of the nets over the demo set
 
 
 def run(
@@ -84,7 +86,7 @@ def prepare_demo() -> None:
     from datasets import demo
 
     few = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
-    demo.make(DEMO_DATA, scale=500 / 240, **few)  # type: ignore[arg-type]
+    demo.make(DEMO_DATA, scale=DEMO_SCALE, **few)  # type: ignore[arg-type]
     for name in net_gen.VARIANTS:
         folder = os.path.join(DEMO_RUNS, name)
         here = os.path.relpath(DEMO_DATA, folder)
@@ -92,6 +94,7 @@ def prepare_demo() -> None:
             name,
             folder,
             {"test_iter": [DEMO_VAL]},
+            width=WIDTH,
             sbdd_dir=os.path.join(here, "sbdd", "dataset"),
             voc_dir=os.path.join(here, "pascal", "VOC2011"),
         )
@@ -110,7 +113,7 @@ def demo_base() -> str:
         )
         classifier = os.path.join(DEMO_RUNS, "vgg16.prototxt")
         weights = os.path.join(DEMO_RUNS, "vgg16-random.caffemodel")
-        net_gen.write(with_fillers(net_gen.vgg16("deploy"), "msra"), classifier)
+        net_gen.write(with_fillers(net_gen.vgg16("deploy", width=WIDTH), "msra"), classifier)
         random_weights(classifier, weights)
         deploy = os.path.join(DEMO_RUNS, "voc-fcn32s", "deploy.prototxt")
         print(surgery.cast(classifier, weights, deploy, path))

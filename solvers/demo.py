@@ -42,6 +42,7 @@ STAGES: Dict[str, Dict[str, Any]] = {
 }
 STAGE = {"lr_policy": "multistep", "gamma": 0.1, "momentum": 0.9}
 DROP_AT = 0.8  # of a stage's iterations
+SNAPSHOTS = 2  # a stage
 # ----------------------------------------------------------------------------
 REPORTED = ("mean_iu", "pixel_accuracy", "mean_accuracy", "fwavacc", "loss")
 SHOWN = 4
@@ -66,7 +67,7 @@ def run(
     os.makedirs(out, exist_ok=True)
     _settings(out, seed, scale)
     print(f"{device.engine()}; runs on {device.use(gpu)}")
-    counts = {name: max(CLASSES, int(n * scale)) for name, n in DATA.items()}
+    counts = {name: max(3, int(n * scale)) for name, n in DATA.items()}
     demo.make(data, **counts)  # type: ignore[arg-type]
 
     base = train_classifier(os.path.join(out, "classifier"), data, seed, gpu, scale)
@@ -121,7 +122,7 @@ def train_classifier(folder: str, data: str, seed: int, gpu: Any = None, scale: 
         net_gen.write(net, os.path.join(folder, split + ".prototxt"))
     deploy = net_gen.vgg16("deploy", CLASSES, WIDTH, size=CROP)
     net_gen.write(deploy, os.path.join(folder, "deploy.prototxt"))
-    fields = dict(solver, max_iter=iters, snapshot=max(1, iters // 4), test_iter=[1])
+    fields = dict(solver, max_iter=iters, snapshot=-(-iters // SNAPSHOTS), test_iter=[1])
     message = net_gen.solver("voc-fcn32s", **fields)
     net_gen.write(message, os.path.join(folder, "solver.prototxt"))
     stage.run(folder, None, gpu=gpu, seed=seed, score=False)
@@ -158,7 +159,7 @@ def write_variant(
         STAGE,
         **dict(STAGES[name], max_iter=iters),
         stepvalue=[int(iters * DROP_AT)],
-        snapshot=max(1, -(-iters // 4)),
+        snapshot=-(-iters // SNAPSHOTS),
         test_iter=[counts["val"]],
     )
     nets: Dict[str, Any] = {
@@ -195,7 +196,7 @@ def draw(out: str, data: str) -> List[str]:
         columns.append([infer.predict(net, photo)[0] for photo in photos])
     columns.append(truths)
     figure, loss = os.path.join(out, "figure.png"), os.path.join(out, "loss.png")
-    titles = [*(n.replace("voc-", "").upper() for n in net_gen.VARIANTS), "truth"]
+    titles = [*(n.replace("voc-fcn", "FCN-") for n in net_gen.VARIANTS), "truth"]
     rows = [(photo, [column[i] for column in columns]) for i, photo in enumerate(photos)]
     figures.side_by_side(rows, titles, figure)
     stages = ["classifier", *net_gen.VARIANTS]
@@ -213,7 +214,7 @@ def _accuracy(folder: str, weights: str, objects: str) -> float:
     from solvers.log import progress
 
     with np.load(objects) as arrays:
-        batches = max(1, len(arrays["label"]) // int(CLASSIFIER["batch"]))
+        batches = -(-len(arrays["label"]) // CLASSIFIER["batch"])
     with stage.inside(folder):
         net = caffe.Net("val.prototxt", weights, caffe.TEST)
         right = [
@@ -255,6 +256,7 @@ def _settings(out: str, seed: int, scale: float) -> None:
         "stages": STAGES,
         "stage": STAGE,
         "drop_at": DROP_AT,
+        "snapshots": SNAPSHOTS,
     }
     ours = json.loads(json.dumps(recipe))
     path = os.path.join(out, "settings.json")

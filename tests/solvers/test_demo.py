@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from solvers import demo
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The demo at a thousandth of the work and half the width."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "WIDTH", demo.WIDTH / 2)
+        patch.setattr(demo, "SHOWN", 2)
+        patch.setattr(demo, "SNAPSHOTS", 1)
+        gently = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
+        patch.setattr(demo, "STAGES", gently)
+        run = lambda: demo.run(  # noqa: E731
+            str(folder / "runs"), 1, "cpu", str(folder / "data"), scale=0.001
+        )
+        first = run()
+        yield folder / "runs", first, run
+
+
+def test_the_scores_are_of_the_form_that_is_documented(small):
+    folder, scores, _ = small
+    with open(folder / "scores.json") as file:
+        found = json.load(file)
+    assert list(found) == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
+    for name, row in found.items():
+        keys = {"mean_iu", "pixel_accuracy", "mean_accuracy", "fwavacc", "loss"}
+        assert set(row) == keys
+        assert row == {key: scores[name][key] for key in keys}
+        assert all(0 <= row[key] <= 1 for key in keys - {"loss"}) and row["loss"] > 0
+
+
+def test_the_scores_are_of_the_held_out_split(small):
+    folder, scores, _ = small
+    text = (folder / "voc-fcn8s" / "test.prototxt").read_text()
+    assert r"\'split\': \'test\'" in text
+    assert scores["voc-fcn8s"]["images"] == 3
+    assert "3 scenes of the held-out split `test`" in (folder / "scores.md").read_text()
+
+
+def test_everything_that_is_promised_is_there(small):
+    folder, _, _ = small
+    assert Image.open(folder / "figure.png").size[0] > 500
+    assert Image.open(folder / "loss.png").size[0] > 500
+    for name in ("classifier", "voc-fcn32s", "voc-fcn16s", "voc-fcn8s"):
+        assert {"train.log", "loss.csv"} <= set(os.listdir(folder / name / "snapshot"))
+        assert any(n.endswith(".caffemodel") for n in os.listdir(folder / name / "snapshot"))
+    assert not [n for _, _, names in os.walk(folder) for n in names if "partial" in n]
+
+
+def test_the_second_time_nothing_is_trained(small, monkeypatch):
+    from solvers import score, stage
+
+    _, first, run = small
+    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(score, "score_files", None)
+    assert run() == {name: json.loads(json.dumps(row)) for name, row in first.items()}
+
+
+def test_a_run_of_another_recipe_is_not_continued(small, tmp_path):
+    folder, _, _ = small
+    with pytest.raises(ValueError, match=r"holds a run with seed 1, asked for 2; remove it"):
+        demo.run(str(folder), 2, "cpu", str(tmp_path), scale=0.001)
