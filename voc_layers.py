@@ -18,7 +18,7 @@ import ast
 import os
 import random
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import caffe
 import numpy as np
@@ -148,7 +148,9 @@ class SegDataLayer(caffe.Layer):
                 f"needs a dict of literals such as {{'{self.dir_key}': 'DIR', 'split': 'train'}}"
             )
         needed = {self.dir_key: str, "split": str, "mean": (tuple, list)}
-        kinds = dict(needed, seed=(int, type(None)), randomize=(bool, int), classes=int)
+        kinds: Dict[str, Any] = dict(
+            needed, seed=(int, type(None)), randomize=(bool, int), classes=int
+        )
         for key in needed:
             if key not in params:
                 raise ValueError(f"{name}: param_str lacks {key!r}, needs {sorted(needed)}")

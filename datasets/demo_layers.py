@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import os
-from typing import Dict
+from typing import Any, Dict
 
 import caffe
 import numpy as np
@@ -77,7 +77,7 @@ class ObjectsDataLayer(caffe.Layer):
                 f"ObjectsDataLayer: param_str is {self.param_str!r}, needs a dict of literals "
                 "with file, batch and mean"
             )
-        kinds = {
+        kinds: Dict[str, Any] = {
             "file": str,
             "batch": int,
             "mean": (tuple, list),

@@ -288,8 +288,9 @@ def unpack(archive: str, inside: str, target: str) -> None:
                     os.makedirs(path, exist_ok=True)
                 elif member.isfile():
                     os.makedirs(os.path.dirname(path), exist_ok=True)
-                    with tar.extractfile(member) as source, open(path, "wb") as file:
-                        shutil.copyfileobj(source, file, 1 << 20)
+                    source = tar.extractfile(member)
+                    with open(path, "wb") as file:
+                        shutil.copyfileobj(source, file, 1 << 20)  # type: ignore[arg-type]
         if not os.listdir(part):
             raise OSError(f"{archive}: holds no folder {inside}")
         os.replace(part, target)
