@@ -83,5 +83,6 @@ def start(folder, root):
     out = os.path.join(folder, "start.caffemodel")
     if not os.path.exists(out):
         deploy = os.path.join(nets(os.path.join(folder, "cast"), root), "deploy.prototxt")
-        surgery.cast(*classifier(folder), deploy, out)
+        prototxt, weights = classifier(folder)
+        surgery.cast(prototxt, weights, deploy, out)
     return out
