@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import json
 import os
-import shutil
 
 import pytest
 
 from solvers import chain, snapshots, stage
 from tests import tiny
-from tests.solvers import whole_chain
 
 
 def test_the_stages_up_to_a_variant_come_in_order():
@@ -69,24 +66,3 @@ def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch):
 def test_an_unknown_data_set_is_refused():
     with pytest.raises(ValueError, match="data coco: needed voc or demo"):
         chain.run("voc-fcn8s", "coco")
-
-
-@pytest.mark.oracle
-def test_both_caffes_train_the_chain_to_the_same_scores(bvlc_caffe, tmp_path):
-    script = os.path.join(os.path.dirname(whole_chain.__file__), "whole_chain.py")
-    start = tmp_path / "start"
-    tiny.data(str(start))
-    tiny.start(str(start), str(start))
-    scores = []
-    for name, run in (("theirs", bvlc_caffe), ("ours", None)):
-        folder = tmp_path / name
-        shutil.copytree(start, folder)
-        if run:
-            result = run(script, folder)
-            assert result.returncode == 0, result.stderr
-            scores.append(json.loads(result.stdout.splitlines()[-1]))
-        else:
-            scores.append(whole_chain.run(str(folder)))
-    for variant, theirs in scores[0].items():
-        assert scores[1][variant]["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
-        assert scores[1][variant]["mean_iu"] == pytest.approx(theirs["mean_iu"], abs=1e-2)
