@@ -10,13 +10,14 @@ import os
 import sys
 import threading
 
+LEVEL = "GLOG_minloglevel"
 _LEVELS = "IWEF"
 
 
 def write(place: str, message: str, level: int = 0) -> None:
     """One log line: `place` is the file and line that BVLC Caffe's line names."""
     try:
-        if level < int(os.environ.get("GLOG_minloglevel", "0")):  # noqa: SIM112
+        if level < int(os.environ.get(LEVEL, "0")):
             return
     except ValueError:
         pass

@@ -1,4 +1,4 @@
-"""What happens to a NetParameter before it runs: upgrades, the phase filter, splits."""
+"""What happens to a NetParameter before it runs: reading, the phase filter, splits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from .errors import CaffeError
 from .io import blobproto_to_array
 from .proto import caffe_pb2
+from .upgrade import upgrade_net, upgrade_solver
 
 
 def read_text(path: str | os.PathLike, message: Any) -> Any:
@@ -36,7 +37,7 @@ def read_net(path: str | os.PathLike) -> Any:
     """The NetParameter of a prototxt file of any age, upgraded to the present form."""
     net = read_text(path, caffe_pb2.NetParameter())
     try:
-        upgrade_net(net)
+        upgrade_net(net, os.fspath(path))
     except CaffeError as error:
         raise CaffeError(f"{os.fspath(path)}: {error}") from None
     return net
@@ -45,12 +46,10 @@ def read_net(path: str | os.PathLike) -> Any:
 def read_solver(path: str | os.PathLike) -> Any:
     """The SolverParameter of a prototxt file, with an old `solver_type` made a `type`."""
     solver = read_text(path, caffe_pb2.SolverParameter())
-    if solver.HasField("solver_type"):
-        if solver.HasField("type"):
-            raise CaffeError(f"{os.fspath(path)}: solver_type is the old form of type; give one")
-        names = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
-        solver.type = names[solver.solver_type]
-        solver.ClearField("solver_type")
+    try:
+        upgrade_solver(solver, os.fspath(path))
+    except CaffeError as error:
+        raise CaffeError(f"{os.fspath(path)}: {error}") from None
     stem = os.path.splitext(os.fspath(path))[0]
     if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = stem
@@ -79,113 +78,6 @@ def read_blob(path: str) -> np.ndarray:
     except OSError as error:
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
     return blobproto_to_array(proto).astype(np.float32)
-
-
-def upgrade_net(net: Any) -> None:
-    """Bring a NetParameter of an older form to the present one, in place."""
-    if any(layer.HasField("layer") for layer in net.layers):
-        raise CaffeError(
-            "the net is in the oldest form (layers { layer { ... } }); upgrade it with BVLC "
-            "Caffe's upgrade_net_proto_text or upgrade_net_proto_binary"
-        )
-    if net.layers:
-        if net.layer:
-            raise CaffeError("the net has both `layer` and `layers`; use `layer` alone")
-        for old in net.layers:
-            upgrade_v1_layer(old, net.layer.add())
-        net.ClearField("layers")
-    _upgrade_transforms(net)
-    _upgrade_inputs(net)
-
-
-# The names of V1's layer types that are not their own words joined.
-_V1_NAMES = {
-    "NONE": "",
-    "ABSVAL": "AbsVal",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "LRN": "LRN",
-    "MVN": "MVN",
-    "RELU": "ReLU",
-    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "TANH": "TanH",
-}
-
-
-def v1_type(number: int) -> str:
-    """The type name of a V1LayerParameter.LayerType."""
-    name = caffe_pb2.V1LayerParameter.LayerType.Name(number)
-    return _V1_NAMES.get(name, "".join(word.capitalize() for word in name.split("_")))
-
-
-def upgrade_v1_layer(old: Any, new: Any) -> None:
-    """Write a V1LayerParameter into a LayerParameter."""
-    same = {"bottom", "top", "name", "include", "exclude", "loss_weight", "blobs"}
-    for field, value in old.ListFields():
-        if field.name in same or field.name.endswith("_param"):
-            target = getattr(new, field.name)
-            if field.name == "name":
-                new.name = value
-            elif hasattr(target, "extend"):
-                target.extend(value)
-            else:
-                target.CopyFrom(value)
-    new.type = v1_type(old.type)
-    for i in range(
-        max(len(old.param), len(old.blobs_lr), len(old.weight_decay), len(old.blob_share_mode))
-    ):
-        spec = new.param.add()
-        if i < len(old.param):
-            spec.name = old.param[i]
-        if i < len(old.blob_share_mode):
-            spec.share_mode = old.blob_share_mode[i]
-        if i < len(old.blobs_lr):
-            spec.lr_mult = old.blobs_lr[i]
-        if i < len(old.weight_decay):
-            spec.decay_mult = old.weight_decay[i]
-
-
-def _upgrade_transforms(net: Any) -> None:
-    """Move scale, mean_file, crop_size and mirror of old data layers into transform_param."""
-    for layer in net.layer:
-        field = {
-            "Data": "data_param",
-            "ImageData": "image_data_param",
-            "WindowData": "window_data_param",
-        }.get(layer.type)
-        if field is None:
-            continue
-        param = getattr(layer, field)
-        for name in ("scale", "mean_file", "crop_size", "mirror"):
-            if param.HasField(name):
-                setattr(layer.transform_param, name, getattr(param, name))
-                param.ClearField(name)
-
-
-def _upgrade_inputs(net: Any) -> None:
-    """Turn `input` with `input_shape` or `input_dim` into an Input layer at the front."""
-    if not net.input:
-        return
-    if net.input_shape:
-        shapes = [list(shape.dim) for shape in net.input_shape]
-    else:
-        shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
-    if shapes and len(shapes) != len(net.input):
-        raise CaffeError(
-            f"{len(net.input)} inputs with {len(shapes)} shapes; each input needs one "
-            "input_shape, or four input_dim"
-        )
-    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
-    for shape in shapes:
-        layer.input_param.shape.add().dim.extend(shape)
-    layers = [layer]
-    layers.extend(net.layer)
-    for field in ("input", "input_shape", "input_dim", "layer"):
-        net.ClearField(field)
-    net.layer.extend(layers)
 
 
 def filter_net(net: Any) -> Any:

@@ -167,35 +167,38 @@ def is_hdf5(path: str) -> bool:
 
 
 def read_net(path: str) -> list[tuple[str, list[Stored]]]:
-    """The layers of a .caffemodel (current or V1 form) or .h5 file: names and blobs.
+    """The layers of a .caffemodel (of any age) or .h5 file: names and blobs.
 
     The arrays lie over the file's pages. Raises CaffeError for a file that is not whole.
     """
     if is_hdf5(path):
         return _read_net_hdf5(path)
     buffer = _map(path)
-    layers = []
+    now, v1, v0 = [], [], []
     with _about(path, ".caffemodel", len(buffer)):
         for number, wire, value in _fields(buffer):
-            if number in (100, 2) and wire == BYTES:  # layer, or layers of the V1 form
-                name_field, blobs_field = (1, 7) if number == 100 else (4, 6)
-                name, blobs = "", []
-                for inner, inner_wire, part in _fields(value):
-                    if inner_wire != BYTES:
-                        continue
-                    if number == 2 and inner == 1:
-                        raise CaffeError(
-                            "is in the oldest form (V0); upgrade it with BVLC Caffe's "
-                            "upgrade_net_proto_binary"
-                        )
-                    if inner == name_field:
-                        name = _text(part)
-                    elif inner == blobs_field:
-                        blobs.append(_blob(part))
-                layers.append((name, blobs))
-        if not layers:
+            if number == 100 and wire == BYTES:
+                now.append(_layer(value, 1, 7))
+            elif number == 2 and wire == BYTES:
+                v1.append(_layer(value, 4, 6))
+                inner = [part for n, w, part in _fields(value) if n == 1 and w == BYTES]
+                v0 += [_layer(part, 1, 50) for part in inner]
+        if now and v1 and not v0:
+            raise CaffeError("has both `layer` and `layers`, and is thus of no known form")
+        if not (now or v1):
             raise CaffeError("has no layers; a .caffemodel file is needed")
-    return layers
+    return v0 or v1 or now
+
+
+def _layer(buffer: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[Stored]]:
+    """The name and the blobs of a layer message, which are fields of these numbers."""
+    name, blobs = "", []
+    for number, wire, value in _fields(buffer):
+        if number == name_field and wire == BYTES:
+            name = _text(value)
+        elif number == blobs_field and wire == BYTES:
+            blobs.append(_blob(value))
+    return name, blobs
 
 
 @dataclass

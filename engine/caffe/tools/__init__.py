@@ -1,0 +1,1 @@
+"""Caffe's command-line tools, a module each: `python -m caffe.tools.NAME`."""

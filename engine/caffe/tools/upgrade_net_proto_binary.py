@@ -1,0 +1,40 @@
+"""Brings a .caffemodel of any age to the present form.
+
+upgrade_net_proto_binary OLD NEW
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import parse_binary
+from ..proto import caffe_pb2
+from ..weights import atomic
+from . import _upgrade
+
+
+def _read(path: str) -> Any:
+    with open(path, "rb") as file:
+        return parse_binary(file.read(), caffe_pb2.NetParameter(), path)
+
+
+def _write(path: str, net: Any) -> None:
+    with atomic(path) as file:
+        file.write(net.SerializeToString())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return _upgrade.main(
+        "upgrade_net_proto_binary",
+        "NetParameter binary",
+        _read,
+        _upgrade.upgrade_net,
+        _write,
+        argv,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

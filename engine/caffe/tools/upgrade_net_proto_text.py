@@ -1,0 +1,29 @@
+"""Brings a net's prototxt of any age to the present form.
+
+upgrade_net_proto_text OLD NEW
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..graph import read_text
+from ..proto import caffe_pb2
+from ..text import write_text
+from . import _upgrade
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return _upgrade.main(
+        "upgrade_net_proto_text",
+        "NetParameter text",
+        lambda path: read_text(path, caffe_pb2.NetParameter()),
+        _upgrade.upgrade_net,
+        write_text,
+        argv,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
