@@ -11,12 +11,13 @@ from solvers import demo
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The demo at a thousandth of the work and half the width."""
+    """The demo at a thousandth of the work and an eighth of the width."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "WIDTH", demo.WIDTH / 2)
+        patch.setattr(demo, "WIDTH", demo.WIDTH / 8)
         patch.setattr(demo, "SHOWN", 2)
         patch.setattr(demo, "SNAPSHOTS", 1)
+        patch.setitem(demo.CLASSIFIER, "batch", 2)
         gently = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
         patch.setattr(demo, "STAGES", gently)
         run = lambda: demo.run(  # noqa: E731
