@@ -16,7 +16,7 @@ ITERS ?=
 DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe oracle
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
 
 .PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
