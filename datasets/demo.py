@@ -28,7 +28,7 @@ SIZES = ((176, 240), (240, 176), (200, 232), (232, 200), (216, 216))
 CROP = 96
 VERSION = 1
 
-_BICUBIC = 3  # Pillow keeps the name Image.BICUBIC in other places from version to version
+_BICUBIC = 3  # Image.BICUBIC, a name that Pillow has moved about
 
 Point = Tuple[float, float]
 Polygon = List[Point]
