@@ -21,6 +21,9 @@ def fill(blob: Blob, filler: Any, where: str) -> None:
         raise CaffeError(f"{where}: unknown filler type {filler.type!r}; known types: {known}")
     if blob.count == 0:
         raise CaffeError(f"{where}: cannot fill a blob of shape {blob.shape}, it has no elements")
+    if filler.type == "constant" and filler.value == 0:
+        blob.values.zero()
+        return
     try:
         values = _FILLERS[filler.type](blob.shape, filler)
     except ValueError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from .blob import Blob, Memory, MemoryView
 from .errors import CaffeError
@@ -45,9 +46,9 @@ class Stored:
 
     def copy_to(self, blob: Blob) -> None:
         """Write the values, and the gradient if there is one, into `blob`."""
-        blob.data[...] = self.data.reshape(blob.shape)
-        if self.diff is not None:
-            blob.diff[...] = self.diff.reshape(blob.shape)
+        for memory, values in ((blob.values, self.data), (blob.gradient, self.diff)):
+            if values is not None:
+                memory.set(torch.from_numpy(values.astype(np.float32).reshape(blob.shape)))
 
 
 class _TruncatedError(Exception):
@@ -351,7 +352,7 @@ def _open_hdf5(path: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _new_hdf5(path: str) -> Iterator[Any]:
+def new_hdf5(path: str) -> Iterator[Any]:
     import h5py
 
     with atomic(path) as whole, h5py.File(whole, "w") as file:
@@ -373,7 +374,7 @@ def _stored(dataset: Any) -> Stored:
 
 def write_net_hdf5(path: str, net: Net, with_diff: bool = False) -> None:
     """Write weights as HDF5: /data/LAYER/INDEX, and /diff/LAYER/INDEX with `with_diff`."""
-    with _new_hdf5(path) as file:
+    with new_hdf5(path) as file:
         for what in ("data", "diff") if with_diff else ("data",):
             for layer in net.layers:
                 group = file.require_group(f"{what}/{layer.name}")
@@ -398,7 +399,7 @@ def write_state_hdf5(
     path: str, iteration: int, learned_net: str, current_step: int, history: Sequence[Blob]
 ) -> None:
     """Write a solver's state as HDF5: iter, learned_net, current_step, /history/INDEX."""
-    with _new_hdf5(path) as file:
+    with new_hdf5(path) as file:
         file["iter"] = np.int32(iteration)
         file["learned_net"] = np.bytes_(learned_net)
         file["current_step"] = np.int32(current_step)

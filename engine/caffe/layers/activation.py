@@ -16,6 +16,16 @@ from .base import Function, register
 
 class _Pointwise(Function):
     bottoms, tops = (1, 1), (1, 1)
+    keeps_shape = True
+    #: In place, the gradient is taken at the outcome, which has overwritten the input, as in Caffe.
+    slope_at_outcome = False
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if self.slope_at_outcome and top[0] is bottom[0]:
+            self.forget()
+        super().backward(top, propagate_down, bottom)
 
 
 @register
@@ -32,6 +42,8 @@ class ReLU(_Pointwise):
 @register
 class PReLU(_Pointwise):
     """y = max(x, 0) + w * min(x, 0), with a learned w for each channel, or one for all."""
+
+    keeps_shape = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.prelu_param, bottom[0].shape
@@ -139,6 +151,8 @@ class Log(_Pointwise):
 class BNLL(_Pointwise):
     """y = log(1 + exp(x))."""
 
+    slope_at_outcome = True
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.logaddexp(x, torch.zeros_like(x))
 
@@ -156,6 +170,8 @@ class Threshold(_Pointwise):
 @register
 class Clip(_Pointwise):
     """y = min(max(x, min), max)."""
+
+    slope_at_outcome = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.clip_param

@@ -82,9 +82,9 @@ class Function(Layer):
 
     #: Running `compute` again on the outcome of an in-place layer gives the same gradient.
     idempotent: ClassVar[bool] = False
-    #: A top may be the bottom's own memory under another shape.
-    shares_data: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    #: The top has the bottom's shape, whatever that is.
+    keeps_shape: ClassVar[bool] = False
     #: Running `compute` a second time gives, or does, something else.
     stateful: ClassVar[bool] = False
     #: The tops' values from the bottoms'; parameters are in `self.weights`.
@@ -96,16 +96,22 @@ class Function(Layer):
         #: Set by the net: keep the graph of each forward for the backward that follows.
         self.record = False
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
-        self._shapes: tuple[Any, list[torch.Size]] | None = None
+        self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         key = [b.shape for b in bottom]
         if self._shapes is None or self._shapes[0] != key:
-            self.weights = tuple(torch.empty(b.shape, device="meta") for b in self.blobs)
-            x = [torch.empty(shape, device="meta") for shape in key]
-            self._shapes = key, [y.shape for y in self._outcome(self.compute(*x))]
+            self._shapes = key, self.shapes(key)
         for blob, shape in zip(top, self._shapes[1]):
             blob.resize(shape)
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        """The shapes of the tops from those of the bottoms."""
+        if self.keeps_shape:
+            return bottoms
+        self.weights = tuple(torch.empty(b.shape, device="meta") for b in self.blobs)
+        x = [torch.empty(shape, device="meta") for shape in bottoms]
+        return [y.shape for y in self._outcome(self.compute(*x))]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         on = mode.device()
@@ -120,11 +126,8 @@ class Function(Layer):
                 y = self._outcome(self.compute(*x))
         for blob, value in zip(top, y):
             value = value.detach()
-            if not self.shares_data:
-                for b, source in zip(bottom, x):
-                    if value.data_ptr() == source.data_ptr() and b is not blob:
-                        value = value.clone()
-                        break
+            if any(_same_memory(value, t) for b, t in zip(bottom, x) if b is not blob):
+                value = value.clone()
             blob.values.set(value)
 
     def backward(
@@ -159,13 +162,19 @@ class Function(Layer):
                 retain_graph=True,
                 allow_unused=True,
             )
-        for (memory, _), grad in zip(wanted, grads):
+        taken = [diff for _, diff in pairs]
+        for i, ((memory, _), grad) in enumerate(zip(wanted + wanted_weights, grads)):
             if grad is None:
-                memory.zero()
-            else:
+                if i < len(wanted):
+                    memory.zero()
+                continue
+            # A gradient handed on as it came would be one memory under two blobs.
+            if 0 in grad.stride() or any(_same_memory(grad, other) for other in taken):
+                grad = grad.clone(memory_format=torch.contiguous_format)
+            taken.append(grad)
+            if i < len(wanted):
                 memory.set(grad)
-        for (memory, _), grad in zip(wanted_weights, grads[len(wanted) :]):
-            if grad is not None:
+            else:
                 memory.add(grad)
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -190,6 +199,10 @@ class Function(Layer):
     @staticmethod
     def _outcome(y: torch.Tensor | Tensors) -> Tensors:
         return y if isinstance(y, tuple) else (y,)
+
+
+def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 _registry: dict[str, Callable[[Any], Layer]] = {}

@@ -51,6 +51,7 @@ class Dropout(Function):
     """TRAIN: each value is zeroed with chance `dropout_ratio`, the rest grow to keep the mean."""
 
     bottoms, tops = (1, 1), (1, 1)
+    keeps_shape = True
 
     @property
     def idempotent(self) -> bool:  # type: ignore[override]
@@ -62,7 +63,7 @@ class Dropout(Function):
             raise self.error(f"dropout_ratio is {ratio:g}; it needs to be between 0 and 1")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        if self.phase == caffe_pb2.TEST or x.is_meta:
+        if self.phase == caffe_pb2.TEST:
             return x.view_as(x)
         keep = 1 - self.layer_param.dropout_param.dropout_ratio
         mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))

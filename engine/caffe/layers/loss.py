@@ -15,16 +15,20 @@ from .base import Function, Tensors, canonical_axis, register
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 
 
+def _check_labels(layer: Function, scores: Sequence[int], labels: Sequence[int], axis: int) -> None:
+    """Raise unless there is a label for each position of the scores off `axis`."""
+    needed = math.prod(scores) // max(1, scores[axis])
+    if math.prod(labels) != needed:
+        raise layer.error(
+            f"{math.prod(labels)} labels of shape {tuple(labels)} for scores of shape "
+            f"{tuple(scores)}; {needed} are needed, one for each position off axis {axis}"
+        )
+
+
 def _labels(layer: Function, scores: torch.Tensor, label: torch.Tensor, axis: int) -> torch.Tensor:
     """The labels as integers of the scores' shape with `axis` left out."""
-    shape = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if label.numel() != shape.numel():
-        raise layer.error(
-            f"{label.numel()} labels of shape {tuple(label.shape)} for scores of shape "
-            f"{tuple(scores.shape)}; {shape.numel()} are needed, one for each position off axis "
-            f"{axis}"
-        )
-    return label.detach().reshape(shape).long()
+    _check_labels(layer, scores.shape, label.shape, axis)
+    return label.detach().reshape(scores.shape[:axis] + scores.shape[axis + 1 :]).long()
 
 
 def _known(layer: Function, label: torch.Tensor, classes: int, ignore: int | None) -> torch.Tensor:
@@ -85,6 +89,11 @@ class SoftmaxWithLoss(Function):
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 1
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        axis = canonical_axis(self, self.layer_param.softmax_param.axis, bottoms[0])
+        _check_labels(self, bottoms[0], bottoms[1], axis)
+        return [(), bottoms[0]]
+
     def compute(self, x: torch.Tensor, label: torch.Tensor) -> Tensors:
         p = self.layer_param.loss_param
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, x.shape)
@@ -121,6 +130,11 @@ class Accuracy(Function):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.with_classes = len(top) > 1
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        axis = canonical_axis(self, self.layer_param.accuracy_param.axis, bottoms[0])
+        _check_labels(self, bottoms[0], bottoms[1], axis)
+        return [(), bottoms[0][axis : axis + 1]]
 
     def compute(self, x: torch.Tensor, label: torch.Tensor) -> Tensors:
         p = self.layer_param.accuracy_param

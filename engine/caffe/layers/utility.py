@@ -84,14 +84,16 @@ class Eltwise(Function):
         if p.coeff and p.operation != p.SUM:
             raise self.error("coeff is for operation SUM")
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        for shape in bottoms[1:]:
+            if shape != bottoms[0]:
+                raise self.error(
+                    f"bottoms of shapes {bottoms[0]} and {shape}; they need to be equal"
+                )
+        return bottoms[:1]
+
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.eltwise_param
-        for x in xs[1:]:
-            if x.shape != xs[0].shape:
-                raise self.error(
-                    f"bottoms of shapes {tuple(xs[0].shape)} and {tuple(x.shape)}; they need to be "
-                    "equal"
-                )
         if p.operation == p.SUM and p.coeff:
             xs = tuple(c * x for c, x in zip(p.coeff, xs))
         y = xs[0]
@@ -151,12 +153,22 @@ class Scale(Function):
         y = x * _spread(self, p.axis, self.weights[0] if factor is None else factor, x)
         return y + _spread(self, p.axis, self.weights[-1], x) if p.bias_term else y
 
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        # As in Caffe, the gradient of a factor for every single value does not add up.
+        if len(bottom) == 1 and self.blobs[0].count == bottom[0].count:
+            if self.param_propagate_down[0]:
+                self.blobs[0].gradient.zero()
+        super().backward(top, propagate_down, bottom)
+
 
 @register
 class Softmax(Function):
     """y = exp(x) / sum of exp(x) along `axis`."""
 
     bottoms, tops = (1, 1), (1, 1)
+    keeps_shape = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))
@@ -180,58 +192,73 @@ class Bias(Function):
         return x + _spread(self, self.layer_param.bias_param.axis, b, x)
 
 
+class _Reshaping(Layer):
+    """The bottom's own memory, data and gradient, under another shape."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
+        """The top's shape, of as many values as the bottom's."""
+        raise NotImplementedError
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        same = bottom[0].view(self.new_shape(bottom[0].shape))
+        top[0].share_data(same)
+        top[0].share_diff(same)
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        pass
+
+
 @register
-class Flatten(Function):
+class Flatten(_Reshaping):
     """The same values with the axes `axis` .. `end_axis` as one."""
 
-    bottoms, tops = (1, 1), (1, 1)
-    in_place = False
-    shares_data = True
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
+    def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
         p = self.layer_param.flatten_param
-        first = canonical_axis(self, p.axis, x.shape)
-        last = canonical_axis(self, p.end_axis, x.shape)
-        return x.flatten(first, last) if first < last else x.view_as(x)
+        first = canonical_axis(self, p.axis, shape)
+        last = canonical_axis(self, p.end_axis, shape)
+        if first > last:
+            raise self.error(f"axis {p.axis} is behind end_axis {p.end_axis} in shape {shape}")
+        return *shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]
 
 
 @register
-class Reshape(Function):
+class Reshape(_Reshaping):
     """The same values under another shape; 0 keeps an axis, -1 takes what is left."""
 
-    bottoms, tops = (1, 1), (1, 1)
-    in_place = False
-    shares_data = True
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        p = self.layer_param.reshape_param
+    def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
+        p, old = self.layer_param.reshape_param, shape
         # The new axes may also start behind the last one.
-        start = p.axis if p.axis >= 0 else x.dim() + p.axis + 1
-        end = x.dim() if p.num_axes == -1 else start + p.num_axes
-        if not 0 <= start <= x.dim() or not start <= end <= x.dim():
+        start = p.axis if p.axis >= 0 else len(old) + p.axis + 1
+        end = len(old) if p.num_axes == -1 else start + p.num_axes
+        if not 0 <= start <= len(old) or not start <= end <= len(old):
             raise self.error(
-                f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape "
-                f"{tuple(x.shape)}"
+                f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape {old}"
             )
         middle = list(p.shape.dim)
         for i, size in enumerate(middle):
             if size == 0:
                 if start + i >= end:
                     raise self.error(f"dim {i} is 0, but the bottom has no axis there to copy")
-                middle[i] = x.shape[start + i]
+                middle[i] = old[start + i]
         if middle.count(-1) > 1:
             raise self.error(f"dims {middle} have more than one -1")
-        shape = [*x.shape[:start], *middle, *x.shape[end:]]
-        known = math.prod(n for n in shape if n != -1)
-        if -1 in shape:
-            if known == 0 or x.numel() % known:
-                raise self.error(
-                    f"a bottom of {x.numel()} values does not divide into the shape {shape}"
-                )
-            shape[shape.index(-1)] = x.numel() // known
-        elif known != x.numel():
-            raise self.error(f"a bottom of {x.numel()} values does not fit the shape {shape}")
-        return x.reshape(shape)
+        new, count = [*old[:start], *middle, *old[end:]], math.prod(old)
+        known = math.prod(n for n in new if n != -1)
+        if -1 in new:
+            if known == 0 or count % known:
+                raise self.error(f"a bottom of {count} values does not divide into shape {new}")
+            new[new.index(-1)] = count // known
+        elif known != count:
+            raise self.error(f"a bottom of {count} values does not fit the shape {new}")
+        return new
 
 
 @register
@@ -315,9 +342,8 @@ class ArgMax(Function):
         values, indices = _largest(rows, p.top_k, axis)
         if along:
             return values if p.out_max_val else indices.to(x.dtype)
-        if p.out_max_val:
-            return torch.stack([indices.to(x.dtype), values], 1)
-        return indices.to(x.dtype)[:, None]
+        found = [indices.to(x.dtype), values] if p.out_max_val else [indices.to(x.dtype)]
+        return torch.stack(found, 1).reshape(x.shape[0], len(found), p.top_k, *[1] * (x.dim() - 3))
 
 
 def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -388,16 +414,25 @@ class Filter(Layer):
 
 
 @register
-class Parameter(Function):
-    """A parameter of the given shape as a top."""
+class Parameter(Layer):
+    """A parameter of the given shape as a top, which is its own memory."""
 
     bottoms, tops = (0, 0), (1, 1)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.blobs.add_blob(*self.layer_param.parameter_param.shape.dim)
 
-    def compute(self) -> torch.Tensor:
-        return self.weights[0].view_as(self.weights[0])
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        top[0].share_data(self.blobs[0])
+        top[0].share_diff(self.blobs[0])
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        pass
 
 
 @register
