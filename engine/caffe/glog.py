@@ -23,7 +23,8 @@ def write(place: str, message: str, level: int = 0) -> None:
         pass
     now = datetime.datetime.now()
     stamp = f"{_LEVELS[level]}{now:%m%d %H:%M:%S.%f}"
-    sys.stderr.write(f"{stamp} {threading.get_native_id():5d} {place}] {message}\n")
+    end = "" if message.endswith("\n") else "\n"
+    sys.stderr.write(f"{stamp} {threading.get_native_id():5d} {place}] {message}{end}")
 
 
 def log(message: str) -> None:

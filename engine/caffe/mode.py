@@ -18,6 +18,9 @@ torch.backends.cuda.matmul.allow_tf32 = False
 class _State(threading.local):
     gpu = False
     device_id = 0
+    solver_count = 1
+    solver_rank = 0
+    multiprocess = False
     rng: np.random.RandomState | None = None
     generators: dict[torch.device, torch.Generator]
 
@@ -60,6 +63,31 @@ def _check_device(device_id: int) -> None:
 def device() -> torch.device:
     """The device on which layers of this thread compute now."""
     return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
+
+
+def solver_count() -> int:
+    """How many solvers train together."""
+    return _state.solver_count
+
+
+def set_solver_count(count: int) -> None:
+    """Say how many solvers train together: TRAIN's data layers share out their records."""
+    _state.solver_count = count
+
+
+def solver_rank() -> int:
+    """The number of this thread's solver among those that train together."""
+    return _state.solver_rank
+
+
+def set_solver_rank(rank: int) -> None:
+    """Say which of the solvers that train together is this thread's."""
+    _state.solver_rank = rank
+
+
+def set_multiprocess(multiprocess: bool) -> None:
+    """Say whether the solvers that train together run in processes of their own."""
+    _state.multiprocess = multiprocess
 
 
 def set_random_seed(seed: int) -> None:

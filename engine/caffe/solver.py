@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from . import glog, graph, mode, weights
+from . import glog, graph, mode, upgrade, weights
 from .blob import Blob
 from .errors import CaffeError
 from .net import Net
 from .proto import caffe_pb2
+from .text import to_text
 
 
 class Solver:
@@ -33,8 +34,17 @@ class Solver:
         except CaffeError as error:
             raise CaffeError(f"{path}: {error}") from None
 
+    @classmethod
+    def from_param(cls, param: Any) -> Solver:
+        """The solver of a SolverParameter of the present form."""
+        solver = cls.__new__(cls)
+        solver.param = param
+        solver._build()
+        return solver
+
     def _build(self) -> None:
         p = self.param
+        glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
         self._check()
         if p.random_seed >= 0:
             mode.set_random_seed(p.random_seed)
@@ -45,9 +55,15 @@ class Solver:
         self._losses: list[float] = []
         self._smoothed_loss = 0.0
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        #: Asked after each iteration and test batch: "none", "stop" or "snapshot".
+        self.requested_action: Callable[[], str] = lambda: "none"
+        self._stopped = False
         self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
-        for path in p.weights:
-            self.net.copy_from(path)
+        for path in ",".join(p.weights).split(","):
+            if path.strip():
+                glog.write("solver.cpp:82", f"Finetuning from {path.strip()}")
+                self.net.copy_from(path.strip())
+        glog.write("solver.cpp:57", "Solver scaffolding done.")
 
     def _check(self) -> None:
         p = self.param
@@ -114,7 +130,7 @@ class Solver:
         else:
             param = caffe_pb2.NetParameter()
             param.CopyFrom(source)
-            graph.upgrade_net(param)
+            upgrade.upgrade_net(param)
         full = caffe_pb2.NetState()
         full.phase = phase
         full.MergeFrom(param.state)
@@ -134,7 +150,7 @@ class Solver:
         stop = start + iters
         self._losses, self._smoothed_loss = [], 0.0
         clock, last = time.perf_counter(), start
-        while self.iter < stop:
+        while self.iter < stop and not self._stopped:
             self.net.clear_param_diffs()
             if (
                 p.test_interval
@@ -142,6 +158,8 @@ class Solver:
                 and (self.iter > 0 or p.test_initialization)
             ):
                 self._test_all()
+                if self._stopped:
+                    break
             for on_start, _ in self._callbacks:
                 on_start()
             loss = sum(self.net.forward_backward() for _ in range(p.iter_size)) / p.iter_size
@@ -162,19 +180,26 @@ class Solver:
                 on_gradients_ready()
             self.apply_update()
             self.iter += 1
-            if p.snapshot and self.iter % p.snapshot == 0:
+            action = self.requested_action()
+            if (p.snapshot and self.iter % p.snapshot == 0) or action == "snapshot":
                 self.snapshot()
+            self._stopped = action == "stop"
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train up to max_iter, from the state in `resume_file` if one is named."""
         p = self.param
-        glog.write("solver.cpp:293", f"Solving {self.net.name}")
-        glog.write("solver.cpp:294", f"Learning Rate Policy: {p.lr_policy}")
+        glog.write("solver.cpp:289", f"Solving {self.net.name}")
+        glog.write("solver.cpp:290", f"Learning Rate Policy: {p.lr_policy}")
         if resume_file is not None:
+            glog.write("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
+        self._stopped = False
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
             self.snapshot()
+        if self._stopped:
+            glog.write("solver.cpp:310", "Optimization stopped early.")
+            return
         if p.display and self.iter % p.display == 0:
             loss = self.net._forward(0, len(self.net.layers) - 1)
             self._smooth(loss, self.iter)
@@ -214,6 +239,8 @@ class Solver:
             sums: list[tuple[str, list[float]]] = []
             loss = 0.0
             for _ in range(iters):
+                if self._interrupted():
+                    break
                 loss += net._forward(0, len(net.layers) - 1)
                 values = self._output_values(net)
                 if sums:
@@ -222,10 +249,21 @@ class Solver:
                         for (name, old), (_, new) in zip(sums, values)
                     ]
                 sums = values
+            if self._stopped:
+                glog.write("solver.cpp:390", "Test interrupted.")
+                return
             if self.param.test_compute_loss:
                 glog.write("solver.cpp:398", f"Test loss: {loss / iters:g}")
             means = [(name, [v / iters for v in values]) for name, values in sums]
             self._log_outputs("Test", means, net, "solver.cpp:414")
+
+    def _interrupted(self) -> bool:
+        """Do what was asked for during a test; whether that is to stop."""
+        while not self._stopped and (action := self.requested_action()) != "none":
+            if action == "snapshot":
+                self.snapshot()
+            self._stopped = action == "stop"
+        return self._stopped
 
     # ---- the update ----------------------------------------------------------------------------
 
@@ -285,15 +323,16 @@ class Solver:
         base = f"{p.snapshot_prefix}_iter_{self.iter}"
         if p.snapshot_format == p.HDF5:
             model, state = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
-            glog.write("solver.cpp:463", f"Snapshotting to HDF5 file {model}")
+            glog.write("solver.cpp:468", f"Snapshotting to HDF5 file {model}")
             weights.write_net_hdf5(model, self.net, p.snapshot_diff)
             write_state = weights.write_state_hdf5
         else:
             model, state = f"{base}.caffemodel", f"{base}.solverstate"
-            glog.write("solver.cpp:450", f"Snapshotting to binary proto file {model}")
+            glog.write("solver.cpp:464", f"Snapshotting to binary proto file {model}")
             weights.write_net(model, self.net, p.snapshot_diff)
             write_state = weights.write_state
-        glog.write("sgd_solver.cpp:284", f"Snapshotting solver state to file {state}")
+        kind = "HDF5" if p.snapshot_format == p.HDF5 else "binary proto"
+        glog.write("sgd_solver.cpp:284", f"Snapshotting solver state to {kind} file {state}")
         write_state(state, self.iter, model, self._current_step, self.history)
 
     def restore(self, state_file: str | os.PathLike) -> None:
@@ -322,6 +361,7 @@ class Solver:
                     f"{path}: its weights {state.learned_net} are neither there nor beside it"
                 )
             self.net.copy_from(found[0])
+        glog.write("sgd_solver.cpp:336", f"{type(self).__name__}: restoring history")
         for stored, blob in zip(state.history, self.history):
             stored.copy_to(blob)
         self.iter, self._current_step = state.iter, state.current_step
@@ -481,7 +521,12 @@ def get_solver(solver_file: str | os.PathLike) -> Solver:
     path = os.fspath(solver_file)
     if not os.path.isfile(path):
         raise CaffeError(f"Could not open file {path}")
-    kind = graph.read_solver(path).type
-    if kind not in SOLVERS:
-        raise CaffeError(f"{path}: type is {kind!r}; it needs to be one of {', '.join(SOLVERS)}")
-    return SOLVERS[kind](path)
+    return solver_class(graph.read_solver(path), path)(path)
+
+
+def solver_class(param: Any, path: str) -> type[Solver]:
+    """The class that the `type` of a SolverParameter names; `path` is for the error."""
+    if param.type not in SOLVERS:
+        known = ", ".join(SOLVERS)
+        raise CaffeError(f"{path}: type is {param.type!r}; it needs to be one of {known}")
+    return SOLVERS[param.type]

@@ -153,6 +153,7 @@ def test_the_log_has_the_lines_that_log_readers_look_for(tmp_path, capfd, monkey
     )
     feed(s)
     s.test_nets[0].blobs["data"].data[...] = 1
+    capfd.readouterr()
     s.solve()
     lines = capfd.readouterr().err.splitlines()
     stamp = r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z_]+\.cpp:\d+\] "

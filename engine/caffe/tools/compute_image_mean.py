@@ -1,0 +1,79 @@
+"""Writes the mean of a database's images.
+
+compute_image_mean [FLAGS] INPUT_DB [OUTPUT_FILE]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import db, glog
+from ..errors import CaffeError
+from ..graph import parse_binary
+from ..proto import caffe_pb2
+from ..transformer import decode
+from ..weights import atomic
+from . import command
+
+USAGE = """Compute the mean_image of a set of images given by a lmdb
+Usage:
+    compute_image_mean [FLAGS] INPUT_DB [OUTPUT_FILE]"""
+
+FLAGS: command.Flags = {"backend": ("lmdb", "The backend {lmdb} containing the images")}
+
+
+def _log(line: int, message: str) -> None:
+    glog.write(f"compute_image_mean.cpp:{line}", message)
+
+
+def mean(path: str) -> np.ndarray:
+    """The mean image C x H x W of an LMDB database, added up in float32 as BVLC Caffe does."""
+    total, count = np.zeros(0, np.float32), 0
+    for value in db.Reader(path):
+        datum = parse_binary(value, caffe_pb2.Datum(), path)
+        image = decode(datum, caffe_pb2.TransformationParameter(), path)
+        if not count:
+            total = np.zeros(image.shape, np.float32)
+        elif image.shape != total.shape:
+            raise CaffeError(
+                f"{path}: image {count} is {image.shape}, the first is {total.shape}; all need to "
+                "be of one size (convert_imageset -resize_height -resize_width)"
+            )
+        total += image
+        count += 1
+        if count % 10000 == 0:
+            _log(86, f"Processed {count} files.")
+    if count % 10000:
+        _log(91, f"Processed {count} files.")
+    return total / np.float32(count)
+
+
+def _body(flags: Any, arguments: list[str]) -> int:
+    if len(arguments) not in (1, 2):
+        command.show_usage("compute_image_mean", USAGE, FLAGS)
+        return 1
+    db.check_backend(flags.backend)
+    _log(70, "Starting iteration")
+    image = mean(arguments[0])
+    blob = caffe_pb2.BlobProto(num=1, channels=image.shape[0], data=image.reshape(-1).tolist())
+    blob.height, blob.width = image.shape[1:]
+    if len(arguments) == 2:
+        _log(99, f"Write to {arguments[1]}")
+        with atomic(arguments[1]) as file:
+            file.write(blob.SerializeToString())
+    _log(105, f"Number of channels: {len(image)}")
+    for i, channel in enumerate(image):
+        _log(110, f"mean_value channel [{i}]: {channel.mean():g}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("compute_image_mean", USAGE, FLAGS, _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

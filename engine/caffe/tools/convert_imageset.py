@@ -1,0 +1,131 @@
+"""Makes an LMDB database of image files and labels.
+
+convert_imageset [FLAGS] ROOTFOLDER/ LISTFILE DB_NAME
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .. import db, glog
+from ..errors import CaffeError
+from ..proto import caffe_pb2
+from ..transformer import planes, read_image
+from . import command
+
+USAGE = """Convert a set of images to the lmdb
+format used as input for Caffe.
+Usage:
+    convert_imageset [FLAGS] ROOTFOLDER/ LISTFILE DB_NAME"""
+
+FLAGS: command.Flags = {
+    "backend": ("lmdb", "The backend {lmdb} for storing the result"),
+    "check_size": (False, "When this option is on, check that all the datum have the same size"),
+    "encode_type": ("", "Optional: What type should we encode the image as ('png','jpg',...)."),
+    "encoded": (False, "When this option is on, the encoded image will be save in datum"),
+    "gray": (False, "When this option is on, treat images as grayscale ones"),
+    "resize_height": (0, "Height images are resized to"),
+    "resize_width": (0, "Width images are resized to"),
+    "shuffle": (False, "Randomly shuffle the order of images and their labels"),
+}
+
+
+def _log(line: int, message: str, level: int = 0) -> None:
+    glog.write(f"convert_imageset.cpp:{line}", message, level)
+
+
+def _encoding(path: str, given: str) -> str:
+    """The file type to encode an image as: what is given, or the image file's own."""
+    _, dot, suffix = path.rpartition(".")
+    if not given and not dot:
+        _log(120, f"Failed to guess the encoding of '{path}'", 1)
+    return (given or (suffix if dot else "")).lower()
+
+
+def to_datum(path: str, label: int, flags: Any) -> Any | None:
+    """The Datum of an image file, encoded if the flags say so; None if it cannot be read."""
+    image = read_image(path, not flags.gray, flags.resize_height, flags.resize_width)
+    if image is None:
+        _log(0, f"Could not open or find file {path}", 2)
+        return None
+    channels, height, width = planes(image).shape
+    encoding = _encoding(path, flags.encode_type) if flags.encoded or flags.encode_type else ""
+    if not encoding:
+        data = planes(image).tobytes()
+        return caffe_pb2.Datum(
+            channels=channels, height=height, width=width, data=data, label=label, encoded=False
+        )
+    suffix = path.rpartition(".")[2].lower()
+    same = suffix == encoding or (encoding, suffix) == ("jpg", "jpeg")
+    if same and not flags.gray and not (flags.resize_height and flags.resize_width):
+        with open(path, "rb") as file:
+            return caffe_pb2.Datum(data=file.read(), label=label, encoded=True)
+    import cv2
+
+    try:
+        data = cv2.imencode("." + encoding, image)[1].tobytes()
+    except cv2.error:
+        raise CaffeError(f"{path}: cannot be encoded as {encoding!r}; png or jpg will do") from None
+    return caffe_pb2.Datum(
+        channels=channels, height=height, width=width, data=data, label=label, encoded=True
+    )
+
+
+def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tuple[bytes, bytes]]:
+    size, count = None, 0
+    for number, (name, label) in enumerate(lines):
+        datum = to_datum(root + name, label, flags)
+        if datum is None:
+            continue
+        if flags.check_size:
+            if size is not None and len(datum.data) != size:
+                raise CaffeError(f"{root + name}: {len(datum.data)} values, the first has {size}")
+            size = len(datum.data)
+        count += 1
+        if count % 1000 == 0:
+            _log(147, f"Processed {count} files.")
+        yield f"{number:08d}_{name}".encode(), datum.SerializeToString()
+    if count % 1000:
+        _log(153, f"Processed {count} files.")
+
+
+def _read_list(path: str) -> list[tuple[str, int]]:
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for line in filter(None, (line.rstrip("\n") for line in file)):
+            name, _, label = line.rpartition(" ")
+            try:
+                lines.append((name, int(label)))
+            except ValueError:
+                raise CaffeError(f"{path}: {line!r} is not a path and a label") from None
+    return lines
+
+
+def _body(flags: Any, arguments: list[str]) -> int:
+    if len(arguments) != 3:
+        command.show_usage("convert_imageset", USAGE, FLAGS)
+        return 1
+    db.check_backend(flags.backend)
+    root, listed, path = arguments
+    lines = _read_list(listed)
+    if flags.shuffle:
+        _log(77, "Shuffling data")
+        random.shuffle(lines)
+    _log(80, f"A total of {len(lines)} images.")
+    if flags.encode_type and not flags.encoded:
+        _log(83, "encode_type specified, assuming encoded=true.")
+    with db.Writer(path) as writer:
+        for key, value in _datums(root, lines, flags):
+            writer.put(key, value)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("convert_imageset", USAGE, FLAGS, _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

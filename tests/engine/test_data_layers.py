@@ -1,0 +1,179 @@
+"""What data layers refuse, read ahead and share out; their numbers are in test_golden.py."""
+
+from __future__ import annotations
+
+import builtins
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+from caffe import CaffeError, db, mode
+from caffe.proto import caffe_pb2
+from caffe.tools import convert_imageset
+from caffe.transformer import DataTransformer
+
+from tests.engine.nets import build, write
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Works in a folder with six images of one colour each, `list.txt` and the LMDB `db`."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(6):
+        cv2.imwrite(f"{i}.png", np.full((4, 5, 3), 10 * i, np.uint8))
+    write(tmp_path, "".join(f"{i}.png {i}\n" for i in range(6)), "list.txt")
+    assert convert_imageset.main(["./", "list.txt", "db"]) == 0
+    return tmp_path
+
+
+def data(param="source: 'db' batch_size: 2 backend: LMDB", rest="", type_="Data", name="data"):
+    return (
+        f"layer {{ name: 'd' type: '{type_}' top: 'x' top: 'y' {name}_param {{ {param} }} {rest} }}"
+    )
+
+
+def labels(net, forwards):
+    return [net.forward() and net.blobs["y"].data.tolist() for _ in range(forwards)]
+
+
+def test_a_database_is_read_over_and_over_in_the_order_of_its_keys(images):
+    assert labels(build(images, data()), 4) == [[0, 1], [2, 3], [4, 5], [0, 1]]
+
+
+def test_two_nets_read_one_database(images):
+    nets = [build(images, data()) for _ in range(2)]
+    assert [labels(net, 2) for net in nets] == [[[0, 1], [2, 3]]] * 2
+
+
+def test_solvers_that_train_together_share_out_the_records(images):
+    mode.set_solver_count(2)
+    try:
+        seen = []
+        for rank in range(2):
+            mode.set_solver_rank(rank)
+            seen.append(labels(build(images, data(), caffe.TRAIN), 3))
+        assert seen == [[[0, 2], [4, 0], [2, 4]], [[1, 3], [5, 1], [3, 5]]]
+        assert labels(build(images, data(), caffe.TEST), 1) == [[0, 1]]
+    finally:
+        mode.set_solver_count(1)
+        mode.set_solver_rank(0)
+
+
+def test_an_error_of_the_reading_thread_reaches_forward(images):
+    net = build(
+        images, data("source: 'list.txt' batch_size: 4", type_="ImageData", name="image_data")
+    )
+    (images / "2.png").write_bytes(b"no image")
+    with pytest.raises(CaffeError, match=r"layer 'd' \(ImageData\): 2\.png: no image"):
+        net.forward()
+
+
+def test_memory_data_refuses_what_does_not_fit(tmp_path):
+    net = build(
+        tmp_path,
+        data(
+            "batch_size: 2 channels: 1 height: 1 width: 3", type_="MemoryData", name="memory_data"
+        ),
+    )
+    with pytest.raises(CaffeError, match="set_input_arrays"):
+        net.forward()
+    fits, given = np.zeros((4, 1, 1, 3), np.float32), np.zeros(4, np.float32)
+    for values, numbers, words in (
+        (fits.astype(float), given, "C contiguous float32"),
+        (fits[:, :, :, ::-1], given, "C contiguous float32"),
+        (fits[:, :, :, :2].copy(), given, "needs N x 1 x 1 x 3"),
+        (fits[:3], given[:3], "multiple of batch_size 2"),
+        (fits, given[:2], "4 data and 2 labels"),
+    ):
+        with pytest.raises(CaffeError, match=words):
+            net.set_input_arrays(values, numbers)
+
+
+def test_only_a_net_that_begins_with_memory_data_takes_arrays(images):
+    with pytest.raises(CaffeError, match="first layer is a MemoryDataLayer"):
+        build(images, data()).set_input_arrays(np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (data("source: 'db' batch_size: 2 backend: LEVELDB"), "LevelDB has no Python package"),
+        (data("source: 'none' batch_size: 2 backend: LMDB"), "none: there is no LMDB database"),
+        (data("source: 'list.txt' batch_size: 2 backend: LMDB"), "is no LMDB database"),
+        (data("source: 'db' batch_size: 0 backend: LMDB"), "batch_size is 0"),
+        (data(rest="transform_param { crop_size: 5 }"), "crop_size is 5, but an image is 4 x 5"),
+        (data(rest="transform_param { mean_file: 'none' }"), "none: cannot be read"),
+        (data(rest="transform_param { mean_file: 'a' mean_value: 2 }"), "mean_file and mean_value"),
+        (
+            data("source: 'list.txt' batch_size: 1 new_height: 3", "", "ImageData", "image_data"),
+            "new_height 3, new_width 0",
+        ),
+        (data("source: 'x' batch_size: 1", "", "ImageData", "image_data"), "'x', which is no file"),
+        (data("source: '0.png' batch_size: 1", "", "ImageData", "image_data"), "cannot be read as"),
+        (data("source: 'x' batch_size: 1", "", "HDF5Data", "hdf5_data"), "'x', which is no file"),
+        (
+            data("source: 'list.txt' batch_size: 1", "", "HDF5Data", "hdf5_data"),
+            "0.png: is not an HDF5 file with the datasets x, y",
+        ),
+        (
+            data("source: 'list.txt' batch_size: 1", "transform_param { crop_size: 2 }")
+            .replace("'Data'", "'WindowData'")
+            .replace("data_param", "window_data_param"),
+            "is not of the form",
+        ),
+        (data("shape { dim: 1 } num: 2", "", "DummyData", "dummy_data"), "both shape and num"),
+        (data("num: 2", "", "DummyData", "dummy_data"), "0 shapes for 2 tops"),
+    ],
+)
+def test_a_data_layer_that_cannot_read_says_why(images, text, words):
+    with pytest.raises(CaffeError, match=words) as error:
+        build(images, text)
+    assert "\n" not in str(error.value)
+
+
+def test_three_mean_values_do_not_fit_one_channel(images):
+    p = caffe_pb2.TransformationParameter(mean_value=[1, 2, 3])
+    with pytest.raises(CaffeError, match="3 mean_value; 1 or 1, one a channel"):
+        DataTransformer(p, caffe.TEST, "here")(np.zeros((1, 4, 4), np.uint8))
+
+
+def test_hdf5_output_takes_one_batch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = build(
+        tmp_path,
+        """layer { name: 'in' type: 'Input' top: 'x' top: 'y'
+             input_param { shape { dim: 3 dim: 2 } shape { dim: 3 } } }
+           layer { name: 'out' type: 'HDF5Output' bottom: 'x' bottom: 'y'
+             hdf5_output_param { file_name: 'out.h5' } }""",
+    )
+    net.forward()
+    before = (tmp_path / "out.h5").read_bytes()
+    with pytest.raises(CaffeError, match=r"out\.h5 has a batch already"):
+        net.forward()
+    assert (tmp_path / "out.h5").read_bytes() == before
+
+
+def test_without_the_lmdb_package_the_error_says_what_to_install(images, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "lmdb":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(CaffeError, match="pip install lmdb"):
+        build(images, data())
+
+
+def test_a_database_that_fails_midway_is_not_left_behind(tmp_path):
+    with pytest.raises(ZeroDivisionError), db.Writer(str(tmp_path / "new")) as writer:
+        writer.put(b"a", b"b")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_is_never_written_over(images):
+    with pytest.raises(CaffeError, match="is there already"):
+        db.Writer("db")
