@@ -1,6 +1,17 @@
 """The golden cases, in order: single layers, small nets, training."""
 
-from oracle.cases import layers, nets, old_files, training  # noqa: F401
+from oracle.cases import (  # noqa: F401
+    activations,
+    layers,
+    losses,
+    nets,
+    normalization,
+    old_files,
+    recurrent,
+    training,
+    utility,
+    vision,
+)
 from oracle.cases.case import CASES, Case, run
 
 __all__ = ["CASES", "Case", "run"]

@@ -198,7 +198,7 @@ class HingeLoss(_Loss):
         label = _labels(self, rows, label, 1)
         _known(self, label, rows.shape[1], None)
         right = torch.zeros_like(rows).scatter_(1, label[:, None], 2.0)
-        margin = (1 + rows - rows * right).clamp(min=0)
+        margin = torch.relu(1 + rows - rows * right)
         if p.norm == p.L2:
             margin = margin * margin
         return margin.sum() / x.shape[0]
@@ -240,6 +240,8 @@ class InfogainLoss(Function):
         return bottom_index == 0
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        if self.layer_param.loss_param.HasField("normalize"):
+            raise self.error("takes no loss_param normalize; use normalization")
         self.matrix: torch.Tensor | None = None
         if len(bottom) < 3:
             source = self.layer_param.infogain_loss_param.source
@@ -320,9 +322,11 @@ class ContrastiveLoss(Function):
         difference = (a - b).flatten(1)
         square = (difference * difference).sum(1)
         if p.legacy_version:
-            apart = (p.margin - square).clamp(min=0)
+            apart = torch.relu(p.margin - square)
         else:
-            # The small number keeps the gradient of equal rows finite; it is zero then.
-            apart = (p.margin - (square + 1e-30).sqrt()).clamp(min=0) ** 2
+            # The gradient has a small number in it, so that it is finite for equal rows.
+            d = square.detach().sqrt()
+            d = d + (square - square.detach()) / (2 * (d + 1e-4))
+            apart = torch.relu(p.margin - d) ** 2
         y = similar.detach().flatten() != 0
         return torch.where(y, square, apart).sum() / (2 * a.shape[0])

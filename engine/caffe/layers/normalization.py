@@ -48,10 +48,16 @@ class MVN(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.mvn_param
-        rows = x.reshape(x.shape[0] * (1 if p.across_channels else x.shape[1]), -1)
-        y = rows - rows.mean(1, keepdim=True)
+        if not 1 <= x.dim() <= 4:
+            raise self.error(f"the bottom has shape {tuple(x.shape)}; it needs 1 to 4 axes")
+        x = x.reshape(*x.shape, *[1] * (4 - x.dim()))
+        rows = x.flatten(1 if p.across_channels else 2)
+        y = rows - rows.mean(-1, keepdim=True)
         if p.normalize_variance:
-            y = y / ((y * y).mean(1, keepdim=True).sqrt() + p.eps)
+            variance = (y * y).mean(-1, keepdim=True)
+            std = variance.detach().sqrt() + p.eps
+            # The gradient treats eps as a part of the standard deviation.
+            y = y / (std + (variance - variance.detach()) / (2 * std))
         return y.reshape(x.shape)
 
 

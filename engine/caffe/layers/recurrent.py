@@ -19,7 +19,9 @@ def _lstm_step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The next c and h (N x D each) from c, the gates (N x 4D: i, f, o, g) and cont (N)."""
     i, f, o, g = gates.chunk(4, -1)
-    f = torch.where(cont[:, None] == 0, torch.zeros_like(f), torch.sigmoid(f))
+    # Where cont is not 0 or 1, the gradient still is that of a sigmoid with this outcome.
+    kept = (cont[:, None] * torch.sigmoid(f)).detach()
+    f = kept + kept * (1 - kept) * (f - f.detach())
     c = f * c + torch.sigmoid(i) * torch.tanh(g)
     return c, torch.sigmoid(o) * torch.tanh(c)
 
@@ -28,7 +30,8 @@ class _Recurrent(Function):
     """A recurrence over axis 0 of x (T x N x ...); cont (T x N) is 0 where a sequence starts.
 
     A further bottom, N x ..., is seen at every step. The hidden state goes on from one batch to
-    the next, or with expose_hidden is a bottom and a top.
+    the next, or with expose_hidden is a bottom and a top; in both no gradient passes through it.
+    All bottoms but cont get a gradient, wanted or not, as in Caffe.
     """
 
     tops = (1, math.inf)
@@ -87,20 +90,26 @@ class _Recurrent(Function):
             more = more[1:]
         self.hidden_weights = self.weights[3 if self.static else 2 :]
         shape = (n, p.num_output)
-        if p.expose_hidden:
-            state: Tensors = tuple(s.reshape(shape) for s in more)
-        elif self.state is None or self.state[0].shape != shape or x.is_meta:
-            state = tuple(x.new_zeros(shape) for _ in range(self.states))
-        else:
-            state = tuple(s.to(x.device) for s in self.state)
+        memory: Tensors = tuple(s.detach().reshape(shape) for s in more)
+        if not p.expose_hidden:
+            # A smaller batch goes on from the first rows, a larger one from zero.
+            kept = self.state if not x.is_meta and self.state and len(self.state[0]) >= n else ()
+            memory = tuple(s.to(x.device) for s in kept or [x.new_zeros(shape)] * self.states)
+        state: Tensors = tuple(s[:n] for s in memory)
         outputs = []
         for t in range(steps):
             state, y = self.step(state, gates[t], cont[t].detach())
             outputs.append(y)
+        last = tuple(s.detach() for s in state)
         if not x.is_meta:
-            self.state = tuple(s.detach() for s in state)
-        exposed = tuple(s[None] for s in state) if p.expose_hidden else ()
+            self.state = tuple(torch.cat([s, old[n:]]) for s, old in zip(last, memory))
+        exposed = tuple(s[None] for s in last) if p.expose_hidden else ()
         return (torch.stack(outputs), *exposed)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        super().backward(top, [i != 1 for i in range(len(bottom))], bottom)
 
 
 @register

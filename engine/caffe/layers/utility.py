@@ -157,9 +157,9 @@ class Scale(Function):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         # As in Caffe, the gradient of a factor for every single value does not add up.
-        if len(bottom) == 1 and self.blobs[0].count == bottom[0].count:
-            if self.param_propagate_down[0]:
-                self.blobs[0].gradient.zero()
+        whole = len(bottom) == 1 and self.blobs[0].count == bottom[0].count
+        if whole and self.param_propagate_down[0]:
+            self.blobs[0].gradient.zero()
         super().backward(top, propagate_down, bottom)
 
 

@@ -271,23 +271,25 @@ class Im2col(Function):
         p, shape = self.layer_param.convolution_param, bottom[0].shape
         self.axis = canonical_axis(self, p.axis, shape)
         n = len(shape) - self.axis - 1
-        if n != 2:
-            raise self.error(f"the bottom has {n} spatial axes after axis {self.axis}; it needs 2")
+        if n < 1:
+            raise self.error(f"the bottom of shape {shape} has no axis after axis {self.axis}")
         self.kernel = _spatial(self, p, "kernel", n, None)
         self.stride = _spatial(self, p, "stride", n, 1)
         self.pad = _spatial(self, p, "pad", n, 0)
         self.dilation = _spatial(self, p, "dilation", n, 1)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        images = x.reshape(-1, *x.shape[self.axis :])
-        columns = F.unfold(images, self.kernel, self.dilation, self.pad, self.stride)
-        out = [
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                x.shape[self.axis + 1 :], self.pad, self.dilation, self.kernel, self.stride
-            )
-        ]
-        return columns.reshape(*x.shape[: self.axis], columns.shape[1], *out)
+        y = F.pad(x, [p for p in reversed(self.pad) for _ in range(2)])
+        first, n = self.axis + 1, len(self.kernel)
+        for i, (k, s, d) in enumerate(zip(self.kernel, self.stride, self.dilation)):
+            # The axis becomes two: the place in the kernel, the kernel's place in the image.
+            axis = first + 2 * i
+            starts = torch.arange(0, y.shape[axis] - d * (k - 1), s, device=x.device)
+            index = torch.arange(k, device=x.device)[:, None] * d + starts
+            parts = (*y.shape[:axis], *index.shape, *y.shape[axis + 1 :])
+            y = y.index_select(axis, index.flatten()).reshape(parts)
+        order = [*range(first), *range(first, y.dim(), 2), *range(first + 1, y.dim(), 2)]
+        return y.permute(order).flatten(self.axis, self.axis + n)
 
 
 @register
@@ -304,17 +306,21 @@ class SPP(Function):
                 f"a bottom of shape {tuple(x.shape)} with pyramid_height {p.pyramid_height}; it "
                 "needs 4 axes, at least 1 level, and pool MAX or AVE"
             )
-        return torch.cat([self._level(x, 1 << i) for i in range(p.pyramid_height)], 1)
+        levels = [self._level(x, 1 << i) for i in range(p.pyramid_height)]
+        return levels[0] if len(levels) == 1 else torch.cat([y.flatten(1) for y in levels], 1)
 
     def _level(self, x: torch.Tensor, bins: int) -> torch.Tensor:
         p = self.layer_param.spp_param
         kernel = [math.ceil(n / bins) for n in x.shape[2:]]
         # What the bins have too much is padding, half of it, rounded up, before the image.
         pad = [(k * bins - n + 1) // 2 for n, k in zip(x.shape[2:], kernel)]
+        if any(a >= k for a, k in zip(pad, kernel)):
+            raise self.error(
+                f"an image of {tuple(x.shape[2:])} does not spread over {bins} x {bins} bins: "
+                f"windows of {kernel} would need padding {pad}"
+            )
         edges = [k * bins - n - a for n, k, a in zip(x.shape[2:], kernel, pad)]
         sides = (pad[1], edges[1], pad[0], edges[0])
         if p.pool == p.MAX:
-            y = F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
-        else:
-            y = F.avg_pool2d(F.pad(x, sides), kernel, kernel)
-        return y.flatten(1)
+            return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+        return F.avg_pool2d(F.pad(x, sides), kernel, kernel)
