@@ -33,16 +33,16 @@ CLASSIFIER: Dict[str, Any] = {
         "momentum": 0.9,
         "weight_decay": 0.0005,
         "clip_gradients": 5.0,
-        "max_iter": 1000,
+        "max_iter": 900,
     },
 }
 # The loss is summed over the pixels, hence the small rates and the large bound on the gradients'
 # norm. Momentum 0.9, for at the published 0.99 so small a net does not train.
 STAGE = {"lr_policy": "poly", "power": 1.0, "momentum": 0.9, "clip_gradients": 40000.0}
 STAGES: Dict[str, Dict[str, Any]] = {
-    "voc-fcn32s": {"base_lr": 4e-7, "max_iter": 2000},
-    "voc-fcn16s": {"base_lr": 2e-7, "max_iter": 500},
-    "voc-fcn8s": {"base_lr": 2e-7, "max_iter": 500},
+    "voc-fcn32s": {"base_lr": 4e-7, "max_iter": 1200},
+    "voc-fcn16s": {"base_lr": 3e-7, "max_iter": 800},
+    "voc-fcn8s": {"base_lr": 3e-7, "max_iter": 800},
 }
 SNAPSHOTS = 2  # a stage
 # ----------------------------------------------------------------------------
