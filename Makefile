@@ -17,6 +17,8 @@ DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
 TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe
+# A core a test process; each computes with one thread (tests/conftest.py).
+WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
 
 .PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
@@ -50,10 +52,10 @@ demo: $(READY) ## train and score 32s, 16s, 8s on a small drawn data set: runs/d
 	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
 
 test: lint ## the short test suite, with lint and types
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(WORKERS)
 
 test-all: lint ## the same with the tests that take long
-	@$(PY) -m pytest -m 'not oracle and not cuda'
+	@$(PY) -m pytest $(WORKERS) -m 'not oracle and not cuda'
 
 test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first)
 	@FCN_ORACLE=required $(PY) -m pytest -m oracle

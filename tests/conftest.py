@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "2")
+    os.environ.setdefault(_name, "1")
 
 import subprocess  # noqa: E402
 from pathlib import Path  # noqa: E402
