@@ -11,8 +11,9 @@ Files (`file`) agree when their messages do, with the arrays in them compared as
 from __future__ import annotations
 
 import functools
+import io
 import os
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -53,8 +54,30 @@ def disagreement(
     )
 
 
-def parse(name: str, content: bytes) -> Tuple[Message, List[np.ndarray]]:
-    """The message in a .caffemodel or .solverstate without its arrays, and the arrays."""
+def parse_hdf5(content: bytes) -> Tuple[Dict[str, str], List[np.ndarray]]:
+    """The shapes and strings in an HDF5 file by path, and its arrays in the order of the paths."""
+    import h5py
+
+    said: Dict[str, str] = {}
+    arrays: List[np.ndarray] = []
+
+    def visit(path: str, item: object) -> None:
+        value = item[()] if isinstance(item, h5py.Dataset) else None
+        if isinstance(value, bytes):
+            said[path] = f"{item.dtype} {value.decode()}"  # type: ignore[attr-defined]
+        elif value is not None:
+            said[path] = f"{item.dtype} {item.shape}"  # type: ignore[attr-defined]
+            arrays.append(np.asarray(value))
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(visit)
+    return said, arrays
+
+
+def parse(name: str, content: bytes) -> Tuple[Union[Message, Dict[str, str]], List[np.ndarray]]:
+    """What a .caffemodel or .solverstate, or its HDF5 form, says without its arrays, and those."""
+    if name.endswith(".h5"):
+        return parse_hdf5(content)
     if name.endswith(".solverstate"):
         message = caffe_pb2.SolverState()
         message.ParseFromString(content)

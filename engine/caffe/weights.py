@@ -388,9 +388,9 @@ def _read_state_hdf5(path: str) -> State:
         name = file["learned_net"][()] if "learned_net" in file else b""
         history = file["history"]
         return State(
-            int(file["iter"][()]),
+            int(np.ravel(file["iter"][()])[0]),
             name.decode() if isinstance(name, bytes) else str(name),
-            int(file["current_step"][()]),
+            int(np.ravel(file["current_step"][()])[0]),
             [_stored(history[str(i)]) for i in range(len(history))],
         )
 
@@ -400,9 +400,11 @@ def write_state_hdf5(
 ) -> None:
     """Write a solver's state as HDF5: iter, learned_net, current_step, /history/INDEX."""
     with new_hdf5(path) as file:
-        file["iter"] = np.int32(iteration)
-        file["learned_net"] = np.bytes_(learned_net)
-        file["current_step"] = np.int32(current_step)
+        file["iter"] = np.array([iteration], np.int32)
+        # With room for the zero byte at which C programs stop reading.
+        name = learned_net.encode()
+        file["learned_net"] = np.array(name, f"S{len(name) + 1}")
+        file["current_step"] = np.array([current_step], np.int32)
         group = file.create_group("history")
         for i, blob in enumerate(history):
             group.create_dataset(str(i), data=_floats(blob.values))

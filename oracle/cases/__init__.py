@@ -2,12 +2,14 @@
 
 from oracle.cases import (  # noqa: F401
     activations,
+    data,
     layers,
     losses,
     nets,
     normalization,
     old_files,
     recurrent,
+    solvers,
     training,
     utility,
     vision,

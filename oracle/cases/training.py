@@ -39,7 +39,7 @@ def note(solver, numbers, prefix, what="param"):
 
 def start(case):
     write(".", "train.prototxt", case.text)
-    return caffe.SGDSolver(write(".", "solver.prototxt", case.solver))
+    return caffe.get_solver(write(".", "solver.prototxt", case.solver))
 
 
 def train(case, rs, numbers):
@@ -50,37 +50,38 @@ def train(case, rs, numbers):
     for i in range(1, ITERATIONS + 1):
         solver.step(1)
         note(solver, numbers, "%d/" % i, "param param_diff" if i == 1 else "param")
-        if i == ITERATIONS // 2:
+        if i == 5:
             solver.snapshot()
-    for name in ("snap_iter_5.caffemodel", "snap_iter_5.solverstate"):
-        numbers["file/" + name] = file_bytes(name)
+    keep_files(numbers)
+    proceed(case, numbers)
+
+
+def keep_files(numbers):
+    """Records the snapshot of the fifth iteration."""
+    for name in sorted(os.listdir(".")):
+        if name.startswith("snap_iter_5"):
+            numbers["file/" + name] = file_bytes(name)
+
+
+def proceed(case, numbers):
+    """Two iterations of a solver that starts from the files of the fifth."""
     solver = start(case)
-    solver.restore("snap_iter_5.solverstate")
+    (state,) = (name for name in os.listdir(".") if ".solverstate" in name)
+    solver.restore(state)
     record(solver.net, numbers, "restored/", "param")
     solver.step(2)
     note(solver, numbers, "continued/")
 
 
-def rewrite(case, folder, files):
-    """Lets a solver read `files` (name -> bytes) and write them again.
-
-    Returns name -> bytes of what it wrote.
-    """
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        for name, content in files.items():
-            with open(name, "wb") as f:
-                f.write(content)
-        solver = start(case)
-        (state,) = (name for name in files if name.endswith(".solverstate"))
-        solver.restore(state)
-        for name in files:
+def rewrite(case):
+    """A solver reads the files in the working directory and writes them again."""
+    solver = start(case)
+    (state,) = (name for name in os.listdir(".") if ".solverstate" in name)
+    solver.restore(state)
+    for name in os.listdir("."):
+        if name.startswith("snap"):
             os.remove(name)
-        solver.snapshot()
-        return {name: file_bytes(name).tobytes() for name in files}
-    finally:
-        os.chdir(before)
+    solver.snapshot()
 
 
 def add_training(name, solver, text=TRAIN_NET, program=train):
