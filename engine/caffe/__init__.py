@@ -1,10 +1,23 @@
 """Caffe's Python interface on PyTorch: `import caffe` as it has always been written."""
 
-from . import coord_map, io, net_spec, proto
+from . import _caffe, classifier, coord_map, detector, draw, io, net_spec, proto, pycaffe
+from .classifier import Classifier
+from .detector import Detector
 from .errors import CaffeError
 from .glog import init_log, log
 from .layers import Layer, layer_type_list
-from .mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+from .mode import (
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from .nccl import NCCL, has_nccl
 from .net import Net
 from .net_spec import NetSpec, layers, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
@@ -17,24 +30,34 @@ from .solver import (
     SGDSolver,
     get_solver,
 )
+from .timer import Timer
 
 __version__ = "1.0.0+pytorch"
 
 __all__ = [
+    "NCCL",
     "TEST",
     "TRAIN",
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
     "CaffeError",
+    "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
     "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
+    "Timer",
+    "_caffe",
+    "classifier",
     "coord_map",
+    "detector",
+    "draw",
     "get_solver",
+    "has_nccl",
     "init_log",
     "io",
     "layer_type_list",
@@ -43,9 +66,15 @@ __all__ = [
     "net_spec",
     "params",
     "proto",
+    "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
     "to_proto",
 ]

@@ -74,8 +74,8 @@ class Net:
         self._blob_names: list[str] = []
         self._blob_loss_weights: list[float] = []
         self._inputs: list[int] = []
-        self._bottom_ids: list[list[int]] = []
-        self._top_ids: list[list[int]] = []
+        self._bottoms: list[list[int]] = []
+        self._tops: list[list[int]] = []
         self._propagate_down: list[list[bool]] = []
         self._backward_layers: list[bool] = []
         self._loss_weights: list[list[float]] = []
@@ -100,7 +100,7 @@ class Net:
         keep = self.phase == caffe_pb2.TRAIN or param.force_backward
         for i, layer in enumerate(self._layers):
             if isinstance(layer, Function) and self._backward_layers[i]:
-                in_place = set(self._bottom_ids[i]) & set(self._top_ids[i])
+                in_place = set(self._bottoms[i]) & set(self._tops[i])
                 once = layer.stateful or (bool(in_place) and not layer.idempotent)
                 layer.record = layer.differentiable and (keep or once)
 
@@ -136,8 +136,8 @@ class Net:
         layer.reshape(bottom_blobs, top_blobs)
         self._layers.append(layer)
         self._layer_names.append(p.name)
-        self._bottom_ids.append(bottom)
-        self._top_ids.append(top)
+        self._bottoms.append(bottom)
+        self._tops.append(top)
         self._set_losses(layer, p, top)
 
         propagate = [needs[b] for b in bottom]
@@ -231,7 +231,7 @@ class Net:
         under_loss: set[int] = set()
         skip: set[int] = set()
         for i in reversed(range(len(self._layers))):
-            tops, bottoms = self._top_ids[i], self._bottom_ids[i]
+            tops, bottoms = self._tops[i], self._bottoms[i]
             contributes = any(w or t in under_loss for w, t in zip(self._loss_weights[i], tops))
             skips = all(t in skip for t in tops)
             if self._backward_layers[i] and skips:
@@ -260,8 +260,8 @@ class Net:
         for i in range(start, end + 1):
             self._call("before_forward", i)
             layer = self._layers[i]
-            bottom = [self._blobs[b] for b in self._bottom_ids[i]]
-            top = [self._blobs[t] for t in self._top_ids[i]]
+            bottom = [self._blobs[b] for b in self._bottoms[i]]
+            top = [self._blobs[t] for t in self._tops[i]]
             layer.reshape(bottom, top)
             layer.forward(bottom, top)
             for weight, blob in zip(self._loss_weights[i], top):
@@ -277,9 +277,9 @@ class Net:
             layer = self._layers[i]
             if self._backward_layers[i]:
                 layer.backward(
-                    [self._blobs[t] for t in self._top_ids[i]],
+                    [self._blobs[t] for t in self._tops[i]],
                     self._propagate_down[i],
-                    [self._blobs[b] for b in self._bottom_ids[i]],
+                    [self._blobs[b] for b in self._bottoms[i]],
                 )
             if free and isinstance(layer, Function):
                 layer.forget()
@@ -413,8 +413,8 @@ class Net:
         """Give every blob the shape that follows from the inputs' shapes."""
         for i, layer in enumerate(self._layers):
             layer.reshape(
-                [self._blobs[b] for b in self._bottom_ids[i]],
-                [self._blobs[t] for t in self._top_ids[i]],
+                [self._blobs[b] for b in self._bottoms[i]],
+                [self._blobs[t] for t in self._tops[i]],
             )
 
     def clear_param_diffs(self) -> None:
@@ -464,17 +464,25 @@ class Net:
 
     @property
     def bottom_names(self) -> OrderedDict[str, list[str]]:
-        return self._names(self._bottom_ids)
+        return self._names(self._bottoms)
 
     @property
     def top_names(self) -> OrderedDict[str, list[str]]:
-        return self._names(self._top_ids)
+        return self._names(self._tops)
 
     def _names(self, ids: list[list[int]]) -> OrderedDict[str, list[str]]:
         return OrderedDict(
             (name, [self._blob_names[i] for i in of_layer])
             for name, of_layer in zip(self._layer_names, ids)
         )
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        """The numbers of the blobs that the layer of this number reads."""
+        return list(self._bottoms[layer])
+
+    def _top_ids(self, layer: int) -> list[int]:
+        """The numbers of the blobs that the layer of this number makes."""
+        return list(self._tops[layer])
 
     def _index_of(self, layer: str) -> int:
         if layer not in self._layer_names:
@@ -571,3 +579,5 @@ class Net:
                 "set_input_arrays may only be called if the first layer is a MemoryDataLayer"
             )
         give(data, labels)
+
+    _set_input_arrays = set_input_arrays

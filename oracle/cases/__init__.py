@@ -8,6 +8,7 @@ from oracle.cases import (  # noqa: F401
     nets,
     normalization,
     old_files,
+    pycaffe,
     recurrent,
     solvers,
     training,
