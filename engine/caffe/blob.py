@@ -108,6 +108,10 @@ class Memory:
         else:
             self.mutable(tensor.device).add_(tensor)
 
+    def held(self) -> bool:
+        """Whether somebody holds an array over this memory, into which later values are copied."""
+        return self._export() is not None
+
     def numpy(self) -> np.ndarray:
         """The values as a C-contiguous, writable float32 array over this memory."""
         self.tensor(CPU)
@@ -180,6 +184,9 @@ class MemoryView:
 
     def add(self, tensor: torch.Tensor) -> None:
         self._base.add(tensor.reshape(self._base.shape))
+
+    def held(self) -> bool:
+        return self._base.held()
 
     def numpy(self) -> np.ndarray:
         return self._base.numpy().reshape(self.shape)

@@ -118,6 +118,8 @@ class Function(Layer):
         x = [b.values.tensor(on) for b in bottom]
         self._tape = None
         if self.record:
+            # What is kept for backward must not be memory that the outcome is written into.
+            x = [t.clone() if b in top and b.values.held() else t for b, t in zip(bottom, x)]
             self._tape = self._run_recorded(x, on)
             y = self._tape[1]
         else:

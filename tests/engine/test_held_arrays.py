@@ -1,0 +1,60 @@
+"""Holding arrays of blobs changes no number."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+
+from oracle.cases.case import fill_params, layer, net
+
+IMAGES = {"x": (2, 3, 4, 4)}
+NETS = {
+    "in place": net(
+        IMAGES,
+        layer("Convolution", "x", "y", "convolution_param { num_output: 3 kernel_size: 1 }")
+        + layer("BatchNorm", "y", "y", "batch_norm_param { use_global_stats: false }", name="norm")
+        + layer("Scale", "y", "y", name="scale")
+        + layer("Swish", "y", "y", name="swish"),
+    ),
+    "in place under another shape": net(
+        IMAGES,
+        layer("PReLU", "x", "y")
+        + layer("Flatten", "y", "f")
+        + layer("Swish", "f", "f", name="swish")
+        + layer("Reshape", "f", "g", "reshape_param { shape { dim: 0 dim: 3 dim: -1 } }")
+        + layer("PReLU", "g", "g", name="last"),
+    ),
+    "gradients handed on": net(
+        IMAGES,
+        layer("PReLU", "x", "a")
+        + layer("Swish", "x", "b")
+        + layer("Eltwise", "a b", "s")
+        + layer("Bias", "s", "y", "bias_param { axis: 0 num_axes: -1 }"),
+    ),
+}
+
+
+def numbers(path, hold):
+    """Data and gradients of two rounds, in which parameter gradients add up."""
+    net, rs, found = caffe.Net(str(path), caffe.TEST), np.random.RandomState(1), []
+    fill_params(net, rs)
+    held = [(b.data, b.diff) for b in net.blobs.values()] if hold else []
+    for _ in range(2):
+        net.blobs["x"].data[...] = rs.standard_normal((2, 3, 4, 4))
+        net.forward()
+        for name in net.outputs:
+            net.blobs[name].diff[...] = rs.standard_normal(net.blobs[name].shape)
+        net.backward()
+        blobs = [*net.blobs.values(), *(b for layer in net.params.values() for b in layer)]
+        found += [array.copy() for b in blobs for array in (b.data, b.diff)]
+    assert len(held) == (len(net.blobs) if hold else 0)
+    return found
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_holding_arrays_of_blobs_changes_no_number(name, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(NETS[name])
+    for held, free in zip(numbers(path, True), numbers(path, False)):
+        np.testing.assert_allclose(held, free, rtol=1e-4, atol=1e-6)
