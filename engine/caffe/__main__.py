@@ -154,7 +154,7 @@ def test(flags: Any) -> int:
     weights = _need(flags, "weights", "Need model weights to score.")
     if flags.iterations < 1:
         raise CaffeError(f"-iterations is {flags.iterations}; it needs to be at least 1")
-    _use_one_device(flags.gpu, (272, 277))
+    _use_one_device(flags.gpu, (267, 275))
     net = Net(model, caffe_pb2.TEST, level=flags.level, stages=flags.stage.split(","))
     net.copy_from(weights)
     _log(281, f"Running for {flags.iterations} iterations.")

@@ -14,13 +14,18 @@ LEVEL = "GLOG_minloglevel"
 _LEVELS = "IWEF"
 
 
+def shown(level: int = 0) -> bool:
+    """Whether lines of this level are written."""
+    try:
+        return level >= int(os.environ.get(LEVEL, "0"))
+    except ValueError:
+        return True
+
+
 def write(place: str, message: str, level: int = 0) -> None:
     """One log line: `place` is the file and line that BVLC Caffe's line names."""
-    try:
-        if level < int(os.environ.get(LEVEL, "0")):
-            return
-    except ValueError:
-        pass
+    if not shown(level):
+        return
     now = datetime.datetime.now()
     stamp = f"{_LEVELS[level]}{now:%m%d %H:%M:%S.%f}"
     end = "" if message.endswith("\n") else "\n"

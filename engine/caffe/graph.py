@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from . import glog
 from .errors import CaffeError
 from .io import blobproto_to_array
 from .proto import caffe_pb2
@@ -89,18 +90,24 @@ def filter_net(net: Any) -> Any:
         if layer.include and layer.exclude:
             raise CaffeError(f"layer {layer.name!r} has both include and exclude; give one of them")
         if layer.include:
-            keep = any(_meets(net.state, rule) for rule in layer.include)
+            keep = any(_meets(net.state, rule, layer.name) for rule in layer.include)
         else:
-            keep = not any(_meets(net.state, rule) for rule in layer.exclude)
+            keep = not any(_meets(net.state, rule, layer.name) for rule in layer.exclude)
         if keep:
             kept.layer.add().CopyFrom(layer)
     return kept
 
 
-def _meets(state: Any, rule: Any) -> bool:
+def _meets(state: Any, rule: Any, layer: str) -> bool:
+    if rule.HasField("phase") and rule.phase != state.phase:
+        glog.write(
+            "net.cpp:296",
+            f"The NetState phase ({state.phase}) differed from the phase ({rule.phase}) specified "
+            f"by a rule in layer {layer}",
+        )
+        return False
     return (
-        (not rule.HasField("phase") or rule.phase == state.phase)
-        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        (not rule.HasField("min_level") or state.level >= rule.min_level)
         and (not rule.HasField("max_level") or state.level <= rule.max_level)
         and all(stage in state.stage for stage in rule.stage)
         and not any(stage in state.stage for stage in rule.not_stage)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import graph, mode, weights
+from . import glog, graph, mode, net_log, weights
 from .blob import Blob
 from .errors import CaffeError
 from .layers import Function, Layer, create
@@ -65,7 +65,9 @@ class Net:
     # ---- building ------------------------------------------------------------------------------
 
     def _build(self, param: Any) -> None:
-        param = graph.insert_splits(graph.filter_net(param))
+        param = graph.filter_net(param)
+        net_log.begin(param)
+        param = graph.insert_splits(param)
         self.name: str = param.name
         self.phase: int = param.state.phase
         self._layers: list[Layer] = []
@@ -74,6 +76,7 @@ class Net:
         self._blob_names: list[str] = []
         self._blob_loss_weights: list[float] = []
         self._inputs: list[int] = []
+        self._memory = 0  # values of all tops
         self._bottoms: list[list[int]] = []
         self._tops: list[list[int]] = []
         self._propagate_down: list[list[bool]] = []
@@ -97,6 +100,7 @@ class Net:
             self._add_layer(layer_param, ids, unread, needs)
         self._prune_backward(param.force_backward)
         self._outputs = [unread[name] for name in sorted(unread)]
+        net_log.end(self._layer_names, self._backward_layers, self.outputs)
         keep = self.phase == caffe_pb2.TRAIN or param.force_backward
         for i, layer in enumerate(self._layers):
             if isinstance(layer, Function) and self._backward_layers[i]:
@@ -132,6 +136,7 @@ class Net:
         while len(top) < layer.auto_tops:
             top.append(self._add_blob(AUTOMATIC_TOP, needs))
         bottom_blobs, top_blobs = [self._blobs[b] for b in bottom], [self._blobs[t] for t in top]
+        net_log.creating(p, len(top) - len(p.top))
         layer.setup(bottom_blobs, top_blobs)
         layer.reshape(bottom_blobs, top_blobs)
         self._layers.append(layer)
@@ -139,6 +144,8 @@ class Net:
         self._bottoms.append(bottom)
         self._tops.append(top)
         self._set_losses(layer, p, top)
+        self._memory += sum(blob.count for blob in top_blobs)
+        net_log.set_up(p.name, top_blobs, self._loss_weights[-1], self._memory)
 
         propagate = [needs[b] for b in bottom]
         if p.propagate_down:
@@ -183,13 +190,12 @@ class Net:
         return len(self._blobs) - 1
 
     def _set_losses(self, layer: Layer, p: Any, top: list[int]) -> None:
-        if p.loss_weight and len(p.loss_weight) != len(p.top):
-            raise layer.error(
-                f"{len(p.loss_weight)} loss_weight for {len(p.top)} tops; none, or one each is "
-                "needed"
-            )
         if layer.loss and not p.loss_weight:
             p.loss_weight.append(1)
+        if len(p.loss_weight) not in (0, len(top)):
+            raise layer.error(
+                f"{len(p.loss_weight)} loss_weight for {len(top)} tops; one each is needed"
+            )
         given = list(p.loss_weight)
         loss = [w for w, _ in zip_longest(given[: len(top)], top, fillvalue=0.0)]
         self._loss_weights.append(loss)
@@ -525,7 +531,10 @@ class Net:
         pairs: list[tuple[Blob, weights.Stored]] = []
         for name, stored in weights.read_net(path):
             layer = mine.get(name)
-            if layer is None or not (stored or layer.blobs):
+            if layer is None:
+                glog.write("net.cpp:744", f"Ignoring source layer {name}")
+                continue
+            if not (stored or layer.blobs):
                 continue
             if len(stored) != len(layer.blobs):
                 raise CaffeError(

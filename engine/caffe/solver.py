@@ -44,12 +44,14 @@ class Solver:
 
     def _build(self) -> None:
         p = self.param
-        glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
+        if glog.shown():
+            glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
         self._check()
         if p.random_seed >= 0:
             mode.set_random_seed(p.random_seed)
         self.iter = 0
         self.net = self._train_net()
+        self._finetune(self.net)
         self.test_nets = self._test_nets()
         self._current_step = 0
         self._losses: list[float] = []
@@ -59,10 +61,6 @@ class Solver:
         self.requested_action: Callable[[], str] = lambda: "none"
         self._stopped = False
         self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
-        for path in ",".join(p.weights).split(","):
-            if path.strip():
-                glog.write("solver.cpp:82", f"Finetuning from {path.strip()}")
-                self.net.copy_from(path.strip())
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
     def _check(self) -> None:
@@ -96,7 +94,12 @@ class Solver:
                 f"the train net is given by {given or 'nothing'}; it needs exactly one of net, "
                 "net_param, train_net, train_net_param"
             )
-        return self._net(getattr(p, given[0]), caffe_pb2.TRAIN, p.train_state)
+        source = getattr(p, given[0])
+        words = f"from {given[0]} file: {source}"
+        if not isinstance(source, str):
+            words = f"specified in {given[0]}."
+        glog.write("solver.cpp:102", f"Creating training net {words}")
+        return self._net(source, caffe_pb2.TRAIN, p.train_state)
 
     def _test_nets(self) -> list[Net]:
         p = self.param
@@ -119,7 +122,22 @@ class Solver:
                 "is needed"
             )
         states = list(p.test_state) or [None] * len(sources)
-        return [self._net(source, caffe_pb2.TEST, s) for source, s in zip(sources, states)]
+        nets = []
+        for i, (source, state) in enumerate(zip(sources, states)):
+            own = i < len(p.test_net_param) + len(p.test_net)
+            words = f"net file: {source}" if isinstance(source, str) else "net_param"
+            words = "test_" * own + words
+            glog.write("solver.cpp:190", f"Creating test net (#{i}) specified by {words}")
+            nets.append(self._net(source, caffe_pb2.TEST, state))
+            self._finetune(nets[-1])
+        return nets
+
+    def _finetune(self, net: Net) -> None:
+        """Take the weights that the solver names, in order; one entry may name several files."""
+        for path in ",".join(self.param.weights).split(","):
+            if path.strip():
+                glog.write("solver.cpp:72", f"Finetuning from {path.strip()}")
+                net.copy_from(path.strip())
 
     @staticmethod
     def _net(source: Any, phase: Any, state: Any) -> Net:

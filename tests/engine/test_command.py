@@ -106,7 +106,7 @@ def test_train_resumes_and_finetunes(caffe):
     assert any(m.startswith("Iteration 8 (") for m in messages)
     assert not any(m.startswith("Iteration 4 (") for m in messages)
     status, log = caffe("train", "-solver", "solver.prototxt", "-weights", "snap_iter_8.caffemodel")
-    assert status == 0 and ("solver.cpp:82", "Finetuning from snap_iter_8.caffemodel") in log
+    assert status == 0 and ("solver.cpp:72", "Finetuning from snap_iter_8.caffemodel") in log
 
 
 def test_test_writes_each_batch_and_the_means(caffe):

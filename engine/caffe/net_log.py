@@ -1,0 +1,56 @@
+"""What BVLC Caffe's log says while a net is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from . import glog
+from .blob import Blob
+from .text import to_text
+
+
+def _log(line: int, message: str) -> None:
+    glog.write(f"net.cpp:{line}", message)
+
+
+def begin(param: Any) -> None:
+    """The filtered NetParameter, before anything is built."""
+    if glog.shown():
+        _log(53, f"Initializing net from parameters: \n{to_text(param)}")
+
+
+def creating(param: Any, automatic_tops: int) -> None:
+    """A LayerParameter, before its layer is set up."""
+    name = param.name
+    glog.write("layer_factory.hpp:77", f"Creating layer {name}")
+    _log(86, f"Creating Layer {name}")
+    for bottom in param.bottom:
+        _log(408, f"{name} <- {bottom}")
+    for top, bottom in list(zip_longest(param.top, param.bottom))[: len(param.top)]:
+        _log(367 if top == bottom else 382, f"{name} -> {top}" + " (in-place)" * (top == bottom))
+    for _ in range(automatic_tops):
+        _log(380, f"{name} -> (automatic)")
+
+
+def set_up(name: str, top: Sequence[Blob], loss_weights: Sequence[float], memory: int) -> None:
+    """A layer's tops; `memory` is the count of values of all tops so far."""
+    _log(124, f"Setting up {name}")
+    for blob, weight in zip(top, loss_weights):
+        _log(131, "Top shape: " + "".join(f"{n} " for n in blob.shape) + f"({blob.count})")
+        if weight:
+            _log(134, f"    with loss weight {weight:g}")
+    _log(139, f"Memory required for data: {4 * memory}")
+
+
+def end(names: Sequence[str], needs_backward: Sequence[bool], outputs: Sequence[str]) -> None:
+    """Which layers run backward, last first, and what nobody reads."""
+    for name, needs in reversed(list(zip(names, needs_backward))):
+        if needs:
+            _log(200, f"{name} needs backward computation.")
+        else:
+            _log(202, f"{name} does not need backward computation.")
+    for output in outputs:
+        _log(244, f"This network produces output {output}")
+    _log(257, "Network initialization done.")

@@ -1,0 +1,59 @@
+"""The log of a training, a test and a timing, line for line but for numbers of the run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from caffe import __main__ as caffe_command
+
+from tests.engine.nets import write
+from tests.engine.test_command import NET, SOLVER
+
+pytestmark = pytest.mark.oracle
+PROGRAM = """
+import os, subprocess, sys
+sys.exit(subprocess.call(sys.argv[1:], env=dict(os.environ, GLOG_minloglevel="0")))
+"""
+
+
+def lines(log):
+    """Places and messages, without stamps, losses and times.
+
+    The lines of layer_factory.hpp are left out: a loss of BVLC Caffe makes a layer inside.
+    """
+    found = [re.sub(r"^[IWE]\d{4} \S+ +\d+ ", "", line) for line in log.splitlines()]
+    number = r"-?\d+(\.\d+)?(e[+-]\d+)?"
+    return [
+        re.sub(rf"(= |loss: |: |\(){number}( loss| iter/s, {number}s| ms\.)?", r"\1#", line)
+        if "caffe.cpp" in line or "solver.cpp" in line
+        else line
+        for line in found
+        if not line.startswith("layer_factory")
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train -solver solver.prototxt",
+        "train -solver=solver.prototxt --snapshot snap_iter_8.solverstate",
+        "train -solver=solver.prototxt --weights snap_iter_8.caffemodel",
+        "test -model net.prototxt -weights snap_iter_12.caffemodel -iterations 2",
+        "time -model net.prototxt -iterations 2",
+        "device_query",
+    ],
+)
+def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatch, capfd, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    write(tmp_path, NET)
+    write(tmp_path, SOLVER + "solver_mode: CPU", "solver.prototxt")
+    if "snap_" in command:
+        assert caffe_command.main(["train", "-solver", "solver.prototxt"]) == 0
+    capfd.readouterr()
+    assert caffe_command.main(command.split()) == 0
+    ours = lines(capfd.readouterr().err)
+    theirs = bvlc_caffe("-c", PROGRAM, "caffe", *command.split())
+    assert theirs.returncode == 0, theirs.stderr
+    assert ours == lines(theirs.stderr)
