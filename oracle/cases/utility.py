@@ -102,6 +102,7 @@ for _name, _fields in (
     ("_negative", "axis: -3 end_axis: -2"),
     ("_one_axis", "axis: 1 end_axis: 1"),
     ("_all", "axis: 0"),
+    ("_nothing", "axis: 2 end_axis: 1"),
 ):
     one("utility.flatten" + _name, "Flatten", (2, 3, 4, 5), "flatten_param { %s }" % _fields)
 one("utility.flatten_vectors", "Flatten", (2, 3))

@@ -314,10 +314,11 @@ class ContrastiveLoss(Function):
 
     def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.contrastive_loss_param
-        if a.shape != b.shape or similar.numel() != a.shape[0]:
+        rows = math.prod(a.shape[2:]) == 1 and similar.numel() == a.shape[0]
+        if a.shape != b.shape or not rows:
             raise self.error(
                 f"bottoms of shapes {tuple(a.shape)}, {tuple(b.shape)} and {tuple(similar.shape)}; "
-                "the first two need to be equal and the third one a row"
+                "the first two need to be N x C, the third N"
             )
         difference = (a - b).flatten(1)
         square = (difference * difference).sum(1)

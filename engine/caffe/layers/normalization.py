@@ -77,8 +77,9 @@ class BatchNorm(Function):
         self.learned = (
             p.use_global_stats if p.HasField("use_global_stats") else self.phase == caffe_pb2.TEST
         )
-        channels = 1 if len(shape) == 1 else shape[1]
-        for size in (channels, channels, 1):
+        if len(shape) < 2:
+            raise self.error(f"the bottom has shape {shape}; it needs a channel axis")
+        for size in (shape[1], shape[1], 1):
             self.blobs.add_blob(size)
         # The solver does not touch these.
         for i in range(3):
@@ -89,11 +90,11 @@ class BatchNorm(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
-        if x.dim() > 1 and x.shape[1] != mean.shape[0]:
-            raise self.error(f"{x.shape[1]} channels; the statistics need {mean.shape[0]}")
-        channels = (
-            x.reshape(1, 1, -1) if x.dim() == 1 else x.flatten(2) if x.dim() > 2 else x[..., None]
-        )
+        if x.dim() < 2 or x.shape[1] != mean.shape[0]:
+            raise self.error(
+                f"the bottom has shape {tuple(x.shape)}; axis 1 needs {mean.shape[0]} channels"
+            )
+        channels = x.flatten(2) if x.dim() > 2 else x[..., None]
         if self.learned:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
             mean, var = (mean * scale).detach(), (var * scale).detach()

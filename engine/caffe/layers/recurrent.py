@@ -54,9 +54,9 @@ class _Recurrent(Function):
                 f"has {len(bottom)} bottoms and {len(top)} tops; it needs {2 + exposed} or "
                 f"{3 + exposed} bottoms and {1 + exposed} tops"
             )
-        if len(shape) < 2 or bottom[1].shape != shape[:2]:
+        if len(shape) < 3 or bottom[1].shape != shape[:2]:
             raise self.error(
-                f"x has shape {shape} and cont {bottom[1].shape}; cont needs x's first two axes"
+                f"x has shape {shape} and cont {bottom[1].shape}; they need T x N x ... and T x N"
             )
         self.static = len(bottom) == 3 + exposed
         self.state: Tensors | None = None

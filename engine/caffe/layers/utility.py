@@ -218,13 +218,13 @@ class _Reshaping(Layer):
 
 @register
 class Flatten(_Reshaping):
-    """The same values with the axes `axis` .. `end_axis` as one."""
+    """The same values with the axes `axis` .. `end_axis` as one; with none between, a new one."""
 
     def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
         p = self.layer_param.flatten_param
         first = canonical_axis(self, p.axis, shape)
         last = canonical_axis(self, p.end_axis, shape)
-        if first > last:
+        if first > last + 1:
             raise self.error(f"axis {p.axis} is behind end_axis {p.end_axis} in shape {shape}")
         return *shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]
 

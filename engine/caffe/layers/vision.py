@@ -279,6 +279,16 @@ class Im2col(Function):
         self.dilation = _spatial(self, p, "dilation", n, 1)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
+        size = x.shape[self.axis + 1 :]
+        if min(*self.kernel, *self.stride, *self.dilation) < 1 or any(
+            n + 2 * p < r for n, p, r in zip(size, self.pad, reach)
+        ):
+            raise self.error(
+                f"kernel {self.kernel} (stride {self.stride}, pad {self.pad}, dilation "
+                f"{self.dilation}) for a bottom of shape {tuple(x.shape)}; all but pad need to be "
+                "at least 1, and the kernel needs a place in the bottom"
+            )
         y = F.pad(x, [p for p in reversed(self.pad) for _ in range(2)])
         first, n = self.axis + 1, len(self.kernel)
         for i, (k, s, d) in enumerate(zip(self.kernel, self.stride, self.dilation)):
