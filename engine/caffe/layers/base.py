@@ -83,6 +83,8 @@ class Function(Layer):
     #: Running `compute` again on the outcome of an in-place layer gives the same gradient.
     idempotent: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    #: Bottoms for which there is no gradient: labels and indices.
+    no_gradient: ClassVar[tuple[int, ...]] = ()
     #: The top has the bottom's shape, whatever that is.
     keeps_shape: ClassVar[bool] = False
     #: Running `compute` a second time gives, or does, something else.
@@ -140,6 +142,9 @@ class Function(Layer):
             if any(propagate_down):
                 raise self.error("has no gradient; set propagate_down: false on its bottoms")
             return
+        for i in self.no_gradient:
+            if i < len(bottom) and propagate_down[i]:
+                raise self.error(f"has no gradient for bottom {i}; set its propagate_down: false")
         if self._tape is None:
             self._tape = self._run_recorded([b.values.tensor(on) for b in bottom], on)
         x, y, weights = self._tape
@@ -230,6 +235,12 @@ def create(param: Any) -> Layer:
             + ", ".join(layer_type_list())
         )
     return _registry[param.type](param)
+
+
+def check_legacy_axes(layer: Layer, shape: Sequence[int]) -> None:
+    """Raise where a layer that knows only num, channels, height and width gets more axes."""
+    if len(shape) > 4:
+        raise layer.error(f"the bottom has shape {tuple(shape)}; it needs at most 4 axes")
 
 
 def canonical_axis(layer: Layer, axis: int, shape: Sequence[int]) -> int:

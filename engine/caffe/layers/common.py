@@ -76,9 +76,7 @@ class Embed(Function):
 
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return False
+    no_gradient = (0,)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, where = self.layer_param.embed_param, f"layer {self.name!r}"

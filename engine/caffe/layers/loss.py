@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 
 from ..blob import Blob
 from ..graph import read_blob
-from .base import Function, Tensors, canonical_axis, register
+from .base import Function, Tensors, canonical_axis, check_legacy_axes, register
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 
@@ -18,10 +19,20 @@ LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 def _check_labels(layer: Function, scores: Sequence[int], labels: Sequence[int], axis: int) -> None:
     """Raise unless there is a label for each position of the scores off `axis`."""
     needed = math.prod(scores) // max(1, scores[axis])
+    if layer.loss:
+        _check_rows(layer, scores, labels)
     if math.prod(labels) != needed:
         raise layer.error(
             f"{math.prod(labels)} labels of shape {tuple(labels)} for scores of shape "
             f"{tuple(scores)}; {needed} are needed, one for each position off axis {axis}"
+        )
+
+
+def _check_rows(layer: Function, a: Sequence[int], b: Sequence[int]) -> None:
+    """Raise unless the first axes of the bottoms are there and equal, as every loss needs."""
+    if not len(a) or not len(b) or a[0] != b[0]:
+        raise layer.error(
+            f"bottoms of shapes {tuple(a)} and {tuple(b)}; their first axes need to be equal"
         )
 
 
@@ -82,6 +93,7 @@ class SoftmaxWithLoss(Function):
     """Multinomial logistic loss of the softmax of the scores; a second top is the softmax."""
 
     bottoms, tops = (2, 2), (1, 2)
+    no_gradient = (1,)
     auto_tops = 1
     loss = True
     in_place = False
@@ -166,6 +178,7 @@ class _Loss(Function):
     auto_tops = 1
     loss = True
     in_place = False
+    no_gradient: ClassVar[tuple[int, ...]] = (1,)
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 1
@@ -175,14 +188,17 @@ class _Loss(Function):
 class EuclideanLoss(_Loss):
     """Half the squared distance of the bottoms, over the batch: sum (a - b)^2 / (2 N)."""
 
+    no_gradient = ()
+
     def allow_force_backward(self, bottom_index: int) -> bool:
         return True
 
     def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        if a.shape[0] != b.shape[0] or a.numel() != b.numel():
+        check_legacy_axes(self, a.shape)
+        _check_rows(self, a.shape, b.shape)
+        if a[0].numel() != b[0].numel():
             raise self.error(
-                f"bottoms of shapes {tuple(a.shape)} and {tuple(b.shape)}; they need as many "
-                "rows and values"
+                f"bottoms of shapes {tuple(a.shape)} and {tuple(b.shape)}; they need as many values"
             )
         difference = a - b.reshape(a.shape)
         return (difference * difference).sum() / (2 * a.shape[0])
@@ -194,6 +210,8 @@ class HingeLoss(_Loss):
 
     def compute(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.hinge_loss_param
+        check_legacy_axes(self, x.shape)
+        _check_rows(self, x.shape, label.shape)
         rows = x.reshape(x.shape[0], -1)
         label = _labels(self, rows, label, 1)
         _known(self, label, rows.shape[1], None)
@@ -209,6 +227,8 @@ class MultinomialLogisticLoss(_Loss):
     """-log of the probability of the right class, over the batch."""
 
     def compute(self, prob: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        check_legacy_axes(self, prob.shape)
+        _check_rows(self, prob.shape, label.shape)
         rows = prob.reshape(prob.shape[0], -1)
         label = _labels(self, rows, label, 1)
         _known(self, label, rows.shape[1], None)
@@ -235,9 +255,10 @@ class InfogainLoss(Function):
     auto_tops = 1
     loss = True
     in_place = False
+    no_gradient = (1, 2)
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index == 0
+        return bottom_index != 1
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self.layer_param.loss_param.HasField("normalize"):
@@ -285,12 +306,13 @@ class SigmoidCrossEntropyLoss(_Loss):
                 f"bottoms of shapes {tuple(x.shape)} and {tuple(target.shape)}; they need as many "
                 "values"
             )
+        _check_rows(self, x.shape, target.shape)
         p = self.layer_param.loss_param
         target = target.detach().reshape(x.shape)
         counted = torch.ones_like(target, dtype=torch.bool)
         if p.HasField("ignore_label"):
             counted = target.long() != p.ignore_label
-        loss = x.clamp(min=0) - x * target + torch.log1p(torch.exp(-x.abs()))
+        loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
         # Unlike the other losses, this one is divided by the batch unless the prototxt says.
         mode = p.BATCH_SIZE
         if p.HasField("normalization"):

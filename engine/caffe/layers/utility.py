@@ -218,7 +218,24 @@ class _Reshaping(Layer):
 
 @register
 class Flatten(_Reshaping):
-    """The same values with the axes `axis` .. `end_axis` as one; with none between, a new one."""
+    """The same values with the axes `axis` .. `end_axis` as one; with none between, a new one.
+
+    As in Caffe, the gradient's memory is shared from the first backward on.
+    """
+
+    _shape: tuple[int, ...] | None = None
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        shape = bottom[0].shape
+        if shape != self._shape:
+            bottom[0].share_diff(Blob(shape))
+            self._shape = shape
+        top[0].share_data(bottom[0].view(self.new_shape(shape)))
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        bottom[0].share_diff(top[0].view(bottom[0].shape))
 
     def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
         p = self.layer_param.flatten_param
@@ -359,6 +376,7 @@ class BatchReindex(Function):
 
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
+    no_gradient = (1,)
 
     def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.dim() != 1:
