@@ -20,6 +20,10 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import Message
 
 TOLERANCE = 1e-5
+#: Of the largest score, after the twenty layers and more of a whole net.
+WHOLE_NET = 1e-4
+#: Scores closer than this to each other, of the largest, differ by a rounding: either may win.
+TIE = 2e-6
 GOLDEN = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden"
 )
@@ -121,3 +125,26 @@ def disagreements(
         )
     ]
     return missing + extra + wrong
+
+
+def wrong_order(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """How many labels or scores stand in another order than in `theirs`.
+
+    Maps (N x C x H x W) are compared by the best class of each place, vectors (N x C) by the order
+    of all. Two scores that are ties
+    (see TIE) in `theirs` may stand in either order.
+    """
+    tie = TIE * np.abs(theirs).max()
+    if theirs.ndim > 2:
+        won = np.take_along_axis(theirs, ours.argmax(1)[:, np.newaxis], 1)
+        return int((theirs.max(1, keepdims=True) - won > tie).sum())
+    ahead = theirs[:, :, np.newaxis] - theirs[:, np.newaxis] > tie
+    behind = ours[:, :, np.newaxis] <= ours[:, np.newaxis]
+    return int((ahead & behind).any(2).sum())
+
+
+def assert_same_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Within WHOLE_NET of the largest score, and the same label map or ranking."""
+    assert np.abs(theirs).max() > 0
+    assert disagreement(ours, theirs, WHOLE_NET) is None, disagreement(ours, theirs, WHOLE_NET)
+    assert wrong_order(ours, theirs) == 0

@@ -1,0 +1,51 @@
+"""A third engine: OpenCV reads the prototxt and the weights, and gives the same scores."""
+
+from __future__ import annotations
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+
+import net_gen
+from oracle.classifiers import CLASSIFIERS
+from oracle.compare import assert_same_scores, wrong_order
+from oracle.whole_nets import deployed, score_blob
+
+NETS = [*net_gen.VARIANTS, *CLASSIFIERS]
+
+
+def compare(name, folder, width, size=(134, 146)):
+    caffe.set_mode_cpu()
+    cv2.setNumThreads(1)
+    net, images = deployed(name, str(folder), width, size)
+    net.forward()
+    ours = net.blobs[score_blob(name)].data.copy()
+    del net
+    model = folder / f"{name}.caffemodel"
+    theirs = cv2.dnn.readNetFromCaffe(str(folder / f"{name}-deploy.prototxt"), str(model))
+    model.unlink()
+    theirs.setInput(images, "data")
+    # OpenCV fuses layers: what it gives at a blob in the middle may be the blob after it.
+    scores = theirs.forward(score_blob(name))
+    assert_same_scores(ours, scores.reshape(ours.shape))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_opencv_gives_the_scores_of_a_narrow_net(name, tmp_path):
+    compare(name, tmp_path, 1 / 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_opencv_gives_the_scores_of_a_net_of_full_width(name, tmp_path):
+    compare(name, tmp_path, 1, (375, 500))
+
+
+def test_an_order_that_differs_is_seen():
+    scores = np.array([[1.0, 2.0, 3.0]])
+    assert wrong_order(scores[:, ::-1], scores) == 2
+    assert wrong_order(scores, scores) == 0
+    assert wrong_order(np.array([[3.0, 2.0, 3.0 - 1e-7]]), np.array([[3.0 - 1e-7, 2.0, 3.0]])) == 0
+    maps = scores.reshape(1, 3, 1, 1)
+    assert wrong_order(maps[:, ::-1], maps) == 1
