@@ -3,9 +3,12 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from typing import Dict, Tuple
+
 import caffe
 
 from oracle.cases.case import (
+    Shape,
     add,
     draw,
     draw_inputs,
@@ -89,7 +92,7 @@ def learned(case, rs, numbers):
         record(n, numbers, "%d/" % i, "data diff param param_diff")
 
 
-_THREE = ({}, {}, {"x": (1, 3, 2, 5)})
+_THREE: Tuple[Dict[str, Shape], ...] = ({}, {}, {"x": (1, 3, 2, 5)})
 for _name, _fields, _shape, _rounds in (
     ("", "", (2, 3, 4, 5), _THREE),
     ("_fraction", "moving_average_fraction: 0.5", (2, 3, 4, 5), _THREE),

@@ -58,8 +58,8 @@ def run_detector(case, rs, numbers):
     save(case, rs)
     given = dict(zip(("a.jpg", "b.jpg"), images(rs, 2)))
     load, caffe.io.load_image = caffe.io.load_image, lambda path: given[path].view(Image)
-    windows = [(1, 2, 9, 10), (0, 0, 13, 12), (2, 3, 6, 5), (9, 8, 13, 12)]
-    windows = [np.array(window) for window in windows]
+    corners = [(1, 2, 9, 10), (0, 0, 13, 12), (2, 3, 6, 5), (9, 8, 13, 12)]
+    windows = [np.array(corner) for corner in corners]
     scaled = {"raw_scale": 255, "channel_swap": (2, 1, 0), "input_scale": 0.25}
     try:
         for name, options in (

@@ -3,9 +3,11 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from typing import List
+
 import numpy as np
 
-from oracle.cases.case import add, fill_params, layer
+from oracle.cases.case import Numbers, add, fill_params, layer
 from oracle.cases.nets import fc
 from oracle.cases.training import SOLVER, TRAIN_NET, data, keep_files, note, proceed, start
 
@@ -49,7 +51,7 @@ def twenty(case, rs, numbers):
     """
     solver = start(case)
     fill_params(solver.net, rs)
-    steps = []
+    steps: List[Numbers] = []
     for i in range(1, 21):
         solver.step(1)
         steps.append({})

@@ -3,10 +3,15 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from typing import Any
+
 import caffe
 
 from oracle.cases.case import add, layer, net
 from oracle.cases.layers import CUBE, one
+
+# The loops below draw shapes of any length.
+_shape: Any
 
 FC = "inner_product_param { num_output: %d axis: -1 }"
 
