@@ -71,6 +71,8 @@ class Solver:
             )
         if p.lr_policy == "step" and p.stepsize < 1:
             raise CaffeError(f"lr_policy 'step' has stepsize {p.stepsize}; it needs at least 1")
+        if p.lr_policy in ("step", "exp", "inv", "multistep", "sigmoid") and p.gamma < 0:
+            raise CaffeError(f"lr_policy {p.lr_policy!r} has gamma {p.gamma}; it needs at least 0")
         if p.regularization_type not in ("L1", "L2"):
             raise CaffeError(
                 f"regularization_type is {p.regularization_type!r}; L1 or L2 is needed"
