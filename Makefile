@@ -16,13 +16,13 @@ ITERS ?=
 DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe oracle
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
 
 .PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
-	oracle golden proto lint format clean
+	oracle golden compatibility proto lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2} \
@@ -84,6 +84,9 @@ oracle: ## build a root with BVLC Caffe 1.0 to compare with
 
 golden: ## record tests/golden anew from BVLC Caffe
 	@oracle/caffe-python oracle/record.py
+
+compatibility: $(READY) ## write docs/compatibility.md from the golden comparison's errors
+	@$(PY) -m oracle.compatibility
 
 proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto
 	@$(PY) engine/caffe/proto/generate.py
