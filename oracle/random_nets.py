@@ -1136,7 +1136,7 @@ class Tally:
                 return self.count("agree within their own rounding")
             return self.count("agree")
         if refusal is not None and their_refusal is not None:
-            if re.match(r"\w+Error: ", refusal):
+            if re.match(r"(?!ModuleNotFound)\w+Error: ", refusal):
                 self.disagreements.append((net, "refused with " + refusal))
                 return self.count("disagree")
             return self.count("both refuse")

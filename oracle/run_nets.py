@@ -35,8 +35,6 @@ from oracle.cases.case import (
 )
 
 MEMORY, SECONDS = 4 << 30, 20
-#: Inputs that stay what they are when the others are rounded otherwise.
-EXACT = ("label", "few")
 
 
 def execute(
@@ -48,14 +46,19 @@ def execute(
 ) -> None:
     """A program of a case: the rounds, with statistics of BatchNorm that could be.
 
-    rounding: multiplies every weight and input by 1 + a few times 2^-24 of either sign.
+    rounding: multiplies every weight, input and outcome of a layer by 1 + a few times 2^-24 of
+    either sign.
     """
 
     def shake(array: np.ndarray) -> None:
-        if rounding is not None:
-            array *= (1 + 4e-7 * (2 * rounding.random_sample(array.shape) - 1)).astype(np.float32)
+        # Labels, indices and what is exactly zero or one are no outcome of rounding.
+        if rounding is not None and (array != np.round(array)).any():
+            array *= (1 + 3e-7 * (2 * rounding.random_sample(array.shape) - 1)).astype(np.float32)
 
     net = load(case, folder)
+    if rounding is not None:
+        names = list(net._layer_names)
+        net.after_forward(lambda i: [shake(net.blobs[t].data) for t in net.top_names[names[i]]])
     numbers["meta"] = meta(net)
     fill_params(net, rs)
     for name, layer in zip(net._layer_names, net.layers):
@@ -68,9 +71,6 @@ def execute(
         for name, shape in shapes.items():
             net.blobs[name].reshape(*shape)
         draw_inputs(case, net, rs)
-        for name in net.inputs:
-            if case.inputs.get(name, "normal").split()[0] not in EXACT:
-                shake(net.blobs[name].data)
         net.forward()
         record(net, numbers, "%d/" % i, "data")
         if case.backward:

@@ -137,6 +137,8 @@ class Net:
             top.append(self._add_blob(AUTOMATIC_TOP, needs))
         bottom_blobs, top_blobs = [self._blobs[b] for b in bottom], [self._blobs[t] for t in top]
         net_log.creating(p, len(top) - len(p.top))
+        # As in Caffe, what a layer's setup says of its own learning rates does not count here.
+        rates = [spec.lr_mult for spec in p.param]
         layer.setup(bottom_blobs, top_blobs)
         layer.reshape(bottom_blobs, top_blobs)
         self._layers.append(layer)
@@ -161,8 +163,9 @@ class Net:
         layer.param_propagate_down = []
         for i, blob in enumerate(layer.blobs):
             spec = p.param[i] if i < len(p.param) else caffe_pb2.ParamSpec()
-            layer.param_propagate_down.append(spec.lr_mult != 0)
-            need |= spec.lr_mult != 0
+            learns = i >= len(rates) or rates[i] != 0
+            layer.param_propagate_down.append(learns)
+            need |= learns
             self._add_param(layer, i, blob, spec)
         self._propagate_down.append(propagate)
         self._backward_layers.append(need)

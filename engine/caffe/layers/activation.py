@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
-from .base import Function, register
+from .base import Function, check_legacy_axes, register
 
 
 class _Pointwise(Function):
@@ -47,6 +47,7 @@ class PReLU(_Pointwise):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.prelu_param, bottom[0].shape
+        check_legacy_axes(self, shape)
         if len(shape) < 2:
             raise self.error(f"the bottom has shape {shape}; it needs a channel axis")
         self.blobs.add_blob(*(() if p.channel_shared else shape[1:2]))

@@ -106,6 +106,12 @@ class BatchNorm(Function):
         y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
         return y.reshape(x.shape)
 
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        # As in Caffe, which gives the gradient whether or not it was asked for.
+        super().backward(top, [True], bottom)
+
     def _learn(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         """Fade the running sums and add this batch's mean and unbiased variance."""
         fraction = self.layer_param.batch_norm_param.moving_average_fraction

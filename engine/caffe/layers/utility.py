@@ -48,6 +48,13 @@ class Split(Layer):
         bottom[0].gradient.set(total)
 
 
+def _share_if_alone(bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    """One blob joined with, or cut into, nothing else is the same memory."""
+    if len(bottom) == len(top) == 1:
+        top[0].share_data(bottom[0])
+        top[0].share_diff(bottom[0])
+
+
 @register
 class Concat(Function):
     """The bottoms one after the other along `axis`."""
@@ -69,6 +76,16 @@ class Concat(Function):
                     "need to be equal"
                 )
         return torch.cat(xs, axis)
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        super().reshape(bottom, top)
+        _share_if_alone(bottom, top)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if len(bottom) > 1:
+            super().backward(top, propagate_down, bottom)
 
 
 @register
@@ -306,6 +323,16 @@ class Slice(Function):
         if any(b <= a for a, b in zip(points, points[1:])):
             raise self.error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
         return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        super().reshape(bottom, top)
+        _share_if_alone(bottom, top)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if len(top) > 1:
+            super().backward(top, propagate_down, bottom)
 
 
 @register
