@@ -16,7 +16,7 @@ ITERS ?=
 DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe oracle
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
