@@ -57,8 +57,8 @@ test: lint ## the short test suite, with lint and types
 test-all: lint ## the same with the tests that take long
 	@$(PY) -m pytest $(WORKERS) -m 'not oracle and not cuda'
 
-test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first)
-	@FCN_ORACLE=required $(PY) -m pytest -m oracle
+test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first; FULL=1 for more)
+	@FCN_ORACLE=required $(PY) -m pytest -m 'oracle$(if $(FULL),, and not slow)'
 
 $(VARIANTS): $(READY) ## train up to this variant, only what is not done (DATA=demo ITERS=N GPU=)
 	@$(PY) -m solvers.chain $@ --data $(DATA) $(if $(ITERS),--iters $(ITERS)) $(GPU_ARG)

@@ -44,7 +44,7 @@ def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
         ('lr_policy: "inv" gamma: 0.5 power: 2', 7, (1 + 0.5 * 7) ** -2),
         ('lr_policy: "multistep" gamma: 0.1 stepvalue: 2 stepvalue: 5', 7, 0.01),
         ('lr_policy: "poly" power: 2 max_iter: 10', 7, 0.3**2),
-        ('lr_policy: "sigmoid" gamma: -1 stepsize: 7', 7, 0.5),
+        ('lr_policy: "sigmoid" gamma: 1 stepsize: 7', 7, 0.5),
     ],
 )
 def test_learning_rate_policies(tmp_path, policy, at, rate):
