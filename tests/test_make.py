@@ -15,7 +15,18 @@ VARIANTS = {"voc-fcn32s", "voc-fcn16s", "voc-fcn8s"}
 
 def make(*arguments, code=0):
     command = ["make", *arguments]
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "PY", "DATA", "GPU", "ITERS", "SEED", "OUT")
+    outer = (
+        "MAKELEVEL",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKEOVERRIDES",
+        "PY",
+        "DATA",
+        "GPU",
+        "ITERS",
+        "SEED",
+        "OUT",
+    )
     env = {name: value for name, value in os.environ.items() if name not in outer}
     result = subprocess.run(command, cwd=str(ROOT), env=env, capture_output=True, text=True)
     assert result.returncode == code, result.stderr
