@@ -27,6 +27,7 @@ DOCUMENT = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "compatibility.md"
 )
 KEY = re.compile(r"(?:.*/)?(data|diff|param|param_diff)/(.+)")
+DATA_KEY = re.compile(r".*/\d+/(\w+)")  # what a data layer gives, batch by batch
 BOUNDS = (0.0, 1e-6, 1e-5)
 DIFFERENT = """\
 - BVLC Caffe aborts the process where this engine raises `CaffeError`.
@@ -78,15 +79,16 @@ def measure() -> Tuple[List[List[str]], List[List[str]]]:
             ours = run(case, folder)
         theirs = golden(case.group)
         layer_types, made, read = types(case)
-        trained = re.search(r"type: '(\w+)'", case.solver) if case.solver else None
+        trained = re.search(r"\btype: '(\w+)'", case.solver) if case.solver else None
         solver = "solver " + (trained[1] if trained else "SGD")
         for kind in {solver} if case.solver else set(layer_types.values()):
             counts[kind] += 1
         for key, value in ours.items():
             match = KEY.fullmatch(key)
-            if not match or theirs[key].dtype.kind not in "fiu":
+            batch = DATA_KEY.fullmatch(key) if case.group == "data" else None
+            if not (match or batch) or theirs[key].dtype.kind not in "fiu":
                 continue
-            kind, rest = match.groups()
+            kind, rest = ("data", batch[1]) if batch else match.groups()  # type: ignore[union-attr]
             layer = rest.rpartition("/")[0]
             found = {
                 "data": made.get(rest, []),
@@ -138,6 +140,7 @@ def document() -> str:
 
 
 def main() -> None:
+    os.environ.setdefault("GLOG_minloglevel", "2")
     parser = argparse.ArgumentParser(description="Writes docs/compatibility.md.")
     parser.add_argument("--out", default=DOCUMENT)
     path = parser.parse_args().out
