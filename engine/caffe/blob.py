@@ -192,12 +192,18 @@ class MemoryView:
         return self._base.numpy().reshape(self.shape)
 
 
+def _check(shape: Sequence[int]) -> None:
+    if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
+        raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+
+
 class Blob:
     """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape."""
 
     __slots__ = ("__weakref__", "_data", "_diff")
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
+        _check(shape)
         self._data: Memory | MemoryView = Memory(shape)
         self._diff: Memory | MemoryView = Memory(shape)
 
@@ -263,8 +269,7 @@ class Blob:
 
     def resize(self, shape: Sequence[int]) -> None:
         """Take the shape given as one sequence."""
-        if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
-            raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+        _check(shape)
         self._data.reshape(shape)
 
     def share_data(self, other: Blob) -> None:

@@ -50,6 +50,19 @@ found(
     "batch_norm_in_place_gradient",
     net(_X, layer("BatchNorm", "x", "x", "loss_weight: 3", name="bn"), force_backward=False),
 )
+found(
+    "scale_from_the_first_axis_twice",
+    net(
+        {"x": (3, 4)},
+        layer("Scale", "x", "y", "scale_param { axis: 0 num_axes: 1 bias_term: true }"),
+    ),
+    rounds=({}, {}),
+)
+found(
+    "scale_by_one_value_twice",
+    net({"x": (1, 4)}, layer("Scale", "x", "y", "scale_param { axis: 0 num_axes: 1 }")),
+    rounds=({}, {}),
+)
 
 _INDEX = {"x": (2, 3), "i": (2,)}
 REFUSED.update(
@@ -70,6 +83,9 @@ REFUSED.update(
     ),
     euclidean_of_five_axes=net(
         {"a": (1, 2, 1, 2, 2), "b": (1, 2, 1, 2, 2)}, layer("EuclideanLoss", "a b", "loss")
+    ),
+    parameter_of_negative_size=net(
+        {}, layer("Parameter", "", "y", "parameter_param { shape { dim: -2 } }")
     ),
     prelu_of_five_axes=net({"x": (1, 2, 1, 2, 2)}, layer("PReLU", "x", "y")),
 )

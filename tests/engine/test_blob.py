@@ -38,6 +38,8 @@ def test_a_shape_with_negative_or_fractional_sizes_is_refused():
     for shape in ((-1, 2), (1.5,)):
         with pytest.raises(CaffeError, match="integers >= 0"):
             Blob().reshape(*shape)
+        with pytest.raises(CaffeError, match="integers >= 0"):
+            Blob(shape)
 
 
 def test_an_array_that_somebody_holds_receives_later_results():

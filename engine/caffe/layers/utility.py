@@ -173,10 +173,13 @@ class Scale(Function):
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        # As in Caffe, the gradient of a factor for every single value does not add up.
-        whole = len(bottom) == 1 and self.blobs[0].count == bottom[0].count
-        if whole and self.param_propagate_down[0]:
-            self.blobs[0].gradient.zero()
+        # As in Caffe, the gradient of a factor for every value, or for several from the first axis
+        # on, does not add up over passes.
+        if len(bottom) == 1 and self.param_propagate_down[0]:
+            factor, shape, several = self.blobs[0], bottom[0].shape, self.blobs[0].count > 1
+            axis = canonical_axis(self, self.layer_param.scale_param.axis, shape) if several else 0
+            if factor.count == bottom[0].count or (several and math.prod(shape[:axis]) == 1):
+                factor.gradient.zero()
         super().backward(top, propagate_down, bottom)
 
 
