@@ -139,8 +139,13 @@ class Net:
         net_log.creating(p, len(top) - len(p.top))
         # As in Caffe, what a layer's setup says of its own learning rates does not count here.
         rates = [spec.lr_mult for spec in p.param]
-        layer.setup(bottom_blobs, top_blobs)
-        layer.reshape(bottom_blobs, top_blobs)
+        try:
+            layer.setup(bottom_blobs, top_blobs)
+            layer.reshape(bottom_blobs, top_blobs)
+        except CaffeError as error:
+            if str(error).startswith("layer "):
+                raise
+            raise layer.error(str(error)) from None
         self._layers.append(layer)
         self._layer_names.append(p.name)
         self._bottoms.append(bottom)
