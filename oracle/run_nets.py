@@ -26,11 +26,10 @@ import numpy as np
 from oracle.cases.case import (
     Case,
     Numbers,
-    draw_inputs,
     fill_params,
-    fill_top_diffs,
     load,
     meta,
+    passes,
     record,
 )
 
@@ -67,16 +66,7 @@ def execute(
                 blob.data[...] = np.abs(blob.data) + np.float32(0.5)
             shake(blob.data)
     record(net, numbers, "", "param")
-    for i, shapes in enumerate(case.rounds):
-        for name, shape in shapes.items():
-            net.blobs[name].reshape(*shape)
-        draw_inputs(case, net, rs)
-        net.forward()
-        record(net, numbers, "%d/" % i, "data")
-        if case.backward:
-            fill_top_diffs(net, rs)
-            net.backward()
-            record(net, numbers, "%d/" % i, "diff param_diff")
+    passes(case, net, rs, numbers)
     record(net, numbers, "after/", "param")
 
 

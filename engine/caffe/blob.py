@@ -215,9 +215,7 @@ class Blob:
     @property
     def diff(self) -> np.ndarray:
         """The gradient, a writable float32 array that is the blob's own memory."""
-        if self._diff.shape != self._data.shape:
-            self._diff.reshape(self._data.shape)
-        return self._diff.numpy()
+        return self.gradient.numpy()
 
     @property
     def values(self) -> Memory | MemoryView:

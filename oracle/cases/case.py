@@ -230,12 +230,8 @@ def draw_inputs(case: Case, net: caffe.Net, rs: np.random.RandomState) -> None:
         blob.data[...] = draw(rs, case.inputs.get(name, "normal"), tuple(blob.data.shape))
 
 
-def run_rounds(case: Case, rs: np.random.RandomState, numbers: Numbers, folder: str) -> None:
-    net = load(case, folder)
-    numbers["meta"] = meta(net)
-    if case.fill:
-        fill_params(net, rs)
-    record(net, numbers, "", "param")
+def passes(case: Case, net: caffe.Net, rs: np.random.RandomState, numbers: Numbers) -> None:
+    """Run a built net through the case's rounds and record what each gives."""
     for i, shapes in enumerate(case.rounds):
         for name, shape in shapes.items():
             net.blobs[name].reshape(*shape)
@@ -246,3 +242,12 @@ def run_rounds(case: Case, rs: np.random.RandomState, numbers: Numbers, folder: 
             fill_top_diffs(net, rs)
             net.backward()
             record(net, numbers, "%d/" % i, "diff param_diff")
+
+
+def run_rounds(case: Case, rs: np.random.RandomState, numbers: Numbers, folder: str) -> None:
+    net = load(case, folder)
+    numbers["meta"] = meta(net)
+    if case.fill:
+        fill_params(net, rs)
+    record(net, numbers, "", "param")
+    passes(case, net, rs, numbers)
