@@ -18,15 +18,16 @@ _ESCAPES = {
 
 
 def _number(value: float, code: str) -> str:
-    """The shortest form that reads back as the same float ("f") or double ("d")."""
-    for digits in range(6, 9) if code == "f" else range(15, 17):
-        text = f"{value:.{digits}g}"
-        try:
-            if struct.pack(code, float(text)) == struct.pack(code, value):
-                return text
-        except OverflowError:  # rounded up past the largest float
-            continue
-    return f"{value:.{9 if code == 'f' else 17}g}"
+    """A float ("f") in 6 digits or a double ("d") in 15, if that reads back as the same.
+
+    Else in 9 or 17 digits, as C++'s protobuf 3.12 prints them, to which no 6 digits of a float
+    below the normal ones read back.
+    """
+    few, most = (6, 9) if code == "f" else (15, 17)
+    text = f"{value:.{few}g}"
+    same = struct.pack(code, float(text)) == struct.pack(code, value)
+    subnormal = code == "f" and 0 < abs(value) < 2**-126
+    return text if same and not subnormal else f"{value:.{most}g}"
 
 
 def _quoted(value: Union[str, bytes]) -> str:
@@ -67,8 +68,9 @@ def _lines(message: Message, indent: str) -> Iterator[str]:
 def to_text(message: Message) -> str:
     """A message in protobuf's text format, as Caffe's own tools print it.
 
-    Fields come in the order of their numbers. A float has the fewest digits that read back as the
-    same float (`1`, `0.0001`, `1e-10`); in strings, quotes and all that is not ASCII are escaped.
+    Fields come in the order of their numbers. A float has 6 digits where they read back as the
+    same float (`1`, `0.0001`, `1e-10`), else 9. In strings, quotes and all that is not ASCII are
+    escaped.
     """
     return "".join(_lines(message, ""))
 

@@ -46,8 +46,12 @@ def _scalar(field: Any, value: Any) -> str:
 
 
 def _shorter(value: np.floating, few: int, all_: int) -> str:
-    """`value` in `few` digits if that reads back the same, else in `all_`."""
+    """`value` in `few` digits if that reads back the same, else in `all_`.
+
+    C++'s protobuf takes no float below the normal ones to read back from fewer.
+    """
     short = f"{value:.{few}g}"
+    subnormal = value.itemsize == 4 and 0 < abs(value) < np.finfo(np.float32).tiny
     with np.errstate(over="ignore"):
         same = type(value)(short) == value or np.isnan(value)
-    return short if same else f"{value:.{all_}g}"
+    return short if same and not subnormal else f"{value:.{all_}g}"

@@ -61,7 +61,22 @@ layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
   inner_product_param { num_output: 1 bias_term: false } }
 """
 
+
+def numbers_of_every_size():
+    """A net whose numbers are random bits, round decimals, powers of ten and the ends of a type."""
+    rs = np.random.RandomState(0)
+    bits = rs.randint(0, 2**32, 300, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    floats = [*bits[np.isfinite(bits)], *np.round(rs.uniform(-1000, 1000, 100), 3)]
+    floats += [np.float32("1e%d" % i) for i in range(-45, 39)]
+    floats += [123456.7, 0.1, 1 / 3, 999999.5, 1e6, 104.00699, 3.4028235e38, -0.0]
+    doubles = [*rs.uniform(-10, 10, 50), 0.1, 1 / 3, 1e22, 1e300, 5e-324, 1.7976931348623157e308]
+    weights = " ".join("loss_weight: %.9g" % np.float32(x) for x in floats)
+    data = " ".join("double_data: %.17g" % x for x in doubles)
+    return 'layer { name: "n" type: "X" %s loss_weight: -inf blobs { %s } }' % (weights, data)
+
+
 NETS = {
+    "numbers": numbers_of_every_size(),
     "v0": """
 name: "old"
 input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8 force_backward: true

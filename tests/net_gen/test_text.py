@@ -9,6 +9,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 import net_gen
+from oracle.compare import golden
 
 
 @pytest.mark.parametrize(
@@ -20,27 +21,36 @@ import net_gen
         (0.1, "0.1"),
         (0, "0"),
         (-0.0, "-0"),
-        (104.00699, "104.00699"),
+        (104.00699, "104.006989"),
         (0.99, "0.99"),
         (100000, "100000"),
         (1e6, "1e+06"),
+        (123456.7, "123456.703"),
         (16777217, "16777216"),
-        (1 / 3, "0.33333334"),
-        (3.4028235e38, "3.4028235e+38"),
-        (1e-45, "1.4013e-45"),
+        (1 / 3, "0.333333343"),
+        (3.4028235e38, "3.40282347e+38"),
+        (1e-45, "1.40129846e-45"),
         (float("inf"), "inf"),
         (float("-inf"), "-inf"),
         (float("nan"), "nan"),
     ],
 )
-def test_a_float_has_the_fewest_digits_that_read_back(value, text):
+def test_a_float_has_six_digits_or_nine(value, text):
     message = caffe_pb2.ParamSpec(lr_mult=value)
     assert net_gen.to_text(message) == f"lr_mult: {text}\n"
 
 
 def test_a_double_keeps_its_own_precision():
     message = caffe_pb2.BlobProto(double_data=[0.1, 1 / 3, 1e300])
-    assert net_gen.to_text(message).split()[1::2] == ["0.1", "0.3333333333333333", "1e+300"]
+    assert net_gen.to_text(message).split()[1::2] == ["0.1", "0.33333333333333331", "1e+300"]
+
+
+def test_a_net_of_numbers_is_the_text_that_bvlc_caffes_tool_wrote():
+    text = str(golden("upgrade")["upgrade.numbers/text"])
+    message = text_format.Parse(text, caffe_pb2.NetParameter())
+    (layer,) = message.layer
+    assert len(layer.loss_weight) > 400 and len(layer.blobs[0].double_data) > 50
+    assert net_gen.to_text(message) == text
 
 
 @pytest.mark.parametrize(
