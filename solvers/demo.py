@@ -81,7 +81,7 @@ def run(
         folder = os.path.join(out, name)
         weights = os.path.join(out, variant.init) if variant.init else start
         stage.run(folder, weights, gpu=gpu, seed=seed)
-        scores[name] = _test_scores(folder)
+        scores[name] = test_scores(folder)
     table = figures.table(scores)
     write_text(
         os.path.join(out, "scores.json"),
@@ -227,7 +227,7 @@ def _accuracy(folder: str, weights: str, objects: str) -> float:
     return sum(right) / len(right)
 
 
-def _test_scores(folder: str) -> Dict[str, Any]:
+def test_scores(folder: str) -> Dict[str, Any]:
     """The scores of a stage's last snapshot on the test split, worked out once."""
     from solvers import available, score
     from solvers.log import write_text

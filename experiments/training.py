@@ -1,0 +1,155 @@
+"""Small nets trained with the demo's recipe, on the demo's data, scored on its held-out scenes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+
+from solvers import available, stage
+from solvers import demo as recipe
+from solvers.device import Gpu
+from solvers.score import Scores
+
+SPLITS = ("train", "val", "test", "deploy")
+Net = Callable[[str], Any]
+
+
+class Demo(NamedTuple):
+    """A finished demo run.
+
+    folder: of the run. data: the folder of its data set. seed, scale: of its recipe.
+    start: the weights that its first stage started from, the cast classifier's.
+    """
+
+    folder: str
+    data: str
+    seed: int
+    scale: float
+    start: str
+
+    def stage(self, variant: str) -> str:
+        """The folder of a stage, which also means its trained weights."""
+        return os.path.join(self.folder, variant)
+
+    def weights(self, variant: str) -> str:
+        """The .caffemodel that a stage ended with."""
+        return available.weights_of(self.stage(variant))
+
+    def scores(self, variant: str) -> Scores:
+        """What a stage scored on the split `test`, with `iu` and `accuracy` of each class."""
+        return recipe.test_scores(self.stage(variant))
+
+    def solver(self, variant: str) -> Dict[str, Any]:
+        """The solver's fields of a stage that `train` takes."""
+        param = stage.read_solver(os.path.join(self.stage(variant), "solver.prototxt"))
+        names = ("base_lr", "max_iter", *recipe.STAGE)
+        # float32 in the message; the shortest decimal that means the same is what was written.
+        return {name: _short(getattr(param, name)) for name in names}
+
+    def iters(self, count: int, least: int = 2) -> int:
+        """`count` iterations (or images) at the scale of this demo run."""
+        return max(least, int(count * self.scale))
+
+    def test_images(self) -> Sequence[str]:
+        """The ids of the split `test`."""
+        path = os.path.join(self.voc, "ImageSets", "Segmentation", "test.txt")
+        with open(path) as file:
+            return file.read().split()
+
+    @property
+    def voc(self) -> str:
+        return os.path.join(self.data, "pascal", "VOC2011")
+
+
+def finished(demo: str) -> Demo:
+    """The demo run in a folder. Raises ValueError if it is not there or not finished."""
+    demo = os.path.abspath(demo)
+    if not os.path.isfile(os.path.join(demo, "scores.json")):
+        raise ValueError(f"{demo}: no finished demo run there; run `make demo` first")
+    with open(os.path.join(demo, "settings.json")) as file:
+        settings = json.load(file)
+    folder = os.path.join(demo, next(iter(recipe.STAGES)))
+    voc = os.path.normpath(os.path.join(folder, _voc_dir(os.path.join(folder, "test.prototxt"))))
+    data = os.path.dirname(os.path.dirname(voc))
+    start = os.path.join(demo, "vgg16-fcn.caffemodel")
+    return Demo(demo, data, settings["seed"], settings["scale"], start)
+
+
+def arguments(folder: str, demo: Demo) -> Dict[str, Any]:
+    """What `net_gen.fcn` is told for a net of the demo's recipe whose files lie in `folder`."""
+    return {
+        "width": recipe.WIDTH,
+        "classes": recipe.CLASSES,
+        "dropout": 0.0,
+        "seed": demo.seed,
+        "sbdd_dir": os.path.relpath(os.path.join(demo.data, "sbdd", "dataset"), folder),
+        "voc_dir": os.path.relpath(demo.voc, folder),
+    }
+
+
+def fcn(variant: Any, folder: str, demo: Demo, **others: Any) -> Net:
+    """The nets of a variant by split, for `train`: a function of train, val, test or deploy.
+
+    others: further arguments of `net_gen.fcn`, or in place of the recipe's.
+    """
+    import net_gen
+
+    def net(split: str) -> Any:
+        given = {**arguments(folder, demo), **others}
+        if split == "test":
+            return net_gen.fcn(variant, "val", **{**given, "val_split": "test"})
+        return net_gen.fcn(variant, split, **given)
+
+    return net
+
+
+def train(
+    folder: str,
+    net: Net,
+    solver_fields: Mapping[str, Any],
+    weights: Optional[str],
+    seed: int = recipe.SEED,
+    gpu: Gpu = None,
+) -> Scores:
+    """Train a net and score it on the demo's split `test`; done once, then read.
+
+    folder: what gets the prototxts and, in snapshot/, the weights, the log and loss.csv.
+    net: the NetParameter of each of `SPLITS`; paths in it are as seen from `folder`.
+    solver_fields: base_lr and max_iter, and what else differs from the demo's stages.
+    weights: a .caffemodel, the folder of another training, or None for the fillers.
+    """
+    import net_gen
+
+    folder = os.path.abspath(folder)
+    for split in SPLITS:
+        net_gen.write(net(split), os.path.join(folder, split + ".prototxt"))
+    fields = {**recipe.STAGE, **solver_fields}
+    every = -(-fields["max_iter"] // recipe.SNAPSHOTS)
+    fields = {"snapshot": every, "test_iter": [1], **fields}
+    message = net_gen.solver(next(iter(recipe.STAGES)), **fields)
+    net_gen.write(message, os.path.join(folder, "solver.prototxt"))
+    start = os.path.abspath(weights) if weights else None
+    stage.run(folder, start, gpu=gpu, seed=seed, score=False)
+    return recipe.test_scores(folder)
+
+
+def losses(folder: str) -> str:
+    """The path of the loss.csv of a training."""
+    return os.path.join(folder, "snapshot", "loss.csv")
+
+
+def _voc_dir(prototxt: str) -> str:
+    """The VOC folder that a net's data layer reads."""
+    from caffe.proto import caffe_pb2
+    from google.protobuf import text_format
+
+    net = caffe_pb2.NetParameter()
+    with open(prototxt) as file:
+        text_format.Merge(file.read(), net)
+    return ast.literal_eval(net.layer[0].python_param.param_str)["voc_dir"]
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.7g}") if isinstance(value, float) else value
