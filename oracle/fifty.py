@@ -1,14 +1,21 @@
 """Fifty iterations of a small FCN with each solver, on whatever `import caffe` gives.
 
+    fifty.py FOLDER seeds
     fifty.py FOLDER NAME [OTHER]
 
 FOLDER/NAME gets the weights and losses of every iteration, FOLDER/NAME/fifty.npz, and the snapshots
 of the 25th, FOLDER/NAME/RUN/. With OTHER it goes on from FOLDER/OTHER/RUN to the fiftieth instead,
 and writes the weights of that, FOLDER/NAME/continued.npz. Log lines go to standard error.
+
+ReLU and max pooling have ties: an input within a rounding of zero lets a gradient through in one
+engine and not in the other, and the weights part by the whole of that gradient. So the weights that
+a run starts from are drawn such that BVLC Caffe alone stays MARGIN away from every tie: `seeds`,
+under BVLC Caffe, finds how and writes FOLDER/seeds.json.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -17,7 +24,7 @@ from typing import Any, Dict, List
 import caffe
 import numpy as np
 
-from oracle.cases.case import Case, Numbers, fill_params, record
+from oracle.cases.case import Case, Numbers, copy, fill_params, record
 from oracle.cases.training import SOLVER, TRAIN_NET, note, start
 
 ITERATIONS, SNAPSHOT = 50, 25
@@ -55,11 +62,73 @@ RUNS: Dict[str, str] = {
     for solver, fields in FIELDS.items()
     for variant, more in VARIANTS.items()
 }
+#: The least distance from a tie, as a share of the largest value.
+MARGIN = 2e-6
+SEEDS = "seeds.json"
 
 
-def whole_run(case: Case, numbers: Numbers) -> None:
+def begin(case: Case, seed: int) -> Any:
+    """The case's solver with the weights that its run starts from."""
     solver = start(case)
-    fill_params(solver.net, np.random.RandomState(case.seed))
+    fill_params(solver.net, np.random.RandomState(case.seed + seed))
+    return solver
+
+
+def margin(case: Case, seed: int) -> float:
+    """How near a ReLU's input came to zero, or the two largest of a pooling window to each other.
+
+    As a share of the blob's largest value, over all passes of the run; with L1, how near a weight
+    came to zero too. Values equal to the bit, the bias in the padding or zeros that a ReLU made,
+    are no tie: both engines have them equal.
+    """
+    solver = begin(case, seed)
+    net, names = solver.net, list(solver.net._layer_names)
+    found: List[float] = []
+
+    def nearest(values: np.ndarray) -> None:
+        found.append(float(np.abs(values).min() / np.abs(values).max()))
+
+    def look(layer: int) -> None:
+        name = names[layer]
+        if name == "data" and "'L1'" in case.solver:
+            for learned in ("conv1", "conv2", "score_fr"):
+                nearest(copy(net.params[learned][0].data))
+        if "relu_" + name in names:
+            nearest(copy(net.blobs[name].data))
+        if name == "relu_conv1":
+            values = copy(net.blobs["conv1"].data)
+            found.append(float(pairs_apart(values).min() / values.max()))
+
+    net.after_forward(look)
+    solver.step(ITERATIONS)
+    return min(found)
+
+
+def pairs_apart(values: np.ndarray) -> np.ndarray:
+    """By how much the largest of each 2 x 2 window is above the second, where it is."""
+    height, width = values.shape[2:]
+    padded = np.pad(values, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), "constant")
+    rows = [padded[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    ordered = np.sort(np.stack(rows), axis=0)
+    apart = ordered[-1] - ordered[-2]
+    return apart[apart > 0]
+
+
+def seeds(folder: str) -> None:
+    """Finds the first seed of every run that keeps MARGIN, and writes folder/seeds.json."""
+    found: Dict[str, List[float]] = {}
+    os.chdir(folder)
+    for run, text in RUNS.items():
+        case, seed = Case(run, TRAIN_NET, solver=text), 0
+        while (apart := margin(case, seed)) < MARGIN:
+            seed += 1
+        found[run] = [seed, apart]
+    with open(SEEDS, "w") as file:
+        json.dump(found, file)
+
+
+def whole_run(case: Case, numbers: Numbers, seed: int) -> None:
+    solver = begin(case, seed)
     steps: List[Numbers] = []
     for i in range(1, ITERATIONS + 1):
         solver.step(1)
@@ -82,8 +151,9 @@ def second_half(case: Case, numbers: Numbers) -> None:
 
 
 def main(folder: str, name: str, other: str = "") -> None:
-    caffe.set_mode_cpu()
     numbers: Any = {}
+    with open(os.path.join(folder, SEEDS)) as file:
+        drawn = json.load(file)
     for run, text in RUNS.items():
         here = os.path.join(folder, name, other, run)
         if other:
@@ -92,9 +162,17 @@ def main(folder: str, name: str, other: str = "") -> None:
             os.makedirs(here)
         os.chdir(here)
         print(f"run {run}", file=sys.stderr, flush=True)
-        (second_half if other else whole_run)(Case(run, TRAIN_NET, solver=text), numbers)
+        case = Case(run, TRAIN_NET, solver=text)
+        if other:
+            second_half(case, numbers)
+        else:
+            whole_run(case, numbers, int(drawn[run][0]))
     np.savez(os.path.join(folder, name, "continued.npz" if other else "fifty.npz"), **numbers)
 
 
 if __name__ == "__main__":
-    main(os.path.abspath(sys.argv[1]), *sys.argv[2:])
+    caffe.set_mode_cpu()
+    if sys.argv[2] == "seeds":
+        seeds(os.path.abspath(sys.argv[1]))
+    else:
+        main(os.path.abspath(sys.argv[1]), *sys.argv[2:])
