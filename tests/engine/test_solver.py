@@ -181,6 +181,13 @@ def test_callbacks_come_around_each_gradient(tmp_path):
     [
         ('base_lr: 1 lr_policy: "linear"', "lr_policy is 'linear'; it needs .* fixed, step"),
         ('base_lr: 1 lr_policy: "step"', "stepsize 0; it needs at least 1"),
+        *(
+            (
+                f'base_lr: 1 lr_policy: "{policy}" gamma: -0.5 stepsize: 1',
+                f"lr_policy '{policy}' has gamma -0.5; it needs at least 0",
+            )
+            for policy in ("step", "exp", "inv", "multistep", "sigmoid")
+        ),
         ('type: "Adma"', "type is 'Adma'; it needs .* SGD, Nesterov"),
         ('regularization_type: "L3"', "regularization_type is 'L3'"),
         ("test_iter: 1", "test_interval is 0"),
@@ -194,6 +201,12 @@ def test_a_mistake_in_a_solver_prototxt_is_one_line(tmp_path, text, message):
     with pytest.raises(CaffeError, match=message) as caught:
         solver(tmp_path, text, cls=caffe.get_solver)
     assert "\n" not in str(caught.value) and "solver.prototxt" in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["fixed", "poly"])
+def test_a_policy_without_gamma_takes_any(tmp_path, policy):
+    text = f'base_lr: 1 lr_policy: "{policy}" gamma: -0.5 max_iter: 2 power: 1'
+    assert solver(tmp_path, text, cls=caffe.get_solver).param.gamma == -0.5
 
 
 def test_a_snapshot_folder_that_is_not_there_is_said_before_training(tmp_path):

@@ -57,10 +57,14 @@ class Dropout(Function):
     def idempotent(self) -> bool:  # type: ignore[override]
         return self.phase == caffe_pb2.TEST
 
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        return self.phase == caffe_pb2.TRAIN
+
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         ratio = self.layer_param.dropout_param.dropout_ratio
-        if not 0 < ratio < 1:
-            raise self.error(f"dropout_ratio is {ratio:g}; it needs to be between 0 and 1")
+        if not 0 <= ratio < 1:
+            raise self.error(f"dropout_ratio is {ratio:g}; it needs to be at least 0 and below 1")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         if self.phase == caffe_pb2.TEST:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
 from ..fillers import fill
+from ..proto import caffe_pb2
 from .base import Function, Layer, Tensors, canonical_axis, register
 
 FLT_MAX = torch.finfo(torch.float32).max
@@ -140,7 +142,10 @@ class Deconvolution(_Convolving):
 
 @register
 class Pooling(Function):
-    """The largest or mean value of each window; output sizes round up unless round_mode says."""
+    """The largest or mean value of each window, or a drawn one; see `stochastic_pool`.
+
+    Output sizes round up unless round_mode says otherwise.
+    """
 
     bottoms, tops = (1, 1), (1, 2)
     in_place = False
@@ -167,10 +172,17 @@ class Pooling(Function):
             )
         if self.kernel and any(a >= k for a, k in zip(self.pad, self.kernel)):
             raise self.error(f"pad {self.pad} needs to be below the kernel {self.kernel}")
-        if p.pool == p.STOCHASTIC:
-            raise self.error("pool STOCHASTIC is not supported yet; MAX and AVE are")
+        self.stochastic = p.pool == p.STOCHASTIC
+        if self.stochastic and self.pad != (0, 0):
+            raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
+        if len(top) > 1 and p.pool != p.MAX:
+            raise self.error("has 2 tops; it needs 1, for only pool MAX has a second, the indices")
         self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL
         self.with_mask = len(top) > 1
+
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        return self.stochastic and self.phase == caffe_pb2.TRAIN
 
     def _pair(self, p: Any, name: str) -> tuple[int, int]:
         field = "kernel_size" if name == "kernel" else name
@@ -207,6 +219,8 @@ class Pooling(Function):
         reach = [(o - 1) * s + k for o, s, k in zip(out, self.stride, kernel)]
         (top, left), (high, wide) = self.pad, reach
         edges = (left, max(0, wide - left - size[1]), top, max(0, high - top - size[0]))
+        if self.stochastic:
+            return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
         if self.maximum:
             filled = F.pad(x, edges, value=-FLT_MAX)
             y, index = F.max_pool2d(filled, kernel, self.stride, return_indices=True)
@@ -224,6 +238,31 @@ class Pooling(Function):
             start = torch.arange(o, device=on) * s - p
             counts.append((start + k).clamp(max=n + p) - start)
         return counts[0][:, None] * counts[1]
+
+
+def stochastic_pool(
+    x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int], phase: int
+) -> torch.Tensor:
+    """Each window's drawn value (Zeiler & Fergus 2013, "Stochastic Pooling", sections 3.1, 3.2).
+
+    x: N x C x H x W of values that are not negative, as ReLU gives them; whole windows fit in it.
+    TRAIN: one of the window's values, drawn with a chance in proportion to it; a negative one
+    counts as 0. Where all are 0, the first. TEST: their mean under those chances, sum(x * x) /
+    sum(x), or 0 where the sum is 0.
+    """
+    windows = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1]).flatten(4)
+    if phase == caffe_pb2.TEST:
+        total = windows.sum(-1)
+        nothing = total == 0
+        # Where the sum is 0 the divisor is 1, so that the gradient is finite as well.
+        return (windows * windows).sum(-1).mul(~nothing) / (total + nothing)
+    if x.is_meta:
+        return windows[..., 0]
+    reached = windows.detach().clamp(min=0).cumsum(-1)
+    uniform = torch.rand(reached.shape[:-1], generator=mode.generator(x.device), device=x.device)
+    # 1 - uniform is never 0, which would draw a leading zero.
+    drawn = (reached < reached[..., -1:] * (1 - uniform)[..., None]).sum(-1, keepdim=True)
+    return windows.gather(-1, drawn)[..., 0]
 
 
 @register
@@ -309,12 +348,17 @@ class SPP(Function):
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        p = self.layer_param.spp_param
+        return p.pool == p.STOCHASTIC and self.phase == caffe_pb2.TRAIN
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.spp_param
-        if x.dim() != 4 or p.pyramid_height < 1 or p.pool == p.STOCHASTIC:
+        if x.dim() != 4 or p.pyramid_height < 1:
             raise self.error(
                 f"a bottom of shape {tuple(x.shape)} with pyramid_height {p.pyramid_height}; it "
-                "needs 4 axes, at least 1 level, and pool MAX or AVE"
+                "needs 4 axes and at least 1 level"
             )
         levels = [self._level(x, 1 << i) for i in range(p.pyramid_height)]
         return levels[0] if len(levels) == 1 else torch.cat([y.flatten(1) for y in levels], 1)
@@ -329,8 +373,15 @@ class SPP(Function):
                 f"an image of {tuple(x.shape[2:])} does not spread over {bins} x {bins} bins: "
                 f"windows of {kernel} would need padding {pad}"
             )
+        if p.pool == p.STOCHASTIC and any(pad):
+            raise self.error(
+                f"an image of {tuple(x.shape[2:])} needs padding {pad} to spread over {bins} x "
+                f"{bins} bins; pool STOCHASTIC needs an image that the bins divide"
+            )
         edges = [k * bins - n - a for n, k, a in zip(x.shape[2:], kernel, pad)]
         sides = (pad[1], edges[1], pad[0], edges[0])
         if p.pool == p.MAX:
             return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+        if p.pool == p.STOCHASTIC:
+            return stochastic_pool(x, kernel, kernel, self.phase)
         return F.avg_pool2d(F.pad(x, sides), kernel, kernel)
