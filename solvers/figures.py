@@ -29,7 +29,7 @@ def side_by_side(
     """
     from datasets import CLASSES, PALETTE
 
-    plt = _pyplot()
+    plt = pyplot()
     columns = 1 + len(rows[0][1])
     names = list(titles)
     figure, axes = plt.subplots(
@@ -51,12 +51,12 @@ def side_by_side(
     legend = [CLASSES[k] for k in sorted(seen) if k < len(CLASSES)]
     figure.legend(patches, legend, loc="lower center", ncol=7, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.75 / figure.get_figheight(), 1, 1), pad=0.3)
-    _write(figure, path)
+    write(figure, path)
 
 
 def loss_curves(logs: Mapping[str, str], path: str) -> None:
     """A PNG with the loss of each run over its iterations: title -> path of its loss.csv."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(1, len(logs), figsize=(3.2 * len(logs), 2.8), squeeze=False)
     for axis, (title, table) in zip(axes[0], logs.items()):
         rows = losses(table)
@@ -67,7 +67,7 @@ def loss_curves(logs: Mapping[str, str], path: str) -> None:
         axis.tick_params(labelsize=8)
     axes[0][0].set_ylabel("loss", fontsize=9)
     figure.tight_layout()
-    _write(figure, path)
+    write(figure, path)
 
 
 def table(scores: Mapping[str, Scores], metrics: Sequence[str] = METRICS) -> List[str]:
@@ -115,7 +115,8 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     )
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -124,12 +125,13 @@ def _pyplot() -> Any:
     return plt
 
 
-def _write(figure: Any, path: str) -> None:
+def write(figure: Any, path: str) -> None:
+    """Save a figure as a PNG that appears whole, and close it."""
     partial = f"{path}.{os.getpid()}.partial"
     try:
         figure.savefig(partial, dpi=100, format="png")
         os.replace(partial, path)
     finally:
-        _pyplot().close(figure)
+        pyplot().close(figure)
         if os.path.exists(partial):
             os.remove(partial)
