@@ -13,6 +13,7 @@ from .arguments import one_of
 from .data import MEAN
 from .fcn import VARIANTS
 from .generate import generate
+from .trunks import PAD
 
 
 def _fraction(text: str) -> Fraction:
@@ -43,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     fcn.add_argument("--val-split", default="seg11valid", metavar="NAME", help="(seg11valid)")
     fcn.add_argument("--seed", type=int, default=1337, metavar="N", help="of the order (1337)")
     fcn.add_argument("--mean", type=_numbers, default=MEAN, metavar="B,G,R", help="to subtract")
-    fcn.add_argument("--dropout", type=float, default=0.5, metavar="F", help="0 for none (0.5)")
+    fcn.add_argument("--dropout", type=float, metavar="F", help="0 for none (0.5; GoogLeNet 0.4)")
+    fcn.add_argument("--pad", type=int, default=PAD, metavar="N", help="around the image (100)")
     return fcn
 
 

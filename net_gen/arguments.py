@@ -28,14 +28,19 @@ def share(name: str, value: Any) -> float:
     return float(value)
 
 
-def scaled(channels: int, width: Any) -> int:
+def scaled(channels: int, width: Any, groups: int = 1) -> int:
     """`channels` times `width`, rounded.
 
-    Raises ValueError if `width` is no positive number or leaves no channel.
+    Raises ValueError if `width` is no positive number, leaves no channel or a number of them that
+    does not divide into `groups`.
     """
     if isinstance(width, bool) or not isinstance(width, Real) or not 0 < float(width) < math.inf:
         raise ValueError(f"width {width!r}: a number over 0 is needed, such as 1 or 1/8")
     count = round(channels * float(width))
     if count < 1:
         raise ValueError(f"width {width}: makes {channels} channels {count}, 1 or more is needed")
+    if count % groups:
+        raise ValueError(
+            f"width {width}: makes {channels} channels {count}, which {groups} groups do not divide"
+        )
     return count

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Union
 
-from .fcn import SPLITS, fcn
+from .fcn import SPLITS, Variant, fcn
 from .solver import solver
 from .text import write
 
 
 def generate(
-    variant: str,
+    variant: Union[str, Variant],
     folder: Union[str, Path],
     solver_fields: Optional[Mapping[str, Any]] = None,
     **arguments: Any,

@@ -16,10 +16,10 @@ def _filled(filler: Optional[str]) -> Any:
     return {"weight_filler": {"type": filler}} if filler else {}
 
 
-def relu(n: NetSpec, number: str, bottom: Top) -> Top:
-    """Adds `relu<number>`, in place."""
-    n[f"relu{number}"] = L.ReLU(bottom, in_place=True)
-    return n[f"relu{number}"]
+def relu(n: NetSpec, name: str, bottom: Top) -> Top:
+    """Adds the ReLU `name`, in place."""
+    n[name] = L.ReLU(bottom, in_place=True)
+    return n[name]
 
 
 def conv_relu(
@@ -31,18 +31,24 @@ def conv_relu(
     stride: int = 1,
     pad: int = 1,
     filler: Optional[str] = None,
+    relu_name: Optional[str] = None,
+    **fields: Any,
 ) -> Top:
-    """Adds the convolution `name` and its ReLU, called `relu` and what follows the letters."""
+    """Adds the convolution `name` and its ReLU, called `relu` and what follows the letters.
+
+    fields: more of the Convolution, such as group; `param=None` leaves the rates to the solver's.
+    """
+    settings = {"param": LEARNED, **_filled(filler), **fields}
+    settings = {name: value for name, value in settings.items() if value is not None}
     n[name] = L.Convolution(
         bottom,
         num_output=num_output,
         kernel_size=kernel_size,
         stride=stride,
         pad=pad,
-        param=LEARNED,
-        **_filled(filler),
+        **settings,
     )
-    return relu(n, name.lstrip("convf"), n[name])
+    return relu(n, relu_name or "relu" + name.lstrip("convf"), n[name])
 
 
 def inner_product(
@@ -53,9 +59,19 @@ def inner_product(
     return n[name]
 
 
-def max_pool(n: NetSpec, name: str, bottom: Top, kernel_size: int = 2, stride: int = 2) -> Top:
-    """Adds the max pooling `name`."""
-    n[name] = L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=kernel_size, stride=stride)
+def max_pool(
+    n: NetSpec, name: str, bottom: Top, kernel_size: int = 2, stride: int = 2, **fields: Any
+) -> Top:
+    """Adds the max pooling `name`; fields: more of the Pooling, such as pad."""
+    n[name] = L.Pooling(
+        bottom, pool=P.Pooling.MAX, kernel_size=kernel_size, stride=stride, **fields
+    )
+    return n[name]
+
+
+def lrn(n: NetSpec, name: str, bottom: Top) -> Top:
+    """Adds the local response normalization `name`, as in Krizhevsky et al. 2012, section 3.3."""
+    n[name] = L.LRN(bottom, local_size=5, alpha=1e-4, beta=0.75)
     return n[name]
 
 
@@ -73,18 +89,21 @@ def score(n: NetSpec, name: str, bottom: Top, classes: int) -> Top:
     return n[name]
 
 
-def upsample(
-    n: NetSpec, name: str, bottom: Top, classes: int, stride: int, kernel_size: Optional[int] = None
-) -> Top:
-    """Adds the fixed Deconvolution `name`; its kernel, 2 * stride wide, is filled by surgery."""
-    n[name] = L.Deconvolution(
+def upsampled(bottom: Top, classes: int, stride: int, kernel_size: int) -> Top:
+    """A fixed Deconvolution; surgery fills its kernel."""
+    return L.Deconvolution(
         bottom,
         convolution_param={
             "num_output": classes,
-            "kernel_size": kernel_size or 2 * stride,
+            "kernel_size": kernel_size,
             "stride": stride,
             "bias_term": False,
         },
         param=FIXED,
     )
+
+
+def scale(n: NetSpec, name: str, bottom: Top, value: float) -> Top:
+    """Adds the layer `name` that multiplies by a fixed `value`."""
+    n[name] = L.Scale(bottom, filler={"type": "constant", "value": value}, param=FIXED)
     return n[name]

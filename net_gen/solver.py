@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 from caffe.proto import caffe_pb2
 
-from .arguments import one_of
-from .fcn import VARIANTS
+from .fcn import Variant, known
 
 # High momentum and a batch of one image in place of batches (arXiv 1605.06211, section 4.3); the
 # loss is summed over the pixels, hence the small learning rates. The program tests, not the solver.
@@ -29,19 +28,19 @@ PUBLISHED = {
 }
 
 
-def solver(variant: str, **fields: Any) -> Any:
+def solver(variant: Union[str, Variant], **fields: Any) -> Any:
     """The SolverParameter of a variant; `fields` override the published ones, None drops one.
 
     Raises ValueError for an unknown variant or field, or a value that the field does not take.
     """
-    one_of("variant", variant, VARIANTS)
+    what = known(variant)
     message = caffe_pb2.SolverParameter()
-    known = message.DESCRIPTOR.fields_by_name
-    settings = {**PUBLISHED, "base_lr": VARIANTS[variant].base_lr, **fields}
+    fields_known = message.DESCRIPTOR.fields_by_name
+    settings = {**PUBLISHED, "base_lr": what.base_lr, **what.solver, **fields}
     for name, value in settings.items():
         if value is None:
             continue
-        if name not in known:
+        if name not in fields_known:
             raise ValueError(f"solver field {name!r}: no such field in SolverParameter")
         try:
             if hasattr(getattr(message, name), "extend"):

@@ -73,11 +73,11 @@ def run(
     demo.make(data, **counts)  # type: ignore[arg-type]
 
     base = train_classifier(os.path.join(out, "classifier"), data, seed, gpu, scale)
-    for name in net_gen.VARIANTS:
+    for name in net_gen.STAGES:
         write_variant(os.path.join(out, name), name, data, seed, scale, counts)
     start = cast(out, base)
     scores: Dict[str, Any] = {}
-    for name, variant in net_gen.VARIANTS.items():
+    for name, variant in net_gen.STAGES.items():
         folder = os.path.join(out, name)
         weights = os.path.join(out, variant.init) if variant.init else start
         stage.run(folder, weights, gpu=gpu, seed=seed)
@@ -193,16 +193,16 @@ def draw(out: str, data: str) -> List[str]:
     truths = [np.asarray(Image.open(os.path.join(voc, "SegmentationClass", n + ".png")))
               for n in names]  # fmt: skip
     columns = []
-    for name in net_gen.VARIANTS:
+    for name in net_gen.STAGES:
         folder = os.path.join(out, name)
         net = infer.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
         columns.append([infer.predict(net, photo)[0] for photo in photos])
     columns.append(truths)
     figure, loss = os.path.join(out, "figure.png"), os.path.join(out, "loss.png")
-    titles = [*(n.replace("voc-fcn", "FCN-") for n in net_gen.VARIANTS), "truth"]
+    titles = [*(n.replace("voc-fcn", "FCN-") for n in net_gen.STAGES), "truth"]
     rows = [(photo, [column[i] for column in columns]) for i, photo in enumerate(photos)]
     figures.side_by_side(rows, titles, figure)
-    stages = ["classifier", *net_gen.VARIANTS]
+    stages = ["classifier", *net_gen.STAGES]
     curves = {name: os.path.join(out, name, "snapshot", "loss.csv") for name in stages}
     figures.loss_curves(curves, loss)
     return [figure, loss]
