@@ -5,6 +5,7 @@
 The published prototxts are the defaults; other classes, widths and data are arguments.
 """
 
+from . import padding
 from .classifier import CLASSIFIERS, alexnet, caffenet, googlenet, vgg16
 from .data import MEAN, SBDD_DIR, VOC_DIR, PythonData
 from .fcn import SPLITS, STAGES, VARIANTS, Variant, fcn
@@ -29,6 +30,7 @@ __all__ = [
     "fcn",
     "generate",
     "googlenet",
+    "padding",
     "solver",
     "to_text",
     "vgg16",
