@@ -3,8 +3,9 @@
     oracle/caffe-python oracle/run_nets.py NETS.json FOLDER
 
 NETS.json is a list of {name, text, inputs, phase, rounds, backward}, as oracle/random_nets.py
-writes it. BVLC Caffe ends the process on a net that it refuses, so each runs in a fork: what it
-gives is FOLDER/NAME.npz, and without one, FOLDER/NAME.refused holds how the process ended.
+writes it. BVLC Caffe ends the process on a net that it refuses, and either Caffe may take too much
+time or memory, so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and
+without one, FOLDER/NAME.refused says why not.
 """
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
 import tempfile
-import traceback
 from collections import OrderedDict
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import caffe
 import numpy as np
@@ -33,7 +34,31 @@ from oracle.cases.case import (
     record,
 )
 
-MEMORY, SECONDS = 4 << 30, 20
+if TYPE_CHECKING:
+    import torch
+
+#: What a net may take: seconds of processor, seconds of the clock, bytes besides the process's own.
+SECONDS, WAIT, MEMORY = 20, 120, 4 << 30
+#: How a .refused begins of a net that took more.
+RAN_OUT = "ran out of "
+#: What a Caffe says of memory that it does not get.
+NO_MEMORY = re.compile(r"bad_alloc|MemoryError|allocate memory|host allocation of size")
+
+
+def sum_in_turn(square: torch.Tensor, n: int) -> torch.Tensor:
+    """LRN's means over n channels as BVLC Caffe sums: add the next square, take the last away.
+
+    A small square after a large one loses digits so.
+    """
+    import torch
+
+    around = torch.nn.functional.pad(square, (0, 0, 0, 0, n // 2, n // 2)) / n
+    total = around[:, :n].sum(1)
+    sums = [total]
+    for c in range(1, square.shape[1]):
+        total = total + around[:, c + n - 1] - around[:, c - 1]
+        sums.append(total)
+    return torch.stack(sums, 1)
 
 
 def execute(
@@ -46,7 +71,7 @@ def execute(
     """A program of a case: the rounds, with statistics of BatchNorm that could be.
 
     rounding: multiplies every weight, input and outcome of a layer by 1 + a few times 2^-24 of
-    either sign.
+    either sign, and lets the engine's LRN lose what BVLC Caffe's does.
     """
 
     def shake(array: np.ndarray) -> None:
@@ -56,8 +81,16 @@ def execute(
 
     net = load(case, folder)
     if rounding is not None:
+        from caffe.layers.normalization import LRN
+
+        LRN.mean_across = staticmethod(sum_in_turn)  # this process is a fork
         names = list(net._layer_names)
-        net.after_forward(lambda i: [shake(net.blobs[t].data) for t in net.top_names[names[i]]])
+
+        def shake_tops(i: int) -> None:
+            for top in net.top_names[names[i]]:
+                shake(net.blobs[top].data)
+
+        net.after_forward(shake_tops)
     numbers["meta"] = meta(net)
     fill_params(net, rs)
     for name, layer in zip(net._layer_names, net.layers):
@@ -85,38 +118,63 @@ def make_case(net: dict) -> Case:
 
 def run_net(net: dict, folder: str, rounding: Optional[np.random.RandomState] = None) -> Numbers:
     """The numbers of one net; raises what the Caffe raises that refuses it."""
-    case, numbers = make_case(net), OrderedDict()
+    case = make_case(net)
+    numbers: Numbers = OrderedDict()
     caffe.set_mode_cpu()
     execute(case, np.random.RandomState(case.seed), numbers, folder, rounding)
     return numbers
 
 
-def run_in_fork(net: dict, out: str, scratch: str) -> None:
-    """Runs one net in a fork of this process; see the module's head for what it leaves."""
-    said = os.path.join(out, net["name"] + ".refused")
+def limit() -> None:
+    """Puts the limits on this process."""
+    with open("/proc/self/statm") as f:
+        memory = MEMORY + int(f.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+    signal.alarm(WAIT)
+
+
+def reason(printed: str, signaled: int) -> str:
+    """Why a net gave no numbers, from what its process printed and the signal that ended it."""
+    if signaled in (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL):
+        return RAN_OUT + "time"
+    if NO_MEMORY.search(printed):
+        return RAN_OUT + "memory"
+    return printed + ("\nended by signal %d" % signaled if signaled else "")
+
+
+def run_in_fork(net: dict, path: str, scratch: str, rounding: Optional[int] = None) -> None:
+    """Runs one net in a fork of this process, which leaves PATH.npz or PATH.refused.
+
+    rounding: the seed of the roundings that are tried on it; see `execute`.
+    """
     child = os.fork()
     if child:
-        status = os.waitpid(child, 0)[1]
-        if os.path.exists(os.path.join(out, net["name"] + ".npz")):
-            os.remove(said)
-        else:
-            with open(said, "a") as f:
-                f.write("\nended by signal %d\n" % (status & 127))
+        signaled = os.waitpid(child, 0)[1] & 127
+        if not os.path.exists(path + ".npz"):
+            with open(path + ".printed", errors="replace") as printed:
+                why = reason(printed.read(), signaled)
+            with open(path + ".refused", "w") as f:
+                f.write(why)
         return
-    with open(said, "w") as f:
-        os.dup2(f.fileno(), 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.alarm(SECONDS)
-    path = os.path.join(out, net["name"])
     try:
-        numbers = run_net(net, scratch)
-        with open(path + ".part", "wb") as f:
-            np.savez(f, **numbers)
+        limit()
+        with open(path + ".printed", "w") as f:
+            os.dup2(f.fileno(), 2)
+        shaken = None if rounding is None else np.random.RandomState(rounding)
+        numbers: dict = run_net(net, scratch, shaken)
+        with open(path + ".part", "wb") as part:
+            np.savez(part, **numbers)
         os.rename(path + ".part", path + ".npz")
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+    except BaseException as error:
+        # The engine's own refusals stand alone, as their line; BVLC Caffe's come after its log.
+        if type(error).__name__ == "CaffeError":
+            os.ftruncate(2, 0)
+            os.lseek(2, 0, os.SEEK_SET)
+            os.write(2, str(error).encode())
+        else:
+            os.write(2, ("%s: %s" % (type(error).__name__, error)).encode())
     os._exit(0)
 
 
@@ -126,7 +184,7 @@ def main() -> None:
     nets, out = sys.argv[1:]
     with open(nets) as f, tempfile.TemporaryDirectory() as scratch:
         for net in json.load(f):
-            run_in_fork(net, out, scratch)
+            run_in_fork(net, os.path.join(out, net["name"]), scratch)
 
 
 if __name__ == "__main__":

@@ -33,11 +33,15 @@ class LRN(Function):
             raise self.error(f"the bottom has shape {tuple(x.shape)}; it needs 4 axes")
         n, square = p.local_size, x * x
         if p.norm_region == p.ACROSS_CHANNELS:
-            around = F.pad(square, (0, 0, 0, 0, n // 2, n // 2))
-            mean = F.avg_pool3d(around[:, None], (n, 1, 1), 1)[:, 0]
-            return x * (p.k + p.alpha * mean) ** -p.beta
+            return x * (p.k + p.alpha * self.mean_across(square, n)) ** -p.beta
         mean = F.avg_pool2d(F.pad(square, (n // 2,) * 4), n, 1)
         return x * (1 + p.alpha * mean) ** -p.beta
+
+    @staticmethod
+    def mean_across(square: torch.Tensor, n: int) -> torch.Tensor:
+        """The mean of n channels around each one; those beyond the ends are 0."""
+        around = F.pad(square, (0, 0, 0, 0, n // 2, n // 2))
+        return F.avg_pool3d(around[:, None], (n, 1, 1), 1)[:, 0]
 
 
 @register

@@ -1,0 +1,100 @@
+"""Where the engine differs from BVLC Caffe on purpose, in one place.
+
+Comparisons count a difference that is listed here apart from the others, and docs/compatibility.md
+prints the sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, NamedTuple, Optional
+
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+
+class Difference(NamedTuple):
+    """One way in which the engine differs.
+
+    name: a few words, for counts. sentence: what a user is told, with the reason. layer: whether a
+    LayerParameter has it. ours: what the engine's refusal says, if it refuses where BVLC Caffe
+    does not. theirs: what BVLC Caffe's refusal says, if that refuses where the engine does not.
+    """
+
+    name: str
+    sentence: str
+    layer: Callable[[Any], bool]
+    ours: Optional[str] = None
+    theirs: Optional[str] = None
+
+
+def _stochastic(layer: Any) -> bool:
+    return any(
+        param.pool == param.STOCHASTIC
+        for name, param in (("Pooling", layer.pooling_param), ("SPP", layer.spp_param))
+        if layer.type == name
+    )
+
+
+def _reads_labels(layer: Any) -> bool:
+    return layer.type == "Accuracy" or layer.type.endswith("Loss")
+
+
+DELIBERATE = (
+    Difference(
+        "label out of range",
+        "A label that is no class, and not the ignored one, is refused; BVLC Caffe reads out of "
+        "bounds.",
+        _reads_labels,
+        ours=r"a label is ",
+    ),
+    Difference(
+        "index out of range",
+        "An index outside the table of Embed, or the rows of BatchReindex, is refused; BVLC Caffe "
+        "reads out of bounds.",
+        lambda layer: layer.type in ("Embed", "BatchReindex"),
+        ours=r"an index is outside",
+    ),
+    Difference(
+        "in place",
+        "A layer that would write over what it still reads is refused in place (among others "
+        "ArgMax, BatchReindex, Concat, Embed, LSTM, Slice and Tile); BVLC Caffe gives wrong "
+        "numbers.",
+        lambda layer: any(top == bottom for top, bottom in zip(layer.top, layer.bottom)),
+        ours=r"cannot run in place",
+    ),
+    Difference(
+        "dropout_ratio",
+        "A dropout_ratio below 0, or from 1 on, is refused when the net is built; BVLC Caffe "
+        "passes values through in TEST, and in TRAIN aborts, or at 1 divides by zero.",
+        lambda layer: layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1,
+        ours=r"dropout_ratio is .*; it needs to be at least 0 and below 1",
+    ),
+    Difference(
+        "stochastic pooling on the CPU",
+        "Stochastic pooling runs on the CPU and on the GPU; BVLC Caffe has it for the GPU only, "
+        "and aborts on the CPU. In TRAIN the draws differ from BVLC Caffe's.",
+        _stochastic,
+        theirs=r"pooling_layer\.cpp:\d+\] Not Implemented Yet",
+    ),
+)
+
+
+def deliberate(text: str, ours: Optional[str], theirs: Optional[str]) -> Optional[Difference]:
+    """The listed difference that explains why one Caffe alone refuses a net; None if none does.
+
+    text: the net's prototxt. ours, theirs: each one's refusal, None where it runs the net.
+    """
+    message: Any = caffe_pb2.NetParameter()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError:
+        return None
+    for one in DELIBERATE:
+        pattern, said, other = one.ours, ours, theirs
+        if one.theirs is not None:
+            pattern, said, other = one.theirs, theirs, ours
+        has = any(one.layer(layer) for layer in message.layer)
+        if has and said is not None and other is None and re.search(pattern or "", said):
+            return one
+    return None
