@@ -326,7 +326,7 @@ def _cell(plain: Any) -> Cell:
 def _settings(folder: str, run: Run, demo: str, arguments: Mapping[str, Any]) -> None:
     """Refuse to continue an experiment that was begun with other settings."""
     ours: Dict[str, Any] = {"demo": _read(os.path.join(demo, SETTINGS))}
-    ours.update((key, repr(value)) for key, value in arguments.items())
+    ours.update((k, repr(v)) for k, v in arguments.items() if v is not None)
     for key, value in run.__globals__.items():
         if re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and _simple(value):
             ours[key] = repr(value)
@@ -356,7 +356,7 @@ def _read(path: str) -> Any:
         return json.load(file)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: Optional[str]) -> argparse.ArgumentParser:
     """The arguments that all experiments share."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -367,13 +367,20 @@ def parser(description: str) -> argparse.ArgumentParser:
     return found
 
 
-def main(run: Run, doc: str, argv: Optional[Sequence[str]] = None) -> None:
-    """The command line of an experiment."""
+def main(
+    run: Run,
+    doc: Optional[str],
+    argv: Optional[Sequence[str]] = None,
+    add: Optional[Callable[[argparse.ArgumentParser], None]] = None,
+) -> None:
+    """The command line of an experiment. add: adds further arguments of `run` to the parser."""
     import command
 
     def program() -> None:
-        args = parser(doc).parse_args(argv)
-        make(run, **vars(args))
+        ours = parser(doc)
+        if add:
+            add(ours)
+        make(run, **vars(ours.parse_args(argv)))
 
     stop_in_order()
     command.run(program)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import os
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
 
 from solvers import available, stage
 from solvers import demo as recipe
 from solvers.device import Gpu
+from solvers.log import losses
 from solvers.score import Scores
 
 SPLITS = ("train", "val", "test", "deploy")
@@ -57,6 +60,19 @@ class Demo(NamedTuple):
         path = os.path.join(self.voc, "ImageSets", "Segmentation", "test.txt")
         with open(path) as file:
             return file.read().split()
+
+    def photo(self, name: str) -> np.ndarray:
+        """A photograph of the data set, H x W x 3, RGB, uint8."""
+        from solvers import infer
+
+        return infer.read(os.path.join(self.voc, "JPEGImages", name + ".jpg"))
+
+    def truth(self, name: str) -> np.ndarray:
+        """A label map, H x W, uint8, 255 where the truth is ignored."""
+        from PIL import Image
+
+        with Image.open(os.path.join(self.voc, "SegmentationClass", name + ".png")) as image:
+            return np.asarray(image)
 
     @property
     def voc(self) -> str:
@@ -112,6 +128,7 @@ def train(
     weights: Optional[str],
     seed: int = recipe.SEED,
     gpu: Gpu = None,
+    score: bool = False,
 ) -> Scores:
     """Train a net and score it on the demo's split `test`; done once, then read.
 
@@ -119,6 +136,7 @@ def train(
     net: the NetParameter of each of `SPLITS`; paths in it are as seen from `folder`.
     solver_fields: base_lr and max_iter, and what else differs from the demo's stages.
     weights: a .caffemodel, the folder of another training, or None for the fillers.
+    score: whether every snapshot is scored on the val split too, in snapshot/scores.jsonl.
     """
     import net_gen
 
@@ -131,13 +149,28 @@ def train(
     message = net_gen.solver(next(iter(recipe.STAGES)), **fields)
     net_gen.write(message, os.path.join(folder, "solver.prototxt"))
     start = os.path.abspath(weights) if weights else None
-    stage.run(folder, start, gpu=gpu, seed=seed, score=False)
+    stage.run(folder, start, gpu=gpu, seed=seed, score=score)
     return recipe.test_scores(folder)
 
 
-def losses(folder: str) -> str:
-    """The path of the loss.csv of a training."""
-    return os.path.join(folder, "snapshot", "loss.csv")
+def draw_losses(axis: Any, curves: Mapping[str, Sequence[Mapping[str, float]]], unit: str) -> None:
+    """Training losses over one axis: title -> rows with `at` and `loss` (summed over an image).
+
+    unit: what `at` counts, such as iterations or images.
+    """
+    for title, rows in curves.items():
+        axis.plot([r["at"] for r in rows], [r["loss"] for r in rows], linewidth=1, label=title)
+    axis.set_xlabel(unit, fontsize=9)
+    axis.set_ylabel("training loss", fontsize=9)
+    axis.set_yscale("log")
+    axis.tick_params(labelsize=8, which="both")
+    axis.legend(fontsize=8, frameon=False)
+
+
+def curve(folder: str, first: float = 0, scale: float = 1) -> List[Dict[str, float]]:
+    """The loss of a training for `draw_losses`; iteration i lies at first + scale * i."""
+    rows = losses(os.path.join(folder, "snapshot", "loss.csv"))
+    return [{"at": first + scale * r["iteration"], "loss": r["loss"]} for r in rows]
 
 
 def _voc_dir(prototxt: str) -> str:
