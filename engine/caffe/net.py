@@ -19,6 +19,16 @@ from .proto import caffe_pb2
 AUTOMATIC_TOP = "(automatic)"
 
 
+def _now(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
+    """What follows the network file."""
+    return int(phase), int(level), stages or [], weights
+
+
+def _before(weights: Any, phase: Any) -> tuple:
+    """What followed the network file in older Caffes."""
+    return int(phase), 0, [], weights
+
+
 class Net:
     """A net built from a prototxt, with pycaffe's interface.
 
@@ -26,28 +36,22 @@ class Net:
     `Net(network_file, weights_file, phase)`.
     """
 
-    def __init__(
-        self,
-        network_file: str | os.PathLike,
-        *args: Any,
-        phase: int | None = None,
-        level: int = 0,
-        stages: Sequence[str] | None = None,
-        weights: str | os.PathLike | None = None,
-    ) -> None:
-        if args and isinstance(args[0], (str, os.PathLike)):
-            weights, args = args[0], args[1:]
-        if args:
-            phase, args = args[0], args[1:]
-        if phase is None or args:
-            raise TypeError("Net(network_file, phase, level=0, stages=None, weights=None)")
+    def __init__(self, network_file: str | os.PathLike, *args: Any, **options: Any) -> None:
+        order = _before if args and isinstance(args[0], (str, os.PathLike)) else _now
+        try:
+            phase, level, stages, weights = order(*args, **options)
+        except TypeError:
+            raise TypeError(
+                "Net(network_file, phase, level=0, stages=None, weights=None), or "
+                "Net(network_file, weights_file, phase)"
+            ) from None
         for path in (network_file, weights):
             if path is not None and not os.path.isfile(path):
                 raise CaffeError(f"Could not open file {os.fspath(path)}")
         param = graph.read_net(network_file)
         param.state.phase = phase
         param.state.level = level
-        param.state.stage.extend(stages or [])
+        param.state.stage.extend(stages)
         try:
             self._build(param)
         except CaffeError as error:
@@ -83,6 +87,8 @@ class Net:
         self._backward_layers: list[bool] = []
         self._loss_weights: list[list[float]] = []
         self._param_owners: dict[str, int] = {}
+        #: (layer, index) of each parameter that belongs to an earlier layer.
+        self._shared: set[tuple[str, int]] = set()
         #: Per learnable parameter: the blob, lr_mult, decay_mult.
         self.learnable: list[Blob] = []
         self.lr_mults: list[float] = []
@@ -238,6 +244,7 @@ class Net:
                     f"shares parameter {spec.name!r} with {name} {getattr(spec, name):g} where "
                     f"its owner has {values[owner]:g}"
                 )
+        self._shared.add((layer.name, i))
         layer.blobs[i] = shared if shared.shape == blob.shape else shared.view(blob.shape)
 
     def _prune_backward(self, force: bool) -> None:
@@ -544,12 +551,16 @@ class Net:
                 continue
             if not (stored or layer.blobs):
                 continue
-            if len(stored) != len(layer.blobs):
+            # HDF5 has a shared parameter's weights with its first layer alone.
+            optional = self._shared if weights.is_hdf5(path) else set()
+            needed = {i for i in range(len(layer.blobs)) if (name, i) not in optional}
+            if not needed <= set(stored) <= set(range(len(layer.blobs))):
                 raise CaffeError(
                     f"{path}: layer {name!r} has {len(stored)} blobs there and {len(layer.blobs)} "
                     "in this net"
                 )
-            for i, (source, blob) in enumerate(zip(stored, layer.blobs)):
+            for i, source in stored.items():
+                blob = layer.blobs[i]
                 if not source.fits(blob.shape):
                     raise CaffeError(
                         f"{path}: layer {name!r}: blob {i} has the shape {source.shape} there and "

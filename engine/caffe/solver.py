@@ -199,7 +199,6 @@ class Solver:
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
-            self.iter += 1
             action = self.requested_action()
             if (p.snapshot and self.iter % p.snapshot == 0) or action == "snapshot":
                 self.snapshot()
@@ -293,7 +292,10 @@ class Solver:
         return _POLICIES[self.param.lr_policy](self)
 
     def apply_update(self) -> None:
-        """Turn the gradients into updates by the solver's rule and take them off the weights."""
+        """Turn the gradients into updates by the solver's rule and take them off the weights.
+
+        Counts as an iteration.
+        """
         p, rate, on = self.param, self.lr, mode.device()
         if p.display and self.iter % p.display == 0:
             glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
@@ -314,6 +316,7 @@ class Solver:
             ]
             self.update(diff, rate * lr_mult, *history)
             data -= diff
+        self.iter += 1
 
     def _clip(self, on: torch.device) -> None:
         """Scale all gradients down together where their L2 norm is above clip_gradients."""
@@ -458,7 +461,7 @@ class SGDSolver(Solver):
         diff.copy_(v.mul_(self.param.momentum).add_(diff, alpha=rate))
 
 
-class NesterovSolver(Solver):
+class NesterovSolver(SGDSolver):
     """v' = momentum * v + lr * g;  w -= (1 + momentum) * v' - momentum * v."""
 
     def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
@@ -468,7 +471,7 @@ class NesterovSolver(Solver):
         torch.mul(v, 1 + momentum, out=diff).sub_(before)
 
 
-class AdaGradSolver(Solver):
+class AdaGradSolver(SGDSolver):
     """h += g^2;  w -= lr * g / (sqrt(h) + delta)."""
 
     def _check(self) -> None:
@@ -482,7 +485,7 @@ class AdaGradSolver(Solver):
         diff.div_(h.sqrt() + self.param.delta).mul_(rate)
 
 
-class RMSPropSolver(Solver):
+class RMSPropSolver(SGDSolver):
     """h = decay * h + (1 - decay) * g^2;  w -= lr * g / (sqrt(h) + delta)."""
 
     def _check(self) -> None:
@@ -496,7 +499,7 @@ class RMSPropSolver(Solver):
         diff.div_(h.sqrt() + self.param.delta).mul_(rate)
 
 
-class AdaDeltaSolver(Solver):
+class AdaDeltaSolver(SGDSolver):
     """h = m h + (1-m) g^2;  u = g sqrt((d + k) / (d + h));  k = m k + (1-m) u^2;  w -= lr u."""
 
     histories = 2
@@ -509,7 +512,7 @@ class AdaDeltaSolver(Solver):
         diff.mul_(rate)
 
 
-class AdamSolver(Solver):
+class AdamSolver(SGDSolver):
     """m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr c m / (sqrt(v) + delta).
 
     c = sqrt(1 - b2^t) / (1 - b1^t) at iteration t, counted from 1.

@@ -167,8 +167,8 @@ def is_hdf5(path: str) -> bool:
     return path.endswith(".h5")
 
 
-def read_net(path: str) -> list[tuple[str, list[Stored]]]:
-    """The layers of a .caffemodel (of any age) or .h5 file: names and blobs.
+def read_net(path: str) -> list[tuple[str, dict[int, Stored]]]:
+    """The layers of a .caffemodel (of any age) or .h5 file: names, and blobs by index.
 
     The arrays lie over the file's pages. Raises CaffeError for a file that is not whole.
     """
@@ -188,7 +188,7 @@ def read_net(path: str) -> list[tuple[str, list[Stored]]]:
             raise CaffeError("has both `layer` and `layers`, and is thus of no known form")
         if not (now or v1):
             raise CaffeError("has no layers; a .caffemodel file is needed")
-    return v0 or v1 or now
+    return [(name, dict(enumerate(blobs))) for name, blobs in v0 or v1 or now]
 
 
 def _layer(buffer: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[Stored]]:
@@ -359,10 +359,10 @@ def new_hdf5(path: str) -> Iterator[Any]:
         yield file
 
 
-def _read_net_hdf5(path: str) -> list[tuple[str, list[Stored]]]:
+def _read_net_hdf5(path: str) -> list[tuple[str, dict[int, Stored]]]:
     with _open_hdf5(path) as file:
         return [
-            (name, [_stored(group[str(i)]) for i in range(len(group))])
+            (name, {int(i): _stored(blob) for i, blob in group.items()})
             for name, group in file["data"].items()
         ]
 
@@ -373,12 +373,17 @@ def _stored(dataset: Any) -> Stored:
 
 
 def write_net_hdf5(path: str, net: Net, with_diff: bool = False) -> None:
-    """Write weights as HDF5: /data/LAYER/INDEX, and /diff/LAYER/INDEX with `with_diff`."""
+    """Write weights as HDF5: /data/LAYER/INDEX, and /diff/LAYER/INDEX with `with_diff`.
+
+    As in BVLC Caffe, a shared parameter's weights are with its first layer alone.
+    """
     with new_hdf5(path) as file:
         for what in ("data", "diff") if with_diff else ("data",):
             for layer in net.layers:
                 group = file.require_group(f"{what}/{layer.name}")
                 for i, blob in enumerate(layer.blobs):
+                    if what == "data" and (layer.name, i) in net._shared:
+                        continue
                     memory = blob.values if what == "data" else blob.gradient
                     group.create_dataset(str(i), data=_floats(memory))
 

@@ -2,6 +2,7 @@
 
 from oracle.cases import (  # noqa: F401
     activations,
+    calls,
     data,
     layers,
     losses,

@@ -3,6 +3,8 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from unittest import mock
+
 import caffe
 import numpy as np
 
@@ -57,11 +59,11 @@ def run_classifier(case, rs, numbers):
 def run_detector(case, rs, numbers):
     save(case, rs)
     given = dict(zip(("a.jpg", "b.jpg"), images(rs, 2)))
-    load, caffe.io.load_image = caffe.io.load_image, lambda path: given[path].view(Image)
+    loading = mock.patch.object(caffe.io, "load_image", lambda path: given[path].view(Image))
     corners = [(1, 2, 9, 10), (0, 0, 13, 12), (2, 3, 6, 5), (9, 8, 13, 12)]
     windows = [np.array(corner) for corner in corners]
     scaled = {"raw_scale": 255, "channel_swap": (2, 1, 0), "input_scale": 0.25}
-    try:
+    with loading:
         for name, options in (
             ("plain", {}),
             ("scaled", dict(scaled, mean=MEAN)),
@@ -75,8 +77,6 @@ def run_detector(case, rs, numbers):
             numbers[name] = np.array([one["prediction"] for one in found])
             numbers[name + "/windows"] = np.array([one["window"] for one in found], np.float32)
             numbers[name + "/files"] = np.array(" ".join(one["filename"] for one in found))
-    finally:
-        caffe.io.load_image = load
 
 
 def scorer(shape, kernel):
