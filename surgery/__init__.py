@@ -6,6 +6,7 @@ C x h x w blob is the convolution whose kernel is that window (Long et al. 2015,
 
 from surgery.caffemodel import contents
 from surgery.cast import cast, save
+from surgery.rarefy import add_padding, gather_padding, rarefy
 from surgery.transplant import (
     Report,
     bilinear,
@@ -19,13 +20,16 @@ from surgery.transplant import (
 
 __all__ = [
     "Report",
+    "add_padding",
     "bilinear",
     "cast",
     "check_weights",
     "contents",
     "expand_score",
+    "gather_padding",
     "interp",
     "interp_layers",
+    "rarefy",
     "save",
     "transplant",
     "zero_layers",
