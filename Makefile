@@ -16,18 +16,19 @@ ITERS ?=
 DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers engine/caffe
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers oracle engine/caffe
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
-VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s
+VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s voc-fcn8s-atonce voc-fcn-alexnet voc-fcn-googlenet \
+	voc-fcn-googlenet16s voc-fcn-googlenet8s
 
 .PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
 	oracle golden compatibility proto lint format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2} \
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
 	  /^\$$\(VARIANTS\):.*## / {n = split("$(VARIANTS)", v, " "); \
-	  for (i = 1; i <= n; i++) printf "  make %-12s %s\n", v[i], $$2}' Makefile
+	  for (i = 1; i <= n; i++) printf "  make %-20s %s\n", v[i], $$2}' Makefile
 
 setup: $(STAMP) ## install what is needed into .venv (PYTHON=python3.12 chooses the Python)
 
@@ -48,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    "apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $@
 
-demo: $(READY) ## train and score 32s, 16s, 8s on a small drawn data set: runs/demo (SEED=1 GPU=)
+demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)
 	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
 
 test: lint ## the short test suite, with lint and types
@@ -60,7 +61,7 @@ test-all: lint ## the same with the tests that take long
 test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first; FULL=1 for more)
 	@FCN_ORACLE=required $(PY) -m pytest -m 'oracle$(if $(FULL),, and not slow)'
 
-$(VARIANTS): $(READY) ## train up to this variant, only what is not done (DATA=demo ITERS=N GPU=)
+$(VARIANTS): $(READY) ## train up to it, only what is not done (DATA=demo ITERS=N GPU=)
 	@$(PY) -m solvers.chain $@ --data $(DATA) $(if $(ITERS),--iters $(ITERS)) $(GPU_ARG)
 
 prototxts: $(READY) ## write the prototxts of every variant folder
@@ -100,6 +101,6 @@ format: $(READY) ## lay out the Python files
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-clean: ## remove the demo's runs and every cache; downloads, data and snapshots stay
+clean: ## remove the demo's runs and caches; downloads, data, snapshots stay
 	@rm -rf runs/demo .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

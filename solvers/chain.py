@@ -12,15 +12,14 @@ import argparse
 import os
 import sys
 import time
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import net_gen
 import surgery
 from solvers import available, device, stage
 from solvers.available import ROOT
 
-CAST = os.path.join(ROOT, "ilsvrc-nets", "vgg16-fcn.caffemodel")
-VGG = os.path.join(ROOT, "ilsvrc-nets", "VGG_ILSVRC_16_layers.caffemodel")
+NETS = os.path.join(ROOT, "ilsvrc-nets")
 DEMO_DATA = os.path.join(ROOT, "data", "demo-full")
 DEMO_RUNS = os.path.join(ROOT, "runs", "demo-full")
 DEMO_TRAIN, DEMO_VAL = 16, 4
@@ -45,16 +44,18 @@ def run(
     if data not in ("voc", "demo"):
         raise ValueError(f"data {data}: needed voc or demo")
     started = time.time()
+    names, trunk = stages(variant), net_gen.VARIANTS[variant].trunk
     if data == "demo":
-        prepare_demo()
-        folders, base = DEMO_RUNS, demo_base()
+        prepare_demo(names)
+        folders, base = DEMO_RUNS, demo_base(trunk)
     else:
         from datasets.published import fetch
 
-        names = ["sbd", "voc2011", "seg11valid"]
-        fetch(*(names if os.path.isfile(CAST) else [*names, "vgg16"]))
-        folders, base = ROOT, cast_vgg()
-    for name in stages(variant):
+        files = ["sbd", "voc2011", "seg11valid"]
+        needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]
+        fetch(*files, *needed)
+        folders, base = ROOT, cast_base(trunk)
+    for name in names:
         init = net_gen.VARIANTS[name].init
         folder = os.path.join(folders, name)
         weights = os.path.join(folders, init) if init else base
@@ -69,25 +70,32 @@ def stages(variant: str) -> List[str]:
     return [*(stages(init) if init else []), variant]
 
 
-def cast_vgg() -> str:
-    """The cast VGG16, made if it is not there; its path."""
-    if not os.path.isfile(CAST):
-        print(f"casting {VGG} into a fully convolutional net")
-        deploy = os.path.join(ROOT, "voc-fcn32s", "deploy.prototxt")
-        prototxt: Optional[str] = VGG.replace(".caffemodel", "_deploy.prototxt")
-        if not os.path.isfile(prototxt or ""):
-            prototxt = None
-        print(surgery.cast(prototxt, VGG, deploy, CAST))
-    return CAST
+def paths(trunk: str) -> Tuple[str, str]:
+    """Where the classifier of a trunk lies, and where the net that is cast from it."""
+    base = surgery.BASES[trunk]
+    return os.path.join(NETS, base.weights), os.path.join(NETS, base.cast)
 
 
-def prepare_demo() -> None:
-    """The demo set at 500 pixels and the prototxts of every variant over it."""
+def cast_base(trunk: str) -> str:
+    """The cast classifier of a trunk, made if it is not there; its path."""
+    weights, out = paths(trunk)
+    if not os.path.isfile(out):
+        print(f"casting {weights} into a fully convolutional net")
+        base = surgery.BASES[trunk]
+        deploy = os.path.join(ROOT, base.variant, "deploy.prototxt")
+        prototxt = weights.replace(".caffemodel", "_deploy.prototxt")
+        classifier = prototxt if os.path.isfile(prototxt) else base.classifier
+        print(surgery.cast(classifier, weights, deploy, out))
+    return out
+
+
+def prepare_demo(variants: Sequence[str]) -> None:
+    """The demo set at 500 pixels and the prototxts of these variants over it."""
     from datasets import demo
 
     few = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
     demo.make(DEMO_DATA, scale=DEMO_SCALE, **few)  # type: ignore[arg-type]
-    for name in net_gen.VARIANTS:
+    for name in variants:
         folder = os.path.join(DEMO_RUNS, name)
         here = os.path.relpath(DEMO_DATA, folder)
         net_gen.generate(
@@ -100,22 +108,25 @@ def prepare_demo() -> None:
         )
 
 
-def demo_base() -> str:
-    """The cast VGG16 if there is one, else a random one, made once and said aloud; its path."""
-    if os.path.isfile(CAST) or os.path.isfile(VGG):
-        return cast_vgg()
-    path = os.path.join(DEMO_RUNS, "vgg16-fcn.caffemodel")
+def demo_base(trunk: str) -> str:
+    """The cast classifier of a trunk if there is one, else a random one, said aloud; its path."""
+    if any(map(os.path.isfile, paths(trunk))):
+        return cast_base(trunk)
+    base = surgery.BASES[trunk]
+    path = os.path.join(DEMO_RUNS, base.cast)
     if not os.path.isfile(path):
         print(
-            f"NOTE: {VGG} is not there, so the nets start from RANDOM weights (He initialisation). "
-            "This shows that the chain runs; it does not train a useful net.",
+            f"NOTE: {paths(trunk)[0]} is not there, so the nets start from RANDOM weights (He "
+            "initialisation). This shows that the chain runs; it does not train a useful net.",
             file=sys.stderr,
         )
-        classifier = os.path.join(DEMO_RUNS, "vgg16.prototxt")
-        weights = os.path.join(DEMO_RUNS, "vgg16-random.caffemodel")
-        net_gen.write(with_fillers(net_gen.vgg16("deploy", width=WIDTH), "msra"), classifier)
+        classifier = os.path.join(DEMO_RUNS, base.classifier + ".prototxt")
+        weights = os.path.join(DEMO_RUNS, base.classifier + "-random.caffemodel")
+        net = net_gen.CLASSIFIERS[base.classifier]("deploy", width=WIDTH)
+        net_gen.write(with_fillers(net, "msra"), classifier)
         random_weights(classifier, weights)
-        deploy = os.path.join(DEMO_RUNS, "voc-fcn32s", "deploy.prototxt")
+        deploy = os.path.join(DEMO_RUNS, base.variant, "deploy.prototxt")
+        net_gen.write(net_gen.fcn(base.variant, "deploy", width=WIDTH), deploy)
         print(surgery.cast(classifier, weights, deploy, path))
         os.remove(weights)
     return path

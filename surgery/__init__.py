@@ -4,8 +4,9 @@ A classifier becomes a fully convolutional net by reshaping: an InnerProduct lay
 C x h x w blob is the convolution whose kernel is that window (Long et al. 2015, section 3.1).
 """
 
+from surgery.bases import BASES, Base
 from surgery.caffemodel import contents
-from surgery.cast import cast, save
+from surgery.cast import cast, classifier_of, save
 from surgery.rarefy import add_padding, gather_padding, rarefy
 from surgery.transplant import (
     Report,
@@ -19,11 +20,14 @@ from surgery.transplant import (
 )
 
 __all__ = [
+    "BASES",
+    "Base",
     "Report",
     "add_padding",
     "bilinear",
     "cast",
     "check_weights",
+    "classifier_of",
     "contents",
     "expand_score",
     "gather_padding",

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import net_gen
+
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()
-VARIANTS = {"voc-fcn32s", "voc-fcn16s", "voc-fcn8s"}
+VARIANTS = set(net_gen.VARIANTS)
 
 
 def make(*arguments, code=0):

@@ -8,7 +8,30 @@ import pytest
 import net_gen
 
 VARIANTS = list(net_gen.VARIANTS)
-CROPS = {"voc-fcn32s": [19], "voc-fcn16s": [5, 27], "voc-fcn8s": [5, 9, 31]}
+CROPS = {
+    "voc-fcn32s": [19],
+    "voc-fcn16s": [5, 27],
+    "voc-fcn8s": [5, 9, 31],
+    "voc-fcn8s-atonce": [5, 9, 31],
+    "voc-fcn-alexnet": [18],
+    "voc-fcn-googlenet": [98],
+    "voc-fcn-googlenet16s": [0, 98],
+    "voc-fcn-googlenet8s": [0, 0, 98],
+}
+# A bilinear kernel of 2 * stride lies between pixels, of one less on a pixel.
+KERNELS = {
+    "voc-fcn32s": [64],
+    "voc-fcn16s": [4, 32],
+    "voc-fcn8s": [4, 4, 16],
+    "voc-fcn8s-atonce": [4, 4, 16],
+    "voc-fcn-alexnet": [63],
+    "voc-fcn-googlenet": [63],
+    "voc-fcn-googlenet16s": [3, 31],
+    "voc-fcn-googlenet8s": [3, 3, 15],
+}
+GOOGLENET = [name for name in VARIANTS if "googlenet" in name]
+STRIDES = {"vgg16": [32, 16, 8, 4, 2], "alexnet": [32, 16, 8], "googlenet": [32, 16, 8]}
+HEADS = [(trunk, stride) for trunk, strides in STRIDES.items() for stride in strides]
 
 
 def by_name(net):
@@ -32,9 +55,127 @@ def test_crop_offsets_come_from_the_coordinate_map_at_any_width(variant, width):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_upsampling_kernels_are_those_that_lie_on_the_pixels_of_the_next_blob(variant):
+    net = net_gen.fcn(variant, "train")
+    kernels = [x.convolution_param.kernel_size[0] for x in net.layer if x.type == "Deconvolution"]
+    assert kernels == KERNELS[variant]
+
+
+def head(trunk, stride):
+    return net_gen.Variant(stride, 1e-10, None, trunk=trunk)
+
+
+@pytest.mark.parametrize("trunk, stride", HEADS)
+def test_the_padding_moves_the_last_crop_by_as_much_and_no_other(trunk, stride):
+    crops = [
+        [x.crop_param.offset[0] for x in net_gen.fcn(head(trunk, stride), "val", pad=pad).layer
+         if x.type == "Crop"]
+        for pad in (100, 107)
+    ]  # fmt: skip
+    assert crops[1] == [*crops[0][:-1], crops[0][-1] + 7]
+
+
+@pytest.mark.parametrize("trunk, stride", HEADS)
+def test_a_padding_with_which_scores_start_inside_the_image_is_refused(trunk, stride):
+    layers = net_gen.fcn(head(trunk, stride), "deploy").layer
+    least = 100 - [x.crop_param.offset[0] for x in layers if x.name == "score"][0]
+    last = net_gen.fcn(head(trunk, stride), "deploy", pad=least).layer[-1]
+    assert (last.type, list(last.crop_param.offset)) == ("Crop", [0])
+    with pytest.raises(ValueError) as refusal:
+        net_gen.fcn(head(trunk, stride), "deploy", pad=least - 1)
+    said = str(refusal.value)
+    assert f"pad {least - 1}: with trunk {trunk} and stride {stride}" in said
+    assert f"pad {least} or more is needed" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("trunk", STRIDES)
+def test_a_stride_without_a_feature_map_is_refused_with_those_there_are(trunk):
+    for stride in {64, 24, 4, 2, 1} - set(STRIDES[trunk]):
+        with pytest.raises(ValueError) as refusal:
+            net_gen.fcn(head(trunk, stride), "train")
+        has = ", ".join(map(str, STRIDES[trunk]))
+        assert str(refusal.value) == (
+            f"stride {stride}: trunk {trunk} has feature maps of stride {has}"
+        )
+
+
+def test_a_variant_is_a_name_or_a_variant():
+    for name, variant in net_gen.VARIANTS.items():
+        assert net_gen.fcn(name, "train") == net_gen.fcn(variant, "train")
+        assert net_gen.solver(name) == net_gen.solver(variant)
+
+
+def test_the_stages_are_the_three_of_vgg16_in_order():
+    assert list(net_gen.STAGES) == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
+    assert all(net_gen.VARIANTS[name] == stage for name, stage in net_gen.STAGES.items())
+
+
+def test_every_trunk_has_a_variant():
+    assert {variant.trunk for variant in net_gen.VARIANTS.values()} == set(net_gen.TRUNKS)
+
+
+def test_skips_at_once_are_scaled_by_a_hundredth_and_a_hundredth_of_that():
+    staged, at_once = (by_name(net_gen.fcn(v, "val")) for v in ("voc-fcn8s", "voc-fcn8s-atonce"))
+    assert set(at_once) - set(staged) == {"scale_pool4", "scale_pool3"}
+    for pool, value in (("pool4", 0.01), ("pool3", 0.0001)):
+        layer = at_once[f"scale_{pool}"]
+        assert list(layer.bottom) == [pool] and [p.lr_mult for p in layer.param] == [0]
+        assert layer.scale_param.filler.value == pytest.approx(value)
+        assert list(at_once[f"score_{pool}"].bottom) == [f"scale_{pool}"]
+
+
+@pytest.mark.parametrize("variant", GOOGLENET)
+def test_the_trunk_of_googlenet_is_the_classifiers_but_for_the_padding_and_the_pooling(variant):
+    net, classifier = by_name(net_gen.fcn(variant, "deploy")), by_name(net_gen.googlenet("deploy"))
+    assert net["conv1/7x7_s2"].convolution_param.pad[0] == 100
+    net["conv1/7x7_s2"].convolution_param.pad[0] = 3
+    gone = {"pool5/7x7_s1", "loss3/classifier", "prob"}
+    assert [net.get(name) for name in classifier if name not in gone] == [
+        layer for name, layer in classifier.items() if name not in gone
+    ]
+    assert not gone & set(net)
+
+
+def test_the_trunk_of_alexnet_is_caffenets_but_for_the_padding_and_the_learning_rates():
+    net, classifier = (
+        by_name(x) for x in (net_gen.fcn("voc-fcn-alexnet", "deploy"), net_gen.caffenet("deploy"))
+    )
+    assert net["conv1"].convolution_param.pad[0] == 100
+    net["conv1"].convolution_param.pad[0] = 0
+    for name, layer in classifier.items():
+        if not name.startswith("fc") and name != "prob":
+            del layer.param[:]
+            assert net[name] == layer, name
+
+
+def test_dropout_is_the_classifiers_unless_it_is_given():
+    for variant, names, ratio in (
+        ("voc-fcn-googlenet", ["pool5/drop_7x7_s1"], 0.4),
+        ("voc-fcn-alexnet", ["drop6", "drop7"], 0.5),
+    ):
+        for given, needed in ((None, ratio), (0.1, 0.1)):
+            layers = net_gen.fcn(variant, "train", dropout=given).layer
+            dropped = {x.name: x.dropout_param.dropout_ratio for x in layers if x.type == "Dropout"}
+            assert dropped == {name: pytest.approx(needed) for name in names}
+        assert not [
+            x for x in net_gen.fcn(variant, "train", dropout=0).layer if x.type == "Dropout"
+        ]
+
+
+def test_googlenet_learns_half_as_fast_as_vgg16_at_every_stage():
+    for stage, ours in zip(net_gen.STAGES.values(), GOOGLENET):
+        variant = net_gen.VARIANTS[ours]
+        assert variant.base_lr == pytest.approx(stage.base_lr / 2)
+        assert variant.stride == stage.stride and not variant.normalize
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_width_scales_every_channel_count_but_the_classes(variant):
     full, eighth = (channels(net_gen.fcn(variant, "val", width=w)) for w in (1, 1 / 8))
-    assert full["fc6"] == 4096 and eighth["fc6"] == 512
+    if "fc6" in full:
+        assert full["fc6"] == 4096 and eighth["fc6"] == 512
+    else:
+        assert full["inception_5b/1x1"] == 384 and eighth["inception_5b/1x1"] == 48
     for name, count in full.items():
         assert eighth[name] == (21 if "score" in name else count / 8), name
 
@@ -92,7 +233,10 @@ def test_another_data_layer_takes_the_place_of_the_published_one():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_stage_starts_from_the_one_before(variant):
     init = net_gen.VARIANTS[variant].init
-    assert init == {"voc-fcn16s": "voc-fcn32s", "voc-fcn8s": "voc-fcn16s"}.get(variant)
+    before = {"voc-fcn16s": "voc-fcn32s", "voc-fcn8s": "voc-fcn16s"}
+    before["voc-fcn-googlenet16s"] = "voc-fcn-googlenet"
+    before["voc-fcn-googlenet8s"] = "voc-fcn-googlenet16s"
+    assert init == before.get(variant)
     learned = [
         {n for n in channels(net_gen.fcn(v, "val")) if not n.startswith("up")}
         for v in (variant, init or variant)
@@ -108,6 +252,10 @@ def test_layers_without_filler_start_at_zero(variant):
 
 REFUSED = [
     ({"variant": "voc-fcn4s"}, "variant 'voc-fcn4s': one of voc-fcn32s, voc-fcn16s, voc-fcn8s"),
+    ({"variant": head("vgg19", 8)}, "trunk 'vgg19': one of vgg16, alexnet, googlenet"),
+    ({"variant": "voc-fcn-alexnet", "width": 1 / 32}, "channels 3, which 2 groups do not divide"),
+    ({"pad": -1}, "pad -1: a whole number from 0"),
+    ({"pad": 1.5}, "pad 1.5: a whole number from 0"),
     ({"split": "test"}, "split 'test': one of train, val, deploy"),
     ({"width": 0.001}, "width 0.001: makes 64 channels 0"),
     ({"width": 0}, "width 0: a number over 0"),
