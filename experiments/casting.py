@@ -8,308 +8,520 @@ whole input, so a classifier runs on an image of any size and scores a grid of w
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-import net_gen
-import surgery
-from experiments import report, training
-from experiments.report import Number
-from net_gen.padding import Geometry
-from solvers import available, figures, infer
+from datasets import CLASSES
+from experiments import pairs, report, training
+from experiments.pairs import Pair
+from experiments.report import Figure, Number, Table, percent
+from solvers import available, device, figures, infer
 from solvers.device import Gpu
-from surgery.convolutional import convolutional, without_padding
+from solvers.log import progress
 
 NETS = ("alexnet", "caffenet", "vgg16", "googlenet")
-TITLES = {"alexnet": "AlexNet", "caffenet": "CaffeNet", "vgg16": "VGG16", "googlenet": "GoogLeNet"}
-WIDTH = 1.0  # of every channel count
-SEED = 1
-GRID = 3  # crops along each side, where crops are compared one by one
+WIDTH = 1.0  # of every channel count of these
+GRID = 3  # crops along each side, compared one by one
 BARE_GRID = 2  # the same without padding, where a crop is the whole receptive field
-SIZES = (1.0, 1.5, 2.0, 3.0)  # of the input of a heat map, as multiples of the image
-SCENES, SHOWN = 60, 3
+SIZES = (1.0, 1.5, 2.0, 3.0)  # of the input of a heat map, as multiples of the image's
+SCENES, SHOWN = 60, 3  # of the demo's split `test`: looked at, and drawn
+PHOTO_CLASS = "cat"
 TIMED_GRID, TIMED_BATCH, TIMED_REPEATS = 10, 10, 5
-# Long et al., section 3.1: milliseconds for a 10 x 10 grid of AlexNet's outputs, and for one.
+# Long et al., section 3.1, milliseconds: a 10 x 10 grid of AlexNet's outputs, and a single one.
 PAPER_GRID, PAPER_ONE = 22.0, 1.2
 
 
-class View(NamedTuple):
-    """What the scores look at: position i is centred on pixel stride * i + centre, along each side.
+class Proof(NamedTuple):
+    """Relative errors of a cast net, each the largest over all classes and positions looked at.
 
-    field: how many pixels around the centre it depends on, with those that padding stands for.
+    own: on the classifier's own input size. bare: without padding, on every crop. inside: where no
+    padding reaches, against the classifier without padding. borders: with the zeros at a crop's
+    border put back. padded: GRID x GRID, as published, against the classifier on the crop; same:
+    the share of these that name the same class. differences: what `pairs.border_differences` gives.
     """
 
-    stride: int
-    centre: float
-    field: int
-
-    @classmethod
-    def of(cls, net: Any, blob: str) -> View:
-        """From the coordinate map of a blob of a fully convolutional NetParameter."""
-        found = Geometry(net)
-        _, scale, shift = found.maps[blob]
-        return cls(int(1 / scale), float(-shift / scale), found.fields[blob])
-
-
-class Pair(NamedTuple):
-    """A classifier and the net that it was cast into, with the same weights.
-
-    classifier, cast: the NetParameters. net, cast_net: the nets. scores: the blob of the class
-    scores, N x K in one and N x K x h x w in the other. size: of the classifier's input, in pixels.
-    view: what positions of the cast net's scores look at. weights: what they are, in words.
-    """
-
-    classifier: Any
-    cast: Any
-    net: Any
-    cast_net: Any
-    scores: str
-    size: int
-    view: View
-    weights: str
+    whole: Pair
+    bare_view: pairs.View
+    own: float
+    bare: float
+    inside: float
+    borders: float
+    padded: np.ndarray
+    same: float
+    differences: List[Tuple[str, np.ndarray]]
 
 
-# ---------------------------------------------------------------- nets
-
-
-def pair(
-    classifier: Any, weights: Optional[str] = None, what: str = "random", seed: int = SEED
-) -> Pair:
-    """Cast a classifier, a deploy NetParameter that ends in a Softmax.
-
-    weights: its .caffemodel, in words `what`; None is random ones. Raises what
-    `surgery.check_weights` raises.
-    """
-    import caffe
-
-    if weights is None:
-        caffe.set_random_seed(seed)
-        net = build(_with_fillers(classifier))
-    else:
-        net = build(classifier)
-        surgery.check_weights(net, weights, need=list(net.params))
-        net.copy_from(weights)
-    cast = convolutional(classifier, net)
-    cast_net = build(cast)
-    surgery.transplant(cast_net, net)
-    scores = classifier.layer[-1].bottom[0]
-    size = net.blobs[net.inputs[0]].data.shape[2]
-    return Pair(classifier, cast, net, cast_net, scores, size, View.of(cast, scores), what)
-
-
-def published(name: str) -> Optional[str]:
-    """The path of a published classifier's weights, if they were fetched."""
-    from datasets.published import PUBLISHED
-
-    path = os.path.join(available.ROOT, PUBLISHED[name].target)
-    return path if os.path.isfile(path) else None
-
-
-def published_pair(name: str, width: float = WIDTH) -> Pair:
-    """One of `NETS`: with the published weights where they are and fit `width`, else random."""
-    weights = published(name) if width == 1 else None
-    what = "published" if weights else "random"
-    return pair(net_gen.CLASSIFIERS[name]("deploy", width=width), weights, what)
-
-
-def bare(whole: Pair) -> Pair:
-    """The same weights with every pad at 0; the classifier then takes its receptive field whole."""
-    size = whole.view.field
-    classifier, cast = (without_padding(_sized(m, size)) for m in (whole.classifier, whole.cast))
-    net, cast_net = build(classifier), build(cast)
-    net.share_with(whole.net)
-    cast_net.share_with(whole.cast_net)
-    return whole._replace(
-        classifier=classifier,
-        cast=cast,
-        net=net,
-        cast_net=cast_net,
-        size=size,
-        view=View.of(cast, whole.scores),
+def prove(whole: Pair) -> Proof:
+    """Compare a cast net with its classifier, crop by crop, on drawn scenes."""
+    bare, middle = pairs.unpadded(whole), GRID // 2
+    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
+    found, wanted = pairs.on_crops(whole, image, GRID)
+    again = np.stack([pairs.with_borders(whole, image, i, i) for i in range(GRID)], 1)
+    diagonal = np.stack([wanted[:, i, i] for i in range(GRID)], 1)
+    large = pairs.scene(*[pairs.larger(bare, BARE_GRID)] * 2)
+    return Proof(
+        whole,
+        bare.view,
+        own=pairs.own_size_error(whole),
+        bare=float(pairs.error(*pairs.on_crops(bare, large, BARE_GRID)).max()),
+        inside=pairs.inside_error(whole, bare, BARE_GRID),
+        borders=float(pairs.error(again, diagonal).max()),
+        padded=pairs.error(found, wanted),
+        same=float((found.argmax(0) == wanted.argmax(0)).mean()),
+        differences=pairs.border_differences(whole, image, middle, middle),
     )
 
 
-def _sized(net: Any, size: int) -> Any:
-    """The NetParameter for an input of size x size pixels."""
-    sized = type(net)()
-    sized.CopyFrom(net)
-    for layer in sized.layer:
-        if layer.type == "Input":
-            layer.input_param.shape[0].dim[2:] = [size, size]
-    return sized
+def demo_pair(demo: training.Demo) -> Pair:
+    """The demo's trained classifier, cast."""
+    folder = os.path.join(demo.folder, "classifier")
+    message = pairs.read(os.path.join(folder, "deploy.prototxt"))
+    return pairs.pair("the demo's VGG16", message, available.weights_of(folder), "trained")
 
 
-def build(message: Any) -> Any:
-    """The net of a NetParameter, in the TEST phase."""
-    import caffe
+class Heat(NamedTuple):
+    """The probabilities of a cast net on an image, and where they lie.
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "net.prototxt")
-        net_gen.write(message, path)
-        return caffe.Net(path, caffe.TEST)
+    prob: K x h x w. centres: of the outputs along each side, in pixels of the image before it was
+    resized by `factor`. half: half the distance between them.
+    """
 
+    prob: np.ndarray
+    centres: Tuple[np.ndarray, np.ndarray]
+    half: float
 
-def _with_fillers(classifier: Any) -> Any:
-    """The NetParameter with random weights and, so that a lost one shows, random biases."""
-    filled = type(classifier)()
-    filled.CopyFrom(classifier)
-    for layer in filled.layer:
-        for kind, param in (
-            ("Convolution", layer.convolution_param),
-            ("InnerProduct", layer.inner_product_param),
-        ):
-            if layer.type == kind:
-                param.weight_filler.type, param.bias_filler.type = "msra", "gaussian"
-                param.bias_filler.std = 1.0
-    return filled
+    def extent(self) -> Tuple[float, float, float, float]:
+        """left, right, bottom, top, as Matplotlib's imshow takes them."""
+        y, x = self.centres
+        return x[0] - self.half, x[-1] + self.half, y[-1] + self.half, y[0] - self.half
 
-
-def forward(net: Any, images: np.ndarray, blob: str) -> np.ndarray:
-    """A blob of a net, copied, for images N x C x H x W of any size that the net takes."""
-    _fill(net, images)
-    net.forward()
-    return np.array(net.blobs[blob].data)
+    def truth(self, label: np.ndarray) -> np.ndarray:
+        """The label (H x W) at the outputs' centres, h x w; 255 where they are off the image."""
+        rows, columns = (np.rint(c).astype(int) for c in self.centres)
+        padded = np.full((rows.max() + 1, columns.max() + 1), 255, label.dtype)
+        height, width = (min(a, b) for a, b in zip(padded.shape, label.shape))
+        padded[:height, :width] = label[:height, :width]
+        return padded[np.ix_(rows, columns)]
 
 
-def _fill(net: Any, images: np.ndarray) -> None:
-    data = net.inputs[0]
-    net.blobs[data].reshape(*images.shape)
-    net.reshape()
-    net.blobs[data].data[...] = images
+def heat(whole: Pair, image: np.ndarray, factor: float) -> Heat:
+    """The cast net on an RGB image H x W x 3 that is resized by `factor` first."""
+    output = whole.cast.layer[-1].top[0]
+    blob = pairs.as_blob(pairs.resized(image, factor))
+    prob = pairs.forward(whole.cast_net, blob, output)[0]
+    view = whole.view
+    y, x = ((view.stride * np.arange(n) + view.centre + 0.5) / factor - 0.5 for n in prob.shape[1:])
+    return Heat(prob, (y, x), view.stride / factor / 2)
 
 
-# ---------------------------------------------------------------- images
+class Found(NamedTuple):
+    """How well heat maps tell where things are, at one input size.
+
+    hit: the share of (scene, class in it) where the hottest output's centre is on the class.
+    chance: the mean share of the scene that the class covers. right: the share of outputs that give
+    the class at their centre the highest score. outputs: the mean number of a scene.
+    """
+
+    factor: float
+    hit: float
+    chance: float
+    right: float
+    outputs: float
 
 
-def scene(height: int, width: int, seed: int = SEED) -> np.ndarray:
-    """A drawn scene as a net reads it: 1 x 3 x H x W."""
-    from datasets import demo
+def find(whole: Pair, scenes: Sequence[Tuple[np.ndarray, np.ndarray]]) -> List[Found]:
+    """Look for the classes of demo scenes, (image, label) each, at every one of SIZES."""
+    found = []
+    for factor in SIZES:
+        hits, chances, right, outputs = [], [], [], []
+        for image, label in progress(scenes, len(scenes), f"heat maps, input x {factor:g}"):
+            seen = heat(whole, image, factor)
+            truth = seen.truth(label)
+            outputs.append(truth.size)
+            right.extend((seen.prob.argmax(0) == truth)[truth != 255])
+            for k in np.setdiff1d(label, (0, 255)):
+                hottest = np.unravel_index(seen.prob[k].argmax(), truth.shape)
+                hits.append(truth[hottest] == k)
+                chances.append((label == k).mean())
+        found.append(Found(factor, *(float(np.mean(v)) for v in (hits, chances, right, outputs))))
+    return found
 
-    count = max(2, height * width // 20000)
-    rng = np.random.RandomState(seed)
-    return as_blob(demo.draw_scene(rng, ((height, width),), objects=(count, count))[0])
 
-
-def as_blob(image: np.ndarray) -> np.ndarray:
-    """An RGB image H x W x 3 as 1 x 3 x H x W, float32: BGR, the mean subtracted."""
-    pixels = image[:, :, ::-1].astype(np.float32) - np.array(net_gen.MEAN, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
-
-
-def resized(image: np.ndarray, factor: float) -> np.ndarray:
+def read_scenes(demo: training.Demo) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """The first SCENES of the demo's split `test`: RGB images and their labels."""
     from PIL import Image
 
-    height, width = (round(side * factor) for side in image.shape[:2])
-    resampling = getattr(Image, "Resampling", Image)
-    return np.asarray(Image.fromarray(image).resize((width, height), resampling.BICUBIC))
+    scenes = []
+    for name in demo.test_images()[:SCENES]:
+        label = Image.open(os.path.join(demo.voc, "SegmentationClass", name + ".png"))
+        image = infer.read(os.path.join(demo.voc, "JPEGImages", name + ".jpg"))
+        scenes.append((image, np.asarray(label)))
+    return scenes
 
 
 def photograph() -> np.ndarray:
-    """Chelsea the cat, which scikit-image ships; CC0 by the photographer, Stefan van der Walt."""
+    """Chelsea the cat, in scikit-image's package; CC0 by the photographer, Stefan van der Walt."""
     from skimage import data
 
     return data.chelsea()
 
 
-# ---------------------------------------------------------------- proofs
+class Row(NamedTuple):
+    """A row of the figure of heat maps: an image, and the maps of one class, 1 x h x w each.
 
-
-def error(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The largest difference over axis 1, the classes, as a share of the largest `wanted`."""
-    return np.abs(found - wanted).max(1) / np.abs(wanted).max(1)
-
-
-def own_size_error(whole: Pair) -> float:
-    """How the cast net differs from the classifier on one image of the classifier's own size."""
-    image = scene(whole.size, whole.size)
-    wanted = forward(whole.net, image, whole.scores)
-    found = forward(whole.cast_net, image, whole.scores)
-    return float(error(found, wanted[:, :, None, None]).max())
-
-
-def larger(whole: Pair, grid: int) -> int:
-    """The extent of the image on which the cast net gives grid x grid outputs, none cut off."""
-    return whole.size + whole.view.stride * (grid - 1)
-
-
-def crops(whole: Pair, image: np.ndarray, grid: int) -> Iterator[np.ndarray]:
-    """The classifier's input at each of grid x grid positions of the cast net, row by row."""
-    for row, column in np.ndindex(grid, grid):
-        top, left = row * whole.view.stride, column * whole.view.stride
-        yield image[:, :, top : top + whole.size, left : left + whole.size]
-
-
-def on_crops(whole: Pair, image: np.ndarray, grid: int) -> Tuple[np.ndarray, np.ndarray]:
-    """The scores of the cast net and of the classifier on every crop, each K x grid x grid."""
-    found = forward(whole.cast_net, image, whole.scores)[0, :, :grid, :grid]
-    wanted = [forward(whole.net, crop, whole.scores)[0] for crop in crops(whole, image, grid)]
-    return found, np.stack(wanted, 1).reshape(-1, grid, grid)
-
-
-def inside(padded: Pair, unpadded: Pair) -> Tuple[int, int]:
-    """(first, offset) of the positions of the padded net that no padding reaches.
-
-    Position first + i of the padded net looks at the pixels that position i of the unpadded one
-    looks at on the image without its first `offset` rows and columns.
+    mask: H x W, where the class is, if that is known.
     """
-    stride, ahead = padded.view.stride, unpadded.view.centre - padded.view.centre
-    first = math.ceil(ahead / stride)
-    return first, round(stride * first - ahead)
+
+    name: str
+    image: np.ndarray
+    maps: List[Heat]
+    mask: Any = None
 
 
-def inside_error(padded: Pair, unpadded: Pair, grid: int = BARE_GRID) -> float:
-    """How the padded cast net differs, where no padding reaches, from the unpadded classifier."""
-    first, offset = inside(padded, unpadded)
-    image = scene(*[offset + larger(unpadded, grid)] * 2)
-    found = forward(padded.cast_net, image, padded.scores)
-    found = found[0, :, first : first + grid, first : first + grid]
-    _, wanted = on_crops(unpadded, image[:, :, offset:, offset:], grid)
-    return float(error(found[None], wanted[None]).max())
+def row(whole: Pair, image: np.ndarray, k: int, name: str, mask: Any = None) -> Row:
+    """An RGB image seen at every one of SIZES for class `k`."""
+    maps = [heat(whole, image, factor) for factor in SIZES]
+    maps = [seen._replace(prob=seen.prob[k : k + 1]) for seen in maps]
+    return Row(f"{name}, {whole.name}", image, maps, mask)
 
 
-def with_borders(whole: Pair, image: np.ndarray, row: int, column: int) -> np.ndarray:
-    """The cast net's scores at one position, K, with the border of the crop there put back.
+def scene_row(whole: Pair, image: np.ndarray, label: np.ndarray) -> Row:
+    """A demo scene and the class that covers most of it."""
+    k = int(np.bincount(label.ravel(), minlength=256)[1:255].argmax()) + 1
+    return row(whole, image, k, CLASSES[k], label == k)
 
-    Before each layer that pads, or whose last window reaches over the edge, what its bottom has
-    outside the classifier's own map is set to zero.
+
+def photo_row(whole: Pair, image: np.ndarray) -> Row:
+    """A photograph and the class that is likeliest in its middle."""
+    seen = heat(whole, image, 1.0)
+    rows, columns = seen.prob.shape[1:]
+    k = int(seen.prob[:, rows // 2, columns // 2].argmax())
+    return row(whole, image, k, f"class {k}")
+
+
+def draw_heat(rows: Sequence[Row], path: str) -> None:
+    """A PNG: each row's image, then the probability of its class at every one of SIZES."""
+    plt = figures.pyplot()
+    columns = 1 + len(SIZES)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(2.2 * columns, 2.0 * len(rows) + 0.5), squeeze=False
+    )
+    for line, drawn in zip(axes, rows):
+        height, width = drawn.image.shape[:2]
+        line[0].set_title(drawn.name, fontsize=9)
+        line[0].imshow(drawn.image)
+        for axis, factor, seen in zip(line[1:], SIZES, drawn.maps):
+            shape = " x ".join(str(n) for n in seen.prob.shape[1:])
+            axis.set_title(f"{factor:g}x: {shape} outputs", fontsize=9)
+            axis.imshow(drawn.image.mean(2), cmap="gray", vmin=0, vmax=255)
+            shown = axis.imshow(
+                seen.prob[0], cmap="inferno", vmin=0, vmax=1, alpha=0.7, extent=seen.extent()
+            )
+        for axis in line:
+            if drawn.mask is not None:
+                axis.contour(drawn.mask, levels=[0.5], colors="cyan", linewidths=0.8)
+            axis.set_xlim(-0.5, width - 0.5)
+            axis.set_ylim(height - 0.5, -0.5)
+            axis.set_axis_off()
+    figure.tight_layout(rect=(0, 0, 0.94, 1), pad=0.4)
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.95, 0.2, 0.012, 0.6)))
+    bar.ax.tick_params(labelsize=7)
+    figures.write(figure, path)
+
+
+def draw_borders(proofs: Sequence[Proof], path: str) -> None:
+    """A PNG with a row a net: where its maps differ from the classifier's, by stride."""
+    from matplotlib.colors import LogNorm
+
+    plt = figures.pyplot()
+    columns = max(len(proof.differences) for proof in proofs)
+    figure, axes = plt.subplots(
+        len(proofs), columns, figsize=(1.9 * columns, 2.1 * len(proofs)), squeeze=False
+    )
+    colours = plt.get_cmap("viridis").copy()
+    colours.set_under("black")
+    for line, proof in zip(axes, proofs):
+        for axis in line:
+            axis.set_axis_off()
+        for axis, (blob, plane) in zip(line, proof.differences):
+            shown = axis.imshow(np.maximum(plane, 1e-9), cmap=colours, norm=LogNorm(1e-4, 1))
+            axis.set_title(f"{blob}, {' x '.join(map(str, plane.shape))}", fontsize=7)
+        line[0].text(
+            -0.08, 0.5, proof.whole.name, rotation=90, fontsize=9,
+            ha="right", va="center", transform=line[0].transAxes,
+        )  # fmt: skip
+    figure.tight_layout(rect=(0.02, 0, 0.93, 1), pad=0.4)
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.2, 0.012, 0.6)), extend="min")
+    bar.ax.tick_params(labelsize=7)
+    figures.write(figure, path)
+
+
+class Time(NamedTuple):
+    """Medians in seconds: one pass of the cast net over a grid, one of a batch of crops.
+
+    The work is in multiplications, of the pass and of all crops of the grid.
     """
-    net, found = whole.cast_net, Geometry(whole.cast)
-    _fill(net, image)
-    layers = {layer.name: layer for layer in whole.cast.layer}
-    names, begin = list(net._layer_names), 0
-    for i, name in enumerate(names):
-        if name not in layers or layers[name].type not in ("Convolution", "Pooling"):
-            continue
-        bottom = layers[name].bottom[0]
-        shape = whole.net.blobs[bottom].data.shape
-        if len(shape) != 4 or not _reaches_out(found, layers[name], shape[2]):
-            continue
-        if i > begin:
-            net.forward(start=names[begin], end=names[i - 1])
-        begin = i
-        step = int(whole.view.stride * found.maps[bottom][1])
-        data = net.blobs[net.bottom_names[name][0]].data
-        outside = np.ones(data.shape[2:], bool)
-        rows, columns = (slice(n * step, n * step + shape[2]) for n in (row, column))
-        outside[rows, columns] = False
-        data[:, :, outside] = 0
-    net.forward(start=names[begin], end=names[-1])
-    return np.array(net.blobs[whole.scores].data[0, :, row, column])
+
+    net: str
+    extent: int
+    grid: float
+    batch: float
+    grid_work: int
+    crops_work: int
+
+    @property
+    def one(self) -> float:
+        return self.batch / TIMED_BATCH
+
+    @property
+    def crops(self) -> float:
+        return self.one * TIMED_GRID**2
 
 
-def _reaches_out(geometry: Geometry, layer: Any, extent: int) -> bool:
-    """Whether a kernel leaves a bottom of `extent` rows: into padding, or at the end.
+def measure(name: str, width: float = WIDTH) -> Time:
+    """Time a net's cast pass and its crops, in turns, each with its input already in place."""
+    whole = pairs.published_pair(name, width)
+    extent = pairs.larger(whole, TIMED_GRID)
+    image = pairs.scene(extent, extent)
+    crops = list(itertools.islice(pairs.crops(whole, image, TIMED_GRID), TIMED_BATCH))
+    nets = (whole.cast_net, whole.net)
+    for net, images in zip(nets, (image, np.concatenate(crops))):
+        pairs.forward(net, images, whole.scores)
+    seconds: Tuple[List[float], List[float]] = ([], [])
+    for _ in range(TIMED_REPEATS):
+        for net, passes in zip(nets, seconds):
+            started = time.perf_counter()
+            net.forward()
+            np.array(net.blobs[whole.scores].data)  # on a device, only this waits for the end
+            passes.append(time.perf_counter() - started)
+    work, crop_work = map(pairs.multiply_adds, nets)
+    batches = TIMED_GRID**2 // TIMED_BATCH
+    grid, batch = (float(np.median(passes)) for passes in seconds)
+    return Time(whole.name, extent, grid, batch, work, crop_work * batches)
 
-    Caffe rounds the number of a Pooling's windows up, so that the last may reach over the edge.
-    """
-    reach, stride, pad = geometry.window(layer)
-    over = (extent + 2 * pad - reach) % stride if layer.type == "Pooling" else 0
-    return bool(pad or over)
+
+def times(names: Sequence[str], gpu: Gpu = None, width: float = WIDTH) -> List[Time]:
+    """`measure` of each net, in a process of its own with one thread."""
+    code = (
+        "import json, sys; from experiments import casting; from solvers import device; "
+        "gpu, width, *names = json.loads(sys.argv[1]); device.use(gpu); "
+        "print(json.dumps([casting.measure(name, width) for name in names]))"
+    )
+    single = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    paths = [available.ROOT, *filter(None, sys.path)]
+    found = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([gpu, width, *names])],
+        env=dict(os.environ, GLOG_minloglevel="2", PYTHONPATH=os.pathsep.join(paths), **single),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if found.returncode:
+        raise ValueError(f"timing {', '.join(names)}: the process ended with {found.returncode}")
+    return [Time(*fields) for fields in json.loads(found.stdout.splitlines()[-1])]
+
+
+def small(value: float) -> Number:
+    return Number(value, ".1e")
+
+
+def equal_table(proofs: Sequence[Proof]) -> Table:
+    rows = []
+    for proof in proofs:
+        whole = proof.whole
+        rows.append(
+            [
+                whole.name,
+                whole.weights,
+                Number(whole.size, "d"),
+                small(proof.own),
+                Number(proof.bare_view.field, "d"),
+                small(proof.bare),
+                small(proof.inside),
+                small(proof.borders),
+            ]
+        )
+    head = ["net", "weights", "input, px", "on its own input", "field, px", "pads 0, every crop",
+            "padded, inside", "border put back"]  # fmt: skip
+    return Table("Where cast net and classifier are equal: largest relative difference", head, rows)
+
+
+def padded_table(proofs: Sequence[Proof]) -> Table:
+    rows = []
+    for proof in proofs:
+        whole = proof.whole
+        rows.append(
+            [
+                whole.name,
+                whole.weights,
+                Number(whole.size, "d"),
+                Number(whole.view.stride, "d"),
+                Number(proof.padded.size, "d"),
+                percent(float(np.median(proof.padded))),
+                percent(float(proof.padded.max())),
+                percent(proof.same),
+            ]
+        )
+    head = ["net", "weights", "crop, px", "stride, px", "crops", "median, %", "largest, %",
+            "same class, %"]  # fmt: skip
+    return Table(
+        "Where they are not: padded nets, cast net against classifier on the crop", head, rows
+    )
+
+
+def found_table(found: Sequence[Found]) -> Table:
+    rows = [
+        [
+            Number(f.factor, "g"),
+            Number(f.outputs, ".0f"),
+            percent(f.hit),
+            percent(f.chance),
+            percent(f.right),
+        ]
+        for f in found
+    ]
+    head = ["input, times", "outputs", "hottest on the class, %", "by chance, %", "right class, %"]
+    return Table(f"The demo's classifier, cast, on {SCENES} scenes", head, rows)
+
+
+def time_table(measured: Sequence[Time], where: str) -> Table:
+    rows: List[List[report.Cell]] = [
+        [
+            t.net,
+            Number(t.extent, "d"),
+            Number(1000 * t.grid, ",.0f"),
+            Number(1000 * t.one, ",.1f"),
+            Number(1000 * t.crops, ",.0f"),
+            Number(t.crops / t.grid, ".1f"),
+            Number(t.crops_work / t.grid_work, ".1f"),
+        ]
+        for t in measured
+    ]
+    crops = PAPER_ONE * TIMED_GRID**2
+    rows.append(
+        ["AlexNet, paper", Number(500, "d"), Number(PAPER_GRID, ",.0f"), Number(PAPER_ONE, ",.1f"),
+         Number(crops, ",.0f"), Number(crops / PAPER_GRID, ".1f"), Number(None)]
+    )  # fmt: skip
+    head = ["net", "image, px", "cast pass, ms", "one crop, ms", "all crops, ms", "times faster",
+            "times less work"]  # fmt: skip
+    return Table(
+        f"{TIMED_GRID} x {TIMED_GRID} outputs: median of {TIMED_REPEATS} passes in turns, one "
+        f"thread, {where}; crops in batches of {TIMED_BATCH}",
+        head,
+        rows,
+    )
+
+
+def text(proofs: Sequence[Proof], published: bool) -> List[str]:
+    """The paragraphs of the result. published: whether any of the weights are."""
+    first = proofs[0].whole
+    fields = ", ".join(f"{p.whole.name} {p.bare_view.field}" for p in proofs)
+    return [
+        "An `InnerProduct` layer over a C x S x S map is a convolution with an S x S kernel. "
+        "`surgery.convolutional` rewrites a classifier so, `surgery.transplant` brings the "
+        "weights over, and the cast net takes images of any size and gives a map of class scores, "
+        f"one every {first.view.stride} pixels. On an image of the classifier's own size the map "
+        "is one position with the classifier's scores.",
+        "On a larger image a position of the map stands for the crop that begins that many strides "
+        "into the image. The classifier's scores on the crop are exactly the map's only in a net "
+        "without padding. All of these pad: on a crop the convolutions see zeros around every "
+        "map where the cast net sees what the image has there, and a pooling whose last window "
+        "reaches over the edge (Caffe rounds up; GoogLeNet's do) has a row less to look at. Layer "
+        "by layer the difference moves inwards until it fills the last maps; the first figure "
+        "shows it.",
+        "Three statements are exact, and the first table has their errors in float32. With every "
+        "pad at 0 and the same weights (GoogLeNet's branches cropped to each other), the "
+        "classifier of one receptive field and the cast net agree at every position; the fields "
+        f"are, in pixels: {fields}. The padded cast net agrees with that unpadded classifier at "
+        "every position whose field lies inside the image. And the border is the whole "
+        "difference: with what lies outside the crop's own maps set to zero before each layer that "
+        "pads or reaches over, the padded cast net gives the padded classifier's scores. The "
+        "second table has the difference as it is without that. LRN across channels and max "
+        "pooling need no care: they mix no places beyond their windows.",
+        "Weights called random are drawn, biases too: the equalities hold for any. Published ones "
+        "are taken from `ilsvrc-nets/` where they are: `python -m datasets fetch alexnet caffenet "
+        "vgg16 googlenet`.",
+        "The third table and the second figure have the demo's classifier, trained on crops of "
+        f"drawn objects, on {SCENES} drawn scenes of the split `test`: for each class in a scene, "
+        "whether the hottest output is centred on it, and the share of outputs whose likeliest "
+        "class is the one at their centre. Larger inputs give more outputs; the objects in them "
+        "are larger than the ones it learned, too. "
+        + (
+            "The published nets see a photograph, for the class that each finds likeliest in its "
+            "middle."
+            if published
+            else "The papers' heat map of a cat is that of a net trained on ImageNet. No such "
+            "weights are here, so the photograph is shown to the demo's net, which has never seen "
+            "one: the map shows that it runs, not that it knows cats."
+        ),
+        "A cast pass computes each map once for all positions; crops compute it again wherever "
+        "they overlap. `times less work` counts multiplications with weights. The paper's row is "
+        "its own measurement, on a GPU of its time.",
+    ]
+
+
+def run(out: str, demo: str, gpu: Gpu = None) -> report.Result:
+    """Prove, draw and time. Raises ValueError if there is no finished demo run in `demo`."""
+    finished = training.finished(demo)
+    folder = os.path.join(os.path.abspath(out), "casting")
+    os.makedirs(folder, exist_ok=True)
+    where = device.use(gpu)
+    known = demo_pair(finished)
+    scenes = read_scenes(finished)
+    found = find(known, scenes)
+    photo = photograph()
+    k = CLASSES.index(PHOTO_CLASS)
+    photos = [row(known, photo, k, PHOTO_CLASS)]
+    proofs = []
+    for name in progress(NETS, len(NETS), "cast nets against classifiers"):
+        whole = pairs.published_pair(name, WIDTH)
+        proof = prove(whole)
+        if whole.weights == "published":
+            photos.append(photo_row(whole, photo))
+        proofs.append(proof._replace(whole=whole._replace(net=None, cast_net=None)))
+        del whole, proof  # half a gigabyte or more
+    proofs.append(prove(known))
+    draw_borders(proofs, os.path.join(folder, "borders.png"))
+    drawn = [scene_row(known, *scene) for scene in scenes[:SHOWN]]
+    draw_heat(drawn, os.path.join(folder, "scenes.png"))
+    draw_heat(photos, os.path.join(folder, "photograph.png"))
+    return report.Result(
+        "casting",
+        "Casting a classifier",
+        text(proofs, len(photos) > 1),
+        [
+            equal_table(proofs),
+            padded_table(proofs),
+            found_table(found),
+            time_table(times(NETS, gpu), where),
+        ],
+        [
+            Figure(
+                "borders.png",
+                "Where the maps of a padded cast net differ from those of the classifier on the "
+                "crop: the last map of each stride, mean over channels of the absolute "
+                "difference, as a share of the map's mean absolute value. Black: under 0.0001.",
+            ),
+            Figure(
+                "scenes.png",
+                "Probability of the class that covers most of a scene, outlined, by the demo's "
+                f"cast classifier at {len(SIZES)} sizes of the input; the first {SHOWN} scenes of "
+                "the split `test`. A cell is an output, drawn around its centre.",
+            ),
+            Figure(
+                "photograph.png",
+                "The same on a photograph (Chelsea the cat, CC0, Stefan van der Walt; shipped "
+                "with scikit-image).",
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    report.main(run, __doc__)
