@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
+from . import glog
 from .errors import CaffeError
 
 NO_LEVELDB = (
@@ -38,6 +39,10 @@ class _Environment:
             raise CaffeError(f"{path}: is no LMDB database that can be read: {error}") from None
 
 
+def _opened(path: str) -> None:
+    glog.write("db_lmdb.cpp:35", f"Opened lmdb {path}")
+
+
 _open: WeakValueDictionary[str, _Environment] = WeakValueDictionary()
 
 
@@ -52,6 +57,7 @@ class Reader:
         if environment is None:
             environment = _open[key] = _Environment(path)
         self._environment = environment
+        _opened(path)
         self._cursor = environment.lmdb.begin(buffers=False).cursor()
         if not self._cursor.first():
             raise CaffeError(f"{path}: the database is empty")
@@ -93,6 +99,7 @@ class Writer:
         # The file is sparse: it takes up only what is written.
         self._env = self._lmdb.open(self._part, map_size=1 << 40, sync=False)
         self._transaction = self._env.begin(write=True)
+        _opened(self.path)
         return self
 
     def put(self, key: bytes, value: bytes) -> None:

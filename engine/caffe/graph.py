@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -99,19 +100,26 @@ def filter_net(net: Any) -> Any:
 
 
 def _meets(state: Any, rule: Any, layer: str) -> bool:
-    if rule.HasField("phase") and rule.phase != state.phase:
-        glog.write(
-            "net.cpp:296",
-            f"The NetState phase ({state.phase}) differed from the phase ({rule.phase}) specified "
-            f"by a rule in layer {layer}",
-        )
+    for line, unmet in _unmet(state, rule):
+        glog.write(f"net.cpp:{line}", f"The NetState {unmet} specified by a rule in layer {layer}")
         return False
-    return (
-        (not rule.HasField("min_level") or state.level >= rule.min_level)
-        and (not rule.HasField("max_level") or state.level <= rule.max_level)
-        and all(stage in state.stage for stage in rule.stage)
-        and not any(stage in state.stage for stage in rule.not_stage)
-    )
+    return True
+
+
+def _unmet(state: Any, rule: Any) -> Iterator[tuple[int, str]]:
+    """What of a rule a state does not meet, in BVLC Caffe's words, and the lines that log it."""
+    if rule.HasField("phase") and rule.phase != state.phase:
+        yield 296, f"phase ({state.phase}) differed from the phase ({rule.phase})"
+    if rule.HasField("min_level") and state.level < rule.min_level:
+        yield 306, f"level ({state.level}) is above the min_level ({rule.min_level})"
+    if rule.HasField("max_level") and state.level > rule.max_level:
+        yield 316, f"level ({state.level}) is above the max_level ({rule.max_level})"
+    for stage in rule.stage:
+        if stage not in state.stage:
+            yield 332, f"did not contain stage '{stage}'"
+    for stage in rule.not_stage:
+        if stage in state.stage:
+            yield 347, f"contained a not_stage '{stage}'"
 
 
 def insert_splits(net: Any) -> Any:

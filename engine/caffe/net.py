@@ -576,6 +576,7 @@ class Net:
         mine = dict(zip(self._layer_names, self._layers))
         for name, layer in zip(other._layer_names, other._layers):
             if name not in mine:
+                glog.write("net.cpp:678", f"Ignoring source layer {name}")
                 continue
             own = mine[name].blobs
             if [b.shape for b in own] != [b.shape for b in layer.blobs]:

@@ -344,18 +344,17 @@ class Solver:
         """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate."""
         p = self.param
         base = f"{p.snapshot_prefix}_iter_{self.iter}"
-        if p.snapshot_format == p.HDF5:
-            model, state = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
-            glog.write("solver.cpp:468", f"Snapshotting to HDF5 file {model}")
-            weights.write_net_hdf5(model, self.net, p.snapshot_diff)
-            write_state = weights.write_state_hdf5
-        else:
-            model, state = f"{base}.caffemodel", f"{base}.solverstate"
-            glog.write("solver.cpp:464", f"Snapshotting to binary proto file {model}")
-            weights.write_net(model, self.net, p.snapshot_diff)
-            write_state = weights.write_state
-        kind = "HDF5" if p.snapshot_format == p.HDF5 else "binary proto"
-        glog.write("sgd_solver.cpp:284", f"Snapshotting solver state to {kind} file {state}")
+        hdf5 = p.snapshot_format == p.HDF5
+        kind, suffix, places = (
+            ("HDF5", ".h5", (474, 296)) if hdf5 else ("binary proto", "", (464, 284))
+        )
+        model, state = f"{base}.caffemodel{suffix}", f"{base}.solverstate{suffix}"
+        glog.write(f"solver.cpp:{places[0]}", f"Snapshotting to {kind} file {model}")
+        (weights.write_net_hdf5 if hdf5 else weights.write_net)(model, self.net, p.snapshot_diff)
+        glog.write(
+            f"sgd_solver.cpp:{places[1]}", f"Snapshotting solver state to {kind} file {state}"
+        )
+        write_state = weights.write_state_hdf5 if hdf5 else weights.write_state
         write_state(state, self.iter, model, self._current_step, self.history)
 
     def restore(self, state_file: str | os.PathLike) -> None:
@@ -384,7 +383,8 @@ class Solver:
                     f"{path}: its weights {state.learned_net} are neither there nor beside it"
                 )
             self.net.copy_from(found[0])
-        glog.write("sgd_solver.cpp:336", f"{type(self).__name__}: restoring history")
+        if not weights.is_hdf5(path):
+            glog.write("sgd_solver.cpp:336", f"{type(self).__name__}: restoring history")
         for stored, blob in zip(state.history, self.history):
             stored.copy_to(blob)
         self.iter, self._current_step = state.iter, state.current_step

@@ -3,6 +3,7 @@
 from oracle.cases import (  # noqa: F401
     activations,
     calls,
+    commands,
     data,
     layers,
     losses,

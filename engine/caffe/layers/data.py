@@ -263,6 +263,8 @@ class Prefetching(Source):
     tops = (1, 2)
     #: The name of the layer's own parameters in its LayerParameter.
     parameters: ClassVar[str]
+    #: Where BVLC Caffe logs the size of its data.
+    place: ClassVar[str] = "data_layer.cpp:45"
     open: Callable[[], Sequence[int]]
     records: Callable[[], Iterator[Record]]
 
@@ -278,7 +280,7 @@ class Prefetching(Source):
             label.resize((self.batch_size,))
         self.transformer.seed()
         size = ",".join(str(n) for n in top[0].shape)
-        glog.write("data_layer.cpp:45", f"output data size: {size}")
+        glog.write(self.place, f"output data size: {size}")
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: deque[Future] = deque()
 
@@ -341,6 +343,7 @@ class ImageData(Prefetching):
     """Image files with labels, from a list of `path label` lines."""
 
     parameters = "image_data_param"
+    place = "image_data_layer.cpp:90"
 
     def open(self) -> Sequence[int]:
         p = self.layer_param.image_data_param

@@ -53,7 +53,11 @@ def main(
         elif not done:
             log(39, "Encountered error(s) while upgrading prototxt; see details above.")
         write(target, message)
-        log(49, f"Wrote upgraded {message_name} {form} proto to {target}", 0)
+        log(
+            48 if form == "binary" else 49,
+            f"Wrote upgraded {message_name} {form} proto to {target}",
+            0,
+        )
         return int(done is False)
 
     return command.run(program, "upgrades a file to the present form", {}, body, argv)

@@ -33,7 +33,9 @@ def _log(line: int, message: str) -> None:
 def mean(path: str) -> np.ndarray:
     """The mean image C x H x W of an LMDB database, added up in float32 as BVLC Caffe does."""
     total, count = np.zeros(0, np.float32), 0
-    for value in db.Reader(path):
+    reader = db.Reader(path)
+    _log(70, "Starting iteration")
+    for value in reader:
         datum = parse_binary(value, caffe_pb2.Datum(), path)
         image = decode(datum, caffe_pb2.TransformationParameter(), path)
         if not count:
@@ -48,7 +50,7 @@ def mean(path: str) -> np.ndarray:
         if count % 10000 == 0:
             _log(86, f"Processed {count} files.")
     if count % 10000:
-        _log(91, f"Processed {count} files.")
+        _log(101, f"Processed {count} files.")
     return total / np.float32(count)
 
 
@@ -57,17 +59,16 @@ def _body(flags: Any, arguments: list[str]) -> int:
         command.show_usage("compute_image_mean", USAGE, FLAGS)
         return 1
     db.check_backend(flags.backend)
-    _log(70, "Starting iteration")
     image = mean(arguments[0])
     blob = caffe_pb2.BlobProto(num=1, channels=image.shape[0], data=image.reshape(-1).tolist())
     blob.height, blob.width = image.shape[1:]
     if len(arguments) == 2:
-        _log(99, f"Write to {arguments[1]}")
+        _log(108, f"Write to {arguments[1]}")
         with atomic(arguments[1]) as file:
             file.write(blob.SerializeToString())
-    _log(105, f"Number of channels: {len(image)}")
+    _log(114, f"Number of channels: {len(image)}")
     for i, channel in enumerate(image):
-        _log(110, f"mean_value channel [{i}]: {channel.mean():g}")
+        _log(119, f"mean_value channel [{i}]: {channel.mean():g}")
     return 0
 
 

@@ -49,7 +49,7 @@ def to_datum(path: str, label: int, flags: Any) -> Any | None:
     """The Datum of an image file, encoded if the flags say so; None if it cannot be read."""
     image = read_image(path, not flags.gray, flags.resize_height, flags.resize_width)
     if image is None:
-        _log(0, f"Could not open or find file {path}", 2)
+        glog.write("io.cpp:83", f"Could not open or find file {path}", 2)
         return None
     channels, height, width = planes(image).shape
     encoding = _encoding(path, flags.encode_type) if flags.encoded or flags.encode_type else ""
@@ -112,11 +112,11 @@ def _body(flags: Any, arguments: list[str]) -> int:
     root, listed, path = arguments
     lines = _read_list(listed)
     if flags.shuffle:
-        _log(77, "Shuffling data")
+        _log(86, "Shuffling data")
         random.shuffle(lines)
-    _log(80, f"A total of {len(lines)} images.")
+    _log(89, f"A total of {len(lines)} images.")
     if flags.encode_type and not flags.encoded:
-        _log(83, "encode_type specified, assuming encoded=true.")
+        _log(92, "encode_type specified, assuming encoded=true.")
     with db.Writer(path) as writer:
         for key, value in _datums(root, lines, flags):
             writer.put(key, value)

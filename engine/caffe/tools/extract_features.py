@@ -60,7 +60,7 @@ def _use(arguments: list[str]) -> None:
         mode.set_device(device)
         mode.set_mode_gpu()
     else:
-        _log(61, "Using CPU")
+        _log(62, "Using CPU")
         mode.set_mode_cpu()
 
 
@@ -83,17 +83,20 @@ def _body(flags: Any, arguments: list[str]) -> int:
     for name in names:
         if name not in net.blobs:
             raise CaffeError(f"Unknown feature blob name {name} in the network {model}")
-    _log(134, "Extracting Features")
     with ExitStack() as stack:
-        writers = [stack.enter_context(db.Writer(path)) for path in paths]
+        writers = []
+        for path in paths:
+            _log(125, f"Opening dataset {path}", 0)
+            writers.append(stack.enter_context(db.Writer(path)))
+        _log(133, "Extracting Features")
         for _ in range(count):
             net._forward(0, len(net.layers) - 1)
             for name, writer in zip(names, writers):
                 for value in _datums(net.blobs[name].data):
                     writer.put(f"{writer.count:010d}".encode(), value)
     for name, writer in zip(names, writers):
-        _log(175, f"Extracted features of {writer.count} query images for feature blob {name}")
-    _log(180, "Successfully extracted the features!")
+        _log(176, f"Extracted features of {writer.count} query images for feature blob {name}")
+    _log(181, "Successfully extracted the features!")
     return 0
 
 

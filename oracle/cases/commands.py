@@ -1,0 +1,216 @@
+"""Golden cases of the command-line tools: exit status, log lines, files, for every flag.
+
+A line of the log loses what each run has anew (stamp, time, speed) and its numbers, which are
+compared apart, the numbers of one kind of line with each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+from collections import OrderedDict
+from importlib import import_module
+from typing import Any, Dict, List, Tuple
+from unittest import mock
+
+import numpy as np
+
+from oracle.cases.case import Case, Numbers, add, layer, write
+from oracle.cases.data import draw_images, draw_mean
+from oracle.cases.nets import fc
+
+NUMBER = re.compile(r"(?<![\w.:])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\.\w)")
+#: What every run has anew.
+ANEW = (
+    (re.compile(r"^[IWEF]\d{4} \S+ +\d+ "), ""),
+    (re.compile(r"\(\S+ iter/s, \S+s/(\d+) iters\)"), r"(per \1 iters)"),
+    (re.compile(r"\S+ ms\."), "so many ms."),
+)
+LEFT_OUT = ("layer_factory", "blocking_queue", "hdf5", "***", "    @", "WARNING: Log")
+ENVIRONMENT = {"GLOG_minloglevel": "0", "GLOG_logtostderr": "1"}
+
+
+def execute(name: str, arguments: List[str]) -> Tuple[int, str]:
+    """A tool's exit status, 1 where BVLC Caffe aborts, and its log."""
+    try:
+        module: Any = import_module("caffe.__main__" if name == "caffe" else "caffe.tools." + name)
+    except ImportError:
+        environment = dict(os.environ, **ENVIRONMENT)
+        run = subprocess.run([name, *arguments], capture_output=True, text=True, env=environment)
+        return (run.returncode if run.returncode >= 0 else 1), run.stderr
+    log = io.StringIO()
+    environment = mock.patch.dict(os.environ, ENVIRONMENT)
+    with environment, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(log):
+        status = module.main(arguments)
+    return status, log.getvalue()
+
+
+def lines(log: str) -> List[str]:
+    """The log's lines without what every run has anew.
+
+    The lines of layer_factory are left out, a loss of BVLC Caffe makes a layer inside, and those
+    of blocking_queue and hdf5, which depend on how long reading takes and what was read before.
+    """
+    kept = []
+    for line in log.splitlines():
+        for pattern, replacement in ANEW:
+            line = pattern.sub(replacement, line)
+        if line.strip() and not line.startswith(LEFT_OUT):
+            kept.append(line)
+    return kept
+
+
+NET = (
+    layer(
+        "ImageData",
+        "",
+        "data label",
+        "image_data_param { source: 'list.txt' root_folder: 'images/' batch_size: 5 new_height: 6"
+        " new_width: 7 } transform_param { scale: 0.004 }",
+    )
+    + fc("data", "ip", 13)
+    + layer("SoftmaxWithLoss", "ip label", "loss")
+    + layer("Accuracy", "ip label", "acc", "include { phase: TEST }")
+    + layer("ReLU", "ip", "staged", "include { stage: 'more' }")
+    + layer("TanH", "ip", "levelled", "include { min_level: 1 }")
+)
+SOLVER = """net: 'net.prototxt' base_lr: 0.1 lr_policy: 'step' stepsize: 5 gamma: 0.1 max_iter: 12
+momentum: 0.9 display: 4 test_iter: 2 test_interval: 6 snapshot: 8 snapshot_prefix: 'snap'
+random_seed: 1 solver_mode: CPU """
+DB = "convert_imageset -resize_height 9 -resize_width 10 images/ list.txt db"
+TRAINED = "caffe train -solver solver.prototxt"
+TRAINED_HDF5 = "caffe train -solver hdf5.prototxt"
+#: What has to run before the commands that need its files -> those commands.
+COMMANDS: Dict[str, List[str]] = OrderedDict(
+    [
+        (
+            "",
+            [
+                "caffe",
+                "caffe fly",
+                "caffe train",
+                "caffe test",
+                "caffe test -model net.prototxt",
+                "caffe time",
+                "caffe --nosuch=1",
+                "caffe train -iterations",
+                "caffe train -solver none.prototxt",
+                "caffe train -solver net.prototxt",
+                "caffe train -solver solver.prototxt -snapshot a -weights b",
+                "caffe train -solver solver.prototxt -sigint_effect=x",
+                TRAINED,
+                TRAINED_HDF5,
+                "caffe train --solver=solver.prototxt --stage=more",
+                "caffe train -solver solver.prototxt -level 1 -stage more,other",
+                "caffe train -solver solver.prototxt -sighup_effect none -sigint_effect snapshot",
+                "caffe time -model net.prototxt -iterations 2",
+                "caffe time -model net.prototxt -iterations=1 -phase TEST -stage more -level 1",
+                "caffe time -model net.prototxt -phase X",
+                "caffe device_query",
+                "convert_imageset",
+                "convert_imageset images/ list.txt db",
+                "convert_imageset images/ missing.txt db",
+                "convert_imageset -check_size images/ list.txt db",
+                "convert_imageset -encoded images/ list.txt db",
+                "convert_imageset -encode_type png images/ list.txt db",
+                "convert_imageset -shuffle images/ list.txt db",
+                "convert_imageset -encoded -encode_type jpg images/ list.txt db",
+                "convert_imageset -gray -resize_height=4 -resize_width=5 images/ list.txt db",
+                "convert_imageset --backend=none images/ list.txt db",
+                DB,
+                "compute_image_mean",
+                "compute_image_mean none",
+                "extract_features",
+                "upgrade_net_proto_text",
+                "upgrade_net_proto_text none new.prototxt",
+                "upgrade_net_proto_text net.prototxt new.prototxt",
+                "upgrade_net_proto_text v1.prototxt new.prototxt",
+                "upgrade_net_proto_binary",
+                "upgrade_net_proto_binary none new",
+                "upgrade_solver_proto_text",
+                "upgrade_solver_proto_text none new.prototxt",
+                "upgrade_solver_proto_text solver.prototxt new.prototxt",
+                "upgrade_solver_proto_text old_solver.prototxt new.prototxt",
+            ],
+        ),
+        (
+            TRAINED,
+            [
+                "caffe train -solver=solver.prototxt --snapshot snap_iter_8.solverstate",
+                "caffe train -solver solver.prototxt -weights snap_iter_8.caffemodel",
+                "caffe train -solver solver.prototxt"
+                " -weights snap_iter_8.caffemodel,snap_iter_12.caffemodel",
+                "caffe test -model net.prototxt -weights snap_iter_12.caffemodel -iterations 2",
+                "caffe test -model net.prototxt -weights snap_iter_12.caffemodel -iterations=1"
+                " -stage more -level 1",
+                "upgrade_net_proto_binary snap_iter_8.caffemodel new.caffemodel",
+                "extract_features snap_iter_8.caffemodel net.prototxt ip,data f,g 2 lmdb",
+                "extract_features snap_iter_8.caffemodel net.prototxt ip f 1 lmdb CPU",
+                "extract_features snap_iter_8.caffemodel net.prototxt nothing f 1 lmdb",
+            ],
+        ),
+        (
+            TRAINED_HDF5,
+            ["caffe train -solver hdf5.prototxt -snapshot snap_iter_8.solverstate.h5"],
+        ),
+        (
+            DB,
+            [
+                DB,
+                "compute_image_mean db",
+                "compute_image_mean db mean.binaryproto",
+                "compute_image_mean --backend=lmdb db mean.binaryproto",
+            ],
+        ),
+    ]
+)
+V1 = """name: 'old' layers { name: 'x' type: DATA top: 'x' }
+layers { name: 'r' type: RELU bottom: 'x' top: 'y' }"""
+
+
+def lay_out(rs: np.random.RandomState) -> None:
+    """The files that the commands name."""
+    draw_images(rs)
+    draw_mean(rs, (3, 9, 10))
+    write(".", "missing.txt", "0.png 0\nnothing.png 1\n")
+    write(".", "net.prototxt", NET)
+    write(".", "solver.prototxt", SOLVER)
+    write(".", "hdf5.prototxt", SOLVER + "snapshot_format: HDF5")
+    write(".", "v1.prototxt", V1)
+    write(".", "old_solver.prototxt", "net: 'net.prototxt' solver_type: ADAM base_lr: 0.1")
+
+
+def run_command(case: Case, rs: np.random.RandomState, numbers: Numbers) -> None:
+    lay_out(rs)
+    before, command = case.text.split("\n")
+    if before:
+        name, *arguments = before.split()
+        execute(name, arguments)
+    there = set(os.listdir("."))
+    name, *arguments = command.split()
+    status, log = execute(name, arguments)
+    numbers["status"] = np.array(status, np.float32)
+    if status:
+        return  # each tells of an error in its own words, and BVLC Caffe leaves parts of files
+    numbers["files"] = np.array(" ".join(sorted(set(os.listdir(".")) - there)))
+    kinds: Dict[str, List[float]] = OrderedDict()
+    templates = []
+    for line in lines(log):
+        template = NUMBER.sub("#", line)
+        templates.append(template)
+        kinds.setdefault(template, []).extend(float(n) for n in NUMBER.findall(line))
+    numbers["log"] = np.array("\n".join(templates))
+    for i, values in enumerate(kinds.values()):
+        if values:
+            numbers[f"numbers/{i}"] = np.array(values)
+
+
+for _before, _commands in COMMANDS.items():
+    for _command in _commands:
+        _name = (
+            "command." + _command.replace("/", ":") + (" (again)" if _before == _command else "")
+        )
+        add(_name, _before + "\n" + _command, program=run_command)
