@@ -28,6 +28,7 @@ POINTWISE = {*PASS_THROUGH_LAYERS, "Concat", "Slice", "Softmax"}
 MERGING = {"Concat", "Eltwise"}
 
 CoordMap = Tuple[Optional[int], Fraction, Fraction]
+IDENTITY: CoordMap = (None, Fraction(1), Fraction(0))
 
 
 class Limits(NamedTuple):
@@ -147,7 +148,7 @@ class Geometry:
         """Records what a layer's tops are."""
         if not layer.bottom:
             for top in layer.top:
-                self.maps[top], self._half[top] = (None, Fraction(1), Fraction(0)), Fraction(0)
+                self.maps[top], self._half[top] = IDENTITY, Fraction(0)
             return
         if layer.type == "InnerProduct" or (
             layer.type == "Pooling" and layer.pooling_param.global_pooling
@@ -174,7 +175,7 @@ class Geometry:
         elif layer.type == "Crop":
             step = 1, Fraction(1), -self._offset(layer)
         elif layer.type in POINTWISE:
-            step = None, Fraction(1), Fraction(0)
+            step = IDENTITY
             if layer.type in MERGING:
                 self._same_places(layer)
                 half = max(self._half[bottom] for bottom in layer.bottom)
@@ -276,7 +277,7 @@ class Geometry:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._fits(middle) else (middle, high)
-        return Limits(self.pad, dict(self.offsets), high, self.period, self._fault(high))
+        return Limits(self.pad, dict(self.offsets), high, self.period, self.fault_from(high))
 
     def _fits(self, size: int) -> bool:
         try:
@@ -285,16 +286,22 @@ class Geometry:
             return False
         return True
 
-    def _fault(self, smallest: int) -> str:
+    def fault_from(self, smallest: int) -> str:
+        """Why not every size from `smallest` on is aligned, in one line; "" if every one is."""
         for name, offset in self.offsets.items():
             if offset < 0 or offset.denominator > 1:
                 return f"layer {name} (Crop): offset {offset}, a whole number from 0 on is needed"
         for size in range(smallest, smallest + self.period):
             try:
                 self.sizes(size)
+            except EmptyBlobError as error:
+                return str(error)
             except ValueError as error:
                 return f"{error}, with an input of {size} and every {self.period} more"
-        return ""
+        _, scale, shift = self.maps.get("score", IDENTITY)
+        return (
+            "" if (scale, shift) == (1, 0) else f"score lies at {_place(scale, shift)}, x is needed"
+        )
 
 
 def first_convolution(net: Any) -> Any:
@@ -347,14 +354,15 @@ def least_padding(net: Any, smallest: Union[int, Tuple[int, int]] = 1) -> int:
     sides = smallest if isinstance(smallest, tuple) else (smallest, smallest)
     wanted = [whole("smallest", n) for n in sides]
     message = _message(net)
-    own = [Geometry(message, side=side) for side in SIDES]
+    own = [Geometry(message, 0, side) for side in SIDES]
     # From the width of what a value sees on, more padding changes nothing but the offsets.
     most = max(max(side.fields.values()) + side.period for side in own)
     fault = ""
     for pad in range(most + 1):
-        found = limits(message, pad)
-        fault = next((side.fault for side in found if side.fault), "")
-        if not fault and all(side.smallest <= n for side, n in zip(found, wanted)):
+        found = [Geometry(message, pad, side) for side in SIDES]
+        faults = (side.fault_from(n) for side, n in zip(found, wanted))
+        fault = next(filter(None, faults), "")
+        if not fault:
             return pad
     raise ValueError(f"no padding up to {most} aligns every size; with the last, {fault}")
 

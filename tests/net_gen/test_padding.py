@@ -1,0 +1,388 @@
+"""What a padding allows, against nets that are built and run."""
+
+import functools
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import caffe
+import numpy as np
+import pytest
+from caffe import layers as L
+from caffe.coord_map import coord_map_from_to
+from caffe.proto import caffe_pb2
+
+import net_gen
+import surgery
+from net_gen import heads, padding, trunks
+from net_gen.coordinates import coordinates
+
+VARIANTS = list(net_gen.VARIANTS)
+# Of each trunk the one with the most layers; what takes seconds is done for the others when slow.
+DEEPEST = ("voc-fcn8s-atonce", "voc-fcn-alexnet", "voc-fcn-googlenet8s")
+EACH = [v if v in DEEPEST else pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS]
+WIDTH = {"vgg16": 1 / 64, "alexnet": 1 / 16, "googlenet": 1 / 16}
+STRIDE = 32
+LARGE = 200  # pixels, more than any of the nets needs at its least padding
+
+
+def small(variant, pad, side=8):
+    """A narrow deploy net, its image `side` pixels a side."""
+    width = WIDTH[net_gen.VARIANTS[variant].trunk]
+    net = net_gen.fcn(variant, "deploy", classes=2, width=width, channels=1)
+    net.layer[0].input_param.shape[0].dim[2:] = [side, side]
+    return padding.with_padding(net, pad)
+
+
+def build(message):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.prototxt"
+        net_gen.write(message, path)
+        return caffe.Net(str(path), caffe.TEST)
+
+
+def reshape(net, height, width):
+    net.blobs["data"].reshape(1, net.blobs["data"].shape[1], height, width)
+    net.reshape()
+
+
+def shapes(net, height, width):
+    """Blob -> (height, width), or None where the engine refuses the input."""
+    try:
+        reshape(net, height, width)
+    except RuntimeError:
+        return None
+    return {k: tuple(b.shape[2:]) for k, b in net.blobs.items() if "_split_" not in k}
+
+
+@functools.cache
+def least(variant):
+    """The least paddings for images from LARGE and from 1 pixel on."""
+    return padding.least_padding(variant, LARGE), padding.least_padding(variant)
+
+
+def check_sizes(variant, pad, sizes):
+    """That every blob has the size said, and that inputs are refused just where it is said."""
+    message = small(variant, pad, LARGE)
+    net, geometry = build(message), padding.Geometry(message)
+    found = geometry.limits()
+    for size in sizes:
+        built = shapes(net, size, size + 5)
+        if built is None:
+            with pytest.raises(ValueError):
+                geometry.sizes(size)
+            assert found.fault or size < found.smallest
+            continue
+        high, wide = geometry.sizes(size), geometry.sizes(size + 5)
+        assert built == {name: (high[name], wide[name]) for name in built}
+        assert built["score"] == built["data"]
+        assert size >= found.smallest
+
+
+@pytest.mark.parametrize("variant", EACH)
+def test_every_blob_has_the_size_that_the_engine_makes(variant):
+    for pad in {*least(variant), 100}:
+        check_sizes(variant, pad, [*range(1, 70), 223, 224, 225, 499, 500])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_blob_has_the_size_that_the_engine_makes_up_to_600_pixels(variant):
+    low, high = least(variant)
+    for pad in sorted({low, low + 1, low + 7, high - 1, high, 100, 131}):
+        check_sizes(variant, pad, range(1, 601))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with_100_an_image_of_one_pixel_has_its_score_and_so_has_every_larger_one(variant):
+    assert padding.smallest_input(variant, 100) == (1, 1)
+    assert all(side.fault == "" for side in padding.limits(variant, 100))
+
+
+@pytest.mark.parametrize("pad, smallest", [(0, 195), (1, 193), (96, 3), (97, 1), (100, 1)])
+def test_vgg16_has_scores_from_this_size_on(pad, smallest):
+    net = net_gen.fcn("voc-fcn32s", "deploy", classes=2, width=1 / 16)
+    assert [side.smallest for side in padding.limits(net, pad)] == [smallest, smallest]
+    del net.layer[[layer.name for layer in net.layer].index("score") :]
+    padding.first_convolution(net).convolution_param.pad[:] = [pad]
+    net.layer[0].input_param.shape[0].dim[2:] = [smallest, smallest]
+    built = build(net)
+    assert shapes(built, smallest, smallest)["score_fr"] == (1, 1)
+    if smallest > 1:
+        assert shapes(built, smallest - 1, smallest) is None
+        assert shapes(built, smallest, smallest - 1) is None
+
+
+@pytest.mark.parametrize("variant", EACH)
+@pytest.mark.parametrize("smallest", [1, 20, LARGE])
+def test_the_least_padding_serves_and_one_less_does_not(variant, smallest):
+    pad = padding.least_padding(variant, smallest)
+    assert max(padding.smallest_input(variant, pad)) <= smallest
+    below = padding.limits(variant, pad - 1)[0]
+    assert below.fault or below.smallest > smallest
+    if not below.fault:
+        net = build(small(variant, pad - 1, LARGE))
+        assert shapes(net, smallest, smallest) is None
+    elif min(below.offsets.values()) < 0:
+        with pytest.raises(ValueError, match="pad"):
+            net_gen.fcn(variant, "deploy", pad=pad - 1)
+
+
+def test_alexnet_at_a_padding_with_offset_0_misses_pixels_at_some_sizes_for_ever():
+    found = padding.limits("voc-fcn-alexnet", 82)[0]
+    assert found.offsets == {"score": 0} and "63 of upscore" in found.fault
+    net = build(small("voc-fcn-alexnet", 82, LARGE))
+    refused = [n for n in range(found.smallest, 330) if shapes(net, n, LARGE) is None]
+    assert refused and {n + found.period for n in refused if n < 298} <= set(refused)
+    assert len({n % found.period for n in refused}) < found.period
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_holds_for_one_period_holds_for_the_next(variant):
+    net = padding.Geometry(variant, 100)
+    assert net.period == STRIDE
+    for size in range(net.limits().smallest, 2 * STRIDE):
+        now, later = net.sizes(size), net.sizes(size + STRIDE)
+        for blob in now:
+            assert later[blob] - now[blob] == STRIDE * net.maps[blob][1], blob
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("pad", [98, 99, 100, 131])
+def test_another_padding_is_the_net_that_the_generator_makes_with_it(variant, pad):
+    for split in net_gen.SPLITS:
+        net = padding.with_padding(net_gen.fcn(variant, split), pad)
+        assert net == net_gen.fcn(variant, split, pad=pad)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_maps_are_those_of_caffe_coord_map(variant):
+    what = net_gen.VARIANTS[variant]
+    n = caffe.NetSpec()
+    n.data = L.Input(shape={"dim": [1, 3, 500, 500]})
+    trunk = trunks.TRUNKS[what.trunk](n, n.data)
+    heads.pixelwise(n, trunk, n.data, what.stride, 21, what.at_once)
+    maps = padding.coordinate_maps(variant)
+    for name, top in n.tops.items():
+        if name not in maps:  # in place
+            continue
+        if what.trunk == "googlenet":  # has Concat, which caffe.coord_map does not pass
+            scale, shift = coordinates(top)
+        else:
+            _, scale, shift = coord_map_from_to(n.data, top)
+        assert np.ravel(scale) == pytest.approx(float(maps[name][1]), rel=1e-12), name
+        assert np.ravel(shift) == pytest.approx(float(maps[name][2]), rel=1e-12), name
+
+
+def test_the_maps_of_vgg16():
+    maps = padding.coordinate_maps("voc-fcn32s")
+    assert maps["data"] == (None, 1, 0)
+    assert maps["conv1_1"] == (1, 1, 99)
+    assert maps["pool1"] == (1, Fraction(1, 2), Fraction(197, 4))
+    assert maps["score_fr"] == (1, Fraction(1, 32), Fraction(-25, 64))
+    assert maps["upscore"] == (1, 1, 19)
+    assert maps["score"] == (1, 1, 0)
+    assert padding.Geometry("voc-fcn32s").fields["fc6"] == 404
+
+
+def bilinear(net):
+    surgery.interp(net, surgery.interp_layers(net))
+
+
+def averaging(variant, pad, side):
+    """A net whose layers take means: whatever it is shown, blurred around each pixel's place."""
+    message = small(variant, pad, side)
+    for layer in message.layer:
+        if layer.type == "Pooling":
+            layer.pooling_param.pool = layer.pooling_param.AVE
+        if layer.type == "LRN":
+            layer.lrn_param.alpha = 0
+    net = build(message)
+    for blobs in net.params.values():
+        blobs[0].data[...] = 1 / np.prod(blobs[0].data.shape[1:])
+        if len(blobs[0].data.shape) == 1:
+            blobs[0].data[...] = 1
+        for bias in blobs[1:]:
+            bias.data[...] = 0
+    bilinear(net)
+    return net
+
+
+@pytest.mark.parametrize("variant", EACH)
+def test_a_ramp_comes_out_as_the_same_ramp_at_any_padding(variant):
+    """Means and linear interpolation keep x + 2 y: a score one pixel off would be off by 1 or 2."""
+    sees = padding.Geometry(variant).fields["score"]
+    side = sees + 33
+    ramp = np.arange(side)[None, :] + 2.0 * np.arange(side)[:, None]
+    for pad in (least(variant)[0], 100):
+        net = averaging(variant, pad, side)
+        net.blobs["data"].data[...] = ramp
+        net.forward()
+        inside = slice(sees // 2 + 1, side - sees // 2 - 1)
+        seen = net.blobs["score"].data[0, 0][inside, inside]
+        sums = 1 + sum(layer.type == "Eltwise" for layer in net_gen.fcn(variant, "val").layer)
+        np.testing.assert_allclose(seen / sums, ramp[inside, inside], atol=0.03)
+
+
+def random_net(variant, pad, side):
+    message = small(variant, pad, side)
+    rng = np.random.RandomState(3)
+    net = build(message)
+    for blobs in net.params.values():
+        weights = blobs[0].data
+        fan_in = np.prod(weights.shape[1:])
+        weights[...] = rng.randn(*weights.shape) * np.sqrt(2 / fan_in)
+    bilinear(net)
+    return net
+
+
+@pytest.mark.parametrize("variant", EACH)
+def test_the_scores_of_the_least_padding_are_those_of_100_inside_the_image(variant):
+    """Two views of one scene, begun so many pixels apart as the paddings are, meet the strides in
+    the same phase; then a pixel of the scene has the same scores in both."""
+    pad = least(variant)[0]
+    sees, apart = padding.Geometry(variant).fields["score"], 100 - pad
+    side = sees + apart + 17
+    scene = np.random.RandomState(1).randn(side, side)
+    found = []
+    for around, start in ((pad, 0), (100, apart)):
+        net = random_net(variant, around, side - start)
+        net.blobs["data"].data[...] = scene[start:, start:]
+        net.forward()
+        first, last = apart + sees // 2 + 1 - start, side - sees // 2 - 1 - start
+        found.append(net.blobs["score"].data[0][:, first:last, first:last].copy())
+    largest = np.abs(found[1]).max()
+    assert largest > 0 and found[1].std() > 1e-3 * largest
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("variant", EACH)
+def test_an_image_moved_by_the_stride_moves_the_scores_as_far_at_the_least_padding(variant):
+    pad = least(variant)[0]
+    sees = padding.Geometry(variant).fields["score"]
+    side = sees + STRIDE + 17
+    scene = np.random.RandomState(2).randn(side, side + STRIDE)
+    net = random_net(variant, pad, side)
+    found = []
+    for start in (0, STRIDE):
+        net.blobs["data"].data[...] = scene[:, start : start + side]
+        net.forward()
+        rows = slice(sees // 2 + 1, side - sees // 2 - 1)
+        columns = slice(rows.start + STRIDE - start, rows.stop - start)
+        found.append(net.blobs["score"].data[0][:, rows, columns].copy())
+    largest = np.abs(found[1]).max()
+    assert found[0].shape[2] > 10 and largest > 0
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-5 * largest)
+
+
+def layer(net, type_, bottom, top, **fields):
+    found = net.layer.add(type=type_, name=top, bottom=bottom, top=[top])
+    param = {"Pooling": "pooling_param", "Crop": "crop_param"}.get(type_, "convolution_param")
+    for name, value in fields.items():
+        target = getattr(found, param)
+        if hasattr(getattr(target, name), "extend"):
+            getattr(target, name).extend(value if isinstance(value, list) else [value])
+        else:
+            setattr(target, name, value)
+    return found
+
+
+def odd_net(side=40):
+    """Other kernels, strides and paddings along the height than along the width."""
+    net = caffe_pb2.NetParameter(name="odd")
+    net.layer.add(type="Input", name="data", top=["data"])
+    net.layer[0].input_param.shape.add().dim.extend([1, 1, side, side])
+    layer(net, "Convolution", ["data"], "conv1", num_output=1, kernel_size=[5, 3], pad=[4, 9])
+    layer(net, "Pooling", ["conv1"], "pool1", kernel_h=3, kernel_w=4, stride_h=2, stride_w=3)
+    layer(net, "Pooling", ["pool1"], "pool2", kernel_size=3, stride=2, pad=1)
+    layer(net, "Convolution", ["pool2"], "conv2", num_output=1, kernel_size=3, dilation=2, pad=1)
+    layer(
+        *(net, "Deconvolution", ["conv2"], "up"),
+        num_output=1,
+        kernel_size=[7, 12],
+        stride=[4, 6],
+        pad=[1, 1],
+    )
+    layer(net, "Crop", ["up", "data"], "score", offset=[0, 0])
+    return net
+
+
+def test_height_and_width_may_differ():
+    net = odd_net()
+    sides = [padding.Geometry(net, 16, side) for side in padding.SIDES]
+    assert [side.period for side in sides] == [4, 6]
+    offsets = [side.offsets["score"] for side in sides]
+    assert offsets[0] != offsets[1]
+    pad = padding.least_padding(net)
+    made = padding.with_padding(net, pad)
+    assert list(padding.first_convolution(made).convolution_param.pad) == [pad]
+    built, high, wide = build(made), *(padding.Geometry(made, side=s) for s in padding.SIDES)
+    for size in range(1, 50):
+        rows, columns = high.sizes(size), wide.sizes(size + 2)
+        assert shapes(built, size, size + 2) == {b: (rows[b], columns[b]) for b in rows}
+    below = padding.limits(net, pad - 1)
+    assert any(side.fault or side.smallest > 1 for side in below)
+
+
+def edited(change):
+    net = net_gen.fcn("voc-fcn8s", "deploy")
+    change({layer.name: layer for layer in net.layer}, net)
+    return net
+
+
+REFUSED = [
+    (
+        lambda at, net: at["score"].crop_param.offset.__setitem__(0, 30),
+        "layer score (Crop): offset 30 along the height, the coordinate maps need 31",
+    ),
+    (
+        lambda at, net: at["upscore8"].convolution_param.kernel_size.__setitem__(0, 15),
+        "layer score (Crop): offset 31 along the height, the coordinate maps need 61/2",
+    ),
+    (
+        lambda at, net: at["upscore8"].convolution_param.stride.__setitem__(0, 4),
+        "layer score (Crop): upscore8 has 1/2 times the pixels of data a side",
+    ),
+    (
+        lambda at, net: at["fuse_pool4"].bottom.__setitem__(1, "score_pool4"),
+        "layer fuse_pool4 (Eltwise): upscore2 lies at x / 16 + 23/32, score_pool4 at",
+    ),
+    (lambda at, net: at["conv1_1"].bottom.__setitem__(0, "label"), "data are none"),
+    (
+        lambda at, net: at["conv2_1"].convolution_param.ClearField("kernel_size"),
+        "layer conv2_1 (Convolution): a kernel_size",
+    ),
+]
+
+
+@pytest.mark.parametrize("change, message", REFUSED)
+def test_a_net_that_is_not_aligned_is_refused_with_its_layer(change, message):
+    with pytest.raises(ValueError) as refusal:
+        padding.smallest_input(edited(change))
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_classifier_and_a_wrong_padding_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"layer fc6 \(InnerProduct\)"):
+        padding.smallest_input(net_gen.vgg16("deploy"))
+    for pad in (-1, 2.5, True):
+        with pytest.raises(ValueError, match="pad .*a whole number from 0"):
+            padding.smallest_input("voc-fcn8s", pad)
+    with pytest.raises(ValueError, match="smallest 0: a whole number from 1"):
+        padding.least_padding("voc-fcn8s", 0)
+    with pytest.raises(ValueError, match="side 'depth': one of height, width"):
+        padding.Geometry("voc-fcn8s", side="depth")
+    with pytest.raises(ValueError, match="variant 'voc-fcn4s'"):
+        padding.least_padding("voc-fcn4s")
+    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\) would need offset -1"):
+        padding.with_padding("voc-fcn8s", 68)
+    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\): offset -1"):
+        padding.smallest_input("voc-fcn8s", 68)
+
+
+def test_no_padding_helps_where_a_bilinear_kernel_lies_between_pixels():
+    net = net_gen.fcn("voc-fcn32s", "deploy")
+    at = {layer.name: layer for layer in net.layer}
+    at["upscore"].convolution_param.kernel_size[0] = 63
+    with pytest.raises(ValueError, match=r"no padding up to \d+ aligns every size; .*offset"):
+        padding.least_padding(net)
