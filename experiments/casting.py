@@ -21,7 +21,7 @@ import numpy as np
 from datasets import CLASSES
 from experiments import pairs, report, training
 from experiments.pairs import Pair
-from experiments.report import Figure, Number, Table, percent
+from experiments.report import Cell, Figure, Number, Table, percent
 from solvers import available, device, figures, infer
 from solvers.device import Gpu
 from solvers.log import progress
@@ -31,7 +31,7 @@ WIDTH = 1.0  # of every channel count of these
 GRID = 3  # crops along each side, compared one by one
 BARE_GRID = 2  # the same without padding, where a crop is the whole receptive field
 SIZES = (1.0, 1.5, 2.0, 3.0)  # of the input of a heat map, as multiples of the image's
-SCENES, SHOWN = 60, 3  # of the demo's split `test`: looked at, and drawn
+SCENES, SHOWN = 60, 4  # of the demo's split `test`: looked at, and drawn
 PHOTO_CLASS = "cat"
 TIMED_GRID, TIMED_BATCH, TIMED_REPEATS = 10, 10, 5
 # Long et al., section 3.1, milliseconds: a 10 x 10 grid of AlexNet's outputs, and a single one.
@@ -65,13 +65,13 @@ def prove(whole: Pair) -> Proof:
     found, wanted = pairs.on_crops(whole, image, GRID)
     again = np.stack([pairs.with_borders(whole, image, i, i) for i in range(GRID)], 1)
     diagonal = np.stack([wanted[:, i, i] for i in range(GRID)], 1)
-    large = pairs.scene(*[pairs.larger(bare, BARE_GRID)] * 2)
+    every, inside = pairs.bare_errors(whole, bare, BARE_GRID)
     return Proof(
         whole,
         bare.view,
         own=pairs.own_size_error(whole),
-        bare=float(pairs.error(*pairs.on_crops(bare, large, BARE_GRID)).max()),
-        inside=pairs.inside_error(whole, bare, BARE_GRID),
+        bare=every,
+        inside=inside,
         borders=float(pairs.error(again, diagonal).max()),
         padded=pairs.error(found, wanted),
         same=float((found.argmax(0) == wanted.argmax(0)).mean()),
@@ -87,13 +87,13 @@ def demo_pair(demo: training.Demo) -> Pair:
 
 
 class Heat(NamedTuple):
-    """The probabilities of a cast net on an image, and where they lie.
+    """The class scores of a cast net on an image, and where they lie.
 
-    prob: K x h x w. centres: of the outputs along each side, in pixels of the image before it was
+    scores: K x h x w. centres: of the outputs along each side, in pixels of the image before it was
     resized by `factor`. half: half the distance between them.
     """
 
-    prob: np.ndarray
+    scores: np.ndarray
     centres: Tuple[np.ndarray, np.ndarray]
     half: float
 
@@ -113,45 +113,55 @@ class Heat(NamedTuple):
 
 def heat(whole: Pair, image: np.ndarray, factor: float) -> Heat:
     """The cast net on an RGB image H x W x 3 that is resized by `factor` first."""
-    output = whole.cast.layer[-1].top[0]
     blob = pairs.as_blob(pairs.resized(image, factor))
-    prob = pairs.forward(whole.cast_net, blob, output)[0]
-    view = whole.view
-    y, x = ((view.stride * np.arange(n) + view.centre + 0.5) / factor - 0.5 for n in prob.shape[1:])
-    return Heat(prob, (y, x), view.stride / factor / 2)
+    scores = pairs.forward(whole.cast_net, blob, whole.scores)[0]
+    at = (whole.view.stride * np.arange(n) + whole.view.centre for n in scores.shape[1:])
+    y, x = ((pixel + 0.5) / factor - 0.5 for pixel in at)
+    return Heat(scores, (y, x), whole.view.stride / factor / 2)
 
 
 class Found(NamedTuple):
     """How well heat maps tell where things are, at one input size.
 
-    hit: the share of (scene, class in it) where the hottest output's centre is on the class.
-    chance: the mean share of the scene that the class covers. right: the share of outputs that give
-    the class at their centre the highest score. outputs: the mean number of a scene.
+    outputs: the mean number of a scene. hit: the share of (scene, class in it) whose hottest output
+    is centred on the class. chance: the mean share of the outputs that are. above: the chance that
+    an output on the class scores it higher than one off it does. right: the share of outputs that
+    score the class at their centre highest.
     """
 
     factor: float
+    outputs: float
     hit: float
     chance: float
+    above: float
     right: float
-    outputs: float
 
 
 def find(whole: Pair, scenes: Sequence[Tuple[np.ndarray, np.ndarray]]) -> List[Found]:
     """Look for the classes of demo scenes, (image, label) each, at every one of SIZES."""
     found = []
     for factor in SIZES:
-        hits, chances, right, outputs = [], [], [], []
+        outputs, hits, chances, aboves, right = [], [], [], [], []
         for image, label in progress(scenes, len(scenes), f"heat maps, input x {factor:g}"):
             seen = heat(whole, image, factor)
             truth = seen.truth(label)
             outputs.append(truth.size)
-            right.extend((seen.prob.argmax(0) == truth)[truth != 255])
-            for k in np.setdiff1d(label, (0, 255)):
-                hottest = np.unravel_index(seen.prob[k].argmax(), truth.shape)
-                hits.append(truth[hottest] == k)
-                chances.append((label == k).mean())
-        found.append(Found(factor, *(float(np.mean(v)) for v in (hits, chances, right, outputs))))
+            right.extend((seen.scores.argmax(0) == truth)[truth != 255])
+            for k in np.setdiff1d(truth, (0, 255)):
+                on = truth == k
+                hits.append(on[np.unravel_index(seen.scores[k].argmax(), on.shape)])
+                chances.append(on.mean())
+                aboves.append(above(seen.scores[k][on], seen.scores[k][~on]))
+        values = (outputs, hits, chances, aboves, right)
+        found.append(Found(factor, *(float(np.nanmean(v)) for v in values)))
     return found
+
+
+def above(these: np.ndarray, those: np.ndarray) -> float:
+    """The share of pairs in which one of `these` is larger than one of `those`; NaN without any."""
+    if not these.size or not those.size:
+        return float("nan")
+    return float((these[:, None] > those[None, :]).mean())
 
 
 def read_scenes(demo: training.Demo) -> List[Tuple[np.ndarray, np.ndarray]]:
@@ -174,7 +184,7 @@ def photograph() -> np.ndarray:
 
 
 class Row(NamedTuple):
-    """A row of the figure of heat maps: an image, and the maps of one class, 1 x h x w each.
+    """A row of the figure of heat maps: an image, and the scores of one class, 1 x h x w each.
 
     mask: H x W, where the class is, if that is known.
     """
@@ -188,7 +198,7 @@ class Row(NamedTuple):
 def row(whole: Pair, image: np.ndarray, k: int, name: str, mask: Any = None) -> Row:
     """An RGB image seen at every one of SIZES for class `k`."""
     maps = [heat(whole, image, factor) for factor in SIZES]
-    maps = [seen._replace(prob=seen.prob[k : k + 1]) for seen in maps]
+    maps = [seen._replace(scores=seen.scores[k : k + 1]) for seen in maps]
     return Row(f"{name}, {whole.name}", image, maps, mask)
 
 
@@ -201,13 +211,16 @@ def scene_row(whole: Pair, image: np.ndarray, label: np.ndarray) -> Row:
 def photo_row(whole: Pair, image: np.ndarray) -> Row:
     """A photograph and the class that is likeliest in its middle."""
     seen = heat(whole, image, 1.0)
-    rows, columns = seen.prob.shape[1:]
-    k = int(seen.prob[:, rows // 2, columns // 2].argmax())
+    rows, columns = seen.scores.shape[1:]
+    k = int(seen.scores[:, rows // 2, columns // 2].argmax())
     return row(whole, image, k, f"class {k}")
 
 
 def draw_heat(rows: Sequence[Row], path: str) -> None:
-    """A PNG: each row's image, then the probability of its class at every one of SIZES."""
+    """A PNG: each row's image, then the scores of its class at every one of SIZES.
+
+    Each map is coloured from its lowest score to its highest.
+    """
     plt = figures.pyplot()
     columns = 1 + len(SIZES)
     figure, axes = plt.subplots(
@@ -218,21 +231,17 @@ def draw_heat(rows: Sequence[Row], path: str) -> None:
         line[0].set_title(drawn.name, fontsize=9)
         line[0].imshow(drawn.image)
         for axis, factor, seen in zip(line[1:], SIZES, drawn.maps):
-            shape = " x ".join(str(n) for n in seen.prob.shape[1:])
+            shape = " x ".join(str(n) for n in seen.scores.shape[1:])
             axis.set_title(f"{factor:g}x: {shape} outputs", fontsize=9)
             axis.imshow(drawn.image.mean(2), cmap="gray", vmin=0, vmax=255)
-            shown = axis.imshow(
-                seen.prob[0], cmap="inferno", vmin=0, vmax=1, alpha=0.7, extent=seen.extent()
-            )
+            axis.imshow(seen.scores[0], cmap="inferno", alpha=0.65, extent=seen.extent())
         for axis in line:
             if drawn.mask is not None:
                 axis.contour(drawn.mask, levels=[0.5], colors="cyan", linewidths=0.8)
             axis.set_xlim(-0.5, width - 0.5)
             axis.set_ylim(height - 0.5, -0.5)
             axis.set_axis_off()
-    figure.tight_layout(rect=(0, 0, 0.94, 1), pad=0.4)
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.95, 0.2, 0.012, 0.6)))
-    bar.ax.tick_params(labelsize=7)
+    figure.tight_layout(pad=0.4)
     figures.write(figure, path)
 
 
@@ -332,7 +341,7 @@ def small(value: float) -> Number:
 
 
 def equal_table(proofs: Sequence[Proof]) -> Table:
-    rows = []
+    rows: List[List[Cell]] = []
     for proof in proofs:
         whole = proof.whole
         rows.append(
@@ -353,7 +362,7 @@ def equal_table(proofs: Sequence[Proof]) -> Table:
 
 
 def padded_table(proofs: Sequence[Proof]) -> Table:
-    rows = []
+    rows: List[List[Cell]] = []
     for proof in proofs:
         whole = proof.whole
         rows.append(
@@ -382,16 +391,18 @@ def found_table(found: Sequence[Found]) -> Table:
             Number(f.outputs, ".0f"),
             percent(f.hit),
             percent(f.chance),
+            percent(f.above),
             percent(f.right),
         ]
         for f in found
     ]
-    head = ["input, times", "outputs", "hottest on the class, %", "by chance, %", "right class, %"]
+    head = ["input, times", "outputs", "hottest on the class, %", "by chance, %",
+            "on above off, %", "right class, %"]  # fmt: skip
     return Table(f"The demo's classifier, cast, on {SCENES} scenes", head, rows)
 
 
 def time_table(measured: Sequence[Time], where: str) -> Table:
-    rows: List[List[report.Cell]] = [
+    rows: List[List[Cell]] = [
         [
             t.net,
             Number(t.extent, "d"),
@@ -433,8 +444,8 @@ def text(proofs: Sequence[Proof], published: bool) -> List[str]:
         "without padding. All of these pad: on a crop the convolutions see zeros around every "
         "map where the cast net sees what the image has there, and a pooling whose last window "
         "reaches over the edge (Caffe rounds up; GoogLeNet's do) has a row less to look at. Layer "
-        "by layer the difference moves inwards until it fills the last maps; the first figure "
-        "shows it.",
+        "by layer the difference moves inwards; of the last maps little or nothing is left as it "
+        "was. The first figure shows it.",
         "Three statements are exact, and the first table has their errors in float32. With every "
         "pad at 0 and the same weights (GoogLeNet's branches cropped to each other), the "
         "classifier of one receptive field and the cast net agree at every position; the fields "
@@ -449,9 +460,10 @@ def text(proofs: Sequence[Proof], published: bool) -> List[str]:
         "vgg16 googlenet`.",
         "The third table and the second figure have the demo's classifier, trained on crops of "
         f"drawn objects, on {SCENES} drawn scenes of the split `test`: for each class in a scene, "
-        "whether the hottest output is centred on it, and the share of outputs whose likeliest "
-        "class is the one at their centre. Larger inputs give more outputs; the objects in them "
-        "are larger than the ones it learned, too. "
+        "whether the hottest output is centred on it; how often an output that is scores the class "
+        "above one that is not, where guessing gives 50; and the share of outputs that score the "
+        "class at their centre highest. A window takes in more than what is at its centre, and "
+        "larger inputs show the objects larger than the net has learned them. "
         + (
             "The published nets see a photograph, for the class that each finds likeliest in its "
             "middle."
@@ -510,9 +522,10 @@ def run(out: str, demo: str, gpu: Gpu = None) -> report.Result:
             ),
             Figure(
                 "scenes.png",
-                "Probability of the class that covers most of a scene, outlined, by the demo's "
-                f"cast classifier at {len(SIZES)} sizes of the input; the first {SHOWN} scenes of "
-                "the split `test`. A cell is an output, drawn around its centre.",
+                "Scores of the class that covers most of a scene, outlined, by the demo's cast "
+                f"classifier at {len(SIZES)} sizes of the input; the first {SHOWN} scenes of the "
+                "split `test`. A cell is an output, drawn around its centre; dark is the lowest "
+                "score of a map, bright the highest.",
             ),
             Figure(
                 "photograph.png",

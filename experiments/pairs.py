@@ -41,9 +41,10 @@ class View(NamedTuple):
 class Pair(NamedTuple):
     """A classifier and the net that it was cast into, with the same weights.
 
-    name: of the net, in words. classifier, cast: the NetParameters. net, cast_net: the nets. scores: the blob of the class
-    scores, N x K in one and N x K x h x w in the other. size: of the classifier's input, in pixels.
-    view: what positions of the cast net's scores look at. weights: what they are, in words.
+    name: of the net, in words. classifier, cast: the NetParameters. net, cast_net: the nets.
+    scores: the blob of the class scores, N x K in one and N x K x h x w in the other.
+    size: of the classifier's input, in pixels. view: what positions of the cast scores look at.
+    weights: what they are, in words.
     """
 
     name: str
@@ -248,14 +249,18 @@ def inside(padded: Pair, bare: Pair) -> Tuple[int, int]:
     return first, round(stride * first - ahead)
 
 
-def inside_error(padded: Pair, bare: Pair, grid: int) -> float:
-    """How the padded cast net differs, where no padding reaches, from the unpadded classifier."""
+def bare_errors(padded: Pair, bare: Pair, grid: int) -> Tuple[float, float]:
+    """How the unpadded cast net, and the padded one inside, differ from the unpadded classifier.
+
+    On grid x grid crops, each of one receptive field; `inside` says which outputs of the padded
+    net look at them.
+    """
     first, offset = inside(padded, bare)
     image = scene(*[offset + larger(bare, grid)] * 2)
-    found = forward(padded.cast_net, image, padded.scores)
-    found = found[0, :, first : first + grid, first : first + grid]
-    _, wanted = on_crops(bare, image[:, :, offset:, offset:], grid)
-    return float(error(found, wanted).max())
+    found, wanted = on_crops(bare, image[:, :, offset:, offset:], grid)
+    through = forward(padded.cast_net, image, padded.scores)[0]
+    through = through[:, first : first + grid, first : first + grid]
+    return float(error(found, wanted).max()), float(error(through, wanted).max())
 
 
 def with_borders(whole: Pair, image: np.ndarray, row: int, column: int) -> np.ndarray:
