@@ -9,8 +9,9 @@ import os
 from solvers.demo import THREADS
 
 # Read when caffe is imported, so before it: the same seed then gives the demo's own numbers.
+_threads = os.environ.get("OMP_NUM_THREADS", str(THREADS))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, str(THREADS))
+    os.environ.setdefault(_name, _threads)
 
 # In the order of the page.
 EXPERIMENTS = (
