@@ -99,13 +99,13 @@ def _googlenet(n: NetSpec, data: Top, width: Any, ratio: float, fill: Any, size:
 def googlenet_map(size: int) -> int:
     """The height of inception_5b's output for images of `size` pixels: 7 for 224, 3 for 96.
 
-    Raises ValueError for a size of which nothing is left.
+    Raises ValueError for a size of which nothing is left, under 31.
     """
     height = (size - 1) // 2 + 1
     for _ in range(4):  # 3 x 3 of stride 2; a window that reaches over the border counts
         height = -(-(height - 3) // 2) + 1
     if height < 1:
-        raise ValueError(f"size {size}: nothing is left of it in googlenet, 17 or more is needed")
+        raise ValueError(f"size {size}: nothing is left of it in googlenet, 31 or more is needed")
     return height
 
 

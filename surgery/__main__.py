@@ -57,6 +57,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     deploy = None if args.whole else args.deploy
     print(f"{classifier} with {args.weights}, into {deploy or 'convolutions throughout'}")
     print(cast(classifier, args.weights, deploy, args.out))
+    if args.whole:
+        print(f"wrote {os.path.splitext(args.out)[0]}.prototxt")
     print(f"wrote {args.out}")
 
 

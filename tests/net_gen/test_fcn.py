@@ -77,8 +77,7 @@ def test_the_padding_moves_the_last_crop_by_as_much_and_no_other(trunk, stride):
 
 @pytest.mark.parametrize("trunk, stride", HEADS)
 def test_a_padding_with_which_scores_start_inside_the_image_is_refused(trunk, stride):
-    layers = net_gen.fcn(head(trunk, stride), "deploy").layer
-    least = 100 - [x.crop_param.offset[0] for x in layers if x.name == "score"][0]
+    least = 100 - by_name(net_gen.fcn(head(trunk, stride), "deploy"))["score"].crop_param.offset[0]
     last = net_gen.fcn(head(trunk, stride), "deploy", pad=least).layer[-1]
     assert (last.type, list(last.crop_param.offset)) == ("Crop", [0])
     with pytest.raises(ValueError) as refusal:
@@ -129,11 +128,11 @@ def test_the_trunk_of_googlenet_is_the_classifiers_but_for_the_padding_and_the_p
     net, classifier = by_name(net_gen.fcn(variant, "deploy")), by_name(net_gen.googlenet("deploy"))
     assert net["conv1/7x7_s2"].convolution_param.pad[0] == 100
     net["conv1/7x7_s2"].convolution_param.pad[0] = 3
-    gone = {"pool5/7x7_s1", "loss3/classifier", "prob"}
+    gone = {"input", "pool5/7x7_s1", "loss3/classifier", "prob"}
     assert [net.get(name) for name in classifier if name not in gone] == [
         layer for name, layer in classifier.items() if name not in gone
     ]
-    assert not gone & set(net)
+    assert gone & set(net) == {"input"}
 
 
 def test_the_trunk_of_alexnet_is_caffenets_but_for_the_padding_and_the_learning_rates():
@@ -143,7 +142,7 @@ def test_the_trunk_of_alexnet_is_caffenets_but_for_the_padding_and_the_learning_
     assert net["conv1"].convolution_param.pad[0] == 100
     net["conv1"].convolution_param.pad[0] = 0
     for name, layer in classifier.items():
-        if not name.startswith("fc") and name != "prob":
+        if not name.startswith("fc") and name not in ("input", "prob"):
             del layer.param[:]
             assert net[name] == layer, name
 
@@ -303,3 +302,19 @@ def test_generate_writes_nothing_if_an_argument_is_refused(tmp_path):
     with pytest.raises(ValueError):
         net_gen.generate("voc-fcn32s", tmp_path, {"no_field": 1})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trunk, stride", HEADS)
+def test_every_size_of_image_has_a_score_for_each_pixel(trunk, stride, tmp_path):
+    """A Crop that would read outside, or not give the size of the data, is refused by the net."""
+    import caffe
+
+    path = tmp_path / "deploy.prototxt"
+    net_gen.write(net_gen.fcn(head(trunk, stride), "deploy", width=1 / 16), path)
+    net = caffe.Net(str(path), caffe.TEST)
+    for height, width in [(n, 35 - n) for n in range(1, 35)] + [(n, n + 60) for n in range(60, 94)]:
+        net.blobs["data"].reshape(1, 3, height, width)
+        net.reshape()
+        assert net.blobs["score"].data.shape == (1, 21, height, width)
+    net.forward()
+    assert net.blobs["score"].data.shape == (1, 21, height, width)

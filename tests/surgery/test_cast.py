@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import net_gen
 import surgery
+from solvers import chain
 from tests import tiny
 
 CLASSES = 10
@@ -80,12 +82,12 @@ def test_padding_by_100_gives_every_image_a_score_but_not_the_classifiers_own(tm
     assert scores(deploy, out, image[:, :, :16, :16], "fc8").shape == (1, CLASSES, 1, 1)
 
 
-def test_the_published_vgg16_is_the_default_classifier(tmp_path, monkeypatch):
+def test_a_classifier_that_is_not_named_is_told_by_its_layers(tmp_path, monkeypatch):
     import caffe
 
     weights = tiny.classifier(str(tmp_path), 224, CLASSES)[1]
-    real = net_gen.vgg16
-    monkeypatch.setattr(net_gen, "vgg16", lambda split: real(split, 10, tiny.WIDTH))
+    thin = functools.partial(net_gen.vgg16, width=tiny.WIDTH)
+    monkeypatch.setitem(net_gen.CLASSIFIERS, "vgg16", thin)
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=100)
     out = str(tmp_path / "nets" / "cast.caffemodel")
     surgery.cast(None, weights, deploy, out)
@@ -93,6 +95,101 @@ def test_the_published_vgg16_is_the_default_classifier(tmp_path, monkeypatch):
     kernel = caffe.Net(deploy, out, caffe.TEST).params["fc6"][0].data
     fc6 = caffe.Net(str(tmp_path / "vgg16.prototxt"), weights, caffe.TEST).params["fc6"][0].data
     assert np.array_equal(kernel.ravel(), fc6.ravel())
+
+
+def made(folder, name, classes=CLASSES, **arguments):
+    """A classifier of random weights at 1/16 of the width: its prototxt and caffemodel."""
+    prototxt, weights = (str(folder / f"{name}.{end}") for end in ("prototxt", "caffemodel"))
+    net = net_gen.CLASSIFIERS[name]("deploy", classes, 1 / 16, **arguments)
+    net_gen.write(chain.with_fillers(net, "msra"), prototxt)
+    chain.random_weights(prototxt, weights)
+    return prototxt, weights
+
+
+@pytest.mark.parametrize("trunk", surgery.BASES)
+@pytest.mark.parametrize("size", [None, 96])
+def test_every_trunk_takes_all_but_the_scores_of_its_classifier(tmp_path, trunk, size):
+    import caffe
+
+    base = surgery.BASES[trunk]
+    prototxt, weights = made(tmp_path, base.classifier, **({"size": size} if size else {}))
+    deploy, out = str(tmp_path / "deploy.prototxt"), str(tmp_path / "out.caffemodel")
+    net_gen.write(net_gen.fcn(base.variant, "deploy", width=1 / 16), deploy)
+    report = surgery.cast(prototxt, weights, deploy, out)
+    last = "loss3/classifier" if trunk == "googlenet" else "fc8"
+    assert report.dropped == [last] and report.unfilled == ["score_fr", "upscore"]
+    assert report.coerced == ([] if trunk == "googlenet" else ["fc6", "fc7"])
+    net, cast = caffe.Net(prototxt, weights, caffe.TEST), caffe.Net(deploy, out, caffe.TEST)
+    for name, blobs in net.params.items():
+        if name != last:
+            old, new = blobs[0].data, cast.params[name][0].data
+            assert np.array_equal(new[new != 0], old[old != 0].ravel()), name
+
+
+@pytest.mark.parametrize("name", net_gen.CLASSIFIERS)
+def test_a_classifier_cast_whole_scores_its_own_size_as_before_and_a_larger_one_at_every_place(
+    tmp_path, name
+):
+    prototxt, weights = made(tmp_path, name)
+    out = str(tmp_path / "whole.caffemodel")
+    report = surgery.cast(prototxt, weights, None, out)
+    assert not report.dropped and not report.unfilled
+    whole = str(tmp_path / "whole.prototxt")
+    last = report.coerced[-1]
+    assert last == ("loss3/classifier" if name == "googlenet" else "fc8")
+    size = net_gen.CLASSIFIERS[name]("deploy").layer[0].input_param.shape[0].dim[2]
+    image = np.random.RandomState(0).uniform(-100, 100, (1, 3, size, size)).astype(np.float32)
+    expected = scores(prototxt, weights, image, last)
+    found = scores(whole, out, image, last)
+    assert found.shape == (1, CLASSES, 1, 1)
+    assert np.abs(found.reshape(1, -1) - expected).max() <= 1e-5 * np.abs(expected).max()
+    larger = np.zeros((1, 3, size + 64, size + 96), np.float32)
+    assert scores(whole, out, larger, last).shape == (1, CLASSES, 3, 4)
+
+
+def test_a_named_classifier_has_as_many_classes_as_its_weights(tmp_path, monkeypatch):
+    import caffe
+
+    weights = made(tmp_path, "googlenet", 7)[1]
+    thin = functools.partial(net_gen.googlenet, width=1 / 16)
+    monkeypatch.setitem(net_gen.CLASSIFIERS, "googlenet", thin)
+    out = str(tmp_path / "whole.caffemodel")
+    surgery.cast("googlenet", weights, None, out)
+    net = caffe.Net(str(tmp_path / "whole.prototxt"), out, caffe.TEST)
+    assert net.blobs["prob"].data.shape == (1, 7, 1, 1)
+
+
+def test_weights_of_no_known_classifier_are_refused_with_what_is_needed(tmp_path):
+    from caffe.proto import caffe_pb2
+
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="res2a").blobs.add(data=[1.0]).shape.dim.append(1)
+    path = tmp_path / "resnet.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(ValueError) as refusal:
+        surgery.cast(None, str(path), None, str(tmp_path / "out.caffemodel"))
+    assert str(refusal.value) == (
+        f"{path}: has layers res2a ..., needed those of vgg16, alexnet, caffenet, googlenet; name "
+        "the prototxt of this classifier"
+    )
+
+
+def test_the_program_asks_for_the_files_that_no_trunk_gives(tmp_path, program):
+    result = program("-m", "surgery", "net.prototxt", "net.caffemodel", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: net.prototxt: no trunk (vgg16, alexnet, googlenet), so weights, deploy and out are "
+        "needed too\n"
+    )
+
+
+def test_the_program_casts_whole_and_says_where_it_wrote(tmp_path, program):
+    prototxt, weights = made(tmp_path, "googlenet")
+    result = program("-m", "surgery", prototxt, weights, tmp_path / "out.caffemodel", "--whole")
+    assert result.returncode == 0, result.stderr
+    assert "into convolutions throughout" in result.stdout
+    assert "coerced: loss3/classifier" in result.stdout
+    assert f"wrote {tmp_path}/out.prototxt\nwrote {tmp_path}/out.caffemodel" in result.stdout
 
 
 def test_contents_names_the_layers_and_their_shapes(tmp_path):
