@@ -7,6 +7,7 @@ C x h x w blob is the convolution whose kernel is that window (Long et al. 2015,
 from surgery.bases import BASES, Base
 from surgery.caffemodel import contents
 from surgery.cast import cast, classifier_of, save
+from surgery.convolutional import convolutional, without_padding
 from surgery.rarefy import add_padding, gather_padding, rarefy
 from surgery.transplant import (
     Report,
@@ -29,6 +30,7 @@ __all__ = [
     "check_weights",
     "classifier_of",
     "contents",
+    "convolutional",
     "expand_score",
     "gather_padding",
     "interp",
@@ -36,5 +38,6 @@ __all__ = [
     "rarefy",
     "save",
     "transplant",
+    "without_padding",
     "zero_layers",
 ]

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from caffe import layers as L
+from caffe import params as P
+from caffe.net_spec import NetSpec
+
+import net_gen
+import surgery
+from experiments import pairs
+from net_gen.padding import Geometry
+from tests.oracle.conftest import bvlc_caffe  # noqa: F401
+from tests.surgery import casting_proofs
+from tests.surgery.casting_proofs import CLASSES, GRID, small
+
+NAMES = list(pairs.NAMES)
+ROUNDING = 1e-5
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def errors(request):
+    return casting_proofs.run(request.param)
+
+
+def test_on_the_classifiers_own_size_the_cast_net_gives_its_scores(errors):
+    assert errors["own"] <= ROUNDING
+
+
+def test_without_padding_every_position_gives_the_classifiers_scores_on_its_crop(errors):
+    assert errors["every"] <= ROUNDING
+
+
+def test_inside_a_padded_cast_net_gives_the_scores_of_the_classifier_without_padding(errors):
+    assert errors["inside"] <= ROUNDING
+
+
+def test_with_the_zeros_around_a_crop_put_back_a_padded_cast_net_gives_the_crops_scores(errors):
+    assert errors["borders"] <= ROUNDING
+
+
+def test_without_them_a_padded_cast_net_gives_other_scores_at_every_position(errors):
+    assert errors["padded"] > 1e-3
+
+
+@pytest.mark.parametrize("name", ["caffenet", "vgg16"])
+def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
+    """Caffe's Pooling rounds up, so a larger image may have outputs whose window is cut off."""
+    bare = pairs.unpadded(small(name))
+    extent = pairs.larger(bare, 2) + bare.view.stride - 3
+    image = pairs.scene(extent, extent)
+    found, wanted = pairs.on_crops(bare, image, 2)
+    assert pairs.error(found, wanted).max() <= ROUNDING
+    outputs = bare.cast_net.blobs[bare.scores].data.shape[2]
+    beyond = (outputs - 1) * bare.view.stride + bare.size - extent
+    assert outputs == 3 and beyond > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stride", "field"),
+    [("alexnet", 227, 32, 355), ("vgg16", 224, 32, 404), ("googlenet", 224, 32, 907)],
+)
+def test_a_cast_net_without_padding_takes_its_receptive_field_to_one_output(
+    name, size, stride, field
+):
+    whole = small(name)
+    bare = pairs.unpadded(whole)
+    assert (whole.size, whole.view.stride, whole.view.field) == (size, stride, field)
+    assert bare.view.centre == (field - 1) / 2
+    outputs = Geometry(bare.cast).sizes(field)[bare.scores]
+    assert (outputs, Geometry(bare.cast).sizes(field + stride)[bare.scores]) == (1, 2)
+
+
+def test_one_output_depends_on_its_receptive_field_alone():
+    bare = pairs.unpadded(small("vgg16"))
+    image = pairs.scene(*[pairs.larger(bare, 2)] * 2)
+    before = pairs.forward(bare.cast_net, image, bare.scores)[0]
+    image[:, :, bare.size :, :] += 50
+    after = pairs.forward(bare.cast_net, image, bare.scores)[0]
+    assert np.array_equal(after[:, 0], before[:, 0])
+    assert pairs.error(after[:, 1], before[:, 1]).min() > 1e-3
+    image[:, :, : bare.view.stride] -= 50
+    again = pairs.forward(bare.cast_net, image, bare.scores)[0]
+    assert np.array_equal(again[:, 1], after[:, 1])
+
+
+@pytest.mark.parametrize("name", ["alexnet", "googlenet"])
+def test_a_classifier_cast_from_file_to_file_keeps_its_scores(name, tmp_path):
+    assert casting_proofs.chain(str(tmp_path), name) <= ROUNDING
+
+
+def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_layer():
+    whole = small("vgg16")
+    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
+    maps = pairs.border_differences(whole, image, 1, 1)
+    names = [name for name, _ in maps]
+    assert names == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3", "pool5"]
+    reach = 0.0
+    for _, plane in maps:
+        touched = plane > 1e-5
+        same = np.argwhere(~touched)
+        low, high = same.min(0), same.max(0)
+        inner = tuple(slice(a, b + 1) for a, b in zip(low, high))
+        assert touched.any() and not touched[inner].any()
+        assert low[0] / len(plane) >= reach
+        reach = low[0] / len(plane)
+
+
+def test_work_is_counted_in_multiplications_with_weights():
+    whole = small("caffenet")
+    pairs.forward(whole.cast_net, pairs.scene(whole.size, whole.size), whole.scores)
+    pairs.forward(whole.net, pairs.scene(whole.size, whole.size), whole.scores)
+    assert pairs.multiply_adds(whole.cast_net) == pairs.multiply_adds(whole.net)
+    conv1 = 55 * 55 * 6 * 3 * 11 * 11
+    rest = 27 * 27 * 16 * 3 * 25 + 13 * 13 * 9 * (24 * 16 + 24 * 12 + 16 * 12)
+    assert (
+        pairs.multiply_adds(whole.net) == conv1 + rest + 256 * 16 * 36 + 256 * 256 + 256 * CLASSES
+    )
+
+
+def test_a_cast_net_without_biases_or_with_fillers_keeps_both():
+    n = NetSpec()
+    n.data = L.Input(shape={"dim": [1, 3, 8, 8]})
+    n.fc = L.InnerProduct(n.data, num_output=4, bias_term=False, weight_filler={"type": "xavier"})
+    n.prob = L.Softmax(n.fc)
+    message = n.to_proto()
+    conv = surgery.convolutional(message, pairs.build(message)).layer[1]
+    param = conv.convolution_param
+    assert (conv.type, list(param.kernel_size), param.num_output) == ("Convolution", [8], 4)
+    assert not param.bias_term and param.weight_filler.type == "xavier"
+    assert not conv.HasField("inner_product_param")
+
+
+def refused(**fields):
+    n = NetSpec()
+    n.data = L.Input(shape={"dim": [2, 3, 8, fields.pop("width", 8)]})
+    below = L.Flatten(n.data) if fields.pop("flatten", False) else n.data
+    n.fc = L.InnerProduct(below, num_output=4, **fields)
+    n.prob = L.Softmax(n.fc)
+    return n.to_proto()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"transpose": True}, "axis 1, transposed, needed axis 1, not transposed"),
+        ({"axis": 2}, "axis 2, needed axis 1"),
+        ({"width": 6}, "2 x 3 x 8 x 6, needed a square map"),
+        ({"flatten": True}, "2 x 192, needed a square map"),
+    ],
+)
+def test_an_inner_product_that_is_no_convolution_is_refused_by_name(fields, words):
+    message = refused(**fields)
+    with pytest.raises(ValueError, match="layer fc: found .*" + words):
+        surgery.convolutional(message, pairs.build(message))
+
+
+def test_padding_is_taken_out_of_a_sum_as_out_of_a_concat():
+    n = NetSpec()
+    n.data = L.Input(shape={"dim": [1, 2, 20, 20]})
+    n.first = L.Convolution(n.data, num_output=2, kernel_size=3, pad=5)
+    n.wide = L.Convolution(n.first, num_output=2, kernel_size=5, pad=2)
+    n.near = L.Convolution(n.first, num_output=2, kernel_size=3, pad_h=1, pad_w=1)
+    n.sum = L.Eltwise(n.wide, n.near, operation=P.Eltwise.SUM)
+    bare = surgery.without_padding(n.to_proto())
+    crop = next(layer for layer in bare.layer if layer.type == "Crop")
+    assert (list(crop.bottom), list(crop.crop_param.offset)) == (["near", "wide"], [1])
+    assert pairs.build(bare).blobs["sum"].data.shape == (1, 2, 14, 14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_at_full_width_the_same_holds(name):
+    whole = pairs.published_pair(name)
+    every, inside = pairs.bare_errors(whole, pairs.unpadded(whole), 2)
+    image = pairs.scene(*[pairs.larger(whole, 2)] * 2)
+    _, wanted = pairs.on_crops(whole, image, 2)
+    again = pairs.with_borders(whole, image, 1, 1)
+    errors = pairs.own_size_error(whole), every, inside, pairs.error(again, wanted[:, 1, 1])
+    assert max(errors) <= ROUNDING
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_holds_under_bvlc_caffe(bvlc_caffe, name):  # noqa: F811
+    result = bvlc_caffe(casting_proofs.__file__, name)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert max(found[key] for key in ("own", "every", "inside", "borders")) <= ROUNDING
+    assert found["padded"] > 1e-3
+
+
+def test_published_weights_are_taken_where_they_are_and_must_fit(tmp_path, monkeypatch):
+    whole = small("alexnet")
+    path = tmp_path / "bvlc_alexnet.caffemodel"
+    whole.net.save(str(path))
+    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    monkeypatch.setitem(net_gen.CLASSIFIERS, "alexnet", lambda split, width: whole.classifier)
+    taken = pairs.published_pair("alexnet")
+    assert taken.weights == "published"
+    for net in (taken.net, taken.cast_net):
+        for layer, blobs in net.params.items():
+            for i, blob in enumerate(blobs):
+                assert np.array_equal(blob.data.ravel(), whole.net.params[layer][i].data.ravel())
+    monkeypatch.undo()
+    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
+        pairs.published_pair("alexnet")
+
+
+def test_published_weights_are_looked_for_where_they_are_fetched_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs.available, "ROOT", str(tmp_path))
+    assert pairs.published("googlenet") is None
+    (tmp_path / "ilsvrc-nets").mkdir()
+    file = tmp_path / "ilsvrc-nets" / "bvlc_googlenet.caffemodel"
+    file.write_bytes(b"x")
+    assert os.path.samefile(pairs.published("googlenet"), file)
