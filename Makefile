@@ -86,7 +86,8 @@ oracle: ## build a root with BVLC Caffe 1.0 to compare with
 golden: ## record tests/golden anew from BVLC Caffe
 	@oracle/caffe-python oracle/record.py
 
-compatibility: $(READY) ## write docs/compatibility.md from the golden comparison's errors
+compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe anew)
+	@$(if $(FULL),$(PY) -m oracle.measure)
 	@$(PY) -m oracle.compatibility
 
 proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -24,6 +24,8 @@ TOLERANCE = 1e-5
 WHOLE_NET = 1e-4
 #: Scores closer than this to each other, of the largest, differ by a rounding: either may win.
 TIE = 2e-6
+#: The share of labels that may be such ties.
+FEW = 1e-4
 GOLDEN = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden"
 )
@@ -127,24 +129,53 @@ def disagreements(
     return missing + extra + wrong
 
 
-def wrong_order(ours: np.ndarray, theirs: np.ndarray) -> int:
-    """How many labels or scores stand in another order than in `theirs`.
+class Agreement(NamedTuple):
+    """How two engines' scores agree.
 
-    Maps (N x C x H x W) are compared by the best class of each place, vectors (N x C) by the order
-    of all. Two scores that are ties
-    (see TIE) in `theirs` may stand in either order.
+    error: the largest difference, of the largest score. places: labels, or scores in a ranking.
+    differ: places whose label, or order, differs. margin: the largest lead of a score over the one
+    that stands before it in the other engine, of the largest score; 0 where none differs. ties:
+    for up to five labels that differ, the place, and both scores in each engine.
     """
-    tie = TIE * np.abs(theirs).max()
+
+    error: float
+    places: int
+    differ: int
+    margin: float
+    ties: List[Dict[str, List[float]]]
+
+
+def score_agreement(ours: np.ndarray, theirs: np.ndarray) -> Agreement:
+    """Compares maps (N x C x H x W) by the best class of each place, vectors (N x C) by order."""
+    largest = float(np.abs(theirs).max())
+    error = float(np.abs(ours.astype(np.float64) - theirs).max() / largest)
     if theirs.ndim > 2:
-        won = np.take_along_axis(theirs, ours.argmax(1)[:, np.newaxis], 1)
-        return int((theirs.max(1, keepdims=True) - won > tie).sum())
-    ahead = theirs[:, :, np.newaxis] - theirs[:, np.newaxis] > tie
-    behind = ours[:, :, np.newaxis] <= ours[:, np.newaxis]
-    return int((ahead & behind).any(2).sum())
+        mine, yours = (scores.argmax(1)[:, np.newaxis] for scores in (ours, theirs))
+        # N x 2 x H x W: the scores of the class that wins there, and of the one that wins here.
+        pair = np.concatenate([yours, mine], 1)
+        both = [np.take_along_axis(scores, pair, 1) for scores in (ours, theirs)]
+        lead = both[1][:, 0] - both[1][:, 1]
+        differ = (mine != yours)[:, 0]
+        ties = []
+        for place in np.argwhere(differ)[:5]:
+            index = (place[0], slice(None), *place[1:])
+            kinds = ("classes", pair), ("ours", both[0]), ("theirs", both[1])
+            ties.append({"place": place.tolist(), **{k: v[index].tolist() for k, v in kinds}})
+        margin = float(lead.max() / largest)
+        return Agreement(error, differ.size, int(differ.sum()), margin, ties)
+    lead = theirs[:, :, np.newaxis] - theirs[:, np.newaxis]
+    differ = (lead > 0) & (ours[:, :, np.newaxis] <= ours[:, np.newaxis])
+    margin = float((lead * differ).max() / largest)
+    return Agreement(error, theirs.size, int(differ.any(2).sum()), margin, [])
 
 
 def assert_same_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Within WHOLE_NET of the largest score, and the same label map or ranking."""
-    assert np.abs(theirs).max() > 0
-    assert disagreement(ours, theirs, WHOLE_NET) is None, disagreement(ours, theirs, WHOLE_NET)
-    assert wrong_order(ours, theirs) == 0
+    """Within WHOLE_NET of the largest score, and the same labels, or order, but for ties.
+
+    Of the labels of a map, FEW may be such ties.
+    """
+    assert np.isfinite(ours).all() and np.abs(theirs).max() > 0
+    found = score_agreement(ours, theirs)
+    assert found.error <= WHOLE_NET, found
+    assert found.margin <= TIE, found
+    assert theirs.ndim == 2 or found.differ <= found.places * FEW, found

@@ -42,7 +42,7 @@ def execute(name: str, arguments: List[str]) -> Tuple[int, str]:
         run = subprocess.run([name, *arguments], capture_output=True, text=True, env=environment)
         return (run.returncode if run.returncode >= 0 else 1), run.stderr
     log = io.StringIO()
-    environment = mock.patch.dict(os.environ, ENVIRONMENT)
+    environment: Any = mock.patch.dict(os.environ, ENVIRONMENT)
     with environment, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(log):
         status = module.main(arguments)
     return status, log.getvalue()

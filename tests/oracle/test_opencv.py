@@ -9,7 +9,7 @@ import pytest
 
 import net_gen
 from oracle.classifiers import CLASSIFIERS
-from oracle.compare import assert_same_scores, wrong_order
+from oracle.compare import assert_same_scores, score_agreement
 from oracle.whole_nets import deployed, score_blob
 
 NETS = [*net_gen.VARIANTS, *CLASSIFIERS]
@@ -44,8 +44,22 @@ def test_opencv_gives_the_scores_of_a_net_of_full_width(name, tmp_path):
 
 def test_an_order_that_differs_is_seen():
     scores = np.array([[1.0, 2.0, 3.0]])
-    assert wrong_order(scores[:, ::-1], scores) == 2
-    assert wrong_order(scores, scores) == 0
-    assert wrong_order(np.array([[3.0, 2.0, 3.0 - 1e-7]]), np.array([[3.0 - 1e-7, 2.0, 3.0]])) == 0
-    maps = scores.reshape(1, 3, 1, 1)
-    assert wrong_order(maps[:, ::-1], maps) == 1
+    reversed_order = score_agreement(scores[:, ::-1], scores)
+    assert (reversed_order.differ, round(reversed_order.margin, 3)) == (2, 0.667)
+    assert score_agreement(scores, scores)[:4] == (0, 3, 0, 0)
+    tie = score_agreement(np.array([[3.0, 2.0, 3.0 - 1e-7]]), np.array([[3.0 - 1e-7, 2.0, 3.0]]))
+    assert tie.differ == 1 and 0 < tie.margin < 1e-7
+
+
+def test_a_label_that_differs_is_seen_with_its_scores():
+    theirs = np.zeros((1, 3, 2, 2))
+    theirs[0, 1] = 2
+    ours = theirs.copy()
+    ours[0, 2, 1, 0] = 2.5
+    found = score_agreement(ours, theirs)
+    assert (found.differ, found.places, found.margin) == (1, 4, 1.0)
+    assert found.ties == [
+        {"place": [0, 1, 0], "classes": [1, 2], "ours": [2, 2.5], "theirs": [2, 0]}
+    ]
+    with pytest.raises(AssertionError):
+        assert_same_scores(ours, theirs)
