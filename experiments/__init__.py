@@ -17,6 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 EXPERIMENTS = (
     "casting",
     "upsampling",
+    "padding",
     "skips",
     "staging",
     "batches",

@@ -18,7 +18,8 @@ from solvers.device import Gpu
 # ------------------------------------------------------------------- knobs
 STRIDES = ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")  # of the demo: summed skips
 SHOWN = 3  # test scenes in a figure
-POOL, DENSE, UP = "pool5", "fc6", "upscore"  # the layers that change where the stride goes
+STRIDE = 16  # without pool5's
+SCORED, UP = "score_fr", "upscore"  # the scores of FCN-32s, and what enlarges them
 FC6 = (512, 7, 4096)  # VGG16's fc6 at full width: channels in, kernel, channels out
 # --------------------------------------------------------------------------
 
@@ -31,26 +32,23 @@ def without_stride(net: Any) -> Any:
     fc6 is dilated by 2, so each of its outputs sees the pixels that it saw; every second one, down
     and across, is what the given net computes. Only the Deconvolution, of half the stride, is new.
     """
-    dense = type(net)()
-    dense.CopyFrom(net)
-    layers = {layer.name: layer for layer in dense.layer}
-    for name in (POOL, DENSE, UP, "score"):
-        if name not in layers:
-            raise ValueError(f"layer {name}: not in this net, needed that of FCN-32s")
-    pool, up = layers[POOL].pooling_param, layers[UP].convolution_param
-    factor = pool.stride
-    pool.stride = 1
-    del layers[DENSE].convolution_param.dilation[:]
-    layers[DENSE].convolution_param.dilation.append(factor)
-    kernel, stride = up.kernel_size[0], up.stride[0]
-    up.kernel_size[0], up.stride[0] = kernel // factor, stride // factor
-    # The middle of the first cell's kernel stays at the same pixel.
-    crop = layers["score"].crop_param
-    crop.offset[0] -= (kernel - kernel // factor) // 2
+    import surgery
+
+    dense = surgery.rarefy(net, SCORED, STRIDE)
+    rest = {layer.name: layer for layer in net.layer if layer.name in (UP, "score", "loss")}
+    up = dense.layer.add()
+    up.CopyFrom(rest[UP])
+    kernel = up.convolution_param.kernel_size[0]
     # A name of its own: the kernel is another, and is not to be copied from the given net.
-    name = f"{UP}{stride // factor}"
-    layers[UP].name = layers[UP].top[0] = name
-    layers["score"].bottom[0] = name
+    up.name = up.top[0] = f"{UP}{STRIDE}"
+    up.convolution_param.kernel_size[0], up.convolution_param.stride[0] = 2 * STRIDE, STRIDE
+    crop = dense.layer.add()
+    crop.CopyFrom(rest["score"])
+    crop.bottom[0] = up.name
+    # The middle of the first cell's kernel stays at the same pixel.
+    crop.crop_param.offset[0] -= (kernel - 2 * STRIDE) // 2
+    if "loss" in rest:
+        dense.layer.add().CopyFrom(rest["loss"])
     return dense
 
 

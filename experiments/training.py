@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import os
+from fractions import Fraction
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from solvers import available, stage
+from solvers import available, snapshots, stage
 from solvers import demo as recipe
 from solvers.device import Gpu
-from solvers.log import losses
+from solvers.log import losses, write_text
 from solvers.score import Scores
 
 SPLITS = ("train", "val", "test", "deploy")
@@ -22,7 +23,7 @@ Net = Callable[[str], Any]
 class Demo(NamedTuple):
     """A finished demo run.
 
-    folder: of the run. data: the folder of its data set. seed, scale: of its recipe.
+    folder: of the run. data: the folder of its data set. seed, scale, width: of its recipe.
     start: the weights that its first stage started from, the cast classifier's.
     """
 
@@ -30,6 +31,7 @@ class Demo(NamedTuple):
     data: str
     seed: int
     scale: float
+    width: Fraction
     start: str
 
     def stage(self, variant: str) -> str:
@@ -90,13 +92,14 @@ def finished(demo: str) -> Demo:
     voc = os.path.normpath(os.path.join(folder, _voc_dir(os.path.join(folder, "test.prototxt"))))
     data = os.path.dirname(os.path.dirname(voc))
     start = os.path.join(demo, "vgg16-fcn.caffemodel")
-    return Demo(demo, data, settings["seed"], settings["scale"], start)
+    width = Fraction(settings["width"])
+    return Demo(demo, data, settings["seed"], settings["scale"], width, start)
 
 
 def arguments(folder: str, demo: Demo) -> Dict[str, Any]:
     """What `net_gen.fcn` is told for a net of the demo's recipe whose files lie in `folder`."""
     return {
-        "width": recipe.WIDTH,
+        "width": demo.width,
         "classes": recipe.CLASSES,
         "dropout": 0.0,
         "seed": demo.seed,
@@ -153,6 +156,25 @@ def train(
     return recipe.test_scores(folder)
 
 
+def score(folder: str, net: Net, weights: str) -> Scores:
+    """Score trained weights (a .caffemodel, or the folder of a training) on the demo's split
+    `test` as another net sees it, whose prototxt goes into `folder`; done once, then read."""
+    import net_gen
+    from solvers import score as scoring
+
+    folder, weights = os.path.abspath(folder), available.weights_of(weights)
+    record = os.path.join(folder, "test.json")
+    if os.path.isfile(record):
+        with open(record) as file:
+            return json.load(file)
+    path = os.path.join(folder, "test.prototxt")
+    net_gen.write(net("test"), path)
+    title = f"{os.path.basename(folder)} scoring on test"
+    found = scoring.plain(scoring.score_files(path, weights, title=title))
+    write_text(record, json.dumps(found) + "\n")
+    return found
+
+
 def draw_losses(axis: Any, curves: Mapping[str, Sequence[Mapping[str, float]]], unit: str) -> None:
     """Training losses over one axis: title -> rows with `at` and `loss` (summed over an image).
 
@@ -171,6 +193,12 @@ def curve(folder: str, first: float = 0, scale: float = 1) -> List[Dict[str, flo
     """The loss of a training for `draw_losses`; iteration i lies at first + scale * i."""
     rows = losses(os.path.join(folder, "snapshot", "loss.csv"))
     return [{"at": first + scale * r["iteration"], "loss": r["loss"]} for r in rows]
+
+
+def records(folder: str, scale: float = 1) -> List[Dict[str, Any]]:
+    """What the snapshots of a training scored on the val split; iteration i is `at` scale * i."""
+    found = snapshots.read_records(os.path.join(folder, "snapshot"))
+    return [dict(found[i], at=scale * i) for i in sorted(found)]
 
 
 def _voc_dir(prototxt: str) -> str:
