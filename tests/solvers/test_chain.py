@@ -1,22 +1,31 @@
 from __future__ import annotations
 
+import functools
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+import net_gen
+import surgery
 from solvers import chain, snapshots, stage
 from tests import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_stages_up_to_a_variant_come_in_order():
     assert chain.stages("voc-fcn32s") == ["voc-fcn32s"]
     assert chain.stages("voc-fcn8s") == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
+    assert chain.stages("voc-fcn8s-atonce") == ["voc-fcn8s-atonce"]
+    assert chain.stages("voc-fcn-googlenet16s") == ["voc-fcn-googlenet", "voc-fcn-googlenet16s"]
 
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """The chain with its folders elsewhere, thin nets and small pictures."""
-    for name in ("CAST", "VGG", "DEMO_DATA", "DEMO_RUNS"):
+    for name in ("NETS", "DEMO_DATA", "DEMO_RUNS"):
         inside = os.path.relpath(getattr(chain, name), chain.ROOT)
         monkeypatch.setattr(chain, name, str(tmp_path / inside))
     for name, value in (("DEMO_SCALE", 0.2), ("WIDTH", tiny.WIDTH), ("DEMO_TRAIN", 3)):
@@ -41,14 +50,69 @@ def test_the_demo_chain_runs_from_nothing_to_a_trained_net(house, capsys, monkey
     assert "done already" in capsys.readouterr().out
 
 
-def test_a_classifier_that_is_there_is_cast_for_the_demo_too(house, capsys):
-    os.makedirs(os.path.dirname(chain.CAST))
-    open(chain.CAST, "w").close()
-    assert chain.demo_base() == chain.CAST
+@pytest.mark.parametrize(
+    "variant, base",
+    [
+        ("voc-fcn8s-atonce", "vgg16-fcn"),
+        ("voc-fcn-alexnet", "caffenet-fcn"),
+        ("voc-fcn-googlenet16s", "googlenet-fcn"),
+    ],
+)
+def test_every_trunk_goes_the_whole_way_over_the_demo_set(house, capsys, variant, base):
+    chain.run(variant, "demo", iters=1, images=1, gpu="cpu")
+    out, err = capsys.readouterr()
+    weights = surgery.BASES[net_gen.VARIANTS[variant].trunk].weights
+    assert f"{weights} is not there, so the nets start from RANDOM weights" in err
+    assert f"{variant} is trained" in out
+    assert sorted(os.listdir(chain.DEMO_RUNS)) == sorted(
+        {f"{base}.caffemodel", f"{base[:-4]}.prototxt", *chain.stages(variant)}
+        | {surgery.BASES[net_gen.VARIANTS[variant].trunk].variant}
+    )
+
+
+@pytest.mark.parametrize("trunk", surgery.BASES)
+def test_a_classifier_that_is_there_is_cast_for_the_demo_too(house, capsys, trunk):
+    cast = chain.paths(trunk)[1]
+    os.makedirs(os.path.dirname(cast))
+    open(cast, "w").close()
+    assert chain.demo_base(trunk) == cast
     assert "RANDOM" not in capsys.readouterr().err
 
 
-def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch):
+def test_a_trunk_whose_classifier_was_fetched_is_cast_from_it(house, monkeypatch):
+    thin = functools.partial(net_gen.googlenet, width=tiny.WIDTH)
+    monkeypatch.setitem(net_gen.CLASSIFIERS, "googlenet", thin)
+    weights, out = chain.paths("googlenet")
+    os.makedirs(chain.NETS)
+    prototxt = str(house / "made.prototxt")
+    net_gen.write(chain.with_fillers(thin("deploy"), "msra"), prototxt)
+    chain.random_weights(prototxt, weights)
+    deploy = house / "voc-fcn-googlenet" / "deploy.prototxt"
+    net_gen.write(net_gen.fcn("voc-fcn-googlenet", "deploy", width=tiny.WIDTH), deploy)
+    assert chain.cast_base("googlenet") == out
+    found, original = surgery.contents(out), surgery.contents(weights)
+    assert found["inception_5b/3x3"] == original["inception_5b/3x3"]
+
+
+@pytest.mark.parametrize("variant", net_gen.VARIANTS)
+def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
+    source = (ROOT / variant / "solve.py").read_text()
+    weights = re.search('^WEIGHTS = "(.*)"$', source, re.M).group(1)
+    init = net_gen.VARIANTS[variant].init
+    cast = os.path.relpath(chain.paths(net_gen.VARIANTS[variant].trunk)[1], chain.ROOT)
+    assert weights == f"../{init or cast}"
+
+
+@pytest.mark.parametrize(
+    "variant, base",
+    [
+        ("voc-fcn8s", "vgg16"),
+        ("voc-fcn8s-atonce", "vgg16"),
+        ("voc-fcn-alexnet", "caffenet"),
+        ("voc-fcn-googlenet8s", "googlenet"),
+    ],
+)
+def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch, variant, base):
     from datasets import published
 
     asked = []
@@ -59,8 +123,8 @@ def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch):
 
     monkeypatch.setattr(published, "fetch", fetch)
     with pytest.raises(OSError, match="4 files are missing"):
-        chain.run("voc-fcn8s", gpu="cpu")
-    assert asked == [("sbd", "voc2011", "seg11valid", "vgg16")]
+        chain.run(variant, gpu="cpu")
+    assert asked == [("sbd", "voc2011", "seg11valid", base)]
 
 
 def test_an_unknown_data_set_is_refused():
