@@ -254,8 +254,7 @@ def draw_borders(proofs: Sequence[Proof], path: str) -> None:
     figure, axes = plt.subplots(
         len(proofs), columns, figsize=(1.9 * columns, 2.1 * len(proofs)), squeeze=False
     )
-    colours = plt.get_cmap("viridis").copy()
-    colours.set_under("black")
+    colours = plt.get_cmap("viridis").with_extremes(under="black")
     for line, proof in zip(axes, proofs):
         for axis in line:
             axis.set_axis_off()
