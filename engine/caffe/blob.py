@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -22,6 +22,7 @@ class Head(Enum):
     HOST = "host"
     DEVICE = "device"
     SYNCED = "synced"
+    DEFERRED = "deferred"  # nowhere yet: worked out when they are asked for
 
 
 class Memory:
@@ -31,7 +32,16 @@ class Memory:
     copied into it. While nobody does, `set` takes a tensor over without a copy.
     """
 
-    __slots__ = ("_device", "_exported", "_head", "_host", "shape")
+    __slots__ = (
+        "_deferred",
+        "_device",
+        "_exported",
+        "_head",
+        "_host",
+        "_watchers",
+        "shape",
+        "version",
+    )
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = torch.Size(shape)
@@ -39,27 +49,60 @@ class Memory:
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
         self._exported: weakref.ref | None = None
+        self._deferred: Callable[[], torch.Tensor] | None = None
+        self._watchers: dict[int, Callable[[], None]] = {}
+        #: Counts the occasions on which the values may have become others.
+        self.version = 0
+
+    def defer(self, values: Callable[[], torch.Tensor]) -> None:
+        """Let `values()`, of the present shape, be the values, worked out when they are needed."""
+        self._changing()
+        self._forget()
+        self._deferred, self._head = values, Head.DEFERRED
+
+    def is_deferred(self) -> bool:
+        """Whether the values wait to be worked out."""
+        return self._head is Head.DEFERRED
+
+    def settle(self, values: Callable[[], torch.Tensor], tensor: torch.Tensor) -> None:
+        """Take `tensor` for what `values()` would give, if that is still waited for."""
+        if self._deferred is values:
+            self._take(tensor)
+
+    def watch(self, owner: object, changing: Callable[[], None]) -> None:
+        """Have `changing()` called once, before the values may next become others.
+
+        An owner has one such call; a later one takes its place.
+        """
+        self._watchers[id(owner)] = changing
+
+    def _changing(self) -> None:
+        self.version += 1
+        while self._watchers:
+            self._watchers.popitem()[1]()
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Take another shape; the values stay, in memory order, as far as they reach."""
         shape = torch.Size(shape)
         if shape == self.shape:
             return
-        if self._head is not Head.ZERO:
+        self._changing()
+        if self._head is Head.DEFERRED:
+            # Mostly nobody asks for what was left from before a change of shape.
+            values = self._deferred
+            assert values is not None
+            self._deferred = lambda: _fitted(values(), shape)
+        elif self._head is not Head.ZERO:
             keep = self._device if self._head is Head.DEVICE else self._host
             assert keep is not None
-            flat, count = keep.reshape(-1), math.prod(shape)
-            if count > flat.numel():
-                grown = flat.new_zeros(count)
-                grown[: flat.numel()] = flat
-                flat = grown
             self._forget()
-            self._take(flat[:count].view(shape))
+            self._take(_fitted(keep, shape))
         self.shape = shape
 
     def zero(self) -> None:
         """Set every value to zero, without touching memory until the values are asked for."""
         if self._export() is None:
+            self._changing()
             self._forget()
             self._head = Head.ZERO
         else:
@@ -73,6 +116,9 @@ class Memory:
         """The values as a tensor on device `on`, to be read."""
         if self._head is Head.ZERO:
             self._take(torch.zeros(self.shape, device=on))
+        elif self._head is Head.DEFERRED:
+            assert self._deferred is not None
+            self._take(self._deferred())
         if on.type == "cpu":
             return self._to_host()
         if self._head is Head.HOST or self._device is None or self._device.device != on:
@@ -82,6 +128,7 @@ class Memory:
 
     def mutable(self, on: torch.device = CPU) -> torch.Tensor:
         """The values as a tensor on device `on`, to be written in place."""
+        self._changing()
         tensor = self.tensor(on)
         if self._head is Head.SYNCED:
             self._head = Head.HOST if on.type == "cpu" else Head.DEVICE
@@ -89,6 +136,7 @@ class Memory:
 
     def set(self, tensor: torch.Tensor) -> None:
         """Let `tensor` be the values and the shape from now on."""
+        self._changing()
         array = self._export()
         self.shape = tensor.shape
         if array is None or array.shape != tuple(tensor.shape):
@@ -114,6 +162,7 @@ class Memory:
 
     def numpy(self) -> np.ndarray:
         """The values as a C-contiguous, writable float32 array over this memory."""
+        self._changing()
         self.tensor(CPU)
         self._head, self._device = Head.HOST, None
         root = self._export()
@@ -130,13 +179,14 @@ class Memory:
         return self._exported() if self._exported is not None else None
 
     def _take(self, tensor: torch.Tensor) -> None:
+        self._deferred = None
         if tensor.device.type == "cpu":
             self._host, self._head = tensor, Head.HOST
         else:
             self._device, self._head = tensor, Head.DEVICE
 
     def _forget(self) -> None:
-        self._host = self._device = self._exported = None
+        self._host = self._device = self._exported = self._deferred = None
 
     def _to_host(self) -> torch.Tensor:
         if self._head is Head.DEVICE:
@@ -149,6 +199,16 @@ class Memory:
             self._head = Head.SYNCED
         assert self._host is not None
         return self._host
+
+
+def _fitted(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The values in memory order as far as the shape reaches, then zeros."""
+    flat, count = tensor.reshape(-1), math.prod(shape)
+    if count > flat.numel():
+        grown = flat.new_zeros(count)
+        grown[: flat.numel()] = flat
+        flat = grown
+    return flat[:count].view(shape)
 
 
 class MemoryView:
@@ -166,6 +226,13 @@ class MemoryView:
                 f"a parameter shared under the shape {tuple(self.shape)} cannot become "
                 f"{tuple(shape)}"
             )
+
+    @property
+    def version(self) -> int:
+        return self._base.version
+
+    def watch(self, owner: object, changing: Callable[[], None]) -> None:
+        self._base.watch(owner, changing)
 
     def zero(self) -> None:
         self._base.zero()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import glog, graph, mode, net_log, weights
+from . import glog, graph, mode, net_log, plan, weights
 from .blob import Blob
 from .errors import CaffeError
 from .layers import Function, Layer, create
@@ -97,6 +97,12 @@ class Net:
             name: []
             for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
+        #: The fast path: where it may start, the regions by shape, the last pass through one.
+        self._region_starts: set[int] = set()
+        self._regions: OrderedDict[Any, plan.Region | None] = OrderedDict()
+        self._borders: OrderedDict[Any, Any] = OrderedDict()
+        self._asked_for: set[int] = set()
+        self._pass: plan.Pass | None = None
         ids: dict[str, int] = {}
         unread: dict[str, int] = {}
         needs: list[bool] = []  # per blob: a gradient is wanted there
@@ -113,6 +119,7 @@ class Net:
                 in_place = set(self._bottoms[i]) & set(self._tops[i])
                 once = layer.stateful or (bool(in_place) and not layer.idempotent)
                 layer.record = layer.differentiable and (keep or once)
+        self._region_starts = plan.regions(self)
 
     def _add_layer(
         self, p: Any, ids: dict[str, int], unread: dict[str, int], needs: list[bool]
@@ -278,7 +285,18 @@ class Net:
     def _forward(self, start: int, end: int) -> float:
         """Run layers `start` .. `end`; the weighted sum of their losses."""
         losses = []
-        for i in range(start, end + 1):
+        if self._pass is not None and start <= self._pass.region.last:
+            self._pass = None
+        i = start - 1
+        while i < end:
+            i += 1
+            region = self._region_at(i, end)
+            if region is not None:
+                for j in range(region.first, region.last + 1):
+                    self._reshape_layer(j)
+                self._pass = plan.Pass(self, region)
+                i = region.last
+                continue
             self._call("before_forward", i)
             layer = self._layers[i]
             bottom = [self._blobs[b] for b in self._bottoms[i]]
@@ -293,7 +311,14 @@ class Net:
 
     def _backward(self, start: int, end: int, free: bool = False) -> None:
         """Run layers `start` down to `end` backward; `free` drops what forward kept for it."""
-        for i in range(start, end - 1, -1):
+        i = start + 1
+        while i > end:
+            i -= 1
+            if self._ends_recorded_pass(i, end):
+                assert self._pass is not None
+                self._pass.backward(self, free)
+                i = self._pass.region.first
+                continue
             self._call("before_backward", i)
             layer = self._layers[i]
             if self._backward_layers[i]:
@@ -305,6 +330,28 @@ class Net:
             if free and isinstance(layer, Function):
                 layer.forget()
             self._call("after_backward", i)
+
+    def _region_at(self, first: int, end: int) -> plan.Region | None:
+        """The layers from `first` on, up to `end` at most, that the fast path takes together."""
+        if first not in self._region_starts or not self._free_of_calls():
+            return None
+        key = (first, self._blobs[self._bottoms[first][0]].shape)
+        if key not in self._regions:
+            while len(self._regions) >= 256:
+                self._regions.popitem(last=False)
+            self._regions[key] = plan.region(self, first)
+        region = self._regions[key]
+        return region if region is not None and region.last <= end else None
+
+    def _ends_recorded_pass(self, last: int, end: int) -> bool:
+        """Whether layer `last` ends what the fast path took together and can go back through."""
+        taken = self._pass
+        if taken is None or not taken.recorded or not self._free_of_calls():
+            return False
+        return last == taken.region.last and end <= taken.region.first
+
+    def _free_of_calls(self) -> bool:
+        return not any(self._callbacks.values())
 
     def forward_backward(self) -> float:
         """One pass forward and one backward over the whole net; the loss."""
@@ -432,11 +479,13 @@ class Net:
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs' shapes."""
-        for i, layer in enumerate(self._layers):
-            layer.reshape(
-                [self._blobs[b] for b in self._bottoms[i]],
-                [self._blobs[t] for t in self._tops[i]],
-            )
+        for i in range(len(self._layers)):
+            self._reshape_layer(i)
+
+    def _reshape_layer(self, i: int) -> None:
+        self._layers[i].reshape(
+            [self._blobs[b] for b in self._bottoms[i]], [self._blobs[t] for t in self._tops[i]]
+        )
 
     def clear_param_diffs(self) -> None:
         """Set the gradient of every learnable parameter to zero."""

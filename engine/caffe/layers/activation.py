@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
-from .base import Function, check_legacy_axes, register
+from .base import POINT, Function, Window, check_legacy_axes, register
 
 
 class _Pointwise(Function):
@@ -37,6 +37,9 @@ class ReLU(_Pointwise):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         slope = self.layer_param.relu_param.negative_slope
         return F.leaky_relu(x, slope) if slope else torch.relu(x)
+
+    def window(self) -> Window | None:
+        return POINT
 
 
 @register

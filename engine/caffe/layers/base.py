@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 
@@ -13,6 +13,23 @@ from ..blob import Blob, BlobVec
 from ..errors import CaffeError
 
 Tensors = tuple[torch.Tensor, ...]
+
+
+class Window(NamedTuple):
+    """The spatial positions of a bottom that a position of the top is made of, by axis.
+
+    Position o sees o * stride - pad + dilation * i for i below kernel; `fill` is what lies beyond
+    the edges.
+    """
+
+    kernel: Sequence[int] = (1, 1)
+    stride: Sequence[int] = (1, 1)
+    pad: Sequence[int] = (0, 0)
+    dilation: Sequence[int] = (1, 1)
+    fill: float = 0.0
+
+
+POINT = Window()
 
 
 class Layer:
@@ -183,6 +200,17 @@ class Function(Layer):
                 memory.set(grad)
             else:
                 memory.add(grad)
+
+    def window(self) -> Window | None:
+        """What a position of an N x C x H x W top sees, where that is the same everywhere.
+
+        None says that it is not, or that the layer is not known to be so.
+        """
+        return None
+
+    def inside(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
+        """As `compute`, of bottoms that already hold what the windows see beyond the edges."""
+        return self.compute(*x)
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first parameter, and the second if there is one."""

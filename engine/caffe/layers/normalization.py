@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ..blob import Blob
 from ..proto import caffe_pb2
-from .base import Function, register
+from .base import POINT, Function, Window, register
 
 
 @register
@@ -36,6 +36,10 @@ class LRN(Function):
             return x * (p.k + p.alpha * self.mean_across(square, n)) ** -p.beta
         mean = F.avg_pool2d(F.pad(square, (n // 2,) * 4), n, 1)
         return x * (1 + p.alpha * mean) ** -p.beta
+
+    def window(self) -> Window | None:
+        p = self.layer_param.lrn_param
+        return POINT if p.norm_region == p.ACROSS_CHANNELS else None
 
     @staticmethod
     def mean_across(square: torch.Tensor, n: int) -> torch.Tensor:

@@ -13,7 +13,16 @@ from .. import mode
 from ..blob import Blob
 from ..errors import CaffeError
 from ..fillers import fill
-from .base import Function, Layer, Tensors, _registry, canonical_axis, register
+from .base import (
+    POINT,
+    Function,
+    Layer,
+    Tensors,
+    Window,
+    _registry,
+    canonical_axis,
+    register,
+)
 
 
 @register
@@ -77,6 +86,11 @@ class Concat(Function):
                 )
         return torch.cat(xs, axis)
 
+    def window(self) -> Window | None:
+        p = self.layer_param.concat_param
+        axis = p.concat_dim if p.HasField("concat_dim") else p.axis
+        return POINT if axis == 1 and len(self.layer_param.bottom) > 1 else None
+
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         super().reshape(bottom, top)
         _share_if_alone(bottom, top)
@@ -123,6 +137,9 @@ class Eltwise(Function):
                 # Of equal values the second bottom wins over the first, and no later one does.
                 y = torch.where(y > x, y, x) if i == 0 else torch.where(x > y, x, y)
         return y
+
+    def window(self) -> Window | None:
+        return POINT
 
 
 def _spread_shape(layer: Layer, p: Any, shape: Sequence[int]) -> Sequence[int]:

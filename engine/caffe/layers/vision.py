@@ -13,9 +13,12 @@ from .. import mode
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
-from .base import Function, Layer, Tensors, canonical_axis, register
+from .base import Function, Layer, Tensors, Window, canonical_axis, register
 
 FLT_MAX = torch.finfo(torch.float32).max
+# Weights of so many values make oneDNN's convolution slow, by putting them into its own order at
+# every call.
+LARGE = 1 << 22
 
 
 def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tuple[int, ...]:
@@ -120,10 +123,35 @@ class _Convolving(Function):
 class Convolution(_Convolving):
     """y[n, o] = b[o] + sum_c w[o, c] * x[n, c], cross-correlated over the spatial axes."""
 
+    def window(self) -> Window | None:
+        if self.axis != 1 or len(self.kernel) != 2:
+            return None
+        return Window(self.kernel, self.stride, self.pad, self.dilation)
+
+    def inside(self, *xs: torch.Tensor) -> Tensors:
+        return tuple(self._convolved(x, (0, 0)) for x in xs)
+
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        return self._convolved(x, self.pad)
+
+    def _convolved(self, x: torch.Tensor, pad: Sequence[int]) -> torch.Tensor:
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
-        return convolution(x, w, b, self.stride, self.pad, self.dilation, self.group)
+        if x.device.type == "cpu" and w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
+            return self._product(x, w, b, pad)
+        return convolution(x, w, b, self.stride, pad, self.dilation, self.group)
+
+    def _product(
+        self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
+    ) -> torch.Tensor:
+        """The convolution as one matrix product over unfolded patches."""
+        patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride).transpose(1, 2)
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
+        size = [
+            (n + 2 * p - r) // s + 1 for n, r, s, p in zip(x.shape[2:], reach, self.stride, pad)
+        ]
+        y = F.linear(patches.reshape(-1, patches.shape[2]), w.flatten(1), b)
+        return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
 @register
@@ -195,12 +223,21 @@ class Pooling(Function):
         return getattr(p, field), getattr(p, field)
 
     def _output(self, size: int, kernel: int, stride: int, pad: int) -> int:
-        reach = size + 2 * pad - kernel
-        if reach < 0:
+        out = (math.ceil if self.ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
+        # Rounded up, one window may reach past an input smaller than itself.
+        if out < 1:
             raise self.error(f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}")
-        out = (math.ceil if self.ceil else math.floor)(reach / stride) + 1
         # With padding, the last window has to start inside the image or its left padding.
         return out - 1 if pad and (out - 1) * stride >= size + pad else out
+
+    def window(self) -> Window | None:
+        if not self.kernel or not self.maximum or self.with_mask:
+            return None
+        return Window(self.kernel, self.stride, self.pad, fill=-FLT_MAX)
+
+    def inside(self, *x: torch.Tensor) -> torch.Tensor:
+        assert self.kernel
+        return F.max_pool2d(x[0], self.kernel, self.stride)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
