@@ -223,8 +223,13 @@ def draw_heat(rows: Sequence[Row], path: str) -> None:
     """
     plt = figures.pyplot()
     columns = 1 + len(SIZES)
+    heights = [0.3 + 2.2 * min(1.0, r.image.shape[0] / r.image.shape[1]) for r in rows]
     figure, axes = plt.subplots(
-        len(rows), columns, figsize=(2.2 * columns, 2.0 * len(rows) + 0.5), squeeze=False
+        len(rows),
+        columns,
+        figsize=(2.2 * columns, sum(heights)),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
     )
     for line, drawn in zip(axes, rows):
         height, width = drawn.image.shape[:2]
