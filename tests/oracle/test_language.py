@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import net_gen
+
 pytestmark = pytest.mark.oracle
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +59,7 @@ def test_the_generators_write_the_same_files(bvlc_caffe, tmp_path):
     result = bvlc_caffe("-m", "net_gen", "--out", tmp_path, cwd=CHECKOUT)
     assert result.returncode == 0, result.stderr
     written = sorted(tmp_path.glob("*/*.prototxt"))
-    assert len(written) == 12
+    assert len(written) == 4 * len(net_gen.VARIANTS)
     for path in written:
         assert path.read_bytes() == (CHECKOUT / path.relative_to(tmp_path)).read_bytes(), path
 
@@ -65,7 +67,8 @@ def test_the_generators_write_the_same_files(bvlc_caffe, tmp_path):
 def test_every_option_of_the_generators_works_there(bvlc_caffe, tmp_path):
     script = (
         "import net_gen; source = net_gen.PythonData('module', 'Layer', {'a': 1});"
-        "nets = [net_gen.vgg16(split, 20, 1 / 8, 1, 96, source, 0) for split in net_gen.SPLITS];"
+        "nets = [make(split, 20, 1 / 8, 1, 96, source, 0) for split in net_gen.SPLITS"
+        " for make in net_gen.CLASSIFIERS.values()];"
         "nets += [net_gen.fcn(v, s, 5, 1 / 8, data=source) for v in net_gen.VARIANTS"
         " for s in net_gen.SPLITS];"
         "print(''.join(map(net_gen.to_text, nets)))"

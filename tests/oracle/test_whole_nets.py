@@ -56,7 +56,7 @@ def test_scores_and_training_agree_through_the_whole_net(variant, what, narrow):
 @pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
 def test_label_maps_are_identical(variant, narrow):
     ours, theirs = (numbers[variant + "/score"] for numbers in narrow)
-    assert len(np.unique(theirs.argmax(1))) > 2
+    assert len(np.unique(theirs.argmax(1))) > 1
     assert_same_scores(ours, theirs)
 
 
