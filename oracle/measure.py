@@ -2,7 +2,7 @@
 
     python -m oracle.measure [SECTION ...]
 
-The sections are training, files, nets, random; all without one. Each replaces its part of
+The sections are training, files, names, nets, random; all without one. Each replaces its part of
 docs/measured.json, from which oracle/compatibility.py writes docs/compatibility.md. `nets` takes
 6 GB and a few minutes; `nets:NAME` measures one net.
 """
@@ -165,6 +165,13 @@ def files() -> Dict[str, Any]:
     return found
 
 
+def names() -> Dict[str, Any]:
+    """BVLC pycaffe's names, as oracle/surface.py prints them."""
+    start = [os.path.join(CHECKOUT, "oracle", "caffe-python"), "oracle/surface.py"]
+    said = subprocess.run(start, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
+
+
 def random() -> Dict[str, Any]:
     """What becomes of 2,000 random nets."""
     from oracle.random_nets import Tally, compare, make
@@ -191,7 +198,13 @@ def versions() -> Dict[str, str]:
 
 
 THEIRS = "import caffe, os; print(caffe.__version__, os.environ.get('OPENBLAS_CORETYPE', 'own'))"
-SECTIONS = {"training": training, "files": files, "nets": nets, "random": random}
+SECTIONS: Dict[str, Callable[..., Dict[str, Any]]] = {
+    "training": training,
+    "files": files,
+    "names": names,
+    "nets": nets,
+    "random": random,
+}
 
 
 def main() -> None:
@@ -204,7 +217,7 @@ def main() -> None:
         if section not in SECTIONS:
             parser.error(f"no section {section!r}; there are {', '.join(SECTIONS)}")
         print(f"measuring {words}", file=sys.stderr, flush=True)
-        found = nets([name] if name else []) if section == "nets" else SECTIONS[section]()  # type: ignore[operator]
+        found = nets([name] if name else []) if section == "nets" else SECTIONS[section]()
         keep(section, found)
 
 

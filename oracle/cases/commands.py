@@ -38,8 +38,8 @@ def execute(name: str, arguments: List[str]) -> Tuple[int, str]:
     try:
         module: Any = import_module("caffe.__main__" if name == "caffe" else "caffe.tools." + name)
     except ImportError:
-        environment = dict(os.environ, **ENVIRONMENT)
-        run = subprocess.run([name, *arguments], capture_output=True, text=True, env=environment)
+        seen = dict(os.environ, **ENVIRONMENT)
+        run = subprocess.run([name, *arguments], capture_output=True, text=True, env=seen)
         return (run.returncode if run.returncode >= 0 else 1), run.stderr
     log = io.StringIO()
     environment: Any = mock.patch.dict(os.environ, ENVIRONMENT)
