@@ -341,7 +341,7 @@ def times(names: Sequence[str], gpu: Gpu = None, width: float = WIDTH) -> List[T
 
 
 def small(value: float) -> Number:
-    return Number(value, ".1e")
+    return Number(value, ".1e" if value else ".0f")
 
 
 def equal_table(proofs: Sequence[Proof]) -> Table:
@@ -362,7 +362,7 @@ def equal_table(proofs: Sequence[Proof]) -> Table:
         )
     head = ["net", "weights", "input, px", "on its own input", "field, px", "pads 0, every crop",
             "padded, inside", "border put back"]  # fmt: skip
-    return Table("Where cast net and classifier are equal: largest relative difference", head, rows)
+    return Table("Where they are equal: largest relative difference; 0 is bit for bit", head, rows)
 
 
 def padded_table(proofs: Sequence[Proof]) -> Table:

@@ -104,7 +104,9 @@ def _coerce(
 ) -> np.ndarray:
     if old.shape == shape:
         return old
-    if old.size == int(np.prod(shape)):
+    # The same count over another window would read one pixel's weights as another's.
+    misread = window is not None and old.ndim == 2 and len(shape) == 4 and shape[1:] != window
+    if old.size == int(np.prod(shape)) and not misread:
         return old.reshape(shape)
     kernel = old if old.ndim == 4 and old.shape[:2] == shape[:2] else None
     if kernel is None and window is not None and old.size == shape[0] * int(np.prod(window)):
@@ -123,8 +125,8 @@ def _coerce(
     over = f" over a {_text(window)} blob" if window else ""
     raise ValueError(
         f"layer {layer}, blob {index}: found {_text(old.shape)}{over}, needed {_text(shape)}: "
-        "neither the same count nor a smaller window; rename the layer in the new net to leave "
-        "it out"
+        f"neither the same {'window' if misread else 'count'} nor a smaller window; rename the "
+        "layer in the new net to leave it out"
     )
 
 

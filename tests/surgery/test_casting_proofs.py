@@ -158,6 +158,22 @@ def test_an_inner_product_that_is_no_convolution_is_refused_by_name(fields, word
         surgery.convolutional(message, pairs.build(message))
 
 
+def test_weights_over_another_window_of_the_same_count_are_refused():
+    """16 x 2 x 2 and 4 x 4 x 4 have as many numbers, in another order."""
+
+    def net(make, channels, size, **fields):
+        n = NetSpec()
+        n.data = L.Input(shape={"dim": [1, channels, size, size]})
+        n.fc = make(n.data, num_output=8, **fields)
+        return pairs.build(n.to_proto())
+
+    old = net(L.InnerProduct, 16, 2)
+    surgery.transplant(net(L.Convolution, 16, 6, kernel_size=2), old)
+    words = "layer fc, blob 0: found 8 x 64 over a 16 x 2 x 2 blob, needed 8 x 4 x 4 x 4: neither"
+    with pytest.raises(ValueError, match=words):
+        surgery.transplant(net(L.Convolution, 4, 6, kernel_size=4), old)
+
+
 def test_padding_is_taken_out_of_a_sum_as_out_of_a_concat():
     n = NetSpec()
     n.data = L.Input(shape={"dim": [1, 2, 20, 20]})
