@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import os
+
+from experiments import report, staging, training
+from solvers import stage
+
+
+def test_at_once_sees_as_many_images_as_the_stages_together(demo_run, tmp_path):
+    result = report.make(staging.run, str(tmp_path), demo_run, "cpu")
+    demo = training.finished(demo_run)
+    place = os.path.join(str(tmp_path), "staging", staging.AT_ONCE)
+    solver = stage.read_solver(os.path.join(place, "solver.prototxt"))
+    assert solver.max_iter == sum(demo.solver(name)["max_iter"] for name in staging.STAGED)
+    with open(os.path.join(place, "train.prototxt")) as file:
+        assert 'name: "scale_pool3"' in file.read()
+    iterations = [row[1].value for row in result.tables[0].rows]
+    assert iterations == [2, 4, 6, 6]
+    assert os.path.getsize(tmp_path / "staging" / "loss.png") > 1000
