@@ -18,6 +18,9 @@ BELOW = {
     "datasets": {"caffe", "command"},
     "voc_layers": {"caffe"},
     "solvers": {"caffe", "command", "datasets", "net_gen", "surgery"},
+    "experiments": {
+        *("caffe", "command", "datasets", "net_gen", "solvers", "surgery", "voc_layers"),
+    },
 }
 FOLDERS = {"caffe", "solve", "net", *BELOW}
 
