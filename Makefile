@@ -16,13 +16,13 @@ ITERS ?=
 DATA ?= voc
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers oracle engine/caffe
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers experiments oracle engine/caffe
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s voc-fcn8s-atonce voc-fcn-alexnet voc-fcn-googlenet \
 	voc-fcn-googlenet16s voc-fcn-googlenet8s
 
-.PHONY: help setup demo test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
+.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
 	oracle golden compatibility proto lint format clean
 
 help: ## this list
@@ -51,6 +51,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)
 	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
+
+demo-all: demo ## and the papers' experiments, small, on one page: runs/experiments (SEED=1 GPU=)
+	@$(PY) -m experiments --seed $(SEED) $(GPU_ARG)
 
 test: lint ## the short test suite, with lint and types
 	@$(PY) -m pytest $(WORKERS)
