@@ -452,13 +452,15 @@ def text(proofs: Sequence[Proof], published: bool) -> List[str]:
         "was. The first figure shows it.",
         "Three statements are exact, and the first table has their errors in float32. With every "
         "pad at 0 and the same weights (GoogLeNet's branches cropped to each other), the "
-        "classifier of one receptive field and the cast net agree at every position; the fields "
-        f"are, in pixels: {fields}. The padded cast net agrees with that unpadded classifier at "
-        "every position whose field lies inside the image. And the border is the whole "
+        "classifier of one receptive field and the cast net agree at every position whose field "
+        "lies inside the image (rounding up may add a last row and column that look beyond it); "
+        f"the fields are, in pixels: {fields}. The padded cast net agrees with that unpadded classifier at "
+        "every such position too. And the border is the whole "
         "difference: with what lies outside the crop's own maps set to zero before each layer that "
         "pads or reaches over, the padded cast net gives the padded classifier's scores. The "
-        "second table has the difference as it is without that. LRN across channels and max "
-        "pooling need no care: they mix no places beyond their windows.",
+        "second table has the difference as it is without that. LRN stays at one place, across "
+        "channels, and a max pooling leaves its padding out, which behind a ReLU is the same as "
+        "zeros.",
         "Weights called random are drawn, biases too: the equalities hold for any. Published ones "
         "are taken from `ilsvrc-nets/` where they are: `python -m datasets fetch alexnet caffenet "
         "vgg16 googlenet`.",
