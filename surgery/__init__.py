@@ -6,7 +6,7 @@ C x h x w blob is the convolution whose kernel is that window (Long et al. 2015,
 
 from surgery.bases import BASES, Base
 from surgery.caffemodel import contents
-from surgery.cast import cast, classifier_of, save
+from surgery.cast import cast, classifiers_of, save
 from surgery.convolutional import convolutional, without_padding
 from surgery.rarefy import add_padding, gather_padding, rarefy
 from surgery.transplant import (
@@ -28,7 +28,7 @@ __all__ = [
     "bilinear",
     "cast",
     "check_weights",
-    "classifier_of",
+    "classifiers_of",
     "contents",
     "convolutional",
     "expand_score",

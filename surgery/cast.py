@@ -38,7 +38,13 @@ def cast(
     made = None
     try:
         if classifier is None or named:
-            message = _generated(classifier or classifier_of(weights), weights)
+            names = [classifier] if classifier else classifiers_of(weights)
+            if deploy is None and len(names) > 1:
+                raise ValueError(
+                    f"{weights}: has the layers of {' and of '.join(names)}, which differ in what "
+                    "lies between; name the classifier to cast it whole"
+                )
+            message = _generated(names[0], weights)
             classifier = made = beside(out, ".prototxt")
             net_gen.write(message, made)
         net = caffe.Net(classifier, caffe.TEST)
@@ -56,17 +62,22 @@ def cast(
     return report
 
 
-def classifier_of(weights: str) -> str:
-    """The key of `net_gen.CLASSIFIERS` whose layers, but the last, a weights file has.
+def classifiers_of(weights: str) -> List[str]:
+    """The keys of `net_gen.CLASSIFIERS` whose layers, but the last, a weights file has.
 
-    Raises ValueError if there is none, OSError for a file that cannot be read.
+    AlexNet and CaffeNet have the same. Raises ValueError if there is none, OSError for a file that
+    cannot be read.
     """
     import net_gen
 
     found = contents(weights)
-    for name, classifier in net_gen.CLASSIFIERS.items():
-        if all(layer in found for layer in _weighted(classifier("deploy"))[:-1]):
-            return name
+    names = [
+        name
+        for name, classifier in net_gen.CLASSIFIERS.items()
+        if all(layer in found for layer in _weighted(classifier("deploy"))[:-1])
+    ]
+    if names:
+        return names
     raise ValueError(
         f"{weights}: has layers {', '.join(list(found)[:3])} ..., needed those of "
         f"{', '.join(net_gen.CLASSIFIERS)}; name the prototxt of this classifier"

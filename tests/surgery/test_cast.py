@@ -159,6 +159,13 @@ def test_a_named_classifier_has_as_many_classes_as_its_weights(tmp_path, monkeyp
     assert net.blobs["prob"].data.shape == (1, 7, 1, 1)
 
 
+def test_alexnet_and_caffenet_are_not_told_apart_by_their_layers(tmp_path):
+    weights = made(tmp_path, "caffenet")[1]
+    assert surgery.classifiers_of(weights) == ["alexnet", "caffenet"]
+    with pytest.raises(ValueError, match="the layers of alexnet and of caffenet.*name the class"):
+        surgery.cast(None, weights, None, str(tmp_path / "out.caffemodel"))
+
+
 def test_weights_of_no_known_classifier_are_refused_with_what_is_needed(tmp_path):
     from caffe.proto import caffe_pb2
 
