@@ -19,6 +19,7 @@ class Difference(NamedTuple):
     name: a few words, for counts. sentence: what a user is told, with the reason. layer: whether a
     LayerParameter has it. ours: what the engine's refusal says, if it refuses where BVLC Caffe
     does not. theirs: what BVLC Caffe's refusal says, if that refuses where the engine does not.
+    With neither, numbers differ, and no random net has it.
     """
 
     name: str
@@ -56,6 +57,13 @@ DELIBERATE = (
         ours=r"an index is outside",
     ),
     Difference(
+        "sizes after a reshape",
+        "ContrastiveLoss compares the sizes of its bottoms after every reshape; BVLC Caffe does so "
+        "once, and may then read out of bounds.",
+        lambda layer: layer.type == "ContrastiveLoss",
+        ours=r"\(ContrastiveLoss\): bottoms of shapes",
+    ),
+    Difference(
         "in place",
         "A layer that would write over what it still reads is refused in place (among others "
         "ArgMax, BatchReindex, Concat, Embed, LSTM, Slice and Tile); BVLC Caffe gives wrong "
@@ -77,6 +85,20 @@ DELIBERATE = (
         _stochastic,
         theirs=r"pooling_layer\.cpp:\d+\] Not Implemented Yet",
     ),
+    Difference(
+        "gradients of overwritten values",
+        "Power, Log and MVN in place, and layers whose bottom another one overwrites in memory "
+        "that they share through Flatten, Reshape, Split, a Concat of one bottom or a Slice into "
+        "one top, have right gradients; BVLC Caffe takes them from the overwritten values.",
+        lambda layer: any(top == bottom for top, bottom in zip(layer.top, layer.bottom)),
+    ),
+    Difference(
+        "gradients used for other numbers",
+        "The gradient of a blob is what the last backward made it; BVLC Caffe's HingeLoss writes "
+        "other numbers there in forward, and its Scale in a backward that asks for none. Scale in "
+        "place has as many backward passes a forward as one likes; BVLC Caffe's has one.",
+        lambda layer: layer.type in ("HingeLoss", "Scale"),
+    ),
 )
 
 
@@ -91,6 +113,8 @@ def deliberate(text: str, ours: Optional[str], theirs: Optional[str]) -> Optiona
     except text_format.ParseError:
         return None
     for one in DELIBERATE:
+        if one.ours is None and one.theirs is None:
+            continue
         pattern, said, other = one.ours, ours, theirs
         if one.theirs is not None:
             pattern, said, other = one.theirs, theirs, ours

@@ -68,6 +68,25 @@ class Told(caffe.Layer):
         pass
 
 
+class Endless(caffe.Layer):
+    """Takes the processor, or memory, without end; param_str says which."""
+
+    def setup(self, bottom, top):
+        pass
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        kept = []
+        while True:
+            if self.param_str == "memory":
+                kept.append(np.ones(1 << 27, np.uint8))
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+
 class EuclideanLoss(caffe.Layer):
     """sum((a - b)^2) / 2N as a scalar, to be used with a `loss_weight`."""
 

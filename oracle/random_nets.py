@@ -15,6 +15,7 @@ how many nets needed that.
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import json
 import math
@@ -37,6 +38,10 @@ FACTOR, RUNS = 4, 8
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+#: Stages that rules name; a net's own text may add the last.
+STAGES = ("a", "b", "c")
+
+
 class Draft:
     """A net in the making: its text, and the shapes of the blobs that a layer may read."""
 
@@ -54,6 +59,16 @@ class Draft:
         self.positive: set = set()
         self.made = 0
         self.force_backward = self.chance(0.6)
+        #: What the net is built for, which rules of layers ask after.
+        self.phase, self.level = self.size(0, 1), self.random.choice((0, 0, 1, 3))
+        self.stages = [s for s in STAGES if self.chance(0.3)]
+        #: Fields of the net itself.
+        self.head = "force_backward: true\n" if self.force_backward else ""
+        self.head += self.random.choice(("", "", "", "state { stage: 'c' level: 2 }\n"))
+        #: Every input's shape, whoever may read it.
+        self.all_inputs: Dict[str, Shape] = {}
+        #: Parameters with a name: (name, shape).
+        self.named: List[Tuple[str, Shape]] = []
 
     def chance(self, p: float) -> bool:
         return self.random.random() < p
@@ -73,7 +88,11 @@ class Draft:
         """A new input blob; one with labels, or the like, is not offered to other layers."""
         blob = self.name(prefix)
         dims = " ".join("dim: %d" % n for n in shape)
-        self.text.append(layer("Input", "", blob, "input_param { shape { %s } }" % dims))
+        if self.chance(0.06):
+            self.head += "input: '%s' input_shape { %s }\n" % (blob, dims)
+        else:
+            self.text.append(layer("Input", "", blob, "input_param { shape { %s } }" % dims))
+        self.all_inputs[blob] = shape
         if kind != "normal":
             self.inputs[blob] = kind
         if kind in ("normal", "positive"):
@@ -101,12 +120,54 @@ class Draft:
         axis = self.random.randrange(low, len(shape))
         return axis, "axis: %d" % (axis - len(shape) if self.chance(0.3) else axis)
 
-    def params(self, count: int) -> str:
-        """Learning rates for some of a layer's parameters."""
-        if self.chance(0.85):
+    def params(self, *shapes: Shape) -> str:
+        """Learning rates for some of a layer's parameters, or names to share them by."""
+        if self.chance(0.25):
+            return "".join(self.shared(shape) for shape in shapes)
+        if self.chance(0.8):
             return ""
-        rates = [self.random.choice((0, 1, 2)) for _ in range(self.random.randint(1, count))]
+        rates = [self.random.choice((0, 1, 2)) for _ in range(self.random.randint(1, len(shapes)))]
         return "".join("param { lr_mult: %d } " % rate for rate in rates)
+
+    def shared(self, shape: Shape) -> str:
+        """A name for a parameter: one that others have, if one fits, or a new one."""
+        fit = [name for name, other in self.named if other == shape]
+        if fit and self.chance(0.7):
+            return "param { name: '%s' } " % self.random.choice(fit)
+        fit = [name for name, other in self.named if math.prod(other) == math.prod(shape)]
+        if fit and self.chance(0.5):
+            return "param { name: '%s' share_mode: PERMISSIVE } " % self.random.choice(fit)
+        if self.chance(0.3):
+            return "param { } "
+        name = self.name("w")
+        self.named.append((name, shape))
+        return "param { name: '%s' } " % name
+
+    def rules(self, holds: bool) -> str:
+        """Rules by which a layer is in the net, or is not."""
+        stages = {*self.stages, *(["c"] if "stage: 'c'" in self.head else [])}
+        while True:
+            kind, texts, met = self.random.choice(("include", "exclude")), "", False
+            for _ in range(self.size(1, 2)):
+                rule, words = True, ""
+                if self.chance(0.4):
+                    phase = self.size(0, 1)
+                    words += " phase: %s" % ("TRAIN", "TEST")[phase]
+                    rule &= phase == self.phase
+                for field, sign in (("min_level", 1), ("max_level", -1)):
+                    if self.chance(0.2):
+                        level = self.size(0, 3)
+                        words += " %s: %d" % (field, level)
+                        rule &= sign * (self.level - level) >= 0
+                for stage in STAGES:
+                    if self.chance(0.25):
+                        has = self.chance(0.5)
+                        words += " %s: '%s'" % ("stage" if has else "not_stage", stage)
+                        rule &= has == (stage in stages)
+                texts += " %s {%s }" % (kind, words)
+                met |= rule
+            if (met == (kind == "include")) == holds:
+                return texts
 
     def add(
         self,
@@ -114,8 +175,9 @@ class Draft:
         bottoms: Sequence[str],
         shapes: Sequence[Shape],
         rest: str = "",
-        in_place: bool = False,
+        in_place: float = 0,
         kept: bool = False,
+        chained: bool = False,
         positive: bool = False,
         loss: bool = False,
         hidden: bool = False,
@@ -123,21 +185,29 @@ class Draft:
     ) -> List[str]:
         """Appends a layer; returns the names of its tops.
 
-        in_place: it may write over its first bottom. kept: see the field. hidden: no other layer
-        is to read its tops. gradient: a loss weight on it makes sense.
+        in_place: the chance that it writes over its first bottom, where it may. kept: see the
+        field. chained: in place, another layer may be in place over it. hidden: no other layer is
+        to read its tops. gradient: a loss weight on it makes sense.
         """
         tops = [self.name("loss" if loss else "b") for _ in shapes]
         if (
             in_place
-            and self.chance(0.4)
+            and self.chance(in_place)
             and bottoms[0] not in self.kept | self.read
             and bottoms[0] not in bottoms[1:]
         ):
             tops = [bottoms[0]]
         if gradient and len(tops) == 1 and (self.chance(0.3) if loss else self.chance(0.06)):
             rest += " loss_weight: %s" % self.random.choice((1, 0.5, 3, -0.7, 0))
+        elif gradient and len(tops) > 1 and self.chance(0.06):
+            weights = [self.random.choice((1, 0, -0.5)) for _ in tops]
+            rest += "".join(" loss_weight: %s" % weight for weight in weights)
         if bottoms and self.chance(0.06) and gradient and not loss:
             rest += "".join(" propagate_down: %s" % self.flag() for _ in bottoms)
+        elif loss and self.chance(0.06):
+            rest += " propagate_down: %s" % self.flag()
+            rest += " propagate_down: false" * (len(bottoms) - 1)
+        rest += self.rules(True) if self.chance(0.06) else ""
         name = self.name(type_.lower())
         self.text.append(layer(type_, " ".join(bottoms), " ".join(tops), rest, name))
         if tops[:1] != list(bottoms[:1]):
@@ -149,7 +219,7 @@ class Draft:
                 self.shapes[top] = tuple(shape)
             if positive:
                 self.positive.add(top)
-            if kept or tops[0] in bottoms:
+            if kept or (tops[0] in bottoms and not chained):
                 self.kept.add(top)
         return tops
 
@@ -171,7 +241,7 @@ def maker(function: Callable[[Draft], object]) -> Callable[[Draft], object]:
 
 def pointwise(d: Draft, type_: str, rest: str = "", axes: Sequence[int] = (), **kwargs) -> None:
     bottom = d.pick(*axes)
-    kwargs.setdefault("in_place", True)
+    kwargs.setdefault("in_place", 0.4)
     kwargs.setdefault("kept", True)
     d.add(type_, [bottom], [d.shapes[bottom]], rest, **kwargs)
 
@@ -186,18 +256,17 @@ def ReLU(d: Draft) -> None:
         "relu_param { negative_slope: %s }" % slope,
         positive=positive,
         # In place, a negative slope loses the sign that backward goes by.
-        in_place=slope != "-0.2",
+        in_place=0.4 * (slope != "-0.2"),
     )
 
 
 @maker
 def PReLU(d: Draft) -> None:
-    pointwise(
-        d,
-        "PReLU",
-        d.params(1) + "prelu_param { channel_shared: %s }" % d.flag(0.3),
-        (2, 3, 4, 5),
-    )
+    bottom = d.pick(2, 3, 4, 5)
+    shape, shared = d.shapes[bottom], d.chance(0.3)
+    rest = d.params(() if shared else (shape[1],))
+    rest += "prelu_param { channel_shared: %s }" % str(shared).lower()
+    d.add("PReLU", [bottom], [shape], rest, in_place=0.4, kept=True)
 
 
 @maker
@@ -217,12 +286,12 @@ def TanH(d: Draft) -> None:
 
 @maker
 def Swish(d: Draft) -> None:
-    pointwise(d, "Swish", "swish_param { beta: %s }" % d.number(1, 0.5, 2, -1), in_place=False)
+    pointwise(d, "Swish", "swish_param { beta: %s }" % d.number(1, 0.5, 2, -1), in_place=0)
 
 
 @maker
 def AbsVal(d: Draft) -> None:
-    pointwise(d, "AbsVal", in_place=False, positive=True)
+    pointwise(d, "AbsVal", in_place=0, positive=True)
 
 
 @maker
@@ -252,8 +321,9 @@ def Dropout(d: Draft) -> None:
     pointwise(
         d,
         "Dropout",
-        "dropout_param { dropout_ratio: %s } phase: TEST" % d.number(0.5, 0.3),
+        "dropout_param { dropout_ratio: %s } phase: TEST" % d.number(0.5, 0.3, 0),
         kept=False,
+        chained=True,
     )
 
 
@@ -360,6 +430,8 @@ def convolving(d: Draft, type_: str, transposed: bool) -> None:
     fields += "" if bias else " bias_term: false"
     fields += " axis: %d" % (axis - len(shape) if d.chance(0.3) else axis) if axis != 1 else ""
     fields += " force_nd_im2col: true" if d.chance(0.1) else ""
+    first, second = (channels, outputs) if transposed else (outputs, channels)
+    weights: List[Shape] = [(first, second // group, *(one[0] for one in found)), (outputs,)]
     bottoms = [bottom]
     if d.chance(0.1):
         bottoms += [d.input(shape)]
@@ -367,7 +439,7 @@ def convolving(d: Draft, type_: str, transposed: bool) -> None:
         type_,
         bottoms,
         [(*shape[:axis], outputs, *size)] * len(bottoms),
-        d.params(1 + bias) + "convolution_param { %s }" % fields,
+        d.params(*weights[: 1 + bias]) + "convolution_param { %s }" % fields,
     )
 
 
@@ -419,9 +491,17 @@ def Pooling(d: Draft) -> None:
         if found[0] == found[1] and d.chance(0.7):
             fields = "kernel_size: %d stride: %d pad: %d" % tuple(found[0][:3])
         fields += " round_mode: FLOOR" if floor else ""
-    d.add(
-        "Pooling", [bottom], [(*shape[:2], *size)], "pooling_param { pool: %s %s }" % (kind, fields)
+    # The second top of MAX is where each largest value is, and has no gradient.
+    masked = kind == "MAX" and d.chance(0.15)
+    tops = d.add(
+        "Pooling",
+        [bottom],
+        [(*shape[:2], *size)] * (1 + masked),
+        "pooling_param { pool: %s %s }" % (kind, fields),
+        gradient=not masked,
     )
+    if masked:
+        del d.shapes[tops[1]]
 
 
 @maker
@@ -468,7 +548,9 @@ def InnerProduct(d: Draft) -> None:
         for one in (bottom, d.random.choice(others)):
             d.add("InnerProduct", [one], [(*shape[:axis], outputs)], params)
         return
-    rest = d.params(1 + bias) + "inner_product_param { %s }" % fields
+    inputs = math.prod(shape[axis:])
+    weights = (inputs, outputs) if "transpose" in fields else (outputs, inputs)
+    rest = d.params(*[weights, (outputs,)][: 1 + bias]) + "inner_product_param { %s }" % fields
     d.add("InnerProduct", [bottom], [(*shape[:axis], outputs)], rest)
 
 
@@ -498,8 +580,9 @@ def spread(d: Draft, type_: str, field: str, bias: bool) -> None:
     axis, text = d.axis(shape)
     axes = d.random.choice([-1, *range(0, len(shape) - axis + 1)])
     fields = "%s num_axes: %d %s" % (text, axes, "bias_term: true" if bias else "")
-    rest = d.params(1 + bias) + "%s { %s }" % (field, fields)
-    d.add(type_, [bottom], [shape], rest, in_place=True)
+    own = shape[axis:] if axes < 0 else shape[axis : axis + axes]
+    rest = d.params(*[own] * (1 + bias)) + "%s { %s }" % (field, fields)
+    d.add(type_, [bottom], [shape], rest, in_place=0.4, chained=True)
 
 
 @maker
@@ -517,7 +600,8 @@ def BatchNorm(d: Draft) -> None:
     fields = "eps: %s" % d.number(1e-5, 1e-2)
     fields += " use_global_stats: %s" % d.flag() if d.chance(0.5) else ""
     fields += " moving_average_fraction: 0.9" if d.chance(0.3) else ""
-    pointwise(d, "BatchNorm", "batch_norm_param { %s }" % fields, (2, 3, 4, 5), kept=False)
+    rest = "batch_norm_param { %s }" % fields + d.random.choice(("", " param { lr_mult: 0 }" * 3))
+    pointwise(d, "BatchNorm", rest, (2, 3, 4, 5), kept=False, chained=True)
 
 
 @maker
@@ -528,7 +612,7 @@ def LRN(d: Draft) -> None:
         d.number(0.75, 0.5, 1),
     )
     fields += " norm_region: WITHIN_CHANNEL" if d.chance(0.4) else " k: %s" % d.number(1, 2)
-    pointwise(d, "LRN", "lrn_param { %s }" % fields, (4,), in_place=False)
+    pointwise(d, "LRN", "lrn_param { %s }" % fields, (4,), in_place=0)
 
 
 @maker
@@ -557,7 +641,9 @@ def Concat(d: Draft) -> None:
     if axis == 1 and d.chance(0.3):
         text = d.random.choice(("", "concat_dim: 1"))
     top = (*shape[:axis], total, *shape[axis + 1 :])
-    d.add("Concat", bottoms, [top], "concat_param { %s }" % text)
+    tops = d.add("Concat", bottoms, [top], "concat_param { %s }" % text)
+    if len(bottoms) == 1:
+        d.kept |= {*tops, bottom}  # as Flatten
 
 
 def drop(shape: Shape, axis: int) -> Shape:
@@ -577,13 +663,16 @@ def Slice(d: Draft) -> None:
         text += "".join(" slice_point: %d" % point for point in points)
         sizes = [b - a for a, b in zip([0, *points], [*points, n])]
     tops = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
-    d.add("Slice", [bottom], tops, "slice_param { %s }" % text)
+    names = d.add("Slice", [bottom], tops, "slice_param { %s }" % text)
+    if len(names) == 1:
+        d.kept |= {*names, bottom}  # as Flatten
 
 
 @maker
 def Split(d: Draft) -> None:
     bottom = d.pick()
-    d.add("Split", [bottom], [d.shapes[bottom]] * d.size(1, 3))
+    tops = d.add("Split", [bottom], [d.shapes[bottom]] * d.size(1, 3))
+    d.kept |= {*tops, bottom}  # as Flatten
 
 
 @maker
@@ -669,7 +758,7 @@ def Softmax(d: Draft) -> None:
     shape = d.shapes[bottom]
     _, text = d.axis(shape)
     rest = "softmax_param { %s }" % text
-    d.add("Softmax", [bottom], [shape], rest, in_place=True, kept=True, positive=True)
+    d.add("Softmax", [bottom], [shape], rest, in_place=0.4, kept=True, positive=True)
 
 
 @maker
@@ -727,9 +816,74 @@ def Silence(d: Draft) -> None:
 
 @maker
 def Python(d: Draft) -> None:
-    bottom = d.pick()
-    rest = "python_param { module: 'oracle.python_layers' layer: 'Cube' }"
-    d.add("Python", [bottom], [d.shapes[bottom]], rest, kept=True)
+    which = d.random.choice(("Cube", "Cube", "Affine", "EuclideanLoss"))
+    bottoms = [d.pick()]
+    shapes = [d.shapes[bottoms[0]]]
+    rest = "python_param { module: 'oracle.python_layers' layer: '%s'" % which
+    if which == "Affine":
+        rest += ' param_str: \'{"a": 2, "b": -0.5}\' }' + d.params((1,), (1,))
+    elif which == "EuclideanLoss":
+        bottoms.append(d.input(shapes[0]))
+        d.add("Python", bottoms, [(1,)], rest + " } loss_weight: 0.5", hidden=True, gradient=False)
+        return
+    else:
+        others = [b for b in d.shapes if b != bottoms[0] and d.shapes[b]]
+        bottoms += d.random.sample(others, min(len(others), d.size(0, 1)))
+        shapes, rest = [d.shapes[b] for b in bottoms], rest + " }"
+    d.add("Python", bottoms, shapes, rest, kept=True)
+
+
+@maker
+def DummyData(d: Draft) -> None:
+    shapes = [d.shape(4) for _ in range(d.size(1, 2))]
+    fields = [" shape { %s }" % " ".join("dim: %d" % n for n in shape) for shape in shapes]
+    if d.chance(0.3):
+        fields = [
+            " num: %d channels: %d height: %d width: %d" % shape  # type: ignore[str-format]
+            for shape in shapes
+        ]
+    if d.chance(0.3):
+        fields, shapes = fields[:1], [shapes[0]] * len(shapes)
+    fillers = [" data_filler { value: %s }" % d.number(1, 0.5, -2, 0) for _ in shapes]
+    fields += d.random.choice((fillers, fillers[:1], []))
+    rest = "dummy_data_param { %s }" % "".join(fields)
+    d.add("DummyData", [], shapes, rest, gradient=False)
+
+
+@maker
+def Block(d: Draft) -> None:
+    """A convolution with the layers that nets have in place over it."""
+    Convolution(d)
+    bottom = list(d.shapes)[-1]
+    shape = d.shapes[bottom]
+    chain = [
+        ("BatchNorm", ""),
+        ("Scale", "scale_param { bias_term: true }"),
+        ("Bias", ""),
+        ("ReLU", ""),
+        ("Dropout", "phase: TEST"),
+        ("PReLU", ""),
+        ("TanH", ""),
+    ]
+    start = d.size(0, 2)
+    for type_, rest in chain[start : d.size(start + 1, 5)] + d.random.sample(
+        chain[4:], d.size(0, 1)
+    ):
+        last = type_ in ("PReLU", "TanH")
+        d.add(type_, [bottom], [shape], rest, in_place=1, kept=last, chained=not last)
+
+
+@maker
+def LeftOut(d: Draft) -> None:
+    """Layers that the net's state leaves out."""
+    other = copy.deepcopy(d)
+    other.random = d.random
+    before = len(other.text)
+    MAKERS[d.random.choice([name for name in MAKERS if name not in ("LeftOut", "Block")])](other)
+    for text in other.text[before:]:
+        if "clude {" not in text:
+            d.text.append(text[: -len(" }\n")] + d.rules(False) + " }\n")
+    d.made = other.made
 
 
 def recurrent(d: Draft, type_: str, states: int) -> None:
@@ -868,7 +1022,16 @@ def Accuracy(d: Draft) -> None:
 
 
 #: Drawn more often than the others, as in nets that people write.
-USUAL = ("Convolution", "InnerProduct", "ReLU", "Pooling", "Eltwise", "Concat", "SoftmaxWithLoss")
+USUAL = (
+    "Block",
+    "Convolution",
+    "InnerProduct",
+    "ReLU",
+    "Pooling",
+    "Eltwise",
+    "Concat",
+    "SoftmaxWithLoss",
+)
 #: With force_backward a gradient is asked of them, whatever their propagate_down says.
 NO_GRADIENT = ("Threshold", "ArgMax", "Accuracy", "Filter", "Embed", "BatchReindex", "InfogainLoss")
 
@@ -882,15 +1045,34 @@ def valid(name: str) -> dict:
         makers = [name for name in makers if name not in NO_GRADIENT or d.chance(0.03)]
     for _ in range(d.size(1, 9)):
         MAKERS[d.random.choice(makers)](d)
-    text = "name: 'random'\n" + ("force_backward: true\n" if d.force_backward else "")
     return {
         "name": name,
-        "text": text + "".join(d.text),
+        "text": "name: 'random'\n" + d.head + "".join(d.text),
         "inputs": d.inputs,
-        "phase": d.size(0, 1),
-        "rounds": [{}] * d.random.choice((1, 1, 2)),
+        "phase": d.phase,
+        "rounds": d.random.choice(([{}], [{}], [{}, {}], [{}, other_shapes(d)])),
         "backward": d.chance(0.9),
+        "args": {"level": d.level, "stages": d.stages},
+        "ranges": [[d.random.random() for _ in range(3)] for _ in range(d.size(0, 2))],
     }
+
+
+def other_shapes(d: Draft) -> Dict[str, Shape]:
+    """Shapes for inputs that many a net takes after its own."""
+    first = next(iter(d.all_inputs.values()))
+    what, new = d.random.choice(("batch", "batch", "image", "image", "one")), {}
+    change = d.random.choice((-1, 1, 2))
+    one = d.random.choice(list(d.all_inputs))
+    for blob, shape in d.all_inputs.items():
+        sizes = list(shape)
+        if what == "batch" and sizes[0] == first[0]:
+            sizes[0] += change
+        elif what == "image" and len(sizes) == 4:
+            sizes[2:] = [n + change for n in sizes[2:]]
+        elif what == "one" and blob == one:
+            sizes[d.random.randrange(len(sizes))] += change
+        new[blob] = tuple(max(1, n) for n in sizes)
+    return {blob: shape for blob, shape in new.items() if shape != d.all_inputs[blob]}
 
 
 def scalars(message) -> List[tuple]:
@@ -1038,7 +1220,9 @@ def near_valid(name: str) -> dict:
 def make(seed: int, i: int) -> dict:
     """Net number `i` of a seed."""
     name = "%d.%d" % (seed, i)
-    return near_valid(name) if i % 3 == 2 else valid(name)
+    net = near_valid(name) if i % 3 == 2 else valid(name)
+    # See oracle/deliberate.py: what its forward leaves shows where a part of a net runs backward.
+    return {**net, "ranges": []} if "HingeLoss" in net["text"] else net
 
 
 def outcome(path: str):
@@ -1078,7 +1262,8 @@ SCRATCH = ("HingeLoss", "Scale")
 def without_scratch(mine: dict, yours: dict) -> dict:
     """BVLC Caffe's numbers with ours where it left what no backward meant to be a gradient.
 
-    That is where the engine has no gradient at all (zeros) for the first bottom of such a layer.
+    That is where the engine has no gradient at all (zeros), or has the one of the pass before, for
+    the first bottom of such a layer.
     """
     said = json.loads(str(yours["meta"]))
     blobs = {
@@ -1086,12 +1271,14 @@ def without_scratch(mine: dict, yours: dict) -> dict:
         for name, type_ in zip(said["layers"], said["types"])
         if type_ in SCRATCH
     }
-    return {
-        key: mine[key]
-        if "/diff/" in key and key.split("/")[2] in blobs and key in mine and not mine[key].any()
-        else value
-        for key, value in yours.items()
-    }
+    result, before = dict(yours), dict.fromkeys(blobs, np.zeros(0))
+    for key, value in mine.items():
+        blob = key.split("/diff/")[-1]
+        if "/diff/" in key and blob in blobs:
+            if not value.any() or np.array_equal(value, before[blob]):
+                result[key] = value
+            before[blob] = value
+    return result
 
 
 def beyond_rounding(net: dict, folder: str, mine: dict, yours: dict) -> List[str]:

@@ -3,9 +3,10 @@
     oracle/caffe-python oracle/run_nets.py NETS.json FOLDER
 
 NETS.json is a list of {name, text, inputs, phase, rounds, backward}, as oracle/random_nets.py
-writes it. BVLC Caffe ends the process on a net that it refuses, and either Caffe may take too much
-time or memory, so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and
-without one, FOLDER/NAME.refused says why not.
+writes it, perhaps with args (more arguments for caffe.Net) and ranges (see `run_ranges`). BVLC
+Caffe ends the process on a net that it refuses, and either Caffe may take too much time or memory,
+so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and without one,
+FOLDER/NAME.refused says why not.
 """
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
@@ -19,7 +20,7 @@ import signal
 import sys
 import tempfile
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Sequence
 
 import caffe
 import numpy as np
@@ -67,11 +68,12 @@ def execute(
     numbers: Numbers,
     folder: str = ".",
     rounding: Optional[np.random.RandomState] = None,
+    ranges: Sequence[Sequence[float]] = (),
 ) -> None:
     """A program of a case: the rounds, with statistics of BatchNorm that could be.
 
-    rounding: multiplies every weight, input and outcome of a layer by 1 + a few times 2^-24 of
-    either sign, and lets the engine's LRN lose what BVLC Caffe's does.
+    rounding: multiplies every weight, input, outcome and gradient of a layer by 1 + a few times
+    2^-24 of either sign, and lets the engine's LRN lose what BVLC Caffe's does.
     """
 
     def shake(array: np.ndarray) -> None:
@@ -83,14 +85,19 @@ def execute(
     if rounding is not None:
         from caffe.layers.normalization import LRN
 
-        LRN.mean_across = staticmethod(sum_in_turn)  # this process is a fork
+        LRN.mean_across = staticmethod(sum_in_turn)  # type: ignore[method-assign]
         names = list(net._layer_names)
 
         def shake_tops(i: int) -> None:
             for top in net.top_names[names[i]]:
                 shake(net.blobs[top].data)
 
+        def shake_bottom_diffs(i: int) -> None:
+            for bottom in net.bottom_names[names[i]]:
+                shake(net.blobs[bottom].diff)
+
         net.after_forward(shake_tops)
+        net.after_backward(shake_bottom_diffs)
     numbers["meta"] = meta(net)
     fill_params(net, rs)
     for name, layer in zip(net._layer_names, net.layers):
@@ -100,6 +107,8 @@ def execute(
             shake(blob.data)
     record(net, numbers, "", "param")
     passes(case, net, rs, numbers)
+    if case.backward:
+        run_ranges(net, ranges, numbers)
     record(net, numbers, "after/", "param")
 
 
@@ -113,7 +122,29 @@ def make_case(net: dict) -> Case:
         rounds,
         net["phase"],
         backward=net["backward"],
+        net_args=net.get("args"),
     )
+
+
+def run_ranges(net: caffe.Net, ranges: Sequence[Sequence[float]], numbers: Numbers) -> None:
+    """Runs parts of a net: forward from, or to, an inner layer, and backward between two.
+
+    ranges: for each such run three numbers in [0, 1), by which layers are chosen. Backward stays
+    within the layers that forward ran, for BVLC Caffe's Scale in place has one backward a forward.
+    """
+    names = list(net._layer_names)
+    for i, (inner, high, low) in enumerate(ranges):
+        at = int(inner * len(names))
+        first, last = (at, len(names) - 1) if i % 2 else (0, at)
+        start = first + int(high * (last - first + 1))
+        end = first + int(low * (start - first + 1))
+        prefix = "range%d/" % i
+        out = net.forward(start=names[at]) if i % 2 else net.forward(end=names[at])
+        numbers[prefix + "out"] = np.array(json.dumps(sorted(out)))
+        record(net, numbers, prefix, "data")
+        out = net.backward(start=names[start], end=names[end])
+        numbers[prefix + "in"] = np.array(json.dumps(sorted(out)))
+        record(net, numbers, prefix, "diff param_diff")
 
 
 def run_net(net: dict, folder: str, rounding: Optional[np.random.RandomState] = None) -> Numbers:
@@ -121,7 +152,9 @@ def run_net(net: dict, folder: str, rounding: Optional[np.random.RandomState] = 
     case = make_case(net)
     numbers: Numbers = OrderedDict()
     caffe.set_mode_cpu()
-    execute(case, np.random.RandomState(case.seed), numbers, folder, rounding)
+    execute(
+        case, np.random.RandomState(case.seed), numbers, folder, rounding, net.get("ranges", ())
+    )
     return numbers
 
 

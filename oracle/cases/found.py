@@ -6,20 +6,30 @@ from typing import Dict, Optional, Sequence
 
 from oracle.cases.case import layer, net
 
-#: Nets that BVLC Caffe refuses, in building, forward or backward: name -> prototxt.
-REFUSED: Dict[str, str] = {}
-#: Nets whose numbers agree now, as oracle/run_nets.py takes them.
+# All as oracle/run_nets.py takes them, by name.
+#: Nets that BVLC Caffe refuses, in building, forward or backward.
+REFUSED: Dict[str, dict] = {}
+#: Nets whose numbers agree now.
 AGREED: Dict[str, dict] = {}
+#: Nets whose numbers agree as far as roundings let them.
+ROUNDED: Dict[str, dict] = {}
+#: Nets for entries of oracle/deliberate.py, by the name of the entry.
+DIFFERENT: Dict[str, dict] = {}
 
 
 def found(
-    name: str, text: str, inputs: Optional[Dict[str, str]] = None, rounds: Sequence[dict] = ({},)
+    name: str,
+    text: str,
+    inputs: Optional[Dict[str, str]] = None,
+    rounds: Sequence[dict] = ({},),
+    kind: Dict[str, dict] = AGREED,
+    phase: int = 1,
 ) -> None:
-    AGREED[name] = {
+    kind[name] = {
         "name": name,
         "text": text,
         "inputs": inputs or {},
-        "phase": 1,
+        "phase": phase,
         "rounds": list(rounds),
         "backward": True,
     }
@@ -64,28 +74,116 @@ found(
     rounds=({}, {}),
 )
 
+found(
+    "dropout_of_nothing",
+    net(_X, layer("Dropout", "x", "y", "dropout_param { dropout_ratio: 0 }")),
+    phase=0,
+)
+found(
+    "deconvolution_of_a_long_axis",
+    net(
+        {"x": (1, 1, 2, 15)},
+        layer("Deconvolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 1 }"),
+    ),
+)
+_RECURRENT = net(
+    {"x": (2, 2, 3), "cont": (2, 2), "s": (2, 1)},
+    layer("RNN", "x cont s", "y", "recurrent_param { num_output: 1 }"),
+)
+found(
+    "recurrent_batch_grows",
+    _RECURRENT,
+    inputs={"cont": "label 2"},
+    rounds=({}, {"x": (2, 3, 3), "cont": (2, 3), "s": (3, 1)}),
+)
+found(
+    "channel_sums_after_a_large_value",
+    net(
+        {"x": (3, 2, 3, 3)},
+        layer("Power", "x", "p", "power_param { power: 3 scale: 2 }")
+        + layer("LRN", "p", "y", "lrn_param { local_size: 1 alpha: 0.1 beta: 1 k: 2 }"),
+        force_backward=False,
+    ),
+    kind=ROUNDED,
+)
+
 _INDEX = {"x": (2, 3), "i": (2,)}
-REFUSED.update(
-    embed_gradient=net(
+for _name, _text in {
+    "embed_gradient": net(
         {"x": (2,)}, layer("Embed", "x", "y", "embed_param { input_dim: 2 num_output: 3 }")
     ),
-    batch_reindex_gradient=net(_INDEX, layer("BatchReindex", "x i", "y")),
-    infogain_gradient=net(
+    "batch_reindex_gradient": net(_INDEX, layer("BatchReindex", "x i", "y")),
+    "infogain_gradient": net(
         {"x": (2, 3), "label": (2,), "H": (1, 1, 3, 3)},
         layer("InfogainLoss", "x label H", "loss"),
     ),
-    loss_with_other_first_axis=net(
+    "loss_with_other_first_axis": net(
         {"x": (2, 3), "label": (3,)},
         layer("SoftmaxWithLoss", "x label", "loss", "softmax_param { axis: 0 }"),
     ),
-    sigmoid_loss_with_other_first_axis=net(
+    "sigmoid_loss_with_other_first_axis": net(
         {"x": (2, 3), "t": (3, 2)}, layer("SigmoidCrossEntropyLoss", "x t", "loss")
     ),
-    euclidean_of_five_axes=net(
+    "euclidean_of_five_axes": net(
         {"a": (1, 2, 1, 2, 2), "b": (1, 2, 1, 2, 2)}, layer("EuclideanLoss", "a b", "loss")
     ),
-    parameter_of_negative_size=net(
+    "parameter_of_negative_size": net(
         {}, layer("Parameter", "", "y", "parameter_param { shape { dim: -2 } }")
     ),
-    prelu_of_five_axes=net({"x": (1, 2, 1, 2, 2)}, layer("PReLU", "x", "y")),
+    "prelu_of_five_axes": net({"x": (1, 2, 1, 2, 2)}, layer("PReLU", "x", "y")),
+}.items():
+    found(_name, _text, inputs={"label": "label 2", "i": "label 2"}, kind=REFUSED)
+_STATIC = {"cont": "label 2"}
+_GROWN = {"x": (2, 3, 3), "cont": (2, 3)}
+found("static_input_stays", _RECURRENT, _STATIC, ({}, _GROWN), REFUSED)
+found("cont_stays", _RECURRENT, _STATIC, ({}, {"x": (2, 3, 3), "s": (3, 1)}), REFUSED)
+_LONGER = {"x": (3, 2, 3), "cont": (3, 2)}
+found("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
+found("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)
+
+
+def _pooling(fields: str, tops: str = "y") -> str:
+    return net({"x": (1, 1, 5, 5)}, layer("Pooling", "x", tops, f"pooling_param {{ {fields} }}"))
+
+
+found("mean_with_indices", _pooling("pool: AVE kernel_size: 2", "y m"), kind=REFUSED)
+found("stochastic_with_indices", _pooling("pool: STOCHASTIC kernel_size: 2", "y m"), kind=REFUSED)
+found("stochastic_padded", _pooling("pool: STOCHASTIC kernel_size: 2 pad: 1"), kind=REFUSED)
+
+found("stochastic pooling on the CPU", _pooling("pool: STOCHASTIC kernel_size: 2"), kind=DIFFERENT)
+found(
+    "label out of range",
+    net({"x": (6, 3), "l": (6,)}, layer("SoftmaxWithLoss", "x l", "loss")),
+    inputs={"l": "label 9"},
+    kind=DIFFERENT,
+)
+found(
+    "index out of range",
+    net(
+        {"i": (4,)},
+        layer("Embed", "i", "y", "embed_param { input_dim: 1 num_output: 1 }"),
+        force_backward=False,
+    ),
+    inputs={"i": "label 2"},
+    kind=DIFFERENT,
+)
+found(
+    "sizes after a reshape",
+    net(
+        {"a": (2, 3), "b": (2, 3), "s": (2,)},
+        layer("ContrastiveLoss", "a b s", "loss"),
+    ),
+    inputs={"s": "label 2"},
+    rounds=({}, {"s": (3,)}),
+    kind=DIFFERENT,
+)
+found(
+    "in place",
+    net({"x": (2, 3)}, layer("Tile", "x", "x", "tile_param { tiles: 1 }", "t")),
+    kind=DIFFERENT,
+)
+found(
+    "dropout_ratio",
+    net({"x": (2, 3)}, layer("Dropout", "x", "y", "dropout_param { dropout_ratio: -0.5 }")),
+    kind=DIFFERENT,
 )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+import caffe
 import numpy as np
 import pytest
 
-from oracle.cases.found import AGREED, REFUSED
-from oracle.random_nets import Tally, compare, make, ours, valid
+from oracle.cases.found import AGREED, DIFFERENT, REFUSED, ROUNDED
+from oracle.deliberate import DELIBERATE, deliberate
+from oracle.random_nets import MAKERS, Tally, compare, make, ours, valid
 
 COUNT, SEED = 300, 0
-
-
-def entry(name):
-    return {
-        "name": name,
-        "text": REFUSED[name],
-        "inputs": {b: "label 2" for b in ("label", "i")},
-        "phase": 1,
-        "rounds": [{}],
-        "backward": True,
-    }
 
 
 @pytest.mark.oracle
@@ -39,16 +30,108 @@ def test_nets_that_once_differed_agree(bvlc_caffe):
 
 
 @pytest.mark.oracle
+def test_nets_that_lose_digits_agree_within_what_they_lose(bvlc_caffe):
+    tally = Tally()
+    compare(list(ROUNDED.values()), tally)
+    assert tally.counts == {"agree within their own rounding": len(ROUNDED)}
+
+
+@pytest.mark.oracle
 def test_bvlc_caffe_refuses_what_it_once_refused(bvlc_caffe):
     tally = Tally()
-    compare([entry(name) for name in REFUSED], tally)
+    compare(list(REFUSED.values()), tally)
     assert tally.counts == {"both refuse": len(REFUSED)}
+
+
+@pytest.mark.oracle
+def test_each_deliberate_difference_is_one(bvlc_caffe):
+    tally = Tally()
+    compare(list(DIFFERENT.values()), tally)
+    assert tally.counts == {f"deliberately different ({name})": 1 for name in DIFFERENT}
+
+
+def test_each_deliberate_refusal_has_a_net():
+    assert {one.name for one in DELIBERATE if one.ours or one.theirs} == set(DIFFERENT)
+
+
+@pytest.mark.parametrize("one", DELIBERATE, ids=lambda one: one.name)
+def test_a_deliberate_difference_is_recognised_by_the_net_and_the_refusal(one, tmp_path):
+    if one.ours is None:
+        return
+    net = DIFFERENT[one.name]
+    refusal = ours(net, str(tmp_path))[1]
+    assert deliberate(net["text"], refusal, None) is one
+    assert deliberate(net["text"], refusal, refusal) is None
+    assert deliberate(net["text"], "another refusal", None) is None
+    assert deliberate(REFUSED["prelu_of_five_axes"]["text"], refusal, None) is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_net_that_bvlc_caffe_refuses_is_refused_in_one_line(name, tmp_path):
-    numbers, refusal = ours(entry(name), str(tmp_path))
+    numbers, refusal = ours(REFUSED[name], str(tmp_path))
     assert numbers is None and "layer" in refusal and len(refusal.splitlines()) == 1
+
+
+LIMITED = """layer { name: 'y' type: 'Python' top: 'y'
+python_param { module: 'oracle.python_layers' layer: 'Endless' param_str: '%s' } }"""
+
+
+@pytest.mark.parametrize("what", ["time", "memory"])
+def test_a_net_that_takes_too_much_ends(what, tmp_path, monkeypatch):
+    monkeypatch.setattr("oracle.run_nets.SECONDS", 2)
+    monkeypatch.setattr("oracle.run_nets.MEMORY", 1 << 28)
+    numbers, refusal = ours(
+        {**REFUSED["prelu_of_five_axes"], "text": LIMITED % what}, str(tmp_path)
+    )
+    assert (numbers, refusal) == (None, "ran out of " + what)
+
+
+@pytest.mark.oracle
+def test_bvlc_caffe_takes_no_more_than_the_limits(bvlc_caffe):
+    nets = [
+        {**REFUSED["prelu_of_five_axes"], "name": what, "text": LIMITED % what}
+        for what in ("time", "memory")
+    ]
+    tally = Tally()
+    compare(nets, tally)
+    assert tally.counts == {"not compared": 2} and len(tally.uncompared) == 2
+
+
+@pytest.mark.parametrize(
+    "refusal, theirs, counted",
+    [
+        ("layer 'a': no", "F ended by signal 6", "both refuse"),
+        ("layer 'a': no", "ended by signal 11", "BVLC Caffe crashes"),
+        (None, "ended by signal 8", "BVLC Caffe crashes"),
+        (None, "F ended by signal 6", "disagree"),
+        (None, "RuntimeError: no", "disagree"),
+        ("layer 'a': no", None, "disagree"),
+        ("IndexError: no", "F ended by signal 6", "disagree"),
+        ("ended by signal 11", "F ended by signal 6", "disagree"),
+        ("ran out of time", "F ended by signal 6", "disagree"),
+        ("ran out of time", None, "disagree"),
+        ("ran out of time", "ran out of time", "not compared"),
+        (None, "ran out of memory", "not compared"),
+        ("IndexError: no", "ran out of memory", "disagree"),
+    ],
+)
+def test_every_pair_of_refusals_is_counted(refusal, theirs, counted, tmp_path):
+    tally, net = Tally(), REFUSED["prelu_of_five_axes"]
+    tally.judge(net, (None, refusal), (None, theirs), str(tmp_path))
+    assert tally.counts == {counted: 1}
+    assert len(tally.disagreements) == (counted == "disagree")
+    assert len(tally.uncompared) == (counted == "not compared")
+
+
+def test_every_layer_type_but_those_that_read_files_is_drawn():
+    made = {line.split("type: '")[1].split("'")[0] for i in range(400) for line in lines(i)}
+    files = {"Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData"}
+    assert set(caffe.layer_type_list()) - made == files
+    assert set(MAKERS) - made == {"Block", "LeftOut"}
+
+
+def lines(i):
+    return [line for line in valid(f"types.{i}")["text"].splitlines() if line.startswith("layer {")]
 
 
 def test_a_random_net_is_the_same_every_time():
@@ -57,7 +140,7 @@ def test_a_random_net_is_the_same_every_time():
 
 def test_a_wrong_number_is_counted_as_a_disagreement(tmp_path):
     net = {
-        **entry("embed_gradient"),
+        **REFUSED["embed_gradient"],
         "text": "layer { name: 'x' type: 'Input' top: 'x'"
         " input_param { shape { dim: 3 } } } layer { name: 'y' type: 'TanH' bottom: 'x' top: 'y' }",
     }

@@ -54,22 +54,43 @@ class _Recurrent(Function):
                 f"has {len(bottom)} bottoms and {len(top)} tops; it needs {2 + exposed} or "
                 f"{3 + exposed} bottoms and {1 + exposed} tops"
             )
-        if len(shape) < 3 or bottom[1].shape != shape[:2]:
-            raise self.error(
-                f"x has shape {shape} and cont {bottom[1].shape}; they need T x N x ... and T x N"
-            )
         self.static = len(bottom) == 3 + exposed
         self.state: Tensors | None = None
+        self.steps, self.features = (*shape, 0)[0], math.prod(shape[2:])
+        self._check_shapes(bottom)
         d = p.num_output
-        inputs = [(d * self.gates, math.prod(shape[2:])), (d * self.gates,)]
+        inputs = [(d * self.gates, self.features), (d * self.gates,)]
         if self.static:
-            if bottom[2].shape[:1] != shape[1:2]:
-                raise self.error(f"the static input has shape {bottom[2].shape} for x {shape}")
             inputs.append((d * self.gates, math.prod(bottom[2].shape[1:])))
         for size in [*inputs, *self.hidden_shapes(d)]:
             self.blobs.add_blob(*size)
             filler = p.bias_filler if len(size) == 1 else p.weight_filler
             fill(self.blobs[-1], filler, f"layer {self.name!r}")
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self._check_shapes(bottom)
+        super().reshape(bottom, top)
+
+    def _check_shapes(self, bottom: Sequence[Blob]) -> None:
+        shape, cont = bottom[0].shape, bottom[1].shape
+        if len(shape) < 3 or cont != shape[:2]:
+            raise self.error(
+                f"x has shape {shape} and cont {cont}; they need T x N x ... and T x N"
+            )
+        if shape[0] != self.steps or math.prod(shape[2:]) != self.features:
+            raise self.error(
+                f"x has shape {shape}; it needs {self.steps} steps of {self.features} values each, "
+                "as when the net was built"
+            )
+        if self.static and bottom[2].shape[:1] != shape[1:2]:
+            raise self.error(
+                f"the static input has shape {bottom[2].shape} for x of shape {shape}; it needs "
+                f"{shape[1]} rows"
+            )
+        state = (1, shape[1], self.layer_param.recurrent_param.num_output)
+        for blob in bottom[3 if self.static else 2 :]:
+            if blob.shape != state:
+                raise self.error(f"a bottom of its state has shape {blob.shape}; it needs {state}")
 
     def hidden_shapes(self, d: int) -> list[tuple[int, ...]]:
         """The shapes of the parameters behind those of the inputs."""
