@@ -11,24 +11,28 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+import command
 from experiments import report, training
 from experiments.report import Cell, Figure, Number, Result, Table, count, percent
 from solvers import available
 from solvers.device import Gpu
+from solvers.log import write_text
 
 # ------------------------------------------------------------------- knobs
-SCENES = 60  # of the demo's split `test`
+SCENES = 20  # of the demo's split `test`
 SHOWN = 3  # of them, in the figure
 TIMED_SIZE = 500  # pixels, the long side of VOC's photographs
-TIMED_REPEATS = 3
+TIMED_REPEATS = 2
 TIMED_NETS = ("voc-fcn8s", "voc-fcn-alexnet", "voc-fcn-googlenet8s")
 DRAWN_NET, DRAWN_SIZE = "voc-fcn32s", 224
 DRAWN_BLOBS = ("data", "pool3", "pool4", "pool5", "score_fr", "upscore", "score")
@@ -70,11 +74,12 @@ def places(net: str, pad: int, size: int, blobs: Sequence[str]) -> Tuple[List[Ro
 
 def limit_lines(nets: Sequence[str]) -> Dict[str, List[List[Any]]]:
     """Net -> [pad, smallest input, whether every larger one is aligned] of every padding."""
-    from net_gen import padding
+    from net_gen import fcn, padding
 
     lines = {}
     for net in nets:
-        found = [padding.Geometry(net, pad).limits() for pad in range(LIMITS_UP_TO + 1)]
+        message = fcn(net, "deploy")
+        found = [padding.Geometry(message, pad).limits() for pad in range(LIMITS_UP_TO + 1)]
         lines[net] = [[side.pad, side.smallest, not side.fault] for side in found]
     return lines
 
@@ -94,14 +99,15 @@ def drawn_paddings() -> List[int]:
 
 def drawings() -> Dict[str, Any]:
     """What each drawing shows, by its file, as JSON has it: the same as is kept inside the PNG."""
-    from net_gen import VARIANTS
+    from net_gen import STAGES, VARIANTS
 
+    others = [net for net, what in VARIANTS.items() if what.stride == 32 and net not in STAGES]
     shown = {
         PLACES: [
             [pad, *places(DRAWN_NET, pad, DRAWN_SIZE, DRAWN_BLOBS)] for pad in drawn_paddings()
         ],
         HEAD: places(HEAD_NET, 100, HEAD_SIZE, HEAD_BLOBS),
-        LIMITS: limit_lines([n for n in VARIANTS if not n.endswith("atonce")]),
+        LIMITS: limit_lines([*STAGES, *others]),
     }
     return json.loads(json.dumps(shown))
 
@@ -144,7 +150,7 @@ def _draw_rows(axis: Any, rows: Sequence[Row], size: int) -> None:
         else:
             axis.vlines([start, start + width * row.size], y - 0.33, y + 0.33, color=colour)
     axis.set_yticks(range(len(rows)))
-    axis.set_yticklabels([f"{row.blob}  {row.size}" for row in rows], fontsize=9)
+    axis.set_yticklabels([f"{row.blob}  {row.size or '-'}" for row in rows], fontsize=9)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=9)
     for side in ("top", "right", "left"):
@@ -202,11 +208,11 @@ def _draw_head(shown: Any, path: str) -> None:
         axis.plot(starts, (y, y), color="black", linewidth=1.4, marker="|")
         axis.annotate(
             f"offset {offset}",
-            (starts[0], y),
-            xytext=(-6, 0),
+            (sum(starts) / 2, y),
+            xytext=(0, 3),
             textcoords="offset points",
-            ha="right",
-            va="center",
+            ha="center",
+            va="bottom",
             fontsize=9,
         )
     axis.set_xlabel(f"pixels of an image of {HEAD_SIZE}", fontsize=9)
@@ -223,23 +229,24 @@ def _draw_limits(lines: Any, path: str) -> None:
     colours = {"vgg16": BLUE, "alexnet": RED, "googlenet": "#3c8d4f"}
     from net_gen import VARIANTS
 
-    titled = set()
+    starts: Dict[Tuple[str, int, int], List[str]] = {}
     for net, line in lines.items():
-        trunk = VARIANTS[net].trunk
+        trunk, short = VARIANTS[net].trunk, net.replace("voc-fcn", "").lstrip("-")
         pads, sizes, aligned = (np.array(column) for column in zip(*line))
-        if trunk not in titled:
-            axis.step(pads, sizes, where="mid", color=colours[trunk], linewidth=0.9, label=trunk)
-            titled.add(trunk)
-        good = pads[aligned]
-        axis.plot(good, sizes[aligned], color=colours[trunk], linewidth=3.2, alpha=0.35)
-        axis.plot(good[:1], sizes[aligned][:1], "o", color=colours[trunk], markersize=5)
+        label = None if any(key[0] == trunk for key in starts) else trunk
+        axis.step(pads, sizes, where="mid", color=colours[trunk], linewidth=0.9, label=label)
+        axis.plot(pads[aligned], sizes[aligned], color=colours[trunk], linewidth=3.2, alpha=0.35)
+        start = trunk, int(pads[aligned][0]), int(sizes[aligned][0])
+        starts.setdefault(start, []).append(short)
+    for (trunk, pad, size), names in starts.items():
+        axis.plot([pad], [size], "o", color=colours[trunk], markersize=5)
         axis.annotate(
-            f"{net.replace('voc-fcn', '').lstrip('-')}: {good[0]}",
-            (good[0], sizes[aligned][0]),
+            f"{', '.join(names)}: {pad}",
+            (pad, size),
             xytext=(5, 6),
             textcoords="offset points",
             fontsize=8,
-            rotation=35,
+            rotation=30,
         )
     axis.set_xlabel("padding of the first convolution, pixels", fontsize=9)
     axis.set_ylabel("smallest input, pixels a side", fontsize=9)
@@ -336,23 +343,22 @@ class Scored(NamedTuple):
 def score(folder: str, net: str, pad: int, demo: training.Demo, scenes: Sequence[str]) -> Scored:
     """A stage of the demo with another padding, scored on the first scenes of the split `test`."""
     import net_gen
+    from datasets import CLASSES
     from solvers import infer
-    from solvers.score import score_files
+    from solvers.log import progress
+    from solvers.score import fast_hist, metrics
 
-    own = os.path.join(folder, f"{net}-pad{pad}")
-    made = training.fcn(net, own, demo, pad=pad)
-    for split in ("test", "deploy"):
-        net_gen.write(made(split), os.path.join(own, split + ".prototxt"))
-    weights = demo.weights(net)
-    title = f"{net}, pad {pad}"
-    started = time.time()
-    scores = score_files(
-        os.path.join(own, "test.prototxt"), weights, images=len(scenes), title=title
-    )
-    seconds = time.time() - started
-    loaded = infer.load(os.path.join(own, "deploy.prototxt"), weights)
-    labels = [infer.predict(loaded, _photo(demo, name))[0] for name in scenes]
-    return Scored(pad, scores, seconds / len(scenes), labels)
+    path = os.path.join(folder, f"{net}-pad{pad}", "deploy.prototxt")
+    net_gen.write(training.fcn(net, os.path.dirname(path), demo, pad=pad)("deploy"), path)
+    loaded = infer.load(path, demo.weights(net))
+    hist: Any = 0
+    seconds, labels = 0.0, []
+    for name in progress(scenes, len(scenes), f"{net}, pad {pad}"):
+        photo, started = _photo(demo, name), time.time()
+        labels.append(infer.predict(loaded, photo)[0])
+        seconds += time.time() - started
+        hist = hist + fast_hist(_truth(demo, name), labels[-1], len(CLASSES))
+    return Scored(pad, metrics(hist), seconds / len(scenes), labels)
 
 
 def _photo(demo: training.Demo, name: str) -> np.ndarray:
@@ -466,9 +472,223 @@ def run(out: str, demo: str, gpu: Gpu = None) -> Result:
     )
 
 
+# ------------------------------------------------------------------- the page
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def offset_table() -> str:
+    """The crop offsets of every variant as the padding gives them."""
+    from net_gen import VARIANTS, padding
+
+    rows = []
+    for net in VARIANTS:
+        none, own = padding.Geometry(net, 0), padding.Geometry(net)
+        for crop, offset in own.offsets.items():
+            free = none.offsets[crop]
+            grows = own.offsets[crop] - free == own.pad
+            rows.append((net, crop, f"pad - {-free}" if grows else "any pad", offset))
+    return _table(["net", "crop", "offset", f"at {own.pad}"], rows)
+
+
+def limit_table() -> str:
+    """What the classifier's own padding, the least ones and the published one allow."""
+    from net_gen import CLASSIFIERS, VARIANTS, padding
+
+    rows = []
+    for net, what in VARIANTS.items():
+        classifier = CLASSIFIERS[what.trunk]("deploy")
+        own = padding.first_convolution(classifier).convolution_param.pad
+        bare = padding.limits(net, own[0] if own else 0)[0]
+        never = padding.least_padding(net, bare.period * 100)
+        from_there = padding.smallest_input(net, never)[0]
+        rows.append(
+            [
+                net,
+                f"{bare.pad}: {bare.smallest}, {'not aligned' if bare.fault else 'aligned'}",
+                f"{never}: {from_there}",
+                padding.least_padding(net),
+                max(padding.smallest_input(net)),
+            ]
+        )
+    head = [
+        "net",
+        "classifier's own: smallest input with scores",
+        "least that aligns: smallest input",
+        "least for every size",
+        "smallest input at 100",
+    ]
+    return _table(head, rows)
+
+
+def page(result: Result) -> str:
+    """docs/padding.md, of the generator's numbers and of what was measured."""
+    from net_gen import padding
+
+    drawn = drawn_paddings()
+    bare, least, published = (padding.limits(DRAWN_NET, pad)[0] for pad in drawn)
+    alexnet = padding.least_padding("voc-fcn-alexnet", 1000)
+    missed = padding.limits("voc-fcn-alexnet", alexnet - 1)[0]
+    fields = padding.Geometry(HEAD_NET).fields
+    measured = "\n\n".join(
+        f"**{table.title}**\n\n" + _table(table.head, table.rows) for table in result.tables
+    )
+    text = f"""# Why pad {published.pad}
+
+Written by `python -m experiments.padding --docs`. Every number and drawing comes from the layers of
+the generated nets, by `net_gen.padding`; the last section is measured.
+
+## What the padding does
+
+A net scores its image in steps of {published.period} pixels, and only where the window of `fc6`
+lies within `pool5`. Upsampled, these scores have to reach over the whole image before `score` can
+be cut out of them, pixel on pixel. The only freedom in that is how much is put around the image
+first, in the first convolution.
+
+![Blobs over the image at three paddings](padding/{PLACES})
+
+The bands are blobs, from the left end of their first value to the right end of their last, over the
+pixels of an image of {DRAWN_SIZE}; the numbers are how many values they have. With a padding of
+{bare.pad}, the classifier's own, there is one score, for the middle of the image, and none at all
+for an image under {bare.smallest}. With {least.pad} the upsampled scores cover the image and no
+more. With {published.pad} they do for an image of any size, one pixel included, and
+{published.offsets["score"]} pixels are cut away before the first one.
+
+## Coordinate maps and crop offsets
+
+A layer takes what lies at x in its bottom to scale * x + shift in its top. Counting positions from
+0, a convolution or pooling of kernel k, stride s and padding p has the map
+
+    x -> x / s + (p - (k - 1) / 2) / s
+
+a Deconvolution x -> s * x + (k - 1) / 2 - p, a Crop x -> x - offset, every other layer
+x -> x. Composed from the image on, they say where a blob lies; composed between the two bottoms of
+a Crop, they give its offset. The maps of {HEAD_NET}, in `caffe.coord_map`'s form (axis, scale,
+shift), and how many pixels of the image, a side, one value sees:
+
+{_table(["blob", "axis", "scale", "shift", "sees"], padding.rows(HEAD_NET))}
+
+`score` has scale 1 and shift 0: it lies on the image. The skips are cropped the same way, to the
+place of the scores that they are added to. The bilinear kernels make a value of `score` see up to
+{fields["score"]} pixels, {fields["score"] - fields["score_fr"]} more than a value of `score_fr`.
+
+![The head of FCN-8s](padding/{HEAD})
+
+Only the last offset grows with the padding, pixel by pixel; between two blobs behind the first
+convolution nothing changes.
+
+{offset_table()}
+
+## The least padding
+
+Aligned means: no blob is empty, each crop offset is a whole number from 0 on, no crop reaches past
+its blob; `score` then has the size of `data` and the map x -> x.
+
+{limit_table()}
+
+![The smallest input by padding](padding/{LIMITS})
+
+An offset of 0 is not enough. {_alexnet_sentence(alexnet, missed)}
+
+That a padding serves every size is proven, not sampled: {published.period} more pixels make every
+blob larger by {published.period} times its scale, whatever the rounding of the layers, so what a
+crop leaves over repeats every {published.period} sizes, and that many in a row are checked. The
+tests build the nets at every size up to 600 and compare all blobs.
+
+GoogLeNet has no window behind its last module, and no need for {published.pad}, which is only the
+generator's default.
+
+## In Python
+
+{_usage()}
+
+`padding.with_padding(net, pad)` does it to any NetParameter, also of your own trunk and head.
+
+## Measured
+
+{(chr(10) * 2).join(result.text)}
+
+{measured}
+
+![Scenes with two paddings](padding/{SCENES_SHOWN})
+"""
+    return "\n\n".join(map(_filled, text.rstrip().split("\n\n"))) + "\n"
+
+
+def _filled(block: str) -> str:
+    """A paragraph broken anew into lines; tables, code and headings as they are."""
+    if block.startswith(("#", "|", "!", "*", "    ", "\n")):
+        return block
+    return textwrap.fill(
+        " ".join(block.split()), 100, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _usage() -> str:
+    """Calls of `net_gen.padding`, and what they give."""
+    from net_gen import fcn, padding
+
+    names = {"fcn": fcn, "padding": padding}
+    calls = [
+        f'padding.least_padding("{HEAD_NET}")',
+        f'padding.least_padding("{HEAD_NET}", {DRAWN_SIZE})',
+        f'padding.smallest_input("{DRAWN_NET}", {drawn_paddings()[1]})',
+        f'padding.limits("{DRAWN_NET}", 1)[0].smallest',
+        f'padding.Geometry("{HEAD_NET}").fields["fc7"]',
+        f'padding.coordinate_maps("{HEAD_NET}")["conv1_1"]',
+    ]
+    pad = padding.least_padding(HEAD_NET, DRAWN_SIZE)
+    lines = [
+        "from net_gen import fcn, padding",
+        "",
+        *(f"{call:<56}# {_plain(eval(call, names))}" for call in calls),
+        f'net = fcn("{HEAD_NET}", "deploy", pad={pad})',
+    ]
+    return "\n".join(f"    {line}".rstrip() for line in lines)
+
+
+def _plain(value: Any) -> str:
+    return f"({', '.join(map(str, value))})" if isinstance(value, tuple) else str(value)
+
+
+def _alexnet_sentence(least: int, missed: Any) -> str:
+    from net_gen import padding
+
+    zero = int(-padding.Geometry("voc-fcn-alexnet", 0).offsets["score"])
+    return (
+        f"AlexNet's is 0 at {zero}, yet from {zero} to {least - 1} some sizes lack pixels at the "
+        f"far end: at {missed.pad}, {missed.fault}."
+    )
+
+
+def docs(result: Result, out: str, folder: str = DOCS) -> str:
+    """Write padding.md into a folder, and padding/ with its drawings and result; its path."""
+    beside = os.path.join(folder, "padding")
+    os.makedirs(beside, exist_ok=True)
+    draw(beside)
+    source = os.path.join(out, "padding")
+    for name in (SCENES_SHOWN, report.RESULT):
+        partial = os.path.join(beside, f"{name}.{os.getpid()}.partial")
+        shutil.copyfile(os.path.join(source, name), partial)
+        os.replace(partial, os.path.join(beside, name))
+    path = os.path.join(folder, "padding.md")
+    write_text(path, page(result))
+    return path
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    report.main(run, __doc__, argv)
+    """Makes the result, if it is not made; with --docs, the page of it."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--docs", action="store_true", help="write docs/padding.md too")
+    args = parser.parse_args(argv)
+    result = report.make(run, args.out, args.demo, args.gpu)
+    if args.docs:
+        print(docs(result, os.path.abspath(args.out)))
 
 
 if __name__ == "__main__":
-    main()
+    report.stop_in_order()
+    command.run(main)

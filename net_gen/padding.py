@@ -134,6 +134,9 @@ class Geometry:
         self.maps: Dict[str, CoordMap] = OrderedDict()
         self.offsets: Dict[str, Fraction] = OrderedDict()
         self._half: Dict[str, Fraction] = {}
+        self._windows: Dict[str, _Window] = {}
+        # (layer, type, bottoms, tops) of what has positions: messages are slow to read.
+        self._layers: List[Tuple[Any, str, List[str], List[str]]] = []
         for layer in self.net.layer:
             self._add(layer)
         self.fields = OrderedDict((name, int(2 * half + 1)) for name, half in self._half.items())
@@ -141,14 +144,18 @@ class Geometry:
 
     def window(self, layer: Any) -> _Window:
         """The kernel of a Convolution, Pooling or Deconvolution layer."""
-        found = _Window.of(layer, self.along)
-        return found._replace(pad=self.pad) if layer.name == self.first.name else found
+        if layer.name not in self._windows:
+            found = _Window.of(layer, self.along)
+            first = layer.name == self.first.name
+            self._windows[layer.name] = found._replace(pad=self.pad) if first else found
+        return self._windows[layer.name]
 
     def _add(self, layer: Any) -> None:
         """Records what a layer's tops are."""
         if not layer.bottom:
             for top in layer.top:
                 self.maps[top], self._half[top] = IDENTITY, Fraction(0)
+            self._layers.append((layer, "", [], list(layer.top)))
             return
         if layer.type == "InnerProduct" or (
             layer.type == "Pooling" and layer.pooling_param.global_pooling
@@ -183,6 +190,7 @@ class Geometry:
             return
         for top in layer.top:
             self.maps[top], self._half[top] = compose(step, before), half
+        self._layers.append((layer, layer.type, list(layer.bottom), list(layer.top)))
 
     def _same_places(self, layer: Any) -> None:
         places = [self.maps[bottom][1:] for bottom in layer.bottom]
@@ -225,31 +233,31 @@ class Geometry:
         or for sizes to be added that differ; either names the layer.
         """
         found: Dict[str, int] = OrderedDict()
-        for layer in self.net.layer:
-            if not layer.bottom:
-                found.update((top, size) for top in layer.top)
-            elif layer.top and layer.top[0] in self.maps:
-                n = self._size(layer, [found[bottom] for bottom in layer.bottom], checked)
+        for layer, kind, bottoms, tops in self._layers:
+            n = size
+            if bottoms:
+                n = self._size(layer, kind, [found[bottom] for bottom in bottoms], checked)
                 if n < 1:
                     raise EmptyBlobError(
-                        f"layer {layer.name} ({layer.type}): {layer.bottom[0]} of "
-                        f"{found[layer.bottom[0]]} is too small, with an input of {size}"
+                        f"layer {layer.name} ({kind}): {bottoms[0]} of {found[bottoms[0]]} is too "
+                        f"small, with an input of {size}"
                     )
-                found.update((top, n) for top in layer.top)
+            for top in tops:
+                found[top] = n
         return found
 
-    def _size(self, layer: Any, sizes: List[int], checked: bool) -> int:
-        if layer.type == "Convolution":
+    def _size(self, layer: Any, kind: str, sizes: List[int], checked: bool) -> int:
+        if kind == "Convolution":
             return self.window(layer).slide(sizes[0])
-        if layer.type == "Pooling":
+        if kind == "Pooling":
             p = layer.pooling_param
             # Schemas without round_mode are of a Caffe that always rounds up.
             ceil = getattr(p, "round_mode", 0) == 0
             return self.window(layer).slide(sizes[0], ceil=ceil, clip=True)
-        if layer.type == "Deconvolution":
+        if kind == "Deconvolution":
             reach, stride, pad = self.window(layer)
             return stride * (sizes[0] - 1) + reach - 2 * pad
-        if layer.type == "Crop" and layer.name in self.offsets:
+        if kind == "Crop" and layer.name in self.offsets:
             offset = self.offsets[layer.name]
             if checked and not offset + sizes[1] <= sizes[0]:
                 raise ValueError(
@@ -257,10 +265,8 @@ class Geometry:
                     f"{layer.bottom[1]} do not fit into {sizes[0]} of {layer.bottom[0]}"
                 )
             return sizes[1]
-        if checked and layer.type in MERGING and len(set(sizes)) > 1:
-            raise ValueError(
-                f"layer {layer.name} ({layer.type}): bottoms of {sizes}, one is needed"
-            )
+        if checked and kind in MERGING and len(set(sizes)) > 1:
+            raise ValueError(f"layer {layer.name} ({kind}): bottoms of {sizes}, one is needed")
         return sizes[0]
 
     def limits(self) -> Limits:
@@ -358,7 +364,15 @@ def least_padding(net: Any, smallest: Union[int, Tuple[int, int]] = 1) -> int:
     # From the width of what a value sees on, more padding changes nothing but the offsets.
     most = max(max(side.fields.values()) + side.period for side in own)
     fault = ""
-    for pad in range(most + 1):
+    # Offsets are linear in the padding: below `start` one is negative.
+    one = [Geometry(message, 1, side) for side in SIDES]
+    start = 0
+    for none, some in zip(own, one):
+        for name, offset in none.offsets.items():
+            grows = some.offsets[name] - offset
+            if offset < 0 < grows:
+                start = max(start, math.ceil(-offset / grows))
+    for pad in range(start, most + 1):
         found = [Geometry(message, pad, side) for side in SIDES]
         faults = (side.fault_from(n) for side, n in zip(found, wanted))
         fault = next(filter(None, faults), "")
