@@ -1,6 +1,6 @@
 """All experiments that are not done, in the order of the page, then the page.
 
-python -m experiments [NAME ...] [--out DIR] [--demo DIR] [--gpu N|cpu] [--docs]
+python -m experiments [NAME ...] [--seed N] [--out DIR] [--demo DIR] [--gpu N|cpu] [--docs]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import List, Optional, Sequence
 import command
 from experiments import EXPERIMENTS, report
 from solvers import available
+from solvers.demo import SEED
 from solvers.log import write_text
 
 
@@ -21,12 +22,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = report.parser(__doc__)
     parser.prog = "python -m experiments"
     parser.add_argument("name", nargs="*", help=f"{', '.join(EXPERIMENTS)} (all)")
+    parser.set_defaults(out=None, demo=None)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the demo run: runs/demo-seedN")
     parser.add_argument("--docs", action="store_true", help="write docs/experiments.md too")
     args = parser.parse_args(argv)
     names = args.name or EXPERIMENTS
     for name in names:
         if name not in EXPERIMENTS:
             raise ValueError(f"experiment {name!r}: one of {', '.join(EXPERIMENTS)} is needed")
+    seed = f"-seed{args.seed}" if args.seed != SEED else ""
+    args.out, args.demo = args.out or report.OUT + seed, args.demo or report.DEMO + seed
     started = time.time()
     for name in names:
         run = importlib.import_module(f"experiments.{name}").run

@@ -53,6 +53,22 @@ def test_some_can_be_asked_for_and_the_page_keeps_the_others(made):
     assert text.index("## bounds") < text.index("## masking") and "## skips" not in text
 
 
+def test_another_seed_has_folders_of_its_own(made, monkeypatch):
+    out, _ = made
+    seen = []
+    monkeypatch.setattr(report, "OUT", str(out / "experiments"))
+    monkeypatch.setattr(report, "DEMO", str(out / "demo"))
+    monkeypatch.setattr(report, "make", lambda run, out, demo, gpu: seen.append((out, demo)))
+    every.main(["bounds", "--seed", "2"])
+    every.main(["bounds"])
+    assert [os.path.basename(path) for pair in seen for path in pair] == [
+        "experiments-seed2",
+        "demo-seed2",
+        "experiments",
+        "demo",
+    ]
+
+
 def test_an_unknown_name_is_refused_before_anything_is_run(made):
     out, calls = made
     with pytest.raises(ValueError, match=r"experiment 'none': one of casting, .* is needed"):
