@@ -25,6 +25,9 @@ class Line(NamedTuple):
     origin: Fraction
 
 
+Lines = Tuple[Line, Line]  # along height and width
+
+
 class Map(NamedTuple):
     """Scores (K x H x W) at the positions `rows` x `columns` of an image."""
 
@@ -33,7 +36,7 @@ class Map(NamedTuple):
     columns: Line
 
 
-def places(net: Any, blob: str) -> Tuple[Line, Line]:
+def places(net: Any, blob: str) -> Lines:
     """Where in the image the positions of a blob lie, along height and width.
 
     net: a NetParameter with the image in `data`. Composes the maps of `caffe.coord_map`; raises
@@ -48,25 +51,32 @@ def places(net: Any, blob: str) -> Tuple[Line, Line]:
     return lines[0], lines[1]
 
 
-def coarse(net: Any, param: Any, image: np.ndarray, blob: str) -> Map:
-    """The scores of one forward pass; net: a pycaffe net built of the NetParameter `param`."""
-    return Map(_forward(net, image, blob).copy(), *places(param, blob))
+def one_pass(net: Any, lines: Lines, image: np.ndarray, blob: str) -> Map:
+    """The scores of one forward pass; lines: the `places` of `blob` in the pycaffe net `net`.
+
+    A rarefied net's first position is at the place of the first one of the net it was made of.
+    """
+    return Map(forward(net, image, blob).copy(), *lines)
 
 
 def shift_and_stitch(
-    net: Any, param: Any, image: np.ndarray, blob: str, stride: int = 1, title: Optional[str] = None
+    net: Any,
+    lines: Lines,
+    image: np.ndarray,
+    blob: str,
+    stride: int = 1,
+    title: Optional[str] = None,
 ) -> Map:
     """The map of `blob` with `stride` pixels between its positions, out of shifted passes.
 
-    net: a pycaffe net of the NetParameter `param`; image: C x H x W as the net's input takes it.
-    The image is moved right and down by every multiple of `stride` below the net's stride f, by
+    net: a pycaffe net; lines: the `places` of `blob` in it; image: C x H x W as its input takes
+    it. The image is moved right and down by every multiple of `stride` below the net's stride f, by
     zeros before it, one pass after another: (f / stride)^2 passes, the memory of one. Position j
     of the pass moved by s is position j * f - s of the dense map, counted in pixels.
 
     title: of the progress bar; None shows none. Raises ValueError for a stride that does not
     divide the net's.
     """
-    lines = places(param, blob)
     for line in lines:
         if stride < 1 or line.stride % stride:
             raise ValueError(f"stride {stride}: a divisor of the net's, {line.stride}, is needed")
@@ -78,7 +88,7 @@ def shift_and_stitch(
     steps = [f // stride for f in factors]
     for shift in bar:
         moved = np.pad(image, ((0, 0), (shift[0], 0), (shift[1], 0)), mode="constant")
-        scores = _forward(net, moved, blob)
+        scores = forward(net, moved, blob)
         # The largest shift's first position comes first in the dense map.
         starts = [(f - stride - s) // stride for f, s in zip(factors, shift)]
         for side in (0, 1):
@@ -174,7 +184,7 @@ def dense_net(net: Any, blob: str) -> Any:
     return made
 
 
-def _forward(net: Any, image: np.ndarray, blob: str) -> np.ndarray:
+def forward(net: Any, image: np.ndarray, blob: str) -> np.ndarray:
     """The blob's values, K x H x W, for an image C x H x W."""
     data = net.blobs[net.inputs[0]]
     if tuple(data.data.shape) != (1, *image.shape):

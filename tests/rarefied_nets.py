@@ -113,12 +113,12 @@ REFUSED = {
 }
 
 
-def named(name):
+def named(name, width=None):
     if name == "small":
         return small()
     if name in POOLINGS:
         return two_poolings(POOLINGS[name])
-    return net_gen.fcn(name, "deploy", width=WIDTHS[name])
+    return net_gen.fcn(name, "deploy", width=width or WIDTHS[name])
 
 
 class Case:
@@ -127,8 +127,8 @@ class Case:
     weights: the file of the weights; by default random ones are written into the folder.
     """
 
-    def __init__(self, name, folder, size=(37, 44), weights=None):
-        self.folder, self.param = folder, named(name)
+    def __init__(self, name, folder, size=(37, 44), weights=None, width=None):
+        self.folder, self.param = folder, named(name, width)
         self.top = "score_fr" if name in WIDTHS else "conv3"
         self.factor = 32 if name in WIDTHS else 8
         rng = np.random.RandomState(1)
@@ -162,4 +162,4 @@ class Case:
         from solvers import shift_stitch
 
         image = self.image if image is None else image
-        return np.array(shift_stitch._forward(self.net(param), image, blob or self.top))
+        return np.array(shift_stitch.forward(self.net(param), image, blob or self.top))

@@ -7,6 +7,7 @@ from google.protobuf import text_format
 
 import surgery
 from solvers import shift_stitch
+from solvers.shift_stitch import places
 from tests import rarefied_nets as nets
 
 ROUNDING = 1e-5  # of the largest value
@@ -54,7 +55,7 @@ def test_the_rarefied_net_is_shift_and_stitch(chain, stride):
     """The whole interlaced map, with the padding in the first layer."""
     gathered = surgery.gather_padding(chain.param, chain.top)
     stitched = shift_stitch.shift_and_stitch(
-        chain.net(gathered), gathered, chain.image, chain.top, stride
+        chain.net(gathered), places(gathered, chain.top), chain.image, chain.top, stride
     )
     # The largest shift gives the first position, so it is the image that the dense net sees.
     moved = moved_by(chain.image, chain.factor - stride, chain.factor - stride)
@@ -69,7 +70,7 @@ def test_the_dense_map_is_each_shifted_pass(chain):
     net, f = chain.net(gathered), chain.factor
     dense = chain.scores(surgery.rarefy(gathered, chain.top), image=moved_by(chain.image, f, f))
     for y, x in [(0, 0), (f - 1, f - 1), (1, 0), (0, f - 1), (7, 18), (21, 3)]:
-        shifted = shift_stitch._forward(net, moved_by(chain.image, y, x), chain.top)
+        shifted = shift_stitch.forward(net, moved_by(chain.image, y, x), chain.top)
         ours = dense[:, f - y :: f, f - x :: f]
         assert difference(ours, shifted) < ROUNDING
 
@@ -77,7 +78,9 @@ def test_the_dense_map_is_each_shifted_pass(chain):
 @pytest.mark.slow
 def test_all_f_times_f_shifts_make_the_dense_map(chain):
     gathered = surgery.gather_padding(chain.param, chain.top)
-    stitched = shift_stitch.shift_and_stitch(chain.net(gathered), gathered, chain.image, chain.top)
+    stitched = shift_stitch.shift_and_stitch(
+        chain.net(gathered), places(gathered, chain.top), chain.image, chain.top
+    )
     moved = moved_by(chain.image, chain.factor - 1, chain.factor - 1)
     dense = chain.scores(surgery.rarefy(gathered, chain.top), image=moved)
     assert dense.shape[1] >= chain.image.shape[1] and dense.shape[2] >= chain.image.shape[2]
@@ -87,7 +90,9 @@ def test_all_f_times_f_shifts_make_the_dense_map(chain):
 def test_the_net_for_every_pixel_is_the_stitched_map_cut_to_the_image(tmp_path):
     case = nets.Case("small", str(tmp_path))
     padded = shift_stitch.reaching(case.param, case.top)
-    stitched = shift_stitch.shift_and_stitch(case.net(padded), padded, case.image, case.top)
+    stitched = shift_stitch.shift_and_stitch(
+        case.net(padded), places(padded, case.top), case.image, case.top
+    )
     size = case.image.shape[1:]
     cut = shift_stitch.to_pixels(stitched, *size)
     dense = case.scores(shift_stitch.dense_net(padded, case.top), "score")
@@ -97,7 +102,7 @@ def test_the_net_for_every_pixel_is_the_stitched_map_cut_to_the_image(tmp_path):
 
 def test_gathered_padding_keeps_places_and_sizes(chain):
     gathered = surgery.gather_padding(chain.param, chain.top)
-    assert shift_stitch.places(gathered, chain.top) == shift_stitch.places(chain.param, chain.top)
+    assert places(gathered, chain.top) == places(chain.param, chain.top)
     assert chain.scores(gathered).shape == chain.scores(chain.param).shape
     pads = {layer.name: list(layer.convolution_param.pad) for layer in gathered.layer}
     assert {name for name, pad in pads.items() if any(pad)} == {gathered.layer[1].name}
@@ -134,7 +139,7 @@ def test_poolings_of_every_kind_keep_their_values(name, size, tmp_path):
     case = nets.Case(name, str(tmp_path), size=(size, size + 1))
     old = case.scores(case.param)
     new = case.scores(surgery.rarefy(case.param, case.top))
-    step = [line.stride for line in shift_stitch.places(case.param, case.top)]
+    step = [line.stride for line in places(case.param, case.top)]
     kept = new[:, :: int(step[0]), :: int(step[1])]
     assert difference(kept, old) < ROUNDING
 
