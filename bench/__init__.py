@@ -1,0 +1,1 @@
+"""Measures this engine beside every other program here that runs the same nets."""

@@ -1,0 +1,120 @@
+"""Who is measured, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .prepare import SCORED, voc_sizes
+
+ENGINE = "engine"
+CPU, CUDA = ("cpu",), ("cuda",)
+BOTH = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program in one precision.
+
+    runner: its file in bench/runners. own: runs in this Python; else in BVLC Caffe's root.
+    """
+
+    title: str
+    runner: str
+    precision: str = "float32"
+    devices: tuple[str, ...] = CPU
+    trains: bool = False
+    own: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_LAST = {"layout": "channels_last"}
+_GRAPH = {"layout": "channels_last", "graph": True}
+
+#: In the order that they are measured and shown.
+PEERS: dict[str, Peer] = {
+    ENGINE: Peer("this engine", "pycaffe", devices=BOTH, trains=True),
+    "bvlc": Peer("BVLC Caffe", "pycaffe", trains=True, own=False),
+    "opencv": Peer("OpenCV", "opencv"),
+    "onnxruntime": Peer("ONNX Runtime", "onnx_runtime"),
+    "openvino": Peer("OpenVINO", "open_vino"),
+    "torch": Peer("PyTorch", "plain_torch", devices=BOTH, trains=True),
+    "torch-last": Peer(
+        "PyTorch, channels last", "plain_torch", devices=BOTH, trains=True, options=_LAST
+    ),
+    "engine-tf32": Peer("this engine", "pycaffe", "tf32", CUDA, trains=True),
+    "torch-tf32": Peer(
+        "PyTorch, channels last", "plain_torch", "tf32", CUDA, trains=True, options=_LAST
+    ),
+    "torch-tf32-graph": Peer(
+        "PyTorch, channels last, CUDA graphs", "plain_torch", "tf32", CUDA, options=_GRAPH
+    ),
+    "engine-bf16": Peer("this engine", "pycaffe", "bfloat16", BOTH, trains=True),
+    "openvino-bf16": Peer("OpenVINO", "open_vino", "bfloat16"),
+    "torch-bf16": Peer(
+        "PyTorch, channels last", "plain_torch", "bfloat16", BOTH, trains=True, options=_LAST
+    ),
+    "torch-bf16-graph": Peer(
+        "PyTorch, channels last, CUDA graphs", "plain_torch", "bfloat16", CUDA, options=_GRAPH
+    ),
+}
+#: Scores are compared with those of the first of these that ran.
+REFERENCES = ("bvlc", "torch", ENGINE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    kind: the worker's function. sizes: of the images. rounds: at most so many. peers: only these.
+    warm, least, passes: untimed passes, and how many timed ones at least and at most a process.
+    """
+
+    title: str
+    kind: str
+    sizes: tuple[tuple[int, int], ...] = ()
+    rounds: int = 99
+    peers: tuple[str, ...] = ()
+    warm: int = 1
+    least: int = 3
+    passes: int = 10
+    sample: int = 1
+
+
+SQUARE = (500, 500)
+STREAM = 10
+SIDES = (224, 500, 1000, 1500, 2000)
+SCALING = (ENGINE, "torch-last", "engine-bf16", "torch-bf16")
+
+CASES: dict[str, Case] = {
+    "forward-500x500": Case("Forward, 500 x 500", "forward", (SQUARE,)),
+    "forward-375x500": Case("Forward, 375 x 500", "forward", ((375, 500),)),
+    "forward-224x224": Case("Forward, 224 x 224", "forward", ((224, 224),)),
+    "stream": Case(
+        "Forward, a stream of mixed sizes, an image",
+        "stream",
+        tuple(voc_sizes(STREAM)),
+        least=1,
+        passes=2,
+    ),
+    "train": Case("Forward, backward and update, 500 x 500", "train", (SQUARE,), least=2, passes=5),
+    "load": Case("Loading the weights", "load", ((64, 64),)),
+    "first": Case(
+        "From the start of the process to a label map, 375 x 500", "first", ((375, 500),)
+    ),
+    "score": Case(f"Scoring {SCORED} images, an image", "score", rounds=1),
+    **{
+        f"area-{side}": Case(
+            f"Forward, {side} x {side}",
+            "forward",
+            ((side, side),),
+            2,
+            SCALING,
+            least=2,
+            passes=3,
+            sample=8,
+        )
+        for side in SIDES
+    },
+}
+FLOOR = ("float32", "tf32", "bfloat16")

@@ -1,0 +1,90 @@
+"""FCN-8s written plainly in PyTorch (bench/plain_fcn.py)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from bench.plain_fcn import FCN8s, optimizer
+
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Runner:
+    """Options: `layout` "channels_last"; `graph` true, a CUDA graph of the pass for each size."""
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.job, self.options = job, job["options"]
+        self.device, self.dtype = torch.device(job["device"]), DTYPES[job["precision"]]
+        torch.set_num_threads(job["threads"])
+        torch.backends.cuda.matmul.allow_tf32 = job["precision"] == "tf32"
+        torch.backends.cudnn.allow_tf32 = job["precision"] == "tf32"
+        last = self.options.get("layout") == "channels_last"
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.graphs: Dict[Any, Any] = {}
+
+    def version(self) -> str:
+        return f"PyTorch {torch.__version__}"
+
+    def load(self) -> None:
+        self.model = self._model().to(self.dtype).eval().requires_grad_(False)
+
+    def _model(self) -> FCN8s:
+        state = torch.load(self.job["torch"], mmap=True, weights_only=True)
+        with torch.device("meta"):
+            model = FCN8s(width=state["conv1_1.weight"].shape[0] / 64)
+        model.load_state_dict(state, assign=True)
+        return model.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]
+
+    def place(self, image: np.ndarray) -> None:
+        x = torch.from_numpy(image).to(self.device, self.dtype)
+        self.image = x.contiguous(memory_format=self.layout)
+
+    def run(self) -> None:
+        with torch.inference_mode():
+            self.top = self._replay() if self.options.get("graph") else self.model(self.image)
+
+    def _replay(self) -> torch.Tensor:
+        size = tuple(self.image.shape)
+        if size not in self.graphs:
+            still, stream = self.image.clone(), torch.cuda.Stream()
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    self.model(still)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                top = self.model(still)
+            self.graphs[size] = graph, still, top
+        graph, still, top = self.graphs[size]
+        still.copy_(self.image)
+        graph.replay()
+        return top
+
+    def scores(self) -> np.ndarray:
+        return self.top.float().cpu().numpy()
+
+    def prepare_training(self, image: np.ndarray, label: np.ndarray) -> None:
+        self.net = self._model().train()
+        how = self.job["solver_settings"]
+        self.optimizer = optimizer(self.net, how["base_lr"], how["momentum"], how["weight_decay"])
+        x = torch.from_numpy(image).to(self.device)
+        self.image = x.contiguous(memory_format=self.layout)
+        self.label = torch.from_numpy(label[:, 0].astype(np.int64)).to(self.device)
+
+    def step(self) -> None:
+        low = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype) if low else nullcontext():
+            scores = self.net(self.image)
+        loss = F.cross_entropy(scores.float(), self.label, ignore_index=255, reduction="sum")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def parameters(self, names: List[str]) -> Dict[str, np.ndarray]:
+        layers = dict(self.net.named_modules())
+        return {n: layers[n].weight.detach().float().cpu().numpy().copy() for n in names}

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.statistics import difference, slope, summaries, summary
+
+
+def run(times, i=0, case="forward", peer="engine", **more):
+    return {"case": case, "peer": peer, "round": i, "times": times, **more}
+
+
+def test_the_time_is_the_median_of_all_passes_and_the_spread_that_of_the_rounds():
+    rounds = [run([1.0, 2.0, 3.0], memory=5), run([4.0, 4.0, 4.0], memory=9)]
+    found = summary(rounds)
+    assert (found.seconds, found.low, found.high, found.memory) == (3.5, 2.0, 4.0, 9)
+    assert found.spread == pytest.approx(1 / 3.5)
+
+
+def test_on_a_device_its_memory_counts():
+    assert summary([run([1.0], memory=5, device_memory=70)]).memory == 70
+
+
+def test_other_measurements_are_kept_by_name():
+    assert summary([run([1.0], first=3.0), run([1.0], first=5.0)]).extra == {"first": 4.0}
+
+
+def test_runs_are_grouped_by_case_and_peer_in_the_order_of_the_rounds():
+    results = {
+        "runs": [
+            run([2.0], 1, peer="bvlc"),
+            run([1.0], 0),
+            run([4.0], 0, peer="bvlc"),
+            run([7.0], 0, case="load"),
+        ]
+    }
+    found = summaries(results)
+    assert list(found) == ["forward", "load"] and list(found["forward"]) == ["engine", "bvlc"]
+    assert found["forward"]["bvlc"].seconds == 3.0
+
+
+def test_differences_are_of_the_largest_score_and_labels_of_the_pixels():
+    theirs = np.zeros((1, 2, 2, 2), np.float32)
+    theirs[0, 0] = [[4, 1], [1, 1]]
+    ours = theirs.copy()
+    ours[0, 1, 1, 1] = 2
+    assert difference(ours, theirs) == {"scores": 0.5, "labels": 0.25}
+    assert difference(theirs, theirs) == {"scores": 0.0, "labels": 0.0}
+    assert difference(np.ones(3), np.full(3, 2.0))["labels"] is None
+
+
+def test_a_value_that_is_not_a_number_is_no_agreement():
+    ours = np.array([1.0, np.nan])
+    assert not difference(ours, np.ones(2))["scores"] <= 1e30
+
+
+def test_scores_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"scores of shape \(3,\), needed \(2,\)"):
+        difference(np.ones(3), np.ones(2))
+
+
+def test_the_power_of_a_law_is_found():
+    areas = [1.0, 4.0, 9.0, 100.0]
+    assert slope(areas, [3 * a**1.5 for a in areas]) == pytest.approx(1.5)
