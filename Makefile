@@ -8,22 +8,27 @@ PYTHON ?= python3
 VENV := .venv
 PY ?= $(VENV)/bin/python
 STAMP := $(VENV)/installed
+# The benchmark's peers are not the product's packages and have an environment of their own.
+BENCH_VENV := .venv-bench
+BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
+BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 READY := $(if $(filter file undefined,$(origin PY)),$(STAMP))
 
 SEED ?= 1
 GPU ?=
 ITERS ?=
 DATA ?= voc
+DEVICE ?= cpu
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers experiments oracle engine/caffe
+TYPED := command.py voc_layers.py datasets net_gen surgery solvers experiments oracle engine/caffe bench
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s voc-fcn8s-atonce voc-fcn-alexnet voc-fcn-googlenet \
 	voc-fcn-googlenet16s voc-fcn-googlenet8s
 
 .PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
-	oracle golden compatibility proto lint format clean
+	oracle golden compatibility bench bench-setup test-bench proto lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -52,14 +57,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)
 	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
 
-demo-all: demo ## and the papers' experiments, small, on one page: runs/experiments (SEED=1 GPU=)
+demo-all: demo ## and the papers' experiments on one page: runs/experiments (SEED=1 GPU=)
 	@$(PY) -m experiments --seed $(SEED) $(GPU_ARG)
 
 test: lint ## the short test suite, with lint and types
 	@$(PY) -m pytest $(WORKERS)
 
 test-all: lint ## the same with the tests that take long
-	@$(PY) -m pytest $(WORKERS) -m 'not oracle and not cuda'
+	@$(PY) -m pytest $(WORKERS) -m 'not oracle and not cuda and not bench'
 
 test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first; FULL=1 for more)
 	@FCN_ORACLE=required $(PY) -m pytest -m 'oracle$(if $(FULL),, and not slow)'
@@ -92,6 +97,27 @@ golden: ## record tests/golden anew from BVLC Caffe
 compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe anew)
 	@$(if $(FULL),$(PY) -m oracle.measure)
 	@$(PY) -m oracle.compatibility
+
+bench: $(BENCH_READY) ## time this engine beside others (DEVICE=cuda CASES= PEERS= QUICK=1)
+	@$(BENCH_PY) -m bench --device $(DEVICE) $(if $(CASES),--cases '$(CASES)') \
+	  $(if $(PEERS),--peers '$(PEERS)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(QUICK),--quick)
+
+bench-setup: $(BENCH_READY) ## install what the benchmark compares with into .venv-bench
+
+test-bench: $(BENCH_READY) ## the tests that need what bench-setup installs
+	@$(BENCH_PY) -m pytest -m bench
+
+# The packages of .venv are seen from .venv-bench; nothing of them is installed twice.
+$(BENCH_VENV)/installed: $(STAMP) bench/requirements.txt
+	@[ -x $(BENCH_VENV)/bin/python ] || $(VENV)/bin/python -m venv $(BENCH_VENV)
+	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  product=$$($(VENV)/bin/python -c "$$site"); peers=$$($(BENCH_VENV)/bin/python -c "$$site"); \
+	  echo "import site; site.addsitedir('$$product')" > "$$peers/product.pth"
+	@echo "installing into $(BENCH_VENV)"
+	@$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --no-input -q \
+	  -r bench/requirements.txt
+	@touch $@
 
 proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto
 	@$(PY) engine/caffe/proto/generate.py
