@@ -46,8 +46,9 @@ def _gaussian(shape: Sequence[int], f: Any) -> np.ndarray:
         raise ValueError(f"std is {f.std:g}; it needs to be above 0")
     values = _draw(shape, lambda rng, n: rng.normal(f.mean, f.std, n))
     if f.sparse >= 0:
-        keep = min(1.0, f.sparse / shape[0])
-        values *= mode.rng().random_sample(values.shape) < keep
+        if f.sparse > shape[0]:
+            raise ValueError(f"sparse is {f.sparse}; it needs to be at most {shape[0]}, the outputs")
+        values *= mode.rng().random_sample(values.shape) < f.sparse / shape[0]
     return values
 
 
