@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .peers import CASES, ENGINE, PEERS, SIDES
-from .statistics import Summary, slope, summaries
+from .statistics import Summary, line, slope, summaries
 
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -21,7 +21,7 @@ HEADINGS = {"cpu": "On the processor", "cuda": "On a GPU"}
 HEAD = """\
 # Performance
 
-Written by `make bench` from its measurements; `python -m bench --write-docs` writes it anew.
+Written by `make bench DOCS=1` from what `make bench` measured.
 
 The net is FCN-8s: VGG16 at full width, 21 classes, batch 1, 134 million drawn weights (538 MB).
 Every measurement is a process of its own, which warms up and then times itself; peers take turns,
@@ -79,7 +79,10 @@ def ratio(case: dict[str, Summary], peer: str) -> str:
 
 
 def overview(results: Json, found: dict[str, dict[str, Summary]]) -> str:
-    """A row a case: this engine's time in each precision, and every other's times over it."""
+    """A row a case: this engine's time in each precision, and every other's times over it.
+
+    Lower precisions are compared with BVLC Caffe's float32 as well.
+    """
     parts = []
     for precision in PRECISIONS:
         peers = [n for n, p in PEERS.items() if p.precision == precision and n in _ran(found)]
@@ -87,17 +90,22 @@ def overview(results: Json, found: dict[str, dict[str, Summary]]) -> str:
             continue
         engine = own(peers[0])
         others = [n for n in peers if n != engine]
+        others += ["bvlc"] if precision != "float32" and "bvlc" in _ran(found) else []
         rows = [
             [
                 CASES[case].title,
                 seconds(of[engine].seconds),
-                *(ratio(of, n) if n in of else "" for n in others),
+                *(f"{of[n].seconds / of[engine].seconds:.2f}" if n in of else "" for n in others),
             ]
             for case, of in found.items()
             if case in CASES and engine in of and not case.startswith("area-")
         ]
         if rows:
-            head = [precision, "this engine", *(PEERS[n].title for n in others)]
+            words = [
+                PEERS[n].title + ("" if PEERS[n].precision == precision else ", float32")
+                for n in others
+            ]
+            head = [precision, "this engine", *words]
             parts.append(table(head, rows))
     note = "Other columns: how many times as long the others take."
     return "\n\n".join([note, *parts]) if parts else ""
@@ -120,7 +128,8 @@ def details(results: Json, case: str, of: dict[str, Summary]) -> str:
     rows = []
     for peer in (name for name in PEERS if name in of):
         s = of[peer]
-        row = [title(peer), seconds(s.seconds), f"{100 * s.spread:.0f} %"]
+        spread = f"{100 * s.spread:.0f} %" if s.rounds > 1 else "-"
+        row = [title(peer), seconds(s.seconds), spread]
         row += [seconds(s.extra[n]) if n in s.extra else "" for n in extra]
         row += [ratio(of, peer), size(s.memory)]
         d = differences.get(peer)
@@ -188,8 +197,13 @@ def areas(results: Json, found: dict[str, dict[str, Summary]]) -> str:
         if len(ran) > 1:
             times = [found[f"area-{s}"][peer].seconds for s in ran]
             power = slope([float(s * s) for s in ran], times)
-            fits.append(f"{title(peer)} as area to the power of {power:.2f}")
-    return table(head, rows) + "\n\nTime grows: " + "; ".join(fits) + "."
+            memory = [float(found[f"area-{s}"][peer].memory) for s in ran]
+            least, more = line([s * s / 1e6 for s in ran], memory)
+            fits.append(
+                f"- {title(peer)}: time grows as area to the power of {power:.2f}; memory is "
+                f"{size(least)} and {size(more)} more a million pixels"
+            )
+    return table(head, rows) + "\n\n" + "\n".join(fits)
 
 
 def section(results: Json) -> str:

@@ -15,13 +15,15 @@ Json = dict[str, Any]
 class Summary:
     """A peer in a case. seconds: the median of all passes; low, high: of the rounds' medians.
 
-    memory: the largest of the rounds, in bytes. extra: medians of what else a case measures.
+    memory: the largest of the rounds, in bytes. rounds: how many. extra: medians of what else a
+    case measures.
     """
 
     seconds: float
     low: float
     high: float
     memory: int
+    rounds: int
     extra: dict[str, float]
 
     @property
@@ -40,7 +42,7 @@ def summary(runs: list[Json]) -> Summary:
         for name in ("first", "touched")
         if name in runs[0]
     }
-    return Summary(median(passes), min(rounds), max(rounds), memory, extra)
+    return Summary(median(passes), min(rounds), max(rounds), memory, len(rounds), extra)
 
 
 def summaries(results: Json) -> dict[str, dict[str, Summary]]:
@@ -65,6 +67,12 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> Json:
     if ours.ndim == 4 and ours.shape[1] > 1:
         labels = float((ours.argmax(1) != theirs.argmax(1)).mean())
     return {"scores": off / largest if largest else off, "labels": labels}
+
+
+def line(areas: list[float], values: list[float]) -> tuple[float, float]:
+    """a and b of value = a + b * area that fit best."""
+    b, a = np.polyfit(areas, values, 1)
+    return float(a), float(b)
 
 
 def slope(areas: list[float], values: list[float]) -> float:

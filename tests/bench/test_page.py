@@ -63,7 +63,7 @@ def test_the_overview_has_the_engines_time_and_how_many_times_that_others_take()
     text = page.section(results())
     assert cells(text, "| float32 | this engine |") == ["float32", "this engine", "BVLC Caffe"]
     rows = [line for line in text.splitlines() if line.startswith("| Forward, 500 x 500")]
-    assert "1.00 s | 2.50 |" in rows[0] and "500 ms | 4.00 |" in rows[1]
+    assert "1.00 s | 2.50 |" in rows[0] and "500 ms | 4.00 | 5.00 |" in rows[1]
 
 
 def test_a_case_has_time_spread_ratio_memory_and_difference():
@@ -83,7 +83,8 @@ def test_the_floor_is_the_operations_over_the_best_rate():
 def test_time_against_area_has_its_power():
     text = page.section(results()).split("### Against the area")[1]
     assert cells(text, "| 1000 x 1000") == ["1000 x 1000", "1.00 s", "1.00 GB"]
-    assert "this engine as area to the power of 1.00" in text
+    assert "this engine: time grows as area to the power of 1.00; memory is " in text
+    assert "333 MB and 667 MB more a million pixels" in text
 
 
 def test_the_page_says_where_when_with_what_and_what_is_missing():
