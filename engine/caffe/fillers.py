@@ -47,7 +47,7 @@ def _gaussian(shape: Sequence[int], f: Any) -> np.ndarray:
     values = _draw(shape, lambda rng, n: rng.normal(f.mean, f.std, n))
     if f.sparse >= 0:
         if f.sparse > shape[0]:
-            raise ValueError(f"sparse is {f.sparse}; it needs to be at most {shape[0]}, the outputs")
+            raise ValueError(f"sparse is {f.sparse}; it needs to be at most {shape[0]} (outputs)")
         values *= mode.rng().random_sample(values.shape) < f.sparse / shape[0]
     return values
 
