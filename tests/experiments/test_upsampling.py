@@ -164,7 +164,7 @@ def test_a_process_that_fails_is_named(finished, tmp_path):
 
 @pytest.mark.slow
 def test_the_experiment_measures_all_ways(finished, tmp_path):
-    result = upsampling.run(str(tmp_path), finished, "cpu", scenes=2, dense_scenes=1, iters=2)
+    result = upsampling.run(str(tmp_path), finished, "cpu", scenes=1, dense_scenes=1, iters=2)
     report.save(result, str(tmp_path))
     table, trained = result.tables
     rows = {row[0]: row[1:] for row in table.rows}

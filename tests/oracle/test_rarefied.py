@@ -36,7 +36,7 @@ def numbers(bvlc_caffe, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("net", [*nets.CHAINS, *nets.POOLINGS])
+@pytest.mark.parametrize("net", [*nets.CHAINS, *nets.POOLINGS, "small"])
 def test_both_engines_give_the_same_dense_map(net, numbers):
     ours, theirs = ({k: v for k, v in n.items() if k.startswith(net + "/")} for n in numbers)
     assert theirs and all(np.std(array) > 0 for array in theirs.values())
@@ -51,3 +51,9 @@ def test_bvlc_caffe_keeps_every_old_position(net, numbers):
         new = theirs[f"{net}/rarefied{stride}"][:, :: 32 // stride, :: 32 // stride]
         kept = new[:, : old.shape[1], : old.shape[2]]
         assert np.abs(kept - old).max() < 1e-5 * np.abs(old).max()
+
+
+def test_bvlc_caffe_stitches_what_its_rarefied_net_gives(numbers):
+    _, theirs = numbers
+    stitched, dense = theirs["small/stitched"], theirs["small/dense"]
+    assert np.abs(stitched - dense).max() < 1e-5 * np.abs(dense).max()
