@@ -72,7 +72,7 @@ def pixelwise(
     if start < 0:
         raise ValueError(
             f"pad {trunk.pad}: with trunk {trunk.name} and stride {stride} the first score lies "
-            f"{-start} pixels inside the image; pad {trunk.pad - start} or more is needed, and for "
+            f"{-start} px inside the image; pad {trunk.pad - start} or more is needed, and for "
             "images of every size what net_gen.padding.least_padding gives"
         )
     n.score = cropped(top, data)
