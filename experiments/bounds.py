@@ -22,6 +22,7 @@ SPLIT = "test"  # of the demo set
 CLASSES = 21
 IGNORE = 255
 SHOWN = (32, 16, 8)  # factors in the figure
+ROWS = 2  # images in it
 SCALE = 2.1  # of scenes drawn anew, as large as VOC's photographs: up to 504 pixels
 SCENES = 40  # of those
 SEED = 1
@@ -145,8 +146,8 @@ def run(
         large = bounds(drawn(count), count, "upper bounds at VOC's size")
         title = f"{count} scenes drawn {SCALE:g} times as large, as VOC's photographs are"
         sets.append((title, large))
-    draw(str(voc_dir), ids[0], os.path.join(folder, "bounds.png"))
-    caption = "A label map, and what is left of it at the strides of the nets, by `bilinear`."
+    draw(str(voc_dir), ids[:ROWS], os.path.join(folder, "bounds.png"))
+    caption = "Label maps, and what is left of them at the strides of the nets, by `bilinear`."
     return report.Result(
         "bounds",
         "Upper bounds on mean IU",
@@ -214,18 +215,20 @@ def drawn(count: int) -> Iterator[np.ndarray]:
         yield draw_scene(np.random.RandomState([SEED, i]), scale=SCALE)[1]
 
 
-def draw(voc_dir: str, name: str, path: str) -> None:
-    """The photograph, its truth, and the truth at the factors of `SHOWN`."""
+def draw(voc_dir: str, names: Sequence[str], path: str) -> None:
+    """The photographs, their truth, and the truth at the factors of `SHOWN`."""
     from PIL import Image
 
     from solvers import figures, infer
 
-    photo = infer.read(os.path.join(voc_dir, "JPEGImages", name + ".jpg"))
-    with Image.open(os.path.join(voc_dir, "SegmentationClass", name + ".png")) as image:
-        truth = np.asarray(image)
-    maps = [truth, *(bilinear(truth, factor) for factor in reversed(SHOWN))]
+    rows = []
+    for name in names:
+        photo = infer.read(os.path.join(voc_dir, "JPEGImages", name + ".jpg"))
+        with Image.open(os.path.join(voc_dir, "SegmentationClass", name + ".png")) as image:
+            truth = np.asarray(image)
+        rows.append((photo, [truth, *(bilinear(truth, factor) for factor in reversed(SHOWN))]))
     titles = ["truth", *(f"by {factor}" for factor in reversed(SHOWN))]
-    figures.side_by_side([(photo, maps)], titles, path)
+    figures.side_by_side(rows, titles, path)
 
 
 def _side(voc_dir: str, ids: Sequence[str]) -> float:

@@ -35,7 +35,8 @@ class Number(NamedTuple):
     def __str__(self) -> str:
         if self.value is None or not math.isfinite(self.value):
             return "-"
-        return format(self.value, self.format)
+        whole = self.format.endswith("d")
+        return format(int(self.value) if whole else float(self.value), self.format)
 
 
 Cell = Union[str, Number]

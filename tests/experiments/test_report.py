@@ -65,6 +65,12 @@ def test_a_figure_that_is_not_there_is_refused(tmp_path):
     assert not os.path.exists(tmp_path / "some" / "result.json")
 
 
+@pytest.mark.parametrize("number", [Number(32, "d"), Number(2e-8, ".1e"), Number(3, ".1f")])
+def test_a_number_is_printed_after_reading_as_before(tmp_path, number):
+    report.save(RESULT._replace(tables=[Table("T", ["x"], [[number]])]), str(tmp_path))
+    assert str(report.load(str(tmp_path), "some").tables[0].rows[0][0]) == str(number)
+
+
 def test_a_damaged_result_is_refused_by_name(tmp_path):
     report.save(RESULT, str(tmp_path))
     path = tmp_path / "some" / "result.json"
