@@ -227,7 +227,7 @@ def draw_heat(rows: Sequence[Row], path: str) -> None:
     figure, axes = plt.subplots(
         len(rows),
         columns,
-        figsize=(2.2 * columns, sum(heights)),
+        figsize=(2.2 * columns, sum(heights) + 0.2),
         squeeze=False,
         gridspec_kw={"height_ratios": heights},
     )
@@ -298,8 +298,12 @@ class Time(NamedTuple):
         return self.one * TIMED_GRID**2
 
 
-def measure(name: str, width: float = WIDTH) -> Time:
-    """Time a net's cast pass and its crops, in turns, each with its input already in place."""
+def measure(name: str, gpu: Gpu = None, width: float = WIDTH) -> Time:
+    """Time a net's cast pass and its crops, in turns, each with its input already in place.
+
+    By the processor's time on the CPU, which other programs do not lengthen, else by the clock.
+    """
+    clock = time.process_time if on_cpu(device.use(gpu)) else time.perf_counter
     whole = pairs.published_pair(name, width)
     extent = pairs.larger(whole, TIMED_GRID)
     image = pairs.scene(extent, extent)
@@ -310,22 +314,27 @@ def measure(name: str, width: float = WIDTH) -> Time:
     seconds: Tuple[List[float], List[float]] = ([], [])
     for _ in range(TIMED_REPEATS):
         for net, passes in zip(nets, seconds):
-            started = time.perf_counter()
+            started = clock()
             net.forward()
             np.array(net.blobs[whole.scores].data)  # on a device, only this waits for the end
-            passes.append(time.perf_counter() - started)
+            passes.append(clock() - started)
     work, crop_work = map(pairs.multiply_adds, nets)
     batches = TIMED_GRID**2 // TIMED_BATCH
     grid, batch = (float(np.median(passes)) for passes in seconds)
     return Time(whole.name, extent, grid, batch, work, crop_work * batches)
 
 
+def on_cpu(where: str) -> bool:
+    """Whether the words of `solvers.device.use` mean the CPU."""
+    return where.startswith("the CPU")
+
+
 def times(names: Sequence[str], gpu: Gpu = None, width: float = WIDTH) -> List[Time]:
     """`measure` of each net, in a process of its own with one thread."""
     code = (
-        "import json, sys; from experiments import casting; from solvers import device; "
-        "gpu, width, *names = json.loads(sys.argv[1]); device.use(gpu); "
-        "print(json.dumps([casting.measure(name, width) for name in names]))"
+        "import json, sys; from experiments import casting; "
+        "gpu, width, *names = json.loads(sys.argv[1]); "
+        "print(json.dumps([casting.measure(name, gpu, width) for name in names]))"
     )
     single = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     paths = [available.ROOT, *filter(None, sys.path)]
@@ -426,8 +435,9 @@ def time_table(measured: Sequence[Time], where: str) -> Table:
     head = ["net", "image, px", "cast pass, ms", "one crop, ms", "all crops, ms", "times faster",
             "times less work"]  # fmt: skip
     return Table(
-        f"{TIMED_GRID} x {TIMED_GRID} outputs: median of {TIMED_REPEATS} passes in turns, one "
-        f"thread, {where}; crops in batches of {TIMED_BATCH}",
+        f"{TIMED_GRID} x {TIMED_GRID} outputs: median of {TIMED_REPEATS} passes in turns, "
+        f"{'one thread of the CPU, its own time' if on_cpu(where) else where}; crops in batches "
+        f"of {TIMED_BATCH}",
         head,
         rows,
     )
@@ -454,10 +464,10 @@ def text(proofs: Sequence[Proof], published: bool) -> List[str]:
         "pad at 0 and the same weights (GoogLeNet's branches cropped to each other), the "
         "classifier of one receptive field and the cast net agree at every position whose field "
         "lies inside the image (rounding up may add a last row and column that look beyond it); "
-        f"the fields are, in pixels: {fields}. The padded cast net agrees with that unpadded classifier at "
-        "every such position too. And the border is the whole "
-        "difference: with what lies outside the crop's own maps set to zero before each layer that "
-        "pads or reaches over, the padded cast net gives the padded classifier's scores. The "
+        f"the fields are, in pixels: {fields}. The padded cast net agrees with that unpadded "
+        "classifier at every such position too. And the border is the whole difference: with what "
+        "lies outside the crop's own maps set to zero before each layer that pads or reaches over, "
+        "the padded cast net gives the padded classifier's scores. The "
         "second table has the difference as it is without that. LRN stays at one place, across "
         "channels, and a max pooling leaves its padding out, which behind a ReLU is the same as "
         "zeros.",

@@ -24,7 +24,7 @@ def finished(tmp_path_factory):
     voc = folder / "data" / "pascal" / "VOC2011"
     for name in ("classifier/snapshot", "voc-fcn32s"):
         (folder / name).mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps({"seed": 1, "scale": 1.0}))
+    (folder / "settings.json").write_text(json.dumps({"seed": 1, "scale": 1.0, "width": "1/16"}))
     (folder / "scores.json").write_text("{}")
     test = net_gen.fcn("voc-fcn32s", "val", width=WIDTH, voc_dir=str(voc), val_split="test")
     net_gen.write(test, str(folder / "voc-fcn32s" / "test.prototxt"))
