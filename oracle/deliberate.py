@@ -59,7 +59,7 @@ DELIBERATE = (
     Difference(
         "sizes after a reshape",
         "ContrastiveLoss compares the sizes of its bottoms after every reshape; BVLC Caffe does so "
-        "once, and may then read out of bounds.",
+        "once, and then reads or, with a larger batch, writes out of bounds.",
         lambda layer: layer.type == "ContrastiveLoss",
         ours=r"\(ContrastiveLoss\): bottoms of shapes",
     ),

@@ -1314,11 +1314,15 @@ def is_defect(refusal: str) -> bool:
     )
 
 
+#: What the C library says of memory that was written out of bounds, before it aborts.
+CORRUPTED = re.compile(r"free\(\): |malloc\w*\(\): |corrupted|double free|munmap_chunk")
+
+
 def is_crash(refusal: str) -> bool:
     """Whether BVLC Caffe did not refuse a net, but read or wrote out of bounds, or divided by 0."""
-    return "ended by signal 6" not in refusal and not re.search(
-        r"^\w+(Error|Exception): ", refusal, re.M
-    )
+    if "ended by signal 6" in refusal:
+        return bool(CORRUPTED.search(refusal)) and "Check failed" not in refusal
+    return not re.search(r"^\w+(Error|Exception): ", refusal, re.MULTILINE)
 
 
 class Tally:

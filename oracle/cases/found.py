@@ -86,6 +86,32 @@ found(
         layer("Deconvolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 1 }"),
     ),
 )
+found("clip_of_nothing", net(_X, layer("Clip", "x", "y", "clip_param { min: 3 max: 1 }")))
+found(
+    "convolution_of_one_column",
+    net(
+        {"x": (4, 3, 6, 1)},
+        layer(
+            "Convolution",
+            "x",
+            "y",
+            "convolution_param { num_output: 9 kernel_h: 4 kernel_w: 1 stride: 2 pad: 1 "
+            "dilation: 2 group: 3 }",
+        ),
+    ),
+)
+found(
+    "deconvolution_of_one_column",
+    net(
+        {"x": (3, 48, 3, 1)},
+        layer(
+            "Deconvolution",
+            "x",
+            "y",
+            "convolution_param { num_output: 1 kernel_h: 4 kernel_w: 3 stride_h: 1 stride_w: 2 }",
+        ),
+    ),
+)
 _RECURRENT = net(
     {"x": (2, 2, 3), "cont": (2, 2), "s": (2, 1)},
     layer("RNN", "x cont s", "y", "recurrent_param { num_output: 1 }"),

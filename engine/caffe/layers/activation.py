@@ -173,10 +173,10 @@ class Threshold(_Pointwise):
 
 @register
 class Clip(_Pointwise):
-    """y = min(max(x, min), max)."""
+    """y = max(min(x, max), min)."""
 
     slope_at_outcome = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.clip_param
-        return x.clamp(p.min, p.max)
+        return x.clamp(max=p.max).clamp(min=p.min)

@@ -109,9 +109,9 @@ class _Convolving(Function):
         if self.axis != 1:
             y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
             return y.reshape(*x.shape[: self.axis], *y.shape[1:])
-        if x.dim() == 4 and x.device.type == "cpu":
+        if x.dim() == 4 and x.device.type == "cpu" and min(x.shape[1:]) > 1:
             # oneDNN is several times faster on thin maps with channels last, and what follows
-            # keeps the layout.
+            # keeps the layout. With one row, column or channel it reads memory that is not its own.
             x = x.contiguous(memory_format=torch.channels_last)
         return self.convolve(x)
 
