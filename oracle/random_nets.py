@@ -123,18 +123,25 @@ class Draft:
     def params(self, *shapes: Shape) -> str:
         """Learning rates for some of a layer's parameters, or names to share them by."""
         if self.chance(0.25):
-            return "".join(self.shared(shape) for shape in shapes)
+            words: List[str] = []
+            for shape in shapes:
+                words.append(self.shared(shape, " ".join(words)))
+            return "".join(words)
         if self.chance(0.8):
             return ""
         rates = [self.random.choice((0, 1, 2)) for _ in range(self.random.randint(1, len(shapes)))]
         return "".join("param { lr_mult: %d } " % rate for rate in rates)
 
-    def shared(self, shape: Shape) -> str:
-        """A name for a parameter: one that others have, if one fits, or a new one."""
-        fit = [name for name, other in self.named if other == shape]
+    def shared(self, shape: Shape, taken: str) -> str:
+        """A name for a parameter: one that other layers have, if one fits, or a new one.
+
+        taken: what the layer's own parameters before this one are called.
+        """
+        named = [pair for pair in self.named if "'%s'" % pair[0] not in taken]
+        fit = [name for name, other in named if other == shape]
         if fit and self.chance(0.7):
             return "param { name: '%s' } " % self.random.choice(fit)
-        fit = [name for name, other in self.named if math.prod(other) == math.prod(shape)]
+        fit = [name for name, other in named if math.prod(other) == math.prod(shape)]
         if fit and self.chance(0.5):
             return "param { name: '%s' share_mode: PERMISSIVE } " % self.random.choice(fit)
         if self.chance(0.3):

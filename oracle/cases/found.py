@@ -163,6 +163,15 @@ _STATIC = {"cont": "label 2"}
 _GROWN = {"x": (2, 3, 3), "cont": (2, 3)}
 found("static_input_stays", _RECURRENT, _STATIC, ({}, _GROWN), REFUSED)
 found("cont_stays", _RECURRENT, _STATIC, ({}, {"x": (2, 3, 3), "s": (3, 1)}), REFUSED)
+found(
+    "convolution_of_two_sizes",
+    net(
+        {"a": (1, 2, 3, 3), "b": (1, 2, 3, 3)},
+        layer("Convolution", "a b", "y z", "convolution_param { num_output: 1 kernel_size: 2 }"),
+    ),
+    rounds=({}, {"a": (1, 2, 4, 3)}),
+    kind=REFUSED,
+)
 _LONGER = {"x": (3, 2, 3), "cont": (3, 2)}
 found("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
 found("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)

@@ -82,6 +82,10 @@ class _Convolving(Function):
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for b in bottom:
+            if b.shape != bottom[0].shape:
+                raise self.error(
+                    f"bottoms of shapes {bottom[0].shape} and {b.shape}; they need to be equal"
+                )
             if len(b.shape) <= self.axis or b.shape[self.axis] != self.channels:
                 raise self.error(
                     f"a bottom of shape {b.shape}; axis {self.axis} needs {self.channels} channels"
