@@ -4,7 +4,7 @@
 
 The sections are training, files, names, nets, random; all without one. Each replaces its part of
 docs/measured.json, from which oracle/compatibility.py writes docs/compatibility.md. `nets` takes
-6 GB and a few minutes; `nets:NAME` measures one net.
+6 GB and `random` some minutes; `nets:NAME` measures one net, `random:FIRST` 250 random nets.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PATHS = os.pathsep.join([CHECKOUT, os.path.join(CHECKOUT, "engine")])
 MEASURED = os.path.join(CHECKOUT, "docs", "measured.json")
 #: PASCAL VOC's usual height and width.
 SIZE = (375, 500)
+#: Which random nets, and how many at a time.
+SEED, COUNT, PIECE = 0, 2000, 250
 
 
 def run(name: str, script: str, *arguments: object) -> str:
@@ -172,14 +174,16 @@ def names() -> Dict[str, Any]:
     return json.loads(said.stdout)
 
 
-def random() -> Dict[str, Any]:
-    """What becomes of 2,000 random nets."""
+def random(names: List[str]) -> Dict[str, Any]:
+    """What becomes of random nets: by the first one's number, PIECE at a time."""
     from oracle.random_nets import Tally, compare, make
 
-    count, seed, tally = 2000, 0, Tally()
-    for first in range(0, count, 250):
-        compare([make(seed, i) for i in range(first, first + 250)], tally)
-    return {"count": count, "seed": seed, "counts": dict(sorted(tally.counts.items()))}
+    found = {}
+    for first in map(int, names or range(0, COUNT, PIECE)):
+        tally = Tally()
+        compare([make(SEED, i) for i in range(first, first + PIECE)], tally)
+        found[str(first)] = dict(sorted(tally.counts.items()))
+    return found
 
 
 def versions() -> Dict[str, str]:
@@ -207,6 +211,10 @@ SECTIONS: Dict[str, Callable[..., Dict[str, Any]]] = {
 }
 
 
+#: Sections that keep what they had of other nets.
+IN_PARTS = ("nets", "random")
+
+
 def main() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -217,7 +225,8 @@ def main() -> None:
         if section not in SECTIONS:
             parser.error(f"no section {section!r}; there are {', '.join(SECTIONS)}")
         print(f"measuring {words}", file=sys.stderr, flush=True)
-        found = nets([name] if name else []) if section == "nets" else SECTIONS[section]()
+        parts = [[name] if name else []] if section in IN_PARTS else []
+        found = SECTIONS[section](*parts)
         keep(section, found)
 
 
@@ -227,8 +236,8 @@ def keep(section: str, found: Dict[str, Any]) -> None:
     if os.path.exists(MEASURED):
         with open(MEASURED) as file:
             measured = json.load(file)
-    if section == "nets":
-        found = {**measured.get("nets", {}), **found}
+    if section in IN_PARTS:
+        found = {**measured.get(section, {}), **found}
     measured[section] = found
     measured.setdefault("versions", {})[section] = versions()
     with open(MEASURED + ".part", "w") as file:
