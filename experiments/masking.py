@@ -127,8 +127,9 @@ def _text(scores: Table, fields: Mapping[str, Any]) -> List[str]:
         f"architecture, start and training of the demo's FCN-32s ({fields['max_iter']:,} "
         "iterations). The ignored rims of the objects are hidden with either part.",
         "A mask shows where the objects are: a net trained on masked images has only to name what "
-        "it sees the outline of. The papers find that the foreground alone is nearly enough, and "
-        "that a net which sees the background alone still learns classes by their context.",
+        "it sees the outline of. On VOC the papers find that the foreground alone goes most of "
+        "the way, and that a net which sees the background alone still learns some classes by "
+        "their context.",
         "Measured, mean over the object classes: the reference falls from "
         f"{everything['everything']:.1f} to {everything['foreground']:.1f} when tested on the "
         f"foreground alone and to {everything['background']:.1f} on the background alone. Trained "
@@ -175,15 +176,15 @@ def _draw(demo: training.Demo, path: str) -> None:
     plt = figures.pyplot()
     figure, axes = plt.subplots(len(names), len(titles), figsize=size, squeeze=False)
     mean = np.array(MEAN[::-1], np.float32)[:, None, None]
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=11)
     for row, name in zip(axes, names):
         photo, truth = demo.photo(name), demo.truth(name)
         data = photo.transpose(2, 0, 1) - mean
         parts = [_picture(MASKS[seen](data, truth) + mean) for seen in SEEN[1:]]
-        for axis, title, picture in zip(row, titles, [photo, *parts, PALETTE[truth]]):
+        for axis, picture in zip(row, [photo, *parts, PALETTE[truth]]):
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
-            if row is axes[0]:
-                axis.set_title(title, fontsize=11)
     figure.tight_layout(pad=0.3)
     figures.write(figure, path)
 

@@ -185,9 +185,9 @@ def markdown(result: Result, folder: str) -> str:
 
 TITLE = "The papers' experiments, small"
 INTRODUCTION = (
-    "Measured on the demo's drawn scenes with nets of an eighth of the published width; mean IU on "
-    "its held-out split `test`, in percent. What such small nets show need not hold for the "
-    "published ones, and is reported as it came out."
+    "Measured, where a section does not say otherwise, on the demo's drawn scenes with nets of an "
+    "eighth of the published width; scores are of its held-out split `test`. What such small nets "
+    "show need not hold for the published ones, and is reported as it came out."
 )
 
 _HTML = """<!DOCTYPE html>
@@ -213,7 +213,12 @@ caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
 th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top; }}
 th {{ border-bottom: 2px solid #888; }}
+td:not(.number) {{ min-width: 7rem; }}
 .number {{ text-align: right; white-space: nowrap; }}
+@media (max-width: 40rem) {{
+  th, td {{ padding: .3rem .4rem; }}
+  th.number {{ white-space: normal; }}
+}}
 figure {{ margin: 1.5rem 0; }}
 img {{ max-width: 100%; height: auto; display: block; }}
 figcaption, .ran {{ font-size: .86rem; color: #555; margin-top: .4rem; }}

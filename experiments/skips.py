@@ -205,16 +205,16 @@ def _draw(rows: Sequence[Sequence[np.ndarray]], path: str) -> None:
     titles = ["photo", "before", "after", "difference", "truth"]
     shape = (len(rows), len(titles))
     figure, axes = plt.subplots(*shape, figsize=(1.9 * shape[1], 1.9 * shape[0]), squeeze=False)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=11)
     for axis_row, row in zip(axes, rows):
-        for axis, title, picture in zip(axis_row, titles, row):
+        for axis, picture in zip(axis_row, row):
             shown = picture if picture.ndim == 3 else PALETTE[picture]
             axis.imshow(shown, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             for spine in axis.spines.values():
                 spine.set_color("0.8")
-            if axis_row is axes[0]:
-                axis.set_title(title, fontsize=11)
     figure.tight_layout(pad=0.3)
     figures.write(figure, path)
 

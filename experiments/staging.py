@@ -64,10 +64,9 @@ def _text(scores: Mapping[str, Any], iters: Sequence[int], fields: Mapping[str, 
     words = "more" if staged >= once else "less"
     return [
         "The papers train FCN-8s in three stages, each from the net before, and later all at once: "
-        "the skips are there from the first iteration, multiplied by 0.01 (pool4) and 0.0001 "
-        "(pool3), because the features of finer layers are larger and would otherwise drown the "
-        "coarse scores. They report about the same accuracy at once, sooner, but find staged "
-        "training less prone to diverge.",
+        "the skips are there from the first iteration, but multiplied by 0.01 (pool4) and 0.0001 "
+        "(pool3), so that the features of all streams are about as large. They report nearly the "
+        "same accuracy in less time, and that without the factors training tends to diverge.",
         f"Here both see {sum(iters):,} images: {', '.join(f'{n:,}' for n in iters)} in stages, or "
         f"all at the first stage's learning rate, {fields['base_lr']:g} falling to zero. Both "
         "start from the same cast classifier.",
