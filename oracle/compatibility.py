@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import os
 import re
 import tempfile
@@ -61,7 +62,10 @@ def error(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def rounded(value: float) -> str:
-    bound = next((b for b in BOUNDS if value <= b), value)
+    bound = next((b for b in BOUNDS if value <= b), None)
+    if bound is None:
+        one = 10.0 ** math.floor(math.log10(value))
+        bound = math.ceil(round(value / one, 9)) * one
     return "exact" if bound == 0 else f"<= {bound:.0e}".replace("e-0", "e-")
 
 

@@ -1,16 +1,79 @@
+"""docs/compatibility.md and the measurements it is made of."""
+
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from oracle.compare import FEW, TIE, TOLERANCE, WHOLE_NET
+from oracle.compatibility import rounded
+from oracle.fifty import MARGIN, RUNS
+from oracle.measure import MEASURED
+from oracle.surface import differences
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def measured():
+    return json.loads(Path(MEASURED).read_text())
+
+
+def test_fifty_iterations_of_every_run_were_measured_and_agree(measured):
+    assert measured["training"].keys() == RUNS.keys()
+    for name, run in measured["training"].items():
+        assert run.pop("margin") >= MARGIN, name
+        assert max(run.values()) <= TOLERANCE and len(run) == 4, name
+
+
+def test_bvlc_caffe_wrote_the_engines_files_again_as_they_were(measured):
+    assert len(measured["files"]) == 4
+    for suffix, counts in measured["files"].items():
+        same = "same content" if suffix.endswith(".h5") else "same bytes"
+        assert counts[same] == counts["same content"] == counts["files"] > 0, suffix
+
+
+def test_every_whole_net_agrees_with_bvlc_caffe_and_opencv(measured):
+    assert len(measured["nets"]) >= 3
+    for name, net in measured["nets"].items():
+        for engine in ("BVLC Caffe", "OpenCV"):
+            assert net[engine]["error"] <= WHOLE_NET, (name, engine)
+            assert net[engine]["margin"] <= TIE, (name, engine)
+            if len(net["shape"]) > 2:
+                assert net[engine]["differ"] <= FEW * net[engine]["places"], (name, engine)
+
+
+def test_pycaffes_names_are_here(measured):
+    assert sum(map(len, measured["names"].values())) > 300
+    assert differences(measured["names"]) == {}
+
+
+def test_no_random_net_disagrees(measured):
+    for counts in measured["random"].values():
+        assert counts["agree"] > 0 and "disagree" not in counts
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0.0, "exact"),
+        (3e-8, "<= 1e-6"),
+        (2e-6, "<= 1e-5"),
+        (3e-4, "<= 3e-4"),
+        (2.1e-4, "<= 3e-4"),
+        (0.1, "<= 1e-1"),
+    ],
+)
+def test_an_error_is_rounded_up(value, text):
+    assert rounded(value) == text
+
+
 @pytest.mark.slow
-def test_the_committed_table_is_what_the_command_writes(tmp_path):
+def test_the_committed_page_is_what_the_command_writes(tmp_path):
     written = tmp_path / "compatibility.md"
     command = [sys.executable, "-m", "oracle.compatibility", "--out", str(written)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
