@@ -106,9 +106,9 @@ def test_passes_are_timed_with_their_work_in_a_process_with_one_thread(monkeypat
     assert (time.net, time.extent) == ("CaffeNet", 227 + 9 * 32)
     assert 0 < time.grid < time.crops and time.crops == pytest.approx(10 * time.batch)
     assert 5 < time.crops_work / time.grid_work < 20
-    monkeypatch.setattr(casting, "TIMED_GRID", 2)
-    with pytest.raises(ValueError, match="timing nothing: the process ended with 1"):
-        casting.times(["nothing"], "cpu", WIDTH)
+    monkeypatch.setattr(casting.sys, "executable", "false")
+    with pytest.raises(ValueError, match="timing caffenet: the process ended with 1"):
+        casting.times(["caffenet"], "cpu", WIDTH)
 
 
 def test_the_experiment_proves_draws_and_times(finished, tmp_path, monkeypatch):

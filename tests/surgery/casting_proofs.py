@@ -3,6 +3,7 @@
 python tests/surgery/casting_proofs.py NAME    # the errors, as JSON on the last line
 """
 
+import functools
 import json
 import sys
 
@@ -16,18 +17,25 @@ GRID = 3
 BARE_GRID = 2
 
 
+@functools.cache
 def small(name):
     """A pair of 1/16 the width with random weights."""
     return pairs.published_pair(name, WIDTH, classes=CLASSES)
 
 
+@functools.cache
+def unpadded(name):
+    """The same weights without padding."""
+    return pairs.unpadded(small(name))
+
+
 def run(name):
     """The largest relative errors that are to be none, and the one that is not."""
     whole = small(name)
-    bare = pairs.unpadded(whole)
+    bare = unpadded(name)
     image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
     found, wanted = pairs.on_crops(whole, image, GRID)
-    places = [(0, 0), (0, 2), (1, 1), (2, 1)]
+    places = [(0, 2), (1, 1)]
     again = [pairs.with_borders(whole, image, *place) for place in places]
     every, inside = pairs.bare_errors(whole, bare, BARE_GRID)
     return {

@@ -15,7 +15,7 @@ from experiments import pairs
 from net_gen.padding import Geometry
 from tests.oracle.conftest import bvlc_caffe  # noqa: F401
 from tests.surgery import casting_proofs
-from tests.surgery.casting_proofs import CLASSES, GRID, small
+from tests.surgery.casting_proofs import CLASSES, GRID, small, unpadded
 
 NAMES = list(pairs.NAMES)
 ROUNDING = 1e-5
@@ -49,7 +49,7 @@ def test_without_them_a_padded_cast_net_gives_other_scores_at_every_position(err
 @pytest.mark.parametrize("name", ["caffenet", "vgg16"])
 def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
     """Caffe's Pooling rounds up, so a larger image may have outputs whose window is cut off."""
-    bare = pairs.unpadded(small(name))
+    bare = unpadded(name)
     extent = pairs.larger(bare, 2) + bare.view.stride - 3
     image = pairs.scene(extent, extent)
     found, wanted = pairs.on_crops(bare, image, 2)
@@ -66,8 +66,7 @@ def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
 def test_a_cast_net_without_padding_takes_its_receptive_field_to_one_output(
     name, size, stride, field
 ):
-    whole = small(name)
-    bare = pairs.unpadded(whole)
+    whole, bare = small(name), unpadded(name)
     assert (whole.size, whole.view.stride, whole.view.field) == (size, stride, field)
     assert bare.view.centre == (field - 1) / 2
     outputs = Geometry(bare.cast).sizes(field)[bare.scores]
@@ -75,7 +74,7 @@ def test_a_cast_net_without_padding_takes_its_receptive_field_to_one_output(
 
 
 def test_one_output_depends_on_its_receptive_field_alone():
-    bare = pairs.unpadded(small("vgg16"))
+    bare = unpadded("vgg16")
     image = pairs.scene(*[pairs.larger(bare, 2)] * 2)
     before = pairs.forward(bare.cast_net, image, bare.scores)[0]
     image[:, :, bare.size :, :] += 50
