@@ -185,8 +185,6 @@ def measured(job_file: str) -> None:
         photo, truth = scene(job["voc"], name)
         data = photo[:, :, ::-1].astype(np.float32) - np.array(infer.MEAN, np.float32)
         data = np.ascontiguousarray(data.transpose(2, 0, 1))
-        if not labels and way.passes == 1:
-            predict(net, job["lines"], way, data)  # what is done once a net is not an image's time
         started = time.time()
         scores = predict(net, job["lines"], way, data)
         label = scores.argmax(0).astype(np.uint8)
