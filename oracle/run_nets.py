@@ -3,10 +3,10 @@
     oracle/caffe-python oracle/run_nets.py NETS.json FOLDER
 
 NETS.json is a list of {name, text, inputs, phase, rounds, backward}, as oracle/random_nets.py
-writes it, perhaps with args (more arguments for caffe.Net) and ranges (see `run_ranges`). BVLC
-Caffe ends the process on a net that it refuses, and either Caffe may take too much time or memory,
-so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and without one,
-FOLDER/NAME.refused says why not.
+writes it, perhaps with args (more arguments for caffe.Net), ranges (see `run_ranges`) and limits
+(see `limit`). BVLC Caffe ends the process on a net that it refuses, and either Caffe may take too
+much time or memory, so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and
+without one, FOLDER/NAME.refused says why not.
 """
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
@@ -158,13 +158,13 @@ def run_net(net: dict, folder: str, rounding: Optional[np.random.RandomState] = 
     return numbers
 
 
-def limit() -> None:
-    """Puts the limits on this process."""
+def limit(seconds: int = SECONDS, memory: int = MEMORY) -> None:
+    """Limits this process: seconds of processor, bytes of memory besides what it has."""
     with open("/proc/self/statm") as f:
-        memory = MEMORY + int(f.read().split()[0]) * resource.getpagesize()
+        memory += int(f.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     signal.alarm(WAIT)
 
 
@@ -192,7 +192,7 @@ def run_in_fork(net: dict, path: str, scratch: str, rounding: Optional[int] = No
                 f.write(why)
         return
     try:
-        limit()
+        limit(*net.get("limits", ()))
         with open(path + ".printed", "w") as f:
             os.dup2(f.fileno(), 2)
         shaken = None if rounding is None else np.random.RandomState(rounding)

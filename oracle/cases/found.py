@@ -126,7 +126,7 @@ found(
     "channel_sums_after_a_large_value",
     net(
         {"x": (3, 2, 3, 3)},
-        layer("Power", "x", "p", "power_param { power: 3 scale: 2 }")
+        layer("Power", "x", "p", "power_param { power: 5 scale: 2 }")
         + layer("LRN", "p", "y", "lrn_param { local_size: 1 alpha: 0.1 beta: 1 k: 2 }"),
         force_backward=False,
     ),

@@ -76,24 +76,21 @@ LIMITED = """layer { name: 'y' type: 'Python' top: 'y'
 python_param { module: 'oracle.python_layers' layer: 'Endless' param_str: '%s' } }"""
 
 
+def endless(what):
+    net = REFUSED["prelu_of_five_axes"]
+    return {**net, "name": what, "text": LIMITED % what, "limits": [2, 1 << 28]}
+
+
 @pytest.mark.parametrize("what", ["time", "memory"])
-def test_a_net_that_takes_too_much_ends(what, tmp_path, monkeypatch):
-    monkeypatch.setattr("oracle.run_nets.SECONDS", 2)
-    monkeypatch.setattr("oracle.run_nets.MEMORY", 1 << 28)
-    numbers, refusal = ours(
-        {**REFUSED["prelu_of_five_axes"], "text": LIMITED % what}, str(tmp_path)
-    )
+def test_a_net_that_takes_too_much_ends(what, tmp_path):
+    numbers, refusal = ours(endless(what), str(tmp_path))
     assert (numbers, refusal) == (None, "ran out of " + what)
 
 
 @pytest.mark.oracle
 def test_bvlc_caffe_takes_no_more_than_the_limits(bvlc_caffe):
-    nets = [
-        {**REFUSED["prelu_of_five_axes"], "name": what, "text": LIMITED % what}
-        for what in ("time", "memory")
-    ]
     tally = Tally()
-    compare(nets, tally)
+    compare([endless("time"), endless("memory")], tally)
     assert tally.counts == {"not compared": 2} and len(tally.uncompared) == 2
 
 
