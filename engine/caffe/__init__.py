@@ -7,10 +7,12 @@ from .errors import CaffeError
 from .glog import init_log, log
 from .layers import Layer, layer_type_list
 from .mode import (
+    precision,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
     set_multiprocess,
+    set_precision,
     set_random_seed,
     set_solver_count,
     set_solver_rank,
@@ -65,12 +67,14 @@ __all__ = [
     "log",
     "net_spec",
     "params",
+    "precision",
     "proto",
     "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",
+    "set_precision",
     "set_random_seed",
     "set_solver_count",
     "set_solver_rank",

@@ -26,7 +26,9 @@ class Head(Enum):
 
 
 class Memory:
-    """Float32 values kept in step between host and one device, as Caffe's SyncedMemory does.
+    """Values kept in step between host and one device, as Caffe's SyncedMemory does.
+
+    They are float32, or of the lower precision that a layer left them in; as an array, float32.
 
     A NumPy array that `numpy` handed out stays this memory while anybody holds it: later values are
     copied into it. While nobody does, `set` takes a tensor over without a copy.
@@ -144,7 +146,7 @@ class Memory:
             self._take(tensor)
         elif tensor.device.type == "cpu":
             if tensor.data_ptr() != array.ctypes.data:
-                np.copyto(array, tensor.detach().numpy())
+                np.copyto(array, tensor.detach().float().numpy())
             self._device, self._head = None, Head.HOST
         else:
             self._device, self._head = tensor, Head.DEVICE
@@ -168,7 +170,7 @@ class Memory:
         root = self._export()
         if root is None:
             assert self._host is not None
-            self._host = self._host.contiguous()
+            self._host = self._host.float().contiguous()
             root = self._host.numpy()
             self._exported = weakref.ref(root)
         # A view of the root keeps the root alive; the root itself is never handed out, so that
@@ -193,7 +195,7 @@ class Memory:
             assert self._device is not None
             array = self._export()
             if array is not None:
-                np.copyto(array, self._device.cpu().numpy())
+                np.copyto(array, self._device.cpu().float().numpy())
             else:
                 self._host = self._device.cpu()
             self._head = Head.SYNCED

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from .errors import CaffeError
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 # Caffe computes in full float32; PyTorch lets cuDNN round to TF32 unless told otherwise.
 torch.backends.cudnn.allow_tf32 = False
@@ -21,6 +25,7 @@ class _State(threading.local):
     solver_count = 1
     solver_rank = 0
     multiprocess = False
+    precision = "float32"
     rng: np.random.RandomState | None = None
     generators: dict[torch.device, torch.Generator]
 
@@ -34,6 +39,8 @@ _state = _State()
 def set_mode_cpu() -> None:
     """Run nets of this thread on the CPU (the default)."""
     _state.gpu = False
+    if _state.precision == "tf32":
+        set_precision("float32")
 
 
 def set_mode_gpu() -> None:
@@ -63,6 +70,52 @@ def _check_device(device_id: int) -> None:
 def device() -> torch.device:
     """The device on which layers of this thread compute now."""
     return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
+
+
+def set_precision(precision: str) -> None:
+    """Choose what this thread's nets round to: "float32" (the default), "tf32" or "bfloat16".
+
+    tf32 rounds the factors of products on a CUDA device to 10 bits; bfloat16 keeps the maps and the
+    factors of Convolution, Deconvolution and InnerProduct to 8 bits. Sums, losses, weights, their
+    gradients and their updates stay float32, and so do the arrays that are handed out.
+
+    Raises CaffeError for another name, and for tf32 while nets run on the CPU.
+    """
+    if precision not in PRECISIONS:
+        raise CaffeError(f"precision {precision!r}; it needs to be {', '.join(PRECISIONS)}")
+    if precision == "tf32" and not _state.gpu:
+        raise CaffeError("precision 'tf32' is of CUDA devices; call set_mode_gpu() first")
+    _state.precision = precision
+    _allow_tf32()
+
+
+def precision() -> str:
+    """What `set_precision` chose."""
+    return _state.precision
+
+
+@contextmanager
+def at_precision(precision: str) -> Iterator[None]:
+    """Compute at this precision for a while."""
+    before = _state.precision
+    _state.precision = precision
+    _allow_tf32()
+    try:
+        yield
+    finally:
+        _state.precision = before
+        _allow_tf32()
+
+
+def low_dtype() -> torch.dtype:
+    """The type that layers with many products compute in."""
+    return torch.bfloat16 if _state.precision == "bfloat16" else torch.float32
+
+
+def _allow_tf32() -> None:
+    # PyTorch keeps this for the whole process.
+    allowed = _state.gpu and _state.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def solver_count() -> int:

@@ -412,7 +412,7 @@ class Region:
             ]
             patch = live[b]._replace(rectify=False) if rectify else live[b]
             inputs.append(self._window(b, patch, border, places[0], places[1], window.fill))
-        return [Patch(y, rectify) for y in _tuple(layer.inside(*inputs))]
+        return [Patch(y, rectify) for y in _tuple(layer.inside(*layer.rounded(inputs)))]
 
     def _window(
         self,
@@ -467,6 +467,7 @@ class Pass:
             tuple(m.tensor(on).data.requires_grad_(self.recorded) for m in memories)
             for memories in self._memories
         ]
+        self._precision = mode.precision()
         self._source = net._blobs[region.source].values.tensor(on).detach().clone()
         self._forward(net)
         if any(m.held() for memories in self._memories for m in memories):
@@ -481,9 +482,12 @@ class Pass:
         inside = {t for tops in region._tops for t in tops}
         held = {b for b in inside if blobs[b].values.held()}
         wanted = held | {b for b in inside if b in net._asked_for} | set(region.exits)
-        source = self._source
+        source, on = self._source, self._source.device
         with torch.set_grad_enabled(self.recorded):
-            self._give_weights()
+            for layer, weights in zip(region._layers, self._weights):
+                if isinstance(layer, Function):
+                    kept = not self.recorded
+                    layer.weights = layer.ready_weights(on) if kept else layer.rounded(weights)
             if self.recorded:
                 source = source.requires_grad_(net._propagate_down[region.first][0])
             border = region.border() if self.recorded else self._known_border(net)
@@ -505,17 +509,12 @@ class Pass:
                 memory.defer(self._waiting[b][1])
                 given.add(id(memory))
 
-    def _give_weights(self) -> None:
-        for layer, weights in zip(self.region._layers, self._weights):
-            if isinstance(layer, Function):
-                layer.weights = weights
-
     def _known_border(self, net: Net) -> Border:
         """The border for this size, kept while the weights stay as they are."""
         memories = [m for memories in self._memories for m in memories]
         region, device = self.region, self._source.device
         sizes = [tuple(region.small(t)) for t in region._tops[0]]
-        key = (region.first, region.last, region.cut, tuple(sizes), device)
+        key = (region.first, region.last, region.cut, tuple(sizes), device, mode.precision())
         state = None if any(m.held() for m in memories) else [(id(m), m.version) for m in memories]
         known = net._borders.pop(key, None)
         if known is None or state is None or known[0] != state:
@@ -554,8 +553,11 @@ class Pass:
         made: Callable[[int, torch.Tensor], None] = lambda blob, value: None,
     ) -> None:
         region = self.region
-        self._give_weights()
-        run(region._layers, region._bottoms, region._tops, values, made)
+        with mode.at_precision(self._precision):
+            for layer, weights in zip(region._layers, self._weights):
+                if isinstance(layer, Function):
+                    layer.weights = layer.rounded(weights)
+            run(region._layers, region._bottoms, region._tops, values, made)
         for layer in region._layers:
             if isinstance(layer, Function):
                 layer.forget()
@@ -694,7 +696,7 @@ def run(
             outcome: Sequence[torch.Tensor] = [values[b[0]].view_as(values[b[0]]) for _ in t]
         else:
             assert isinstance(layer, Function)
-            outcome = _tuple(layer.compute(*(values[i] for i in b)))
+            outcome = _tuple(layer.compute(*layer.rounded([values[i] for i in b])))
         for blob, value in zip(t, outcome):
             made(blob, value)
             values[blob] = value

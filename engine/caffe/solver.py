@@ -11,11 +11,14 @@ from typing import Any, ClassVar
 import torch
 
 from . import glog, graph, mode, upgrade, weights
-from .blob import Blob
+from .blob import Blob, Memory, MemoryView
 from .errors import CaffeError
 from .net import Net
 from .proto import caffe_pb2
 from .text import to_text
+
+#: Values of a parameter that are updated at a time on the CPU: 1 MB, and as much of each history.
+PIECE = 1 << 18
 
 
 class Solver:
@@ -304,19 +307,33 @@ class Solver:
         for i, (blob, lr_mult, decay_mult) in enumerate(
             zip(net.learnable, net.lr_mults, net.decay_mults)
         ):
-            data, diff = blob.values.mutable(on), blob.gradient.mutable(on)
-            if p.iter_size > 1:
-                diff /= p.iter_size
-            decay = p.weight_decay * decay_mult
-            if decay:
-                diff.add_(data if p.regularization_type == "L2" else data.sign(), alpha=decay)
+            data, diff = _in_order(blob.values, on), _in_order(blob.gradient, on)
             history = [
                 self.history[i + k * len(net.learnable)].values.mutable(on)
                 for k in range(self.histories)
             ]
-            self.update(diff, rate * lr_mult, *history)
-            data -= diff
+            # A piece at a time on the CPU, so that all steps but the first find it in the cache.
+            size = PIECE if on.type == "cpu" else max(1, data.numel())
+            parts = [part.view(-1).split(size) for part in (data, diff, *history)]
+            for piece in zip(*parts):
+                self._update_piece(rate * lr_mult, p.weight_decay * decay_mult, *piece)
         self.iter += 1
+
+    def _update_piece(
+        self,
+        rate: float,
+        decay: float,
+        data: torch.Tensor,
+        diff: torch.Tensor,
+        *history: torch.Tensor,
+    ) -> None:
+        p = self.param
+        if p.iter_size > 1:
+            diff /= p.iter_size
+        if decay:
+            diff.add_(data if p.regularization_type == "L2" else data.sign(), alpha=decay)
+        self.update(diff, rate, *history)
+        data -= diff
 
     def _clip(self, on: torch.device) -> None:
         """Scale all gradients down together where their L2 norm is above clip_gradients."""
@@ -537,6 +554,15 @@ SOLVERS: dict[str, type[Solver]] = {
     "AdaDelta": AdaDeltaSolver,
     "Adam": AdamSolver,
 }
+
+
+def _in_order(memory: Memory | MemoryView, on: torch.device) -> torch.Tensor:
+    """The values, to be written, in memory in the order of their axes."""
+    tensor = memory.mutable(on)
+    if not tensor.is_contiguous():
+        memory.set(tensor.contiguous())
+        tensor = memory.mutable(on)
+    return tensor
 
 
 def get_solver(solver_file: str | os.PathLike) -> Solver:

@@ -32,6 +32,7 @@ class _Pointwise(Function):
 class ReLU(_Pointwise):
     """y = max(x, 0) + negative_slope * min(x, 0)."""
 
+    precision = "kept"
     idempotent = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:

@@ -106,6 +106,9 @@ class Function(Layer):
     keeps_shape: ClassVar[bool] = False
     #: Running `compute` a second time gives, or does, something else.
     stateful: ClassVar[bool] = False
+    #: Precision: "full" computes in float32; "low" as `mode.set_precision` says; "kept" moves or
+    #: compares values, and takes them as they come.
+    precision: ClassVar[str] = "full"
     #: The tops' values from the bottoms'; parameters are in `self.weights`.
     compute: Callable[..., torch.Tensor | Tensors]
 
@@ -114,6 +117,7 @@ class Function(Layer):
         self.weights: Tensors = ()
         #: Set by the net: keep the graph of each forward for the backward that follows.
         self.record = False
+        self._rounded: tuple[Any, Tensors] | None = None
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
 
@@ -142,9 +146,9 @@ class Function(Layer):
             self._tape = self._run_recorded(x, on)
             y = self._tape[1]
         else:
-            self.weights = tuple(b.values.tensor(on) for b in self.blobs)
+            self.weights = self.ready_weights(on)
             with torch.no_grad():
-                y = self._outcome(self.compute(*x))
+                y = self._outcome(self.compute(*self.rounded(x)))
         for blob, value in zip(top, y):
             value = value.detach()
             if any(_same_memory(value, t) for b, t in zip(bottom, x) if b is not blob):
@@ -172,7 +176,9 @@ class Function(Layer):
             if go
         ]
         pairs = [
-            (value, blob.gradient.tensor(on)) for value, blob in zip(y, top) if value.requires_grad
+            (value, blob.gradient.tensor(on).to(value.dtype))
+            for value, blob in zip(y, top)
+            if value.requires_grad
         ]
         inputs = [t for _, t in wanted + wanted_weights]
         if not inputs:
@@ -212,6 +218,27 @@ class Function(Layer):
         """As `compute`, of bottoms that already hold what the windows see beyond the edges."""
         return self.compute(*x)
 
+    def rounded(self, x: Sequence[torch.Tensor]) -> Tensors:
+        """Bottoms or parameters in the precision that the layer computes in."""
+        if self.precision == "kept":
+            return tuple(x)
+        dtype = mode.low_dtype() if self.precision == "low" else torch.float32
+        return tuple(t.to(dtype) for t in x)
+
+    def ready_weights(self, on: torch.device) -> Tensors:
+        """The parameters as the layer computes with them; rounded ones are kept while they last."""
+        memories = [b.values for b in self.blobs]
+        weights = tuple(m.tensor(on) for m in memories)
+        if self.precision != "low" or mode.low_dtype() == torch.float32 or not weights:
+            self._rounded = None
+            return weights
+        state = None
+        if not any(m.held() for m in memories):
+            state = on, mode.low_dtype(), [(id(m), m.version) for m in memories]
+        if self._rounded is None or state is None or self._rounded[0] != state:
+            self._rounded = state, self.rounded(weights)
+        return self._rounded[1]
+
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first parameter, and the second if there is one."""
         return self.weights[0], self.weights[1] if len(self.weights) > 1 else None
@@ -227,9 +254,10 @@ class Function(Layer):
         # `.data` instead of detach: the leaf must not share the version counter of a blob that
         # the solver, the user or an in-place layer writes to between forward and backward.
         leaves = [t.data.requires_grad_() for t in x]
-        self.weights = tuple(b.values.tensor(on).data.requires_grad_() for b in self.blobs)
+        weights = tuple(b.values.tensor(on).data.requires_grad_() for b in self.blobs)
         with torch.enable_grad():
-            return leaves, self._outcome(self.compute(*leaves)), self.weights
+            self.weights = self.rounded(weights)
+            return leaves, self._outcome(self.compute(*self.rounded(leaves))), weights
 
     @staticmethod
     def _outcome(y: torch.Tensor | Tensors) -> Tensors:

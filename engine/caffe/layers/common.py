@@ -19,6 +19,7 @@ from .base import Function, canonical_axis, register
 class InnerProduct(Function):
     """y[n] = w x[n] + b, where x[n] is everything from `axis` on as one vector."""
 
+    precision = "low"
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
@@ -50,6 +51,7 @@ class InnerProduct(Function):
 class Dropout(Function):
     """TRAIN: each value is zeroed with chance `dropout_ratio`, the rest grow to keep the mean."""
 
+    precision = "kept"
     bottoms, tops = (1, 1), (1, 1)
     keeps_shape = True
 

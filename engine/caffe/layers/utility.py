@@ -68,6 +68,7 @@ def _share_if_alone(bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
 class Concat(Function):
     """The bottoms one after the other along `axis`."""
 
+    precision = "kept"
     bottoms, tops = (1, math.inf), (1, 1)
     in_place = False
 
@@ -106,6 +107,7 @@ class Concat(Function):
 class Eltwise(Function):
     """The product, weighted sum or maximum of the bottoms, element by element."""
 
+    precision = "kept"
     bottoms, tops = (2, math.inf), (1, 1)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

@@ -42,6 +42,7 @@ def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tu
 class _Convolving(Function):
     """What Convolution and Deconvolution share: parameters, weights, axes."""
 
+    precision = "low"
     bottoms, tops = (1, math.inf), (1, math.inf)
     equal_bottoms_and_tops = True
     in_place = False
@@ -179,6 +180,7 @@ class Pooling(Function):
     Output sizes round up unless round_mode says otherwise.
     """
 
+    precision = "kept"
     bottoms, tops = (1, 1), (1, 2)
     in_place = False
 
@@ -310,6 +312,7 @@ def stochastic_pool(
 class Crop(Function):
     """The part of the first bottom with the second's size, from `axis` on, at `offset`."""
 
+    precision = "kept"
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
 
