@@ -58,10 +58,10 @@ DELIBERATE = (
     ),
     Difference(
         "sizes after a reshape",
-        "ContrastiveLoss compares the sizes of its bottoms after every reshape; BVLC Caffe does so "
-        "once, and then reads or, with a larger batch, writes out of bounds.",
-        lambda layer: layer.type == "ContrastiveLoss",
-        ours=r"\(ContrastiveLoss\): bottoms of shapes",
+        "ContrastiveLoss compares the sizes of its bottoms, and PReLU its channels, after every "
+        "reshape; BVLC Caffe does so once, and then reads or writes out of bounds.",
+        lambda layer: layer.type in ("ContrastiveLoss", "PReLU"),
+        ours=r"\((ContrastiveLoss\): bottoms of shapes|PReLU\): \d+ channels; the weights need)",
     ),
     Difference(
         "in place",

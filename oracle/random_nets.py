@@ -1366,7 +1366,10 @@ class Tally:
         known = deliberate(net["text"], refusal, their_refusal)
         if known:
             return self.count("deliberately different (%s)" % known.name)
-        defect = refusal is not None and is_defect(refusal)
+        # What a Python layer raises comes through either Caffe as it is.
+        raised = [RAISED.search(one or "") for one in (refusal, their_refusal)]
+        same = raised[0] and raised[1] and raised[0][0] == raised[1][0]
+        defect = refusal is not None and is_defect(refusal) and not same
         if their_refusal is not None and their_refusal.startswith(RAN_OUT):
             if not defect or (refusal or "").startswith(RAN_OUT):
                 self.uncompared.append((net, words))

@@ -63,7 +63,7 @@ def test_a_deliberate_difference_is_recognised_by_the_net_and_the_refusal(one, t
     assert deliberate(net["text"], refusal, None) is one
     assert deliberate(net["text"], refusal, refusal) is None
     assert deliberate(net["text"], "another refusal", None) is None
-    assert deliberate(REFUSED["prelu_of_five_axes"]["text"], refusal, None) is None
+    assert deliberate(REFUSED["parameter_of_negative_size"]["text"], refusal, None) is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -104,6 +104,8 @@ def test_bvlc_caffe_takes_no_more_than_the_limits(bvlc_caffe):
         (None, "RuntimeError: no", "disagree"),
         ("layer 'a': no", None, "disagree"),
         ("IndexError: no", "F ended by signal 6", "disagree"),
+        ("IndexError: no", "log\nIndexError: other words", "both refuse"),
+        ("IndexError: no", "KeyError: no", "disagree"),
         ("ended by signal 11", "F ended by signal 6", "disagree"),
         ("ran out of time", "F ended by signal 6", "disagree"),
         ("ran out of time", None, "disagree"),
