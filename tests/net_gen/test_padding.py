@@ -89,7 +89,7 @@ def test_every_blob_has_the_size_that_the_engine_makes(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_blob_has_the_size_that_the_engine_makes_up_to_600_pixels(variant):
     low, high = least(variant)
-    for pad in sorted({low, low + 1, low + 7, high - 1, high, 100, 131}):
+    for pad in sorted({low, low + 7, high, 100}):
         check_sizes(variant, pad, range(1, 601))
 
 
