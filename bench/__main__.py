@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    # Ended by a signal, it ends the process that it waits for as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if args.write_docs:
         if not args.out.exists():
             print(f"{args.out} is not there; the page is written from what docs/ keeps")

@@ -235,6 +235,7 @@ class Bench:
         failed: set[tuple[str, str]] = set()
         self.count_operations()
         self.measure_floor(0)
+        self.results["weights"] = (self.folder / "fcn8s.caffemodel").stat().st_size
         self.write(out)
         with Bar(len(todo), "benchmark") as bar:
             for case, peer, i in todo:
@@ -293,7 +294,8 @@ class Bench:
         cuda = self.settings.device == "cuda"
         for precision in FLOOR if cuda else ("float32", "bfloat16"):
             job = self.job(ENGINE)
-            job.update(kind="products", precision=precision, matrix=8192 if cuda else 4096)
+            matrix = 2048 if self.settings.quick else 8192 if cuda else 4096
+            job.update(kind="products", precision=precision, matrix=matrix)
             job.update(warm=2, least=3, passes=10)
             found = self.start(job)
             entry = {"case": "floor", "peer": precision, "round": i, "load": machine.load()}

@@ -15,6 +15,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 TRIED = Path(__file__).resolve().parent / "tried.md"
 #: The measurements that the page is made from, by device; they lie beside it.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
+FULL = 4 * 134_000_000  # bytes, less than FCN-8s has at full width
 PRECISIONS = ("float32", "tf32", "bfloat16")
 HEADINGS = {"cpu": "On the processor", "cuda": "On a GPU"}
 
@@ -23,9 +24,9 @@ HEAD = """\
 
 Written by `make bench DOCS=1` from what `make bench` measured.
 
-The net is FCN-8s: VGG16 at full width, 21 classes, batch 1, 134 million drawn weights (538 MB).
-Every measurement is a process of its own, which warms up and then times itself; peers take turns,
-and each round begins with another one. A time is the median of all passes, ± half the distance
+The net is FCN-8s on VGG16, 21 classes, batch 1, with drawn weights. Every measurement is a process
+of its own, which warms up and then times itself; peers take turns, and each round begins with
+another one. A time is the median of all passes, ± half the distance
 between the medians of the fastest and the slowest round. Memory is the process's peak, weights and
 libraries included. *times* is a peer's time over this engine's in the same precision: above 1, the
 engine is faster. *differs* is the largest difference of the scores from the reference's, of its
@@ -210,11 +211,14 @@ def section(results: Json) -> str:
     """What was measured on one device."""
     found = summaries(results)
     m, key = results["machine"], results["key"]
+    bytes_ = results["weights"]
+    narrow = "" if bytes_ > FULL else f": **a net of {bytes_ / FULL:.1%} of the weights, a trial**"
     where = [
+        f"{size(bytes_)} of weights{narrow}",
         f"{m['processor']} ({m['instructions']}), {m['cores']} cores, {size(m['memory'])}",
         *([f"{m['device']}, CUDA {m['cuda']}"] if "device" in m else []),
-        f"{m['system']}, Python {m['python']}, {key['threads']} threads",
-        f"{results['started']}, {key['rounds']} rounds"
+        f"{m['system']}, Python {m['python']}, threads a process: {key['threads']}",
+        f"{results['started']}, rounds: {key['rounds']}"
         + (", a quick trial: single passes, 2 images scored" if key["quick"] else "")
         + ("" if results["finished"] else ", not finished"),
     ]

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +83,19 @@ def test_a_peer_that_takes_too_long_is_ended(bench):
     with pytest.raises(PeerError, match="took more than 0 s"):
         slow = bench(limit=0.01)
         slow.start(slow.job("engine"))
+
+
+def test_ended_by_a_signal_it_leaves_no_process_behind(folder):
+    command = [sys.executable, "-m", "bench", "--folder", str(folder), "--peers", "engine"]
+    ours = subprocess.Popen([*command, "--cases", "area-2000"], cwd=measure.ROOT)
+    children = Path(f"/proc/{ours.pid}/task/{ours.pid}/children")
+    end = time.monotonic() + 100
+    while not (found := children.read_text().split()):
+        assert time.monotonic() < end and ours.poll() is None
+        time.sleep(0.05)
+    ours.terminate()
+    assert ours.wait(60) == 128 + signal.SIGTERM
+    assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in found)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):

@@ -41,6 +41,7 @@ def results(**changes):
             "python": "3.11",
         },
         "started": "2020-01-01",
+        "weights": 538_000_000,
         "finished": True,
         "versions": {"engine": "caffe 1.0.0+x", "bvlc": "caffe 1.0.0"},
         "core_types": {"Haswell": 2.0, "Zen": 3.0},
@@ -91,7 +92,7 @@ def test_the_page_says_where_when_with_what_and_what_is_missing():
     text = page.page([results()])
     for words in (
         "A processor (avx2), 2 cores, 23.00 GB",
-        "2020-01-01, 2 rounds",
+        "2020-01-01, rounds: 2",
         "this engine (caffe 1.0.0+x); BVLC Caffe (caffe 1.0.0)",
         "for Zen",
         "- OpenCV: no importer",
@@ -102,7 +103,13 @@ def test_the_page_says_where_when_with_what_and_what_is_missing():
 def test_an_unfinished_run_and_a_trial_say_so():
     trial = results(finished=False)
     trial["key"]["quick"] = True
-    assert re.search(r"2 rounds, a quick trial.*, not finished", page.section(trial))
+    assert re.search(r"rounds: 2, a quick trial.*, not finished", page.section(trial))
+
+
+def test_a_narrower_net_is_called_a_trial():
+    assert "538 MB of weights\n" in page.section(results())
+    text = page.section(results(weights=5_360_000))
+    assert "5 MB of weights: **a net of 1.0% of the weights, a trial**" in text
 
 
 def test_peers_that_did_not_run_leave_no_empty_table():
