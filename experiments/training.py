@@ -17,6 +17,7 @@ from solvers.log import losses, write_text
 from solvers.score import Scores
 
 SPLITS = ("train", "val", "test", "deploy")
+EVERY = 100  # iterations between snapshots: what a killed run loses at most
 Net = Callable[[str], Any]
 
 
@@ -147,8 +148,7 @@ def train(
     for split in SPLITS:
         net_gen.write(net(split), os.path.join(folder, split + ".prototxt"))
     fields = {**recipe.STAGE, **solver_fields}
-    every = -(-fields["max_iter"] // recipe.SNAPSHOTS)
-    fields = {"snapshot": every, "test_iter": [1], **fields}
+    fields = {"snapshot": EVERY, "test_iter": [1], **fields}
     message = net_gen.solver(next(iter(recipe.STAGES)), **fields)
     net_gen.write(message, os.path.join(folder, "solver.prototxt"))
     start = os.path.abspath(weights) if weights else None
