@@ -64,6 +64,13 @@ DELIBERATE = (
         ours=r"\((ContrastiveLoss\): bottoms of shapes|PReLU\): \d+ channels; the weights need)",
     ),
     Difference(
+        "maps without values",
+        "A convolution whose bottom is smaller than its kernel is refused; BVLC Caffe makes a top "
+        "without values.",
+        lambda layer: layer.type in ("Convolution", "Deconvolution"),
+        ours=r"is smaller than the kernel",
+    ),
+    Difference(
         "in place",
         "A layer that would write over what it still reads is refused in place (among others "
         "ArgMax, BatchReindex, Concat, Embed, LSTM, Slice and Tile); BVLC Caffe gives wrong "
@@ -87,9 +94,10 @@ DELIBERATE = (
     ),
     Difference(
         "gradients of overwritten values",
-        "Power, Log and MVN in place, and layers whose bottom another one overwrites in memory "
-        "that they share through Flatten, Reshape, Split, a Concat of one bottom or a Slice into "
-        "one top, have right gradients; BVLC Caffe takes them from the overwritten values.",
+        "Power, Log and MVN in place, and layers whose bottom or top another one overwrites (as a "
+        "Sigmoid in place over a ReLU in place does, or a layer in place over memory shared "
+        "through Flatten, Reshape, Split, a Concat of one bottom or a Slice into one top), have "
+        "right gradients; BVLC Caffe takes them from the overwritten values.",
         lambda layer: any(top == bottom for top, bottom in zip(layer.top, layer.bottom)),
     ),
     Difference(

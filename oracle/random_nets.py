@@ -872,12 +872,16 @@ def Block(d: Draft) -> None:
         ("PReLU", ""),
         ("TanH", ""),
     ]
-    start = d.size(0, 2)
+    start, relu = d.size(0, 2), ""
     for type_, rest in chain[start : d.size(start + 1, 5)] + d.random.sample(
         chain[4:], d.size(0, 1)
     ):
         last = type_ in ("PReLU", "TanH")
         d.add(type_, [bottom], [shape], rest, in_place=1, kept=last, chained=not last)
+        if type_ == "ReLU":
+            relu = bottom
+    if relu:
+        d.kept.add(relu)  # its backward goes by signs, which what follows here keeps
 
 
 @maker

@@ -72,14 +72,15 @@ def execute(
 ) -> None:
     """A program of a case: the rounds, with statistics of BatchNorm that could be.
 
-    rounding: multiplies every weight, input, outcome and gradient of a layer by 1 + a few times
-    2^-24 of either sign, and lets the engine's LRN lose what BVLC Caffe's does.
+    rounding: multiplies every weight, input, outcome and gradient of a layer by 1 + at most 1e-6,
+    of either sign, as the roundings of a sum of some tens of values would, and lets the engine's
+    LRN lose what BVLC Caffe's does.
     """
 
     def shake(array: np.ndarray) -> None:
         # Labels, indices and what is exactly zero or one are no outcome of rounding.
         if rounding is not None and (array != np.round(array)).any():
-            array *= (1 + 3e-7 * (2 * rounding.random_sample(array.shape) - 1)).astype(np.float32)
+            array *= (1 + 1e-6 * (2 * rounding.random_sample(array.shape) - 1)).astype(np.float32)
 
     net = load(case, folder)
     if rounding is not None:

@@ -172,6 +172,16 @@ found(
     rounds=({}, {"a": (1, 2, 4, 3)}),
     kind=REFUSED,
 )
+found(
+    "threshold_over_a_learning_layer",
+    net(
+        {"x": (2, 3)},
+        layer("InnerProduct", "x", "i", "inner_product_param { num_output: 2 }")
+        + layer("Threshold", "i", "loss", "loss_weight: 1 propagate_down: false"),
+        force_backward=False,
+    ),
+    kind=REFUSED,
+)
 _LONGER = {"x": (3, 2, 3), "cont": (3, 2)}
 found("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
 found("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)
@@ -210,6 +220,14 @@ found(
     ),
     inputs={"s": "label 2"},
     rounds=({}, {"s": (3,)}),
+    kind=DIFFERENT,
+)
+found(
+    "maps without values",
+    net(
+        {"x": (1, 1, 2, 3)},
+        layer("Convolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 3 }"),
+    ),
     kind=DIFFERENT,
 )
 found(

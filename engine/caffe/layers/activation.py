@@ -171,6 +171,12 @@ class Threshold(_Pointwise):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return (x > self.layer_param.threshold_param.threshold).to(x.dtype)
 
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        # As in Caffe, whatever is asked for: no layer below can learn.
+        raise self.error("has no gradient; give the layers below no loss or no learning")
+
 
 @register
 class Clip(_Pointwise):
