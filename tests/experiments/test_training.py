@@ -42,7 +42,7 @@ def test_a_net_of_the_recipe_is_the_demos_own(demo, tmp_path):
 def test_a_training_is_done_once_and_scored_on_the_held_out_split(demo, tmp_path, monkeypatch):
     folder = str(tmp_path / "net")
     net = training.fcn("voc-fcn32s", folder, demo)
-    fields = dict(demo.solver("voc-fcn32s"), max_iter=2)
+    fields = dict(demo.solver("voc-fcn32s"), max_iter=2, snapshot=1)
     scores = training.train(folder, net, fields, demo.start, demo.seed, "cpu", score=True)
     assert scores["images"] == len(demo.test_images()) == 3
     assert [row["at"] for row in training.records(folder, 10)] == [10, 20]
