@@ -65,8 +65,8 @@ DELIBERATE = (
     ),
     Difference(
         "maps without values",
-        "A convolution whose bottom is smaller than its kernel is refused; BVLC Caffe makes a top "
-        "without values.",
+        "A convolution whose bottom becomes smaller than its kernel is refused; BVLC Caffe makes a "
+        "top without values, if the net ran on a larger one before.",
         lambda layer: layer.type in ("Convolution", "Deconvolution"),
         ours=r"is smaller than the kernel",
     ),

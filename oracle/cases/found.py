@@ -24,6 +24,7 @@ def found(
     rounds: Sequence[dict] = ({},),
     kind: Dict[str, dict] = AGREED,
     phase: int = 1,
+    backward: bool = True,
 ) -> None:
     kind[name] = {
         "name": name,
@@ -31,7 +32,7 @@ def found(
         "inputs": inputs or {},
         "phase": phase,
         "rounds": list(rounds),
-        "backward": True,
+        "backward": backward,
     }
 
 
@@ -225,10 +226,12 @@ found(
 found(
     "maps without values",
     net(
-        {"x": (1, 1, 2, 3)},
+        {"x": (1, 1, 3, 3)},
         layer("Convolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 3 }"),
     ),
+    rounds=({}, {"x": (1, 1, 2, 3)}),
     kind=DIFFERENT,
+    backward=False,
 )
 found(
     "in place",
