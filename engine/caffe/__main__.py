@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import glog, graph, mode
+from . import glog, graph, mode, parallel
 from .errors import CaffeError
+from .launch import place
 from .net import Net
 from .proto import caffe_pb2
 from .solver import solver_class
@@ -90,6 +91,30 @@ def _use_one_device(flag: str, lines: tuple[int, int]) -> None:
         mode.set_mode_cpu()
 
 
+def _own_device(gpu: str, devices: Sequence[int]) -> int:
+    """Of the devices that -gpu names, this worker's."""
+    _, count, local = place()
+    if local >= len(devices):
+        raise CaffeError(
+            f"-gpu {gpu} names {len(devices)} devices; worker {local} on this host of {count} in "
+            "all needs one of its own, so name as many as processes run here"
+        )
+    return devices[local]
+
+
+def _arguments(flags: Any) -> list[str]:
+    """A command line for `train` with these flags."""
+    given = vars(flags)
+    return [
+        "train",
+        *(
+            f"-{name}={given[name]}"
+            for name, (default, _) in FLAGS.items()
+            if given[name] != default
+        ),
+    ]
+
+
 @contextmanager
 def _signals(flags: Any) -> Iterator[Callable[[], str]]:
     """While open, SIGINT and SIGHUP ask for what the flags say; yields what asks and forgets."""
@@ -125,14 +150,19 @@ def train(flags: Any) -> int:
     if not gpu and param.HasField("solver_mode") and param.solver_mode == param.GPU:
         gpu = str(param.device_id)
     devices = _devices(gpu)
-    if len(devices) > 1:
-        raise CaffeError(f"-gpu {gpu} names {len(devices)} devices; training runs on one")
+    if len(set(devices)) < len(devices):
+        raise CaffeError(f"-gpu {gpu} names a device twice; each worker needs one of its own")
+    if len(devices) > 1 and place().count == 1:
+        for device in devices:
+            mode.set_device(device)
+        return parallel.spawn(_arguments(flags), len(devices))
     if devices:
-        _log(204, f"Using GPUs {devices[0]}")
-        mode.set_device(devices[0])
+        device = _own_device(gpu, devices)
+        _log(204, f"Using GPUs {', '.join(map(str, devices))}")
+        mode.set_device(device)
         mode.set_mode_gpu()
-        _log(209, f"GPU {devices[0]}: {torch.cuda.get_device_name(devices[0])}")
-        param.device_id = devices[0]
+        _log(209, f"GPU {device}: {torch.cuda.get_device_name(device)}")
+        param.device_id = device
     else:
         _log(197, "Use CPU.")
         mode.set_mode_cpu()

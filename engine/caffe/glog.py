@@ -15,17 +15,26 @@ _LEVELS = "IWEF"
 
 
 def shown(level: int = 0) -> bool:
-    """Whether lines of this level are written."""
+    """Whether lines of this level are written; of workers that train together, 0 alone informs."""
+    from .mode import solver_rank
+
+    return level >= _level() and not (level == 0 and solver_rank())
+
+
+def _level() -> int:
     try:
-        return level >= int(os.environ.get(LEVEL, "0"))
+        return int(os.environ.get(LEVEL, "0"))
     except ValueError:
-        return True
+        return 0
 
 
 def write(place: str, message: str, level: int = 0) -> None:
     """One log line: `place` is the file and line that BVLC Caffe's line names."""
-    if not shown(level):
-        return
+    if shown(level):
+        _write(place, message, level)
+
+
+def _write(place: str, message: str, level: int) -> None:
     now = datetime.datetime.now()
     stamp = f"{_LEVELS[level]}{now:%m%d %H:%M:%S.%f}"
     end = "" if message.endswith("\n") else "\n"
@@ -33,8 +42,9 @@ def write(place: str, message: str, level: int = 0) -> None:
 
 
 def log(message: str) -> None:
-    """Write a line of the user's own into the log."""
-    write("caffe.py:1", message)
+    """Write a line of the user's own into the log, from whichever worker."""
+    if _level() <= 0:
+        _write("caffe.py:1", message, 0)
 
 
 def init_log(*args: object) -> None:

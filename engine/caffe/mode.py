@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .errors import CaffeError
+from .launch import place
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -21,9 +22,9 @@ torch.backends.cuda.matmul.allow_tf32 = False
 
 class _State(threading.local):
     gpu = False
-    device_id = 0
-    solver_count = 1
-    solver_rank = 0
+    device_id: int | None = None
+    solver_count: int | None = None
+    solver_rank: int | None = None
     multiprocess = False
     precision = "float32"
     rng: np.random.RandomState | None = None
@@ -44,10 +45,14 @@ def set_mode_cpu() -> None:
 
 
 def set_mode_gpu() -> None:
-    """Run nets of this thread on the CUDA device that `set_device` chose (0 at first).
+    """Run nets of this thread on the CUDA device that `set_device` chose.
 
-    Raises CaffeError where PyTorch finds no CUDA device.
+    At first that is 0, or LOCAL_RANK where a launcher such as torchrun started this process.
+    Raises CaffeError where PyTorch finds no such CUDA device.
     """
+    if _state.device_id is None:
+        set_device(place().local)
+    assert _state.device_id is not None
     _check_device(_state.device_id)
     _state.gpu = True
 
@@ -119,8 +124,8 @@ def _allow_tf32() -> None:
 
 
 def solver_count() -> int:
-    """How many solvers train together."""
-    return _state.solver_count
+    """How many solvers train together: what was set, else what the launcher says, else 1."""
+    return place().count if _state.solver_count is None else _state.solver_count
 
 
 def set_solver_count(count: int) -> None:
@@ -130,7 +135,7 @@ def set_solver_count(count: int) -> None:
 
 def solver_rank() -> int:
     """The number of this thread's solver among those that train together."""
-    return _state.solver_rank
+    return place().rank if _state.solver_rank is None else _state.solver_rank
 
 
 def set_solver_rank(rank: int) -> None:

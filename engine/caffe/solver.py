@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from . import glog, graph, mode, upgrade, weights
+from . import glog, graph, mode, parallel, upgrade, weights
 from .blob import Blob, Memory, MemoryView
 from .errors import CaffeError
+from .nccl import NCCL
 from .net import Net
 from .proto import caffe_pb2
 from .text import to_text
@@ -51,8 +52,10 @@ class Solver:
             glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
         self._check()
         if p.random_seed >= 0:
-            mode.set_random_seed(p.random_seed)
+            mode.set_random_seed(p.random_seed + mode.solver_rank())
         self.iter = 0
+        #: Counts the restores.
+        self.restored = 0
         self.net = self._train_net()
         self._finetune(self.net)
         self.test_nets = self._test_nets()
@@ -63,6 +66,8 @@ class Solver:
         #: Asked after each iteration and test batch: "none", "stop" or "snapshot".
         self.requested_action: Callable[[], str] = lambda: "none"
         self._stopped = False
+        #: The solvers in other processes that this one trains with.
+        self.company = parallel.company()
         self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
@@ -172,6 +177,7 @@ class Solver:
         p, start = self.param, self.iter
         stop = start + iters
         self._losses, self._smoothed_loss = [], 0.0
+        self.company.start(self)
         clock, last = time.perf_counter(), start
         while self.iter < stop and not self._stopped:
             self.net.clear_param_diffs()
@@ -179,6 +185,7 @@ class Solver:
                 p.test_interval
                 and self.iter % p.test_interval == 0
                 and (self.iter > 0 or p.test_initialization)
+                and not mode.solver_rank()
             ):
                 self._test_all()
                 if self._stopped:
@@ -201,10 +208,12 @@ class Solver:
                 )
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
-            self.apply_update()
-            action = self.requested_action()
+            self.company.average(self)
+            with self.company.whole():
+                self.apply_update()
+            action = self.company.action(self)
             if (p.snapshot and self.iter % p.snapshot == 0) or action == "snapshot":
-                self.snapshot()
+                self._snapshot_of_all()
             self._stopped = action == "stop"
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
@@ -218,9 +227,11 @@ class Solver:
         self._stopped = False
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
-            self.snapshot()
+            self._snapshot_of_all()
         if self._stopped:
             glog.write("solver.cpp:310", "Optimization stopped early.")
+            return
+        if mode.solver_rank():
             return
         if p.display and self.iter % p.display == 0:
             loss = self.net._forward(0, len(self.net.layers) - 1)
@@ -280,7 +291,12 @@ class Solver:
             self._log_outputs("Test", means, net, "solver.cpp:414")
 
     def _interrupted(self) -> bool:
-        """Do what was asked for during a test; whether that is to stop."""
+        """Do what was asked for during a test; whether that is to stop.
+
+        Workers that train together do it after the iteration, all of them.
+        """
+        if mode.solver_count() > 1:
+            return False
         while not self._stopped and (action := self.requested_action()) != "none":
             if action == "snapshot":
                 self.snapshot()
@@ -358,7 +374,25 @@ class Solver:
     # ---- files ---------------------------------------------------------------------------------
 
     def snapshot(self) -> None:
-        """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate."""
+        """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate.
+
+        Raises CaffeError in all but worker 0 of solvers that train together.
+        """
+        if rank := mode.solver_rank():
+            raise CaffeError(f"worker {rank} of solvers that train together; 0 writes snapshots")
+        self.write_snapshot()
+
+    def _snapshot_of_all(self) -> None:
+        if not mode.solver_rank():
+            self.snapshot()
+
+    def write_snapshot(self) -> None:
+        """Write a snapshot, whichever worker this is."""
+        with self.company.whole():
+            self._write_snapshot()
+            self.company.written(self.iter)
+
+    def _write_snapshot(self) -> None:
         p = self.param
         base = f"{p.snapshot_prefix}_iter_{self.iter}"
         hdf5 = p.snapshot_format == p.HDF5
@@ -405,6 +439,7 @@ class Solver:
         for stored, blob in zip(state.history, self.history):
             stored.copy_to(blob)
         self.iter, self._current_step = state.iter, state.current_step
+        self.restored += 1
 
     # ---- the rest of pycaffe's interface -------------------------------------------------------
 
@@ -413,10 +448,20 @@ class Solver:
         return type(self).__name__.removesuffix("Solver")
 
     def add_callback(
-        self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None]
+        self,
+        on_start: Callable[[], None] | NCCL,
+        on_gradients_ready: Callable[[], None] | None = None,
     ) -> None:
-        """Have the two called before each iteration and before each update."""
-        self._callbacks.append((on_start, on_gradients_ready))
+        """Have the two called before each iteration and before each update.
+
+        With an NCCL alone: average the gradients over its workers before each update.
+        """
+        if isinstance(on_start, NCCL):
+            self.company = on_start.group
+        elif on_gradients_ready is None:
+            raise TypeError("add_callback needs two functions, or an NCCL")
+        else:
+            self._callbacks.append((on_start, on_gradients_ready))
 
     def share_weights(self, net: Net) -> None:
         """Let `net` use this solver's weights."""

@@ -8,6 +8,7 @@ import time
 import caffe
 import numpy as np
 import pytest
+import torch
 from caffe import CaffeError, draw
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
@@ -95,10 +96,13 @@ def test_a_timer_measures_milliseconds_and_holds_them():
     assert timer.ms == measured
 
 
-def test_there_is_no_nccl(tmp_path):
-    assert caffe.has_nccl() is False
-    with pytest.raises(CaffeError, match="has no NCCL"):
-        caffe.NCCL(None, "uid")
+def test_nccl_is_there_where_pytorch_has_it():
+    assert caffe.has_nccl() is torch.distributed.is_nccl_available()
+
+
+def test_one_solver_alone_has_nobody_to_meet():
+    with pytest.raises(CaffeError, match="solver_count is 1; NCCL needs at least 2"):
+        caffe.NCCL(None, caffe.NCCL.new_uid())
 
 
 def test_private_names_that_scripts_use(tmp_path):
