@@ -10,6 +10,9 @@ a dict with the keys
     seed                  of the order of a train split (default: a new order every run)
     randomize             False: a train split in order, too (default True)
     classes               number of classes, the background included (default 21)
+
+Of n solvers that train together, solver r takes the draws r, r + n, ... of the one order: together
+they see what one solver sees. Without a seed each draws an order of its own.
 """
 
 from __future__ import annotations
@@ -77,6 +80,10 @@ class SegDataLayer(caffe.Layer):
         self._reader = ThreadPoolExecutor(max_workers=1)
         self._next: Optional[Future] = None
         self.idx = _draw(self._rng, len(self.indices)) if self.random else 0
+        rank, self._solvers = 0, 1
+        if self.phase == caffe.TRAIN:
+            rank, self._solvers = caffe.solver_rank(), caffe.solver_count()
+        self._pass(rank)
 
     def reshape(self, bottom, top) -> None:
         coming, self._next = self._next or self._request(), None
@@ -96,6 +103,9 @@ class SegDataLayer(caffe.Layer):
 
     def skip(self, n: int) -> None:
         """Passes over `n` images, as `n` forward passes do."""
+        self._pass(n * self._solvers)
+
+    def _pass(self, n: int) -> None:
         self._next = None
         if not self.random:
             self.idx = (self.idx + n) % len(self.indices)

@@ -16,7 +16,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import net_gen
 import surgery
-from solvers import available, device, stage
+from solvers import available, device, stage, workers
 from solvers.available import ROOT
 
 NETS = os.path.join(ROOT, "ilsvrc-nets")
@@ -44,24 +44,31 @@ def run(
     if data not in ("voc", "demo"):
         raise ValueError(f"data {data}: needed voc or demo")
     started = time.time()
-    names, trunk = stages(variant), net_gen.VARIANTS[variant].trunk
-    if data == "demo":
-        prepare_demo(names)
-        folders, base = DEMO_RUNS, demo_base(trunk)
-    else:
-        from datasets.published import fetch
-
-        files = ["sbd", "voc2011", "seg11valid"]
-        needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]
-        fetch(*files, *needed)
-        folders, base = ROOT, cast_base(trunk)
+    names = stages(variant)
+    # The first worker makes what is not there; the others, after it, find it.
+    with workers.one_at_a_time(os.path.join(ROOT, "runs", ".prepare")):
+        folders, base = _prepare(names, data)
     for name in names:
         init = net_gen.VARIANTS[name].init
         folder = os.path.join(folders, name)
         weights = os.path.join(folders, init) if init else base
         stage.run(folder, weights, iters, images=images, gpu=gpu)
-    print(f"{variant} is trained: {available.weights_of(os.path.join(folders, variant))}")
-    print(f"{time.time() - started:.0f} s, peak memory {peak_memory():.1f} GB")
+    workers.say(f"{variant} is trained: {available.weights_of(os.path.join(folders, variant))}")
+    workers.say(f"{time.time() - started:.0f} s, peak memory {peak_memory():.1f} GB")
+
+
+def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
+    """Data and base weights for these stages: the folder of the stages, and the base weights."""
+    trunk = net_gen.VARIANTS[names[-1]].trunk
+    if data == "demo":
+        prepare_demo(names)
+        return DEMO_RUNS, demo_base(trunk)
+    from datasets.published import fetch
+
+    files = ["sbd", "voc2011", "seg11valid"]
+    needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]
+    fetch(*files, *needed)
+    return ROOT, cast_base(trunk)
 
 
 def stages(variant: str) -> List[str]:

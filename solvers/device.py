@@ -8,21 +8,27 @@ import subprocess
 import sys
 from typing import List, Optional, Union
 
+from solvers import workers
+
 Gpu = Union[None, int, str]
 
 # In a process of its own: a Caffe built without CUDA ends the process that asks for a device.
 _PROBE = "import caffe; caffe.set_mode_gpu(); caffe.set_device({})"
+_PROBE_OWN = "import caffe; caffe.set_mode_gpu()"
 
 
 def use(gpu: Gpu = None) -> str:
     """Set Caffe's mode and device; what was chosen, for the log.
 
     gpu: the number of a CUDA device, `cpu`, or None for device 0 if it can be used and else the
-    CPU. Raises ValueError if a device is asked for and cannot be used.
+    CPU. Of several workers each takes a device of its own, so None or `cpu` is needed; where there
+    are devices, None needs one for each. Raises ValueError if a device cannot be used.
     """
     import caffe
 
     gpu = _parsed(gpu)
+    if workers.count() > 1:
+        return _use_own(gpu)
     why_not: Optional[str] = "as asked"
     if gpu != "cpu":
         index = 0 if gpu is None else int(gpu)
@@ -35,6 +41,26 @@ def use(gpu: Gpu = None) -> str:
             raise ValueError(f"GPU {index} was asked for: {why_not}; ask for `cpu` to run there")
     caffe.set_mode_cpu()
     return f"the CPU ({why_not})"
+
+
+def _use_own(gpu: Gpu) -> str:
+    """`use` for one of several workers: Caffe's own choice of device, or the CPU."""
+    import caffe
+
+    worker = f"worker {workers.rank()} of {workers.count()}"
+    if gpu not in (None, "cpu"):
+        raise ValueError(
+            f"GPU {gpu} was asked for, but {workers.count()} workers need a device each; leave the "
+            "number out, or ask for `cpu`"
+        )
+    if gpu == "cpu" or not devices():
+        caffe.set_mode_cpu()
+        return f"the CPU ({'as asked' if gpu else 'no CUDA device found'}), {worker}"
+    why_not = _probed(_PROBE_OWN)
+    if why_not:
+        raise ValueError(f"{worker}: {why_not}; start as many as there are, or ask for `cpu`")
+    caffe.set_mode_gpu()
+    return f"a GPU of its own ({len(devices())} here), {worker}"
 
 
 def engine() -> str:
@@ -78,8 +104,13 @@ def _why_not(index: int) -> Optional[str]:
         return "no CUDA device found"
     if index >= len(found):
         return f"found {len(found)} CUDA device{'s' * (len(found) > 1)}, numbered from 0"
+    return _probed(_PROBE.format(index))
+
+
+def _probed(code: str) -> Optional[str]:
+    """Why Caffe cannot do this; None if it can."""
     probe = subprocess.run(
-        [sys.executable, "-c", _PROBE.format(index)],
+        [sys.executable, "-c", code],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(p or os.getcwd() for p in sys.path)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

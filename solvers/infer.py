@@ -1,23 +1,34 @@
-"""What a net sees in a photograph: a label map, an overlay, the classes and their shares.
+"""What a net sees in photographs: a label map and an overlay of each, and the classes of one.
 
-python -m solvers.infer photo.jpg [--net deploy.prototxt] [--weights f.caffemodel] [--out DIR]
+    python -m solvers.infer photo.jpg [--net deploy.prototxt] [--weights f.caffemodel] [--out DIR]
+    python -m solvers.infer FOLDER --out DIR
+
+A collection (folders, lists, several photographs) is done once: the same command does what is
+missing. Under torchrun the workers share it out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from typing import Any, Dict, Optional, Sequence, Tuple
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from solvers import available, device
+from solvers import available, device, workers
+from solvers.log import Bar, write_text
 from surgery import check_weights
 
 #: BGR means of ILSVRC, subtracted from every pixel, as in the published nets' data layers.
 MEAN = (104.00699, 116.66877, 122.67892)
 #: The long side in pixels of PASCAL VOC's photographs, which the nets were trained on.
 LONG_SIDE = 500
+#: What of a folder is taken for a photograph.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+#: In the folder of a collection's pictures: what they were made with.
+RECORD = "infer.json"
 
 
 def load(net: str, weights: str) -> Any:
@@ -135,7 +146,6 @@ def run(
     long_side: int = LONG_SIDE,
 ) -> Dict[str, float]:
     """Segment a photograph into out/NAME_labels.png and out/NAME_overlay.png; its classes."""
-    from PIL import Image
 
     image = read(photo)
     found = available.pick(variant, net, weights)
@@ -144,18 +154,140 @@ def run(
     print(f"{found.net} with {found.weights} ({found.what})")
     label = segment(load(found.net, found.weights), image, long_side)
     os.makedirs(out, exist_ok=True)
-    stem = os.path.join(out, os.path.splitext(os.path.basename(photo))[0])
-    save_labels(stem + "_labels.png", label)
-    _save(Image.fromarray(overlay(image, label)), stem + "_overlay.png")
+    stem = os.path.join(out, _stem(photo))
+    _write(stem, image, label)
     print(f"wrote {stem}_labels.png and {stem}_overlay.png")
     return shares(label)
 
 
+def _stem(photo: str) -> str:
+    return os.path.splitext(os.path.basename(photo))[0]
+
+
+def _write(stem: str, image: np.ndarray, label: np.ndarray) -> None:
+    """The label map comes last: where it is, the photograph is done."""
+    from PIL import Image
+
+    _save(Image.fromarray(overlay(image, label)), stem + "_overlay.png")
+    save_labels(stem + "_labels.png", label)
+
+
+def collect(sources: Sequence[str]) -> List[str]:
+    """The photographs of a collection: files, those in folders (by name, not deeper), and those in
+    .txt lists, one a line, from the list's folder.
+
+    Raises OSError for what is not there, ValueError for two whose pictures would have one name.
+    """
+    photos: List[str] = []
+    for source in sources:
+        if os.path.isdir(source):
+            names = sorted(n for n in os.listdir(source) if n.lower().endswith(SUFFIXES))
+            photos += [os.path.join(source, name) for name in names]
+        elif source.lower().endswith(".txt"):
+            with open(source, encoding="utf-8") as file:
+                named = [line.strip() for line in file if line.strip()]
+            photos += [os.path.join(os.path.dirname(source), name) for name in named]
+        else:
+            photos.append(source)
+    seen: Dict[str, str] = {}
+    for photo in photos:
+        if not os.path.isfile(photo):
+            raise FileNotFoundError(f"{photo}: no such file")
+        other = seen.setdefault(_stem(photo), photo)
+        if other != photo:
+            raise ValueError(
+                f"{photo}: its pictures would be called as those of {other}; rename one of the two"
+            )
+    if not photos:
+        raise ValueError(f"{', '.join(sources)}: no photographs; needed {', '.join(SUFFIXES)}")
+    return list(seen.values())
+
+
+def run_collection(
+    sources: Sequence[str],
+    net: Optional[str] = None,
+    weights: Optional[str] = None,
+    out: str = ".",
+    gpu: device.Gpu = None,
+    variant: str = "voc-fcn8s",
+    long_side: int = LONG_SIDE,
+) -> List[str]:
+    """Segment a collection into out/NAME_labels.png and out/NAME_overlay.png; what this worker did.
+
+    Photographs that have their label map there already are passed over. One that cannot be read is
+    told of and left out; in a single process OSError is raised at the end, but among workers it
+    must not end the others. Raises ValueError if `out` holds pictures of another net.
+    """
+    photos = collect(sources)
+    found = available.pick(variant, net, weights)
+    where = device.use(gpu)
+    workers.say(f"{device.engine()}; runs on {where}")
+    workers.say(f"{found.net} with {found.weights} ({found.what})")
+    os.makedirs(out, exist_ok=True)
+    _check_record(out, found.net, found.weights, long_side)
+    mine = photos[workers.rank() :: workers.count()]
+    missing = [p for p in mine if not os.path.isfile(_labels(out, p))]
+    print(
+        f"{_worker()}{len(mine)} photographs, {len(mine) - len(missing)} done already", flush=True
+    )
+    unreadable = []
+    loaded = load(found.net, found.weights) if missing else None
+    with workers.by_first(Bar, len(missing), "segmenting", leave=False) as bar:
+        for photo in missing:
+            try:
+                image = read(photo)
+            except OSError as error:
+                print(f"{_worker()}left out: {error}", file=sys.stderr, flush=True)
+                unreadable.append(photo)
+            else:
+                _write(os.path.join(out, _stem(photo)), image, segment(loaded, image, long_side))
+            bar.update()
+    if unreadable and workers.count() == 1:
+        raise OSError(f"{unreadable[0]}: first of {len(unreadable)} that cannot be read")
+    return [photo for photo in missing if photo not in unreadable]
+
+
+def _labels(out: str, photo: str) -> str:
+    return os.path.join(out, _stem(photo) + "_labels.png")
+
+
+def _worker() -> str:
+    return f"worker {workers.rank()} of {workers.count()}: " if workers.count() > 1 else ""
+
+
+def _check_record(out: str, net: str, weights: str, long_side: int) -> None:
+    """Record what the pictures in `out` are made with; ValueError if others are there."""
+    now = {
+        "net": os.path.abspath(net),
+        "weights": os.path.abspath(weights),
+        "bytes": os.path.getsize(weights),
+        "modified": os.stat(weights).st_mtime_ns,
+        "long_side": long_side,
+    }
+    path = os.path.join(out, RECORD)
+    if not os.path.isfile(path):
+        write_text(path, json.dumps(now, indent=1) + "\n")
+        return
+    with open(path) as file:
+        before = json.load(file)
+    for key in now:
+        if before.get(key) != now[key]:
+            raise ValueError(
+                f"{out}: holds pictures made with {key} {before.get(key)}, not {now[key]}; give "
+                "another --out, or remove them"
+            )
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m solvers.infer", description="Segment a photograph."
+        prog="python -m solvers.infer",
+        description="Segment a photograph, or a collection, of which what is missing is done.",
     )
-    parser.add_argument("image", help="a photograph, in any format that Pillow reads")
+    parser.add_argument(
+        "image",
+        nargs="+",
+        help="a photograph, in any format that Pillow reads; or several, folders, .txt lists",
+    )
     parser.add_argument("--net", help="deploy prototxt")
     parser.add_argument("--weights", help=".caffemodel (the best one here)")
     parser.add_argument("--variant", default="voc-fcn8s", help="voc-fcn8s by default")
@@ -168,9 +300,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         help=f"larger photographs are reduced to this many pixels ({LONG_SIDE}; 0: never)",
     )
     args = parser.parse_args(argv)
-    found = run(
-        args.image, args.net, args.weights, args.out, args.gpu, args.variant, args.long_side
-    )
+    options = (args.net, args.weights, args.out, args.gpu, args.variant, args.long_side)
+    photo = args.image[0]
+    one = len(args.image) == 1 and not os.path.isdir(photo) and not photo.lower().endswith(".txt")
+    if not one or workers.count() > 1:
+        run_collection(args.image, *options)
+        return
+    found = run(photo, *options)
     for name, share in found.items():
         print(f"{name:<14}{100 * share:6.1f} %")
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from solvers import device
+from solvers import device, workers
 from solvers.log import Bar, write_text
 
 Scores = Dict[str, Any]
@@ -73,6 +74,14 @@ def score_net(
     every prediction is saved there as a palette PNG. The data layers are set back to where they
     stood, so the next call scores the same images.
     """
+    hist, loss = _count(net, images, layer, gt, out, title)
+    return dict(metrics(hist), loss=loss / max(images, 1), images=images)
+
+
+def _count(
+    net: Any, images: int, layer: str, gt: str, out: Optional[str], title: str
+) -> Tuple[Any, float]:
+    """The histogram and the summed loss of a net over its next `images` images."""
     for blob in (layer, gt):
         if blob not in net.blobs:
             raise ValueError(f"blob {blob}: not in this net; it has {', '.join(net.blobs)}")
@@ -80,7 +89,7 @@ def score_net(
     loss = 0.0
     if out:
         os.makedirs(out, exist_ok=True)
-    with Bar(images, title, leave=False) as bar:
+    with workers.by_first(Bar, images, title, leave=False) as bar:
         for i in range(images):
             names = _names(net) if out else []
             net.forward()
@@ -96,7 +105,7 @@ def score_net(
                     save_labels(os.path.join(out, name + ".png"), label)
             bar.update()
     _rewind(net, images)
-    return dict(metrics(hist), loss=loss / max(images, 1), images=images)
+    return hist, loss
 
 
 def seg_tests(
@@ -106,14 +115,30 @@ def seg_tests(
     gt: str = "label",
     out: Optional[str] = None,
     title: str = "scoring",
+    parts: str = ".scored",
 ) -> Scores:
     """`score_net` of a solver's test net with the weights that its training net has now.
 
-    `images` is by default the whole split of the test net's data layer.
+    `images` is by default the whole split of the test net's data layer. Of several workers, which
+    all call this, each scores a share; worker 0 returns the scores of all, the others none.
+    `parts` names the files that carry what the others counted to it.
     """
     net = solver.test_nets[0]
     net.share_with(solver.net)
-    return score_net(net, images or split_size(net), layer, gt, out, title)
+    images = images or split_size(net)
+    if workers.count() == 1:
+        return score_net(net, images, layer, gt, out, title)
+    first, mine = workers.share(images)
+    _skip(net, first)
+    hist, loss = _count(net, mine, layer, gt, out, title)
+    _rewind(net, first)
+    counts = np.zeros(net.blobs[layer].shape[1] ** 2) + np.ravel(hist)
+    total = workers.sum_up(solver, np.append(counts, loss), parts)
+    if workers.rank():
+        return {}
+    side = math.isqrt(len(counts))
+    hist = total[:-1].reshape(side, side)
+    return dict(metrics(hist), loss=total[-1] / images, images=images)
 
 
 def split_size(net: Any) -> int:
@@ -130,6 +155,15 @@ def _names(net: Any) -> List[str]:
         if hasattr(data_layer, "indices") and hasattr(data_layer, "idx"):
             return [str(data_layer.indices[data_layer.idx])]
     return []
+
+
+def _skip(net: Any, images: int) -> None:
+    """Pass over images; ValueError for a data layer that cannot."""
+    layers = [data_layer for data_layer in net.layers if hasattr(data_layer, "skip")]
+    if not layers:
+        raise ValueError("no data layer of this net has `skip`; score it in one process")
+    for data_layer in layers:
+        data_layer.skip(images)
 
 
 def _rewind(net: Any, drawn: int) -> None:
@@ -222,6 +256,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--out", help="folder for predictions and scores.json")
     parser.add_argument("--gpu", help="number of a CUDA device, or cpu")
     args = parser.parse_args(argv)
+    if workers.count() > 1:
+        raise ValueError(
+            f"{workers.count()} workers, but a net is scored in one process; training alone shares "
+            "its scoring out"
+        )
     found = available.pick(args.variant, args.net, args.weights, "val.prototxt")
     print(f"{device.engine()}; runs on {device.use(args.gpu)}")
     print(f"{found.net} with {found.weights} ({found.what})")

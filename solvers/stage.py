@@ -17,7 +17,7 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from solvers import available, device, snapshots
+from solvers import available, device, snapshots, workers
 from solvers.device import Gpu
 from solvers.log import Bar, Log
 from solvers.score import METRICS, Scores, lines, plain, seg_tests
@@ -45,6 +45,9 @@ def run(
     images: how many images of the val split to score (all).
     seed: Caffe's random seed (the solver prototxt's). `score`: whether to score at all.
 
+    Of several workers all call this, in folders that they share. Each draws its own images, the
+    gradients are averaged, and worker 0 writes and returns the scores.
+
     Raises ValueError for a solver prototxt or weights that do not fit, OSError for files that
     cannot be read.
     """
@@ -58,10 +61,10 @@ def run(
         records = os.path.dirname(param.snapshot_prefix) or "."
         done = snapshots.read_records(records)
         if start and start.iteration >= iters and (not score or start.iteration in done):
-            print(f"{title}: done already ({start.iteration} iterations, {start.model})")
+            workers.say(f"{title}: done already ({start.iteration} iterations, {start.model})")
             return done.get(start.iteration, {})
         where = device.use(gpu)
-        print(f"{title}: {device.engine()}; runs on {where}")
+        workers.say(f"{title}: {device.engine()}; runs on {where}")
         caffe_solver = _build(param, iters, images if score else 0, seed)
         net = caffe_solver.net
         if start:
@@ -71,10 +74,10 @@ def run(
             _reseed(param, seed, start.iteration)
         else:
             _initialise(net, weights)
-        with Log(records, int(caffe_solver.iter)) as log:
+        with workers.by_first(Log, records, int(caffe_solver.iter)) as log:
             log.line(f"Solving {title} with {device.engine()} on {where}")
             if start:
-                print(f"{title}: continues from {start.state}")
+                workers.say(f"{title}: continues from {start.state}")
                 log.line(f"Restoring previous solver status from {start.state}")
             done = {k: v for k, v in done.items() if k <= caffe_solver.iter}
             trainer = _Trainer(caffe_solver, param, log, title, images, score, records, done)
@@ -88,7 +91,7 @@ class _Trainer:
         self,
         solver: Any,
         param: Any,
-        log: Log,
+        log: Any,
         title: str,
         images: Optional[int],
         score: bool,
@@ -104,14 +107,17 @@ class _Trainer:
         start = int(self.solver.iter)
         if start and start not in self.records:
             self._score(None)
-        with Bar(iters, f"{self.title} training", start) as bar:
+        with workers.by_first(Bar, iters, f"{self.title} training", start) as bar:
             while self.solver.iter < iters:
                 self._step(bar)
                 iteration = int(self.solver.iter)
                 if iteration % every == 0 or iteration == iters:
-                    self.solver.snapshot()
+                    if workers.rank() == 0:
+                        self.solver.snapshot()
                     self.log.line(f"Snapshotting to {self.param.snapshot_prefix}_iter_{iteration}")
                     self._score(bar)
+        # The next stage starts from files that worker 0 has just sorted out.
+        workers.meet(self.solver)
         return self.records.get(int(self.solver.iter), {})
 
     def _step(self, bar: Bar) -> None:
@@ -136,8 +142,12 @@ class _Trainer:
     def _score(self, bar: Optional[Bar]) -> None:
         iteration = int(self.solver.iter)
         if self.score:
+            parts = os.path.join(self.folder, ".scored")
             title = f"{self.title} scoring at {iteration}"
-            scores = seg_tests(self.solver, self.images, title=title)
+            scores = seg_tests(self.solver, self.images, title=title, parts=parts)
+            if workers.rank():
+                self.records[iteration] = {}
+                return
             self.log.test(iteration, {name: scores[name] for name in METRICS})
             text = lines(scores, f"{self.title}, iteration {iteration}, {scores['images']} images")
             for line in text:
@@ -150,9 +160,10 @@ class _Trainer:
             snapshots.write_records(self.folder, self.records)
         else:
             self.records[iteration] = {}
-        snapshots.prune(
-            self.param.snapshot_prefix, self.records, snapshots.best_iteration(self.records)
-        )
+        if workers.rank() == 0:
+            snapshots.prune(
+                self.param.snapshot_prefix, self.records, snapshots.best_iteration(self.records)
+            )
 
 
 def read_solver(path: str) -> Any:
@@ -270,4 +281,4 @@ def main(folder: str, weights: str, argv: Optional[Sequence[str]] = None) -> Non
     started = time.time()
     scores = run(folder, weights, args.iters, images=args.images, gpu=args.gpu)
     if scores:
-        print(f"{name}: mean IU {scores['mean_iu']:.4f} after {time.time() - started:.0f} s")
+        workers.say(f"{name}: mean IU {scores['mean_iu']:.4f} after {time.time() - started:.0f} s")

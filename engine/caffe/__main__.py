@@ -153,7 +153,7 @@ def train(flags: Any) -> int:
     if len(set(devices)) < len(devices):
         raise CaffeError(f"-gpu {gpu} names a device twice; each worker needs one of its own")
     if len(devices) > 1 and place().count == 1:
-        for device in devices:
+        for device in reversed(devices):
             mode.set_device(device)
         return parallel.spawn(_arguments(flags), len(devices))
     if devices:
