@@ -49,6 +49,18 @@ class Stored:
         for memory, values in ((blob.values, self.data), (blob.gradient, self.diff)):
             if values is not None:
                 memory.set(torch.from_numpy(values.astype(np.float32).reshape(blob.shape)))
+                _let_go(values)
+
+
+def _let_go(values: np.ndarray) -> None:
+    """Give back the mapped pages of values that were copied, which would count twice."""
+    file = getattr(values.base, "obj", None)
+    if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):
+        first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
+        start, page = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.PAGESIZE
+        size = (first + values.nbytes) // page * page - start
+        if size > 0:
+            file.madvise(mmap.MADV_DONTNEED, start, size)
 
 
 class _TruncatedError(Exception):
