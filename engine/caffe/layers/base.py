@@ -152,7 +152,7 @@ class Function(Layer):
         for blob, value in zip(top, y):
             value = value.detach()
             if any(_same_memory(value, t) for b, t in zip(bottom, x) if b is not blob):
-                value = value.clone()
+                value = value.clone(memory_format=torch.contiguous_format)
             blob.values.set(value)
 
     def backward(
