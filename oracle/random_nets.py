@@ -605,10 +605,19 @@ def Bias(d: Draft) -> None:
 @maker
 def BatchNorm(d: Draft) -> None:
     fields = "eps: %s" % d.number(1e-5, 1e-2)
-    fields += " use_global_stats: %s" % d.flag() if d.chance(0.5) else ""
+    stats = " use_global_stats: %s" % d.flag() if d.chance(0.5) else ""
     fields += " moving_average_fraction: 0.9" if d.chance(0.3) else ""
-    rest = "batch_norm_param { %s }" % fields + d.random.choice(("", " param { lr_mult: 0 }" * 3))
-    pointwise(d, "BatchNorm", rest, (2, 3, 4, 5), kept=False, chained=True)
+    rates = d.random.choice(("", " param { lr_mult: 0 }" * 3))
+    bottom = d.pick(2, 3, 4, 5)
+    fields += few_values(d.shapes[bottom]) or stats
+    rest = "batch_norm_param { %s }" % fields + rates
+    d.add("BatchNorm", [bottom], [d.shapes[bottom]], rest, in_place=0.4, chained=True)
+
+
+def few_values(shape: Shape) -> str:
+    """BatchNorm's statistics are given where the gradient through its own is zero but roundings."""
+    values = math.prod(shape) // shape[1]
+    return " use_global_stats: true" if values < 3 else ""
 
 
 @maker
@@ -876,6 +885,8 @@ def Block(d: Draft) -> None:
     for type_, rest in chain[start : d.size(start + 1, 5)] + d.random.sample(
         chain[4:], d.size(0, 1)
     ):
+        if type_ == "BatchNorm":
+            rest = "batch_norm_param { %s }" % few_values(shape)
         last = type_ in ("PReLU", "TanH")
         d.add(type_, [bottom], [shape], rest, in_place=1, kept=last, chained=not last)
         if type_ == "ReLU":
