@@ -45,6 +45,7 @@ NAMING = 3
 # torch.distributed's own limit must not end a wait for worker 0's tests; the watch ends it.
 _FOREVER = timedelta(days=30)
 
+GOODBYE = "has ended"
 ACTIONS = ("none", "snapshot", "stop")
 
 
@@ -98,7 +99,7 @@ class Group(Alone):
         self._solver: Solver | None = None
         self._started: Any = None
         self._action = "none"
-        self._busy, self._pending = 0, False
+        self._busy, self._pending, self._lost = 0, False, False
         self._written: int | None = None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self._terminated())
@@ -178,12 +179,17 @@ class Group(Alone):
                     tensor.copy_(part.view(tensor.shape))
 
     def _wait(self, work: Any) -> None:
-        """Wait for a collective as long as all workers live."""
-        pause = 1e-5
+        """Wait for a collective as long as all workers live.
+
+        One that has ended by itself may have done its part before, so there is time for it.
+        """
+        pause, noticed = 1e-5, 0.0
         try:
             while not work.is_completed():
                 if self._watch.gone():
-                    self._end()
+                    noticed = noticed or time.monotonic()
+                    if self._watch.died() or time.monotonic() - noticed > NAMING:
+                        self._end()
                 time.sleep(pause)
                 pause = min(2 * pause, 2e-3)
             work.wait()
@@ -209,6 +215,7 @@ class Group(Alone):
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Connections and devices that wait for the dead must not keep this process.
+        self._lost = True
         timer = threading.Timer(LAST, os._exit, (1,))
         timer.daemon = True
         timer.start()
@@ -218,7 +225,6 @@ class Group(Alone):
         if not who:
             who, first = f"worker {self.rank} {why}", self.rank if "SIGTERM" not in why else 0
         if self.rank != first:
-            self._leave()
             sys.exit(1)
         raise WorkerLostError(f"{who}, so all {self.count} workers end; {self._last_snapshot()}")
 
@@ -235,10 +241,15 @@ class Group(Alone):
             except (CaffeError, OSError, RuntimeError) as error:
                 return f"the last snapshot could not be written ({_first_line(error)})"
         name = f"{solver.param.snapshot_prefix}_iter_{solver.iter}"
-        return f"start again from {name}" if solver.iter else "start again"
+        return f"continue from {name}" if solver.iter else "start again"
 
     def _leave(self) -> None:
+        """At the end of the process."""
         self._watch.leave()
+        if self._lost:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
@@ -292,6 +303,10 @@ class Watch:
         """Whether any worker has ended."""
         return bool(self._gone)
 
+    def died(self) -> bool:
+        """Whether any worker has ended without a goodbye."""
+        return any(how != GOODBYE for how in list(self._gone.values()))
+
     def named(self, seconds: float) -> list[tuple[int, str]]:
         """The workers that have ended and how, as soon as one is known."""
         with self._changed:
@@ -302,7 +317,7 @@ class Watch:
         """Say goodbye."""
         if not self._left:
             self._left = True
-            self._tell(f"{self.rank} has ended")
+            self._tell(f"{self.rank} {GOODBYE}")
             for peer in list(self._peers):
                 with contextlib.suppress(OSError):
                     peer.shutdown(socket.SHUT_WR)
@@ -379,7 +394,7 @@ class Watch:
             self._changed.notify_all()
         if self.rank == 0:
             self._tell(f"{rank} {how}")
-        if how != "has ended" and not self._left:
+        if how != GOODBYE and not self._left:
             self._alarm()
 
     def _tell(self, line: str) -> None:

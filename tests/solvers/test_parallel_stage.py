@@ -1,0 +1,314 @@
+"""Stages, scores and inference in two processes on the CPU, against one."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import caffe
+import numpy as np
+import pytest
+from caffe import parallel
+from PIL import Image
+
+from solvers import available, device, infer, score, snapshots, stage, workers
+from tests import tiny
+
+TRAIN = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+import caffe, command
+from solvers import stage
+
+def die(trainer, bar, step=stage._Trainer._step):
+    if caffe.solver_rank() == int(dies) and trainer.solver.iter == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(trainer, bar)
+
+folder, weights, dies = sys.argv[1:]
+if dies:
+    stage._Trainer._step = die
+command.run(lambda: stage.run(folder, weights, gpu="cpu", seed=1))
+"""
+
+
+def together(arguments, cwd, count=2, timeout=150):
+    """Run `python ARGUMENTS` as workers: a list of (exit status, stdout, stderr)."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    env = dict(os.environ, PYTHONPATH=root, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
+    env["MASTER_PORT"] = str(parallel.free_port())
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=dict(env, RANK=str(rank), LOCAL_RANK=str(rank)),
+            cwd=str(cwd),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        return [(p.returncode, *out) for p in started for out in [p.communicate(timeout=timeout)]]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def weights_of(folder, iteration):
+    model = os.path.join(folder, "snapshot", f"train_iter_{iteration}.caffemodel")
+    net = caffe.Net(os.path.join(folder, "deploy.prototxt"), model, caffe.TEST)
+    return [np.array(b.data) for blobs in net.params.values() for b in blobs]
+
+
+def close(ours, theirs):
+    return all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(ours, theirs))
+
+
+@pytest.fixture(scope="module")
+def one(tiny_start, tmp_path_factory):
+    """A stage that one process ran with iter_size 2."""
+    folder = tiny.nets(
+        str(tmp_path_factory.mktemp("one") / "voc-fcn32s"), str(tiny_start), iter_size=2
+    )
+    stage.run(folder, str(tiny_start / "start.caffemodel"), gpu="cpu", seed=1)
+    return folder
+
+
+def train(folder, tiny_start, dies=""):
+    return together(["-c", TRAIN, folder, tiny_start / "start.caffemodel", dies], tiny_start)
+
+
+def records(folder):
+    return snapshots.read_records(os.path.join(folder, "snapshot"))
+
+
+def same_scores(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for iteration in ours:
+        for name, value in theirs[iteration].items():
+            found = np.array([ours[iteration][name], value], float)
+            assert np.allclose(*found, rtol=1e-4, equal_nan=True), name
+
+
+def test_a_stage_in_two_processes_is_one_with_iter_size_2(one, tiny_start, tiny_stage):
+    folder = tiny_stage()
+    ended = train(folder, tiny_start)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert close(weights_of(folder, 4), weights_of(one, 4))
+    same_scores(records(folder), records(one))
+    assert "mean_iu" in ended[0][1] and not ended[1][1]
+    left = sorted(os.listdir(os.path.join(folder, "snapshot")))
+    assert left == sorted(os.listdir(os.path.join(one, "snapshot")))
+
+
+def test_a_stage_whose_worker_died_continues_with_the_same_command(one, tiny_start, tiny_stage):
+    folder = tiny_stage()
+    (status, _, said), (killed, _, _) = train(folder, tiny_start, dies="1")
+    assert (status, killed) == (1, -signal.SIGKILL)
+    assert said.strip().splitlines()[-1] == (
+        "error: worker 1 died, so all 2 workers end; continue from snapshot/train_iter_3"
+    )
+    kept = snapshots.complete(os.path.join(folder, "snapshot", "train"))
+    assert [s.iteration for s in kept] == [2, 3]
+    ended = train(folder, tiny_start)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert "continues from snapshot/train_iter_3.solverstate" in ended[0][1]
+    assert close(weights_of(folder, 4), weights_of(one, 4))
+    assert records(folder)[4]["mean_iu"] == pytest.approx(records(one)[4]["mean_iu"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_a_variant_folder(one, tiny_start, tiny_stage):
+    folder = tiny_stage()
+    script = os.path.join(folder, "solve.py")
+    with open(script, "w") as file:
+        file.write("import solvers\nfrom solvers import stage\n")
+        file.write(f"weights = {str(tiny_start / 'start.caffemodel')!r}\n")
+        file.write(f"solvers.main(lambda: stage.main({folder!r}, weights))\n")
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run = subprocess.run(
+        [*command, script, "cpu"],
+        env=dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("mean IU") == 1
+    kept = snapshots.complete(os.path.join(folder, "snapshot", "train"))
+    assert [s.iteration for s in kept] == [2, 4]
+
+
+@pytest.fixture
+def as_worker(monkeypatch):
+    """Makes this process one of several: `as_worker(rank, count)`."""
+
+    def make(rank, count):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(count))
+
+    return make
+
+
+def drawn(folder, count, phase=None):
+    """The images that a data layer draws in so many passes."""
+    with stage.inside(folder):
+        prototxt = "val.prototxt" if phase == caffe.TEST else "train.prototxt"
+        net = caffe.Net(prototxt, caffe.TRAIN if phase is None else phase)
+        layer = net.layers[0]
+        found = []
+        for _ in range(count):
+            found.append(layer.indices[layer.idx])
+            net.forward(end="data")
+        layer.skip(count)
+        return [*found, layer.indices[layer.idx]]
+
+
+def test_workers_draw_what_one_draws(tiny_stage, as_worker):
+    folder = tiny_stage()
+    alone = drawn(folder, 12)
+    for rank in range(3):
+        as_worker(rank, 3)
+        assert drawn(folder, 2)[:2] == alone[:6][rank::3]
+        # Skipping two passes over six draws of the one order: draw 12 + rank comes next.
+        assert drawn(folder, 2)[2] == drawn_at(folder, 12 + rank)
+
+
+def drawn_at(folder, number):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RANK")
+        patch.delenv("WORLD_SIZE")
+        with stage.inside(folder):
+            layer = caffe.Net("train.prototxt", caffe.TRAIN).layers[0]
+            layer.skip(number)
+            return layer.indices[layer.idx]
+
+
+def test_a_net_in_the_test_phase_sees_every_image_in_each_worker(tiny_stage, as_worker):
+    folder = tiny_stage()
+    alone = drawn(folder, tiny.VAL, caffe.TEST)
+    as_worker(1, 2)
+    assert drawn(folder, tiny.VAL, caffe.TEST) == alone
+
+
+@pytest.mark.parametrize("total, count", [(7, 3), (2, 2), (1, 4), (736, 8)])
+def test_the_shares_are_all_items_once(as_worker, total, count):
+    seen = []
+    for rank in range(count):
+        as_worker(rank, count)
+        first, mine = workers.share(total)
+        seen += range(first, first + mine)
+    assert seen == list(range(total))
+
+
+def test_one_device_for_several_workers_is_refused(as_worker):
+    as_worker(0, 2)
+    with pytest.raises(ValueError, match="GPU 0 was asked for, but 2 workers need a device each"):
+        device.use(0)
+    assert device.use("cpu") == "the CPU (as asked), worker 0 of 2"
+
+
+def test_a_gpu_fewer_than_workers_is_refused(as_worker, monkeypatch):
+    as_worker(1, 2)
+    monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
+    monkeypatch.setattr(device, "_probed", lambda code: "found 1 CUDA device")
+    with pytest.raises(ValueError, match="worker 1 of 2: found 1 CUDA device; start as many"):
+        device.use()
+
+
+def test_the_score_program_is_for_one_process(as_worker):
+    as_worker(0, 2)
+    with pytest.raises(ValueError, match="2 workers, but a net is scored in one process"):
+        score.main(["--gpu", "cpu"])
+
+
+# ---- inference over a collection -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def net(one):
+    return ["--net", os.path.join(one, "deploy.prototxt"), "--weights", available.weights_of(one)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(5):
+        pixels = np.random.RandomState(i).randint(0, 256, (20 + 4 * (i % 2), 30 + i, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"photo{i}.png")
+    (folder / "notes.md").write_text("not a photograph")
+    return folder
+
+
+def pictures(folder):
+    return sorted(n for n in os.listdir(folder) if n.endswith(".png"))
+
+
+def test_two_workers_share_out_a_collection_with_the_files_of_one(net, photos, tmp_path):
+    infer.main([str(photos), *net, "--gpu", "cpu", "--out", str(tmp_path / "one")])
+    arguments = ["-m", "solvers.infer", photos, *net, "--gpu", "cpu", "--out", tmp_path / "two"]
+    ended = together(arguments, tmp_path)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert "worker 0 of 2: 3 photographs, 0 done already" in ended[0][1]
+    assert "worker 1 of 2: 2 photographs, 0 done already" in ended[1][1]
+    names = pictures(tmp_path / "one")
+    assert len(names) == 10 and pictures(tmp_path / "two") == names
+    same = filecmp.cmpfiles(tmp_path / "one", tmp_path / "two", names, shallow=False)
+    assert same == (names, [], [])
+
+
+def options(net, out):
+    return {"net": net[1], "weights": net[3], "out": str(out), "gpu": "cpu"}
+
+
+def test_a_run_started_again_does_what_is_missing(net, photos, tmp_path):
+    out = tmp_path / "out"
+    assert len(infer.run_collection([str(photos)], **options(net, out))) == 5
+    before = {name: (out / name).read_bytes() for name in pictures(out)}
+    os.remove(out / "photo2_labels.png")
+    os.utime(out / "photo1_labels.png", (1, 1))
+    assert infer.run_collection([str(photos)], **options(net, out)) == [str(photos / "photo2.png")]
+    assert os.path.getmtime(out / "photo1_labels.png") == 1
+    assert {name: (out / name).read_bytes() for name in pictures(out)} == before
+
+
+def test_a_list_names_photographs_from_its_folder(net, photos, tmp_path):
+    (photos / "some.txt").write_text("photo3.png\n\nphoto0.png\n")
+    found = infer.collect([str(photos / "some.txt")])
+    assert [os.path.basename(p) for p in found] == ["photo3.png", "photo0.png"]
+
+
+def test_a_photograph_that_cannot_be_read_is_left_out(net, photos, tmp_path, capsys):
+    (photos / "photo1.png").write_bytes(b"no picture")
+    with pytest.raises(OSError, match="photo1.png: first of 1 that cannot be read"):
+        infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
+    assert "left out: " in capsys.readouterr().err
+    assert len(pictures(tmp_path / "out")) == 8
+
+
+def test_pictures_of_other_weights_are_not_taken_for_done(net, photos, tmp_path):
+    infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
+    record = tmp_path / "out" / infer.RECORD
+    record.write_text(json.dumps({**json.loads(record.read_text()), "weights": "other"}))
+    with pytest.raises(ValueError, match="holds pictures made with weights other, not"):
+        infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
+
+
+def test_collections_that_cannot_be_done_are_refused(photos, tmp_path):
+    Image.open(photos / "photo1.png").convert("RGB").save(tmp_path / "photo1.jpg")
+    with pytest.raises(ValueError, match="its pictures would be called as those of"):
+        infer.collect([str(photos), str(tmp_path / "photo1.jpg")])
+    with pytest.raises(FileNotFoundError, match="none.jpg: no such file"):
+        infer.collect([str(tmp_path / "none.jpg"), str(photos)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: no photographs"):
+        infer.collect([str(tmp_path / "empty")])
