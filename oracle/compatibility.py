@@ -313,7 +313,7 @@ def label_ties(nets: Dict[str, Any]) -> str:
     for name, one in sorted(nets.items()):
         for tie in one["BVLC Caffe"]["ties"]:
             scores = "; ".join(
-                f"{who} {tie[key][0]:.7g} and {tie[key][1]:.7g}"
+                f"{who} {tie[key][0]:.9g} and {tie[key][1]:.9g}"
                 for who, key in (("BVLC Caffe", "theirs"), ("the engine", "ours"))
             )
             place, kinds = tie["place"][1:], tie["classes"]
