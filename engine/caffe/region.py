@@ -114,8 +114,8 @@ class _Joined(torch.autograd.Function):
     ) -> torch.Tensor:
         x = patch[:, :, rows.source, columns.source]
         shape = (*x.shape[:2], rows.size, columns.size)
-        flat = x.device.type == "cpu"
-        layout = torch.channels_last if flat else torch.contiguous_format
+        last = x.device.type == "cpu" and min(shape[1:]) > 1
+        layout = torch.channels_last if last else torch.contiguous_format
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
         for slab in _outside(rows.inside, rows.size):
             out[:, :, slab] = fill

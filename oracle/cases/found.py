@@ -45,6 +45,28 @@ found(
     ),
     inputs={"t": "label 2"},
 )
+for _type in ("Convolution", "Im2col"):
+    found(
+        f"{_type.lower()}_a_little_larger_than_its_bottom",
+        net(
+            {"x": (2, 3, 9, 12)},
+            layer(
+                _type,
+                "x",
+                "y",
+                "convolution_param { num_output: 2 kernel_size: 11 stride: 4 "
+                'weight_filler { type: "gaussian" std: 1 } }',
+            ),
+        ),
+        rounds=({}, {"x": (1, 3, 8, 11)}),
+    )
+found(
+    "pooling_a_little_larger_than_its_bottom",
+    net(
+        {"x": (1, 2, 2, 3)},
+        layer("Pooling", "x", "y", "pooling_param { kernel_size: 3 stride: 2 }"),
+    ),
+)
 found("concat_of_one", net(_X, layer("Concat", "x", "y"), force_backward=False))
 found("slice_into_one", net(_X, layer("Slice", "x", "y"), force_backward=False))
 found("flatten_without_backward", net(_X, layer("Flatten", "x", "y"), force_backward=False))
