@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A region ends where the image reaches more than this share of the maps.
 MOST = 0.9
+#: So many strips of a border are kept.
+PARTS = 512
 
 
 class Axis(NamedTuple):
@@ -182,13 +184,20 @@ class Border:
         #: Input positions that the small maps are smaller by.
         self.cut = cut
         self.maps: dict[int, torch.Tensor] = {}
+        self._parts: dict[tuple[int, range, range], torch.Tensor] = {}
 
     def part(self, blob: int, extent: Extent, rows: range, columns: range) -> torch.Tensor:
         """The values at these positions of the full-size map."""
+        key = (blob, rows, columns)
+        if key in self._parts:
+            return self._parts[key]
         small = self.maps[blob]
         for dim, axis, cut, wanted in zip((2, 3), extent, self.cut, (rows, columns)):
             index = _in_small(axis, cut // axis.step, wanted, small.device)
             small = small.index_select(dim, index)
+        if len(self._parts) >= PARTS:
+            self._parts.clear()
+        self._parts[key] = small
         return small
 
 
