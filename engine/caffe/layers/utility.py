@@ -114,8 +114,8 @@ class Eltwise(Function):
         p = self.layer_param.eltwise_param
         if len(p.coeff) not in (0, len(bottom)):
             raise self.error(f"{len(p.coeff)} coeff for {len(bottom)} bottoms; one each is needed")
-        if p.coeff and p.operation != p.SUM:
-            raise self.error("coeff is for operation SUM")
+        if p.coeff and p.operation == p.PROD:
+            raise self.error("coeff is for operation SUM; MAX ignores it")
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         for shape in bottoms[1:]:

@@ -235,14 +235,18 @@ class Pooling(Function):
         return self.stochastic and self.phase == caffe_pb2.TRAIN
 
     def _pair(self, p: Any, name: str) -> tuple[int, int]:
-        field = "kernel_size" if name == "kernel" else name
-        if p.HasField(f"{name}_h") or p.HasField(f"{name}_w"):
-            if p.HasField(field) or not (p.HasField(f"{name}_h") and p.HasField(f"{name}_w")):
-                raise self.error(f"needs {field}, or both {name}_h and {name}_w, and not all")
-            return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
-        if name == "kernel" and not p.HasField(field):
-            raise self.error("needs kernel_size, or kernel_h and kernel_w, or global_pooling")
-        return getattr(p, field), getattr(p, field)
+        high, wide = f"{name}_h", f"{name}_w"
+        if name == "kernel":
+            # As in Caffe, one of the two beside kernel_size does not count.
+            both = p.HasField(high) and p.HasField(wide)
+            if p.HasField("kernel_size") == both:
+                raise self.error("needs kernel_size, or both kernel_h and kernel_w, and not all")
+            return (p.kernel_h, p.kernel_w) if both else (p.kernel_size, p.kernel_size)
+        if p.HasField(high) or p.HasField(wide):
+            if p.HasField(name) or not (p.HasField(high) and p.HasField(wide)):
+                raise self.error(f"needs {name}, or both {high} and {wide}, and not all")
+            return getattr(p, high), getattr(p, wide)
+        return getattr(p, name), getattr(p, name)
 
     def _output(self, size: int, kernel: int, stride: int, pad: int) -> int:
         out = (math.ceil if self.ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
