@@ -101,6 +101,13 @@ DELIBERATE = (
         lambda layer: any(top == bottom for top, bottom in zip(layer.top, layer.bottom)),
     ),
     Difference(
+        "gradients of an unrolled net's top",
+        "An LSTM or RNN whose top only a Flatten or Reshape reads learns; in BVLC Caffe these give "
+        "the top another gradient's memory than the one that the unrolled net reads, which stays "
+        "0.",
+        lambda layer: layer.type in ("LSTM", "RNN"),
+    ),
+    Difference(
         "gradients used for other numbers",
         "The gradient of a blob is what the last backward made it; BVLC Caffe's HingeLoss writes "
         "other numbers there in forward, and its Scale in a backward that asks for none. Scale in "

@@ -54,11 +54,6 @@ def test_pycaffes_names_are_here(measured):
     assert differences(measured["names"]) == {}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nets 1253 and 1475 (a coeff, a kernel_size of 0), 1402 (an LSTM's gradient) and 1710 "
-    "(a gradient of 1e-27) of seed 0 differ",
-)
 def test_no_random_net_disagrees(measured):
     assert sum(sum(counts.values()) for counts in measured["random"].values()) >= COUNT
     for counts in measured["random"].values():
