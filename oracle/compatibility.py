@@ -46,7 +46,7 @@ DIFFERENT = (
     "1 and one line.",
     "A tool that fails leaves no part of a file or database; convert_imageset refuses a list that "
     "is not there, where BVLC Caffe writes an empty database.",
-    "`set_mode_gpu()` without a CUDA device is an error. Several GPUs are not supported yet.",
+    "`set_mode_gpu()` without a CUDA device is an error.",
     "SoftmaxWithLoss with a second top can be built.",
     "LevelDB has no living Python package: its databases are refused with a line that says so.",
     "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
