@@ -130,7 +130,7 @@ def _text(scores: Table, fields: Mapping[str, Any]) -> List[str]:
         "it sees the outline of. On VOC the papers find that the foreground alone goes most of "
         "the way, and that a net which sees the background alone still learns some classes by "
         "their context.",
-        "Measured, mean over the object classes: the reference falls from "
+        "Measured, mean over the object classes: the reference goes from "
         f"{everything['everything']:.1f} to {everything['foreground']:.1f} when tested on the "
         f"foreground alone and to {everything['background']:.1f} on the background alone. Trained "
         f"and tested on the foreground a net has {iu['foreground']['foreground']:.1f}, on the "
