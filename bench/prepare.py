@@ -151,7 +151,7 @@ def write_weights(folder: Path) -> None:
 def write_onnx(folder: Path) -> None:
     """fcn8s.onnx and its weights, fcn8s.onnx.data."""
     import caffe
-    from caffe.tools import net_to_onnx
+    import caffe.tools.net_to_onnx as net_to_onnx
 
     weights = str(folder / "fcn8s.caffemodel")
     net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST, weights=weights)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -85,7 +85,7 @@ def parse(name: str, content: bytes) -> Tuple[Union[Message, Dict[str, str]], Li
     if name.endswith(".h5"):
         return parse_hdf5(content)
     if name.endswith(".solverstate"):
-        message = caffe_pb2.SolverState()
+        message: Any = caffe_pb2.SolverState()
         message.ParseFromString(content)
         blobs = list(message.history)
     else:

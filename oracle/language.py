@@ -201,7 +201,8 @@ def arrays() -> Dict[str, Any]:
         (change.set_mean, draw.rand(3, 26, 28) * 100),
     )
     for number, (method, value) in enumerate(steps):
-        method("data", value)
+        set_it: Any = method
+        set_it("data", value)
         note(f"preprocess {number}", change.preprocess("data", photo))
         note(f"preprocess {number}, no resizing", change.preprocess("data", exact.copy()))
         ready = change.preprocess("data", exact.copy())
@@ -211,7 +212,8 @@ def arrays() -> Dict[str, Any]:
     note("resize constant", io.resize_image(np.full((5, 6, 3), 2.0), (3, 4)))
     photos = [draw.rand(9, 12, 3).astype(np.float32) for _ in range(2)]
     note("oversample", io.oversample(photos, (4, 5)))
-    note("oversample uneven", io.oversample(photos, np.array([3, 8])))
+    size: Any = np.array([3, 8])
+    note("oversample uneven", io.oversample(photos, size))
     return made
 
 

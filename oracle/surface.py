@@ -87,7 +87,7 @@ def made(folder: str) -> Dict[str, Any]:
     with open(solver_path, "w") as file:
         file.write(f"net: {net_path!r} base_lr: 0.1 lr_policy: 'fixed' snapshot_prefix: 'x'")
     net, solver = caffe.Net(net_path, caffe.TEST), caffe.SGDSolver(solver_path)
-    found = {
+    found: Dict[str, Any] = {
         "caffe." + name: importlib.import_module("caffe." + name) if name else caffe
         for name in MODULES
     }

@@ -133,8 +133,8 @@ def training(variant: str, folder: str, numbers: Numbers, width: float, steps: i
     for step in range(1, steps + 1):
         solver.step(1)
         prefix = f"{variant}/{step}/"
-        for blob in ("data", "label", "loss"):
-            numbers[prefix + blob] = copy(solver.net.blobs[blob].data)
+        for shown in ("data", "label", "loss"):
+            numbers[prefix + shown] = copy(solver.net.blobs[shown].data)
         for name, blobs in solver.net.params.items():
             for i, blob in enumerate(blobs):
                 numbers[f"{prefix}update/{name}/{i}"] = copy(blob.diff)

@@ -152,7 +152,7 @@ def train(flags: Any) -> int:
     devices = _devices(gpu)
     if len(set(devices)) < len(devices):
         raise CaffeError(f"-gpu {gpu} names a device twice; each worker needs one of its own")
-    if len(devices) > 1 and place().count == 1:
+    if len(devices) > 1 and place().size == 1:
         for device in reversed(devices):
             mode.set_device(device)
         return parallel.spawn(_arguments(flags), len(devices))

@@ -12,7 +12,7 @@ class Place(NamedTuple):
     """This process among those that train together: its number, theirs, its number on this host."""
 
     rank: int
-    count: int
+    size: int
     local: int
 
 

@@ -74,7 +74,7 @@ def _check_device(device_id: int) -> None:
 
 def device() -> torch.device:
     """The device on which layers of this thread compute now."""
-    return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
+    return torch.device("cuda", _state.device_id or 0) if _state.gpu else torch.device("cpu")
 
 
 def set_precision(precision: str) -> None:
@@ -125,7 +125,7 @@ def _allow_tf32() -> None:
 
 def solver_count() -> int:
     """How many solvers train together: what was set, else what the launcher says, else 1."""
-    return place().count if _state.solver_count is None else _state.solver_count
+    return place().size if _state.solver_count is None else _state.solver_count
 
 
 def set_solver_count(count: int) -> None:

@@ -419,14 +419,14 @@ _group: Group | None = None
 
 def company() -> Alone:
     """The workers that a launcher started this process with, joined at the first call."""
-    if place().count == 1:
+    if place().size == 1:
         return Alone()
     return join(new_uid())
 
 
 def new_uid() -> str:
     """Where workers meet, HOST:PORT: what the launcher says, else a free port of this machine."""
-    if place().count > 1:
+    if place().size > 1:
         for name in ("MASTER_ADDR", "MASTER_PORT"):
             if not os.environ.get(name):
                 raise CaffeError(
@@ -454,7 +454,7 @@ def join(uid: str) -> Group:
         host, _, port = uid.rpartition(":")
         if not port.isdigit():
             raise CaffeError(f"the workers' uid is {uid!r}; it needs to be what new_uid() gave")
-        agent = place().count > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        agent = place().size > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
             store = dist.TCPStore(
                 host,

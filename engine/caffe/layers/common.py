@@ -13,6 +13,7 @@ from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
 from .base import Function, canonical_axis, register
+from .product import product
 
 
 @register
@@ -44,7 +45,8 @@ class InnerProduct(Function):
             )
         w, b = self.weight_and_bias()
         w = w.t() if self.layer_param.inner_product_param.transpose else w
-        return F.linear(x.reshape(*x.shape[: self.axis], self.inputs), w, b)
+        rows = x.reshape(-1, self.inputs)
+        return product(rows, w, b).view(*x.shape[: self.axis], w.shape[0])
 
 
 @register

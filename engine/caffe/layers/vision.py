@@ -14,6 +14,7 @@ from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
+from .product import product
 
 FLT_MAX = torch.finfo(torch.float32).max
 # Weights of so many values make oneDNN's convolution slow, by putting them into its own order at
@@ -171,7 +172,7 @@ class Convolution(_Convolving):
         size = [
             (n + 2 * p - r) // s + 1 for n, r, s, p in zip(x.shape[2:], reach, self.stride, pad)
         ]
-        y = F.linear(patches.reshape(-1, patches.shape[2]), w.flatten(1), b)
+        y = product(patches.reshape(-1, patches.shape[2]), w.flatten(1), b)
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
