@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+@pytest.fixture(autouse=True)
+def alone_again():
+    """What a test told Caffe of its place among solvers does not last."""
+    yield
+    mode = sys.modules.get("caffe.mode")
+    if mode is not None:
+        mode._state.solver_count = mode._state.solver_rank = None
+
+
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory):
     """A folder with a data set of five small pictures and the weights of a cast classifier."""
