@@ -128,6 +128,22 @@ class Memory:
             self._head = Head.SYNCED
         return self._device
 
+    def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
+        """Keep the values on a CUDA device in this layout of memory; they stay the same."""
+        self._device = self.tensor(on).contiguous(memory_format=layout)
+
+    def pour(self, into: torch.Tensor, stage: Stage) -> None:
+        """Copy the values into a tensor on a CUDA device, which then is where they are.
+
+        Returns before they are there, so that the device need not be waited for.
+        """
+        if self._head is Head.HOST:
+            stage.copy(self.tensor(CPU), into)
+            self._head = Head.SYNCED
+        elif self.tensor(into.device) is not into:
+            into.copy_(self.tensor(into.device))
+        self._device = into
+
     def mutable(self, on: torch.device = CPU) -> torch.Tensor:
         """The values as a tensor on device `on`, to be written in place."""
         self._changing()
@@ -195,12 +211,49 @@ class Memory:
             assert self._device is not None
             array = self._export()
             if array is not None:
-                np.copyto(array, self._device.cpu().float().numpy())
+                np.copyto(array, _fetched(self._device.float()).numpy())
             else:
-                self._host = self._device.cpu()
+                self._host = _fetched(self._device.float())
             self._head = Head.SYNCED
         assert self._host is not None
         return self._host
+
+
+class Stage:
+    """Page-locked memory on the way to a CUDA device.
+
+    What is to be copied is first put here, so that it may change while the device is still busy
+    with what came before.
+    """
+
+    def __init__(self) -> None:
+        self._locked: torch.Tensor | None = None
+        self._read: torch.cuda.Event | None = None
+
+    def copy(self, values: torch.Tensor, into: torch.Tensor) -> None:
+        """Copy from the host into a tensor of that shape on the device."""
+        if self._locked is None:
+            self._locked = torch.empty(values.shape, dtype=into.dtype, pin_memory=True)
+            self._read = torch.cuda.Event()
+        assert self._read is not None
+        self._read.synchronize()
+        self._locked.copy_(values)
+        into.copy_(self._locked, non_blocking=True)
+        self._read.record()
+
+
+#: Bytes up to which values are copied from a device into page-locked memory, several times faster.
+LOCKED = 1 << 27
+
+
+def _fetched(values: torch.Tensor) -> torch.Tensor:
+    """Values of a device on the host, in the order of their axes."""
+    values = values.contiguous()  # many times faster there than here
+    if values.device.type != "cuda" or values.nbytes > LOCKED:
+        return values.cpu()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values)
+    return host
 
 
 def _fitted(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
@@ -241,6 +294,9 @@ class MemoryView:
 
     def is_zero(self) -> bool:
         return self._base.is_zero()
+
+    def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
+        """Values shared under several shapes stay as they are."""
 
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
         return self._base.tensor(on).reshape(self.shape)
@@ -285,6 +341,11 @@ class Blob:
     def diff(self) -> np.ndarray:
         """The gradient, a writable float32 array that is the blob's own memory."""
         return self.gradient.numpy()
+
+    @property
+    def memories(self) -> tuple[Memory | MemoryView, Memory | MemoryView]:
+        """Those behind `data` and `diff`, as they are."""
+        return self._data, self._diff
 
     @property
     def values(self) -> Memory | MemoryView:

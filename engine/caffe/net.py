@@ -9,12 +9,14 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import glog, graph, mode, net_log, plan, weights
 from .blob import Blob
 from .errors import CaffeError
 from .layers import Function, Layer, create
 from .proto import caffe_pb2
+from .replay import Loss, Replays
 
 AUTOMATIC_TOP = "(automatic)"
 
@@ -120,6 +122,7 @@ class Net:
                 once = layer.stateful or (bool(in_place) and not layer.idempotent)
                 layer.record = layer.differentiable and (keep or once)
         self._region_starts = plan.regions(self)
+        self._replays = Replays(self)
 
     def _add_layer(
         self, p: Any, ids: dict[str, int], unread: dict[str, int], needs: list[bool]
@@ -284,18 +287,40 @@ class Net:
 
     def _forward(self, start: int, end: int) -> float:
         """Run layers `start` .. `end`; the weighted sum of their losses."""
+        if end - start + 1 == len(self._layers):
+            return float(self._whole(learn=False))
+        return float(Loss(self._run(range(start, end + 1))))
+
+    def _whole(self, learn: bool) -> Loss:
+        """Run all layers, and with `learn` back through them; their losses."""
+        replays = self._replays
+        if not replays.possible():
+            losses = self._run(range(len(self._layers)))
+        else:
+            losses = self._run(replays.outside)
+            captured = replays.find(self, learn)
+            if captured is not None:
+                return Loss(losses + captured.run(self))
+            losses += self._run(replays.inside)
+        if learn:
+            self._backward(len(self._layers) - 1, 0, free=True)
+        return Loss(losses)
+
+    def _run(self, layers: Sequence[int]) -> list[tuple[float, torch.Tensor]]:
+        """Run layers, given by number in rising order; their losses, each with its weight."""
         losses = []
-        if self._pass is not None and start <= self._pass.region.last:
+        if self._pass is not None and layers and layers[0] <= self._pass.region.last:
             self._pass = None
-        i = start - 1
-        while i < end:
-            i += 1
-            region = self._region_at(i, end)
+        done = -1
+        for i in layers:
+            if i <= done:
+                continue
+            region = self._region_at(i, layers[-1])
             if region is not None:
                 for j in range(region.first, region.last + 1):
                     self._reshape_layer(j)
                 self._pass = plan.Pass(self, region)
-                i = region.last
+                done = region.last
                 continue
             self._call("before_forward", i)
             layer = self._layers[i]
@@ -307,7 +332,8 @@ class Net:
                 if weight:
                     losses.append((weight, blob))
             self._call("after_forward", i)
-        return sum(w * float(b.values.tensor(mode.device()).sum()) for w, b in losses)
+        on = mode.device()
+        return [(weight, blob.values.tensor(on).sum()) for weight, blob in losses]
 
     def _backward(self, start: int, end: int, free: bool = False) -> None:
         """Run layers `start` down to `end` backward; `free` drops what forward kept for it."""
@@ -337,7 +363,7 @@ class Net:
             return None
         key = (first, self._blobs[self._bottoms[first][0]].shape)
         if key not in self._regions:
-            while len(self._regions) >= 256:
+            while len(self._regions) >= 128:
                 self._regions.popitem(last=False)
             self._regions[key] = plan.region(self, first)
         region = self._regions[key]
@@ -353,11 +379,9 @@ class Net:
     def _free_of_calls(self) -> bool:
         return not any(self._callbacks.values())
 
-    def forward_backward(self) -> float:
+    def forward_backward(self) -> Loss:
         """One pass forward and one backward over the whole net; the loss."""
-        loss = self._forward(0, len(self._layers) - 1)
-        self._backward(len(self._layers) - 1, 0, free=True)
-        return loss
+        return self._whole(learn=True)
 
     def forward(
         self,

@@ -33,7 +33,7 @@ class Pass:
     def __init__(self, net: Net, region: Region) -> None:
         self.region = region
         self._net = weakref.ref(net)
-        self._frozen = False
+        self._border: Border | None = None
         self._tape: tuple[torch.Tensor, list[Tensors], dict[int, torch.Tensor]] | None = None
         #: Whether the net learns: backward will follow.
         self.recorded = any(
@@ -42,19 +42,15 @@ class Pass:
         on = mode.device()
         self._memories = [[b.values for b in layer.blobs] for layer in region._layers]
         # `.data`: a leaf must not share the version counter of what the solver writes to.
-        self._weights = [
-            tuple(m.tensor(on).data.requires_grad_(self.recorded) for m in memories)
-            for memories in self._memories
+        self._run_with = self._weights = [
+            tuple(w.data.requires_grad_(self.recorded) for w in layer.parameters(on))
+            if isinstance(layer, Function)
+            else ()
+            for layer in region._layers
         ]
         self._precision = mode.precision()
         self._source = net._blobs[region.source].values.tensor(on).detach().clone()
         self._forward(net)
-        if any(m.held() for memories in self._memories for m in memories):
-            self._freeze()
-        else:
-            for memories in self._memories:
-                for memory in memories:
-                    memory.watch(net, self._freeze)
 
     def _forward(self, net: Net) -> None:
         region, blobs = self.region, net._blobs
@@ -80,13 +76,31 @@ class Pass:
         for b, values in found.items():
             blobs[b].values.set(values.detach())
             given.add(id(blobs[b].values))
-        self._waiting: dict[int, tuple[Memory, Callable[[], torch.Tensor]]] = {}
+        self._between: list[tuple[int, Memory, torch.Size]] = []
         for b in sorted(inside):
             memory = blobs[b].values
             if isinstance(memory, Memory) and id(memory) not in given:
-                self._waiting[b] = memory, self._deferring(b)
-                memory.defer(self._waiting[b][1])
+                self._between.append((b, memory, memory.shape))
                 given.add(id(memory))
+        self.leave(net)
+
+    def leave(self, net: Net) -> None:
+        """Leave the blobs in between to whoever asks for them, for the weights as they are now.
+
+        Also of a pass that was replayed, with another input and other weights in the same tensors.
+        """
+        self._weights, self._frozen = self._run_with, False
+        self._waiting: dict[int, tuple[Memory, Callable[[], torch.Tensor]]] = {}
+        for b, memory, shape in self._between:
+            memory.reshape(shape)
+            self._waiting[b] = memory, self._deferring(b)
+            memory.defer(self._waiting[b][1])
+        memories = [m for of_layer in self._memories for m in of_layer]
+        if any(m.held() for m in memories):
+            self._freeze()
+        else:
+            for memory in memories:
+                memory.watch(net, self._freeze)
 
     def _known_border(self, net: Net) -> Border:
         """The border for this size, kept while the weights stay as they are."""
@@ -95,18 +109,30 @@ class Pass:
         sizes = [tuple(region.small(t)) for t in region._tops[0]]
         key = (region.first, region.last, region.cut, tuple(sizes), device, mode.precision())
         state = None if any(m.held() for m in memories) else [(id(m), m.version) for m in memories]
-        known = net._borders.pop(key, None)
+        known = net._borders.get(key)
         if known is None or state is None or known[0] != state:
             known = state, region.border()
-        net._borders[key] = known
-        while len(net._borders) > BORDERS:
-            net._borders.popitem(last=False)
+        if not mode.capturing():
+            net._borders[key] = known
+            net._borders.move_to_end(key)
+            while len(net._borders) > BORDERS:
+                net._borders.popitem(last=False)
+        self._border = known[1]
         return known[1]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What the pass read that it did not make, but for weights and the source."""
+        kept = self._border.tensors() if self._border is not None else []
+        return kept + self.region.tensors()
 
     def _freeze(self) -> None:
         """Keep the weights as they are now, for they are about to change."""
         if not self._frozen and (self._waiting or self._tape):
-            self._weights = [tuple(w.detach().clone() for w in ws) for ws in self._weights]
+            live = [w.detach() for ws in self._weights for w in ws]
+            kept = [torch.empty_like(w) for w in live]
+            torch._foreach_copy_(kept, live)
+            kept.reverse()
+            self._weights = [tuple(kept.pop() for _ in ws) for ws in self._weights]
         self._frozen = True
 
     # ---- what the blobs in between hold --------------------------------------------------------
@@ -175,10 +201,12 @@ class Pass:
             gradient.zero() if grad is None else gradient.set(grad)
         if free:
             self._tape = None
-        self._defer_gradients(net, {b: diff.clone() for b, diff in diffs.items()})
+        self._diffs = {b: diff.clone() for b, diff in diffs.items()}
+        self.leave_gradients(net)
 
-    def _defer_gradients(self, net: Net, diffs: dict[int, torch.Tensor]) -> None:
-        region, waiting = self.region, {}
+    def leave_gradients(self, net: Net) -> None:
+        """Leave the gradients in between to whoever asks for them, as `leave` does the values."""
+        region, waiting, diffs = self.region, {}, self._diffs
         layers = range(region.first, region.last + 1)
         for i in layers:
             for b, go in zip(net._bottoms[i], net._propagate_down[i]):

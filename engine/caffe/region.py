@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from . import mode
 from .layers.activation import ReLU
 from .layers.base import Function, Layer, Window
 from .layers.utility import Split
@@ -116,8 +116,7 @@ class _Joined(torch.autograd.Function):
     ) -> torch.Tensor:
         x = patch[:, :, rows.source, columns.source]
         shape = (*x.shape[:2], rows.size, columns.size)
-        last = x.device.type == "cpu" and min(shape[1:]) > 1
-        layout = torch.channels_last if last else torch.contiguous_format
+        layout = mode.map_layout(shape, x.device)
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
         for slab in _outside(rows.inside, rows.size):
             out[:, :, slab] = fill
@@ -180,10 +179,12 @@ def _span(axis: Axis, first: int, last: int) -> Span:
 class Border:
     """The border of every blob of a region, on small maps whose middle repeats."""
 
-    def __init__(self, cut: tuple[int, int]) -> None:
+    def __init__(self, cut: tuple[int, int], indices: dict[Any, torch.Tensor]) -> None:
         #: Input positions that the small maps are smaller by.
         self.cut = cut
         self.maps: dict[int, torch.Tensor] = {}
+        #: Those of the region: where positions of a map are in the small one.
+        self._indices = indices
         self._parts: dict[tuple[int, range, range], torch.Tensor] = {}
 
     def part(self, blob: int, extent: Extent, rows: range, columns: range) -> torch.Tensor:
@@ -193,15 +194,21 @@ class Border:
             return self._parts[key]
         small = self.maps[blob]
         for dim, axis, cut, wanted in zip((2, 3), extent, self.cut, (rows, columns)):
-            index = _in_small(axis, cut // axis.step, wanted, small.device)
-            small = small.index_select(dim, index)
-        if len(self._parts) >= PARTS:
-            self._parts.clear()
-        self._parts[key] = small
+            place = (axis, cut // axis.step, wanted, small.device)
+            if place not in self._indices:
+                self._indices[place] = _in_small(*place)
+            small = small.index_select(dim, self._indices[place])
+        if not mode.capturing():
+            if len(self._parts) >= PARTS:
+                self._parts.clear()
+            self._parts[key] = small
         return small
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Everything that is read."""
+        return [*self.maps.values(), *self._parts.values()]
 
-@lru_cache(maxsize=4096)
+
 def _in_small(axis: Axis, shift: int, wanted: range, device: torch.device) -> torch.Tensor:
     """Where positions of a map are in one that is smaller by `shift`, its middle repeated."""
     return torch.tensor(
@@ -209,6 +216,7 @@ def _in_small(axis: Axis, shift: int, wanted: range, device: torch.device) -> to
             i if i <= axis.left else max(axis.left, i - shift if i >= axis.n - axis.right else 0)
             for i in wanted
         ],
+        dtype=torch.int32,
         device=device,
     )
 
@@ -221,6 +229,8 @@ class Region:
         self.source = source
         self.extents: dict[int, Extent] = {}
         self._windows: dict[int, Window] = {}
+        #: See `Border`.
+        self._indices: dict[Any, torch.Tensor] = {}
         shape = net._blobs[source].shape
         at = Extent(*(Axis(n, 0, n) for n in shape[2:]))
         self._shapes = {source: shape}
@@ -359,9 +369,13 @@ class Region:
 
     # ---- running -------------------------------------------------------------------------------
 
+    def tensors(self) -> list[torch.Tensor]:
+        """What every pass reads."""
+        return list(self._indices.values())
+
     def border(self) -> Border:
         """The border under the layers' present `weights`."""
-        border = Border(self.cut)
+        border = Border(self.cut, self._indices)
         first = self._layers[0]
         assert isinstance(first, Convolution)
         k, s, _, d, _ = self._windows[self.first]

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from . import glog, graph, mode, parallel, upgrade, weights
+from . import glog, graph, kernels, mode, parallel, upgrade, weights
 from .blob import Blob, Memory, MemoryView
 from .errors import CaffeError
 from .nccl import NCCL
 from .net import Net
 from .proto import caffe_pb2
+from .replay import Loss
 from .text import to_text
 
 #: Values of a parameter that are updated at a time on the CPU: 1 MB, and as much of each history.
@@ -60,14 +61,15 @@ class Solver:
         self._finetune(self.net)
         self.test_nets = self._test_nets()
         self._current_step = 0
-        self._losses: list[float] = []
-        self._smoothed_loss = 0.0
+        #: The last losses, those of an iteration together.
+        self._losses: list[list[Loss]] = []
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         #: Asked after each iteration and test batch: "none", "stop" or "snapshot".
         self.requested_action: Callable[[], str] = lambda: "none"
         self._stopped = False
         #: The solvers in other processes that this one trains with.
         self.company = parallel.company()
+        self._sgd = kernels.SGD()
         self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
@@ -176,7 +178,7 @@ class Solver:
         """Train for `iters` iterations."""
         p, start = self.param, self.iter
         stop = start + iters
-        self._losses, self._smoothed_loss = [], 0.0
+        self._losses = []
         self.company.start(self)
         clock, last = time.perf_counter(), start
         while self.iter < stop and not self._stopped:
@@ -192,8 +194,7 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
-            loss = sum(self.net.forward_backward() for _ in range(p.iter_size)) / p.iter_size
-            self._smooth(loss, start)
+            self._keep([self.net.forward_backward() for _ in range(p.iter_size)], start)
             if p.display and self.iter % p.display == 0:
                 now = time.perf_counter()
                 rate = (self.iter - last) / (now - clock) if self.iter > last else 0
@@ -234,21 +235,24 @@ class Solver:
         if mode.solver_rank():
             return
         if p.display and self.iter % p.display == 0:
-            loss = self.net._forward(0, len(self.net.layers) - 1)
-            self._smooth(loss, self.iter)
+            self._keep([self.net._whole(learn=False)], self.iter)
             glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {self._smoothed_loss:g}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
         glog.write("solver.cpp:332", "Optimization Done.")
 
-    def _smooth(self, loss: float, start: int) -> None:
-        """Keep the mean of the last `average_loss` losses."""
+    def _keep(self, losses: list[Loss], start: int) -> None:
+        """Keep the last `average_loss` losses."""
         size = self.param.average_loss
         if len(self._losses) < size:
-            self._losses.append(loss)
+            self._losses.append(losses)
         else:
-            self._losses[(self.iter - start) % size] = loss
-        self._smoothed_loss = sum(self._losses) / len(self._losses)
+            self._losses[(self.iter - start) % size] = losses
+
+    @property
+    def _smoothed_loss(self) -> float:
+        """The mean of the losses that are kept."""
+        return sum(sum(map(float, of)) / len(of) for of in self._losses) / len(self._losses)
 
     def _output_values(self, net: Net) -> list[tuple[str, list[float]]]:
         blobs = net.blobs
@@ -320,20 +324,30 @@ class Solver:
             glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
         self._clip(on)
         net = self.net
-        for i, (blob, lr_mult, decay_mult) in enumerate(
-            zip(net.learnable, net.lr_mults, net.decay_mults)
-        ):
-            data, diff = _in_order(blob.values, on), _in_order(blob.gradient, on)
-            history = [
-                self.history[i + k * len(net.learnable)].values.mutable(on)
-                for k in range(self.histories)
-            ]
-            # A piece at a time on the CPU, so that all steps but the first find it in the cache.
-            size = PIECE if on.type == "cpu" else max(1, data.numel())
-            parts = [part.view(-1).split(size) for part in (data, diff, *history)]
-            for piece in zip(*parts):
-                self._update_piece(rate * lr_mult, p.weight_decay * decay_mult, *piece)
+        decays = [p.weight_decay * mult for mult in net.decay_mults]
+        memories = []
+        for i, blob in enumerate(net.learnable):
+            histories = self.history[i :: len(net.learnable)]
+            memories.append([blob.values, blob.gradient, *(h.values for h in histories)])
+        if on.type == "cpu":
+            for of_parameter, mult, decay in zip(memories, net.lr_mults, decays):
+                # A piece at a time, so that all steps but the first find it in the cache.
+                for piece in zip(*(_in_order(m, on).view(-1).split(PIECE) for m in of_parameter)):
+                    self._update_piece(rate * mult, decay, *piece)
+        else:
+            tensors = [_alike(of_parameter, on) for of_parameter in memories]
+            if self._in_one_launch():
+                self._sgd.update(tensors, net.lr_mults, decays, rate, p.momentum)
+            else:
+                for parts, mult, decay in zip(tensors, net.lr_mults, decays):
+                    self._update_piece(rate * mult, decay, *parts)
         self.iter += 1
+
+    def _in_one_launch(self) -> bool:
+        """Whether the update is the one that a CUDA device does in one pass."""
+        p = self.param
+        plain = type(self) is SGDSolver and p.iter_size == 1 and p.regularization_type == "L2"
+        return plain and self._sgd.possible()
 
     def _update_piece(
         self,
@@ -599,6 +613,18 @@ SOLVERS: dict[str, type[Solver]] = {
     "AdaDelta": AdaDeltaSolver,
     "Adam": AdamSolver,
 }
+
+
+def _alike(memories: Sequence[Memory | MemoryView], on: torch.device) -> list[torch.Tensor]:
+    """Values on a CUDA device, to be written, all laid out in memory as the first."""
+    first, *others = (m.mutable(on) for m in memories)
+    found = [first]
+    for memory, tensor in zip(memories[1:], others):
+        if tensor.stride() != first.stride():
+            memory.set(torch.empty_like(first).copy_(tensor))
+            tensor = memory.mutable(on)
+        found.append(tensor)
+    return found
 
 
 def _in_order(memory: Memory | MemoryView, on: torch.device) -> torch.Tensor:

@@ -27,8 +27,13 @@ def test_the_engine_gives_the_numbers_of_bvlc_caffe(name, tmp_path):
     assert not disagreements(run(case, str(tmp_path)), recorded)
 
 
+#: What is recorded of these is of the CPU: on a device, an array that is kept shows and hands over
+#: nothing until it is taken again (as with SyncedMemory), and a CUDA build has NCCL.
+OF_THE_CPU = ("program.views", "calls.has_nccl()")
+
+
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("name", [name for name in CASES if name not in OF_THE_CPU])
 def test_the_engine_gives_the_numbers_of_bvlc_caffe_on_a_gpu(name, tmp_path):
     case = CASES[name]
     recorded = {k: v for k, v in golden(case.group).items() if k.startswith(name + "/")}

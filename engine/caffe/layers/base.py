@@ -106,6 +106,9 @@ class Function(Layer):
     keeps_shape: ClassVar[bool] = False
     #: Running `compute` a second time gives, or does, something else.
     stateful: ClassVar[bool] = False
+    #: Runs on the device alone, so that a CUDA graph of a pass may hold it: nothing is read back,
+    #: and nothing in Python depends on having run.
+    replayable: ClassVar[bool] = True
     #: Precision: "full" computes in float32; "low" as `mode.set_precision` says; "kept" moves or
     #: compares values, and takes them as they come.
     precision: ClassVar[str] = "full"
@@ -228,16 +231,23 @@ class Function(Layer):
     def ready_weights(self, on: torch.device) -> Tensors:
         """The parameters as the layer computes with them; rounded ones are kept while they last."""
         memories = [b.values for b in self.blobs]
-        weights = tuple(m.tensor(on) for m in memories)
+        weights = self.parameters(on)
         if self.precision != "low" or mode.low_dtype() == torch.float32 or not weights:
             self._rounded = None
             return weights
         state = None
         if not any(m.held() for m in memories):
             state = on, mode.low_dtype(), [(id(m), m.version) for m in memories]
-        if self._rounded is None or state is None or self._rounded[0] != state:
-            self._rounded = state, self.rounded(weights)
-        return self._rounded[1]
+        if self._rounded is not None and state is not None and self._rounded[0] == state:
+            return self._rounded[1]
+        rounded = self.rounded(weights)
+        if not mode.capturing():
+            self._rounded = state, rounded
+        return rounded
+
+    def parameters(self, on: torch.device) -> Tensors:
+        """The parameters on a device, in the layout in which the layer reads them fast."""
+        return tuple(b.values.tensor(on) for b in self.blobs)
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first parameter, and the second if there is one."""
@@ -254,7 +264,7 @@ class Function(Layer):
         # `.data` instead of detach: the leaf must not share the version counter of a blob that
         # the solver, the user or an in-place layer writes to between forward and backward.
         leaves = [t.data.requires_grad_() for t in x]
-        weights = tuple(b.values.tensor(on).data.requires_grad_() for b in self.blobs)
+        weights = tuple(w.data.requires_grad_() for w in self.parameters(on))
         with torch.enable_grad():
             self.weights = self.rounded(weights)
             return leaves, self._outcome(self.compute(*self.rounded(leaves))), weights

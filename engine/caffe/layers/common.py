@@ -85,6 +85,7 @@ class Embed(Function):
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
     no_gradient = (0,)
+    replayable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, where = self.layer_param.embed_param, f"layer {self.name!r}"

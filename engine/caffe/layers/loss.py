@@ -129,7 +129,7 @@ def _count(p: Any, mode: int, counted: torch.Tensor, axis: int) -> torch.Tensor:
         return counted.sum().clamp(min=1).float()
     outer = math.prod(counted.shape[:axis])
     count = {p.FULL: counted.numel(), p.BATCH_SIZE: outer, p.NONE: 1}[mode]
-    return torch.tensor(max(1.0, count), device=counted.device)
+    return torch.full((), max(1.0, count), device=counted.device)
 
 
 @register

@@ -79,6 +79,7 @@ class BatchNorm(Function):
 
     bottoms, tops = (1, 1), (1, 1)
     stateful = True
+    replayable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.batch_norm_param, bottom[0].shape

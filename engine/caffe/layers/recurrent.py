@@ -38,6 +38,7 @@ class _Recurrent(Function):
     bottoms = (2, math.inf)
     in_place = False
     stateful = True
+    replayable = False
     states: ClassVar[int]
     gates: ClassVar[int]
 

@@ -426,6 +426,7 @@ class BatchReindex(Function):
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
     no_gradient = (1,)
+    replayable = False
 
     def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.dim() != 1:

@@ -41,15 +41,10 @@ def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tu
 
 
 def laid_out(x: torch.Tensor) -> torch.Tensor:
-    """A map in the layout in which it is convolved fast: on the CPU, with channels last.
-
-    oneDNN is several times faster on thin maps so, and what follows keeps the layout. With one row,
-    column or channel it would read memory that is not its own.
-    """
-    if x.dim() != 4 or x.device.type != "cpu":
+    """A map in the layout in which it is convolved fast."""
+    if x.dim() != 4 or x.is_meta:
         return x
-    last = min(x.shape[1:]) > 1
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return x.contiguous(memory_format=mode.map_layout(x.shape, x.device))
 
 
 class _Convolving(Function):
@@ -111,6 +106,12 @@ class _Convolving(Function):
                 )
         super().reshape(bottom, top)
 
+    def parameters(self, on: torch.device) -> Tensors:
+        weight = self.blobs[0].values
+        if on.type == "cuda" and len(weight.shape) == 4:
+            weight.arrange(on, mode.map_layout(weight.shape, on))
+        return super().parameters(on)
+
     def _output(self, size: Sequence[int]) -> list[int]:
         """The spatial size of the top."""
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
@@ -159,7 +160,7 @@ class Convolution(_Convolving):
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
-        if x.device.type == "cpu" and w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
+        if w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
             return self._product(x, w, b, pad)
         return convolution(x, w, b, self.stride, pad, self.dilation, self.group)
 
@@ -167,12 +168,23 @@ class Convolution(_Convolving):
         self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
     ) -> torch.Tensor:
         """The convolution as one matrix product over unfolded patches."""
-        patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride).transpose(1, 2)
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
         size = [
             (n + 2 * p - r) // s + 1 for n, r, s, p in zip(x.shape[2:], reach, self.stride, pad)
         ]
-        y = product(patches.reshape(-1, patches.shape[2]), w.flatten(1), b)
+        last = w.is_contiguous(memory_format=torch.channels_last)
+        if last and not w.is_contiguous() and max(self.dilation) == 1:
+            # Patches and weights as they lie in memory, the channels of a position together.
+            padded = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
+            windows = padded.permute(0, 2, 3, 1)
+            for axis, (k, s) in enumerate(zip(self.kernel, self.stride), 1):
+                windows = windows.unfold(axis, k, s)
+            patches = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, w[0].numel())
+            w = w.permute(0, 2, 3, 1)
+        else:
+            patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride)
+            patches = patches.transpose(1, 2).reshape(-1, w[0].numel())
+        y = product(patches, w.flatten(1), b)
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
@@ -180,6 +192,8 @@ class Convolution(_Convolving):
 class Deconvolution(_Convolving):
     """The transpose of Convolution: every input value scatters its kernel into the output."""
 
+    # Upsampled scores keep their digits: rounded to 8 bits, many would tie.
+    precision = "full"
     transposed = True
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:

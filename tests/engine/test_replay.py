@@ -1,0 +1,273 @@
+"""A pass replayed on a CUDA device leaves what a pass layer by layer leaves."""
+
+from __future__ import annotations
+
+import sys
+
+import caffe
+import numpy as np
+import pytest
+import torch
+from caffe import kernels, replay
+
+from tests.engine import nets
+from tests.engine.test_plan import INPUT, TRUNKS, VGG, always, build, fill, layer
+
+pytestmark = pytest.mark.cuda
+PRECISIONS = ("float32", "tf32", "bfloat16")
+#: Passes after which a size is replayed, and one more.
+ENOUGH = replay.BEFORE + 2
+LABEL = layer("Reduction", "loss", "top", text="loss_weight: 2 reduction_param { operation: ASUM }")
+DROPOUT = layer("Dropout", "dropped", "top", text="dropout_param { dropout_ratio: 0.5 }")
+
+
+@pytest.fixture(autouse=True)
+def gpu():
+    caffe.set_device(0)
+    caffe.set_mode_gpu()
+    yield
+    caffe.set_precision("float32")
+    caffe.set_mode_cpu()
+
+
+def eager(net):
+    """The net, whose layers run one by one from now on."""
+    net._replays._refused = True
+    return net
+
+
+def graphs(net):
+    return len(net._replays._graphs)
+
+
+def apart(ours, theirs):
+    return float(abs(ours - theirs).max() / max(1e-30, abs(theirs).max()))
+
+
+def both(folder, text, shape=(1, 40, 33), fast=True):
+    """A net that is replayed, and one like it that is not."""
+    return build(folder, text, fast, shape), eager(build(folder, text, fast, shape))
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["region", "layers"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_blob_is_the_same(tmp_path, monkeypatch, trunk, precision, fast):
+    always(monkeypatch)
+    caffe.set_precision(precision)
+    ours, theirs = both(tmp_path, TRUNKS[trunk], fast=fast)
+    for seed in range(ENOUGH):
+        for net in (ours, theirs):
+            fill(net, seed)
+            net.forward()
+    assert graphs(ours) == 1 and graphs(theirs) == 0
+    for name in reversed(theirs.blobs):
+        assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6, name
+
+
+def test_other_weights_count(tmp_path):
+    ours, theirs = both(tmp_path, VGG)
+    for _ in range(2 * ENOUGH):
+        for net in (ours, theirs):
+            fill(net)
+            net.forward()
+            net.params["conv2"][0].data[...] *= 1.5
+            net.params["top"][1].data[...] += 1
+    for net in (ours, theirs):
+        for _ in range(ENOUGH):
+            net.forward()
+    assert graphs(ours) == 1
+    assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
+
+
+def test_sizes_in_turn(tmp_path):
+    ours, theirs = both(tmp_path, VGG)
+    for i in range(4 * ENOUGH):
+        for net in (ours, theirs):
+            net.blobs["data"].reshape(1, 2, *[(40, 33), (21, 60), (40, 34)][i % 3])
+            fill(net, i)
+            net.forward()
+        for name in ("top", "conv2", "conv3"):
+            assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6
+    assert graphs(ours) >= 3
+
+
+def test_an_array_that_is_held_shows_each_result(tmp_path):
+    net = build(tmp_path, VGG, True, (1, 40, 33))
+    held, seen = net.forward()["top"], []
+    for seed in range(ENOUGH + 2):
+        fill(net, seed)
+        net.forward()
+        seen.append(held.copy())
+    theirs = eager(build(tmp_path, VGG, True, (1, 40, 33)))
+    for seed, ours in enumerate(seen):
+        fill(theirs, seed)
+        assert apart(ours, theirs.forward()["top"]) < 1e-6
+    assert graphs(net) > 0
+
+
+def test_an_input_may_change_while_the_device_computes(tmp_path):
+    net = build(tmp_path, VGG, True, (1, 40, 33))
+    held = net.blobs["data"].data
+    last = len(net.layers) - 1
+    for _ in range(ENOUGH):
+        net._forward(0, last)
+    tops = []
+    for value in range(20):
+        held = net.blobs["data"].data
+        held[...] = value
+        net._forward(0, last)
+        held[...] = -1
+        tops.append(net.blobs["top"].values.tensor(caffe.mode.device()).clone())
+    theirs = eager(build(tmp_path, VGG, True, (1, 40, 33)))
+    for value, top in enumerate(tops):
+        theirs.blobs["data"].data[...] = value
+        assert apart(top.cpu().numpy(), theirs.forward()["top"]) < 1e-6
+
+
+def trainers(folder, text, more="", cls=caffe.SGDSolver):
+    """A solver whose steps are replayed, and one like it whose are not."""
+    found = []
+    for _ in range(2):
+        caffe.set_random_seed(3)
+        settings = f"base_lr: 1e-5 lr_policy: 'fixed' momentum: 0.9 weight_decay: 0.01 {more}"
+        settings = settings.replace("momentum: 0.9", "") if "momentum: 0" in more else settings
+        found.append(nets.solver(folder, settings, INPUT.format(1, 40, 33) + text, cls))
+    eager(found[1].net)
+    return found
+
+
+def learn(solver, sizes=((40, 33),), passes=3 * ENOUGH):
+    """The losses of training on drawn images."""
+    caffe.set_random_seed(9)
+    losses = []
+    for i in range(passes):
+        solver.net.blobs["data"].reshape(1, 2, *sizes[i % len(sizes)])
+        fill(solver.net, i)
+        solver.step(1)
+        losses.append(solver._smoothed_loss)
+    return np.array(losses)
+
+
+def check_alike(ours, theirs, weights=1e-5, steps=1e-3):
+    for name, blobs in theirs.net.params.items():
+        for mine, other in zip(ours.net.params[name], blobs):
+            assert apart(mine.data, other.data) < weights, name
+            assert apart(mine.diff, other.diff) < steps, name
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_training_learns_the_same(tmp_path, monkeypatch, trunk, precision):
+    always(monkeypatch)
+    caffe.set_precision(precision)
+    ours, theirs = trainers(tmp_path, TRUNKS[trunk] + LABEL)
+    # Sums on a device have no fixed order; a last digit of bfloat16 is a large one.
+    low = precision == "bfloat16"
+    assert apart(learn(ours), learn(theirs)) < (2e-3 if low else 1e-5)
+    assert graphs(ours.net) == 1 and graphs(theirs.net) == 0
+    check_alike(ours, theirs, *((1e-3, 0.1) if low else (1e-5, 1e-3)))
+    for name in reversed(theirs.net.blobs):
+        mine, other = ours.net.blobs[name], theirs.net.blobs[name]
+        assert apart(mine.data, other.data) < (2e-2 if low else 1e-4), name
+        assert apart(mine.diff, other.diff) < (2e-2 if low else 1e-4), name
+
+
+def test_dropout_draws_the_same(tmp_path):
+    ours, theirs = trainers(tmp_path, VGG + DROPOUT + LABEL.replace('"top"', '"dropped"', 1))
+    assert apart(learn(ours), learn(theirs)) < 1e-5
+    assert graphs(ours.net) > 0
+
+
+def test_gradients_of_several_passes_add_up(tmp_path):
+    sizes = ((40, 33), (30, 41))
+    ours, theirs = trainers(tmp_path, VGG + LABEL, "iter_size: 3")
+    assert apart(learn(ours, sizes), learn(theirs, sizes)) < 1e-5
+    assert graphs(ours.net) > 0
+    check_alike(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_every_solver_learns_the_same(tmp_path, kind):
+    more = "momentum: 0" if kind in ("AdaGrad", "RMSProp") else ""
+    cls = getattr(caffe, f"{kind}Solver")
+    ours, theirs = trainers(tmp_path, VGG + LABEL, more, cls)
+    assert apart(learn(ours), learn(theirs)) < 1e-4
+    check_alike(ours, theirs, 1e-4)
+
+
+def test_a_layer_that_reads_back_is_left_outside(tmp_path):
+    text = INPUT.format(1, 1, 4) + layer(
+        "Embed", "top", "data", text="embed_param { num_output: 3 input_dim: 5 }"
+    )
+    net = nets.build(tmp_path, text)
+    for _ in range(ENOUGH):
+        net.forward()
+    assert not net._replays.inside and graphs(net) == 0
+
+
+def test_a_net_that_learns_is_not_replayed_without_its_backward(tmp_path):
+    net = build(tmp_path, VGG, True, (1, 40, 33), caffe.TRAIN, force=True)
+    for _ in range(ENOUGH):
+        fill(net)
+        net.forward()
+        net.backward(top=np.ones(net.blobs["top"].shape))
+    assert graphs(net) == 0
+
+
+def test_the_update_in_one_pass_is_the_update_in_steps(tmp_path, monkeypatch):
+    text = VGG + LABEL
+    once, steps = trainers(tmp_path, text)
+    learn(once, passes=4)
+    assert once._sgd.possible()
+    monkeypatch.setattr(kernels.SGD, "possible", lambda self: False)
+    learn(steps, passes=4)
+    check_alike(once, steps, 1e-6)
+    for ours, theirs in zip(once.history, steps.history):
+        assert apart(ours.data, theirs.data) < 1e-4
+
+
+def test_weights_laid_out_for_the_device_are_saved_in_the_order_of_their_axes(tmp_path):
+    caffe.set_precision("bfloat16")
+    net = build(tmp_path, VGG, True, (1, 40, 33))
+    before = {name: blobs[0].data.copy() for name, blobs in net.params.items()}
+    net.forward()
+    for name, blobs in net.params.items():
+        assert np.array_equal(blobs[0].data, before[name])
+        assert blobs[0].data.flags.c_contiguous
+    net.save(str(tmp_path / "saved.caffemodel"))
+    again = build(tmp_path, VGG, True, (1, 40, 33))
+    again.params["conv1"][0].data[...] = 0
+    again.copy_from(str(tmp_path / "saved.caffemodel"))
+    assert np.array_equal(again.params["conv1"][0].data, before["conv1"])
+
+
+def test_a_large_kernel_is_the_same_as_a_product_in_either_layout(tmp_path, monkeypatch):
+    vision = sys.modules["caffe.layers.vision"]
+    for precision, limit in zip(PRECISIONS, (2e-6, 5e-3, 3e-2)):
+        caffe.set_precision(precision)
+        for trunk in TRUNKS.values():
+            net = build(tmp_path, trunk, True, (1, 40, 33), caffe.TRAIN, force=True)
+            plain = build(tmp_path, trunk, True, (1, 40, 33), caffe.TRAIN, force=True)
+            grads = []
+            for chosen, large in ((net, 1), (plain, 1 << 30)):
+                monkeypatch.setattr(vision, "LARGE", large)
+                fill(chosen)
+                chosen.forward()
+                diff = np.random.RandomState(1).randn(*chosen.blobs["top"].shape)
+                chosen.backward(top=diff)
+                grads.append({n: b[0].diff.copy() for n, b in chosen.params.items()})
+            assert apart(net.blobs["top"].data, plain.blobs["top"].data) < limit
+            for name, grad in grads[1].items():
+                assert apart(grads[0][name], grad) < 10 * limit, (precision, name)
+
+
+def test_tf32_is_near_float32_and_not_it(tmp_path):
+    tops = []
+    for precision in ("float32", "tf32"):
+        caffe.set_precision(precision)
+        net = build(tmp_path, VGG.replace("4 kernel", "64 kernel"), True, (1, 40, 33))
+        fill(net)
+        tops.append(net.forward()["top"].copy())
+    assert 0 < apart(tops[1], tops[0]) < 5e-3
+    assert torch.backends.cudnn.allow_tf32
