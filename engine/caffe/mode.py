@@ -81,8 +81,9 @@ def set_precision(precision: str) -> None:
     """Choose what this thread's nets round to: "float32" (the default), "tf32" or "bfloat16".
 
     tf32 rounds the factors of products on a CUDA device to 10 bits; bfloat16 keeps the maps and the
-    factors of Convolution and InnerProduct to 8 bits. Sums, upsampled scores, losses, weights,
-    their gradients and their updates stay float32, and so do the arrays that are handed out.
+    factors of Convolution and InnerProduct to 8 bits, and does as tf32 in all else. Sums, upsampled
+    scores, losses, weights, their gradients and their updates stay float32, and so do the arrays
+    that are handed out.
 
     Raises CaffeError for another name, and for tf32 while nets run on the CPU.
     """
@@ -118,8 +119,8 @@ def low_dtype() -> torch.dtype:
 
 
 def _allow_tf32() -> None:
-    # PyTorch keeps this for the whole process.
-    allowed = _state.gpu and _state.precision == "tf32"
+    # PyTorch keeps this for the whole process. Where bfloat16 rounds to 8 bits, 10 do no harm.
+    allowed = _state.gpu and _state.precision != "float32"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import mode
+from . import kernels, mode
 from .layers.activation import ReLU
 from .layers.base import Function, Layer, Window
 from .layers.utility import Split
@@ -83,10 +83,16 @@ class Extent(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A blob of a region: what the image reaches of it, and whether a ReLU is still to come."""
+    """A blob of a region: what the image reaches of it, and whether bias and ReLU are to come."""
 
     values: torch.Tensor
     rectify: bool = False
+    bias: torch.Tensor | None = None
+
+    def whole(self) -> torch.Tensor:
+        """The values with all that was to come."""
+        x = self.values if self.bias is None else self.values + self.bias.view(1, -1, 1, 1)
+        return torch.relu(x) if self.rectify else x
 
 
 class Span(NamedTuple):
@@ -194,10 +200,11 @@ class Border:
             return self._parts[key]
         small = self.maps[blob]
         for dim, axis, cut, wanted in zip((2, 3), extent, self.cut, (rows, columns)):
-            place = (axis, cut // axis.step, wanted, small.device)
-            if place not in self._indices:
-                self._indices[place] = _in_small(*place)
-            small = small.index_select(dim, self._indices[place])
+            place = (axis, cut // axis.step, wanted)
+            if (place, small.device) not in self._indices:
+                index = torch.tensor(_in_small(*place), dtype=torch.int32, device=small.device)
+                self._indices[place, small.device] = index
+            small = small.index_select(dim, self._indices[place, small.device])
         if not mode.capturing():
             if len(self._parts) >= PARTS:
                 self._parts.clear()
@@ -209,16 +216,12 @@ class Border:
         return [*self.maps.values(), *self._parts.values()]
 
 
-def _in_small(axis: Axis, shift: int, wanted: range, device: torch.device) -> torch.Tensor:
+def _in_small(axis: Axis, shift: int, wanted: range) -> list[int]:
     """Where positions of a map are in one that is smaller by `shift`, its middle repeated."""
-    return torch.tensor(
-        [
-            i if i <= axis.left else max(axis.left, i - shift if i >= axis.n - axis.right else 0)
-            for i in wanted
-        ],
-        dtype=torch.int32,
-        device=device,
-    )
+    return [
+        i if i <= axis.left else max(axis.left, i - shift if i >= axis.n - axis.right else 0)
+        for i in wanted
+    ]
 
 
 class Region:
@@ -425,7 +428,9 @@ class Region:
         border: Border,
     ) -> list[Patch]:
         """One layer on the windows that its patches are made of."""
-        rectify = window.fill < 0 and live[bottoms[0]].rectify  # a maximum can be rectified after
+        # A maximum can be rectified after, and a bias added, if all of it is of the patch.
+        first = live[bottoms[0]]
+        rectify, bias = window.fill < 0 and first.rectify, None
         inputs = []
         for j, b in enumerate(bottoms):
             extent = self.extents[tops[min(j, len(tops) - 1)]]
@@ -434,8 +439,19 @@ class Region:
                 for a, k, s, p, d in zip(extent, *window[:4])
             ]
             patch = live[b]._replace(rectify=False) if rectify else live[b]
+            if window.fill < 0 and patch.bias is not None and self._inside(b, *places):
+                patch, bias = patch._replace(bias=None), patch.bias
             inputs.append(self._window(b, patch, border, places[0], places[1], window.fill))
-        return [Patch(y, rectify) for y in _tuple(layer.inside(*layer.rounded(inputs)))]
+        x = layer.rounded(inputs)
+        if isinstance(layer, Convolution) and kernels.late_bias(x[0], layer.weights):
+            bias = layer.weights[1]
+            return [Patch(y, bias=bias) for y in layer.without_bias(*x)]
+        return [Patch(y, rectify, bias) for y in _tuple(layer.inside(*x))]
+
+    def _inside(self, blob: int, *places: tuple[int, int]) -> bool:
+        """Whether all of a window is of the patch."""
+        spans = (_span(axis, *place) for axis, place in zip(self.extents[blob], places))
+        return all(span.patch == slice(0, span.size) for span in spans)
 
     def _window(
         self,
@@ -450,8 +466,14 @@ class Region:
         extent = self.extents[blob]
         r, c = _span(extent.rows, *rows), _span(extent.columns, *columns)
         if (r.patch, c.patch) == (slice(0, r.size), slice(0, c.size)):
-            x = patch.values[:, :, r.source, c.source]
-            return torch.relu(x) if patch.rectify else x
+            return patch._replace(values=patch.values[:, :, r.source, c.source]).whole()
+        if not torch.is_grad_enabled() and kernels.joins(patch.values):
+            return kernels.join(
+                *(patch.values, border.maps.get(blob), self._places(blob, rows, columns)),
+                *(patch.bias, patch.rectify, fill),
+            )
+        if patch.bias is not None:
+            patch = Patch(patch.whole())
         places = [
             (r.before, c.inside),
             (r.after, c.inside),
@@ -469,6 +491,27 @@ class Region:
             for a, b in places
         ]
         return _Joined.apply(patch.values, patch.rectify, r, c, fill, places, *strips)
+
+    def _places(
+        self, blob: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> list[torch.Tensor]:
+        """Where positions of a blob are in its patch, by axis, then in its small map; or -1."""
+        on = mode.device()
+        found: list[torch.Tensor] = []
+        for small in (False, True):
+            for axis, cut, (first, last) in zip(self.extents[blob], self.cut, (rows, columns)):
+                key = ("places", small, axis, cut, first, last, on)
+                if key not in self._indices:
+                    wanted = range(max(first, 0), min(last, axis.n))
+                    if small:
+                        index = _in_small(axis, cut // axis.step, wanted)
+                    else:
+                        index = [i - axis.lo if axis.lo <= i < axis.hi else -1 for i in wanted]
+                    before, after = wanted.start - first, last - wanted.stop
+                    index = [-1] * before + index + [-1] * after
+                    self._indices[key] = torch.tensor(index, dtype=torch.int32, device=on)
+                found.append(self._indices[key])
+        return found
 
 
 def run(

@@ -336,7 +336,7 @@ class Solver:
                     self._update_piece(rate * mult, decay, *piece)
         else:
             tensors = [_alike(of_parameter, on) for of_parameter in memories]
-            if self._in_one_launch():
+            if tensors and self._in_one_launch():
                 self._sgd.update(tensors, net.lr_mults, decays, rate, p.momentum)
             else:
                 for parts, mult, decay in zip(tensors, net.lr_mults, decays):

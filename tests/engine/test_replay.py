@@ -11,12 +11,38 @@ import torch
 from caffe import kernels, replay
 
 from tests.engine import nets
-from tests.engine.test_plan import INPUT, TRUNKS, VGG, always, build, fill, layer
+from tests.engine.test_plan import (
+    INPUT,
+    TRUNKS,
+    VGG,
+    always,
+    build,
+    conv,
+    fill,
+    layer,
+    pool,
+    region_of,
+    relu,
+)
 
 pytestmark = pytest.mark.cuda
 PRECISIONS = ("float32", "tf32", "bfloat16")
 #: Passes after which a size is replayed, and one more.
 ENOUGH = replay.BEFORE + 2
+#: Maps of whole 16 bytes a position, which are put together by a kernel.
+WIDE = (
+    conv("conv1", "data", 16, 3, 30)
+    + relu("conv1")
+    + conv("conv2", "conv1", 8, 3, 1)
+    + relu("conv2")
+    + pool("pool1", "conv2", 2, 2)
+    + conv("conv3", "pool1", 24, 3, 1)
+    + relu("conv3")
+    + pool("pool2", "conv3", 3, 2, "pad: 1")
+    + conv("top", "pool2", 8, 3, 1)
+    + relu("top")
+)
+TRUNKS = {**TRUNKS, "wide": WIDE}
 LABEL = layer("Reduction", "loss", "top", text="loss_weight: 2 reduction_param { operation: ASUM }")
 DROPOUT = layer("Dropout", "dropped", "top", text="dropout_param { dropout_ratio: 0.5 }")
 
@@ -63,6 +89,34 @@ def test_every_blob_is_the_same(tmp_path, monkeypatch, trunk, precision, fast):
     assert graphs(ours) == 1 and graphs(theirs) == 0
     for name in reversed(theirs.blobs):
         assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6, name
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 33), (2, 21, 60), (1, 7, 90)], ids=str)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_a_region_is_the_layers_one_by_one(tmp_path, monkeypatch, trunk, precision, shape):
+    always(monkeypatch)
+    caffe.set_precision(precision)
+    limit = dict(zip(PRECISIONS, (3e-6, 2e-3, 2e-2)))[precision]
+    ours, theirs = (build(tmp_path, TRUNKS[trunk], fast, shape) for fast in (True, False))
+    for _ in range(2):  # the second time the blobs are put together whole
+        for net in (ours, eager(theirs)):
+            fill(net)
+            net.forward()
+        for name in theirs.blobs:
+            assert apart(ours.blobs[name].data, theirs.blobs[name].data) < limit, name
+        region = region_of(ours)
+        ours._asked_for.update(t for tops in region._tops for t in tops)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_the_kernel_that_joins_maps_is_used(tmp_path, monkeypatch, precision):
+    always(monkeypatch)
+    caffe.set_precision(precision)
+    biases, join = [], kernels.join
+    monkeypatch.setattr(kernels, "join", lambda *a: biases.append(a[3]) or join(*a))
+    eager(build(tmp_path, WIDE, True, (1, 40, 33))).forward()
+    assert len(biases) > 3 and any(bias is not None for bias in biases)
 
 
 def test_other_weights_count(tmp_path):

@@ -150,12 +150,17 @@ class Convolution(_Convolving):
     def inside(self, *xs: torch.Tensor) -> Tensors:
         return tuple(self._convolved(laid_out(x), (0, 0)) for x in xs)
 
+    def without_bias(self, *xs: torch.Tensor) -> Tensors:
+        """As `inside`, before the bias."""
+        return tuple(self._convolved(laid_out(x), (0, 0), biased=False) for x in xs)
+
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         return self._convolved(x, self.pad)
 
-    def _convolved(self, x: torch.Tensor, pad: Sequence[int]) -> torch.Tensor:
+    def _convolved(self, x: torch.Tensor, pad: Sequence[int], biased: bool = True) -> torch.Tensor:
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
+        b = b if biased else None
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, reach)]
