@@ -144,6 +144,10 @@ class Memory:
             into.copy_(self.tensor(into.device))
         self._device = into
 
+    def lies_in(self, tensor: torch.Tensor) -> bool:
+        """Whether the values are in this tensor on a CUDA device."""
+        return self._device is tensor and self._head in (Head.DEVICE, Head.SYNCED)
+
     def mutable(self, on: torch.device = CPU) -> torch.Tensor:
         """The values as a tensor on device `on`, to be written in place."""
         self._changing()
@@ -237,7 +241,8 @@ class Stage:
             self._read = torch.cuda.Event()
         assert self._read is not None
         self._read.synchronize()
-        self._locked.copy_(values)
+        # One thread copies faster than many that have to be woken.
+        np.copyto(self._locked.numpy(), values.numpy())
         into.copy_(self._locked, non_blocking=True)
         self._read.record()
 
@@ -297,6 +302,9 @@ class MemoryView:
 
     def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
         """Values shared under several shapes stay as they are."""
+
+    def lies_in(self, tensor: torch.Tensor) -> bool:
+        return False
 
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
         return self._base.tensor(on).reshape(self.shape)

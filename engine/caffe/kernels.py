@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -67,25 +67,22 @@ class SGD:
 
     def update(
         self,
-        parameters: Sequence[Sequence[torch.Tensor]],
-        rates: Sequence[float],
-        decays: Sequence[float],
+        parameters: Sequence[tuple[Sequence[torch.Tensor], float, float]],
         rate: float,
         momentum: float,
     ) -> None:
-        """Update (weights, gradient, history) of each parameter, float32 and laid out alike.
+        """Update each parameter: its (weights, gradient, history), its rate and its decay.
 
-        A parameter's learning rate is its own of `rates` times `rate`.
+        The three are float32 and laid out alike; a parameter's rate counts times `rate`.
         """
-        places = [tuple(t.data_ptr() for t in tensors) for tensors in parameters]
-        known = places, list(rates), list(decays)
+        known = [(*(t.data_ptr() for t in three), *factors) for three, *factors in parameters]
         if self._known != known:
             rows = [
-                struct.pack("PPPqff", *place, tensors[0].numel(), r, d)
-                for place, tensors, r, d in zip(places, parameters, rates, decays)
+                struct.pack("PPPqff", *row[:3], three[0].numel(), *row[3:])
+                for row, (three, _, _) in zip(known, parameters)
             ]
             packed = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8)
-            self._table, self._known = packed.to(parameters[0][0].device), known
+            self._table, self._known = packed.to(parameters[0][0][0].device), known
         assert self._table is not None
         kernel = _compiled(_SGD, "sgd", self._table.device.index)
         kernel(
@@ -96,6 +93,8 @@ class SGD:
 
 
 _JOIN = """
+#define VALUES (16 / BYTES)
+
 __device__ unsigned rounded(float f)
 {
     const unsigned u = __float_as_uint(f);
@@ -103,50 +102,122 @@ __device__ unsigned rounded(float f)
     return (u + 0x7fff + ((u >> 16) & 1)) >> 16;
 }
 
-__device__ float biased(float f, float b, int rectify)
+__device__ void unpack(uint4 v, float* f)
 {
-    f += b;
-    return rectify && f < 0 ? 0 : f;
-}
-
-// One float32, or two bfloat16.
-__device__ unsigned word(unsigned x, unsigned b, int rectify)
-{
+    const unsigned words[4] = {v.x, v.y, v.z, v.w};
+    for (int i = 0; i < 4; ++i) {
 #if BYTES == 4
-    return __float_as_uint(biased(__uint_as_float(x), __uint_as_float(b), rectify));
+        f[i] = __uint_as_float(words[i]);
 #else
-    const float low = __uint_as_float(x << 16), high = __uint_as_float(x & 0xffff0000);
-    const float b_low = __uint_as_float(b << 16), b_high = __uint_as_float(b & 0xffff0000);
-    return rounded(biased(low, b_low, rectify)) | rounded(biased(high, b_high, rectify)) << 16;
+        f[2 * i] = __uint_as_float(words[i] << 16);
+        f[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000);
 #endif
+    }
 }
 
-// 16 bytes of a position's channels a thread.
-extern "C" __global__ void join(
-    const uint4* patch, const uint4* border, const uint4* bias, uint4* out,
-    const int* in_patch_rows, const int* in_patch_columns,
-    const int* in_border_rows, const int* in_border_columns,
-    int rows, int columns, int chunks, int patch_rows, int patch_columns, int border_columns,
-    int images, int has_bias, int rectify, int fill)
+__device__ uint4 pack(const float* f)
 {
+    unsigned words[4];
+    for (int i = 0; i < 4; ++i)
+#if BYTES == 4
+        words[i] = __float_as_uint(f[i]);
+#else
+        words[i] = rounded(f[2 * i]) | rounded(f[2 * i + 1]) << 16;
+#endif
+    return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Where a position of the map is: x and y, in the patch and in the border, -1 where it is not.
+struct Places { const int *patch_rows, *patch_columns, *border_rows, *border_columns; };
+struct Sizes { int images, rows, columns, chunks, patch_rows, patch_columns, border_columns; };
+
+// The 16 bytes of a map at i: whether within it, whether in the patch, and at which 16 bytes there.
+struct Place {
+    int chunk, at;
+    bool within, in_patch;
+    __device__ Place(int i, const Places& p, const Sizes& s)
+    {
+        chunk = i % s.chunks;
+        const int x = i / s.chunks % s.columns, y = i / s.chunks / s.columns % s.rows;
+        const int image = i / s.chunks / s.columns / s.rows;
+        const int px = p.patch_columns[x], py = p.patch_rows[y];
+        const int bx = p.border_columns[x], by = p.border_rows[y];
+        within = bx >= 0 && by >= 0;
+        in_patch = within && px >= 0 && py >= 0;
+        const int position = in_patch ? (image * s.patch_rows + py) * s.patch_columns + px
+                                      : by * s.border_columns + bx;
+        at = position * s.chunks + chunk;
+    }
+};
+
+extern "C" __global__ void join(
+    uint4* map, const uint4* patch, const uint4* border, const uint4* bias,
+    const int* p0, const int* p1, const int* p2, const int* p3,
+    int images, int rows, int columns, int chunks, int patch_rows, int patch_columns,
+    int border_columns, int has_bias, int rectify, int fill)
+{
+    const Places p = {p0, p1, p2, p3};
+    const Sizes s = {images, rows, columns, chunks, patch_rows, patch_columns, border_columns};
     const int step = gridDim.x * blockDim.x, all = images * rows * columns * chunks;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
-        const int chunk = i % chunks, x = i / chunks % columns, y = i / chunks / columns % rows;
-        const int image = i / chunks / columns / rows;
-        const int py = in_patch_rows[y], px = in_patch_columns[x];
-        const int by = in_border_rows[y], bx = in_border_columns[x];
+        const Place place(i, p, s);
         uint4 v = make_uint4(fill, fill, fill, fill);
-        if (by < 0 || bx < 0) {  // beyond the map
-        } else if (py >= 0 && px >= 0) {
-            v = patch[((image * patch_rows + py) * patch_columns + px) * chunks + chunk];
-            const uint4 b = has_bias ? bias[chunk] : make_uint4(0, 0, 0, 0);
-            if (has_bias || rectify)
-                v = make_uint4(word(v.x, b.x, rectify), word(v.y, b.y, rectify),
-                               word(v.z, b.z, rectify), word(v.w, b.w, rectify));
-        } else {
-            v = border[(by * border_columns + bx) * chunks + chunk];
+        if (place.in_patch) {
+            v = patch[place.at];
+            if (has_bias || rectify) {
+                float f[VALUES], b[VALUES] = {};
+                unpack(v, f);
+                if (has_bias) unpack(bias[place.chunk], b);
+                for (int k = 0; k < VALUES; ++k) {
+                    f[k] += b[k];
+                    if (rectify && f[k] < 0) f[k] = 0;
+                }
+                v = pack(f);
+            }
+        } else if (place.within) {
+            v = border[place.at];
         }
-        out[i] = v;
+        map[i] = v;
+    }
+}
+
+// A block is a whole number of times as large as a position has chunks: a thread stays at one.
+extern "C" __global__ void part(
+    const uint4* grad, const uint4* map, uint4* to_patch, float* to_border, float* to_bias,
+    const int* p0, const int* p1, const int* p2, const int* p3,
+    int images, int rows, int columns, int chunks, int patch_rows, int patch_columns,
+    int border_columns, int has_border, int has_bias, int rectify)
+{
+    __shared__ float sums[1024 * VALUES];
+    const Places p = {p0, p1, p2, p3};
+    const Sizes s = {images, rows, columns, chunks, patch_rows, patch_columns, border_columns};
+    const int step = gridDim.x * blockDim.x, all = images * rows * columns * chunks;
+    float sum[VALUES] = {};
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        const Place place(i, p, s);
+        if (!place.within || (!place.in_patch && !has_border)) continue;
+        float g[VALUES];
+        unpack(grad[i], g);
+        if (!place.in_patch) {
+            for (int k = 0; k < VALUES; ++k) atomicAdd(to_border + place.at * VALUES + k, g[k]);
+            continue;
+        }
+        if (rectify) {
+            float m[VALUES];
+            unpack(map[i], m);
+            for (int k = 0; k < VALUES; ++k)
+                if (!(m[k] > 0)) g[k] = 0;
+        }
+        to_patch[place.at] = pack(g);
+        for (int k = 0; k < VALUES; ++k) sum[k] += g[k];
+    }
+    if (!has_bias) return;
+    for (int k = 0; k < VALUES; ++k) sums[threadIdx.x * VALUES + k] = sum[k];
+    __syncthreads();
+    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) {
+        float total = 0;
+        for (int j = i; j < blockDim.x * VALUES; j += chunks * VALUES) total += sums[j];
+        atomicAdd(to_bias + i, total);
     }
 }
 """
@@ -155,76 +226,119 @@ _DTYPES = {torch.float32: 4, torch.bfloat16: 2}
 
 def joins(patch: torch.Tensor) -> bool:
     """Whether `join` takes patches like this one: channels last, whole 16 bytes of them."""
-    return _joinable(patch, patch.shape[1]) and patch.is_contiguous(
-        memory_format=torch.channels_last
-    )
+    last = torch.channels_last
+    return _joinable(patch, patch.shape[1]) and patch.is_contiguous(memory_format=last)
 
 
 def late_bias(x: torch.Tensor, weights: Sequence[torch.Tensor]) -> bool:
     """Whether a convolution of x leaves its bias to `join`, which adds it while it copies."""
-    if torch.is_grad_enabled() or len(weights) != 2:
+    if len(weights) != 2 or not _joinable(x, weights[0].shape[0]):
         return False
-    return _joinable(x, weights[0].shape[0]) and weights[0].is_contiguous(
-        memory_format=torch.channels_last
-    )
+    return weights[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def _joinable(x: torch.Tensor, channels: int) -> bool:
     size = _DTYPES.get(x.dtype, 0)
-    if x.device.type != "cuda" or not size or channels * size % 16:
+    if x.device.type != "cuda" or not size or channels * size % 16 or channels * size > 1 << 14:
         return False
-    return _join(size, x.device.index) is not None
+    return _joining("join", size, x.device.index) is not None
 
 
-def _join(size: int, device: int) -> Any:
-    return _compiled(f"#define BYTES {size}\n{_JOIN}", "join", device)
+def _joining(name: str, size: int, device: int) -> Any:
+    return _compiled(f"#define BYTES {size}\n{_JOIN}", name, device)
 
 
-def join(
-    patch: torch.Tensor,
-    border: torch.Tensor | None,
-    places: Sequence[torch.Tensor],
-    bias: torch.Tensor | None,
-    rectify: bool,
-    fill: float,
-) -> torch.Tensor:
-    """A map put together of a patch (N x C x h x w, `bias` added, rectified), border and fill.
+class Places(NamedTuple):
+    """Where the rows and columns of a map are found in its patch and in its border.
 
-    places: for the rows and the columns of the patch, then of the border, where each of the map's
-    is found, -1 where it is not; a position that is in no row or column of the border is `fill`.
-    Without a border all positions within the map are in the patch.
+    tensors: for the rows and columns of the patch, then of the border, int32, -1 where a position
+    is not there. What is in no row or column of the border is beyond the map; without a border all
+    that is within the map is in the patch. whole: all of the patch is in the map.
     """
-    size = _DTYPES[patch.dtype]
-    rows, columns = places[0].numel(), places[1].numel()
-    if border is not None:
-        border = border.contiguous(memory_format=torch.channels_last)
-    out = torch.empty(
-        (*patch.shape[:2], rows, columns),
-        dtype=patch.dtype,
-        device=patch.device,
-        memory_format=torch.channels_last,
-    )
-    bits = _bits(fill)
-    if size == 2:
-        high = bits >> 16 & 0xFFFF
-        bits = struct.unpack("i", struct.pack("I", high << 16 | high))[0]
-    chunks = patch.shape[1] * size // 16
-    count = out.numel() * size // 16
-    border_columns = border.shape[3] if border is not None else 0
-    numbers = (rows, columns, chunks, *patch.shape[2:], border_columns, patch.shape[0])
-    _join(size, patch.device.index)(
-        grid=(min(-(-count // THREADS), 1 << 15), 1, 1),
-        block=(THREADS, 1, 1),
-        args=[
-            patch,
-            border if border is not None else patch,
-            bias if bias is not None else patch,
-            out,
-            *places,
-            *numbers,
-            int(bias is not None),
-            int(rectify),
-            bits,
-        ],
-    )
-    return out
+
+    tensors: Sequence[torch.Tensor]
+    whole: bool
+
+
+class Join(torch.autograd.Function):
+    """A map put together of a patch, border and fill: `apply(patch, bias, border, *more)`.
+
+    patch: N x C x h x w; `bias` (C, or None) is added to it, and it is rectified if `rectify`.
+    border: 1 x C x h' x w', or None. more: places, rectify, fill.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        patch: torch.Tensor,
+        bias: torch.Tensor | None,
+        border: torch.Tensor | None,
+        places: Places,
+        rectify: bool,
+        fill: float,
+    ) -> torch.Tensor:
+        size = _DTYPES[patch.dtype]
+        if border is not None:
+            border = border.contiguous(memory_format=torch.channels_last)
+        shape = *patch.shape[:2], *(t.numel() for t in places.tensors[:2])
+        out = torch.empty(
+            shape, dtype=patch.dtype, device=patch.device, memory_format=torch.channels_last
+        )
+        bits = _bits(fill)
+        if size == 2:
+            high = bits >> 16 & 0xFFFF
+            bits = struct.unpack("i", struct.pack("I", high << 16 | high))[0]
+        numbers = _numbers(out, patch.shape, border)
+        tensors = [out, *(patch if t is None else t for t in (patch, border, bias))]
+        tensors += places.tensors
+        _launch("join", out, [*tensors, *numbers, int(bias is not None), int(rectify), bits])
+        ctx.places, ctx.rectify, ctx.patch_shape = places, rectify, patch.shape
+        ctx.border_shape = None if border is None else border.shape
+        ctx.save_for_backward(out if rectify else None)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        (out,) = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        last = torch.channels_last
+        _, needs_bias, needs_border, *_ = ctx.needs_input_grad
+        to_patch = torch.empty(
+            ctx.patch_shape, dtype=grad.dtype, device=grad.device, memory_format=last
+        )
+        if not ctx.places.whole:
+            to_patch.zero_()
+        to_border = to_bias = None
+        if needs_border:
+            to_border = torch.zeros(ctx.border_shape, device=grad.device)
+            to_border = to_border.contiguous(memory_format=last)
+        if needs_bias:
+            to_bias = grad.new_zeros(grad.shape[1], dtype=torch.float32)
+        tensors = [grad, *(grad if t is None else t for t in (out, to_patch, to_border, to_bias))]
+        numbers = _numbers(grad, ctx.patch_shape, to_border)
+        flags = [int(needs_border), int(needs_bias), int(ctx.rectify)]
+        _launch("part", grad, [*tensors, *ctx.places.tensors, *numbers, *flags])
+        return (
+            to_patch,
+            None if to_bias is None else to_bias.to(grad.dtype),
+            None if to_border is None else to_border.to(grad.dtype),
+            *(None, None, None),
+        )
+
+
+def _numbers(
+    out: torch.Tensor, patch: Sequence[int], border: torch.Tensor | None
+) -> tuple[int, ...]:
+    """Images, rows, columns, chunks of the map; rows, columns of the patch; columns of the border."""
+    chunks = out.shape[1] * _DTYPES[out.dtype] // 16
+    columns = border.shape[3] if border is not None else 0
+    return out.shape[0], *out.shape[2:], chunks, *patch[2:], columns
+
+
+def _launch(name: str, out: torch.Tensor, args: list[Any]) -> None:
+    size = _DTYPES[out.dtype]
+    chunks = out.shape[1] * size // 16
+    block = max(chunks, THREADS // chunks * chunks)
+    blocks = min(-(-out.numel() * size // 16 // block), 2 * BLOCKS)
+    kernel = _joining(name, size, out.device.index)
+    kernel(grid=(blocks, 1, 1), block=(block, 1, 1), args=args)

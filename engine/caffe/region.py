@@ -154,7 +154,9 @@ class _Joined(torch.autograd.Function):
             if to_patch.shape != ctx.patch_shape:
                 part, to_patch = to_patch, grad.new_zeros(ctx.patch_shape)
                 to_patch[:, :, rows.source, columns.source] = part
-        to_border = [grad[:, :, a, b].sum(0, keepdim=True) for a, b in ctx.places]
+        to_border = [grad[:, :, a, b] for a, b in ctx.places]
+        if grad.shape[0] > 1:
+            to_border = [part.sum(0, keepdim=True) for part in to_border]
         return (to_patch, None, None, None, None, None, *to_border)
 
 
@@ -467,20 +469,19 @@ class Region:
         r, c = _span(extent.rows, *rows), _span(extent.columns, *columns)
         if (r.patch, c.patch) == (slice(0, r.size), slice(0, c.size)):
             return patch._replace(values=patch.values[:, :, r.source, c.source]).whole()
-        if not torch.is_grad_enabled() and kernels.joins(patch.values):
-            return kernels.join(
-                *(patch.values, border.maps.get(blob), self._places(blob, rows, columns)),
-                *(patch.bias, patch.rectify, fill),
-            )
+        if kernels.joins(patch.values):
+            places = self._places(blob, rows, columns)
+            maps = patch.values, patch.bias, border.maps.get(blob)
+            return kernels.Join.apply(*maps, places, patch.rectify, fill)
         if patch.bias is not None:
             patch = Patch(patch.whole())
-        places = [
+        slabs = [
             (r.before, c.inside),
             (r.after, c.inside),
             (r.patch, c.before),
             (r.patch, c.after),
         ]
-        places = [(a, b) for a, b in places if a.start < a.stop and b.start < b.stop]
+        slabs = [(a, b) for a, b in slabs if a.start < a.stop and b.start < b.stop]
         strips = [
             border.part(
                 blob,
@@ -488,14 +489,12 @@ class Region:
                 range(a.start + rows[0], a.stop + rows[0]),
                 range(b.start + columns[0], b.stop + columns[0]),
             )
-            for a, b in places
+            for a, b in slabs
         ]
-        return _Joined.apply(patch.values, patch.rectify, r, c, fill, places, *strips)
+        return _Joined.apply(patch.values, patch.rectify, r, c, fill, slabs, *strips)
 
-    def _places(
-        self, blob: int, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> list[torch.Tensor]:
-        """Where positions of a blob are in its patch, by axis, then in its small map; or -1."""
+    def _places(self, blob: int, rows: tuple[int, int], columns: tuple[int, int]) -> kernels.Places:
+        """Where these positions of a blob are in its patch and in its small map."""
         on = mode.device()
         found: list[torch.Tensor] = []
         for small in (False, True):
@@ -511,7 +510,10 @@ class Region:
                     index = [-1] * before + index + [-1] * after
                     self._indices[key] = torch.tensor(index, dtype=torch.int32, device=on)
                 found.append(self._indices[key])
-        return found
+        spans = (_span(axis, *at) for axis, at in zip(self.extents[blob], (rows, columns)))
+        sizes = (axis.hi - axis.lo for axis in self.extents[blob])
+        whole = all(s.patch.stop - s.patch.start == size for s, size in zip(spans, sizes))
+        return kernels.Places(found, whole)
 
 
 def run(

@@ -54,14 +54,21 @@ class Captured:
     losses: list[tuple[float, torch.Tensor]]
     #: What is copied in before each replay.
     inputs: list[tuple[Memory, torch.Tensor, Stage]]
-    #: What else it reads, with the state in which that was.
-    state: Any
+    #: What else it reads, with the versions that it is for, None for any.
+    reads: list[tuple[Memory | MemoryView, torch.Tensor, int | None]]
     #: Memories of blobs and what they hold after a replay; None for zeros.
     left: list[tuple[Memory, torch.Tensor | None]] = field(default_factory=list)
     #: Gradients of parameters, in tensors that all graphs of a net share.
     learned: list[tuple[Memory | MemoryView, torch.Tensor]] = field(default_factory=list)
     #: Tensors of others that must last as long as the graph.
     keep: list[Any] = field(default_factory=list)
+
+    def fits(self) -> bool:
+        """Whether what it reads is where it was, and as it was where that counts."""
+        return all(
+            memory.lies_in(tensor) and version in (None, memory.version)
+            for memory, tensor, version in self.reads
+        )
 
     def run(self, net: Net) -> list[tuple[float, torch.Tensor]]:
         """Replay: the blobs then hold what a pass layer by layer leaves there; the losses."""
@@ -92,6 +99,8 @@ class Replays:
         self.outside = _outside(net)
         self.inside = [i for i in range(len(net._layers)) if i not in self.outside]
         self._inputs = self._read(net)
+        #: Whether layers draw random numbers.
+        self._draws = any(layer.stateful for layer in _functions(net))
         self._seen: OrderedDict[Any, int] = OrderedDict()
         self._graphs: OrderedDict[Any, Captured] = OrderedDict()
         self._pool: Any = None
@@ -116,47 +125,49 @@ class Replays:
         if recorded != learn:
             return None
         key = self._key(net, learn, on)
-        state = self._state(net, learn, on)
         known = self._graphs.get(key)
-        if known is not None and known.state == state and _attached(net, known):
+        if known is not None and known.fits() and _attached(net, known):
             self._graphs.move_to_end(key)
             return known
         self._graphs.pop(key, None)
-        count = self._seen.pop((key, state), 0) + 1
-        self._seen[key, state] = count
+        reads = self._reads(net, learn, on)
+        state = key, tuple((tensor.data_ptr(), version) for _, tensor, version in reads)
+        count = self._seen.pop(state, 0) + 1
+        self._seen[state] = count
         while len(self._seen) > COUNTED:
             self._seen.popitem(last=False)
         if count <= BEFORE:
             return None
-        return self._capture(net, learn, on, key, state)
+        return self._capture(net, learn, on, key, reads)
 
     # ---- what a graph depends on ---------------------------------------------------------------
 
     def _key(self, net: Net, learn: bool, on: torch.device) -> Any:
         shapes = tuple(net._blobs[b].shape for b in self._inputs)
         held = tuple(b for b, blob in enumerate(net._blobs) if blob.values.held())
-        return learn, on, mode.precision(), shapes, held, frozenset(net._asked_for)
+        drawn = mode.generator(on) if self._draws else None
+        return learn, on, mode.precision(), shapes, held, frozenset(net._asked_for), drawn
 
-    def _state(self, net: Net, learn: bool, on: torch.device) -> Any:
-        """Where the weights are; in an inference, which keeps what it makes of them, also whether
-        they are what they were. And what else is read."""
-        weights: list[Any] = []
-        stateful = False
+    def _reads(
+        self, net: Net, learn: bool, on: torch.device
+    ) -> list[tuple[Memory | MemoryView, torch.Tensor, int | None]]:
+        """The weights, and the weights of the losses, that a pass now reads.
+
+        An inference keeps what it makes of its weights, and is for one version of them.
+        """
+        found: list[tuple[Memory | MemoryView, torch.Tensor, int | None]] = []
         for layer in _functions(net):
-            stateful = stateful or layer.stateful
             for blob, tensor in zip(layer.blobs, layer.parameters(on)):
-                weights.append((tensor.data_ptr(), 0 if learn else blob.values.version))
-        diffs = [
-            (blob.gradient.tensor(on).data_ptr(), blob.gradient.version)
-            for blob in _losses(net)
-            if learn
-        ]
-        return tuple(weights), tuple(diffs), id(mode.generator(on)) if stateful else None
+                memory = blob.values
+                found.append((memory, tensor, None if learn else memory.version))
+        for blob in _losses(net) if learn else ():
+            found.append((blob.gradient, blob.gradient.tensor(on), blob.gradient.version))
+        return found
 
     # ---- capturing -----------------------------------------------------------------------------
 
     def _capture(
-        self, net: Net, learn: bool, on: torch.device, key: Any, state: Any
+        self, net: Net, learn: bool, on: torch.device, key: Any, reads: Any
     ) -> Captured | None:
         self._make_room(on)
         inputs = []
@@ -171,7 +182,7 @@ class Replays:
         memories = self._memories(net)
         before = [m.version for m in memories]
         graph = torch.cuda.CUDAGraph()
-        generators = [mode.generator(on)] if state[2] is not None else []
+        generators = [mode.generator(on)] if self._draws else []
         for generator in generators:
             graph.register_generator_state(generator)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
@@ -194,14 +205,12 @@ class Replays:
             memory.zero()
         if self._refused:
             return None
-        found = Captured(graph, net._pass, losses, inputs, state, learned=learned)
+        found = Captured(graph, net._pass, losses, inputs, reads, learned=learned)
         for memory, version in zip(memories, before):
             if memory.version != version and not memory.is_deferred():
                 held = None if memory.is_zero() else memory.tensor(on)
                 found.left.append((memory, held))
         found.keep = [generators, [layer._rounded for layer in _functions(net)]]
-        found.keep.append([b.gradient.tensor(on) for b in _losses(net)] if learn else [])
-        found.keep.append([layer.parameters(on) for layer in _functions(net)])
         found.keep.append(net._pass.tensors() if net._pass else [])
         self._graphs[key] = found
         return found

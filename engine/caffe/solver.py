@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -329,18 +329,23 @@ class Solver:
         for i, blob in enumerate(net.learnable):
             histories = self.history[i :: len(net.learnable)]
             memories.append([blob.values, blob.gradient, *(h.values for h in histories)])
-        if on.type == "cpu":
-            for of_parameter, mult, decay in zip(memories, net.lr_mults, decays):
-                # A piece at a time, so that all steps but the first find it in the cache.
-                for piece in zip(*(_in_order(m, on).view(-1).split(PIECE) for m in of_parameter)):
-                    self._update_piece(rate * mult, decay, *piece)
-        else:
-            tensors = [_alike(of_parameter, on) for of_parameter in memories]
-            if tensors and self._in_one_launch():
-                self._sgd.update(tensors, net.lr_mults, decays, rate, p.momentum)
+        at_once = on.type == "cuda" and self._in_one_launch()
+        learning = []
+        for of_parameter, mult, decay in zip(memories, net.lr_mults, decays):
+            if at_once:
+                if not self._rests(mult, of_parameter):
+                    learning.append((_alike(of_parameter, on), mult, decay))
+                continue
+            # A piece at a time on the CPU, so that all steps but the first find it in the cache.
+            pieces: Iterable[Sequence[torch.Tensor]]
+            if on.type == "cpu":
+                pieces = zip(*(_in_order(m, on).view(-1).split(PIECE) for m in of_parameter))
             else:
-                for parts, mult, decay in zip(tensors, net.lr_mults, decays):
-                    self._update_piece(rate * mult, decay, *parts)
+                pieces = [_alike(of_parameter, on)]
+            for piece in pieces:
+                self._update_piece(rate * mult, decay, *piece)
+        if learning:
+            self._sgd.update(learning, rate, p.momentum)
         self.iter += 1
 
     def _in_one_launch(self) -> bool:
@@ -348,6 +353,14 @@ class Solver:
         p = self.param
         plain = type(self) is SGDSolver and p.iter_size == 1 and p.regularization_type == "L2"
         return plain and self._sgd.possible()
+
+    @staticmethod
+    def _rests(mult: float, memories: Sequence[Memory | MemoryView]) -> bool:
+        """Whether a parameter does not learn and never has; its update, zero, is its gradient."""
+        rests = mult == 0 and all(m.is_zero() for m in memories[2:])
+        if rests:
+            memories[1].zero()
+        return rests
 
     def _update_piece(
         self,
