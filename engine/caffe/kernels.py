@@ -329,7 +329,7 @@ class Join(torch.autograd.Function):
 def _numbers(
     out: torch.Tensor, patch: Sequence[int], border: torch.Tensor | None
 ) -> tuple[int, ...]:
-    """Images, rows, columns, chunks of the map; rows, columns of the patch; columns of the border."""
+    """Images, rows, columns, chunks of the map; rows, columns of patch; columns of border."""
     chunks = out.shape[1] * _DTYPES[out.dtype] // 16
     columns = border.shape[3] if border is not None else 0
     return out.shape[0], *out.shape[2:], chunks, *patch[2:], columns
