@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 THREADS, BLOCKS = 256, 1024
+#: Blocks of a kernel that end with sums which all of them add to the same places.
+ADDING = 264
 
 _SGD = """
 struct Parameter { float *w, *g, *v; long long n; float rate, decay; };
@@ -182,43 +184,79 @@ extern "C" __global__ void join(
 }
 
 // A block is a whole number of times as large as a position has chunks: a thread stays at one.
-extern "C" __global__ void part(
-    const uint4* grad, const uint4* map, uint4* to_patch, float* to_border, float* to_bias,
+__device__ void add_up(float* sums, const float* sum, int chunks)
+{
+    for (int k = 0; k < VALUES; ++k) sums[threadIdx.x * VALUES + k] = sum[k];
+    __syncthreads();
+    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x)
+        for (int j = i + chunks * VALUES; j < blockDim.x * VALUES; j += chunks * VALUES)
+            sums[i] += sums[j];
+    __syncthreads();
+}
+
+extern "C" __global__ void to_patch(
+    const uint4* grad, const uint4* map, uint4* patch, float* bias,
     const int* p0, const int* p1, const int* p2, const int* p3,
     int images, int rows, int columns, int chunks, int patch_rows, int patch_columns,
-    int border_columns, int has_border, int has_bias, int rectify)
+    int border_columns, int has_bias, int rectify)
 {
-    __shared__ float sums[1024 * VALUES];
+    extern __shared__ float sums[];
     const Places p = {p0, p1, p2, p3};
     const Sizes s = {images, rows, columns, chunks, patch_rows, patch_columns, border_columns};
     const int step = gridDim.x * blockDim.x, all = images * rows * columns * chunks;
     float sum[VALUES] = {};
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
         const Place place(i, p, s);
-        if (!place.within || (!place.in_patch && !has_border)) continue;
+        if (!place.in_patch) continue;
         float g[VALUES];
         unpack(grad[i], g);
-        if (!place.in_patch) {
-            for (int k = 0; k < VALUES; ++k) atomicAdd(to_border + place.at * VALUES + k, g[k]);
-            continue;
-        }
         if (rectify) {
             float m[VALUES];
             unpack(map[i], m);
             for (int k = 0; k < VALUES; ++k)
                 if (!(m[k] > 0)) g[k] = 0;
         }
-        to_patch[place.at] = pack(g);
+        patch[place.at] = pack(g);
         for (int k = 0; k < VALUES; ++k) sum[k] += g[k];
     }
     if (!has_bias) return;
-    for (int k = 0; k < VALUES; ++k) sums[threadIdx.x * VALUES + k] = sum[k];
-    __syncthreads();
-    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) {
-        float total = 0;
-        for (int j = i; j < blockDim.x * VALUES; j += chunks * VALUES) total += sums[j];
-        atomicAdd(to_bias + i, total);
+    add_up(sums, sum, chunks);
+    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) atomicAdd(bias + i, sums[i]);
+}
+
+// A block for a position of the border: the sum over the positions of the map that it stands for,
+// a run of rows and one of columns less what is in the patch.
+extern "C" __global__ void to_border(
+    const uint4* grad, float* border, const int* row_runs, const int* column_runs,
+    int images, int rows, int columns, int chunks, int top, int bottom, int left, int right)
+{
+    extern __shared__ float sums[];
+    const int chunk = threadIdx.x % chunks, lanes = blockDim.x / chunks;
+    const int r0 = row_runs[2 * blockIdx.y], r1 = row_runs[2 * blockIdx.y + 1];
+    const int c0 = column_runs[2 * blockIdx.x], c1 = column_runs[2 * blockIdx.x + 1];
+    const int first = max(r0, top), beside = max(0, min(r1, bottom) - first);
+    const int before = max(0, min(c1, left) - c0), after = max(0, c1 - max(c0, right));
+    const int narrow = min(before + after, c1 - c0), wide = c1 - c0;
+    const int all = beside * narrow + (r1 - r0 - beside) * wide;
+    float sum[VALUES] = {};
+    for (int i = threadIdx.x / chunks; i < images * all; i += lanes) {
+        int k = i % all, x, y;
+        if (k < beside * narrow) {
+            y = first + k / narrow;
+            x = k % narrow < before ? c0 + k % narrow : c1 - narrow + k % narrow;
+        } else {
+            k -= beside * narrow;
+            y = r0 + k / wide;
+            if (beside && y >= first) y += beside;
+            x = c0 + k % wide;
+        }
+        float g[VALUES];
+        unpack(grad[((i / all * rows + y) * columns + x) * chunks + chunk], g);
+        for (int j = 0; j < VALUES; ++j) sum[j] += g[j];
     }
+    add_up(sums, sum, chunks);
+    float* to = border + (blockIdx.y * gridDim.x + blockIdx.x) * chunks * VALUES;
+    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) to[i] = sums[i];
 }
 """
 _DTYPES = {torch.float32: 4, torch.bfloat16: 2}
@@ -239,7 +277,7 @@ def late_bias(x: torch.Tensor, weights: Sequence[torch.Tensor]) -> bool:
 
 def _joinable(x: torch.Tensor, channels: int) -> bool:
     size = _DTYPES.get(x.dtype, 0)
-    if x.device.type != "cuda" or not size or channels * size % 16 or channels * size > 1 << 14:
+    if x.device.type != "cuda" or not size or channels * size % 16 or channels * size > 1 << 13:
         return False
     return _joining("join", size, x.device.index) is not None
 
@@ -253,11 +291,15 @@ class Places(NamedTuple):
 
     tensors: for the rows and columns of the patch, then of the border, int32, -1 where a position
     is not there. What is in no row or column of the border is beyond the map; without a border all
-    that is within the map is in the patch. whole: all of the patch is in the map.
+    that is within the map is in the patch. whole: all of the patch is in the map. edges: top,
+    bottom, left and right of the patch in the map. runs: for each row and each column of the border
+    the first and the last but one of the map that it stands for.
     """
 
     tensors: Sequence[torch.Tensor]
     whole: bool
+    edges: Sequence[int]
+    runs: Sequence[torch.Tensor]
 
 
 class Join(torch.autograd.Function):
@@ -309,15 +351,16 @@ class Join(torch.autograd.Function):
         if not ctx.places.whole:
             to_patch.zero_()
         to_border = to_bias = None
-        if needs_border:
-            to_border = torch.zeros(ctx.border_shape, device=grad.device)
-            to_border = to_border.contiguous(memory_format=last)
         if needs_bias:
             to_bias = grad.new_zeros(grad.shape[1], dtype=torch.float32)
-        tensors = [grad, *(grad if t is None else t for t in (out, to_patch, to_border, to_bias))]
-        numbers = _numbers(grad, ctx.patch_shape, to_border)
-        flags = [int(needs_border), int(needs_bias), int(ctx.rectify)]
-        _launch("part", grad, [*tensors, *ctx.places.tensors, *numbers, *flags])
+        tensors = [grad, *(grad if t is None else t for t in (out, to_patch, to_bias))]
+        numbers = _numbers(grad, ctx.patch_shape, None)
+        flags = [int(needs_bias), int(ctx.rectify)]
+        _launch("to_patch", grad, [*tensors, *ctx.places.tensors, *numbers, *flags], ADDING)
+        if needs_border:
+            to_border = torch.empty(ctx.border_shape, device=grad.device, memory_format=last)
+            args = [grad, to_border, *ctx.places.runs, *numbers[:4], *ctx.places.edges]
+            _launch("to_border", grad, args, grid=ctx.border_shape[:1:-1])
         return (
             to_patch,
             None if to_bias is None else to_bias.to(grad.dtype),
@@ -335,10 +378,19 @@ def _numbers(
     return out.shape[0], *out.shape[2:], chunks, *patch[2:], columns
 
 
-def _launch(name: str, out: torch.Tensor, args: list[Any]) -> None:
+def _launch(
+    name: str,
+    out: torch.Tensor,
+    args: list[Any],
+    most: int = 2 * BLOCKS,
+    grid: Sequence[int] | None = None,
+) -> None:
+    """Launch a kernel over 16 bytes of `out` a thread, in `most` blocks at most, or over `grid`."""
     size = _DTYPES[out.dtype]
     chunks = out.shape[1] * size // 16
     block = max(chunks, THREADS // chunks * chunks)
-    blocks = min(-(-out.numel() * size // 16 // block), 2 * BLOCKS)
-    kernel = _joining(name, size, out.device.index)
-    kernel(grid=(blocks, 1, 1), block=(block, 1, 1), args=args)
+    blocks = min(-(-out.numel() * size // 16 // block), most)
+    shared = 0 if name == "join" else block * 16 // size * 4
+    _joining(name, size, out.device.index)(
+        grid=(*(grid or (blocks, 1)), 1), block=(block, 1, 1), args=args, shared_mem=shared
+    )

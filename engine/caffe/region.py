@@ -234,8 +234,9 @@ class Region:
         self.source = source
         self.extents: dict[int, Extent] = {}
         self._windows: dict[int, Window] = {}
-        #: See `Border`.
+        #: See `Border`, and `_places`.
         self._indices: dict[Any, torch.Tensor] = {}
+        self._places_of: dict[Any, kernels.Places] = {}
         shape = net._blobs[source].shape
         at = Extent(*(Axis(n, 0, n) for n in shape[2:]))
         self._shapes = {source: shape}
@@ -376,7 +377,8 @@ class Region:
 
     def tensors(self) -> list[torch.Tensor]:
         """What every pass reads."""
-        return list(self._indices.values())
+        places = [t for p in self._places_of.values() for t in (*p.tensors, *p.runs)]
+        return [*self._indices.values(), *places]
 
     def border(self) -> Border:
         """The border under the layers' present `weights`."""
@@ -495,25 +497,44 @@ class Region:
 
     def _places(self, blob: int, rows: tuple[int, int], columns: tuple[int, int]) -> kernels.Places:
         """Where these positions of a blob are in its patch and in its small map."""
-        on = mode.device()
-        found: list[torch.Tensor] = []
-        for small in (False, True):
-            for axis, cut, (first, last) in zip(self.extents[blob], self.cut, (rows, columns)):
-                key = ("places", small, axis, cut, first, last, on)
-                if key not in self._indices:
-                    wanted = range(max(first, 0), min(last, axis.n))
-                    if small:
-                        index = _in_small(axis, cut // axis.step, wanted)
-                    else:
-                        index = [i - axis.lo if axis.lo <= i < axis.hi else -1 for i in wanted]
-                    before, after = wanted.start - first, last - wanted.stop
-                    index = [-1] * before + index + [-1] * after
-                    self._indices[key] = torch.tensor(index, dtype=torch.int32, device=on)
-                found.append(self._indices[key])
-        spans = (_span(axis, *at) for axis, at in zip(self.extents[blob], (rows, columns)))
-        sizes = (axis.hi - axis.lo for axis in self.extents[blob])
-        whole = all(s.patch.stop - s.patch.start == size for s, size in zip(spans, sizes))
-        return kernels.Places(found, whole)
+        key = ("places", blob, rows, columns, mode.device())
+        if key not in self._places_of:
+            extent, wanted = self.extents[blob], (rows, columns)
+            in_patch = [_shifted(range(a.lo, a.hi), *at) for a, at in zip(extent, wanted)]
+            in_small = []
+            for axis, cut, (first, last) in zip(extent, self.cut, wanted):
+                within = range(max(first, 0), min(last, axis.n))
+                index = _in_small(axis, cut // axis.step, within)
+                in_small.append([-1] * (within.start - first) + index)
+                in_small[-1] += [-1] * (last - first - len(in_small[-1]))
+            spans = [_span(axis, *at) for axis, at in zip(extent, wanted)]
+            edges = [edge for s in spans for edge in (s.patch.start, s.patch.stop)]
+            whole = [s.patch.stop - s.patch.start == a.hi - a.lo for s, a in zip(spans, extent)]
+            # The source, zeros around it, has no small map.
+            small = self.small(blob) if blob != self.source else [a.n for a in extent]
+            runs = [_runs(index, n) for index, n in zip(in_small, small)]
+            tensors = [
+                torch.tensor(numbers, dtype=torch.int32, device=mode.device())
+                for numbers in (*in_patch, *in_small, *runs)
+            ]
+            self._places_of[key] = kernels.Places(tensors[:4], all(whole), edges, tensors[4:])
+        return self._places_of[key]
+
+
+def _shifted(patch: range, first: int, last: int) -> list[int]:
+    """Where positions first .. last - 1 are in a patch, -1 where they are not."""
+    return [i - patch.start if i in patch else -1 for i in range(first, last)]
+
+
+def _runs(index: Sequence[int], n: int) -> list[int]:
+    """For each number below n the first place in `index` where it stands, and the one after the
+    last; 0 and 0 where it does not."""
+    first, last = [0] * n, [0] * n
+    for place, i in enumerate(index):
+        if i >= 0:
+            first[i] = first[i] if last[i] else place
+            last[i] = place + 1
+    return [edge for pair in zip(first, last) for edge in pair]
 
 
 def run(
