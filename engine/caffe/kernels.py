@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-THREADS, BLOCKS = 256, 1024
+THREADS, MANY, BLOCKS = 256, 1024, 1024
 #: Blocks of a kernel that end with sums which all of them add to the same places.
 ADDING = 264
 
@@ -239,6 +239,8 @@ extern "C" __global__ void to_border(
     const int narrow = min(before + after, c1 - c0), wide = c1 - c0;
     const int all = beside * narrow + (r1 - r0 - beside) * wide;
     float sum[VALUES] = {};
+    // The whole ring around the patch may be of one position's.
+    #pragma unroll 4
     for (int i = threadIdx.x / chunks; i < images * all; i += lanes) {
         int k = i % all, x, y;
         if (k < beside * narrow) {
@@ -254,9 +256,9 @@ extern "C" __global__ void to_border(
         unpack(grad[((i / all * rows + y) * columns + x) * chunks + chunk], g);
         for (int j = 0; j < VALUES; ++j) sum[j] += g[j];
     }
-    add_up(sums, sum, chunks);
+    if (all) add_up(sums, sum, chunks);
     float* to = border + (blockIdx.y * gridDim.x + blockIdx.x) * chunks * VALUES;
-    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) to[i] = sums[i];
+    for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) to[i] = all ? sums[i] : 0;
 }
 """
 _DTYPES = {torch.float32: 4, torch.bfloat16: 2}
@@ -388,7 +390,7 @@ def _launch(
     """Launch a kernel over 16 bytes of `out` a thread, in `most` blocks at most, or over `grid`."""
     size = _DTYPES[out.dtype]
     chunks = out.shape[1] * size // 16
-    block = max(chunks, THREADS // chunks * chunks)
+    block = max(chunks, (MANY if grid else THREADS) // chunks * chunks)
     blocks = min(-(-out.numel() * size // 16 // block), most)
     shared = 0 if name == "join" else block * 16 // size * 4
     _joining(name, size, out.device.index)(
