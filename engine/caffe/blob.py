@@ -263,6 +263,8 @@ def _fetched(values: torch.Tensor) -> torch.Tensor:
 
 def _fitted(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """The values in memory order as far as the shape reaches, then zeros."""
+    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(f"a blob takes the shape {tuple(shape)} while a graph is captured")
     flat, count = tensor.reshape(-1), math.prod(shape)
     if count > flat.numel():
         grown = flat.new_zeros(count)

@@ -177,6 +177,11 @@ class Replays:
             tensor = memory.tensor(on).clone()
             inputs.append((memory, tensor, Stage()))
             memory.pour(tensor, inputs[-1][2])
+        # Once captured, what a change of shape copies would be copied at every replay.
+        for i in self.inside:
+            net._reshape_layer(i)
+        for blob in net._blobs:
+            assert blob.gradient.shape == blob.values.shape
         learnable = [b.gradient for b in net.learnable] if learn else []
         targets = [self._target(b.values.tensor(on), b.gradient) for b in net.learnable if learn]
         memories = self._memories(net)

@@ -147,6 +147,20 @@ def test_sizes_in_turn(tmp_path):
     assert graphs(ours) >= 3
 
 
+def test_training_on_sizes_in_turn(tmp_path):
+    sizes = ((40, 33), (21, 60), (40, 34), (64, 20))
+    ours, theirs = trainers(tmp_path, WIDE + LABEL)
+    losses = []
+    for solver in (ours, theirs):
+        losses.append(learn(solver, sizes, 12))
+        # What was freed goes back to the device, and may not be read any more.
+        torch.cuda.empty_cache()
+        losses[-1] = np.append(losses[-1], learn(solver, sizes[::-1], 12))
+    assert apart(*losses) < 1e-5
+    assert graphs(ours.net) == len(sizes)
+    check_alike(ours, theirs)
+
+
 def test_an_array_that_is_held_shows_each_result(tmp_path):
     net = build(tmp_path, VGG, True, (1, 40, 33))
     held, seen = net.forward()["top"], []
