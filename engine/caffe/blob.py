@@ -365,9 +365,13 @@ class Blob:
     @property
     def gradient(self) -> Memory | MemoryView:
         """The memory behind `diff`, for layers and solvers."""
+        self.resize_gradient()
+        return self._diff
+
+    def resize_gradient(self) -> None:
+        """Give the gradient the values' shape, as asking for it does."""
         if self._diff.shape != self._data.shape:
             self._diff.reshape(self._data.shape)
-        return self._diff
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -181,7 +181,7 @@ class Replays:
         for i in self.inside:
             net._reshape_layer(i)
         for blob in net._blobs:
-            assert blob.gradient.shape == blob.values.shape
+            blob.resize_gradient()
         learnable = [b.gradient for b in net.learnable] if learn else []
         targets = [self._target(b.values.tensor(on), b.gradient) for b in net.learnable if learn]
         memories = self._memories(net)
