@@ -1,8 +1,11 @@
+import os
+
 import caffe
 import numpy as np
 import pytest
 from caffe import CaffeError
 from caffe.proto import caffe_pb2
+from caffe.weights import read_net
 
 from tests.engine.nets import SCORER, build
 
@@ -173,3 +176,36 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, net, monkeypatch):
 def test_a_folder_that_is_not_there_is_said(tmp_path, net):
     with pytest.raises(CaffeError, match=r"missing/w\.caffemodel: cannot be written"):
         net.save(str(tmp_path / "missing" / "w.caffemodel"))
+
+
+def test_large_weights_are_read_by_several_threads(tmp_path, net, monkeypatch):
+    monkeypatch.setattr("caffe.weights.PIECE", 16)
+    net.save(str(tmp_path / "w.caffemodel"))
+    other = build(tmp_path, SCORER, weights=str(tmp_path / "w.caffemodel"))
+    assert same_weights(net, other)
+
+
+def test_weights_stay_when_their_file_is_written_over_or_cut(tmp_path, net):
+    path = tmp_path / "w.caffemodel"
+    net.save(str(path))
+    other = build(tmp_path, SCORER, weights=str(path))
+    path.write_bytes(bytes(path.stat().st_size))
+    path.write_bytes(b"")
+    assert same_weights(net, other)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path, net):
+    path = tmp_path / "w.caffemodel"
+    net.save(str(path))
+    stored = dict(read_net(str(path)))["conv"][0]
+    path.write_bytes(b"")
+    with pytest.raises(CaffeError, match=r"w\.caffemodel: has become shorter"):
+        stored.copy_to(net.params["conv"][0])
+
+
+def test_a_file_is_open_only_while_it_is_read(tmp_path, net):
+    path = str(tmp_path / "w.caffemodel")
+    net.save(path)
+    net.copy_from(path)
+    opened = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    assert path not in opened
