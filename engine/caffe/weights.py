@@ -1,10 +1,12 @@
 """.caffemodel and .solverstate files, binary and HDF5, read without a detour, written whole.
 
 Protobuf's own parser would make a Python number of each of a net's 134 million weights. The binary
-files are walked here field by field in mapped pages instead, and the weights are then read from
-the file to where they stay, by as many threads as compute. The pages themselves do not become the
-weights: values begin at any byte, three times in four not at a multiple of 4; and a program whose
-weights are the pages of a file ends with SIGBUS when another one cuts that file short.
+files are walked here field by field in mapped pages instead. The weights are read from the file to
+where they stay, by as many threads as compute, those of large layers when they are first needed.
+The pages themselves do not become the weights: values begin at any byte, three times in four not at
+a multiple of 4, and a program whose weights are a file's pages ends with SIGBUS when another one
+cuts the file short. A file that was changed before it was read is refused; one that was replaced
+(by rename, as this engine writes them) or removed stays what it was when it was loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import math
 import mmap
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,10 +52,19 @@ class Stored:
         return tuple(shape) == self.shape
 
     def copy_to(self, blob: Blob) -> None:
-        """Write the values, and the gradient if there is one, into `blob`."""
+        """Write the values, and the gradient if there is one, into `blob`.
+
+        Many values that lie in a file are read when somebody asks for them.
+        """
         for memory, values in ((blob.values, self.data), (blob.gradient, self.diff)):
-            if values is not None:
-                memory.set(torch.from_numpy(_own(values).reshape(blob.shape)))
+            if values is None:
+                continue
+            read = _Reading(values, blob.shape)
+            waits = values.nbytes >= LARGE and _pages(values) is not None
+            if waits and isinstance(memory, Memory) and not memory.held():
+                memory.defer(read)
+            else:
+                memory.set(read())
 
 
 class _Pages(mmap.mmap):
@@ -60,20 +72,52 @@ class _Pages(mmap.mmap):
 
     handle: int
     path: str
+    state: tuple[int, int]
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
             os.close(self.handle)
 
+    def changed(self) -> bool:
+        """Whether the file was written to since it was mapped."""
+        return self.state != _state(self.handle)
 
-#: Bytes that a thread reads at a time.
-PIECE = 1 << 24
+
+def _state(handle: int) -> tuple[int, int]:
+    found = os.fstat(handle)
+    return found.st_size, found.st_mtime_ns
+
+
+#: So many bytes are read when they are first needed, and a thread reads so many at a time.
+LARGE, PIECE = 1 << 24, 1 << 23
+
+
+def _pages(values: np.ndarray) -> _Pages | None:
+    """The file in which the values lie as they are needed."""
+    pages = getattr(values.base, "obj", None)
+    able = values.dtype == np.float32 and hasattr(os, "preadv")
+    return pages if able and isinstance(pages, _Pages) else None
+
+
+class _Reading:
+    """Stored values as a tensor in memory of its own, read once, whichever thread asks."""
+
+    def __init__(self, values: np.ndarray, shape: Sequence[int]) -> None:
+        self._values, self._shape = values, shape
+        self._lock = threading.Lock()
+        self._read: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        with self._lock:
+            if self._read is None:
+                self._read = torch.from_numpy(_own(self._values).reshape(self._shape))
+            return self._read
 
 
 def _own(values: np.ndarray) -> np.ndarray:
     """The values as float32 in memory of their own, read from their file where they lie in one."""
-    pages = getattr(values.base, "obj", None)
-    if not isinstance(pages, _Pages) or values.dtype != np.float32 or not hasattr(os, "preadv"):
+    pages = _pages(values)
+    if pages is None:
         return values.astype(np.float32)
     first = values.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
     own = np.empty(values.size, np.float32)
@@ -84,15 +128,17 @@ def _own(values: np.ndarray) -> np.ndarray:
         while at < end:
             count = os.preadv(pages.handle, [room[at:end]], first + at)
             if not count:
-                raise CaffeError(f"{pages.path}: has become shorter while it was read")
+                break
             at += count
 
     starts = range(0, len(room), PIECE)
-    if len(starts) <= 1:
+    if len(starts) > 1:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(read, starts))
+    else:
         read(0)
-        return own
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(read, starts))
+    if pages.changed():
+        raise CaffeError(f"{pages.path}: was changed before its weights were read; load it again")
     return own
 
 
@@ -186,6 +232,7 @@ def _map(path: str) -> memoryview:
                 return memoryview(b"")
             pages = _Pages(file.fileno(), 0, access=mmap.ACCESS_READ)
             pages.handle, pages.path = os.dup(file.fileno()), path
+            pages.state = _state(pages.handle)
             return memoryview(pages)
     except OSError as error:
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
@@ -217,7 +264,8 @@ def is_hdf5(path: str) -> bool:
 def read_net(path: str) -> list[tuple[str, dict[int, Stored]]]:
     """The layers of a .caffemodel (of any age) or .h5 file: names, and blobs by index.
 
-    The arrays lie over the file's pages; `Stored.copy_to` reads them. Raises CaffeError for a file that is not whole.
+    The arrays lie over the file's pages; `Stored.copy_to` reads them. Raises CaffeError for a file
+    that is not whole.
     """
     if is_hdf5(path):
         return _read_net_hdf5(path)

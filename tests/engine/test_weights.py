@@ -1,11 +1,11 @@
 import os
+import threading
 
 import caffe
 import numpy as np
 import pytest
 from caffe import CaffeError
 from caffe.proto import caffe_pb2
-from caffe.weights import read_net
 
 from tests.engine.nets import SCORER, build
 
@@ -194,18 +194,84 @@ def test_weights_stay_when_their_file_is_written_over_or_cut(tmp_path, net):
     assert same_weights(net, other)
 
 
-def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path, net):
+@pytest.fixture
+def waiting(tmp_path, net, monkeypatch):
+    """A net whose weights are read when they are first needed, and their file."""
+    monkeypatch.setattr("caffe.weights.LARGE", 1)
     path = tmp_path / "w.caffemodel"
     net.save(str(path))
-    stored = dict(read_net(str(path)))["conv"][0]
-    path.write_bytes(b"")
-    with pytest.raises(CaffeError, match=r"w\.caffemodel: has become shorter"):
-        stored.copy_to(net.params["conv"][0])
+    return build(tmp_path, SCORER, weights=str(path)), path
 
 
-def test_a_file_is_open_only_while_it_is_read(tmp_path, net):
-    path = str(tmp_path / "w.caffemodel")
-    net.save(path)
-    net.copy_from(path)
-    opened = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
-    assert path not in opened
+def test_weights_that_were_not_needed_yet_are_read_when_they_are(waiting, net, tmp_path):
+    other, path = waiting
+    assert other.params["conv"][0].values.is_deferred()
+    assert other.params["conv"][0].shape == net.params["conv"][0].shape
+    sharing = build(tmp_path, SCORER)
+    sharing.share_with(other)
+    path.unlink()
+    x = np.random.RandomState(0).rand(1, 3, 8, 8).astype(np.float32)
+    expected = net.forward(data=x)["score"].copy()
+    np.testing.assert_array_equal(sharing.forward(data=x)["score"], expected)
+    np.testing.assert_array_equal(other.forward(data=x)["score"], expected)
+    assert same_weights(net, other)
+
+
+def test_weights_that_were_not_needed_yet_are_written_to_like_others(waiting, net):
+    other, _ = waiting
+    other.params["conv"][0].data[0] = 5
+    assert (other.params["conv"][0].data[0] == 5).all()
+    np.testing.assert_array_equal(other.params["conv"][0].data[1], net.params["conv"][0].data[1])
+
+
+def test_weights_that_somebody_holds_are_read_at_once(waiting, net):
+    other, path = waiting
+    held = other.params["score"][0].data
+    held[...] = 0
+    other.copy_from(str(path))
+    np.testing.assert_array_equal(held, net.params["score"][0].data)
+
+
+def test_a_file_that_is_replaced_or_saved_over_keeps_the_weights_that_were_loaded(waiting, net):
+    other, path = waiting
+    before = net.params["conv"][0].data.copy()
+    net.params["conv"][0].data[...] = 0
+    net.save(str(path))
+    np.testing.assert_array_equal(other.params["conv"][0].data, before)
+    again = waiting[0]
+    again.copy_from(str(path))
+    again.save(str(path))
+    again.copy_from(str(path))
+    assert same_weights(net, again)
+
+
+def test_threads_that_need_weights_at_once_read_them_once(waiting, net, tmp_path):
+    other, _ = waiting
+    seen = []
+    threads = [
+        threading.Thread(target=lambda: seen.append(other.params["conv"][0].values.tensor()))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({tensor.data_ptr() for tensor in seen}) == 1
+
+
+def test_a_file_that_is_changed_before_its_weights_are_read_is_refused(waiting):
+    other, path = waiting
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(CaffeError, match=r"w\.caffemodel: was changed before its weights were"):
+        other.forward()
+
+
+def test_a_file_is_open_only_until_its_weights_are_read(waiting):
+    other, path = waiting
+    assert str(path) in open_files()
+    other.forward()
+    assert str(path) not in open_files()
+
+
+def open_files():
+    return {os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}
