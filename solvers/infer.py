@@ -19,6 +19,7 @@ import numpy as np
 
 from solvers import available, device, workers
 from solvers.log import Bar, write_text
+from solvers.score import highest, labels
 from surgery import check_weights
 
 #: BGR means of ILSVRC, subtracted from every pixel, as in the published nets' data layers.
@@ -68,7 +69,7 @@ def predict(net: Any, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     net.blobs[name].data[...] = data.transpose(2, 0, 1)
     net.forward()
     scores = net.blobs["score" if "score" in net.blobs else net.outputs[0]].data[0]
-    return scores.argmax(0).astype(np.uint8), scores
+    return labels(scores[None])[0].astype(np.uint8, copy=False), scores
 
 
 def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarray:
@@ -86,14 +87,11 @@ def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarr
         return predict(net, image)[0]
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     scores = predict(net, np.asarray(Image.fromarray(image).resize(size, resampling.LANCZOS)))[1]
-    best = np.full((height, width), -np.inf, np.float32)
-    label = np.zeros((height, width), np.uint8)
-    for k, plane in enumerate(np.array(scores, np.float32)):
-        large = np.asarray(Image.fromarray(plane).resize((width, height), resampling.BILINEAR))
-        better = large > best
-        best[better] = large[better]
-        label[better] = k
-    return label
+    large = (
+        np.asarray(Image.fromarray(plane).resize((width, height), resampling.BILINEAR))
+        for plane in np.array(scores, np.float32)
+    )
+    return highest(large)[0].astype(np.uint8, copy=False)
 
 
 def save_labels(path: str, label: np.ndarray) -> None:
