@@ -121,7 +121,7 @@ def _own(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)
     first = values.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
     own = np.empty(values.size, np.float32)
-    room = memoryview(own).cast("B")
+    room = own.view(np.uint8).data
 
     def read(start: int) -> None:
         at, end = start, min(start + PIECE, len(room))
