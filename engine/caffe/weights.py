@@ -118,7 +118,7 @@ def _own(values: np.ndarray) -> np.ndarray:
     """The values as float32 in memory of their own, read from their file where they lie in one."""
     pages = _pages(values)
     if pages is None:
-        return values.astype(np.float32)
+        return values.astype(np.float32, copy=not values.flags.writeable)
     first = values.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
     own = np.empty(values.size, np.float32)
     room = own.view(np.uint8).data
@@ -132,11 +132,14 @@ def _own(values: np.ndarray) -> np.ndarray:
             at += count
 
     starts = range(0, len(room), PIECE)
-    if len(starts) > 1:
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(read, starts))
-    else:
-        read(0)
+    try:
+        if len(starts) > 1:
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                list(threads.map(read, starts))
+        else:
+            read(0)
+    except OSError as error:
+        raise CaffeError(f"{pages.path}: cannot be read: {error.strerror}") from None
     if pages.changed():
         raise CaffeError(f"{pages.path}: was changed before its weights were read; load it again")
     return own

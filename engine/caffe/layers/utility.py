@@ -436,6 +436,9 @@ class ArgMax(Function):
 def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k largest along `axis`, largest first; of equal values the one with the higher index."""
     flipped = x.flip(axis)
+    if k == 1:
+        value, index = flipped.max(axis, keepdim=True)
+        return value, x.shape[axis] - 1 - index
     values, indices = torch.sort(flipped, dim=axis, descending=True, stable=True)
     return values.narrow(axis, 0, k), x.shape[axis] - 1 - indices.narrow(axis, 0, k)
 
