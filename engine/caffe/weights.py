@@ -16,9 +16,9 @@ import mmap
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -133,16 +133,23 @@ def _own(values: np.ndarray) -> np.ndarray:
 
     starts = range(0, len(room), PIECE)
     try:
-        if len(starts) > 1:
-            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-                list(threads.map(read, starts))
-        else:
-            read(0)
+        _for_each(read, starts)
     except OSError as error:
         raise CaffeError(f"{pages.path}: cannot be read: {error.strerror}") from None
     if pages.changed():
         raise CaffeError(f"{pages.path}: was changed before its weights were read; load it again")
     return own
+
+
+def _for_each(call: Callable[[int], None], items: Sequence[int]) -> None:
+    """`call` of each item, in as many threads as compute."""
+    if len(items) > 1:
+        with suppress(RuntimeError):  # no thread begins while Python ends
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                list(threads.map(call, items))
+            return
+    for item in items:
+        call(item)
 
 
 class _TruncatedError(Exception):

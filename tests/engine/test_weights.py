@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 
 import caffe
@@ -222,6 +224,19 @@ def test_weights_that_were_not_needed_yet_are_written_to_like_others(waiting, ne
     other.params["conv"][0].data[0] = 5
     assert (other.params["conv"][0].data[0] == 5).all()
     np.testing.assert_array_equal(other.params["conv"][0].data[1], net.params["conv"][0].data[1])
+
+
+def test_weights_can_be_read_while_the_process_ends(waiting):
+    _, path = waiting
+    code = f"""
+import atexit, caffe, caffe.weights
+caffe.weights.LARGE = caffe.weights.PIECE = 1
+net = caffe.Net({os.path.join(path.parent, "net.prototxt")!r}, caffe.TEST, weights={str(path)!r})
+atexit.register(lambda: print(net.params["conv"][0].data.sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = waiting[0].params["conv"][0].data.sum()
+    assert float(done.stdout) == pytest.approx(float(expected)), done.stderr
 
 
 def test_weights_that_somebody_holds_are_read_at_once(waiting, net):
