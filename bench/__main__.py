@@ -41,11 +41,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cases", default="", help=f"of {', '.join(CASES)}; or area-*")
     parser.add_argument("--peers", default="", help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--rounds", type=int, help="3 by default, 1 with --quick")
+    parser.add_argument("--rounds", type=int, help="at most; 3 by default, 1 with --quick")
     parser.add_argument("--threads", type=int, help="a core each by default")
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="a process measures for so long"
-    )
+    parser.add_argument("--seconds", type=float, default=6.0, help="a process measures for so long")
     parser.add_argument("--quick", action="store_true", help="one round of single passes")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "bench")
     parser.add_argument("--out", type=Path, help="FOLDER/results.json; quick.json with --quick")

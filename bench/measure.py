@@ -34,8 +34,8 @@ class Settings:
     peers: tuple[str, ...] = tuple(PEERS)
     rounds: int = 3
     threads: int = 1
-    seconds: float = 10.0
-    limit: float = 1800.0
+    seconds: float = 6.0
+    limit: float = 600.0
     quick: bool = False
 
     def key(self) -> Json:

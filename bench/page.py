@@ -242,6 +242,11 @@ def section(results: Json) -> str:
             parts += [f"### {CASES[name].title}", details(results, name, of)]
             if CASES[name].kind == "train":
                 parts.append("*differs* compares the change of five layers' weights in a step.")
+            if CASES[name].kind == "load":
+                parts.append(
+                    "*with one pass* goes on to the scores of a small image, for which every "
+                    "weight is read; some map the file, or read parts of it, only then."
+                )
     for heading, text in (
         ("How far from the floor", floor(results, found)),
         ("Against the area of the image", areas(results, found)),

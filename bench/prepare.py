@@ -30,7 +30,7 @@ VOC_SIZES = {
     (281, 500): 2,
     (400, 500): 2,
 }
-SCORED = 50
+SCORED = 20
 #: The learning rate is large enough to see a step in the weights, and they stay finite.
 SOLVER = {"base_lr": 1e-10, "momentum": 0.99, "weight_decay": 0.0005}
 

@@ -188,7 +188,7 @@ def _score_pictures(runner: Any, job: Dict[str, Any]) -> np.ndarray:
     from PIL import Image
 
     from bench.prepare import MEAN
-    from solvers.score import fast_hist, metrics
+    from solvers.score import fast_hist, labels, metrics
 
     folder = job["pictures"]
     with open(os.path.join(folder, "ImageSets/Segmentation/seg11valid.txt")) as file:
@@ -201,7 +201,7 @@ def _score_pictures(runner: Any, job: Dict[str, Any]) -> np.ndarray:
         runner.place(np.ascontiguousarray(data.transpose(2, 0, 1))[None])
         runner.run()
         scores = runner.scores()
-        hist = hist + fast_hist(truth, scores[0].argmax(0), scores.shape[1])
+        hist = hist + fast_hist(truth, labels(scores), scores.shape[1])
     found = metrics(hist)
     return np.concatenate([found["iu"], found["accuracy"]])
 

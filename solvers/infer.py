@@ -13,12 +13,14 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from solvers import available, device, workers
 from solvers.log import Bar, write_text
+from solvers.score import highest, labels
 from surgery import check_weights
 
 #: BGR means of ILSVRC, subtracted from every pixel, as in the published nets' data layers.
@@ -68,7 +70,7 @@ def predict(net: Any, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     net.blobs[name].data[...] = data.transpose(2, 0, 1)
     net.forward()
     scores = net.blobs["score" if "score" in net.blobs else net.outputs[0]].data[0]
-    return scores.argmax(0).astype(np.uint8), scores
+    return labels(scores[None])[0].astype(np.uint8, copy=False), scores
 
 
 def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarray:
@@ -86,14 +88,11 @@ def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarr
         return predict(net, image)[0]
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     scores = predict(net, np.asarray(Image.fromarray(image).resize(size, resampling.LANCZOS)))[1]
-    best = np.full((height, width), -np.inf, np.float32)
-    label = np.zeros((height, width), np.uint8)
-    for k, plane in enumerate(np.array(scores, np.float32)):
-        large = np.asarray(Image.fromarray(plane).resize((width, height), resampling.BILINEAR))
-        better = large > best
-        best[better] = large[better]
-        label[better] = k
-    return label
+    large = (
+        np.asarray(Image.fromarray(plane).resize((width, height), resampling.BILINEAR))
+        for plane in np.array(scores, np.float32)
+    )
+    return highest(large)[0].astype(np.uint8, copy=False)
 
 
 def save_labels(path: str, label: np.ndarray) -> None:
@@ -111,9 +110,10 @@ def overlay(image: np.ndarray, label: np.ndarray, weight: float = 0.6) -> np.nda
     """The photograph (H x W x 3) with each object's colour laid over it; background as it is."""
     from datasets import PALETTE
 
-    colours = PALETTE[label].astype(np.float32)
-    share = np.where((label > 0) & (label != 255), weight, 0.0)[..., None]
-    return np.round(image * (1 - share) + colours * share).astype(np.uint8)
+    object_ = (label > 0) & (label != 255)
+    out, colours = np.array(image), PALETTE[label[object_]].astype(np.float64)
+    out[object_] = np.round(image[object_] * (1 - weight) + colours * weight).astype(np.uint8)
+    return out
 
 
 def shares(label: np.ndarray) -> Dict[str, float]:
@@ -232,19 +232,55 @@ def run_collection(
     )
     unreadable = []
     loaded = load(found.net, found.weights) if missing else None
-    with workers.by_first(Bar, len(missing), "segmenting", leave=False) as bar:
-        for photo in missing:
+    with workers.by_first(Bar, len(missing), "segmenting", leave=False) as bar, _Writer() as writer:
+        for photo, coming in _read_ahead(missing):
             try:
-                image = read(photo)
+                image = coming.result()
             except OSError as error:
                 print(f"{_worker()}left out: {error}", file=sys.stderr, flush=True)
                 unreadable.append(photo)
             else:
-                _write(os.path.join(out, _stem(photo)), image, segment(loaded, image, long_side))
+                stem = os.path.join(out, _stem(photo))
+                writer.write(stem, image, segment(loaded, image, long_side))
             bar.update()
     if unreadable and workers.count() == 1:
         raise OSError(f"{unreadable[0]}: first of {len(unreadable)} that cannot be read")
     return [photo for photo in missing if photo not in unreadable]
+
+
+def _read_ahead(photos: Sequence[str]) -> Iterator[Tuple[str, Future]]:
+    """Each photograph with what `read` gives of it; the next is read while one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(read, photo) for photo in photos[:1]]
+        for i, photo in enumerate(photos):
+            coming += [reader.submit(read, following) for following in photos[i + 1 : i + 2]]
+            yield photo, coming.pop(0)
+
+
+class _Writer:
+    """Writes pictures in a thread, one photograph's at a time; `with` ends when all are written."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Optional[Future] = None
+
+    def write(self, stem: str, image: np.ndarray, label: np.ndarray) -> None:
+        """`_write`; an error of the writing before is raised here."""
+        self._wait()
+        self._last = self._pool.submit(_write, stem, image, label)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: Optional[type], *error: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._wait()
 
 
 def _labels(out: str, photo: str) -> str:

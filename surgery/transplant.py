@@ -204,7 +204,7 @@ def check_weights(net: Any, path: str, need: Sequence[str] = ()) -> List[str]:
                 f"{path}: layer {name} has {len(found[name])} blobs, this net needs {len(blobs)}"
             )
         for i, shape in enumerate(found[name]):
-            needed = tuple(blobs[i].data.shape)
+            needed = tuple(blobs[i].shape)
             if not _equal(shape, needed):
                 raise ValueError(
                     f"{path}: layer {name}, blob {i}: found {_text(shape)}, this net needs "

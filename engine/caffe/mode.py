@@ -28,6 +28,7 @@ class _State(threading.local):
     multiprocess = False
     precision = "float32"
     rng: np.random.RandomState | None = None
+    seeded = False
     generators: dict[torch.device, torch.Generator]
 
     def __init__(self) -> None:
@@ -171,6 +172,16 @@ def set_multiprocess(multiprocess: bool) -> None:
 
 def set_random_seed(seed: int) -> None:
     """Seed the fillers, dropout and shuffling of this thread."""
+    _seed(seed)
+    _state.seeded = True
+
+
+def seeded() -> bool:
+    """Whether `set_random_seed` was called in this thread, so that the order of draws counts."""
+    return _state.seeded
+
+
+def _seed(seed: int) -> None:
     _state.rng = np.random.RandomState(seed % 2**32)
     _state.generators.clear()
 
@@ -178,7 +189,7 @@ def set_random_seed(seed: int) -> None:
 def rng() -> np.random.RandomState:
     """The Mersenne Twister behind fillers; seeded from the system until `set_random_seed`."""
     if _state.rng is None:
-        set_random_seed(int.from_bytes(os.urandom(4), "little"))
+        _seed(int.from_bytes(os.urandom(4), "little"))
     assert _state.rng is not None
     return _state.rng
 

@@ -1,7 +1,12 @@
-""".caffemodel and .solverstate files, binary and HDF5, read from mapped pages, written whole.
+""".caffemodel and .solverstate files, binary and HDF5, read without a detour, written whole.
 
 Protobuf's own parser would make a Python number of each of a net's 134 million weights. The binary
-files are walked here field by field instead, and the weights stay arrays over the file's pages.
+files are walked here field by field in mapped pages instead. The weights are read from the file to
+where they stay, by as many threads as compute, those of large layers when they are first needed.
+The pages themselves do not become the weights: values begin at any byte, three times in four not at
+a multiple of 4, and a program whose weights are a file's pages ends with SIGBUS when another one
+cuts the file short. A file that was changed before it was read is refused; one that was replaced
+(by rename, as this engine writes them) or removed stays what it was when it was loaded.
 """
 
 from __future__ import annotations
@@ -10,8 +15,10 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -45,22 +52,104 @@ class Stored:
         return tuple(shape) == self.shape
 
     def copy_to(self, blob: Blob) -> None:
-        """Write the values, and the gradient if there is one, into `blob`."""
+        """Write the values, and the gradient if there is one, into `blob`.
+
+        Many values that lie in a file are read when somebody asks for them.
+        """
         for memory, values in ((blob.values, self.data), (blob.gradient, self.diff)):
-            if values is not None:
-                memory.set(torch.from_numpy(values.astype(np.float32).reshape(blob.shape)))
-                _let_go(values)
+            if values is None:
+                continue
+            read = _Reading(values, blob.shape)
+            waits = values.nbytes >= LARGE and _pages(values) is not None
+            if waits and isinstance(memory, Memory) and not memory.held():
+                memory.defer(read)
+            else:
+                memory.set(read())
 
 
-def _let_go(values: np.ndarray) -> None:
-    """Give back the mapped pages of values that were copied, which would count twice."""
-    file = getattr(values.base, "obj", None)
-    if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):
-        first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
-        start, page = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.PAGESIZE
-        size = (first + values.nbytes) // page * page - start
-        if size > 0:
-            file.madvise(mmap.MADV_DONTNEED, start, size)
+class _Pages(mmap.mmap):
+    """The pages of a file, which stays open, under `handle`, as long as they are there."""
+
+    handle: int
+    path: str
+    state: tuple[int, int]
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
+
+    def changed(self) -> bool:
+        """Whether the file was written to since it was mapped."""
+        return self.state != _state(self.handle)
+
+
+def _state(handle: int) -> tuple[int, int]:
+    found = os.fstat(handle)
+    return found.st_size, found.st_mtime_ns
+
+
+#: So many bytes are read when they are first needed, and a thread reads so many at a time.
+LARGE, PIECE = 1 << 24, 1 << 23
+
+
+def _pages(values: np.ndarray) -> _Pages | None:
+    """The file in which the values lie as they are needed."""
+    pages = getattr(values.base, "obj", None)
+    able = values.dtype == np.float32 and hasattr(os, "preadv")
+    return pages if able and isinstance(pages, _Pages) else None
+
+
+class _Reading:
+    """Stored values as a tensor in memory of its own, read once, whichever thread asks."""
+
+    def __init__(self, values: np.ndarray, shape: Sequence[int]) -> None:
+        self._values, self._shape = values, shape
+        self._lock = threading.Lock()
+        self._read: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        with self._lock:
+            if self._read is None:
+                self._read = torch.from_numpy(_own(self._values).reshape(self._shape))
+            return self._read
+
+
+def _own(values: np.ndarray) -> np.ndarray:
+    """The values as float32 in memory of their own, read from their file where they lie in one."""
+    pages = _pages(values)
+    if pages is None:
+        return values.astype(np.float32, copy=not values.flags.writeable)
+    first = values.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
+    own = np.empty(values.size, np.float32)
+    room = own.view(np.uint8).data
+
+    def read(start: int) -> None:
+        at, end = start, min(start + PIECE, len(room))
+        while at < end:
+            count = os.preadv(pages.handle, [room[at:end]], first + at)
+            if not count:
+                break
+            at += count
+
+    starts = range(0, len(room), PIECE)
+    try:
+        _for_each(read, starts)
+    except OSError as error:
+        raise CaffeError(f"{pages.path}: cannot be read: {error.strerror}") from None
+    if pages.changed():
+        raise CaffeError(f"{pages.path}: was changed before its weights were read; load it again")
+    return own
+
+
+def _for_each(call: Callable[[int], None], items: Sequence[int]) -> None:
+    """`call` of each item, in as many threads as compute."""
+    if len(items) > 1:
+        with suppress(RuntimeError):  # no thread begins while Python ends
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                list(threads.map(call, items))
+            return
+    for item in items:
+        call(item)
 
 
 class _TruncatedError(Exception):
@@ -151,7 +240,10 @@ def _map(path: str) -> memoryview:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            pages = _Pages(file.fileno(), 0, access=mmap.ACCESS_READ)
+            pages.handle, pages.path = os.dup(file.fileno()), path
+            pages.state = _state(pages.handle)
+            return memoryview(pages)
     except OSError as error:
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -182,7 +274,8 @@ def is_hdf5(path: str) -> bool:
 def read_net(path: str) -> list[tuple[str, dict[int, Stored]]]:
     """The layers of a .caffemodel (of any age) or .h5 file: names, and blobs by index.
 
-    The arrays lie over the file's pages. Raises CaffeError for a file that is not whole.
+    The arrays lie over the file's pages; `Stored.copy_to` reads them. Raises CaffeError for a file
+    that is not whole.
     """
     if is_hdf5(path):
         return _read_net_hdf5(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import gc
+import threading
+import time
 
 import caffe
 import cv2
@@ -58,6 +61,63 @@ def test_solvers_that_train_together_share_out_the_records(images):
     finally:
         mode.set_solver_count(1)
         mode.set_solver_rank(0)
+
+
+LISTED = "source: 'list.txt' batch_size: 2"
+
+
+def test_an_error_comes_at_the_batch_to_which_it_belongs_and_again(images):
+    net = build(images, data(LISTED, type_="ImageData", name="image_data"))
+    (images / "4.png").write_bytes(b"no image")
+    assert labels(net, 2) == [[0, 1], [2, 3]]
+    for _ in range(2):
+        with pytest.raises(CaffeError, match=r"layer 'd' \(ImageData\): 4\.png: no image"):
+            net.forward()
+
+
+FROM_DATABASE = data(rest="transform_param { crop_size: 2 mirror: true }").replace(
+    "backend: LMDB", "backend: LMDB prefetch: AHEAD"
+)
+FROM_FILES = data(
+    f"{LISTED} shuffle: true",
+    "data_param { prefetch: AHEAD } transform_param { crop_size: 3 mirror: true }",
+    "ImageData",
+    "image_data",
+)
+
+
+@pytest.mark.parametrize("text", [FROM_DATABASE, FROM_FILES])
+def test_what_is_drawn_does_not_depend_on_how_far_is_read_ahead(images, text):
+    rng = np.random.RandomState(0)
+    for i in range(6):
+        cv2.imwrite(f"{i}.png", rng.randint(0, 255, (4, 5, 3)).astype(np.uint8))
+    assert convert_imageset.main(["./", "list.txt", "many"]) == 0
+    seen = []
+    for ahead in ("1", "4", "11"):
+        caffe.set_random_seed(7)
+        own = text.replace("AHEAD", ahead).replace("'db'", "'many'")
+        net = build(images, own, caffe.TRAIN)
+        batches = [net.forward() and net.blobs["x"].data.copy() for _ in range(7)]
+        seen.append((batches, labels(net, 3)))
+    for batches, numbers in seen[1:]:
+        np.testing.assert_array_equal(batches, seen[0][0])
+        assert numbers == seen[0][1]
+
+
+def test_nothing_is_read_ahead_before_the_first_forward_and_after_the_net_is_gone(images):
+    def reading():
+        return [t for t in threading.enumerate() if t.name == "prefetch of alone"]
+
+    net = build(images, data().replace("'d'", "'alone'"))
+    assert not reading()
+    net.forward()
+    assert len(reading()) == 1
+    del net
+    end = time.monotonic() + 20
+    while reading():
+        assert time.monotonic() < end
+        gc.collect()  # a batch that is being read keeps what reads it until it is done
+        time.sleep(0.01)
 
 
 def test_an_error_of_the_reading_thread_reaches_forward(images):

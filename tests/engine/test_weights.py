@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+import threading
+
 import caffe
 import numpy as np
 import pytest
@@ -173,3 +178,115 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, net, monkeypatch):
 def test_a_folder_that_is_not_there_is_said(tmp_path, net):
     with pytest.raises(CaffeError, match=r"missing/w\.caffemodel: cannot be written"):
         net.save(str(tmp_path / "missing" / "w.caffemodel"))
+
+
+def test_large_weights_are_read_by_several_threads(tmp_path, net, monkeypatch):
+    monkeypatch.setattr("caffe.weights.PIECE", 16)
+    net.save(str(tmp_path / "w.caffemodel"))
+    other = build(tmp_path, SCORER, weights=str(tmp_path / "w.caffemodel"))
+    assert same_weights(net, other)
+
+
+def test_weights_stay_when_their_file_is_written_over_or_cut(tmp_path, net):
+    path = tmp_path / "w.caffemodel"
+    net.save(str(path))
+    other = build(tmp_path, SCORER, weights=str(path))
+    path.write_bytes(bytes(path.stat().st_size))
+    path.write_bytes(b"")
+    assert same_weights(net, other)
+
+
+@pytest.fixture
+def waiting(tmp_path, net, monkeypatch):
+    """A net whose weights are read when they are first needed, and their file."""
+    monkeypatch.setattr("caffe.weights.LARGE", 1)
+    path = tmp_path / "w.caffemodel"
+    net.save(str(path))
+    return build(tmp_path, SCORER, weights=str(path)), path
+
+
+def test_weights_that_were_not_needed_yet_are_read_when_they_are(waiting, net, tmp_path):
+    other, path = waiting
+    assert other.params["conv"][0].values.is_deferred()
+    assert other.params["conv"][0].shape == net.params["conv"][0].shape
+    sharing = build(tmp_path, SCORER)
+    sharing.share_with(other)
+    path.unlink()
+    x = np.random.RandomState(0).rand(1, 3, 8, 8).astype(np.float32)
+    expected = net.forward(data=x)["score"].copy()
+    np.testing.assert_array_equal(sharing.forward(data=x)["score"], expected)
+    np.testing.assert_array_equal(other.forward(data=x)["score"], expected)
+    assert same_weights(net, other)
+
+
+def test_weights_that_were_not_needed_yet_are_written_to_like_others(waiting, net):
+    other, _ = waiting
+    other.params["conv"][0].data[0] = 5
+    assert (other.params["conv"][0].data[0] == 5).all()
+    np.testing.assert_array_equal(other.params["conv"][0].data[1], net.params["conv"][0].data[1])
+
+
+def test_weights_can_be_read_while_the_process_ends(waiting):
+    _, path = waiting
+    code = f"""
+import atexit, caffe, caffe.weights
+caffe.weights.LARGE = caffe.weights.PIECE = 1
+net = caffe.Net({os.path.join(path.parent, "net.prototxt")!r}, caffe.TEST, weights={str(path)!r})
+atexit.register(lambda: print(net.params["conv"][0].data.sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = waiting[0].params["conv"][0].data.sum()
+    assert float(done.stdout) == pytest.approx(float(expected)), done.stderr
+
+
+def test_weights_that_somebody_holds_are_read_at_once(waiting, net):
+    other, path = waiting
+    held = other.params["score"][0].data
+    held[...] = 0
+    other.copy_from(str(path))
+    np.testing.assert_array_equal(held, net.params["score"][0].data)
+
+
+def test_a_file_that_is_replaced_or_saved_over_keeps_the_weights_that_were_loaded(waiting, net):
+    other, path = waiting
+    before = net.params["conv"][0].data.copy()
+    net.params["conv"][0].data[...] = 0
+    net.save(str(path))
+    np.testing.assert_array_equal(other.params["conv"][0].data, before)
+    again = waiting[0]
+    again.copy_from(str(path))
+    again.save(str(path))
+    again.copy_from(str(path))
+    assert same_weights(net, again)
+
+
+def test_threads_that_need_weights_at_once_read_them_once(waiting, net, tmp_path):
+    other, _ = waiting
+    seen = []
+    threads = [
+        threading.Thread(target=lambda: seen.append(other.params["conv"][0].values.tensor()))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({tensor.data_ptr() for tensor in seen}) == 1
+
+
+def test_a_file_that_is_changed_before_its_weights_are_read_is_refused(waiting):
+    other, path = waiting
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(CaffeError, match=r"w\.caffemodel: was changed before its weights were"):
+        other.forward()
+
+
+def test_a_file_is_open_only_until_its_weights_are_read(waiting):
+    other, path = waiting
+    assert str(path) in open_files()
+    other.forward()
+    assert str(path) not in open_files()
+
+
+def open_files():
+    return {os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}

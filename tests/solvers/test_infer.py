@@ -98,6 +98,15 @@ def test_a_large_photograph_is_seen_reduced_and_labelled_at_its_own_size(trained
     assert seen == [(45, 80, 3), (90, 160, 3)]
 
 
+def test_a_large_photograph_has_the_class_whose_enlarged_score_is_highest(monkeypatch):
+    scores = np.random.RandomState(0).randn(21, 45, 80).astype(np.float32)
+    scores[7] = scores[3]
+    monkeypatch.setattr(infer, "predict", lambda net, image: (None, scores))
+    label = infer.segment(None, np.zeros((90, 160, 3), np.uint8), 80)
+    large = [np.asarray(Image.fromarray(s).resize((160, 90), Image.BILINEAR)) for s in scores]
+    assert label.dtype == np.uint8 and np.array_equal(label, np.argmax(large, 0))
+
+
 def test_a_photograph_is_turned_upright(tmp_path):
     image = Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3))
     exif = image.getexif()

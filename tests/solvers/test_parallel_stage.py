@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import caffe
 import numpy as np
@@ -312,3 +313,49 @@ def test_collections_that_cannot_be_done_are_refused(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no photographs"):
         infer.collect([str(tmp_path / "empty")])
+
+
+def test_the_next_photograph_is_read_and_the_last_written_while_one_is_segmented(
+    net, photos, tmp_path, monkeypatch
+):
+    read, written = [threading.Event() for _ in range(5)], [threading.Event() for _ in range(5)]
+    seen = []
+    real_read, real_write = infer.read, infer._write
+
+    def reading(path):
+        image = real_read(path)
+        read[int(path[-5])].set()
+        return image
+
+    def writing(stem, image, label):
+        real_write(stem, image, label)
+        written[int(stem[-1])].set()
+
+    def segmenting(net, image, long_side):
+        i = len(seen)
+        seen.append(image.shape)
+        assert i == 4 or read[i + 1].wait(20)
+        assert i < 2 or written[i - 2].is_set()
+        assert i == 0 or written[i - 1].wait(20)
+        return np.zeros(image.shape[:2], np.uint8)
+
+    monkeypatch.setattr(infer, "read", reading)
+    monkeypatch.setattr(infer, "_write", writing)
+    monkeypatch.setattr(infer, "segment", segmenting)
+    infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
+    assert len(pictures(tmp_path / "out")) == 10 and len(seen) == 5
+
+
+@pytest.mark.parametrize("failing", [0, 4])
+def test_a_picture_that_cannot_be_written_ends_the_run(net, photos, tmp_path, monkeypatch, failing):
+    real = infer._write
+
+    def writing(stem, image, label):
+        if stem.endswith(f"photo{failing}"):
+            raise OSError("disk full")
+        real(stem, image, label)
+
+    monkeypatch.setattr(infer, "_write", writing)
+    with pytest.raises(OSError, match="disk full"):
+        infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
+    assert len(pictures(tmp_path / "out")) == 2 * failing

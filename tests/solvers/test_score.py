@@ -26,6 +26,60 @@ def test_the_histogram_refuses_maps_of_different_sizes():
         score.fast_hist(np.zeros(4), np.zeros(5), 2)
 
 
+def test_the_histogram_refuses_predictions_of_no_class_where_the_truth_is_known():
+    truth = np.array([0, 255, 1])
+    assert score.fast_hist(truth, np.array([0, 7, 1]), 2).tolist() == [[1, 0], [0, 1]]
+    for wrong in (2, -1):
+        with pytest.raises(ValueError, match=f"found a prediction {wrong}, needed 0..1"):
+            score.fast_hist(truth, np.array([0, 0, wrong]), 2)
+
+
+@pytest.mark.parametrize("truth_type", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("prediction_type", [np.uint8, np.int32, np.int64])
+def test_the_histogram_is_that_of_counting_pixels(truth_type, prediction_type):
+    rng = np.random.RandomState(0)
+    truth = rng.choice([0, 1, 2, 3, 4, 255], (2, 1, 30, 40))
+    prediction = rng.randint(0, 4, (2, 30, 40))
+    expected = np.zeros((4, 4), int)
+    for t, p in zip(truth.ravel(), prediction.ravel()):
+        if t < 4:
+            expected[t, p] += 1
+    given = truth.astype(truth_type), prediction.astype(prediction_type)
+    found = score.fast_hist(*given, 4)
+    assert found.dtype == np.int64 and np.array_equal(found, expected)
+    assert np.array_equal(given[0], truth.astype(truth_type)), "the truth is left as it was"
+
+
+def test_negative_and_fantastic_truths_are_left_out():
+    truth = np.array([-1, 2**32 + 1, 2**40, 1])
+    assert score.fast_hist(truth, np.ones(4, int), 2).tolist() == [[0, 0], [0, 1]]
+    assert score.fast_hist(truth.astype(float), np.ones(4, int), 2).tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 21, 255, 256, 257, 300])
+@pytest.mark.parametrize("kind", ["drawn", "tied", "zero", "infinite", "nan"])
+def test_labels_are_the_arguments_of_the_maximum(classes, kind):
+    rng = np.random.RandomState(classes)
+    scores = rng.randn(2, classes, 7, 9).astype(np.float32)
+    if kind == "tied":
+        scores = np.round(scores)
+    elif kind == "zero":
+        scores = np.where(scores > 0, np.float32(0), -np.float32(0))
+    elif kind == "infinite":
+        scores[scores > 1], scores[scores < -0.5] = np.inf, -np.inf
+    elif kind == "nan":
+        scores[rng.rand(*scores.shape) < 0.02] = np.nan
+    found = score.labels(scores)
+    assert np.array_equal(found, scores.argmax(1))
+    assert found.dtype == (np.uint8 if classes <= 256 else np.int64)
+
+
+def test_the_highest_of_planes_one_by_one_comes_with_its_value():
+    planes = np.random.RandomState(0).randn(5, 3, 4).astype(np.float32)
+    number, best = score.highest(iter(planes))
+    assert np.array_equal(number, planes.argmax(0)) and np.array_equal(best, planes.max(0))
+
+
 def test_the_metrics_of_a_histogram_worked_out_by_hand():
     found = score.metrics(np.array([[6, 2, 0], [1, 3, 0], [0, 2, 2]]))
     assert found["pixel_accuracy"] == pytest.approx(11 / 16)

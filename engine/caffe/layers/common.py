@@ -37,12 +37,16 @@ class InnerProduct(Function):
             self.blobs.add_blob(p.num_output)
             fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        if math.prod(x.shape[self.axis :]) != self.inputs:
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        shape, found = bottoms[0], math.prod(bottoms[0][self.axis :])
+        if found != self.inputs:
             raise self.error(
-                f"a bottom of shape {tuple(x.shape)} has {math.prod(x.shape[self.axis :])} values "
-                f"from axis {self.axis} on; the weights need {self.inputs}"
+                f"a bottom of shape {shape} has {found} values from axis {self.axis} on; the "
+                f"weights need {self.inputs}"
             )
+        return [(*shape[: self.axis], self.layer_param.inner_product_param.num_output)]
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         w, b = self.weight_and_bias()
         w = w.t() if self.layer_param.inner_product_param.transpose else w
         rows = x.reshape(-1, self.inputs)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from .. import db, glog, mode
+from ..ahead import Ahead
 from ..blob import Blob
 from ..errors import CaffeError
 from ..fillers import fill
@@ -281,8 +280,8 @@ class Prefetching(Source):
         self.transformer.seed()
         size = ",".join(str(n) for n in top[0].shape)
         glog.write(self.place, f"output data size: {size}")
-        self._pool: ThreadPoolExecutor | None = None
-        self._ahead: deque[Future] = deque()
+        ahead = self.layer_param.data_param.prefetch
+        self._ahead = Ahead(self.batch, ahead, f"prefetch of {self.name}")
 
     @cached_property
     def _records(self) -> Iterator[Record]:
@@ -301,11 +300,7 @@ class Prefetching(Source):
         return np.stack(images), np.array(labels, np.float32)
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, f"prefetch of {self.name}")
-        while len(self._ahead) <= self.layer_param.data_param.prefetch:
-            self._ahead.append(self._pool.submit(self.batch))
-        for blob, values in zip(top, self._ahead.popleft().result()):
+        for blob, values in zip(top, self._ahead.next()):
             blob.values.set(torch.from_numpy(values))
 
 

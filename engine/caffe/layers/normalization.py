@@ -27,10 +27,13 @@ class LRN(Function):
         if p.local_size % 2 == 0:
             raise self.error(f"local_size is {p.local_size}; it needs to be odd")
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        if len(bottoms[0]) != 4:
+            raise self.error(f"the bottom has shape {bottoms[0]}; it needs 4 axes")
+        return bottoms
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.lrn_param
-        if x.dim() != 4:
-            raise self.error(f"the bottom has shape {tuple(x.shape)}; it needs 4 axes")
         n, square = p.local_size, x * x
         if p.norm_region == p.ACROSS_CHANNELS:
             return x * (p.k + p.alpha * self.mean_across(square, n)) ** -p.beta
@@ -97,12 +100,14 @@ class BatchNorm(Function):
             elif self.layer_param.param[i].lr_mult != 0:
                 raise self.error("cannot learn its statistics; give its params lr_mult: 0")
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        shape, channels = bottoms[0], self.blobs[0].shape[0]
+        if len(shape) < 2 or shape[1] != channels:
+            raise self.error(f"the bottom has shape {shape}; axis 1 needs {channels} channels")
+        return bottoms
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
-        if x.dim() < 2 or x.shape[1] != mean.shape[0]:
-            raise self.error(
-                f"the bottom has shape {tuple(x.shape)}; axis 1 needs {mean.shape[0]} channels"
-            )
         channels = x.flatten(2) if x.dim() > 2 else x[..., None]
         if self.learned:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
@@ -110,8 +115,7 @@ class BatchNorm(Function):
         else:
             mean = channels.mean((0, 2))
             var = ((channels - mean[:, None]) ** 2).mean((0, 2))
-            if not x.is_meta:
-                self._learn(mean.detach(), var.detach(), x.numel() // mean.numel())
+            self._learn(mean.detach(), var.detach(), x.numel() // mean.numel())
         y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
         return y.reshape(x.shape)
 

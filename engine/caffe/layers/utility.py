@@ -72,25 +72,29 @@ class Concat(Function):
     bottoms, tops = (1, math.inf), (1, 1)
     in_place = False
 
-    def compute(self, *xs: torch.Tensor) -> torch.Tensor:
-        p, shape = self.layer_param.concat_param, xs[0].shape
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p, shape = self.layer_param.concat_param, bottoms[0]
         if p.HasField("axis") and p.HasField("concat_dim"):
             raise self.error("axis and concat_dim are two names of one field; give one of them")
-        axis = canonical_axis(self, p.concat_dim if p.HasField("concat_dim") else p.axis, shape)
-        for x in xs[1:]:
-            if x.dim() != len(shape) or any(
-                a != b for i, (a, b) in enumerate(zip(x.shape, shape)) if i != axis
+        axis = canonical_axis(self, self._axis(), shape)
+        for other in bottoms[1:]:
+            if len(other) != len(shape) or any(
+                a != b for i, (a, b) in enumerate(zip(other, shape)) if i != axis
             ):
                 raise self.error(
-                    f"bottoms of shapes {tuple(shape)} and {tuple(x.shape)}; all axes but {axis} "
-                    "need to be equal"
+                    f"bottoms of shapes {shape} and {other}; all axes but {axis} need to be equal"
                 )
-        return torch.cat(xs, axis)
+        return [(*shape[:axis], sum(s[axis] for s in bottoms), *shape[axis + 1 :])]
+
+    def compute(self, *xs: torch.Tensor) -> torch.Tensor:
+        return torch.cat(xs, canonical_axis(self, self._axis(), xs[0].shape))
 
     def window(self) -> Window | None:
+        return POINT if self._axis() == 1 and len(self.layer_param.bottom) > 1 else None
+
+    def _axis(self) -> int:
         p = self.layer_param.concat_param
-        axis = p.concat_dim if p.HasField("concat_dim") else p.axis
-        return POINT if axis == 1 and len(self.layer_param.bottom) > 1 else None
+        return p.concat_dim if p.HasField("concat_dim") else p.axis
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         super().reshape(bottom, top)
@@ -155,14 +159,20 @@ def _spread_shape(layer: Layer, p: Any, shape: Sequence[int]) -> Sequence[int]:
     return shape[axis:end]
 
 
+def _check_spread(layer: Layer, axis: int, factor: Sequence[int], shape: Sequence[int]) -> int:
+    """The axis of a bottom of `shape` from which on a factor spreads over it; it has to fit."""
+    axis = canonical_axis(layer, axis, shape) if factor else 0
+    if tuple(shape[axis : axis + len(factor)]) != tuple(factor):
+        raise layer.error(
+            f"a factor of shape {tuple(factor)} does not match a bottom of shape {tuple(shape)} "
+            f"from axis {axis} on"
+        )
+    return axis
+
+
 def _spread(layer: Layer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """A factor or bias with axes of size 1 around, so that it spreads over x from `axis` on."""
-    axis = canonical_axis(layer, axis, x.shape) if factor.dim() else 0
-    if tuple(x.shape[axis : axis + factor.dim()]) != tuple(factor.shape):
-        raise layer.error(
-            f"a factor of shape {tuple(factor.shape)} does not match a bottom of shape "
-            f"{tuple(x.shape)} from axis {axis} on"
-        )
+    axis = _check_spread(layer, axis, factor.shape, x.shape)
     return factor.reshape(*factor.shape, *[1] * (x.dim() - axis - factor.dim()))
 
 
@@ -183,6 +193,12 @@ class Scale(Function):
         if p.bias_term:
             self.blobs.add_blob(*(bottom[1].shape if len(bottom) == 2 else self.blobs[0].shape))
             fill(self.blobs[-1], p.bias_filler, where)
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        axis = self.layer_param.scale_param.axis
+        for factor in [*bottoms[1:], *(b.shape for b in self.blobs)]:
+            _check_spread(self, axis, factor, bottoms[0])
+        return bottoms[:1]
 
     def compute(self, x: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.scale_param
@@ -225,6 +241,11 @@ class Bias(Function):
             shape = _spread_shape(self, p, bottom[0].shape)
             self.blobs.add_blob(*shape)
             fill(self.blobs[0], p.filler, f"layer {self.name!r}")
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        factor = bottoms[1] if len(bottoms) > 1 else self.blobs[0].shape
+        _check_spread(self, self.layer_param.bias_param.axis, factor, bottoms[0])
+        return bottoms[:1]
 
     def compute(self, x: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
         b = self.weights[0] if b is None else b
@@ -415,6 +436,9 @@ class ArgMax(Function):
 def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k largest along `axis`, largest first; of equal values the one with the higher index."""
     flipped = x.flip(axis)
+    if k == 1:
+        value, index = flipped.max(axis, keepdim=True)
+        return value, x.shape[axis] - 1 - index
     values, indices = torch.sort(flipped, dim=axis, descending=True, stable=True)
     return values.narrow(axis, 0, k), x.shape[axis] - 1 - indices.narrow(axis, 0, k)
 

@@ -125,6 +125,10 @@ class _Convolving(Function):
             for n, r, s, p in zip(size, reach, self.stride, self.pad)
         ]
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        outputs, axis = self.layer_param.convolution_param.num_output, self.axis
+        return [(*s[:axis], outputs, *self._output(s[axis + 1 :])) for s in bottoms]
+
     def compute(self, *xs: torch.Tensor) -> Tensors:
         return tuple(self._one(x) for x in xs)
 
@@ -275,6 +279,11 @@ class Pooling(Function):
             raise self.error(f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}")
         # With padding, the last window has to start inside the image or its left padding.
         return out - 1 if pad and (out - 1) * stride >= size + pad else out
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        size = bottoms[0][2:]
+        out = [self._output(*a) for a in zip(size, self.kernel or size, self.stride, self.pad)]
+        return [(*bottoms[0][:2], *out)] * (1 + self.with_mask)
 
     def window(self) -> Window | None:
         if not self.kernel or not self.maximum or self.with_mask:

@@ -1,0 +1,84 @@
+"""The shapes that layers say are those that PyTorch's shape functions find."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from caffe.layers import Function
+
+from tests.engine.nets import build
+
+BUILDS_WITHOUT = """
+import sys
+import caffe
+net = caffe.Net({path!r}, caffe.TEST)
+net.forward()
+sys.exit(", ".join(name for name in ("sympy", "torch._dynamo") if name in sys.modules) or 0)
+"""
+
+
+def layer(type_, param="", bottoms=("a",), tops=("y",)):
+    names = (
+        " ".join(f"bottom: '{b}'" for b in bottoms) + " " + " ".join(f"top: '{t}'" for t in tops)
+    )
+    return f"layer {{ name: 'l' type: '{type_}' {names} {param} }}"
+
+
+INPUT = """layer { name: 'in' type: 'Input' top: 'a' top: 'b' top: 'c' input_param {
+  shape { dim: 2 dim: 6 dim: 11 dim: 8 } shape { dim: 2 dim: 3 dim: 11 dim: 8 } shape { dim: 6 } } }
+"""
+LAYERS = [
+    layer("Convolution", "convolution_param { num_output: 4 kernel_size: 3 pad: 2 stride: 2 }"),
+    layer(
+        "Convolution",
+        "convolution_param { num_output: 4 kernel_h: 3 kernel_w: 2 dilation: 2 group: 2 }",
+    ),
+    layer("Convolution", "convolution_param { axis: 2 num_output: 4 kernel_size: 3 }"),
+    layer("Convolution", "convolution_param { num_output: 4 kernel_size: 12 pad: 1 stride: 3 }"),
+    layer("Deconvolution", "convolution_param { num_output: 4 kernel_size: 4 pad: 1 stride: 3 }"),
+    layer("Pooling", "pooling_param { kernel_size: 3 stride: 2 }"),
+    layer("Pooling", "pooling_param { kernel_size: 3 stride: 2 round_mode: FLOOR }"),
+    layer("Pooling", "pooling_param { kernel_size: 2 stride: 3 pad: 1 pool: AVE }"),
+    layer("Pooling", "pooling_param { global_pooling: true pool: AVE }"),
+    layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }", tops=("y", "mask")),
+    layer("InnerProduct", "inner_product_param { num_output: 5 }"),
+    layer("InnerProduct", "inner_product_param { num_output: 5 axis: 2 transpose: true }"),
+    layer("Concat", "", ("a", "b")),
+    layer("Concat", "concat_param { axis: -3 }", ("a", "b", "a")),
+    layer("Scale", "scale_param { bias_term: true }"),
+    layer("Scale", "", ("a", "c")),
+    layer("Bias", "bias_param { num_axes: 2 }"),
+    layer("LRN"),
+    layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }"),
+    layer("BatchNorm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LAYERS)
+def test_a_layer_says_the_shape_that_its_computation_has(tmp_path, text):
+    net = build(tmp_path, INPUT + text)
+    last = net.layers[-1]
+    assert isinstance(last, Function) and type(last).shapes is not Function.shapes
+    bottoms = [net.blobs[name].shape for name in net.bottom_names["l"]]
+    said = [net.blobs[name].shape for name in net.top_names["l"]]
+    assert said == [tuple(shape) for shape in Function.shapes(last, bottoms)]
+    net.forward()
+    assert said == [net.blobs[name].data.shape for name in net.top_names["l"]]
+
+
+def test_a_classifier_and_a_fully_convolutional_net_need_no_symbolic_shapes(tmp_path):
+    """PyTorch loads what it works shapes out with at the first use, which takes up to 2 s."""
+    import net_gen
+
+    for name, param in (
+        ("fcn", net_gen.fcn("voc-fcn8s", "deploy", width=1 / 16)),
+        ("googlenet", net_gen.googlenet("deploy", width=1 / 16)),
+    ):
+        path = str(tmp_path / name)
+        net_gen.write(param, path)
+        done = subprocess.run(
+            [sys.executable, "-c", BUILDS_WITHOUT.format(path=path)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-300:]
