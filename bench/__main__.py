@@ -84,11 +84,10 @@ def main() -> None:
         quick=args.quick,
     )
     bench = Bench(settings)
-    if prepare.missing(args.folder):
+    if prepare.missing(args.folder, args.device):
         print("making the nets, the weights and the images, once; a minute")
-        subprocess.run(
-            [sys.executable, "-m", "bench.prepare", str(args.folder)], cwd=ROOT, check=True
-        )
+        make = [sys.executable, "-m", "bench.prepare", str(args.folder), "--device", args.device]
+        subprocess.run(make, cwd=ROOT, check=True)
     results = bench.run(args.out)
     print(page.section(results))
     print(f"\nwrote {args.out}")

@@ -143,6 +143,7 @@ class Bench:
             "deploy": str(folder / "deploy.prototxt"),
             "solver": str(folder / "solver.prototxt"),
             "val": str(folder / "val.prototxt"),
+            "pictures_solver": str(folder / "pictures.prototxt"),
             "weights": str(folder / "fcn8s.caffemodel"),
             "torch": str(folder / "fcn8s.pt"),
             "onnx": str(folder / "fcn8s.onnx"),
@@ -152,7 +153,9 @@ class Bench:
             "seconds": settings.seconds,
         }
         if case:
-            job.update(warm=case.warm, least=case.least, passes=case.passes, sample=case.sample)
+            # On a device, graphs are captured by the third or fourth pass.
+            warm = max(case.warm, 4) if settings.device == "cuda" else case.warm
+            job.update(warm=warm, least=case.least, passes=case.passes, sample=case.sample)
             for what in ("image", "label"):
                 paths = [prepare.input_file(folder, what, size) for size in case.sizes]
                 job[what + "s"] = paths
@@ -217,7 +220,8 @@ class Bench:
             able = [
                 name
                 for name in here
-                if (not case.peers or name in case.peers)
+                if self.settings.device in case.devices
+                and (not case.peers or name in case.peers)
                 and (case.kind != "train" or PEERS[name].trains)
             ]
             for i in range(min(self.settings.rounds, case.rounds)):

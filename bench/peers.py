@@ -68,6 +68,7 @@ class Case:
 
     kind: the worker's function. sizes: of the images. rounds: at most so many. peers: only these.
     warm, least, passes: untimed passes, and how many timed ones at least and at most a process.
+    devices: where it is measured.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Case:
     least: int = 3
     passes: int = 10
     sample: int = 1
+    devices: tuple[str, ...] = BOTH
 
 
 SQUARE = (500, 500)
@@ -99,6 +101,16 @@ CASES: dict[str, Case] = {
         warm=0,  # the step whose weights are compared comes before
         least=2,
         passes=5,
+    ),
+    "train-pictures": Case(
+        "Training on pictures of mixed sizes, files to update, an iteration",
+        "train_pictures",
+        rounds=1,
+        peers=(ENGINE, "engine-tf32", "engine-bf16"),
+        warm=3,
+        least=2,
+        passes=6,
+        devices=CUDA,
     ),
     "load": Case("Loading the weights", "load", ((64, 64),)),
     "first": Case(

@@ -115,6 +115,9 @@ def write_nets(folder: Path, width: Any = 1) -> None:
     net_gen.write(solver, str(folder / "solver.prototxt"))
     val = net_gen.fcn(VARIANT, "val", width=width, voc_dir=str(folder / "voc"))
     net_gen.write(val, str(folder / "val.prototxt"))
+    # Slow enough that the drawn weights stay as large as they are.
+    solver.train_net, solver.base_lr = str(folder / "val.prototxt"), 1e-14
+    net_gen.write(solver, str(folder / "pictures.prototxt"))
 
 
 def fill(net: Any, seed: int = 1) -> None:
@@ -199,22 +202,22 @@ def _whole(path: Path, write: Any) -> None:
             partial.unlink()
 
 
-def missing(folder: Path) -> List[str]:
-    """What `prepare` still has to make."""
+def missing(folder: Path, device: str = "cpu") -> List[str]:
+    """What `prepare` still has to make; the programs that read ONNX run on the CPU."""
     made = {
-        "nets": folder / "val.prototxt",
+        "nets": folder / "pictures.prototxt",
         "weights": folder / "fcn8s.caffemodel",
         "pictures": folder / "voc/ImageSets/Segmentation/seg11valid.txt",
     }
     absent = [name for name, path in made.items() if not path.exists()]
-    able = importlib.util.find_spec("onnx") is not None
+    able = device == "cpu" and importlib.util.find_spec("onnx") is not None
     return absent + (["onnx"] if able and not (folder / "fcn8s.onnx").exists() else [])
 
 
-def prepare(folder: Path, width: Any = 1, pictures: int = SCORED) -> None:
+def prepare(folder: Path, width: Any = 1, pictures: int = SCORED, device: str = "cpu") -> None:
     """Makes in `folder` what is not there yet. Without the package onnx, no ONNX model."""
     folder.mkdir(parents=True, exist_ok=True)
-    absent = missing(folder)
+    absent = missing(folder, device)
     if "nets" in absent:
         write_nets(folder, width)
     if "weights" in absent:
@@ -229,8 +232,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.prepare", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--width", default=1, type=Fraction, help="of every channel count: 1/8")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     args = parser.parse_args()
-    prepare(args.folder.resolve(), float(args.width))
+    prepare(args.folder.resolve(), float(args.width), device=args.device)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,17 @@ def train(runner: Any, job: Dict[str, Any]) -> Result:
     return result
 
 
+ITERATIONS = 50
+
+
+def train_pictures(runner: Any, job: Dict[str, Any]) -> Result:
+    """An iteration of training on files: decoding, forward, backward and update, the loss read."""
+    runner.prepare_pictures()
+    # Enough of them that every size has come as often as it is run layer by layer.
+    times = measure(dict(job, device="cpu"), lambda: runner.train_on_pictures(ITERATIONS))
+    return {"times": [t / ITERATIONS for t in times], **used(job)}
+
+
 def load(runner: Any, job: Dict[str, Any]) -> Result:
     """From the files to a net that is ready to run; `touched` is with one small pass, which reads
     every weight."""
@@ -220,7 +231,7 @@ def products(job: Dict[str, Any]) -> Result:
     return {"times": times, "operations": n**3}
 
 
-KINDS = {f.__name__: f for f in (probe, forward, stream, train, load, first, score)}
+KINDS = {f.__name__: f for f in (probe, forward, stream, train, train_pictures, load, first, score)}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ Each file has a class `Runner(job)` with
     run()           one pass forward
     scores()        -> the scores of the last pass, 1 x 21 x H x W, float32
     prepare_training(image, label), step(), parameters(names) where it trains
+    prepare_pictures(), train_on_pictures(iterations) where it reads files, too
 
 `job` is a dict: deploy, solver, val, weights, torch, onnx (paths), threads, device, precision,
 options, and solver_settings.

@@ -57,6 +57,15 @@ class Runner:
     def step(self) -> None:
         self.solver.step(1)
 
+    def prepare_pictures(self) -> None:
+        self.solver = caffe.get_solver(self.job["pictures_solver"])
+        self.solver.net.copy_from(self.job["weights"])
+
+    def train_on_pictures(self, iterations: int) -> None:
+        for _ in range(iterations):
+            self.solver.step(1)
+            float(self.solver.net.blobs["loss"].data)
+
     def parameters(self, names: List[str]) -> Dict[str, np.ndarray]:
         return {name: np.array(self.net.params[name][0].data) for name in names}
 

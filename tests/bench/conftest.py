@@ -32,6 +32,7 @@ def job(folder):
             "torch": "fcn8s.pt",
             "onnx": "fcn8s.onnx",
             "pictures": "voc",
+            "pictures_solver": "pictures.prototxt",
         }
         how = {
             "runner": runner,

@@ -39,6 +39,15 @@ def test_a_training_step_changes_the_weights_alike(job, tmp_path):
     assert difference(ours, theirs)["scores"] < 2e-3  # a change is a rounded part of a weight
 
 
+def test_training_on_pictures_learns_from_each_of_them(job, monkeypatch):
+    monkeypatch.setattr(worker, "ITERATIONS", 2)
+    told = job("pycaffe", kind="train_pictures")
+    runner = pycaffe.Runner(told)
+    result = worker.train_pictures(runner, told)
+    assert len(result["times"]) == 2 and runner.solver.iter == 4
+    assert np.isfinite(float(runner.solver.net.blobs["loss"].data))
+
+
 def test_scoring_gives_the_same_metrics(job, tmp_path):
     ours, theirs = (made("score", job, tmp_path, n)[1] for n in ("pycaffe", "plain_torch"))
     assert ours.shape == (1, 42) and theirs.max() > 0
