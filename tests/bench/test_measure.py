@@ -52,6 +52,12 @@ def test_a_case_keeps_to_its_rounds_and_peers(bench):
     assert plan[2:] == [("area-224", "engine", 0)]
 
 
+def test_a_case_of_a_device_is_measured_there_alone(bench):
+    here, there = (bench(cases=("train-pictures",), device=d) for d in ("cpu", "cuda"))
+    assert not list(here.plan(["engine", "torch"]))
+    assert list(there.plan(["engine", "torch"])) == [("train-pictures", "engine", 0)]
+
+
 def test_every_peer_has_a_runner_and_a_case():
     for peer in PEERS.values():
         assert (measure.ROOT / "bench" / "runners" / f"{peer.runner}.py").is_file()
