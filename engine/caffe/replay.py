@@ -1,6 +1,6 @@
 """Passes through a net on a CUDA device, captured as graphs by input size and replayed.
 
-A pass through FCN-8s launches some hundred kernels of a few microseconds; launched one by one from
+A pass through a large net launches hundreds of kernels of a few microseconds; one by one from
 Python, the device waits for most of them. A size that has come twice is captured when it comes
 again: the same layers run once more, and what they launch is noted down instead of done. A replay
 does it all, on the tensors that the capture used, and leaves the blobs as a pass layer by layer
