@@ -15,6 +15,7 @@ from ..fillers import fill
 from ..proto import caffe_pb2
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
 from .product import product
+from . import winograd
 
 FLT_MAX = torch.finfo(torch.float32).max
 # Weights of so many values make oneDNN's convolution slow, by putting them into its own order at
@@ -93,6 +94,10 @@ class _Convolving(Function):
             self.blobs.add_blob(outputs)
             fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
         self.channels, self.group = channels, group
+        #: How far apart the first and the last position are that a kernel sees, and one.
+        self.reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))
+        steps = (*self.stride, *self.dilation, group)
+        self.small = self.kernel == (3, 3) and set(steps) == {1}
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for b in bottom:
@@ -113,16 +118,11 @@ class _Convolving(Function):
 
     def _output(self, size: Sequence[int]) -> list[int]:
         """The spatial size of the top."""
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
+        axes = zip(size, self.reach, self.stride, self.pad)
         if self.transposed:
-            return [
-                s * (n - 1) + r - 2 * p for n, r, s, p in zip(size, reach, self.stride, self.pad)
-            ]
+            return [s * (n - 1) + r - 2 * p for n, r, s, p in axes]
         # Rounded towards zero: a kernel that is too large by less than a stride has a place, too.
-        return [
-            math.trunc((n + 2 * p - r) / s) + 1
-            for n, r, s, p in zip(size, reach, self.stride, self.pad)
-        ]
+        return [math.trunc((n + 2 * p - r) / s) + 1 for n, r, s, p in axes]
 
     def compute(self, *xs: torch.Tensor) -> Tensors:
         return tuple(self._one(x) for x in xs)
@@ -155,9 +155,10 @@ class Convolution(_Convolving):
     def _convolved(self, x: torch.Tensor, pad: Sequence[int]) -> torch.Tensor:
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
-        if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, reach)):
-            short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, reach)]
+        if self.small and winograd.pays(x, w, pad):
+            return winograd.convolve(x, w, b, pad)
+        if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
+            short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
         if x.device.type == "cpu" and w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
             return self._product(x, w, b, pad)
@@ -168,10 +169,8 @@ class Convolution(_Convolving):
     ) -> torch.Tensor:
         """The convolution as one matrix product over unfolded patches."""
         patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride).transpose(1, 2)
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
-        size = [
-            (n + 2 * p - r) // s + 1 for n, r, s, p in zip(x.shape[2:], reach, self.stride, pad)
-        ]
+        axes = zip(x.shape[2:], self.reach, self.stride, pad)
+        size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
         y = product(patches.reshape(-1, patches.shape[2]), w.flatten(1), b)
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
