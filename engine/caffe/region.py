@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from . import strips
 from .layers.activation import ReLU
 from .layers.base import Function, Layer, Window
 from .layers.utility import Split
@@ -383,15 +384,13 @@ class Region:
         wanted, found = set(wanted), {}
         live = {self.source: Patch(source)}
         last_use = {b: i for i, bottoms in enumerate(self._bottoms) for b in bottoms}
-        for i, (layer, bottoms, tops) in enumerate(zip(self._layers, self._bottoms, self._tops)):
-            if isinstance(layer, Split):
-                made = [live[bottoms[0]]] * len(tops)
-            elif isinstance(layer, ReLU) and not layer.layer_param.relu_param.negative_slope:
-                made = [live[bottoms[0]]._replace(rectify=True)]
-            else:
-                assert isinstance(layer, Function)
-                made = self._step(layer, self._windows[self.first + i], bottoms, tops, live, border)
-            live.update(zip(tops, made))
+        start = strips.count(self, source, wanted)
+        if start:
+            (top,) = self._tops[start - 1]
+            live = {top: strips.run(self, start, live[self.source], border)}
+        for i in range(start, len(self._layers)):
+            bottoms, tops = self._bottoms[i], self._tops[i]
+            live.update(zip(tops, self.layer(i, live, border)))
             for b in {*bottoms, *tops}:
                 if last_use.get(b, -1) <= i:
                     if b in wanted:
@@ -400,6 +399,16 @@ class Region:
                         found[b] = self._window(b, live[b], border, *place, 0.0)
                     del live[b]
         return found
+
+    def layer(self, i: int, live: dict[int, Patch], border: Border) -> list[Patch]:
+        """The tops of the region's layer `i`."""
+        layer, bottoms, tops = self._layers[i], self._bottoms[i], self._tops[i]
+        if isinstance(layer, Split):
+            return [live[bottoms[0]]] * len(tops)
+        if isinstance(layer, ReLU) and not layer.layer_param.relu_param.negative_slope:
+            return [live[bottoms[0]]._replace(rectify=True)]
+        assert isinstance(layer, Function)
+        return self._step(layer, self._windows[self.first + i], bottoms, tops, live, border)
 
     def _step(
         self,

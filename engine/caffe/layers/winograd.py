@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .product import product
+
 #: Fewer channels or outputs than this do not make up for the changes of basis,
 CHANNELS = 32
 #: nor do fewer tiles make up for the weights'.
@@ -89,14 +91,13 @@ def _forward(
     high, wide = _tiles(x, pad)
     y = x.new_empty(x.shape[0], *size, outputs)
     strips = _Strips(x, pad, wide, TILE)
-    part = max(CHANNELS, WEIGHTS // channels)
-    kernels = _in_coordinates(w) if part >= outputs else None
+    parts = _parts(outputs, channels)
+    kernels = _in_coordinates(w) if len(parts) == 1 else None
     for places in _blocks(x.shape[0] * high, wide, channels):
-        tiles = strips.block(places, high)
-        for first in range(0, outputs, part):
-            chosen = slice(first, first + part)
+        tiles = _by_coordinate(strips.block(places, high))
+        for chosen in parts:
             u = _in_coordinates(w[chosen]) if kernels is None else kernels
-            products = torch.bmm(tiles.flatten(0, 1).transpose(0, 1), u.transpose(1, 2))
+            products = torch.bmm(tiles, u.transpose(1, 2))
             products = products.view(36, len(places), wide, -1)
             bias = None if b is None else b[chosen]
             for i, place in enumerate(places):
@@ -105,18 +106,25 @@ def _forward(
     return y.permute(0, 3, 1, 2)
 
 
-def _weight_gradient(
-    x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]
-) -> torch.Tensor:
+def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
     """The gradient K x C x 3 x 3 from that of the outcome, N x K x H x W."""
     channels, outputs = x.shape[1], grad.shape[1]
     high, wide = _tiles(x, pad)
-    strips, diffs = _Strips(x, pad, wide, TILE), _Strips(grad, (0, 0), wide, OUTPUT.t())
-    total = x.new_zeros(36, outputs, channels)
-    for places in _blocks(x.shape[0] * high, wide, max(channels, outputs)):
-        tiles, diff = (s.block(places, high).flatten(0, 1).transpose(0, 1) for s in (strips, diffs))
-        total.baddbmm_(diff.transpose(1, 2), tiles)
-    return torch.mm(total.flatten(1).t(), KERNEL).view(outputs, channels, 3, 3)
+    strips, found = _Strips(x, pad, wide, TILE), grad.new_empty(outputs, channels * 9)
+    blocks = list(_blocks(x.shape[0] * high, wide, channels))
+    tiles = None
+    for chosen in _parts(outputs, channels):
+        diffs = _Strips(grad[:, chosen], (0, 0), wide, OUTPUT.t())
+        total = None
+        for places in blocks:
+            if tiles is None or len(blocks) > 1:
+                tiles = _by_coordinate(strips.block(places, high))
+            diff = _by_coordinate(diffs.block(places, high)).transpose(1, 2)
+            total = torch.bmm(diff, tiles) if total is None else total.baddbmm_(diff, tiles)
+        assert total is not None
+        kernels = torch.mm(KERNEL.t(), total.flatten(1)).view(9, -1, channels)
+        found[chosen].view(-1, channels, 9).copy_(kernels.permute(1, 2, 0))
+    return found.view(outputs, channels, 3, 3)
 
 
 class _Strips:
@@ -167,9 +175,20 @@ def _blocks(strips: int, wide: int, channels: int) -> Iterator[range]:
         yield range(i * strips // count, (i + 1) * strips // count)
 
 
+def _parts(outputs: int, channels: int) -> list[slice]:
+    """The outputs, in parts with a bounded number of weights each."""
+    each = max(CHANNELS, WEIGHTS // channels)
+    return [slice(first, first + each) for first in range(0, outputs, each)]
+
+
+def _by_coordinate(tiles: torch.Tensor) -> torch.Tensor:
+    """Strips x tiles x 36 x C as 36 x tiles x C."""
+    return tiles.flatten(0, 1).transpose(0, 1)
+
+
 def _in_coordinates(w: torch.Tensor) -> torch.Tensor:
     """K x C x 3 x 3 as 36 x K x C."""
-    return torch.mm(KERNEL, w.reshape(-1, 9).t()).view(36, *w.shape[:2])
+    return product(KERNEL, w.reshape(-1, 9), None).view(36, *w.shape[:2])
 
 
 def _put(products: torch.Tensor, b: torch.Tensor | None, rows: torch.Tensor) -> None:
