@@ -7,12 +7,12 @@ section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. With both and the kernel
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-
-from .product import product
 
 #: Fewer channels or outputs than this do not make up for the changes of basis,
 CHANNELS = 32
@@ -45,6 +45,24 @@ def _bases() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 TILE, KERNEL, OUTPUT = _bases()
+
+
+class _Rooms(threading.local):
+    """Memory by what it is for, kept: memory new to a process costs more than filling it."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, torch.Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> torch.Tensor:
+        """Float32 values of this shape, in the place of those of this name before."""
+        count = math.prod(shape)
+        if name not in self._rooms or self._rooms[name].numel() < count:
+            self._rooms.pop(name, None)
+            self._rooms[name] = torch.empty(count)
+        return self._rooms[name][:count].view(shape)
+
+
+_room = _Rooms()
 
 
 def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
@@ -94,10 +112,11 @@ def _forward(
     parts = _parts(outputs, channels)
     kernels = _in_coordinates(w) if len(parts) == 1 else None
     for places in _blocks(x.shape[0] * high, wide, channels):
-        tiles = _by_coordinate(strips.block(places, high))
+        tiles = _by_coordinate(strips.block(places, high, "tiles"))
         for chosen in parts:
             u = _in_coordinates(w[chosen]) if kernels is None else kernels
-            products = torch.bmm(tiles, u.transpose(1, 2))
+            products = _room("products", 36, tiles.shape[1], u.shape[1])
+            torch.bmm(tiles, u.transpose(1, 2), out=products)
             products = products.view(36, len(places), wide, -1)
             bias = None if b is None else b[chosen]
             for i, place in enumerate(places):
@@ -115,13 +134,12 @@ def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) 
     tiles = None
     for chosen in _parts(outputs, channels):
         diffs = _Strips(grad[:, chosen], (0, 0), wide, OUTPUT.t())
-        total = None
+        total = _room("kernels", 36, *diffs.x.shape[3:], channels)
         for places in blocks:
             if tiles is None or len(blocks) > 1:
-                tiles = _by_coordinate(strips.block(places, high))
-            diff = _by_coordinate(diffs.block(places, high)).transpose(1, 2)
-            total = torch.bmm(diff, tiles) if total is None else total.baddbmm_(diff, tiles)
-        assert total is not None
+                tiles = _by_coordinate(strips.block(places, high, "tiles"))
+            diff = _by_coordinate(diffs.block(places, high, "diffs")).transpose(1, 2)
+            torch.baddbmm(total, diff, tiles, beta=float(places.start > 0), out=total)
         kernels = torch.mm(KERNEL.t(), total.flatten(1)).view(9, -1, channels)
         found[chosen].view(-1, channels, 9).copy_(kernels.permute(1, 2, 0))
     return found.view(outputs, channels, 3, 3)
@@ -143,10 +161,10 @@ class _Strips:
         self.tiles = self.strip.as_strided(size, stride)
         self.basis = basis.expand(wide, *basis.shape)
 
-    def block(self, places: range, high: int) -> torch.Tensor:
+    def block(self, places: range, high: int, room: str) -> torch.Tensor:
         """The tiles of some strips, strips x tiles x 36 x C."""
         wide, _, channels = self.tiles.shape
-        out = self.x.new_empty(len(places), wide, 36, channels)
+        out = _room(room, len(places), wide, 36, channels)
         for place, made in zip(places, out):
             image, row = divmod(place, high)
             start = 4 * row - self.pad[0]
@@ -188,13 +206,16 @@ def _by_coordinate(tiles: torch.Tensor) -> torch.Tensor:
 
 def _in_coordinates(w: torch.Tensor) -> torch.Tensor:
     """K x C x 3 x 3 as 36 x K x C."""
-    return product(KERNEL, w.reshape(-1, 9), None).view(36, *w.shape[:2])
+    found = _room("kernels", 36, *w.shape[:2])
+    torch.mm(KERNEL, w.reshape(-1, 9).t(), out=found.flatten(1))
+    return found
 
 
 def _put(products: torch.Tensor, b: torch.Tensor | None, rows: torch.Tensor) -> None:
     """Write the outputs of a strip's tiles, 36 x tiles x K, into up to 4 rows, each W x K."""
     wide, outputs = products.shape[1:]
-    made = torch.bmm(OUTPUT.expand(wide, 16, 36), products.transpose(0, 1))
+    made = _room("outputs", wide, 16, outputs)
+    torch.bmm(OUTPUT.expand(wide, 16, 36), products.transpose(0, 1), out=made)
     made = made.view(wide, 4, 4, outputs).permute(2, 0, 1, 3)[: rows.shape[0]]
     whole, rest = divmod(rows.shape[1], 4)
     pairs = [(made[:, :whole], rows[:, : 4 * whole].unflatten(1, (whole, 4)))] if whole else []
