@@ -384,20 +384,21 @@ class Region:
         wanted, found = set(wanted), {}
         live = {self.source: Patch(source)}
         last_use = {b: i for i, bottoms in enumerate(self._bottoms) for b in bottoms}
-        start = strips.count(self, source, wanted)
-        if start:
-            (top,) = self._tops[start - 1]
-            live = {top: strips.run(self, start, live[self.source], border)}
-        for i in range(start, len(self._layers)):
-            bottoms, tops = self._bottoms[i], self._tops[i]
-            live.update(zip(tops, self.layer(i, live, border)))
-            for b in {*bottoms, *tops}:
-                if last_use.get(b, -1) <= i:
-                    if b in wanted:
-                        rows, columns = self.extents[b]
-                        place = (0, rows.n), (0, columns.n)
-                        found[b] = self._window(b, live[b], border, *place, 0.0)
-                    del live[b]
+        at = 0
+        while at < len(self._layers):
+            stage = strips.stage(self, at, wanted, source.device)
+            if stage:
+                (bottom,), (top,) = self._bottoms[at], self._tops[stage[-1]]
+                live[top] = strips.run(self, stage, live[bottom], border)
+            else:
+                live.update(zip(self._tops[at], self.layer(at, live, border)))
+            at = stage.stop if stage else at + 1
+            for b in [b for b in live if last_use.get(b, -1) < at]:
+                if b in wanted:
+                    rows, columns = self.extents[b]
+                    place = (0, rows.n), (0, columns.n)
+                    found[b] = self._window(b, live[b], border, *place, 0.0)
+                del live[b]
         return found
 
     def layer(self, i: int, live: dict[int, Patch], border: Border) -> list[Patch]:

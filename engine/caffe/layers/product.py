@@ -11,6 +11,7 @@ import torch.nn.functional as F
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 #: With fewer rows the product is bound by reading the weights, whoever computes it.
 ROWS = 16
+#: MKL computes at most so many pieces of a gradient each on a core of its own.
 PIECES = 16
 
 
@@ -35,7 +36,7 @@ class _Product(torch.autograd.Function):
 
 
 def _in_pieces(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a b^T, M x K and N x K, the rows of `a` in equal pieces; MKL is faster so, a core each."""
+    """a b^T, for a of M x K and b of N x K, the rows of `a` in equal pieces."""
     count = max(n for n in range(1, PIECES + 1) if a.shape[0] % n == 0)
     pieces = a.unflatten(0, (count, -1))
     return torch.bmm(pieces, b.t().expand(count, -1, -1)).flatten(0, 1)

@@ -13,9 +13,9 @@ from .. import mode
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
+from . import winograd
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
 from .product import product
-from . import winograd
 
 FLT_MAX = torch.finfo(torch.float32).max
 # Weights of so many values make oneDNN's convolution slow, by putting them into its own order at

@@ -1,8 +1,8 @@
 """3 x 3 convolutions with a quarter of the multiplications, on the CPU.
 
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
-section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. With both and the kernel in another basis, in
-36 coordinates, the convolution is 36 products of matrices, tiles x channels by channels x outputs.
+section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. With both and the kernel in another basis,
+in 36 coordinates, the convolution is 36 products, tiles x channels by channels x outputs.
 """
 
 from __future__ import annotations
