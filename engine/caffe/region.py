@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import kernels, mode
+from . import kernels, mode, strips
 from .layers.activation import ReLU
 from .layers.base import Function, Layer, Window
 from .layers.utility import Split
@@ -404,23 +404,32 @@ class Region:
         wanted, found = set(wanted), {}
         live = {self.source: Patch(source)}
         last_use = {b: i for i, bottoms in enumerate(self._bottoms) for b in bottoms}
-        for i, (layer, bottoms, tops) in enumerate(zip(self._layers, self._bottoms, self._tops)):
-            if isinstance(layer, Split):
-                made = [live[bottoms[0]]] * len(tops)
-            elif isinstance(layer, ReLU) and not layer.layer_param.relu_param.negative_slope:
-                made = [live[bottoms[0]]._replace(rectify=True)]
+        at = 0
+        while at < len(self._layers):
+            stage = strips.stage(self, at, wanted, source.device)
+            if stage:
+                (bottom,), (top,) = self._bottoms[at], self._tops[stage[-1]]
+                live[top] = strips.run(self, stage, live[bottom], border)
             else:
-                assert isinstance(layer, Function)
-                made = self._step(layer, self._windows[self.first + i], bottoms, tops, live, border)
-            live.update(zip(tops, made))
-            for b in {*bottoms, *tops}:
-                if last_use.get(b, -1) <= i:
-                    if b in wanted:
-                        rows, columns = self.extents[b]
-                        place = (0, rows.n), (0, columns.n)
-                        found[b] = self._window(b, live[b], border, *place, 0.0)
-                    del live[b]
+                live.update(zip(self._tops[at], self.layer(at, live, border)))
+            at = stage.stop if stage else at + 1
+            for b in [b for b in live if last_use.get(b, -1) < at]:
+                if b in wanted:
+                    rows, columns = self.extents[b]
+                    place = (0, rows.n), (0, columns.n)
+                    found[b] = self._window(b, live[b], border, *place, 0.0)
+                del live[b]
         return found
+
+    def layer(self, i: int, live: dict[int, Patch], border: Border) -> list[Patch]:
+        """The tops of the region's layer `i`."""
+        layer, bottoms, tops = self._layers[i], self._bottoms[i], self._tops[i]
+        if isinstance(layer, Split):
+            return [live[bottoms[0]]] * len(tops)
+        if isinstance(layer, ReLU) and not layer.layer_param.relu_param.negative_slope:
+            return [live[bottoms[0]]._replace(rectify=True)]
+        assert isinstance(layer, Function)
+        return self._step(layer, self._windows[self.first + i], bottoms, tops, live, border)
 
     def _step(
         self,
@@ -497,7 +506,7 @@ class Region:
 
     def _places(self, blob: int, rows: tuple[int, int], columns: tuple[int, int]) -> kernels.Places:
         """Where these positions of a blob are in its patch and in its small map."""
-        key = ("places", blob, rows, columns, mode.device())
+        key = (blob, self.extents[blob], rows, columns, mode.device())
         if key not in self._places_of:
             extent, wanted = self.extents[blob], (rows, columns)
             in_patch = [_shifted(range(a.lo, a.hi), *at) for a, at in zip(extent, wanted)]

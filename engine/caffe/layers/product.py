@@ -11,6 +11,8 @@ import torch.nn.functional as F
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 #: With fewer rows the product is bound by reading the weights, whoever computes it.
 ROWS = 16
+#: MKL computes at most so many pieces of a gradient each on a core of its own.
+PIECES = 16
 
 
 class _Product(torch.autograd.Function):
@@ -27,10 +29,17 @@ class _Product(torch.autograd.Function):
         x, w = ctx.saved_tensors
         to_x, to_w, to_b = ctx.needs_input_grad
         return (
-            grad @ w if to_x else None,
-            grad.t() @ x if to_w else None,
+            _in_pieces(w.t(), grad).t() if to_x else None,
+            _in_pieces(grad.t(), x.t()) if to_w else None,
             grad.sum(0) if to_b else None,
         )
+
+
+def _in_pieces(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a b^T, for a of M x K and b of N x K, the rows of `a` in equal pieces."""
+    count = max(n for n in range(1, PIECES + 1) if a.shape[0] % n == 0)
+    pieces = a.unflatten(0, (count, -1))
+    return torch.bmm(pieces, b.t().expand(count, -1, -1)).flatten(0, 1)
 
 
 def product(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None) -> torch.Tensor:

@@ -13,6 +13,7 @@ from .. import mode
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
+from . import winograd
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
 from .product import product
 
@@ -88,6 +89,10 @@ class _Convolving(Function):
             self.blobs.add_blob(outputs)
             fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
         self.channels, self.group = channels, group
+        #: How far apart the first and the last position are that a kernel sees, and one.
+        self.reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))
+        steps = (*self.stride, *self.dilation, group)
+        self.small = self.kernel == (3, 3) and set(steps) == {1}
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for b in bottom:
@@ -114,16 +119,11 @@ class _Convolving(Function):
 
     def _output(self, size: Sequence[int]) -> list[int]:
         """The spatial size of the top."""
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
+        axes = zip(size, self.reach, self.stride, self.pad)
         if self.transposed:
-            return [
-                s * (n - 1) + r - 2 * p for n, r, s, p in zip(size, reach, self.stride, self.pad)
-            ]
+            return [s * (n - 1) + r - 2 * p for n, r, s, p in axes]
         # Rounded towards zero: a kernel that is too large by less than a stride has a place, too.
-        return [
-            math.trunc((n + 2 * p - r) / s) + 1
-            for n, r, s, p in zip(size, reach, self.stride, self.pad)
-        ]
+        return [math.trunc((n + 2 * p - r) / s) + 1 for n, r, s, p in axes]
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         outputs, axis = self.layer_param.convolution_param.num_output, self.axis
@@ -165,9 +165,10 @@ class Convolution(_Convolving):
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
         b = b if biased else None
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
-        if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, reach)):
-            short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, reach)]
+        if self.small and winograd.pays(x, w, pad):
+            return winograd.convolve(x, w, b, pad)
+        if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
+            short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
         if w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
             return self._product(x, w, b, pad)
@@ -177,10 +178,8 @@ class Convolution(_Convolving):
         self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
     ) -> torch.Tensor:
         """The convolution as one matrix product over unfolded patches."""
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel)]
-        size = [
-            (n + 2 * p - r) // s + 1 for n, r, s, p in zip(x.shape[2:], reach, self.stride, pad)
-        ]
+        axes = zip(x.shape[2:], self.reach, self.stride, pad)
+        size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
         last = w.is_contiguous(memory_format=torch.channels_last)
         if last and not w.is_contiguous() and max(self.dilation) == 1:
             # Patches and weights as they lie in memory, the channels of a position together.

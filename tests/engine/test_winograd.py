@@ -1,0 +1,192 @@
+"""Winograd's algorithm gives the convolution and its gradients, and runs where it pays."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+import torch
+from caffe import plan, strips
+from caffe.layers import winograd
+
+from tests.engine import nets
+from tests.engine.test_plan import INPUT, build, close, conv, fill, pool, relu
+
+SHAPES = {
+    "one tile": (1, 32, 32, 6, 6, 0),
+    "odd sizes": (1, 40, 33, 31, 29, 1),
+    "one row": (1, 32, 48, 3, 200, 0),
+    "one column": (1, 32, 48, 200, 1, 1),
+    "smaller than a tile": (2, 33, 40, 4, 5, 0),
+    "two images": (2, 40, 56, 22, 17, 1),
+    "padded by 2": (3, 32, 32, 9, 14, 2),
+    "several blocks and parts": (1, 512, 200, 50, 60, 1),
+    "more channels than a part has": (1, 2100, 40, 10, 11, 1),
+}
+
+
+def apart(ours, theirs):
+    """The largest difference as a share of the largest value."""
+    return float(
+        (ours.detach().double() - theirs.detach()).abs().max() / theirs.detach().abs().max()
+    )
+
+
+def drawn(case, bias=True):
+    """x, w and b in float64, and the padding."""
+    n, channels, outputs, high, wide, pad = SHAPES[case]
+    torch.manual_seed(3)
+    x = torch.randn(n, channels, high, wide, dtype=torch.float64)
+    w = torch.randn(outputs, channels, 3, 3, dtype=torch.float64)
+    leaves = [x, w] + ([torch.randn(outputs, dtype=torch.float64)] if bias else [])
+    return [t.float().double().requires_grad_() for t in leaves], pad
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_outcome_and_gradients_are_those_of_the_exact_convolution(case, bias):
+    leaves, pad = drawn(case, bias)
+    expected = torch.nn.functional.conv2d(*leaves, padding=pad)
+    diff = torch.randn_like(expected)
+    ours = [t.detach().float().requires_grad_() for t in leaves]
+    y = winograd.convolve(*ours, *([] if bias else [None]), (pad, pad))
+    assert y.shape == expected.shape and apart(y, expected) < 1e-5
+    found = torch.autograd.grad(y, ours, diff.float())
+    for grad, exact in zip(found, torch.autograd.grad(expected, leaves, diff)):
+        assert apart(grad, exact) < 1e-5
+
+
+def test_a_padding_of_one_axis_alone_is_that_axis_s():
+    (x, w, b), _ = drawn("odd sizes")
+    y = winograd.convolve(x.float(), w.float(), b.float(), (2, 0))
+    assert apart(y, torch.nn.functional.conv2d(x, w, b, padding=(2, 0))) < 1e-5
+
+
+def test_the_layout_of_the_bottom_does_not_matter():
+    (x, w, b), pad = drawn("two images")
+    x, w, b = x.float(), w.float(), b.float()
+    last = x.contiguous(memory_format=torch.channels_last)
+    first = winograd.convolve(x, w, b, (pad, pad))
+    assert torch.equal(first, winograd.convolve(last, w, b, (pad, pad)))
+
+
+def test_values_do_not_reach_beyond_their_windows():
+    x, w = torch.zeros(1, 32, 20, 20), torch.ones(32, 32, 3, 3)
+    x[0, 0, 0, -1] = float("nan")
+    y = winograd.convolve(x, w, None, (0, 0))
+    assert torch.isfinite(y[:, :, 4:]).all() and torch.isfinite(y[:, :, :, :12]).all()
+
+
+def calls(monkeypatch):
+    """The shapes of the bottoms that are convolved by Winograd's algorithm from now on."""
+    seen, convolve = [], winograd.convolve
+    monkeypatch.setattr(
+        winograd, "convolve", lambda x, *rest: seen.append(tuple(x.shape)) or convolve(x, *rest)
+    )
+    return seen
+
+
+def one_layer(folder, text="", channels=32, size=40, outputs=32, kernel=3):
+    head = INPUT.replace("dim: 2 ", f"dim: {channels} ").format(1, size, size)
+    return nets.build(folder, head + conv("conv", "data", outputs, kernel, 1, text))
+
+
+def test_large_maps_of_many_channels_take_it(tmp_path, monkeypatch):
+    net = one_layer(tmp_path)
+    seen = calls(monkeypatch)
+    net.forward()
+    assert seen == [(1, 32, 40, 40)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"channels": 16},
+        {"outputs": 16},
+        {"size": 12},
+        {"kernel": 5},
+        {"text": "stride: 2"},
+        {"text": "dilation: 2"},
+        {"text": "group: 2", "channels": 64},
+    ],
+    ids=str,
+)
+def test_others_do_not(tmp_path, monkeypatch, other):
+    net = one_layer(tmp_path, **other)
+    seen = calls(monkeypatch)
+    net.forward()
+    assert not seen
+
+
+def test_a_lower_precision_does_not(tmp_path, monkeypatch):
+    net = one_layer(tmp_path)
+    seen = calls(monkeypatch)
+    caffe.set_precision("bfloat16")
+    try:
+        net.forward()
+    finally:
+        caffe.set_precision("float32")
+    assert not seen
+
+
+WIDE = (
+    conv("conv1", "data", 32, 3, 30)
+    + relu("conv1")
+    + conv("conv2", "conv1", 40, 3, 1)
+    + relu("conv2")
+    + pool("pool1", "conv2", 2, 2)
+    + conv("conv3", "pool1", 48, 3, 1)
+    + relu("conv3")
+    + pool("pool2", "conv3", 2, 2)
+    + conv("top", "pool2", 33, 3, 1)
+    + relu("top")
+)
+
+
+def passes(folder, phase=caffe.TEST):
+    """A net by the fast path and Winograd's algorithm, and one by layers and oneDNN's."""
+    return (build(folder, WIDE, fast, (1, 60, 71), phase, force=True) for fast in (True, False))
+
+
+def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "WORTHWHILE", 100)
+    fast, plain = passes(tmp_path, caffe.TRAIN)
+    for net, least in ((fast, winograd.TILES), (plain, 1 << 40)):
+        monkeypatch.setattr(winograd, "TILES", least)
+        seen = calls(monkeypatch)
+        fill(net)
+        net.forward()
+        net.backward(top=np.random.RandomState(1).randn(*net.blobs["top"].shape))
+        assert bool(seen) == (net is fast)
+    close(fast.blobs["top"].data, plain.blobs["top"].data, 1e-5)
+    close(fast.blobs["data"].diff, plain.blobs["data"].diff, 1e-5)
+    for name, (weight, bias) in plain.params.items():
+        close(fast.params[name][0].diff, weight.diff, 1e-5)
+        close(fast.params[name][1].diff, bias.diff, 1e-5)
+
+
+@pytest.mark.parametrize("asked", [None, "pool1", "conv2"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, batch):
+    monkeypatch.setattr(plan, "WORTHWHILE", 100)
+    monkeypatch.setattr(strips, "STRIP", 40 * 60 * 12)
+    ran = []
+    run = strips.run
+    monkeypatch.setattr(
+        strips, "run", lambda r, layers, *a: ran.append(layers) or run(r, layers, *a)
+    )
+    tops = []
+    for large in (1, 1 << 40):
+        monkeypatch.setattr(strips, "LARGE", large)
+        net = build(tmp_path, WIDE, True, (batch, 60, 71))
+        for _ in range(2):
+            fill(net)
+            net.forward()
+            tops.append(net.blobs["top"].data.copy())
+            if asked:
+                tops.append(net.blobs[asked].data.copy())
+    assert ran[:2] == [range(5), range(5, 8)]
+    assert ran[2:] == ([range(4, 8)] if asked == "conv2" else ran[:2])
+    half = len(tops) // 2
+    for ours, theirs in zip(tops[:half], tops[half:]):
+        close(ours, theirs)
