@@ -136,7 +136,7 @@ class Replays:
         self._seen[state] = count
         while len(self._seen) > COUNTED:
             self._seen.popitem(last=False)
-        if count <= BEFORE:
+        if count <= BEFORE or not self._make_room(on):
             return None
         return self._capture(net, learn, on, key, reads)
 
@@ -169,7 +169,6 @@ class Replays:
     def _capture(
         self, net: Net, learn: bool, on: torch.device, key: Any, reads: Any
     ) -> Captured | None:
-        self._make_room(on)
         inputs = []
         for b in self._inputs:
             memory = net._blobs[b].values
@@ -246,13 +245,15 @@ class Replays:
         found = {id(m): m for b in sorted(touched) for m in net._blobs[b].memories}
         return [m for i, m in found.items() if i not in read and isinstance(m, Memory)]
 
-    def _make_room(self, on: torch.device) -> None:
-        """Let go of the graphs used longest ago while memory is short."""
-        while self._graphs:
+    def _make_room(self, on: torch.device) -> bool:
+        """Let go of the graphs used longest ago while memory is short; whether it is not."""
+        while True:
             free, whole = torch.cuda.mem_get_info(on)
             unused = torch.cuda.memory_reserved(on) - torch.cuda.memory_allocated(on)
             if free + unused > FREE * whole:
-                return
+                return True
+            if not self._graphs:
+                return False
             self._graphs.popitem(last=False)
             torch.cuda.synchronize(on)
             torch.cuda.empty_cache()

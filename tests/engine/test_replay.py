@@ -340,3 +340,25 @@ def test_tf32_is_near_float32_and_not_it(tmp_path):
         tops.append(net.forward()["top"].copy())
     assert 0 < apart(tops[1], tops[0]) < 5e-3
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_without_room_for_a_graph_layers_run_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "FREE", 2)
+    ours, theirs = both(tmp_path, VGG)
+    for seed in range(2 * ENOUGH):
+        for net in (ours, theirs):
+            fill(net, seed)
+            net.forward()
+    assert graphs(ours) == 0
+    assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
+
+
+def test_reshaping_is_not_captured(tmp_path):
+    ours, theirs = both(tmp_path, WIDE)
+    for i in range(4 * ENOUGH):
+        for net in (ours, theirs):
+            net.blobs["data"].reshape(1, 2, *[(40, 33), (64, 60)][i % 2])
+            fill(net, i)
+            net.forward()
+    assert not ours._replays._refused and graphs(ours) == 2
+    assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
