@@ -96,7 +96,7 @@ class Bench:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=self.environment(),
+                env=self.environment(own),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -121,14 +121,16 @@ class Bench:
             found["times"] = [found.pop("answer")]
         return found
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, own: bool = True) -> dict[str, str]:
         threads = str(self.settings.threads)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        own = {name: threads for name in names}
-        own.update(GLOG_minloglevel="2", PYTHONPATH=str(ROOT))
+        found = {**os.environ, **{name: threads for name in names}, "GLOG_minloglevel": "2"}
+        # This engine need not be installed; BVLC Caffe must not find it.
+        paths = [str(ROOT), *([os.environ["PYTHONPATH"]] if own and "PYTHONPATH" in found else [])]
+        found["PYTHONPATH"] = os.pathsep.join(paths)
         if self.core_type:
-            own["OPENBLAS_CORETYPE"] = self.core_type
-        return {**os.environ, **own}
+            found["OPENBLAS_CORETYPE"] = self.core_type
+        return found
 
     def job(self, name: str, case: Case | None = None) -> Json:
         """What a peer is told for a case."""
@@ -195,7 +197,7 @@ class Bench:
         """The OPENBLAS_CORETYPE with which BVLC Caffe's BLAS is fastest here, by trying."""
         rates = {}
         for name in machine.core_types():
-            environment = {**self.environment(), "OPENBLAS_CORETYPE": name}
+            environment = {**self.environment(own=False), "OPENBLAS_CORETYPE": name}
             done = subprocess.run(
                 [str(CAFFE_PYTHON), "bench/blas.py"],
                 cwd=ROOT,

@@ -20,13 +20,20 @@ torch.backends.cudnn.allow_tf32 = False
 torch.backends.cuda.matmul.allow_tf32 = False
 
 
+#: What the environment asks for, until a script does.
+_PRECISION = os.environ.get("CAFFE_PRECISION") or "float32"
+if _PRECISION not in PRECISIONS:
+    raise CaffeError(f"CAFFE_PRECISION is {_PRECISION!r}; it needs to be {', '.join(PRECISIONS)}")
+
+
 class _State(threading.local):
     gpu = False
     device_id: int | None = None
     solver_count: int | None = None
     solver_rank: int | None = None
     multiprocess = False
-    precision = "float32"
+    precision = "float32" if _PRECISION == "tf32" else _PRECISION
+    precision_was_set = False
     rng: np.random.RandomState | None = None
     seeded = False
     generators: dict[torch.device, torch.Generator]
@@ -42,7 +49,8 @@ def set_mode_cpu() -> None:
     """Run nets of this thread on the CPU (the default)."""
     _state.gpu = False
     if _state.precision == "tf32":
-        set_precision("float32")
+        _state.precision = "float32"
+    _allow_tf32()
 
 
 def set_mode_gpu() -> None:
@@ -56,6 +64,9 @@ def set_mode_gpu() -> None:
     assert _state.device_id is not None
     _check_device(_state.device_id)
     _state.gpu = True
+    if not _state.precision_was_set:
+        _state.precision = _PRECISION
+    _allow_tf32()
 
 
 def set_device(device_id: int) -> None:
@@ -86,18 +97,19 @@ def set_precision(precision: str) -> None:
     scores, losses, weights, their gradients and their updates stay float32, and so do the arrays
     that are handed out.
 
-    Raises CaffeError for another name, and for tf32 while nets run on the CPU.
+    Until it is called, the environment variable CAFFE_PRECISION says; tf32 then is for CUDA devices
+    alone. Raises CaffeError for another name, and for tf32 while nets run on the CPU.
     """
     if precision not in PRECISIONS:
         raise CaffeError(f"precision {precision!r}; it needs to be {', '.join(PRECISIONS)}")
     if precision == "tf32" and not _state.gpu:
         raise CaffeError("precision 'tf32' is of CUDA devices; call set_mode_gpu() first")
-    _state.precision = precision
+    _state.precision, _state.precision_was_set = precision, True
     _allow_tf32()
 
 
 def precision() -> str:
-    """What `set_precision` chose."""
+    """What nets of this thread round to now."""
     return _state.precision
 
 

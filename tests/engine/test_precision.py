@@ -101,3 +101,25 @@ def test_tf32_is_refused_on_the_cpu():
     with pytest.raises(caffe.CaffeError, match="CUDA"):
         caffe.set_precision("tf32")
     assert caffe.precision() == "float32"
+
+
+@pytest.mark.parametrize("wanted, found", [("", "float32"), ("bfloat16", "bfloat16")])
+def test_the_environment_chooses_a_precision(program, wanted, found):
+    done = program("-c", "import caffe; print(caffe.precision())", CAFFE_PRECISION=wanted)
+    assert done.stdout.split() == [found]
+
+
+def test_tf32_from_the_environment_is_not_for_the_cpu(program):
+    done = program("-c", "import caffe; print(caffe.precision())", CAFFE_PRECISION="tf32")
+    assert done.stdout.split() == ["float32"]
+
+
+def test_a_script_has_the_last_word_on_precision(program):
+    code = "import caffe; caffe.set_precision('float32'); print(caffe.precision())"
+    assert program("-c", code, CAFFE_PRECISION="bfloat16").stdout.split() == ["float32"]
+
+
+def test_another_precision_in_the_environment_is_refused_in_one_line(program):
+    done = program("-c", "import caffe", CAFFE_PRECISION="half")
+    needed = "CAFFE_PRECISION is 'half'; it needs to be float32, tf32, bfloat16"
+    assert done.returncode and needed in done.stderr.splitlines()[-1]
