@@ -21,7 +21,7 @@ SHAPES = {
     "two images": (2, 40, 56, 22, 17, 1),
     "padded by 2": (3, 32, 32, 9, 14, 2),
     "several blocks and parts": (1, 512, 200, 50, 60, 1),
-    "more channels than a part has": (1, 2100, 40, 10, 11, 1),
+    "more channels than a part has": (1, 2100, 100, 10, 11, 1),
 }
 
 
@@ -86,7 +86,7 @@ def calls(monkeypatch):
     return seen
 
 
-def one_layer(folder, text="", channels=32, size=40, outputs=32, kernel=3):
+def one_layer(folder, text="", channels=64, size=40, outputs=128, kernel=3):
     head = INPUT.replace("dim: 2 ", f"dim: {channels} ").format(1, size, size)
     return nets.build(folder, head + conv("conv", "data", outputs, kernel, 1, text))
 
@@ -95,19 +95,19 @@ def test_large_maps_of_many_channels_take_it(tmp_path, monkeypatch):
     net = one_layer(tmp_path)
     seen = calls(monkeypatch)
     net.forward()
-    assert seen == [(1, 32, 40, 40)]
+    assert seen == [(1, 64, 40, 40)]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"channels": 16},
-        {"outputs": 16},
+        {"channels": 32},
+        {"outputs": 64},
         {"size": 12},
         {"kernel": 5},
         {"text": "stride: 2"},
         {"text": "dilation: 2"},
-        {"text": "group: 2", "channels": 64},
+        {"text": "group: 2", "channels": 128},
     ],
     ids=str,
 )
@@ -130,15 +130,15 @@ def test_a_lower_precision_does_not(tmp_path, monkeypatch):
 
 
 WIDE = (
-    conv("conv1", "data", 32, 3, 30)
+    conv("conv1", "data", 64, 3, 30)
     + relu("conv1")
-    + conv("conv2", "conv1", 40, 3, 1)
+    + conv("conv2", "conv1", 128, 3, 1)
     + relu("conv2")
     + pool("pool1", "conv2", 2, 2)
-    + conv("conv3", "pool1", 48, 3, 1)
+    + conv("conv3", "pool1", 64, 3, 1)
     + relu("conv3")
     + pool("pool2", "conv3", 2, 2)
-    + conv("top", "pool2", 33, 3, 1)
+    + conv("top", "pool2", 128, 3, 1)
     + relu("top")
 )
 
@@ -169,7 +169,7 @@ def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monke
 @pytest.mark.parametrize("batch", [1, 2])
 def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, batch):
     monkeypatch.setattr(plan, "WORTHWHILE", 100)
-    monkeypatch.setattr(strips, "STRIP", 40 * 60 * 12)
+    monkeypatch.setattr(strips, "STRIP", 128 * 60 * 12)
     ran = []
     run = strips.run
     monkeypatch.setattr(

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-#: Fewer channels or outputs than this do not make up for the changes of basis,
-CHANNELS = 32
-#: nor do fewer tiles make up for the weights'.
-TILES = 48
+# The changes of basis are made up for by so many channels and outputs at least, by kernels of so
+# many values together, and those of the kernels by so many tiles.
+CHANNELS = 64
+KERNELS = 1 << 13
+TILES = 64
 # Tiles worked on together are as many as the channels, in these bounds: enough for the products,
 # few enough for the cache. The weights' 36 coordinates are made for so many weights at a time.
 BLOCK = 128, 384
@@ -70,7 +71,9 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     if x.device.type != "cpu" or x.dtype != torch.float32 or max(pad) > 2:
         return False
     high, wide = _tiles(x, pad)
-    return min(w.shape[:2]) >= CHANNELS and x.shape[0] * high * wide >= TILES
+    outputs, channels = w.shape[:2]
+    enough = min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
+    return enough and x.shape[0] * high * wide >= TILES
 
 
 def convolve(
