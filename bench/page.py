@@ -12,7 +12,9 @@ from .statistics import Summary, line, slope, summaries
 
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TRIED = Path(__file__).resolve().parent / "tried.md"
+HERE = Path(__file__).resolve().parent
+#: Written by hand: what was measured on devices that no whole run was on, and what did not pay.
+BY_HAND, TRIED = HERE / "gpu.md", HERE / "tried.md"
 #: The measurements that the page is made from, by device; they lie beside it.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
 FULL = 4 * 134_000_000  # bytes, less than FCN-8s has at full width
@@ -265,6 +267,8 @@ def section(results: Json) -> str:
 def page(measured: Sequence[Json]) -> str:
     """The whole page, from the results of one device each."""
     parts = [HEAD.strip(), *(section(results) for results in measured)]
+    if BY_HAND.exists():
+        parts += [f"## {HEADINGS['cuda']}", BY_HAND.read_text().strip()]
     if TRIED.exists():
         parts += ["## What was tried and did not pay", TRIED.read_text().strip()]
     return "\n\n".join(parts) + "\n"

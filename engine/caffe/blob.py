@@ -110,6 +110,11 @@ class Memory:
         else:
             self.set(torch.zeros(self.shape))
 
+    def let_go(self) -> None:
+        """Free the values, which are about to be replaced, unless somebody holds them."""
+        if self._export() is None:
+            self.zero()
+
     def is_zero(self) -> bool:
         """Whether the values are known to be zero because nothing was written since `zero`."""
         return self._head is Head.ZERO

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from . import glog, graph, mode, net_log, plan, weights
-from .blob import Blob
+from .blob import Blob, Memory
 from .errors import CaffeError
 from .layers import Function, Layer, create
+from .layers.utility import Split
 from .proto import caffe_pb2
 from .replay import Loss, Replays
 
@@ -123,6 +124,13 @@ class Net:
                 layer.record = layer.differentiable and (keep or once)
         self._region_starts = plan.regions(self)
         self._replays = Replays(self)
+        #: Blobs that layers which are no functions make, or share: what they hold may count.
+        self._given = [
+            t
+            for layer, tops in zip(self._layers, self._tops)
+            if not isinstance(layer, (Function, Split))
+            for t in tops
+        ]
 
     def _add_layer(
         self, p: Any, ids: dict[str, int], unread: dict[str, int], needs: list[bool]
@@ -295,6 +303,7 @@ class Net:
         """Run all layers, and with `learn` back through them; their losses."""
         replays = self._replays
         if not replays.possible():
+            self._let_go()
             losses = self._run(range(len(self._layers)))
         else:
             losses = self._run(replays.outside)
@@ -305,6 +314,17 @@ class Net:
         if learn:
             self._backward(len(self._layers) - 1, 0, free=True)
         return Loss(losses)
+
+    def _let_go(self) -> None:
+        """Free what the last pass left, so that the next one can be where it was."""
+        self._pass = None
+        given = {id(self._blobs[b].values) for b in self._given}
+        for layer, tops in zip(self._layers, self._tops):
+            if isinstance(layer, Function):
+                for t in tops:
+                    memory = self._blobs[t].values
+                    if isinstance(memory, Memory) and id(memory) not in given:
+                        memory.let_go()
 
     def _run(self, layers: Sequence[int]) -> list[tuple[float, torch.Tensor]]:
         """Run layers, given by number in rising order; their losses, each with its weight."""

@@ -252,7 +252,8 @@ class Solver:
     @property
     def _smoothed_loss(self) -> float:
         """The mean of the losses that are kept."""
-        return sum(sum(map(float, of)) / len(of) for of in self._losses) / len(self._losses)
+        means = [sum(map(float, of)) / len(of) for of in self._losses]
+        return sum(means) / max(1, len(means))
 
     def _output_values(self, net: Net) -> list[tuple[str, list[float]]]:
         blobs = net.blobs

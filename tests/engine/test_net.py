@@ -238,3 +238,26 @@ def test_gpu_mode_without_a_device_is_an_error_that_says_so(monkeypatch):
         caffe.set_mode_gpu()
     with pytest.raises(CaffeError, match="GPU 3"):
         caffe.set_device(3)
+
+
+def test_what_a_pass_replaces_is_freed_before_it(tmp_path):
+    net = build(tmp_path, SCORER)
+    net.blobs["data"].data[...] = 1
+    expected = net.forward()["score"].copy()
+    net._let_go()
+    memories = [net.blobs[name].values for name in ("conv", "pool", "score")]
+    assert all(memory.is_zero() for memory in memories)
+    assert (net.blobs["data"].data == 1).all()
+    np.testing.assert_array_equal(net.forward()["score"], expected)
+
+
+def test_an_array_that_is_held_outlasts_what_is_freed(tmp_path):
+    net = build(tmp_path, SCORER)
+    net.blobs["data"].data[...] = 1
+    held = net.forward()["score"]
+    before = held.copy()
+    net._let_go()
+    np.testing.assert_array_equal(held, before)
+    net.blobs["data"].data[...] = 2
+    net.forward()
+    assert not np.array_equal(held, before)
