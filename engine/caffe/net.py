@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import glog, graph, mode, net_log, plan, weights
+from . import glog, graph, heap, mode, net_log, plan, weights
 from .blob import Blob, Memory
 from .errors import CaffeError
 from .layers import Function, Layer, create
@@ -72,6 +72,7 @@ class Net:
     # ---- building ------------------------------------------------------------------------------
 
     def _build(self, param: Any) -> None:
+        heap.keep()
         param = graph.filter_net(param)
         net_log.begin(param)
         param = graph.insert_splits(param)
