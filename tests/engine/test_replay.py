@@ -144,7 +144,8 @@ def test_sizes_in_turn(tmp_path):
             net.forward()
         for name in ("top", "conv2", "conv3"):
             assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6
-    assert graphs(ours) >= 3
+    # None was given up because a blob took another shape while it was captured.
+    assert graphs(ours) == 3 and not ours._replays._refused
 
 
 def test_training_on_sizes_in_turn(tmp_path):
@@ -350,15 +351,4 @@ def test_without_room_for_a_graph_layers_run_one_by_one(tmp_path, monkeypatch):
             fill(net, seed)
             net.forward()
     assert graphs(ours) == 0
-    assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
-
-
-def test_reshaping_is_not_captured(tmp_path):
-    ours, theirs = both(tmp_path, WIDE)
-    for i in range(4 * ENOUGH):
-        for net in (ours, theirs):
-            net.blobs["data"].reshape(1, 2, *[(40, 33), (64, 60)][i % 2])
-            fill(net, i)
-            net.forward()
-    assert not ours._replays._refused and graphs(ours) == 2
     assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
