@@ -145,7 +145,7 @@ def test_sizes_in_turn(tmp_path):
         for name in ("top", "conv2", "conv3"):
             assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6
     # None was given up because a blob took another shape while it was captured.
-    assert graphs(ours) == 3 and not ours._replays._refused
+    assert graphs(ours) >= 3 and not ours._replays._refused
 
 
 def test_training_on_sizes_in_turn(tmp_path):
