@@ -13,7 +13,7 @@ from .statistics import Summary, line, slope, summaries
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HERE = Path(__file__).resolve().parent
-#: Written by hand: what was measured on devices that no whole run was on, and what did not pay.
+#: Written by hand: what was measured on a GPU before a whole run was, and what did not pay.
 BY_HAND, TRIED = HERE / "gpu.md", HERE / "tried.md"
 #: The measurements that the page is made from, by device; they lie beside it.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
@@ -267,7 +267,8 @@ def section(results: Json) -> str:
 def page(measured: Sequence[Json]) -> str:
     """The whole page, from the results of one device each."""
     parts = [HEAD.strip(), *(section(results) for results in measured)]
-    if BY_HAND.exists():
+    on_gpu = any(results["key"]["device"] == "cuda" for results in measured)
+    if BY_HAND.exists() and not on_gpu:
         parts += [f"## {HEADINGS['cuda']}", BY_HAND.read_text().strip()]
     if TRIED.exists():
         parts += ["## What was tried and did not pay", TRIED.read_text().strip()]

@@ -112,7 +112,7 @@ class Memory:
 
     def let_go(self) -> None:
         """Free the values, which are about to be replaced, unless somebody holds them."""
-        if self._export() is None:
+        if not self.held():
             self.zero()
 
     def is_zero(self) -> bool:

@@ -375,9 +375,13 @@ def _numbers(
     out: torch.Tensor, patch: Sequence[int], border: torch.Tensor | None
 ) -> tuple[int, ...]:
     """Images, rows, columns, chunks of the map; rows, columns of patch; columns of border."""
-    chunks = out.shape[1] * _DTYPES[out.dtype] // 16
     columns = border.shape[3] if border is not None else 0
-    return out.shape[0], *out.shape[2:], chunks, *patch[2:], columns
+    return out.shape[0], *out.shape[2:], _chunks(out), *patch[2:], columns
+
+
+def _chunks(out: torch.Tensor) -> int:
+    """How many 16 bytes the channels of a position are."""
+    return out.shape[1] * _DTYPES[out.dtype] // 16
 
 
 def _launch(
@@ -388,8 +392,7 @@ def _launch(
     grid: Sequence[int] | None = None,
 ) -> None:
     """Launch a kernel over 16 bytes of `out` a thread, in `most` blocks at most, or over `grid`."""
-    size = _DTYPES[out.dtype]
-    chunks = out.shape[1] * size // 16
+    size, chunks = _DTYPES[out.dtype], _chunks(out)
     block = max(chunks, (MANY if grid else THREADS) // chunks * chunks)
     blocks = min(-(-out.numel() * size // 16 // block), most)
     shared = 0 if name == "join" else block * 16 // size * 4

@@ -131,8 +131,8 @@ class Pass:
             live = [w.detach() for ws in self._weights for w in ws]
             kept = [torch.empty_like(w) for w in live]
             torch._foreach_copy_(kept, live)
-            kept.reverse()
-            self._weights = [tuple(kept.pop() for _ in ws) for ws in self._weights]
+            copies = iter(kept)
+            self._weights = [tuple(next(copies) for _ in ws) for ws in self._weights]
         self._frozen = True
 
     # ---- what the blobs in between hold --------------------------------------------------------

@@ -101,6 +101,8 @@ class Replays:
         self._inputs = self._read(net)
         #: Whether layers draw random numbers.
         self._draws = any(layer.stateful for layer in _functions(net))
+        #: Whether a pass forward keeps what a pass backward needs.
+        self._records = any(layer.record for layer in _functions(net))
         self._seen: OrderedDict[Any, int] = OrderedDict()
         self._graphs: OrderedDict[Any, Captured] = OrderedDict()
         self._pool: Any = None
@@ -117,12 +119,9 @@ class Replays:
         None where they are to be run one by one.
         """
         on = mode.device()
-        if not net._free_of_calls():
+        if self._records != learn or not net._free_of_calls():
             return None
         if learn and not all(blob.gradient.is_zero() for blob in net.learnable):
-            return None
-        recorded = any(isinstance(x, Function) and x.record for x in net._layers)
-        if recorded != learn:
             return None
         key = self._key(net, learn, on)
         known = self._graphs.get(key)
@@ -204,11 +203,10 @@ class Replays:
             # What was noted down was not done; the caller runs the layers one by one.
             self._refused = True
             glog.write("replay.py:1", f"Layers run one by one: {str(error).splitlines()[0]}")
-            learned, losses = [], []
-        for memory in learnable:
-            memory.zero()
-        if self._refused:
             return None
+        finally:
+            for memory in learnable:
+                memory.zero()
         found = Captured(graph, net._pass, losses, inputs, reads, learned=learned)
         for memory, version in zip(memories, before):
             if memory.version != version and not memory.is_deferred():

@@ -153,3 +153,14 @@ def test_the_page_in_docs_is_the_one_that_its_measurements_give():
 def test_every_case_has_a_title_of_its_own():
     titles = [case.title for name, case in CASES.items() if not name.startswith("area-")]
     assert len(set(titles)) == len(titles)
+
+
+def test_a_gpu_has_one_section_measured_by_hand_or_by_a_run():
+    here = results()
+    there = results()
+    there["key"] = {**there["key"], "device": "cuda"}
+    by_hand = page.BY_HAND.read_text().strip()
+    for measured, included in (([here], True), ([here, there], False)):
+        written = page.page(measured)
+        assert (by_hand in written) == included
+        assert written.count(f"## {page.HEADINGS['cuda']}\n") == 1
