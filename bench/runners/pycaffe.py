@@ -11,15 +11,15 @@ import numpy as np
 class Runner:
     def __init__(self, job: Dict[str, Any]) -> None:
         self.job = job
-        if hasattr(caffe, "set_precision"):
-            caffe.set_precision(job["precision"])
-        elif job["precision"] != "float32":
-            raise ValueError(f"this Caffe has no set_precision, needed for {job['precision']}")
         if job["device"] == "cuda":
             caffe.set_device(0)
             caffe.set_mode_gpu()
         else:
             caffe.set_mode_cpu()
+        if hasattr(caffe, "set_precision"):
+            caffe.set_precision(job["precision"])
+        elif job["precision"] != "float32":
+            raise ValueError(f"this Caffe has no set_precision, needed for {job['precision']}")
         _threads(job["threads"])
 
     def version(self) -> str:
