@@ -39,7 +39,9 @@ class Memory:
         "_device",
         "_exported",
         "_head",
+        "_home",
         "_host",
+        "_lent",
         "_watchers",
         "shape",
         "version",
@@ -53,6 +55,8 @@ class Memory:
         self._exported: weakref.ref | None = None
         self._deferred: Callable[[], torch.Tensor] | None = None
         self._watchers: dict[int, Callable[[], None]] = {}
+        self._home: torch.Tensor | None = None
+        self._lent = -1
         #: Counts the occasions on which the values may have become others.
         self.version = 0
 
@@ -118,6 +122,27 @@ class Memory:
     def is_zero(self) -> bool:
         """Whether the values are known to be zero because nothing was written since `zero`."""
         return self._head is Head.ZERO
+
+    def home(self, like: torch.Tensor) -> torch.Tensor:
+        """A tensor laid out as `like`, kept for values that come again and again."""
+        home = self._home
+        if home is None or (home.shape, home.stride(), home.device) != (
+            like.shape,
+            like.stride(),
+            like.device,
+        ):
+            home = self._home = torch.empty_like(like, requires_grad=False)
+        return home
+
+    def room(self, like: torch.Tensor) -> torch.Tensor | None:
+        """`home`, to be filled for the next `set` or `add`; None if anything may be in there.
+
+        Values so large are computed in place faster than in memory new to the process.
+        """
+        if self._head is not Head.ZERO or self._lent == self.version or self.held():
+            return None
+        self._lent = self.version
+        return self.home(like)
 
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
         """The values as a tensor on device `on`, to be read."""
@@ -306,6 +331,14 @@ class MemoryView:
 
     def is_zero(self) -> bool:
         return self._base.is_zero()
+
+    def home(self, like: torch.Tensor) -> torch.Tensor:
+        """A tensor laid out as `like`; values shared under several shapes keep none."""
+        return torch.empty_like(like, requires_grad=False)
+
+    def room(self, like: torch.Tensor) -> torch.Tensor | None:
+        """None: values shared under several shapes keep no room."""
+        return None
 
     def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
         """Values shared under several shapes stay as they are."""

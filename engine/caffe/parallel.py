@@ -1,7 +1,8 @@
 """Solvers that train together, one process a worker: data parallel on torch.distributed.
 
 Every worker draws its own batch; the gradients are averaged before each update, over NCCL between
-CUDA devices and over gloo between CPUs. Worker 0 logs, tests and writes the snapshots.
+CUDA devices and over gloo between CPUs, or where workers share a device. Worker 0 logs, tests and
+writes the snapshots.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .errors import CaffeError
 from .launch import place
 
 if TYPE_CHECKING:
+    from .blob import Blob
     from .solver import Solver
 
 #: Values that are averaged at a time: 16 MB. Smaller parameters travel together.
@@ -84,10 +86,11 @@ class Group(Alone):
 
     def __init__(self, rank: int, count: int, store: Any, host: str) -> None:
         self.rank, self.count = rank, count
-        self.backend = "nccl" if mode.device().type == "cuda" else "gloo"
-        if self.backend == "nccl":
-            torch.cuda.set_device(mode.device())
+        on = mode.device()
+        if on.type == "cuda":
+            torch.cuda.set_device(on)
         try:
+            self.backend = "nccl" if _each_its_own(on, rank, count, store) else "gloo"
             dist.init_process_group(
                 self.backend, store=store, rank=rank, world_size=count, timeout=_FOREVER
             )
@@ -140,7 +143,7 @@ class Group(Alone):
         on = mode.device()
         asked = ACTIONS.index(solver.requested_action())
         control = torch.tensor([float(asked == i) for i in range(len(ACTIONS))], device=on)
-        self._mean([*(blob.gradient.mutable(on) for blob in solver.net.learnable), control])
+        self._mean([*(_gradient(blob, on) for blob in solver.net.learnable), control])
         asked_for = control.tolist()
         self._action = max((a for a, n in zip(ACTIONS, asked_for) if n > 0), key=ACTIONS.index)
 
@@ -166,17 +169,14 @@ class Group(Alone):
         """Replace each tensor by its mean over the workers; all start before one is waited for."""
         under_way = []
         for together in _buckets(tensors):
-            if len(together) == 1 and _plain(together[0]):
-                flat = together[0].view(-1)
-            else:
-                flat = torch.cat([t.detach().reshape(-1).float() for t in together])
-            under_way.append((together, flat, dist.all_reduce(flat, async_op=True)))
-        for together, flat, work in under_way:
+            parts = [_as_it_lies(t) for t in together]
+            flat = parts[0] if len(parts) == 1 else torch.cat(parts)
+            under_way.append((parts, flat, dist.all_reduce(flat, async_op=True)))
+        for parts, flat, work in under_way:
             self._wait(work)
             flat /= self.count
-            if len(together) > 1 or not _plain(together[0]):
-                for tensor, part in zip(together, flat.split([t.numel() for t in together])):
-                    tensor.copy_(part.view(tensor.shape))
+            if len(parts) > 1:
+                torch._foreach_copy_(parts, flat.split([p.numel() for p in parts]))
 
     def _wait(self, work: Any) -> None:
         """Wait for a collective as long as all workers live.
@@ -266,8 +266,25 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         yield run
 
 
-def _plain(tensor: torch.Tensor) -> bool:
-    return tensor.is_contiguous() and tensor.dtype == torch.float32
+def _gradient(blob: Blob, on: torch.device) -> torch.Tensor:
+    """A parameter's gradient, to be written, in memory as the values are, on every worker alike."""
+    values, found = blob.values.tensor(on), blob.gradient.mutable(on)
+    if found.stride() != values.stride() or found.dtype != values.dtype:
+        blob.gradient.set(torch.empty_like(values).copy_(found))
+        found = blob.gradient.mutable(on)
+    return found
+
+
+def _as_it_lies(tensor: torch.Tensor) -> torch.Tensor:
+    """All values of a tensor without gaps, as one row in the order of memory."""
+    return tensor.detach().as_strided((tensor.numel(),), (1,))
+
+
+def _each_its_own(on: torch.device, rank: int, count: int, store: Any) -> bool:
+    """Whether every worker has a CUDA device that no other has, as NCCL needs it."""
+    cuda = on.type == "cuda"
+    store.set(f"device/{rank}", str(torch.cuda.get_device_properties(on).uuid) if cuda else "")
+    return cuda and len({store.get(f"device/{r}") for r in range(count)}) == count
 
 
 def _first_line(error: BaseException) -> str:

@@ -61,8 +61,10 @@ class Pass:
         with torch.set_grad_enabled(self.recorded):
             for layer, weights in zip(region._layers, self._weights):
                 if isinstance(layer, Function):
-                    kept = not self.recorded
-                    layer.weights = layer.ready_weights(on) if kept else layer.rounded(weights)
+                    ready = not self.recorded
+                    layer.weights = (
+                        layer.ready_weights(on) if ready else layer.rounded_to_learn(weights)
+                    )
             if self.recorded:
                 source = source.requires_grad_(net._propagate_down[region.first][0])
             border = region.border() if self.recorded else self._known_border(net)

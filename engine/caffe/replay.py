@@ -76,7 +76,7 @@ class Captured:
             memory.pour(tensor, stage)
         for gradient, tensor in self.learned:
             # Of an earlier pass of the same iteration.
-            if not gradient.is_zero() and gradient.tensor(tensor.device) is tensor:
+            if not gradient.is_zero() and _same(gradient.tensor(tensor.device), tensor):
                 gradient.set(tensor.clone())
         self.graph.replay()
         for memory, held in self.left:
@@ -106,7 +106,6 @@ class Replays:
         self._seen: OrderedDict[Any, int] = OrderedDict()
         self._graphs: OrderedDict[Any, Captured] = OrderedDict()
         self._pool: Any = None
-        self._gradients: dict[int, torch.Tensor] = {}
         self._refused = False
 
     def possible(self) -> bool:
@@ -121,13 +120,13 @@ class Replays:
         on = mode.device()
         if self._records != learn or not net._free_of_calls():
             return None
-        if learn and not all(blob.gradient.is_zero() for blob in net.learnable):
-            return None
         key = self._key(net, learn, on)
         known = self._graphs.get(key)
         if known is not None and known.fits() and _attached(net, known):
             self._graphs.move_to_end(key)
             return known
+        if learn and not all(blob.gradient.is_zero() for blob in net.learnable):
+            return None
         self._graphs.pop(key, None)
         reads = self._reads(net, learn, on)
         state = key, tuple((tensor.data_ptr(), version) for _, tensor, version in reads)
@@ -181,7 +180,8 @@ class Replays:
         for blob in net._blobs:
             blob.resize_gradient()
         learnable = [b.gradient for b in net.learnable] if learn else []
-        targets = [self._target(b.values.tensor(on), b.gradient) for b in net.learnable if learn]
+        # Where all graphs put the gradients of the parameters.
+        targets = [b.gradient.home(b.values.tensor(on)) for b in net.learnable if learn]
         memories = self._memories(net)
         before = [m.version for m in memories]
         graph = torch.cuda.CUDAGraph()
@@ -195,7 +195,7 @@ class Replays:
                 if learn:
                     net._backward(len(net._layers) - 1, 0, free=True)
                 learned = [
-                    (memory, target.copy_(memory.tensor(on)))
+                    (memory, _put(memory.tensor(on), target))
                     for memory, target in zip(learnable, targets)
                     if not memory.is_zero()
                 ]
@@ -216,13 +216,6 @@ class Replays:
         found.keep.append(net._pass.tensors() if net._pass else [])
         self._graphs[key] = found
         return found
-
-    def _target(self, weight: torch.Tensor, gradient: Memory | MemoryView) -> torch.Tensor:
-        """Where all graphs put the gradient of a parameter."""
-        known = self._gradients.get(id(gradient))
-        if known is None or known.stride() != weight.stride() or known.device != weight.device:
-            known = self._gradients[id(gradient)] = torch.empty_like(weight)
-        return known
 
     # ---- what a graph reads and makes ----------------------------------------------------------
 
@@ -273,6 +266,16 @@ def _outside(net: Net) -> list[int]:
     # Values that are views of others have no memory that a graph could fill.
     own = all(isinstance(m, Memory) for blob in net._blobs for m in blob.memories)
     return outside if own else list(range(len(net._layers)))
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are the same values in the same memory."""
+    return (a.data_ptr(), a.shape, a.stride()) == (b.data_ptr(), b.shape, b.stride())
+
+
+def _put(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """`target` with these values, which may have been put there already."""
+    return target if _same(values, target) else target.copy_(values)
 
 
 def _functions(net: Net) -> list[Function]:

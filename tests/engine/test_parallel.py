@@ -12,6 +12,7 @@ import caffe
 import h5py
 import numpy as np
 import pytest
+import torch
 from caffe import CaffeError, launch, parallel
 from caffe import __main__ as command
 
@@ -134,6 +135,85 @@ np.savez(f"nccl{{rank}}.npz", *train(made, 5))
 """
     succeeded(workers.run(code, folder, launch=False))
     assert close(saved("nccl0.npz"), alone()) and close(saved("nccl1.npz"), alone())
+
+
+#: A net of layers that keep channels last on a device, trained there without callbacks, so that
+#: passes are replayed once they have come a few times.
+ON_A_GPU = """
+PATCHES = NET.replace("dim: 2 dim: 3", "dim: 2 dim: 3 dim: 6 dim: 6").replace(
+    'type: "InnerProduct"', 'type: "Convolution"').replace(
+    "inner_product_param {", "convolution_param { kernel_size: 3")
+open(f"net{os.getpid()}.prototxt", "w").write(PATCHES)
+caffe.set_device(0)
+caffe.set_mode_gpu()
+caffe.set_precision("tf32")
+
+def on_a_gpu(iters, count, rank, company=None):
+    made = solver(net=f"net{os.getpid()}.prototxt")
+    made.company = company or made.company
+    for i in range(iters):
+        batch = np.random.RandomState(i * count + rank).randn(2, 3, 6, 6)
+        made.net.blobs["data"].data[...] = batch
+        made.step(1)
+    return weights(made)
+"""
+
+
+@pytest.mark.cuda
+def test_two_workers_on_one_gpu_average_their_gradients(folder):
+    code = f"""{ON_A_GPU}
+np.savez(f"two{{rank}}.npz", *on_a_gpu(6, 2, rank))
+assert parallel._group.backend == "gloo"
+"""
+    succeeded(workers.run(code, folder))
+    ours = saved("two0.npz")
+    assert all(np.array_equal(a, b) for a, b in zip(ours, saved("two1.npz")))
+    # Gradients are linear in the batch: means over two workers are those of one with both batches.
+    code = f"""{ON_A_GPU}
+made = solver(net=f"net{{os.getpid()}}.prototxt", iter_size=2)
+batches = iter(range(12))
+
+def feed(layer):
+    if layer == 0:
+        batch = np.random.RandomState(next(batches)).randn(2, 3, 6, 6)
+        made.net.blobs["data"].data[...] = batch
+
+made.net.before_forward(feed)
+made.step(6)
+np.savez("one.npz", *weights(made))
+"""
+    assert [status for status, _ in workers.run(code, folder, 1, launch=False)] == [0]
+    one = saved("one.npz")
+    assert all(np.allclose(a, b, rtol=2e-3, atol=2e-4) for a, b in zip(ours, one))
+
+
+@pytest.mark.cuda
+def test_gradients_pass_through_nccl(folder):
+    code = f"""{ON_A_GPU}
+import torch.distributed as dist
+alone = on_a_gpu(6, 1, 0)
+store = dist.TCPStore("localhost", parallel.free_port(), is_master=True)
+group = parallel.Group(0, 1, store, "localhost")
+assert group.backend == "nccl"
+together = on_a_gpu(6, 1, 0, group)
+assert all(np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(alone, together))
+"""
+    ended = workers.run(code, folder, 1, launch=False)
+    assert [status for status, _ in ended] == [0], ended
+
+
+def test_gradients_are_laid_out_as_the_values_before_they_travel():
+    values = torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    blob = caffe.blob.Blob((4, 3, 2, 2))
+    blob.values.set(values)
+    gradient = torch.randn(4, 3, 2, 2)
+    blob.gradient.set(gradient.clone())
+    found = parallel._gradient(blob, torch.device("cpu"))
+    assert found.stride() == values.stride() and torch.equal(found, gradient)
+    row = parallel._as_it_lies(found)
+    assert torch.equal(row, gradient.permute(0, 2, 3, 1).flatten())
+    row.zero_()
+    assert not blob.gradient.tensor().any()
 
 
 DIES = """

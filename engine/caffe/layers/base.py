@@ -228,6 +228,16 @@ class Function(Layer):
         dtype = mode.low_dtype() if self.precision == "low" else torch.float32
         return tuple(t.to(dtype) for t in x)
 
+    def rounds_weight(self) -> bool:
+        """Whether `compute` rounds the first parameter by itself where gradients are recorded."""
+        return False
+
+    def rounded_to_learn(self, weights: Tensors) -> Tensors:
+        """As `rounded`, of parameters whose gradients are recorded."""
+        if weights and self.rounds_weight():
+            return (weights[0], *self.rounded(weights[1:]))
+        return self.rounded(weights)
+
     def ready_weights(self, on: torch.device) -> Tensors:
         """The parameters as the layer computes with them; rounded ones are kept while they last."""
         memories = [b.values for b in self.blobs]
@@ -266,7 +276,7 @@ class Function(Layer):
         leaves = [t.data.requires_grad_() for t in x]
         weights = tuple(w.data.requires_grad_() for w in self.parameters(on))
         with torch.enable_grad():
-            self.weights = self.rounded(weights)
+            self.weights = self.rounded_to_learn(weights)
             return leaves, self._outcome(self.compute(*self.rounded(leaves))), weights
 
     @staticmethod

@@ -13,7 +13,7 @@ from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
 from .base import Function, canonical_axis, register
-from .product import product
+from .product import large, product, room
 
 
 @register
@@ -47,10 +47,16 @@ class InnerProduct(Function):
         return [(*shape[: self.axis], self.layer_param.inner_product_param.num_output)]
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
+        def matrix(weights: torch.Tensor) -> torch.Tensor:
+            return weights.t() if self.layer_param.inner_product_param.transpose else weights
+
         w, b = self.weight_and_bias()
-        w = w.t() if self.layer_param.inner_product_param.transpose else w
         rows = x.reshape(-1, self.inputs)
-        return product(rows, w, b).view(*x.shape[: self.axis], w.shape[0])
+        y = product(rows, matrix(w), b, room(self.blobs[0], w, matrix))
+        return y.view(*x.shape[: self.axis], y.shape[1])
+
+    def rounds_weight(self) -> bool:
+        return large(self.blobs[0])
 
 
 @register

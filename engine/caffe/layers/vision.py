@@ -15,12 +15,9 @@ from ..fillers import fill
 from ..proto import caffe_pb2
 from . import winograd
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
-from .product import product
+from .product import large, product, room
 
 FLT_MAX = torch.finfo(torch.float32).max
-# Weights of so many values make oneDNN's convolution slow, by putting them into its own order at
-# every call.
-LARGE = 1 << 22
 
 
 def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tuple[int, ...]:
@@ -170,9 +167,17 @@ class Convolution(_Convolving):
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
-        if w.numel() >= LARGE and self.group == 1 and w.dim() == 4:
+        if self._is_product():
             return self._product(x, w, b, pad)
         return convolution(x, w, b, self.stride, pad, self.dilation, self.group)
+
+    def _is_product(self) -> bool:
+        """Whether the weights are so many that putting them into its own order at every call makes
+        oneDNN's convolution slow."""
+        return large(self.blobs[0]) and self.group == 1 and len(self.kernel) == 2
+
+    def rounds_weight(self) -> bool:
+        return self._is_product()
 
     def _product(
         self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
@@ -180,19 +185,23 @@ class Convolution(_Convolving):
         """The convolution as one matrix product over unfolded patches."""
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
-        last = w.is_contiguous(memory_format=torch.channels_last)
-        if last and not w.is_contiguous() and max(self.dilation) == 1:
+        last = w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous()
+        nhwc = last and max(self.dilation) == 1
+        if nhwc:
             # Patches and weights as they lie in memory, the channels of a position together.
             padded = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
             windows = padded.permute(0, 2, 3, 1)
             for axis, (k, s) in enumerate(zip(self.kernel, self.stride), 1):
                 windows = windows.unfold(axis, k, s)
             patches = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, w[0].numel())
-            w = w.permute(0, 2, 3, 1)
         else:
             patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride)
             patches = patches.transpose(1, 2).reshape(-1, w[0].numel())
-        y = product(patches, w.flatten(1), b)
+
+        def matrix(weights: torch.Tensor) -> torch.Tensor:
+            return (weights.permute(0, 2, 3, 1) if nhwc else weights).flatten(1)
+
+        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix))
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 

@@ -1,0 +1,139 @@
+"""Layers with many weights: gradients in place, rounded in pieces, with the same numbers."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+from caffe.layers import product
+
+from tests.engine import nets
+
+NET = """
+force_backward: true
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 2 dim: 3 dim: 7 dim: 8 } } }
+layer { name: "fc6" type: "Convolution" bottom: "data" top: "fc6"
+  convolution_param { num_output: 20 kernel_size: 5 pad: 1 weight_filler { type: "xavier" }
+    bias_filler { type: "constant" value: 0.1 } } }
+layer { name: "relu" type: "ReLU" bottom: "fc6" top: "fc6" }
+layer { name: "fc7" type: "Convolution" bottom: "fc6" top: "fc7"
+  convolution_param { num_output: 9 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "turned" type: "InnerProduct" bottom: "fc7" top: "turned"
+  inner_product_param { num_output: 18 transpose: true weight_filler { type: "xavier" } } }
+layer { name: "ip" type: "InnerProduct" bottom: "turned" top: "ip"
+  inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
+"""
+#: One parameter of two layers, which a pass gives two gradients.
+SHARED = """
+force_backward: true
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+  param { name: "w" } param { name: "b" }
+  convolution_param { num_output: 3 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "ab"
+  param { name: "w" } param { name: "b" }
+  convolution_param { num_output: 3 kernel_size: 3 weight_filler { type: "xavier" } } }
+"""
+#: One layer with two bottoms.
+TWICE = """
+force_backward: true
+layer { name: "data" type: "Input" top: "data" top: "more"
+  input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "a" type: "Convolution" bottom: "data" bottom: "more" top: "a" top: "b"
+  convolution_param { num_output: 5 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
+"""
+NETS = {"net": NET, "shared": SHARED, "twice": TWICE}
+
+
+@pytest.fixture(autouse=True)
+def full_again():
+    yield
+    caffe.set_precision("float32")
+
+
+def made(folder, name, precision):
+    caffe.set_random_seed(3)
+    caffe.set_precision(precision)
+    net = caffe.Net(nets.write(folder, NETS[name]), caffe.TRAIN)
+    draw = np.random.RandomState(4)
+    for blob in net.inputs:
+        net.blobs[blob].data[...] = draw.randn(*net.blobs[blob].shape)
+    net.forward()
+    net.blobs[net.outputs[0]].diff[...] = draw.randn(*net.blobs[net.outputs[0]].shape)
+    return net
+
+
+def gradients(net):
+    params = [np.array(b.diff) for blobs in net.params.values() for b in blobs]
+    return [*params, *(np.array(net.blobs[b].diff) for b in net.inputs)]
+
+
+def apart(ours, theirs):
+    return max(float(abs(a - b).max() / abs(b).max()) for a, b in zip(ours, theirs))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", NETS)
+def test_large_weights_have_the_gradients_of_small_ones(tmp_path, monkeypatch, name, precision):
+    small = made(tmp_path, name, precision)
+    small.backward()
+    monkeypatch.setattr(product, "LARGE", 1)
+    large = made(tmp_path, name, precision)
+    large.backward()
+    tolerance = 2e-2 if precision == "bfloat16" else 1e-6
+    assert np.allclose(
+        large.blobs[large.outputs[0]].data, small.blobs[small.outputs[0]].data, atol=tolerance
+    )
+    assert apart(gradients(large), gradients(small)) < tolerance
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", NETS)
+def test_gradients_add_up_until_they_are_cleared(tmp_path, monkeypatch, name, precision):
+    monkeypatch.setattr(product, "LARGE", 1)
+    net = made(tmp_path, name, precision)
+    net.backward()
+    params = [b for blobs in net.params.values() for b in blobs]
+    once = [np.array(b.diff) for b in params]
+    net.forward()
+    net.backward()
+    assert apart([b.diff for b in params], [2 * diff for diff in once]) < 1e-6
+    held = [b.diff for b in params]
+    net.clear_param_diffs()
+    assert not any(diff.any() for diff in held)
+    net.forward()
+    net.backward()
+    assert apart(held, once) < 1e-6
+
+
+def test_a_gradient_is_put_where_the_one_before_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(product, "LARGE", 1)
+    net = made(tmp_path, "net", "bfloat16")
+    places = []
+    for _ in range(3):
+        net.clear_param_diffs()
+        net.forward()
+        net.backward()
+        places.append([b.gradient.tensor().data_ptr() for b in net.learnable[::2]])
+    assert places[0] == places[1] == places[2]
+
+
+def test_a_room_is_lent_once_and_not_while_its_values_count():
+    memory = caffe.blob.Memory((2, 3))
+    like = caffe.blob.torch.empty(2, 3)
+    first = memory.room(like)
+    assert first is not None and memory.room(like) is None
+    memory.set(first.fill_(1))
+    assert memory.room(like) is None
+    memory.zero()
+    assert memory.room(like).data_ptr() == first.data_ptr()
+    memory.set(first)
+    held = memory.numpy()
+    memory.zero()
+    assert memory.room(like) is None and not held.any()
+    del held
+    memory.zero()
+    assert memory.room(like) is not None
