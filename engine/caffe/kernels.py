@@ -94,7 +94,8 @@ class SGD:
         )
 
 
-_JOIN = """
+# The 16 bytes that a thread works on at a time, as floats and back.
+_PACKED = """
 #define VALUES (16 / BYTES)
 
 __device__ unsigned rounded(float f)
@@ -128,7 +129,9 @@ __device__ uint4 pack(const float* f)
 #endif
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
+"""
 
+_JOIN = """
 // Where a position of the map is: x and y, in the patch and in the border, -1 where it is not.
 struct Places { const int *patch_rows, *patch_columns, *border_rows, *border_columns; };
 struct Sizes { int images, rows, columns, chunks, patch_rows, patch_columns, border_columns; };
@@ -261,13 +264,73 @@ extern "C" __global__ void to_border(
     for (int i = threadIdx.x; i < chunks * VALUES; i += blockDim.x) to[i] = all ? sums[i] : 0;
 }
 """
+
+_POOL = """
+// `which`: by value of the top, a byte each, the number of the position in the window.
+extern "C" __global__ void max_pool(
+    const uint4* map, uint4* top, unsigned* which,
+    int images, int rows, int columns, int chunks, int top_rows, int top_columns,
+    int kh, int kw, int sh, int sw, int record)
+{
+    const int step = gridDim.x * blockDim.x, all = images * top_rows * top_columns * chunks;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        const int chunk = i % chunks, x = i / chunks % top_columns * sw;
+        const int y = i / chunks / top_columns % top_rows * sh;
+        const int image = i / chunks / top_columns / top_rows;
+        float best[VALUES];
+        unsigned at[VALUES / 4] = {};
+        for (int v = 0; v < VALUES; ++v) best[v] = __uint_as_float(0xff800000);  // -infinity
+        for (int ky = 0; ky < min(kh, rows - y); ++ky)
+            for (int kx = 0; kx < min(kw, columns - x); ++kx) {
+                float f[VALUES];
+                unpack(map[((image * rows + y + ky) * columns + x + kx) * chunks + chunk], f);
+                const unsigned k = ky * kw + kx;
+                for (int v = 0; v < VALUES; ++v)
+                    if (f[v] > best[v] || f[v] != f[v]) {
+                        best[v] = f[v];
+                        at[v / 4] = at[v / 4] & ~(255u << 8 * (v % 4)) | k << 8 * (v % 4);
+                    }
+            }
+        top[i] = pack(best);
+        if (record)
+            for (int w = 0; w < VALUES / 4; ++w) which[i * (VALUES / 4) + w] = at[w];
+    }
+}
+
+extern "C" __global__ void from_max(
+    const uint4* grad, const unsigned* which, uint4* to,
+    int images, int rows, int columns, int chunks, int top_rows, int top_columns,
+    int kh, int kw, int sh, int sw)
+{
+    const int step = gridDim.x * blockDim.x, all = images * rows * columns * chunks;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        const int chunk = i % chunks, x = i / chunks % columns;
+        const int y = i / chunks / columns % rows, image = i / chunks / columns / rows;
+        float sum[VALUES] = {};
+        // The windows that the position is in.
+        const int y0 = y < kh ? 0 : (y - kh) / sh + 1, y1 = min(y / sh, top_rows - 1);
+        const int x0 = x < kw ? 0 : (x - kw) / sw + 1, x1 = min(x / sw, top_columns - 1);
+        for (int oy = y0; oy <= y1; ++oy)
+            for (int ox = x0; ox <= x1; ++ox) {
+                const int j = ((image * top_rows + oy) * top_columns + ox) * chunks + chunk;
+                const unsigned k = (y - oy * sh) * kw + x - ox * sw;
+                float g[VALUES];
+                unpack(grad[j], g);
+                for (int v = 0; v < VALUES; ++v)
+                    if ((which[j * (VALUES / 4) + v / 4] >> 8 * (v % 4) & 255) == k) sum[v] += g[v];
+            }
+        to[i] = pack(sum);
+    }
+}
+"""
+_SOURCES = {"max_pool": _POOL, "from_max": _POOL}
 _DTYPES = {torch.float32: 4, torch.bfloat16: 2}
 
 
-def joins(patch: torch.Tensor) -> bool:
-    """Whether `join` takes patches like this one: channels last, whole 16 bytes of them."""
+def takes(x: torch.Tensor) -> bool:
+    """Whether the kernels take maps like this one: channels last, whole 16 bytes of them."""
     last = torch.channels_last
-    return _joinable(patch, patch.shape[1]) and patch.is_contiguous(memory_format=last)
+    return _joinable(x, x.shape[1]) and x.is_contiguous(memory_format=last)
 
 
 def late_bias(x: torch.Tensor, weights: Sequence[torch.Tensor]) -> bool:
@@ -281,11 +344,12 @@ def _joinable(x: torch.Tensor, channels: int) -> bool:
     size = _DTYPES.get(x.dtype, 0)
     if x.device.type != "cuda" or not size or channels * size % 16 or channels * size > 1 << 13:
         return False
-    return _joining("join", size, x.device.index) is not None
+    return _kernel("join", size, x.device.index) is not None
 
 
-def _joining(name: str, size: int, device: int) -> Any:
-    return _compiled(f"#define BYTES {size}\n{_JOIN}", name, device)
+def _kernel(name: str, size: int, device: int) -> Any:
+    source = _SOURCES.get(name, _JOIN)
+    return _compiled(f"#define BYTES {size}\n{_PACKED}{source}", name, device)
 
 
 class Places(NamedTuple):
@@ -371,6 +435,41 @@ class Join(torch.autograd.Function):
         )
 
 
+class MaxPool(torch.autograd.Function):
+    """The largest value of each window: `apply(x, kernel, stride, size)`.
+
+    x: N x C x H x W that `takes` is true of; size: of the outcome, whose last windows may reach
+    past x. Windows have at most 255 positions. Of equal values the first counts; NaN is largest.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: torch.Tensor,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        size: Sequence[int],
+    ) -> torch.Tensor:
+        record = ctx.needs_input_grad[0]
+        last = torch.channels_last
+        top = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=last)
+        which = torch.empty(top.numel() if record else 4, dtype=torch.uint8, device=x.device)
+        numbers = [x.shape[0], *x.shape[2:], _chunks(x), *size, *kernel, *stride]
+        _launch("max_pool", top, [x, top, which, *numbers, int(record)], 1 << 16)
+        ctx.numbers, ctx.shape = numbers, x.shape
+        ctx.save_for_backward(which if record else None)
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        (which,) = ctx.saved_tensors
+        last = torch.channels_last
+        grad = grad.contiguous(memory_format=last)
+        to = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=last)
+        _launch("from_max", to, [grad, which, to, *ctx.numbers], 1 << 16)
+        return to, None, None, None
+
+
 def _numbers(
     out: torch.Tensor, patch: Sequence[int], border: torch.Tensor | None
 ) -> tuple[int, ...]:
@@ -395,7 +494,7 @@ def _launch(
     size, chunks = _DTYPES[out.dtype], _chunks(out)
     block = max(chunks, (MANY if grid else THREADS) // chunks * chunks)
     blocks = min(-(-out.numel() * size // 16 // block), most)
-    shared = 0 if name == "join" else block * 16 // size * 4
-    _joining(name, size, out.device.index)(
+    shared = block * 16 // size * 4 if name in ("to_patch", "to_border") else 0
+    _kernel(name, size, out.device.index)(
         grid=(*(grid or (blocks, 1)), 1), block=(block, 1, 1), args=args, shared_mem=shared
     )

@@ -480,7 +480,7 @@ class Region:
         r, c = _span(extent.rows, *rows), _span(extent.columns, *columns)
         if (r.patch, c.patch) == (slice(0, r.size), slice(0, c.size)):
             return patch._replace(values=patch.values[:, :, r.source, c.source]).whole()
-        if kernels.joins(patch.values):
+        if kernels.takes(patch.values):
             places = self._places(blob, rows, columns)
             maps = patch.values, patch.bias, border.maps.get(blob)
             return kernels.Join.apply(*maps, places, patch.rectify, fill)

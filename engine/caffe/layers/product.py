@@ -23,6 +23,7 @@ ROUNDED = 8
 #: From so many values on, rounded weights and gradients are not made anew where that can be helped.
 LARGE = 1 << 22
 
+
 def large(blob: Blob) -> bool:
     """Whether a parameter is so large that it is worked with in place and in pieces."""
     return blob.count >= LARGE

@@ -1,0 +1,120 @@
+"""Kernels of a CUDA device beside PyTorch's own operations."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from caffe import kernels
+
+from tests.engine import nets
+
+pytestmark = pytest.mark.cuda
+DTYPES = (torch.float32, torch.bfloat16)
+WINDOWS = [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 2)), ((2, 2), (3, 3)), ((5, 1), (2, 1))]
+
+
+@pytest.fixture(autouse=True)
+def gpu():
+    caffe.set_device(0)
+    caffe.set_mode_gpu()
+    yield
+    caffe.set_precision("float32")
+    caffe.set_mode_cpu()
+
+
+def a_map(shape, dtype, seed=0):
+    """Values of which many are equal, channels last."""
+    draw = torch.Generator("cuda").manual_seed(seed)
+    x = torch.randn(shape, device="cuda", generator=draw).mul_(4).round_().to(dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 64, 33, 28), (3, 8, 12, 17), (2, 24, 9, 9)], ids=str)
+def test_the_maximum_of_windows_is_pytorch_s(shape, dtype, window, ceil):
+    kernel, stride = window
+    ours, theirs = (a_map(shape, dtype).requires_grad_() for _ in range(2))
+    assert kernels.takes(ours)
+    wanted = F.max_pool2d(theirs, kernel, stride, ceil_mode=ceil)
+    found = kernels.MaxPool.apply(ours, kernel, stride, wanted.shape[2:])
+    assert torch.equal(found, wanted)
+    grad = a_map(wanted.shape, dtype, 1)
+    (to_ours,) = torch.autograd.grad(found, ours, grad)
+    (to_theirs,) = torch.autograd.grad(wanted, theirs, grad)
+    # Small integers, so that sums are the same in any order.
+    assert torch.equal(to_ours, to_theirs)
+    with torch.no_grad():
+        assert torch.equal(kernels.MaxPool.apply(ours, kernel, stride, wanted.shape[2:]), wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_maximum_is_nan_where_its_window_has_one(dtype):
+    x = a_map((1, 8, 6, 6), dtype)
+    x[0, 3, 1, 1], x[0, 2] = float("nan"), -float("inf")
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    wanted = F.max_pool2d(theirs, 2, 2)
+    found = kernels.MaxPool.apply(ours, (2, 2), (2, 2), wanted.shape[2:])
+    assert torch.equal(found.isnan(), wanted.isnan()) and wanted.isnan().any()
+    assert torch.equal(found.nan_to_num(0), wanted.nan_to_num(0))
+    for y in (found, wanted):
+        y.backward(torch.ones_like(y))
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+@pytest.mark.parametrize("size", [11, 12])
+def test_pooling_layers_take_the_kernel(tmp_path, monkeypatch, precision, size):
+    caffe.set_precision(precision)
+    text = f"""force_backward: true
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 2 dim: 16 dim: {size} dim: 13 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param {{ num_output: 8 kernel_size: 1 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param {{ kernel_size: 3 stride: 2 }} }}"""
+    shown, used, apply = [], [], kernels.MaxPool.apply
+    for by_kernel in (True, False):
+        monkeypatch.setattr(
+            kernels.MaxPool, "apply", lambda *args: used.append(args[0].shape) or apply(*args)
+        )
+        if not by_kernel:
+            monkeypatch.setattr(kernels, "takes", lambda x: False)
+        caffe.set_random_seed(1)
+        net = caffe.Net(nets.write(tmp_path, text), caffe.TRAIN)
+        net.blobs["data"].data[...] = np.random.RandomState(2).randn(2, 16, size, 13)
+        net.forward()
+        net.blobs["pool"].diff[...] = np.random.RandomState(3).randn(*net.blobs["pool"].shape)
+        net.backward()
+        shown.append([net.blobs["pool"].data.copy(), net.blobs["data"].diff.copy()])
+    assert used == [(2, 8, size, 13)]
+    for ours, theirs in zip(*shown):
+        assert np.allclose(ours, theirs, rtol=1e-2, atol=1e-2)
+    assert np.array_equal(shown[0][0], shown[1][0])
+
+
+def test_outputs_that_do_not_fill_16_bytes_are_the_same_in_bfloat16(tmp_path):
+    text = """force_backward: true
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 16 dim: 9 dim: 10 } } }
+layer { name: "score" type: "Convolution" bottom: "data" top: "score"
+  convolution_param { num_output: 21 kernel_size: 3 pad: 1 weight_filler { type: "xavier" }
+    bias_filler { type: "gaussian" std: 1 } } }"""
+    shown = []
+    for precision in ("float32", "bfloat16"):
+        caffe.set_precision(precision)
+        caffe.set_random_seed(1)
+        net = caffe.Net(nets.write(tmp_path, text), caffe.TRAIN)
+        net.blobs["data"].data[...] = np.random.RandomState(2).randn(1, 16, 9, 10)
+        net.forward()
+        net.blobs["score"].diff[...] = np.random.RandomState(3).randn(1, 21, 9, 10)
+        net.backward()
+        gradients = [b.diff.copy() for b in net.params["score"]]
+        shown.append([net.blobs["score"].data.copy(), net.blobs["data"].diff.copy(), *gradients])
+    assert shown[1][0].shape == (1, 21, 9, 10)
+    for full, low in zip(*shown):
+        assert np.allclose(full, low, rtol=2e-2, atol=2e-2 * abs(full).max())
