@@ -6,6 +6,7 @@ missing, the caller computes in separate operations.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -28,7 +29,6 @@ extern "C" __global__ void sgd(const Parameter* parameters, int rate_, int momen
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += step) {
         const float moved = momentum * p.v[i] + rate * (p.g[i] + p.decay * p.w[i]);
         p.v[i] = moved;
-        p.g[i] = moved;
         p.w[i] -= moved;
     }
 }
@@ -56,7 +56,7 @@ def _bits(value: float) -> int:
 class SGD:
     """The update of stochastic gradient descent with momentum, of all parameters in one launch.
 
-    v = momentum v + rate (g + decay w);  w -= v;  g = v: each value is read and written once.
+    v = momentum v + rate (g + decay w);  w -= v: each value is read once, w and v are written.
     """
 
     def __init__(self) -> None:
@@ -323,7 +323,81 @@ extern "C" __global__ void from_max(
     }
 }
 """
-_SOURCES = {"max_pool": _POOL, "from_max": _POOL}
+
+_UPSAMPLE = """
+// Every channel has a kernel of its own, w: kh x kw x channels. Maps have channels last or first.
+struct Place {
+    int image, channel, y, x;
+    __device__ Place(int i, int channels, int rows, int columns, bool last)
+    {
+        if (last) {
+            channel = i % channels;
+            i /= channels;
+        }
+        x = i % columns;
+        y = i / columns % rows;
+        i = i / columns / rows;
+        if (!last) {
+            channel = i % channels;
+            i /= channels;
+        }
+        image = i;
+    }
+};
+
+__device__ int at(const Place& p, int y, int x, int channels, int rows, int columns, bool last)
+{
+    return last ? ((p.image * rows + y) * columns + x) * channels + p.channel
+                : ((p.image * channels + p.channel) * rows + y) * columns + x;
+}
+
+extern "C" __global__ void upsample(
+    const float* map, const float* w, const float* bias, float* top,
+    int images, int channels, int rows, int columns, int top_rows, int top_columns,
+    int kh, int kw, int sh, int sw, int ph, int pw, int last, int has_bias)
+{
+    const int step = gridDim.x * blockDim.x, all = images * channels * top_rows * top_columns;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        const Place p(i, channels, top_rows, top_columns, last);
+        const int y = p.y + ph, x = p.x + pw;
+        const int y0 = y < kh ? 0 : (y - kh) / sh + 1, y1 = min(y / sh, rows - 1);
+        const int x0 = x < kw ? 0 : (x - kw) / sw + 1, x1 = min(x / sw, columns - 1);
+        float sum = 0;
+        for (int iy = y0; iy <= y1; ++iy)
+            for (int ix = x0; ix <= x1; ++ix)
+                sum += w[((y - iy * sh) * kw + x - ix * sw) * channels + p.channel]
+                       * map[at(p, iy, ix, channels, rows, columns, last)];
+        top[i] = has_bias ? sum + bias[p.channel] : sum;
+    }
+}
+
+extern "C" __global__ void from_upsampled(
+    const float* grad, const float* w, float* to,
+    int images, int channels, int rows, int columns, int top_rows, int top_columns,
+    int kh, int kw, int sh, int sw, int ph, int pw, int last)
+{
+    const int step = gridDim.x * blockDim.x, all = images * channels * rows * columns;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        const Place p(i, channels, rows, columns, last);
+        const int y = p.y * sh - ph, x = p.x * sw - pw;
+        const int k0 = max(0, -y), k1 = min(kh, top_rows - y);
+        const int j0 = max(0, -x), j1 = min(kw, top_columns - x);
+        float sum = 0;
+        for (int ky = k0; ky < k1; ++ky)
+            #pragma unroll 8
+            for (int kx = j0; kx < j1; ++kx)
+                sum += w[(ky * kw + kx) * channels + p.channel]
+                       * grad[at(p, y + ky, x + kx, channels, top_rows, top_columns, last)];
+        to[i] = sum;
+    }
+}
+"""
+_SOURCES = {
+    "max_pool": _POOL,
+    "from_max": _POOL,
+    "upsample": _UPSAMPLE,
+    "from_upsampled": _UPSAMPLE,
+}
 _DTYPES = {torch.float32: 4, torch.bfloat16: 2}
 
 
@@ -468,6 +542,63 @@ class MaxPool(torch.autograd.Function):
         to = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=last)
         _launch("from_max", to, [grad, which, to, *ctx.numbers], 1 << 16)
         return to, None, None, None
+
+
+def upsamples(x: torch.Tensor, size: Sequence[int]) -> bool:
+    """Whether `Upsample` takes a map like this one, to give one of `size`."""
+    if x.device.type != "cuda" or x.dtype != torch.float32 or x.dim() != 4:
+        return False
+    if max(x.numel(), math.prod((*x.shape[:2], *size))) >= 1 << 31:
+        return False
+    return _kernel("upsample", 4, x.device.index) is not None
+
+
+class Upsample(torch.autograd.Function):
+    """A transposed convolution of each channel with a kernel of its own.
+
+    `apply(x, w, bias, size, stride, pad)`: x is N x C x H x W, with channels last or first; w is
+    kh x kw x C and has no gradient; bias is C, or None; size is that of the outcome.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        bias: torch.Tensor | None,
+        size: Sequence[int],
+        stride: Sequence[int],
+        pad: Sequence[int],
+    ) -> torch.Tensor:
+        last = not x.is_contiguous()
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        x = x.contiguous(memory_format=ctx.layout)
+        shape = (*x.shape[:2], *size)
+        top = torch.empty(shape, device=x.device, memory_format=ctx.layout)
+        ctx.numbers = [*x.shape, *size, *w.shape[:2], *stride, *pad, int(last)]
+        args = [x, w, w if bias is None else bias, top, *ctx.numbers, int(bias is not None)]
+        _launch_over(top, "upsample", args)
+        ctx.shape = x.shape
+        ctx.save_for_backward(w)
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        (w,) = ctx.saved_tensors
+        to_x, _, to_bias, *_ = ctx.needs_input_grad
+        found = None
+        if to_x:
+            grad = grad.contiguous(memory_format=ctx.layout)
+            found = torch.empty(ctx.shape, device=grad.device, memory_format=ctx.layout)
+            _launch_over(found, "from_upsampled", [grad, w, found, *ctx.numbers])
+        return found, None, grad.sum((0, 2, 3)) if to_bias else None, None, None, None
+
+
+def _launch_over(out: torch.Tensor, name: str, args: list[Any]) -> None:
+    """Launch a kernel over a value of `out` a thread."""
+    blocks = min(-(-out.numel() // THREADS), 1 << 16)
+    kernel = _kernel(name, 4, out.device.index)
+    kernel(grid=(blocks, 1, 1), block=(THREADS, 1, 1), args=args)
 
 
 def _numbers(

@@ -151,13 +151,15 @@ class Replays:
     ) -> list[tuple[Memory | MemoryView, torch.Tensor, int | None]]:
         """The weights, and the weights of the losses, that a pass now reads.
 
-        An inference keeps what it makes of its weights, and is for one version of them.
+        An inference keeps what it makes of its weights, and is for one version of them; so does,
+        in a net that learns, a layer with weights that do not.
         """
         found: list[tuple[Memory | MemoryView, torch.Tensor, int | None]] = []
         for layer in _functions(net):
-            for blob, tensor in zip(layer.blobs, layer.parameters(on)):
-                memory = blob.values
-                found.append((memory, tensor, None if learn else memory.version))
+            rests = layer.derives and not any(layer.param_propagate_down[:1])
+            for i, (blob, tensor) in enumerate(zip(layer.blobs, layer.parameters(on))):
+                memory, any_version = blob.values, learn and not (rests and i == 0)
+                found.append((memory, tensor, None if any_version else memory.version))
         for blob in _losses(net) if learn else ():
             found.append((blob.gradient, blob.gradient.tensor(on), blob.gradient.version))
         return found
@@ -212,7 +214,7 @@ class Replays:
             if memory.version != version and not memory.is_deferred():
                 held = None if memory.is_zero() else memory.tensor(on)
                 found.left.append((memory, held))
-        found.keep = [generators, [layer._rounded for layer in _functions(net)]]
+        found.keep = [generators, [(layer._rounded, layer.derived) for layer in _functions(net)]]
         found.keep.append(net._pass.tensors() if net._pass else [])
         self._graphs[key] = found
         return found

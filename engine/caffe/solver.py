@@ -335,18 +335,20 @@ class Solver:
         for of_parameter, mult, decay in zip(memories, net.lr_mults, decays):
             if at_once:
                 if not self._rests(mult, of_parameter):
-                    learning.append((_alike(of_parameter, on), mult, decay))
+                    learning.append(((_alike(of_parameter, on), mult, decay), of_parameter))
                 continue
             # A piece at a time on the CPU, so that all steps but the first find it in the cache.
             pieces: Iterable[Sequence[torch.Tensor]]
             if on.type == "cpu":
                 pieces = zip(*(_in_order(m, on).view(-1).split(PIECE) for m in of_parameter))
             else:
-                pieces = [_alike(of_parameter, on)]
+                pieces = [_alike(of_parameter, on, changes=mult != 0)]
             for piece in pieces:
                 self._update_piece(rate * mult, decay, *piece)
         if learning:
-            self._sgd.update(learning, rate, p.momentum)
+            self._sgd.update([three for three, _ in learning], rate, p.momentum)
+            for _, (_, gradient, history) in learning:
+                _follow(gradient, history, on)
         self.iter += 1
 
     def _in_one_launch(self) -> bool:
@@ -629,16 +631,40 @@ SOLVERS: dict[str, type[Solver]] = {
 }
 
 
-def _alike(memories: Sequence[Memory | MemoryView], on: torch.device) -> list[torch.Tensor]:
-    """Values on a CUDA device, to be written, all laid out in memory as the first."""
-    first, *others = (m.mutable(on) for m in memories)
+def _alike(
+    memories: Sequence[Memory | MemoryView], on: torch.device, changes: bool = True
+) -> list[torch.Tensor]:
+    """Values on a CUDA device, to be written, all laid out in memory as the first.
+
+    The first of them stay what they are unless it `changes`.
+    """
+    first = memories[0].mutable(on) if changes else memories[0].tensor(on)
     found = [first]
-    for memory, tensor in zip(memories[1:], others):
+    for memory in memories[1:]:
+        tensor = memory.mutable(on)
         if tensor.stride() != first.stride():
             memory.set(torch.empty_like(first).copy_(tensor))
             tensor = memory.mutable(on)
         found.append(tensor)
     return found
+
+
+def _follow(gradient: Memory | MemoryView, history: Memory | MemoryView, on: torch.device) -> None:
+    """Let a gradient be what its history now is, the update, once somebody asks for it."""
+
+    def values() -> torch.Tensor:
+        return history.tensor(on).clone()
+
+    def changing() -> None:
+        if waits.is_deferred():
+            waits.tensor(on)
+
+    if gradient.held() or not isinstance(gradient, Memory):
+        gradient.set(values())
+        return
+    waits = gradient
+    waits.defer(values)
+    history.watch(waits, changing)
 
 
 def _in_order(memory: Memory | MemoryView, on: torch.device) -> torch.Tensor:

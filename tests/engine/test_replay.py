@@ -295,6 +295,19 @@ def test_the_update_in_one_pass_is_the_update_in_steps(tmp_path, monkeypatch):
     check_alike(once, steps, 1e-6)
     for ours, theirs in zip(once.history, steps.history):
         assert apart(ours.data, theirs.data) < 1e-4
+    # The gradient is then the update, asked for at once, or when it is about to be another.
+    updates = [blob.diff.copy() for blob in once.net.learnable]
+    for ours, theirs in zip(updates, steps.net.learnable):
+        assert apart(ours, theirs.diff) < 1e-4
+    held = [blob.diff for blob in once.net.learnable[:1]]
+    learn(once, passes=1)
+    assert once.net.learnable[0].diff.ctypes.data == held[0].ctypes.data
+    assert not np.array_equal(held[0], updates[0])
+    assert np.array_equal(held[0], once.history[0].data)
+    once.apply_update()
+    before = [history.data.copy() for history in once.history]
+    once.history[1].data[...] = 0
+    assert np.array_equal(once.net.learnable[1].diff, before[1])
 
 
 def test_weights_laid_out_for_the_device_are_saved_in_the_order_of_their_axes(tmp_path):

@@ -112,6 +112,9 @@ class Function(Layer):
     #: Precision: "full" computes in float32; "low" as `mode.set_precision` says; "kept" moves or
     #: compares values, and takes them as they come.
     precision: ClassVar[str] = "full"
+    #: `compute` keeps in `derived` what it makes of the first parameter, unless that learns, with
+    #: the state of it that it is of.
+    derives: ClassVar[bool] = False
     #: The tops' values from the bottoms'; parameters are in `self.weights`.
     compute: Callable[..., torch.Tensor | Tensors]
 
@@ -121,6 +124,7 @@ class Function(Layer):
         #: Set by the net: keep the graph of each forward for the backward that follows.
         self.record = False
         self._rounded: tuple[Any, Tensors] | None = None
+        self.derived: tuple[Any, torch.Tensor | None] | None = None
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
 

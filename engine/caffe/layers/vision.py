@@ -230,13 +230,41 @@ class Deconvolution(_Convolving):
     # Upsampled scores keep their digits: rounded to 8 bits, many would tie.
     precision = "full"
     transposed = True
+    derives = True
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
             len(self.kernel) - 1
         ]
         w, b = self.weight_and_bias()
+        own = self._own_kernels(x, w)
+        if own is not None:
+            size = self._output(x.shape[2:])
+            return kernels.Upsample.apply(x, own, b, size, self.stride, self.pad)
         return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
+
+    def _own_kernels(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor | None:
+        """On a CUDA device: the kernels, kh x kw x C, where every channel goes into one of its own.
+
+        So it is in bilinear upsampling. None elsewhere, and where the kernels are learned.
+        """
+        learned = torch.is_grad_enabled() and any(self.param_propagate_down[:1])
+        memory, outputs = self.blobs[0].values, self.layer_param.convolution_param.num_output
+        if learned or memory.held() or set(self.dilation) != {1} or self.channels != outputs:
+            return None
+        if self.group not in (1, outputs) or len(self.kernel) != 2 or x.dim() != 4:
+            return None
+        if not kernels.upsamples(x, self._output(x.shape[2:])):
+            return None
+        state = id(memory), memory.version, x.device
+        if self.derived is None or self.derived[0] != state:
+            if mode.capturing():
+                return None
+            w = w.detach()
+            own = w.diagonal() if self.group == 1 else w[:, 0].permute(1, 2, 0)
+            alone = self.group > 1 or bool(own.count_nonzero() == w.count_nonzero())
+            self.derived = state, own.contiguous() if alone else None
+        return self.derived[1]
 
 
 @register
