@@ -477,6 +477,7 @@ class Join(torch.autograd.Function):
         ctx.places, ctx.rectify, ctx.patch_shape = places, rectify, patch.shape
         ctx.border_shape = None if border is None else border.shape
         ctx.save_for_backward(out if rectify else None)
+        _will_need(ctx, size, out.device, "to_patch", "to_border")
         return out
 
     @staticmethod
@@ -532,6 +533,7 @@ class MaxPool(torch.autograd.Function):
         _launch("max_pool", top, [x, top, which, *numbers, int(record)], 1 << 16)
         ctx.numbers, ctx.shape = numbers, x.shape
         ctx.save_for_backward(which if record else None)
+        _will_need(ctx, _DTYPES[x.dtype], x.device, "from_max")
         return top
 
     @staticmethod
@@ -580,6 +582,7 @@ class Upsample(torch.autograd.Function):
         _launch_over(top, "upsample", args)
         ctx.shape = x.shape
         ctx.save_for_backward(w)
+        _will_need(ctx, 4, x.device, "from_upsampled")
         return top
 
     @staticmethod
@@ -592,6 +595,13 @@ class Upsample(torch.autograd.Function):
             found = torch.empty(ctx.shape, device=grad.device, memory_format=ctx.layout)
             _launch_over(found, "from_upsampled", [grad, w, found, *ctx.numbers])
         return found, None, grad.sum((0, 2, 3)) if to_bias else None, None, None, None
+
+
+def _will_need(ctx: Any, size: int, on: torch.device, *names: str) -> None:
+    """Compile kernels for the pass backward, in whose thread there may be no CUDA context."""
+    if any(ctx.needs_input_grad):
+        for name in names:
+            _kernel(name, size, on.index)
 
 
 def _launch_over(out: torch.Tensor, name: str, args: list[Any]) -> None:
