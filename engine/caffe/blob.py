@@ -93,16 +93,17 @@ class Memory:
         if shape == self.shape:
             return
         self._changing()
-        if self._head is Head.DEFERRED:
+        if self._head is not Head.ZERO:
             # Mostly nobody asks for what was left from before a change of shape.
             values = self._deferred
+            if self._head is not Head.DEFERRED:
+                keep = self._device if self._head is Head.DEVICE else self._host
+                assert keep is not None
+                self._forget()
+                values = lambda: keep  # noqa: E731
             assert values is not None
-            self._deferred = lambda: _fitted(values(), shape)
-        elif self._head is not Head.ZERO:
-            keep = self._device if self._head is Head.DEVICE else self._host
-            assert keep is not None
-            self._forget()
-            self._take(_fitted(keep, shape))
+            self._deferred = _refitted(values, shape)
+            self._head = Head.DEFERRED
         self.shape = shape
 
     def zero(self) -> None:
@@ -289,6 +290,10 @@ def _fetched(values: torch.Tensor) -> torch.Tensor:
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     host.copy_(values)
     return host
+
+
+def _refitted(values: Callable[[], torch.Tensor], shape: torch.Size) -> Callable[[], torch.Tensor]:
+    return lambda: _fitted(values(), shape)
 
 
 def _fitted(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
