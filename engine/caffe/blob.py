@@ -95,14 +95,10 @@ class Memory:
         self._changing()
         if self._head is not Head.ZERO:
             # Mostly nobody asks for what was left from before a change of shape.
-            values = self._deferred
-            if self._head is not Head.DEFERRED:
-                keep = self._device if self._head is Head.DEVICE else self._host
-                assert keep is not None
-                self._forget()
-                values = lambda: keep  # noqa: E731
-            assert values is not None
-            self._deferred = _refitted(values, shape)
+            left = self._deferred or (self._device if self._head is Head.DEVICE else self._host)
+            assert left is not None
+            self._forget()
+            self._deferred = _refitting(left, shape)
             self._head = Head.DEFERRED
         self.shape = shape
 
@@ -292,8 +288,11 @@ def _fetched(values: torch.Tensor) -> torch.Tensor:
     return host
 
 
-def _refitted(values: Callable[[], torch.Tensor], shape: torch.Size) -> Callable[[], torch.Tensor]:
-    return lambda: _fitted(values(), shape)
+def _refitting(
+    left: torch.Tensor | Callable[[], torch.Tensor], shape: torch.Size
+) -> Callable[[], torch.Tensor]:
+    """What gives the values that are left, or that are given, in another shape."""
+    return lambda: _fitted(left if isinstance(left, torch.Tensor) else left(), shape)
 
 
 def _fitted(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: A region is used where its multiplications are at most this share of the plain ones.
 WORTHWHILE = 0.95
-#: So many borders are kept, of images whose sizes call for different ones; FCN-8s's take some 40 MB.
+#: So many borders, tens of megabytes each, are kept, of images whose sizes call for different ones.
 BORDERS = {"cpu": 8, "cuda": 16}
 
 
