@@ -13,8 +13,8 @@ from .statistics import Summary, line, slope, summaries
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HERE = Path(__file__).resolve().parent
-#: Written by hand: what was measured on a GPU before a whole run was, and what did not pay.
-BY_HAND, TRIED = HERE / "gpu.md", HERE / "tried.md"
+#: Written by hand: what to know of the run on a GPU that is kept, and what did not pay.
+REMARKS, TRIED = HERE / "gpu.md", HERE / "tried.md"
 #: The measurements that the page is made from, by device; they lie beside it.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
 FULL = 4 * 134_000_000  # bytes, less than FCN-8s has at full width
@@ -266,10 +266,11 @@ def section(results: Json) -> str:
 
 def page(measured: Sequence[Json]) -> str:
     """The whole page, from the results of one device each."""
-    parts = [HEAD.strip(), *(section(results) for results in measured)]
-    on_gpu = any(results["key"]["device"] == "cuda" for results in measured)
-    if BY_HAND.exists() and not on_gpu:
-        parts += [f"## {HEADINGS['cuda']}", BY_HAND.read_text().strip()]
+    parts = [HEAD.strip()]
+    for results in measured:
+        parts.append(section(results))
+        if results["key"]["device"] == "cuda" and REMARKS.exists():
+            parts += ["### Remarks", REMARKS.read_text().strip()]
     if TRIED.exists():
         parts += ["## What was tried and did not pay", TRIED.read_text().strip()]
     return "\n\n".join(parts) + "\n"

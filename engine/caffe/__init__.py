@@ -1,8 +1,5 @@
 """Caffe's Python interface on PyTorch: `import caffe` as it has always been written."""
 
-from . import heap as heap  # before PyTorch takes memory
-
-# isort: split
 from . import _caffe, classifier, coord_map, detector, draw, io, net_spec, proto, pycaffe
 from .classifier import Classifier
 from .detector import Detector

@@ -1,8 +1,8 @@
-"""Memory that is not new to the process, and that comes in large pages where it is.
+"""How the C library keeps memory that is free.
 
 glibc gives the free end of its heap back to the system at once and takes it again page by page. A
 pass through a large net frees and takes some hundred megabytes, and would spend a seventh of its
-time so. Tensors of over 32 MB it always gives back; Linux brings them in pages of 2 MB if asked to.
+time so.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ from functools import cache
 # is not of the heap; 32 MB is the most that it takes there.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIM, MMAP = 1 << 30, 1 << 25
-
-
-# PyTorch asks for large pages if this is there when it takes memory for its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 @cache
