@@ -13,8 +13,9 @@ from .statistics import Summary, line, slope, summaries
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HERE = Path(__file__).resolve().parent
-#: Written by hand: what to know of the run on a GPU that is kept, and what did not pay.
-REMARKS, TRIED = HERE / "gpu.md", HERE / "tried.md"
+#: Written by hand: what to know of the runs that are kept, by device, and what did not pay.
+REMARKS = {"cpu": HERE / "cpu.md", "cuda": HERE / "gpu.md"}
+TRIED = HERE / "tried.md"
 #: The measurements that the page is made from, by device; they lie beside it.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
 FULL = 4 * 134_000_000  # bytes, less than FCN-8s has at full width
@@ -269,8 +270,9 @@ def page(measured: Sequence[Json]) -> str:
     parts = [HEAD.strip()]
     for results in measured:
         parts.append(section(results))
-        if results["key"]["device"] == "cuda" and REMARKS.exists():
-            parts += ["### Remarks", REMARKS.read_text().strip()]
+        remarks = REMARKS[results["key"]["device"]]
+        if remarks.exists():
+            parts += ["### Remarks", remarks.read_text().strip()]
     if TRIED.exists():
         parts += ["## What was tried and did not pay", TRIED.read_text().strip()]
     return "\n\n".join(parts) + "\n"

@@ -155,12 +155,17 @@ def test_every_case_has_a_title_of_its_own():
     assert len(set(titles)) == len(titles)
 
 
-def test_remarks_on_the_run_on_a_gpu_come_with_it():
+def test_remarks_on_a_run_come_with_it(tmp_path, monkeypatch):
     here = results()
     there = results()
     there["key"] = {**there["key"], "device": "cuda"}
-    remarks = page.REMARKS.read_text().strip()
-    for measured, included in (([here], False), ([here, there], True)):
-        written = page.page(measured)
-        assert (remarks in written) == included
-        assert written.count(f"## {page.HEADINGS['cuda']}\n") == int(included)
+    for device, name in (("cpu", "here"), ("cuda", "there")):
+        monkeypatch.setitem(page.REMARKS, device, tmp_path / name)
+        (tmp_path / name).write_text(f"Said of {name}.\n")
+    assert "Said of there." not in page.page([here])
+    written = page.page([here, there])
+    parts = [f"## {page.HEADINGS['cpu']}\n", "Said of here.", f"## {page.HEADINGS['cuda']}\n"]
+    places = [written.index(part) for part in (*parts, "Said of there.")]
+    assert places == sorted(places) and written.count("### Remarks\n") == 2
+    (tmp_path / "here").unlink()
+    assert page.page([here, there]).count("### Remarks\n") == 1
