@@ -10,19 +10,11 @@ import torch.nn.functional as F
 from caffe import kernels
 
 from tests.engine import nets
+from tests.engine.test_replay import gpu as gpu
 
 pytestmark = pytest.mark.cuda
 DTYPES = (torch.float32, torch.bfloat16)
 WINDOWS = [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 2)), ((2, 2), (3, 3)), ((5, 1), (2, 1))]
-
-
-@pytest.fixture(autouse=True)
-def gpu():
-    caffe.set_device(0)
-    caffe.set_mode_gpu()
-    yield
-    caffe.set_precision("float32")
-    caffe.set_mode_cpu()
 
 
 def a_map(shape, dtype, seed=0):
