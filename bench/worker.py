@@ -186,14 +186,18 @@ def first(runner: Any, job: Dict[str, Any]) -> Result:
 def score(runner: Any, job: Dict[str, Any]) -> Result:
     """Files of images and truth to the histogram and the metrics of them all.
 
-    On a CUDA device they are scored once before, for libraries load and graphs are captured.
+    On a CUDA device they are scored a few times before: libraries load, graphs are captured.
     """
     own = hasattr(runner, "score_pictures")
     runner.load_val() if own else runner.load()
+
+    def once() -> np.ndarray:
+        return runner.score_pictures(job["count"]) if own else _score_pictures(runner, job)
+
     for _ in range(job["warm"] if job["device"] == "cuda" else 0):
-        runner.score_pictures(job["count"]) if own else _score_pictures(runner, job)
+        once()
     start = time.perf_counter()
-    metrics = runner.score_pictures(job["count"]) if own else _score_pictures(runner, job)
+    metrics = once()
     times = [(time.perf_counter() - start) / job["count"]]
     result = {"times": times, **used(job)}
     save(job, np.nan_to_num(metrics)[None])

@@ -369,6 +369,15 @@ class MemoryView:
         return self._base.numpy().reshape(self.shape)
 
 
+def laid_out_as(memory: Memory | MemoryView, like: torch.Tensor) -> torch.Tensor:
+    """The values, to be written, where and as `like` lies in memory, which is without gaps."""
+    tensor = memory.mutable(like.device)
+    if (tensor.stride(), tensor.dtype) != (like.stride(), like.dtype):
+        memory.set(torch.empty_like(like).copy_(tensor))
+        tensor = memory.mutable(like.device)
+    return tensor
+
+
 def _check(shape: Sequence[int]) -> None:
     if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
         raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")

@@ -27,11 +27,11 @@ import torch
 import torch.distributed as dist
 
 from . import mode
+from .blob import Blob, laid_out_as
 from .errors import CaffeError
 from .launch import place
 
 if TYPE_CHECKING:
-    from .blob import Blob
     from .solver import Solver
 
 #: Values that are averaged at a time: 16 MB. Smaller parameters travel together.
@@ -268,11 +268,7 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 
 def _gradient(blob: Blob, on: torch.device) -> torch.Tensor:
     """A parameter's gradient, to be written, in memory as the values are, on every worker alike."""
-    values, found = blob.values.tensor(on), blob.gradient.mutable(on)
-    if found.stride() != values.stride() or found.dtype != values.dtype:
-        blob.gradient.set(torch.empty_like(values).copy_(found))
-        found = blob.gradient.mutable(on)
-    return found
+    return laid_out_as(blob.gradient, blob.values.tensor(on))
 
 
 def _as_it_lies(tensor: torch.Tensor) -> torch.Tensor:

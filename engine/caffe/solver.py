@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from . import glog, graph, kernels, mode, parallel, upgrade, weights
-from .blob import Blob, Memory, MemoryView
+from .blob import Blob, Memory, MemoryView, laid_out_as
 from .errors import CaffeError
 from .nccl import NCCL
 from .net import Net
@@ -639,14 +639,7 @@ def _alike(
     The first of them stay what they are unless it `changes`.
     """
     first = memories[0].mutable(on) if changes else memories[0].tensor(on)
-    found = [first]
-    for memory in memories[1:]:
-        tensor = memory.mutable(on)
-        if tensor.stride() != first.stride():
-            memory.set(torch.empty_like(first).copy_(tensor))
-            tensor = memory.mutable(on)
-        found.append(tensor)
-    return found
+    return [first, *(laid_out_as(memory, first) for memory in memories[1:])]
 
 
 def _follow(gradient: Memory | MemoryView, history: Memory | MemoryView, on: torch.device) -> None:

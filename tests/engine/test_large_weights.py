@@ -8,6 +8,7 @@ import pytest
 from caffe.layers import product
 
 from tests.engine import nets
+from tests.engine.test_precision import full_again as full_again
 
 NET = """
 force_backward: true
@@ -46,12 +47,6 @@ layer { name: "a" type: "Convolution" bottom: "data" bottom: "more" top: "a" top
 layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
 """
 NETS = {"net": NET, "shared": SHARED, "twice": TWICE}
-
-
-@pytest.fixture(autouse=True)
-def full_again():
-    yield
-    caffe.set_precision("float32")
 
 
 def made(folder, name, precision):

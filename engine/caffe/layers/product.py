@@ -54,14 +54,12 @@ class _Product(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, room: Room | None
     ) -> torch.Tensor:
-        ctx.room = room
+        ctx.room, ctx.dtype = room, w.dtype
         if x.dtype == w.dtype or x.device.type != "cpu":
             rounded = w.to(x.dtype)
             ctx.save_for_backward(x, rounded)
-            ctx.dtype = w.dtype
             return _product(x, rounded, b)
         ctx.save_for_backward(x, w)
-        ctx.dtype = w.dtype
         y = x.new_empty(x.shape[0], w.shape[0])
         biases = [None] * ROUNDED if b is None else b.tensor_split(ROUNDED)
         for part, into, bias in zip(_rounded(w, 0, x.dtype), y.tensor_split(ROUNDED, 1), biases):

@@ -189,8 +189,8 @@ class Convolution(_Convolving):
         """The convolution as one matrix product over unfolded patches."""
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
-        last = w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous()
-        nhwc = last and max(self.dilation) == 1
+        last = w.is_contiguous(memory_format=torch.channels_last)
+        nhwc = last and not w.is_contiguous() and max(self.dilation) == 1
         if nhwc:
             # Patches and weights as they lie in memory, the channels of a position together.
             padded = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
