@@ -20,8 +20,8 @@ SHAPES = {
     "smaller than a tile": (2, 33, 40, 4, 5, 0),
     "two images": (2, 40, 56, 22, 17, 1),
     "padded by 2": (3, 32, 32, 9, 14, 2),
-    "several blocks and parts": (1, 512, 200, 50, 60, 1),
-    "more channels than a part has": (1, 2100, 100, 10, 11, 1),
+    "several blocks": (1, 128, 70, 50, 60, 1),
+    "two groups of coordinates": (1, 2100, 100, 10, 11, 1),
 }
 
 
@@ -54,6 +54,22 @@ def test_outcome_and_gradients_are_those_of_the_exact_convolution(case, bias):
     found = torch.autograd.grad(y, ours, diff.float())
     for grad, exact in zip(found, torch.autograd.grad(expected, leaves, diff)):
         assert apart(grad, exact) < 1e-5
+
+
+@pytest.mark.parametrize("each", [2, 6, 12])
+def test_groups_of_coordinates_are_put_together(monkeypatch, each):
+    leaves, pad = drawn("two images")
+    x, w, b = (t.detach().float().requires_grad_() for t in leaves)
+    diff = torch.randn(winograd.convolve(x, w, b, (pad, pad)).shape)
+    made = []
+    for coordinates in (winograd.COORDINATES, each * w[:, :, 0, 0].numel()):
+        monkeypatch.setattr(winograd, "COORDINATES", coordinates)
+        monkeypatch.setattr(winograd, "BLOCK", (8, 16))
+        y = winograd.convolve(x, w, b, (pad, pad))
+        made.append((y, *torch.autograd.grad(y, (x, w, b), diff)))
+    assert len(winograd._groups(w.reshape(-1, 9))) == 36 // each
+    for whole, grouped in zip(*made):
+        assert apart(grouped, whole.double()) < 2e-6
 
 
 def test_a_padding_of_one_axis_alone_is_that_axis_s():

@@ -124,7 +124,7 @@ class Function(Layer):
         #: Set by the net: keep the graph of each forward for the backward that follows.
         self.record = False
         self._rounded: tuple[Any, Tensors] | None = None
-        self.derived: tuple[Any, torch.Tensor | None] | None = None
+        self.derived: tuple[Any, Tensors | None] | None = None
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
 

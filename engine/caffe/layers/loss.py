@@ -67,25 +67,25 @@ class _SoftmaxLoss(torch.autograd.Function):
         axis: int,
         normalizer: torch.Tensor,
     ) -> Tensors:
-        # With the classes last, the softmax runs over neighbours in memory; for a map with
-        # channels last this is only a view.
-        log_prob = torch.log_softmax(x.movedim(axis, -1), -1)
-        index = label.clamp(0, x.shape[axis] - 1).unsqueeze(-1)
-        picked = log_prob.gather(-1, index).squeeze(-1).clamp(min=LOG_FLT_MIN)
+        # Scores are taken as they lie in memory: a map with channels last has the classes last.
+        at = axis if x.is_contiguous() else -1
+        log_prob = torch.log_softmax(x.movedim(axis, at), at)
+        index = label.clamp(0, x.shape[axis] - 1).unsqueeze(at)
+        picked = log_prob.gather(at, index).squeeze(at).clamp(min=LOG_FLT_MIN)
         loss = -(picked * counted).sum() / normalizer
         prob = log_prob.exp_()
         ctx.save_for_backward(prob, index, counted, normalizer)
-        ctx.axis = axis
-        top = prob.movedim(-1, axis)
+        ctx.axis, ctx.at = axis, at
+        top = prob.movedim(at, axis)
         ctx.mark_non_differentiable(top)
         return loss, top
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple:  # type: ignore[override]
         prob, index, counted, normalizer = ctx.saved_tensors
-        dx = prob.scatter_add(-1, index, torch.full_like(index, -1, dtype=prob.dtype))
-        dx *= counted.unsqueeze(-1) * (grad / normalizer)
-        return dx.movedim(-1, ctx.axis), None, None, None, None
+        dx = prob.scatter_add(ctx.at, index, torch.full_like(index, -1, dtype=prob.dtype))
+        dx *= counted.unsqueeze(ctx.at) * (grad / normalizer)
+        return dx.movedim(ctx.at, ctx.axis), None, None, None, None
 
 
 @register

@@ -13,7 +13,7 @@ from .. import kernels, mode
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
-from . import winograd
+from . import upsample, winograd
 from .base import Function, Layer, Tensors, Window, canonical_axis, register
 from .product import large, product, room
 
@@ -189,18 +189,17 @@ class Convolution(_Convolving):
         """The convolution as one matrix product over unfolded patches."""
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
+        # Patches and weights as these lie in memory: the channels of a position together, or the
+        # positions of a channel; for kernels of one position both are the same.
         last = w.is_contiguous(memory_format=torch.channels_last)
-        nhwc = last and not w.is_contiguous() and max(self.dilation) == 1
-        if nhwc:
-            # Patches and weights as they lie in memory, the channels of a position together.
-            padded = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
-            windows = padded.permute(0, 2, 3, 1)
-            for axis, (k, s) in enumerate(zip(self.kernel, self.stride), 1):
-                windows = windows.unfold(axis, k, s)
-            patches = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, w[0].numel())
-        else:
-            patches = F.unfold(x, self.kernel, self.dilation, tuple(pad), self.stride)
-            patches = patches.transpose(1, 2).reshape(-1, w[0].numel())
+        nhwc = last and (not w.is_contiguous() or self.kernel == (1, 1))
+        padded = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
+        windows = padded.permute(0, 2, 3, 1) if nhwc else padded.contiguous()
+        first = 1 if nhwc else 2
+        for axis, (r, s, d) in enumerate(zip(self.reach, self.stride, self.dilation), first):
+            windows = windows.unfold(axis, r, s)[..., ::d]
+        order = (0, 1, 2, 4, 5, 3) if nhwc else (0, 2, 3, 1, 4, 5)
+        patches = windows.permute(order).reshape(-1, w[0].numel())
 
         def matrix(weights: torch.Tensor) -> torch.Tensor:
             return (weights.permute(0, 2, 3, 1) if nhwc else weights).flatten(1)
@@ -233,20 +232,25 @@ class Deconvolution(_Convolving):
     derives = True
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
-            len(self.kernel) - 1
-        ]
         w, b = self.weight_and_bias()
         own = self._own_kernels(x, w)
         if own is not None:
             size = self._output(x.shape[2:])
-            return kernels.Upsample.apply(x, own, b, size, self.stride, self.pad)
+            if x.device.type == "cuda":
+                return kernels.Upsample.apply(x, *own, b, size, self.stride, self.pad)
+            down, across = own
+            y = upsample.upsample(x, down, across, size, self.stride, self.pad)
+            return y if b is None else y + b[:, None, None]
+        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
+            len(self.kernel) - 1
+        ]
         return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
 
-    def _own_kernels(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor | None:
-        """On a CUDA device: the kernels, kh x kw x C, where every channel goes into one of its own.
+    def _own_kernels(self, x: torch.Tensor, w: torch.Tensor) -> Tensors | None:
+        """The kernels, where every channel goes into one of its own, as in bilinear upsampling.
 
-        So it is in bilinear upsampling. None elsewhere, and where the kernels are learned.
+        On a CUDA device they are kh x kw x C; elsewhere their factors, C x kh and C x kw. None
+        where there are none, and where the kernels are learned.
         """
         learned = torch.is_grad_enabled() and any(self.param_propagate_down[:1])
         memory, outputs = self.blobs[0].values, self.layer_param.convolution_param.num_output
@@ -254,7 +258,7 @@ class Deconvolution(_Convolving):
             return None
         if self.group not in (1, outputs) or len(self.kernel) != 2 or x.dim() != 4:
             return None
-        if not kernels.upsamples(x, self._output(x.shape[2:])):
+        if not (upsample.takes(x) or kernels.upsamples(x, self._output(x.shape[2:]))):
             return None
         state = id(memory), memory.version, x.device
         if self.derived is None or self.derived[0] != state:
@@ -263,7 +267,12 @@ class Deconvolution(_Convolving):
             w = w.detach()
             own = w.diagonal() if self.group == 1 else w[:, 0].permute(1, 2, 0)
             alone = self.group > 1 or bool(own.count_nonzero() == w.count_nonzero())
-            self.derived = state, own.contiguous() if alone else None
+            found: Tensors | None = None
+            if alone and x.device.type == "cuda":
+                found = (own.contiguous(),)
+            elif alone:
+                found = upsample.factors(own.permute(2, 0, 1))
+            self.derived = state, found
         return self.derived[1]
 
 

@@ -20,9 +20,9 @@ CHANNELS = 64
 KERNELS = 1 << 13
 TILES = 64
 # Tiles worked on together are as many as the channels, in these bounds: enough for the products,
-# few enough for the cache. The weights' 36 coordinates are made for so many weights at a time.
+# few enough for the cache. Of the weights' coordinates so many values are there at a time.
 BLOCK = 128, 384
-WEIGHTS = 1 << 16
+COORDINATES = 18 << 18
 # Interpolation points are these and infinity. They err a fifth as much as 0, 1, -1, 2, -2 do.
 POINTS = (0, 2**0.5, -(2**0.5), 0.5**0.5, -(0.5**0.5))
 
@@ -111,20 +111,20 @@ def _forward(
     size, (outputs, channels) = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)], w.shape[:2]
     high, wide = _tiles(x, pad)
     y = x.new_empty(x.shape[0], *size, outputs)
-    strips = _Strips(x, pad, wide, TILE)
-    parts = _parts(outputs, channels)
-    kernels = _in_coordinates(w) if len(parts) == 1 else None
+    strips, weights = _Strips(x, pad, wide, TILE), w.reshape(-1, 9)
+    groups = _groups(weights)
+    kernels = _in_coordinates(weights, groups[0]) if len(groups) == 1 else None
     for places in _blocks(x.shape[0] * high, wide, channels):
         tiles = _by_coordinate(strips.block(places, high, "tiles"))
-        for chosen in parts:
-            u = _in_coordinates(w[chosen]) if kernels is None else kernels
-            products = _room("products", 36, tiles.shape[1], u.shape[1])
-            torch.bmm(tiles, u.transpose(1, 2), out=products)
-            products = products.view(36, len(places), wide, -1)
-            bias = None if b is None else b[chosen]
-            for i, place in enumerate(places):
-                image, row = divmod(place, high)
-                _put(products[:, i], bias, y[image, 4 * row : 4 * row + 4, :, chosen])
+        products = _room("products", 36, tiles.shape[1], outputs)
+        for some in groups:
+            u = _in_coordinates(weights, some) if kernels is None else kernels
+            u = u.view(-1, outputs, channels).transpose(1, 2)
+            torch.bmm(tiles[some], u, out=products[some])
+        products = products.view(36, len(places), wide, outputs)
+        for i, place in enumerate(places):
+            image, row = divmod(place, high)
+            _put(products[:, i], b, y[image, 4 * row : 4 * row + 4])
     return y.permute(0, 3, 1, 2)
 
 
@@ -132,19 +132,16 @@ def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) 
     """The gradient K x C x 3 x 3 from that of the outcome, N x K x H x W."""
     channels, outputs = x.shape[1], grad.shape[1]
     high, wide = _tiles(x, pad)
-    strips, found = _Strips(x, pad, wide, TILE), grad.new_empty(outputs, channels * 9)
-    blocks = list(_blocks(x.shape[0] * high, wide, channels))
-    tiles = None
-    for chosen in _parts(outputs, channels):
-        diffs = _Strips(grad[:, chosen], (0, 0), wide, OUTPUT.t())
-        total = _room("kernels", 36, *diffs.x.shape[3:], channels)
-        for places in blocks:
-            if tiles is None or len(blocks) > 1:
-                tiles = _by_coordinate(strips.block(places, high, "tiles"))
+    found = x.new_zeros(outputs * channels, 9)
+    for some in _groups(found):
+        strips = _Strips(x, pad, wide, TILE[some])
+        diffs = _Strips(grad, (0, 0), wide, OUTPUT.t()[some])
+        total = _room("kernels", strips.basis.shape[1], outputs, channels)
+        for places in _blocks(x.shape[0] * high, wide, channels):
+            tiles = _by_coordinate(strips.block(places, high, "tiles"))
             diff = _by_coordinate(diffs.block(places, high, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(places.start > 0), out=total)
-        kernels = torch.mm(KERNEL.t(), total.flatten(1)).view(9, -1, channels)
-        found[chosen].view(-1, channels, 9).copy_(kernels.permute(1, 2, 0))
+        found.addmm_(total.flatten(1).t(), KERNEL[some])
     return found.view(outputs, channels, 3, 3)
 
 
@@ -152,6 +149,7 @@ class _Strips:
     """A map in strips of as many rows as a tile has, and the tiles of a strip in coordinates.
 
     A strip is laid out columns first, so that each of its overlapping tiles lies in one piece.
+    basis: coordinates x the tile's positions.
     """
 
     def __init__(
@@ -165,9 +163,9 @@ class _Strips:
         self.basis = basis.expand(wide, *basis.shape)
 
     def block(self, places: range, high: int, room: str) -> torch.Tensor:
-        """The tiles of some strips, strips x tiles x 36 x C."""
+        """The tiles of some strips, strips x tiles x coordinates x C."""
         wide, _, channels = self.tiles.shape
-        out = _room(room, len(places), wide, 36, channels)
+        out = _room(room, len(places), wide, self.basis.shape[1], channels)
         for place, made in zip(places, out):
             image, row = divmod(place, high)
             start = 4 * row - self.pad[0]
@@ -196,22 +194,23 @@ def _blocks(strips: int, wide: int, channels: int) -> Iterator[range]:
         yield range(i * strips // count, (i + 1) * strips // count)
 
 
-def _parts(outputs: int, channels: int) -> list[slice]:
-    """The outputs, in parts with a bounded number of weights each."""
-    each = max(CHANNELS, WEIGHTS // channels)
-    return [slice(first, first + each) for first in range(0, outputs, each)]
+def _groups(weights: torch.Tensor) -> list[slice]:
+    """The 36 coordinates, in groups of as many as there are at a time for so many kernels x 9."""
+    most = COORDINATES // len(weights)
+    each = max(n for n in (2, 4, 6, 12, 18, 36) if n == 2 or n <= most)
+    return [slice(first, first + each) for first in range(0, 36, each)]
 
 
 def _by_coordinate(tiles: torch.Tensor) -> torch.Tensor:
-    """Strips x tiles x 36 x C as 36 x tiles x C."""
+    """Strips x tiles x coordinates x C as coordinates x tiles x C."""
     return tiles.flatten(0, 1).transpose(0, 1)
 
 
-def _in_coordinates(w: torch.Tensor) -> torch.Tensor:
-    """K x C x 3 x 3 as 36 x K x C."""
-    found = _room("kernels", 36, *w.shape[:2])
-    torch.mm(KERNEL, w.reshape(-1, 9).t(), out=found.flatten(1))
-    return found
+def _in_coordinates(weights: torch.Tensor, some: slice) -> torch.Tensor:
+    """Kernels x 9 in some of the coordinates, coordinates x kernels."""
+    basis = KERNEL[some]
+    found = _room("kernels", len(basis), len(weights))
+    return torch.mm(basis, weights.t(), out=found)
 
 
 def _put(products: torch.Tensor, b: torch.Tensor | None, rows: torch.Tensor) -> None:

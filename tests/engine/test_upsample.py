@@ -1,0 +1,125 @@
+"""Upsampling an axis at a time gives what transposed convolutions give, and runs where it may."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from caffe.layers import upsample
+
+from tests.engine import nets
+
+# The map, the kernel, the stride and the padding.
+SHAPES = [((2, 5, 7, 6), 4, 2, 0), ((1, 21, 9, 8), 16, 8, 0), ((2, 3, 5, 5), 3, 2, 1)]
+SHAPES += [((1, 2, 4, 6), 2, 3, 0), ((1, 8, 3, 3), 5, 1, 2), ((1, 1, 6, 5), 4, 2, 1)]
+SHAPES += [((1, 3, 9, 9), 7, 1, 6), ((2, 5, 9, 9), 6, 2, 5), ((1, 4, 1, 1), 64, 32, 0)]
+
+
+def apart(ours, exact):
+    """The largest difference as a share of the largest value."""
+    ours, exact = ours.detach().double(), exact.detach()
+    return float((ours - exact).abs().max() / exact.abs().max())
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("case", SHAPES, ids=str)
+def test_outcome_and_gradient_are_those_of_the_exact_transposed_convolution(case, layout):
+    shape, k, s, p = case
+    torch.manual_seed(2)
+    x, down, across = torch.randn(shape), torch.randn(shape[1], k), torch.randn(shape[1], k + 1)
+    exact = x.double().requires_grad_()
+    outer = (down.double()[:, :, None] * across.double()[:, None])[:, None]
+    stride, pad = (s, s + 1), (p, 0)
+    wanted = F.conv_transpose2d(exact, outer, None, stride, pad, groups=shape[1])
+    ours = x.contiguous(memory_format=layout).requires_grad_()
+    found = upsample.upsample(ours, down, across, wanted.shape[2:], stride, pad)
+    assert found.shape == wanted.shape and apart(found, wanted) < 1e-6
+    diff = torch.randn(wanted.shape)
+    wanted.backward(diff.double())
+    found.backward(diff.contiguous(memory_format=layout))
+    assert apart(ours.grad, exact.grad) < 2e-6
+
+
+def test_outer_products_factor_and_others_do_not():
+    torch.manual_seed(2)
+    down, across = torch.randn(3, 4), torch.randn(3, 6)
+    down[1] = 0
+    outer = down[:, :, None] * across[:, None]
+    found = upsample.factors(outer)
+    assert found is not None and [f.shape for f in found] == [(3, 4), (3, 6)]
+    assert torch.allclose(found[0][:, :, None] * found[1][:, None], outer, rtol=1e-6, atol=0)
+    outer[2, 1, 1] *= 1 + 1e-5
+    assert upsample.factors(outer) is None
+
+
+def net_of(folder, kind):
+    """Scores upsampled by bilinear kernels, drawn ones that factor, or drawn ones."""
+    group = 4 if kind == "grouped" else 1
+    text = f"""force_backward: {str(kind == "learned").lower()}
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 2 dim: 4 dim: 5 dim: 6 }} }} }}
+layer {{ name: "score" type: "Convolution" bottom: "data" top: "score"
+  convolution_param {{ num_output: 4 kernel_size: 1 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "up" type: "Deconvolution" bottom: "score" top: "up" param {{ lr_mult: 0 }}
+  param {{ lr_mult: {int(kind != "diagonal")} }}
+  convolution_param {{ num_output: 4 kernel_size: 4 stride: 2 group: {group} pad: 1
+    bias_filler {{ type: "gaussian" std: 1 }} weight_filler {{ type: "bilinear" }} }} }}"""
+    caffe.set_random_seed(1)
+    net = nets.build(folder, text, caffe.TRAIN)
+    weights, draw = np.zeros((4, 4, 4, 4), np.float32), np.random.RandomState(4)
+    if kind != "grouped":
+        factors = draw.rand(2, 4, 4).astype(np.float32)
+        outer = factors[0][:, :, None] * factors[1][:, None]
+        weights[range(4), range(4)] = draw.rand(4, 4, 4) if kind == "without factors" else outer
+        if kind == "full":
+            weights[0, 1, 2, 3] = 1e-3
+        net.params["up"][0].data[...] = weights
+    net.blobs["data"].data[...] = draw.randn(2, 4, 5, 6)
+    return net
+
+
+def shows(net):
+    net.forward()
+    net.blobs["up"].diff[...] = np.random.RandomState(3).randn(*net.blobs["up"].shape)
+    net.backward()
+    blobs = [net.params["score"][0], net.params["up"][1]]
+    return [np.array(net.blobs["up"].data), *(np.array(b.diff) for b in blobs)]
+
+
+def counted(monkeypatch):
+    """The shapes of the maps that are upsampled an axis at a time from now on."""
+    seen, run = [], upsample.upsample
+    monkeypatch.setattr(
+        upsample, "upsample", lambda x, *rest: seen.append(tuple(x.shape)) or run(x, *rest)
+    )
+    return seen
+
+
+KINDS = ["diagonal", "grouped", "full", "without factors", "learned"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernels_that_factor_and_stay_apart_take_it(tmp_path, monkeypatch, kind):
+    seen = counted(monkeypatch)
+    ours = shows(net_of(tmp_path, kind))
+    assert bool(seen) == (kind in ("diagonal", "grouped"))
+    monkeypatch.setattr(upsample, "takes", lambda x: False)
+    for a, b in zip(ours, shows(net_of(tmp_path, kind))):
+        assert np.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_factors_follow_the_weights(tmp_path, monkeypatch):
+    net = net_of(tmp_path, "diagonal")
+    net.params["up"][1].data[...] = 0
+    seen = counted(monkeypatch)
+    before = net.forward()["up"].copy()
+    net.params["up"][0].data[...] *= 2
+    assert np.allclose(net.forward()["up"], 2 * before, rtol=1e-5, atol=1e-6)
+    assert len(seen) == 2
+    weights = net.params["up"][0].data
+    weights[0, 1] = 1
+    assert not np.allclose(net.forward()["up"][:, 1], 2 * before[:, 1], rtol=1e-3)
+    weights[0, 1] = 0
+    assert np.allclose(net.forward()["up"], 2 * before, rtol=1e-5, atol=1e-6)
