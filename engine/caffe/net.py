@@ -305,6 +305,8 @@ class Net:
         replays = self._replays
         if not replays.possible():
             self._let_go()
+            if not learn:
+                heap.tidy()
             losses = self._run(range(len(self._layers)))
         else:
             losses = self._run(replays.outside)
