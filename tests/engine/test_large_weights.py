@@ -5,6 +5,8 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from caffe.layers import product
 
 from tests.engine import nets
@@ -132,3 +134,34 @@ def test_a_room_is_lent_once_and_not_while_its_values_count():
     del held
     memory.zero()
     assert memory.room(like) is not None
+
+
+WINDOWS = [
+    "kernel_size: 1",
+    "kernel_size: 1 stride: 2 pad: 1",
+    "kernel_size: 7",
+    "kernel_size: 3 stride: 2 pad: 1 dilation: 2",
+    "kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 pad_h: 1 pad_w: 0 dilation: 2 dilation: 1",
+]
+
+
+@pytest.mark.parametrize("last", [(0, 0), (0, 1), (1, 0), (1, 1)], ids=str)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_convolution_is_a_product_in_any_layout_of_maps_and_weights(tmp_path, window, last):
+    text = f"""layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 2 dim: 5 dim: 12 dim: 13 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param {{ num_output: 6 {window} }} }}"""
+    layer = next(n for n in nets.build(tmp_path, text).layers if n.type == "Convolution")
+    torch.manual_seed(5)
+    leaves = [torch.randn(2, 5, 12, 13), torch.randn(6, 5, *layer.kernel)]
+    layouts = [torch.channels_last if n else torch.contiguous_format for n in last]
+    x, w = (t.contiguous(memory_format=n).requires_grad_() for t, n in zip(leaves, layouts))
+    b = torch.randn(6, requires_grad=True)
+    found = layer._product(x, w, b, layer.pad)
+    wanted = F.conv2d(x, w, b, layer.stride, layer.pad, layer.dilation)
+    assert found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    diff = torch.randn(wanted.shape)
+    ours, theirs = (torch.autograd.grad(y, (x, w, b), diff) for y in (found, wanted))
+    for a, c in zip(ours, theirs):
+        assert torch.allclose(a, c, rtol=1e-4, atol=1e-4)
