@@ -70,6 +70,12 @@ class Memory:
         """Whether the values wait to be worked out."""
         return self._head is Head.DEFERRED
 
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """The values in a lower precision, if they wait where they can be read so; they go on
+        waiting."""
+        read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
+        return None if read is None else read(dtype)
+
     def settle(self, values: Callable[[], torch.Tensor], tensor: torch.Tensor) -> None:
         """Take `tensor` for what `values()` would give, if that is still waited for."""
         if self._deferred is values:

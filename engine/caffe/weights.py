@@ -110,30 +110,44 @@ class _Reading:
     def __call__(self) -> torch.Tensor:
         with self._lock:
             if self._read is None:
-                self._read = torch.from_numpy(_own(self._values).reshape(self._shape))
+                self._read = _own(self._values).view(self._shape)
             return self._read
 
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor:
+        """The values in a lower precision, of which float32 is in memory a piece at a time."""
+        with self._lock:
+            if self._read is not None:
+                return self._read.to(dtype)
+        return _own(self._values, dtype).view(self._shape)
 
-def _own(values: np.ndarray) -> np.ndarray:
-    """The values as float32 in memory of their own, read from their file where they lie in one."""
+
+def _own(values: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The values in memory of their own, read from their file where they lie in one."""
     pages = _pages(values)
     if pages is None:
-        return values.astype(np.float32, copy=not values.flags.writeable)
+        own = torch.from_numpy(values.astype(np.float32, copy=not values.flags.writeable))
+        return own.to(dtype)
     first = values.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
-    own = np.empty(values.size, np.float32)
-    room = own.view(np.uint8).data
+    exact, each = dtype == torch.float32, max(1, PIECE // values.itemsize)
+    if exact:
+        own = torch.from_numpy(np.empty(values.size, np.float32))  # NumPy asks for large pages
+    else:
+        own = torch.empty(values.size, dtype=dtype)
 
     def read(start: int) -> None:
-        at, end = start, min(start + PIECE, len(room))
-        while at < end:
-            count = os.preadv(pages.handle, [room[at:end]], first + at)
+        part = own[start : start + each]
+        piece = part if exact else torch.empty(len(part))
+        room, at = piece.numpy().view(np.uint8).data, 0
+        while at < len(room):
+            count = os.preadv(pages.handle, [room[at:]], first + start * values.itemsize + at)
             if not count:
                 break
             at += count
+        if not exact:
+            part.copy_(piece)
 
-    starts = range(0, len(room), PIECE)
     try:
-        _for_each(read, starts)
+        _for_each(read, range(0, len(own), each))
     except OSError as error:
         raise CaffeError(f"{pages.path}: cannot be read: {error.strerror}") from None
     if pages.changed():

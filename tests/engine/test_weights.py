@@ -219,6 +219,29 @@ def test_weights_that_were_not_needed_yet_are_read_when_they_are(waiting, net, t
     assert same_weights(net, other)
 
 
+@pytest.mark.parametrize("piece", [1 << 23, 64])
+def test_weights_are_rounded_from_their_file(waiting, net, monkeypatch, piece):
+    monkeypatch.setattr("caffe.weights.PIECE", piece)
+    other, path = waiting
+    x = np.random.RandomState(0).rand(1, 3, 8, 8).astype(np.float32)
+    caffe.set_precision("bfloat16")
+    try:
+        expected = net.forward(data=x)["score"].copy()
+        for _ in range(2):
+            np.testing.assert_array_equal(other.forward(data=x)["score"], expected)
+        weights = [b.values for blobs in other.params.values() for b in blobs]
+        assert all(memory.is_deferred() for memory in weights)
+        assert str(path) in open_files()
+        other.params["score"][0].data[...] *= 2
+        other.params["score"][1].data[...] *= 2
+        np.testing.assert_array_equal(other.forward(data=x)["score"], 2 * expected)
+    finally:
+        caffe.set_precision("float32")
+    other.params["score"][0].data[...] /= 2
+    other.params["score"][1].data[...] /= 2
+    assert same_weights(net, other)
+
+
 def test_weights_that_were_not_needed_yet_are_written_to_like_others(waiting, net):
     other, _ = waiting
     other.params["conv"][0].data[0] = 5

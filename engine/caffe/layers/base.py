@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 
 from .. import mode
-from ..blob import Blob, BlobVec
+from ..blob import Blob, BlobVec, Memory
 from ..errors import CaffeError
 
 Tensors = tuple[torch.Tensor, ...]
@@ -244,16 +244,21 @@ class Function(Layer):
 
     def ready_weights(self, on: torch.device) -> Tensors:
         """The parameters as the layer computes with them; rounded ones are kept while they last."""
-        memories = [b.values for b in self.blobs]
-        weights = self.parameters(on)
-        if self.precision != "low" or mode.low_dtype() == torch.float32 or not weights:
+        low = mode.low_dtype()
+        if self.precision != "low" or low == torch.float32 or not len(self.blobs):
             self._rounded = None
-            return weights
+            return self.parameters(on)
+        memories = [b.values for b in self.blobs]
+        weights = self.parameters(on) if on.type == "cuda" else None
         state = None
         if not any(m.held() for m in memories):
-            state = on, mode.low_dtype(), [(id(m), m.version) for m in memories]
+            state = on, low, [(id(m), m.version) for m in memories]
         if self._rounded is not None and state is not None and self._rounded[0] == state:
             return self._rounded[1]
+        if weights is None:
+            # Those that are still in their file are rounded from there.
+            read = [m.rounded(low) if isinstance(m, Memory) else None for m in memories]
+            weights = tuple(m.tensor(on) if r is None else r for m, r in zip(memories, read))
         rounded = self.rounded(weights)
         if not mode.capturing():
             self._rounded = state, rounded
