@@ -71,8 +71,7 @@ class Memory:
         return self._head is Head.DEFERRED
 
     def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
-        """The values in a lower precision, if they wait where they can be read so; they go on
-        waiting."""
+        """The values in a lower precision, if they wait where they can be read so, and still do."""
         read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
         return None if read is None else read(dtype)
 
@@ -348,6 +347,10 @@ class MemoryView:
 
     def room(self, like: torch.Tensor) -> torch.Tensor | None:
         """None: values shared under several shapes keep no room."""
+        return None
+
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """None: values shared under several shapes are read whole."""
         return None
 
     def arrange(self, on: torch.device, layout: torch.memory_format) -> None:

@@ -58,7 +58,7 @@ _limit = _Limit()
 def tidy() -> None:
     """Before a pass that does not learn, give back what is free if that has become much.
 
-    A pass that learns takes far more; to give that back and take it again would cost a tenth.
+    A pass that learns takes far more, and would take it again page by page.
     """
     if keep():
         _limit.tidy()

@@ -340,7 +340,10 @@ class Solver:
             # A piece at a time on the CPU, so that all steps but the first find it in the cache.
             pieces: Iterable[Sequence[torch.Tensor]]
             if on.type == "cpu":
-                pieces = zip(*(_in_order(m, on).view(-1).split(PIECE) for m in of_parameter))
+                data, *others = of_parameter
+                tensors = [_in_order(data, on, changes=mult != 0)]
+                tensors += [_in_order(m, on) for m in others]
+                pieces = zip(*(tensor.view(-1).split(PIECE) for tensor in tensors))
             else:
                 pieces = [_alike(of_parameter, on, changes=mult != 0)]
             for piece in pieces:
@@ -660,8 +663,13 @@ def _follow(gradient: Memory | MemoryView, history: Memory | MemoryView, on: tor
     history.watch(waits, changing)
 
 
-def _in_order(memory: Memory | MemoryView, on: torch.device) -> torch.Tensor:
-    """The values, to be written, in memory in the order of their axes."""
+def _in_order(memory: Memory | MemoryView, on: torch.device, changes: bool = True) -> torch.Tensor:
+    """The values, to be written, in memory in the order of their axes.
+
+    They stay what they are unless it `changes`.
+    """
+    if not changes:
+        return memory.tensor(on).contiguous()
     tensor = memory.mutable(on)
     if not tensor.is_contiguous():
         memory.set(tensor.contiguous())

@@ -9,22 +9,14 @@ import torch
 import torch.nn.functional as F
 from caffe.layers import upsample
 
-from tests.engine import nets
+from tests.engine import nets, test_kernels
+from tests.engine.test_winograd import apart
 
-# The map, the kernel, the stride and the padding.
-SHAPES = [((2, 5, 7, 6), 4, 2, 0), ((1, 21, 9, 8), 16, 8, 0), ((2, 3, 5, 5), 3, 2, 1)]
-SHAPES += [((1, 2, 4, 6), 2, 3, 0), ((1, 8, 3, 3), 5, 1, 2), ((1, 1, 6, 5), 4, 2, 1)]
-SHAPES += [((1, 3, 9, 9), 7, 1, 6), ((2, 5, 9, 9), 6, 2, 5), ((1, 4, 1, 1), 64, 32, 0)]
-
-
-def apart(ours, exact):
-    """The largest difference as a share of the largest value."""
-    ours, exact = ours.detach().double(), exact.detach()
-    return float((ours - exact).abs().max() / exact.abs().max())
+MORE = [((1, 3, 9, 9), 7, 1, 6), ((2, 5, 9, 9), 6, 2, 5), ((1, 4, 1, 1), 64, 32, 0)]
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
-@pytest.mark.parametrize("case", SHAPES, ids=str)
+@pytest.mark.parametrize("case", test_kernels.SHAPES + MORE, ids=str)
 def test_outcome_and_gradient_are_those_of_the_exact_transposed_convolution(case, layout):
     shape, k, s, p = case
     torch.manual_seed(2)
@@ -123,3 +115,24 @@ def test_factors_follow_the_weights(tmp_path, monkeypatch):
     assert not np.allclose(net.forward()["up"][:, 1], 2 * before[:, 1], rtol=1e-3)
     weights[0, 1] = 0
     assert np.allclose(net.forward()["up"], 2 * before, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_factored_once_while_a_solver_runs(tmp_path, monkeypatch):
+    seen, factors = [], upsample.factors
+    monkeypatch.setattr(upsample, "factors", lambda own: seen.append(own) or factors(own))
+    text = """
+layer { name: "data" type: "Input" top: "data" top: "truth"
+  input_param { shape { dim: 1 dim: 2 dim: 5 dim: 6 } shape { dim: 1 dim: 2 dim: 12 dim: 14 } } }
+layer { name: "score" type: "Convolution" bottom: "data" top: "score"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "up" type: "Deconvolution" bottom: "score" top: "up" param { lr_mult: 0 }
+  convolution_param { num_output: 2 kernel_size: 4 stride: 2 group: 2 bias_term: false
+    weight_filler { type: "bilinear" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "up" bottom: "truth" top: "loss" }"""
+    solver = nets.solver(tmp_path, "weight_decay: 0.1", net=text)
+    before = np.array(solver.net.params["up"][0].data)
+    solver.net.blobs["data"].data[...] = 1
+    solver.step(3)
+    assert len(seen) == 1
+    assert np.array_equal(solver.net.params["up"][0].data, before)
+    assert not solver.net.params["up"][0].diff.any()

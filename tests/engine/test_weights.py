@@ -10,6 +10,7 @@ from caffe import CaffeError
 from caffe.proto import caffe_pb2
 
 from tests.engine.nets import SCORER, build
+from tests.engine.test_precision import full_again as full_again
 
 
 @pytest.fixture
@@ -225,18 +226,15 @@ def test_weights_are_rounded_from_their_file(waiting, net, monkeypatch, piece):
     other, path = waiting
     x = np.random.RandomState(0).rand(1, 3, 8, 8).astype(np.float32)
     caffe.set_precision("bfloat16")
-    try:
-        expected = net.forward(data=x)["score"].copy()
-        for _ in range(2):
-            np.testing.assert_array_equal(other.forward(data=x)["score"], expected)
-        weights = [b.values for blobs in other.params.values() for b in blobs]
-        assert all(memory.is_deferred() for memory in weights)
-        assert str(path) in open_files()
-        other.params["score"][0].data[...] *= 2
-        other.params["score"][1].data[...] *= 2
-        np.testing.assert_array_equal(other.forward(data=x)["score"], 2 * expected)
-    finally:
-        caffe.set_precision("float32")
+    expected = net.forward(data=x)["score"].copy()
+    for _ in range(2):
+        np.testing.assert_array_equal(other.forward(data=x)["score"], expected)
+    weights = [b.values for blobs in other.params.values() for b in blobs]
+    assert all(memory.is_deferred() for memory in weights)
+    assert str(path) in open_files()
+    other.params["score"][0].data[...] *= 2
+    other.params["score"][1].data[...] *= 2
+    np.testing.assert_array_equal(other.forward(data=x)["score"], 2 * expected)
     other.params["score"][0].data[...] /= 2
     other.params["score"][1].data[...] /= 2
     assert same_weights(net, other)

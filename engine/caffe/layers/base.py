@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 
 from .. import mode
-from ..blob import Blob, BlobVec, Memory
+from ..blob import Blob, BlobVec
 from ..errors import CaffeError
 
 Tensors = tuple[torch.Tensor, ...]
@@ -257,7 +257,7 @@ class Function(Layer):
             return self._rounded[1]
         if weights is None:
             # Those that are still in their file are rounded from there.
-            read = [m.rounded(low) if isinstance(m, Memory) else None for m in memories]
+            read = [m.rounded(low) for m in memories]
             weights = tuple(m.tensor(on) if r is None else r for m, r in zip(memories, read))
         rounded = self.rounded(weights)
         if not mode.capturing():
