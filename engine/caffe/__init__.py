@@ -1,5 +1,6 @@
 """Caffe's Python interface on PyTorch: `import caffe` as it has always been written."""
 
+from . import _torch  # isort: skip  # noqa: F401  (before all that needs PyTorch)
 from . import _caffe, classifier, coord_map, detector, draw, io, net_spec, proto, pycaffe
 from .classifier import Classifier
 from .detector import Detector
