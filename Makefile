@@ -101,7 +101,7 @@ compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against 
 bench: $(BENCH_READY) ## time this engine beside others (DEVICE=cuda CASES= PEERS= QUICK=1)
 	@$(BENCH_PY) -m bench --device $(DEVICE) $(if $(CASES),--cases '$(CASES)') \
 	  $(if $(PEERS),--peers '$(PEERS)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(THREADS),--threads $(THREADS)) $(if $(QUICK),--quick) \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(QUICK),--quick) \
 	  $(if $(DOCS),--write-docs)
 
 bench-setup: $(BENCH_READY) ## install what the benchmark compares with into .venv-bench

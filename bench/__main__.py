@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -43,7 +44,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", default="", help=f"of {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, help="at most; 3 by default, 1 with --quick")
     parser.add_argument("--threads", type=int, help="a core each by default")
-    parser.add_argument("--seconds", type=float, default=6.0, help="a process measures for so long")
+    parser.add_argument("--seconds", type=float, default=6.0, help="a case is measured for so long")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="after so many no further process begins"
+    )
     parser.add_argument("--quick", action="store_true", help="one round of single passes")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "bench")
     parser.add_argument("--out", type=Path, help="FOLDER/results.json; quick.json with --quick")
@@ -81,6 +85,7 @@ def main() -> None:
         rounds=args.rounds,
         threads=args.threads,
         seconds=args.seconds,
+        minutes=args.minutes,
         quick=args.quick,
     )
     bench = Bench(settings)

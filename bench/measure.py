@@ -1,8 +1,9 @@
-"""Runs the processes: case by case, in rounds, every peer in turn."""
+"""Runs the processes: cases, rounds, and every peer in turn."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for. seconds: a process measures for so long; limit: it may take so long."""
+    """What is asked for. seconds: a case is measured for so long; limit: a job may take so long;
+    minutes: after so many no further process begins."""
 
     folder: Path
     device: str = "cpu"
@@ -36,6 +38,7 @@ class Settings:
     threads: int = 1
     seconds: float = 6.0
     limit: float = 600.0
+    minutes: float = float("inf")
     quick: bool = False
 
     def key(self) -> Json:
@@ -56,8 +59,24 @@ class Settings:
         }
 
 
+class Turn(NamedTuple):
+    """A case of a peer in a round."""
+
+    case: str
+    peer: str
+    round: int
+
+
+#: Kinds whose process measures nothing else: they are about what its start costs.
+ALONE = {"load", "first"}
+
+
 class PeerError(Exception):
-    """A peer's process failed; the reason in one line."""
+    """A peer's process failed; the reason in one line, and what its jobs had found before."""
+
+    def __init__(self, reason: str, found: Sequence[Json] = ()) -> None:
+        super().__init__(reason)
+        self.found = found
 
 
 class Bench:
@@ -68,6 +87,7 @@ class Bench:
         self.scratch = self.folder / "scratch"
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.core_type = ""
+        self.failed: set[tuple[str, str]] = set()  # (case, peer)
         self.results: Json = {
             "key": settings.key(),
             "machine": machine.describe(settings.device),
@@ -82,19 +102,23 @@ class Bench:
 
     # ---- one process -----------------------------------------------------------------------------
 
-    def start(self, job: Json, own: bool = True) -> Json:
-        """Run a worker on a job; its result, with `answer`, seconds until its line of that name."""
-        job = dict(job, result=str(self.scratch / "result.json"))
-        (self.scratch / "job.json").write_text(json.dumps(job))
-        (self.scratch / "result.json").unlink(missing_ok=True)
-        python = [sys.executable] if own else [str(CAFFE_PYTHON)]
-        command = [*python, "-m", "bench.worker", str(self.scratch / "job.json")]
+    def start(self, jobs: Sequence[Json], own: bool = True) -> list[Json]:
+        """Run a worker on jobs of one peer, in turn; what each found.
+
+        A job of the kind `first` is alone, and its time is that until the worker's line `answer`.
+        Raises PeerError, with what the jobs found before the one that failed.
+        """
+        job_file, result_file = self.scratch / "jobs.json", self.scratch / "results.json"
+        job_file.write_text(json.dumps(jobs))
+        result_file.unlink(missing_ok=True)
+        python = sys.executable if own else str(CAFFE_PYTHON)
         log = self.scratch / "worker.log"
-        found: Json = {}
+        limit = self.settings.limit * len(jobs)
+        answer = failure = None
         with open(log, "wb") as errors:
             begin = time.perf_counter()
             process = subprocess.Popen(
-                command,
+                [python, "-m", "bench.worker", str(job_file), str(result_file)],
                 cwd=ROOT,
                 env=self.environment(own),
                 stdin=subprocess.DEVNULL,
@@ -104,21 +128,23 @@ class Bench:
             )
             try:
                 assert process.stdout
-                if job["kind"] == "first" and process.stdout.readline().startswith(b"answer"):
-                    found["answer"] = time.perf_counter() - begin
-                process.communicate(timeout=self.settings.limit)
+                if jobs[0]["kind"] == "first" and process.stdout.readline().startswith(b"answer"):
+                    answer = time.perf_counter() - begin
+                process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
-                raise PeerError(f"took more than {self.settings.limit:.0f} s") from None
+                failure = f"took more than {limit:.0f} s"
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, 9)
                     process.wait()
-        if process.returncode:
+        found: list[Json] = json.loads(result_file.read_text()) if result_file.exists() else []
+        if answer and found:
+            found[0]["times"] = [answer]
+        if failure is None and process.returncode:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise PeerError((lines or [f"ended with status {process.returncode}"])[-1][:300])
-        found.update(json.loads((self.scratch / "result.json").read_text()))
-        if "answer" in found:
-            found["times"] = [found.pop("answer")]
+            failure = (lines or [f"ended with status {process.returncode}"])[-1][:300]
+        if failure is not None:
+            raise PeerError(failure, found)
         return found
 
     def environment(self, own: bool = True) -> dict[str, str]:
@@ -177,6 +203,7 @@ class Bench:
     def find_peers(self) -> list[str]:
         """The peers that are installed, with their versions noted; says why others are left out."""
         here = []
+        versions: dict[tuple[str, bool], str] = {}
         for name in self.settings.peers:
             peer = PEERS[name]
             if self.settings.device not in peer.devices:
@@ -184,7 +211,10 @@ class Bench:
             try:
                 if not peer.own:
                     self.core_type = self.core_type or self.best_core_type()
-                self.results["versions"][name] = self.start(self.job(name), peer.own)["version"]
+                program = peer.runner, peer.own
+                if program not in versions:
+                    versions[program] = self.start([self.job(name)], peer.own)[0]["version"]
+                self.results["versions"][name] = versions[program]
                 onnx = peer.runner in ("onnx_runtime", "open_vino")
                 if onnx and not (self.folder / "fcn8s.onnx").exists():
                     raise PeerError("there is no ONNX model; run make bench-setup")
@@ -215,49 +245,98 @@ class Bench:
 
     # ---- the run ---------------------------------------------------------------------------------
 
-    def plan(self, here: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-        """(case, peer, round) in the order of the run; each round begins with another peer."""
-        for case_name in self.settings.cases:
-            case = CASES[case_name]
-            able = [
-                name
-                for name in here
-                if self.settings.device in case.devices
-                and (not case.peers or name in case.peers)
-                and (case.kind != "train" or PEERS[name].trains)
-            ]
-            for i in range(min(self.settings.rounds, case.rounds)):
-                turn = i % max(1, len(able))
-                yield from ((case_name, name, i) for name in able[turn:] + able[:turn])
+    def plan(self, here: Sequence[str]) -> Iterator[Turn]:
+        """The order of the run; each round begins with another peer.
+
+        On the CPU all rounds of a case, then the next. On a device all cases of a round, one peer
+        after another, so that those of a peer can share a process.
+        """
+        able = {name: self.able(name, here) for name in self.settings.cases}
+        rounds = {name: min(self.settings.rounds, CASES[name].rounds) for name in able}
+        if self.settings.device == "cpu":
+            for case in able:
+                for i in range(rounds[case]):
+                    yield from (Turn(case, peer, i) for peer in _rotated(able[case], i))
+            return
+        alone_last = sorted(able, key=lambda case: CASES[case].kind in ALONE)
+        for i in range(max(rounds.values(), default=0)):
+            for peer in _rotated(here, i):
+                for case in alone_last:
+                    if peer in able[case] and i < rounds[case]:
+                        yield Turn(case, peer, i)
+
+    def able(self, case_name: str, here: Sequence[str]) -> list[str]:
+        """The peers that a case is measured of."""
+        case = CASES[case_name]
+        return [
+            name
+            for name in here
+            if self.settings.device in case.devices
+            and (not case.peers or name in case.peers)
+            and (case.kind != "train" or PEERS[name].trains)
+        ]
+
+    def visits(self, turns: Sequence[Turn]) -> list[list[Turn]]:
+        """The turns that share a process: on a device, those of a peer in a round.
+
+        Starting takes 4 s there, for 0.1 s that many cases take. The memory of the device is known
+        for each; that of the host and what a start costs need a process of their own.
+        """
+
+        def shared(turn: Turn) -> tuple[Any, ...]:
+            alone = self.settings.device == "cpu" or CASES[turn.case].kind in ALONE
+            return turn.peer, turn.round, turn.case if alone else None
+
+        return [list(group) for _, group in itertools.groupby(turns, shared)]
 
     def run(self, out: Path) -> Json:
-        """Everything that `out` does not have yet; it is written after every process."""
+        """Everything that `out` does not have yet and the minutes allow; `out` is written after
+        every process."""
         from solvers.log import Bar
 
+        end = time.monotonic() + 60 * self.settings.minutes
         self.continue_from(out)
         here = self.find_peers()
         done = {(r["case"], r["peer"], r["round"]) for r in self.results["runs"]}
-        todo = [turn for turn in self.plan(here) if turn not in done]
-        failed: set[tuple[str, str]] = set()
+        visits = self.visits([turn for turn in self.plan(here) if turn not in done])
         self.count_operations()
         self.measure_floor(0)
         self.results["weights"] = (self.folder / "fcn8s.caffemodel").stat().st_size
         self.write(out)
-        with Bar(len(todo), "benchmark") as bar:
-            for case, peer, i in todo:
-                if (case, peer) not in failed:
-                    try:
-                        self.measure(case, peer, i)
-                    except PeerError as error:
-                        failed.add((case, peer))
-                        self.leave_out(peer, _plainly(str(error)), case)
-                self.write(out)
-                bar.update()
-        self.measure_floor(1)
+        with Bar(sum(map(len, visits)), "benchmark") as bar:
+            for turns in visits:
+                if time.monotonic() >= end:
+                    break
+                self.visit(turns, out)
+                bar.update(by=len(turns))
+            else:
+                self.measure_floor(1)
+                self.results["finished"] = True
         self.results["differences"] = self.differences()
-        self.results["finished"] = True
         self.write(out)
         return self.results
+
+    def visit(self, turns: Sequence[Turn], out: Path) -> None:
+        """Measure these turns, of one peer in one round. One that fails is left out, and so are
+        its later rounds; those behind it go on in another process."""
+        todo = [turn for turn in turns if (turn.case, turn.peer) not in self.failed]
+        while todo:
+            busy, failure = machine.load(), None
+            try:
+                found = self.start([self.prepared(t) for t in todo], PEERS[todo[0].peer].own)
+            except PeerError as error:
+                found, failure = list(error.found), _plainly(str(error))
+            for turn, result in zip(todo, found):
+                if "scales" in result:
+                    self.results["scales"] = result.pop("scales")
+                entry = {**turn._asdict(), "load": round(busy, 2), **result}
+                self.results["runs"].append(entry)
+            todo = todo[len(found) :]
+            if failure is not None and todo:
+                self.failed.add((todo[0].case, todo[0].peer))
+                self.leave_out(todo[0].peer, failure, todo[0].case)
+                todo = todo[1:]
+            self.write(out)
 
     def continue_from(self, out: Path) -> None:
         """Take over what an unfinished run of the same settings left; keep another under .old."""
@@ -272,40 +351,35 @@ class Bench:
         else:
             os.replace(out, out.with_suffix(".old.json"))
 
-    def measure(self, case_name: str, name: str, i: int) -> None:
-        case = CASES[case_name]
+    def prepared(self, turn: Turn) -> Json:
+        """The job of a turn."""
+        case = CASES[turn.case]
         if self.settings.quick:
             case = replace(case, sizes=case.sizes[:3], warm=1, least=1, passes=1)
-        job = self.job(name, case)
-        path = self.score_file(case_name, name)
-        if i == 0 and case.kind != "load":
+        job = self.job(turn.peer, case)
+        if turn.round == 0 and case.kind != "load":
+            path = self.score_file(turn.case, turn.peer)
             job["save"] = str(path)
             path.parent.mkdir(exist_ok=True)
         if case.kind == "train":
             job["scales"] = self.results.get("scales")
-        busy = machine.load()
-        found = self.start(job, PEERS[name].own)
-        if "scales" in found:
-            self.results["scales"] = found.pop("scales")
-        entry = {"case": case_name, "peer": name, "round": i, "load": round(busy, 2), **found}
-        self.results["runs"].append(entry)
+        return job
 
     def score_file(self, case: str, peer: str) -> Path:
         return self.folder / "scores" / f"{self.settings.device}-{case}-{peer}.npy"
 
     def measure_floor(self, i: int) -> None:
-        """The rate of large matrix products in PyTorch, a process a precision, if not yet there."""
+        """The rate of large matrix products in PyTorch, in every precision, if not yet there."""
         if any((r["case"], r["round"]) == ("floor", i) for r in self.results["runs"]):
             return
         cuda = self.settings.device == "cuda"
-        for precision in FLOOR if cuda else ("float32", "bfloat16"):
-            job = self.job(ENGINE)
-            matrix = 2048 if self.settings.quick else 8192 if cuda else 4096
-            job.update(kind="products", precision=precision, matrix=matrix)
-            job.update(warm=2, least=3, passes=10)
-            found = self.start(job)
+        matrix = 2048 if self.settings.quick else 8192 if cuda else 4096
+        how = {"kind": "products", "matrix": matrix, "warm": 2, "least": 3, "passes": 10}
+        precisions = FLOOR if cuda else ("float32", "bfloat16")
+        found = self.start([{**self.job(ENGINE), **how, "precision": p} for p in precisions])
+        for precision, result in zip(precisions, found):
             entry = {"case": "floor", "peer": precision, "round": i, "load": machine.load()}
-            self.results["runs"].append({**entry, **found})
+            self.results["runs"].append({**entry, **result})
 
     def count_operations(self) -> None:
         """Multiply-adds of the net for each size in the cases."""
@@ -342,6 +416,11 @@ class Bench:
         partial = out.with_suffix(".partial")
         partial.write_text(json.dumps(self.results, indent=1))
         os.replace(partial, out)
+
+
+def _rotated(peers: Sequence[str], i: int) -> list[str]:
+    turn = i % max(1, len(peers))
+    return [*peers[turn:], *peers[:turn]]
 
 
 def _plainly(error: str) -> str:

@@ -28,7 +28,8 @@ HEAD = """\
 Written by `make bench DOCS=1` from what `make bench` measured.
 
 The net is FCN-8s on VGG16, 21 classes, batch 1, with drawn weights. Every measurement is a process
-of its own, which warms up and then times itself; peers take turns, and each round begins with
+of its own, which warms up and then times itself; on a GPU a peer measures all cases of a round in
+one process, but for loading and the first label map. Peers take turns, and each round begins with
 another one. A time is the median of all passes, ± half the distance
 between the medians of the fastest and the slowest round. Memory is the process's peak, weights and
 libraries included. *times* is a peer's time over this engine's in the same precision: above 1, the

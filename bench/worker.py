@@ -1,13 +1,14 @@
-"""One process of the benchmark: one peer, one case, one round.
+"""One process of the benchmark: one peer, one round, one case or several in turn.
 
-    python -m bench.worker JOB.json
+    python -m bench.worker JOBS.json RESULTS.json
 
-It times itself and writes what it found to the job's `result`. Runs on Python 3.9 as well, inside
-BVLC Caffe's root, and imports only what its peer needs.
+It times itself and writes what it found, after every job, to RESULTS.json. Runs on Python 3.9 as
+well, inside BVLC Caffe's root, and imports only what its peer needs.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -243,16 +244,35 @@ def products(job: Dict[str, Any]) -> Result:
 KINDS = {f.__name__: f for f in (probe, forward, stream, train, train_pictures, load, first, score)}
 
 
-def main() -> None:
-    with open(sys.argv[1]) as file:
-        job = json.load(file)
+def work(job: Dict[str, Any]) -> Result:
+    """What one job found. Its net goes when it ends."""
     if job["kind"] == "products":
-        result = products(job)
-    else:
-        runner = importlib.import_module("bench.runners." + job["runner"]).Runner(job)
-        result = KINDS[job["kind"]](runner, job)
-    with open(job["result"], "w") as file:
-        json.dump(result, file)
+        return products(job)
+    runner = importlib.import_module("bench.runners." + job["runner"]).Runner(job)
+    return KINDS[job["kind"]](runner, job)
+
+
+def clear_device() -> None:
+    """Give back what the last job took of the CUDA device, and begin its peak anew."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def main() -> None:
+    jobs, out = sys.argv[1:]
+    with open(jobs) as file:
+        todo = json.load(file)
+    results: List[Result] = []
+    for job in todo:
+        if results and job["device"] == "cuda":
+            clear_device()
+        results.append(work(job))
+        with open(out + ".partial", "w") as file:
+            json.dump(results, file)
+        os.replace(out + ".partial", out)
 
 
 if __name__ == "__main__":

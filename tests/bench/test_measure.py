@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import machine, measure, prepare
 from bench.__main__ import chosen, parse
-from bench.measure import Bench, PeerError, Settings
+from bench.measure import Bench, PeerError, Settings, Turn
 from bench.peers import CASES, PEERS
 
 
@@ -59,6 +60,49 @@ def test_a_case_of_a_device_is_measured_there_alone(bench, monkeypatch):
     assert list(there.plan(["engine", "torch"])) == [("train-pictures", "engine", 0)]
 
 
+def test_on_a_device_a_peer_measures_a_round_in_one_process(bench, monkeypatch):
+    monkeypatch.setattr(machine, "describe", lambda device: {})
+    run = bench(device="cuda", cases=("forward-224x224", "first", "train", "score"), rounds=2)
+    visits = run.visits(list(run.plan(["engine", "torch", "torch-tf32-graph"])))
+    assert [(v[0].peer, v[0].round, [turn.case for turn in v]) for v in visits] == [
+        ("engine", 0, ["forward-224x224", "train", "score"]),
+        ("engine", 0, ["first"]),
+        ("torch", 0, ["forward-224x224", "train", "score"]),
+        ("torch", 0, ["first"]),
+        ("torch-tf32-graph", 0, ["forward-224x224", "score"]),
+        ("torch-tf32-graph", 0, ["first"]),
+        ("torch", 1, ["forward-224x224", "train"]),
+        ("torch", 1, ["first"]),
+        ("torch-tf32-graph", 1, ["forward-224x224"]),
+        ("torch-tf32-graph", 1, ["first"]),
+        ("engine", 1, ["forward-224x224", "train"]),
+        ("engine", 1, ["first"]),
+    ]
+    here = bench(cases=("train",), rounds=2)
+    assert [len(v) for v in here.visits(list(here.plan(["engine", "torch"])))] == [1, 1, 1, 1]
+
+
+def test_a_case_that_fails_is_left_out_and_those_behind_it_go_on(folder, tmp_path, monkeypatch):
+    run = Bench(Settings(folder=folder, quick=True))
+    prepared, started = run.prepared, []
+    broken = {"kind": "none"}
+    monkeypatch.setattr(
+        run, "prepared", lambda t: {**prepared(t), **(broken if t.case == "train" else {})}
+    )
+    start = run.start
+    monkeypatch.setattr(
+        run, "start", lambda jobs, own: started.append(len(jobs)) or start(jobs, own)
+    )
+    cases = ("forward-224x224", "stream", "train", "area-224")
+    run.visit([Turn(case, "engine", 0) for case in cases], tmp_path / "out.json")
+    run.visit([Turn("train", "engine", 1)], tmp_path / "out.json")
+    assert started == [4, 1]
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert [r["case"] for r in written["runs"]] == ["forward-224x224", "stream", "area-224"]
+    assert all(r["times"] and r["memory"] for r in written["runs"])
+    assert written["left_out"] == [{"peer": "engine", "case": "train", "why": "KeyError: 'none'"}]
+
+
 def test_every_peer_has_a_runner_and_a_case():
     for peer in PEERS.values():
         assert (measure.ROOT / "bench" / "runners" / f"{peer.runner}.py").is_file()
@@ -80,16 +124,28 @@ def test_an_unfinished_run_goes_on_and_another_is_kept_aside(bench, tmp_path):
     assert json.loads((tmp_path / "results.old.json").read_text()) == first.results
 
 
+def test_when_its_minutes_are_over_a_run_ends_unfinished(folder, tmp_path, monkeypatch):
+    cases, out = ("forward-224x224",), tmp_path / "results.json"
+    asked = Settings(folder=folder, quick=True, cases=cases, peers=("engine",), rounds=1)
+    found = []
+    for minutes in (0, 60):
+        run = Bench(replace(asked, minutes=minutes))
+        monkeypatch.setattr(run, "measure_floor", lambda i: None)
+        found.append(run.run(out))
+    assert not found[0]["finished"] and not found[0]["runs"]
+    assert found[1]["finished"] and [r["case"] for r in found[1]["runs"]] == list(cases)
+
+
 def test_a_peer_that_fails_gives_the_last_line_of_what_it_said(bench):
     broken = bench()
     with pytest.raises(PeerError, match="No module named 'bench.runners.none'"):
-        broken.start({**broken.job("engine"), "runner": "none"})
+        broken.start([{**broken.job("engine"), "runner": "none"}])
 
 
 def test_a_peer_that_takes_too_long_is_ended(bench):
     with pytest.raises(PeerError, match="took more than 0 s"):
         slow = bench(limit=0.01)
-        slow.start(slow.job("engine"))
+        slow.start([slow.job("engine")])
 
 
 def test_ended_by_a_signal_it_leaves_no_process_behind(folder):

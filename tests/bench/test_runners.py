@@ -91,3 +91,15 @@ def test_passes_end_with_the_time_but_not_before_the_least():
 def test_a_matrix_product_is_measured(job):
     result = worker.products(job(precision="bfloat16", matrix=64))
     assert result["operations"] == 64**3 and len(result["times"]) == 2
+
+
+@pytest.mark.cuda
+def test_a_job_leaves_nothing_on_the_device(job, tmp_path):
+    import torch
+
+    peaks = []
+    for _ in range(2):
+        worker.clear_device()
+        assert torch.cuda.memory_allocated() < 50e6  # what libraries keep for themselves
+        peaks.append(worker.work(job(kind="forward", device="cuda"))["device_memory"])
+    assert peaks[1] < 1.2 * peaks[0]
