@@ -46,17 +46,18 @@ RAN_OUT = "ran out of "
 NO_MEMORY = re.compile(r"bad_alloc|MemoryError|allocate memory|host allocation of size")
 
 
-def sum_in_turn(square: torch.Tensor, n: int) -> torch.Tensor:
-    """LRN's means over n channels as BVLC Caffe sums: add the next square, take the last away.
+def sum_in_turn(values: torch.Tensor, n: int) -> torch.Tensor:
+    """LRN's sums over n channels as BVLC Caffe's: add the next value, take the last away.
 
-    A small square after a large one loses digits so.
+    A small value after a large one loses digits so.
     """
     import torch
 
-    around = torch.nn.functional.pad(square, (0, 0, 0, 0, n // 2, n // 2)) / n
+    beyond = torch.zeros_like(values[:, :1]).expand(-1, n // 2, *values.shape[2:])
+    around = torch.cat([beyond, values, beyond], 1)
     total = around[:, :n].sum(1)
     sums = [total]
-    for c in range(1, square.shape[1]):
+    for c in range(1, values.shape[1]):
         total = total + around[:, c + n - 1] - around[:, c - 1]
         sums.append(total)
     return torch.stack(sums, 1)
@@ -84,9 +85,9 @@ def execute(
 
     net = load(case, folder)
     if rounding is not None:
-        from caffe.layers.normalization import LRN
+        from caffe.layers import lrn
 
-        LRN.mean_across = staticmethod(sum_in_turn)  # type: ignore[method-assign]
+        lrn.sum_across = sum_in_turn
         names = list(net._layer_names)
 
         def shake_tops(i: int) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..proto import caffe_pb2
 from .base import POINT, Function, Window, register
+from .lrn import normalize_across
 
 
 @register
@@ -34,21 +35,15 @@ class LRN(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.lrn_param
-        n, square = p.local_size, x * x
+        n = p.local_size
         if p.norm_region == p.ACROSS_CHANNELS:
-            return x * (p.k + p.alpha * self.mean_across(square, n)) ** -p.beta
-        mean = F.avg_pool2d(F.pad(square, (n // 2,) * 4), n, 1)
+            return normalize_across(x, n, p.alpha / n, p.beta, p.k)
+        mean = F.avg_pool2d(F.pad(x * x, (n // 2,) * 4), n, 1)
         return x * (1 + p.alpha * mean) ** -p.beta
 
     def window(self) -> Window | None:
         p = self.layer_param.lrn_param
         return POINT if p.norm_region == p.ACROSS_CHANNELS else None
-
-    @staticmethod
-    def mean_across(square: torch.Tensor, n: int) -> torch.Tensor:
-        """The mean of n channels around each one; those beyond the ends are 0."""
-        around = F.pad(square, (0, 0, 0, 0, n // 2, n // 2))
-        return F.avg_pool3d(around[:, None], (n, 1, 1), 1)[:, 0]
 
 
 @register
