@@ -161,6 +161,7 @@ class Bench:
     def job(self, name: str, case: Case | None = None) -> Json:
         """What a peer is told for a case."""
         peer, settings, folder = PEERS[name], self.settings, self.folder
+        net = case.net if case else prepare.MAIN
         job: Json = {
             "kind": case.kind if case else "probe",
             "runner": peer.runner,
@@ -168,13 +169,13 @@ class Bench:
             "options": peer.options,
             "device": settings.device,
             "threads": settings.threads,
-            "deploy": str(folder / "deploy.prototxt"),
+            "deploy": str(folder / f"{net}.prototxt"),
             "solver": str(folder / "solver.prototxt"),
             "val": str(folder / "val.prototxt"),
             "pictures_solver": str(folder / "pictures.prototxt"),
-            "weights": str(folder / "fcn8s.caffemodel"),
-            "torch": str(folder / "fcn8s.pt"),
-            "onnx": str(folder / "fcn8s.onnx"),
+            "weights": str(folder / f"{net}.caffemodel"),
+            "torch": str(folder / f"{net}.pt"),
+            "onnx": str(folder / f"{net}.onnx"),
             "pictures": str(folder / "voc"),
             "count": min(2, SCORED) if settings.quick else SCORED,
             "solver_settings": prepare.SOLVER,
@@ -188,7 +189,7 @@ class Bench:
                 paths = [prepare.input_file(folder, what, size) for size in case.sizes]
                 job[what + "s"] = paths
             if len(case.sizes) == 1 and peer.runner in ("onnx_runtime", "open_vino"):
-                job["onnx"] = prepare.fixed_onnx(folder, case.sizes[0])
+                job["onnx"] = prepare.fixed_onnx(folder, net, case.sizes[0])
         return job
 
     # ---- who is here -----------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class Bench:
                     versions[program] = self.start([self.job(name)], peer.own)[0]["version"]
                 self.results["versions"][name] = versions[program]
                 onnx = peer.runner in ("onnx_runtime", "open_vino")
-                if onnx and not (self.folder / "fcn8s.onnx").exists():
+                if onnx and not (self.folder / f"{prepare.MAIN}.onnx").exists():
                     raise PeerError("there is no ONNX model; run make bench-setup")
                 here.append(name)
             except PeerError as error:
@@ -301,7 +302,7 @@ class Bench:
         visits = self.visits([turn for turn in self.plan(here) if turn not in done])
         self.count_operations()
         self.measure_floor(0)
-        self.results["weights"] = (self.folder / "fcn8s.caffemodel").stat().st_size
+        self.results["weights"] = (self.folder / f"{prepare.MAIN}.caffemodel").stat().st_size
         self.write(out)
         with Bar(sum(map(len, visits)), "benchmark") as bar:
             for turns in visits:
@@ -382,18 +383,18 @@ class Bench:
             self.results["runs"].append({**entry, **result})
 
     def count_operations(self) -> None:
-        """Multiply-adds of the net for each size in the cases."""
+        """Multiply-adds of each case's net for its sizes."""
         from caffe.proto import caffe_pb2
         from google.protobuf import text_format
 
         from .operations import count
 
-        net: Any = caffe_pb2.NetParameter()
-        text_format.Parse((self.folder / "deploy.prototxt").read_text(), net)
-        for case in self.settings.cases:
-            for size in CASES[case].sizes:
-                key = f"{size[0]}x{size[1]}"
-                self.results["operations"][key] = sum(count(net, size).values())
+        for name in self.settings.cases:
+            case = CASES[name]
+            net: Any = caffe_pb2.NetParameter()
+            text_format.Parse((self.folder / f"{case.net}.prototxt").read_text(), net)
+            for size in case.sizes:
+                self.results["operations"][case.of(size)] = sum(count(net, size).values())
 
     def differences(self) -> dict[str, Json]:
         """Case -> peer -> `difference` from the reference, the first of REFERENCES that ran."""

@@ -43,6 +43,9 @@ def count(net: Any, size: Sequence[int] = ()) -> Dict[str, int]:
             outputs = layer.inner_product_param.num_output
             counts[layer.name] = math.prod(bottom[0]) * outputs
             shape = (bottom[0][0], outputs)
+        elif layer.type == "Concat":
+            channels = sum(b[1] for b in bottom)
+            shape = (bottom[0][0], channels, *bottom[0][2:])
         elif layer.type == "Crop":
             shape = (*bottom[0][: layer.crop_param.axis], *bottom[1][layer.crop_param.axis :])
         elif layer.type in SAME:

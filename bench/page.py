@@ -27,11 +27,11 @@ HEAD = """\
 
 Written by `make bench DOCS=1` from what `make bench` measured.
 
-The net is FCN-8s on VGG16, 21 classes, batch 1, with drawn weights. Every measurement is a process
-of its own, which warms up and then times itself; on a GPU a peer measures all cases of a round in
-one process, but for loading and the first label map. Peers take turns, and each round begins with
-another one. A time is the median of all passes, ± half the distance
-between the medians of the fastest and the slowest round. Memory is the process's peak, weights and
+The net is FCN-8s on VGG16, unless another is named, 21 classes, batch 1, with drawn weights. Every
+measurement is a process of its own, which warms up and then times itself; on a GPU a peer measures
+all cases of a round in one process, but for loading and the first label map. Peers take turns, and
+each round begins with another one. A time is the median of all passes, ± half the distance between
+the medians of the fastest and the slowest round. Memory is the process's peak, weights and
 libraries included. *times* is a peer's time over this engine's in the same precision: above 1, the
 engine is faster. *differs* is the largest difference of the scores from the reference's, of its
 largest score; *labels*, the share of pixels whose highest score is another class.
@@ -167,14 +167,13 @@ def floor(results: Json, found: dict[str, dict[str, Summary]]) -> str:
         peers = [n for n in PEERS if n in _ran(found) and PEERS[n].precision == precision]
         rows = []
         for case in cases:
-            height, width = CASES[case].sizes[0]
-            operations = results["operations"][f"{height}x{width}"]
+            operations = results["operations"][CASES[case].of(CASES[case].sizes[0])]
             least = operations / best
             needed = [
                 f"{found[case][n].seconds / least:.2f}" if n in found[case] else "" for n in peers
             ]
             rows.append(
-                [f"{height} x {width}", f"{operations / 1e9:.1f} billion", seconds(least), *needed]
+                [CASES[case].title, f"{operations / 1e9:.1f} billion", seconds(least), *needed]
             )
         if rows and peers:
             head = [precision, "multiply-adds", "floor", *(PEERS[n].title for n in peers)]

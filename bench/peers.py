@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .prepare import SCORED, voc_sizes
+from .prepare import MAIN, SCORED, voc_sizes
 
 ENGINE = "engine"
 CPU, CUDA = ("cpu",), ("cuda",)
@@ -67,6 +67,7 @@ class Case:
     """One thing to measure.
 
     kind: the worker's function. sizes: of the images. rounds: at most so many. peers: only these.
+    net: of prepare.NETS.
     warm, least, passes: untimed passes, and how many timed ones at least and at most a process.
     devices: where it is measured.
     """
@@ -81,12 +82,19 @@ class Case:
     passes: int = 10
     sample: int = 1
     devices: tuple[str, ...] = BOTH
+    net: str = MAIN
+
+    def of(self, size: tuple[int, int]) -> str:
+        """The net, where it is another than FCN-8s, and a size."""
+        return f"{'' if self.net == MAIN else self.net + ' '}{size[0]}x{size[1]}"
 
 
 SQUARE = (500, 500)
 STREAM = 6
 SIDES = (224, 500, 1000, 1500, 2000)
 SCALING = (ENGINE, "torch-last", "engine-bf16", "torch-bf16")
+#: Those that read any Caffe net, or its ONNX model.
+READERS = tuple(name for name, peer in PEERS.items() if peer.runner != "plain_torch")
 
 #: The most important come first. Rounds and passes are such that all of them, with every peer, take
 #: some three quarters of an hour on two cores, where the slowest takes 4 s for 500 x 500.
@@ -126,6 +134,10 @@ CASES: dict[str, Case] = {
         passes=2,
     ),
     "score": Case(f"Scoring {SCORED} images, an image", "score", rounds=1),
+    **{
+        net: Case(f"Forward of {title}, 500 x 500", "forward", (SQUARE,), 2, READERS, net=net)
+        for net, title in (("fcn-alexnet", "FCN-AlexNet"), ("fcn-googlenet", "FCN-GoogLeNet"))
+    },
     **{
         f"area-{side}": Case(
             f"Forward, {side} x {side}",

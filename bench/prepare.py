@@ -2,7 +2,7 @@
 
     python -m bench.prepare FOLDER [--width F]
 
-The net is FCN-8s with drawn weights: speed and agreement do not depend on what it was trained on.
+Weights are drawn: speed and agreement do not depend on what a net was trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-VARIANT = "voc-fcn8s"
+#: Net -> the variant whose deploy net it is. FCN-8s is the one that is measured in every respect.
+NETS = {
+    "fcn8s": "voc-fcn8s",
+    "fcn-alexnet": "voc-fcn-alexnet",
+    "fcn-googlenet": "voc-fcn-googlenet",
+}
+MAIN = "fcn8s"
 MEAN = (104.00699, 116.66877, 122.67892)
 CLASSES = 21
 #: Sizes (height, width) of PASCAL VOC's photographs with how many of a hundred have them, roughly.
@@ -94,14 +100,17 @@ def training_net(deploy: Any) -> Any:
 
 
 def write_nets(folder: Path, width: Any = 1) -> None:
-    """deploy, train, solver and val prototxts of FCN-8s."""
+    """Deploy prototxts, NET.prototxt, and train, solver and val prototxts of FCN-8s."""
     import net_gen
 
-    deploy = net_gen.fcn(VARIANT, "deploy", width=width)
-    net_gen.write(deploy, str(folder / "deploy.prototxt"))
-    net_gen.write(training_net(deploy), str(folder / "train.prototxt"))
+    for name, variant in NETS.items():
+        net = net_gen.fcn(variant, "deploy", width=width)
+        net_gen.write(net, str(folder / f"{name}.prototxt"))
+    variant = NETS[MAIN]
+    train = training_net(net_gen.fcn(variant, "deploy", width=width))
+    net_gen.write(train, str(folder / "train.prototxt"))
     solver = net_gen.solver(
-        VARIANT,
+        variant,
         train_net=str(folder / "train.prototxt"),
         test_net=[],
         test_iter=[],
@@ -113,7 +122,7 @@ def write_nets(folder: Path, width: Any = 1) -> None:
         **SOLVER,
     )
     net_gen.write(solver, str(folder / "solver.prototxt"))
-    val = net_gen.fcn(VARIANT, "val", width=width, voc_dir=str(folder / "voc"))
+    val = net_gen.fcn(variant, "val", width=width, voc_dir=str(folder / "voc"))
     net_gen.write(val, str(folder / "val.prototxt"))
     # Slow enough that the drawn weights stay as large as they are.
     solver.train_net, solver.base_lr = str(folder / "val.prototxt"), 1e-14
@@ -136,38 +145,41 @@ def fill(net: Any, seed: int = 1) -> None:
 
 
 def write_weights(folder: Path) -> None:
-    """fcn8s.caffemodel and fcn8s.pt, with the same values; fcn8s.onnx where onnx is installed."""
+    """NET.caffemodel, and fcn8s.pt with the same values."""
     import caffe
     import torch
 
-    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
-    fill(net)
-    state = {
-        f"{name}.{part}": torch.from_numpy(blob.data)
-        for name, blobs in net.params.items()
-        for part, blob in zip(("weight", "bias"), blobs)
-    }
-    _whole(folder / "fcn8s.pt", lambda path: torch.save(state, path))
-    _whole(folder / "fcn8s.caffemodel", lambda path: net.save(str(path)))
+    for name in NETS:
+        net = caffe.Net(str(folder / f"{name}.prototxt"), caffe.TEST)
+        fill(net)
+        if name == MAIN:
+            state = {
+                f"{layer}.{part}": torch.from_numpy(blob.data)
+                for layer, blobs in net.params.items()
+                for part, blob in zip(("weight", "bias"), blobs)
+            }
+            _whole(folder / f"{name}.pt", lambda path, state=state: torch.save(state, path))
+        _whole(folder / f"{name}.caffemodel", lambda path, net=net: net.save(str(path)))
 
 
 def write_onnx(folder: Path) -> None:
-    """fcn8s.onnx and its weights, fcn8s.onnx.data."""
+    """NET.onnx and its weights, NET.onnx.data."""
     import caffe
     import caffe.tools.net_to_onnx as net_to_onnx
 
-    weights = str(folder / "fcn8s.caffemodel")
-    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST, weights=weights)
-    net_to_onnx.write(net, str(folder / "fcn8s.onnx"))
+    for name in NETS:
+        files = [str(folder / f"{name}.{kind}") for kind in ("prototxt", "caffemodel", "onnx")]
+        net = caffe.Net(files[0], caffe.TEST, weights=files[1])
+        net_to_onnx.write(net, files[2])
 
 
-def fixed_onnx(folder: Path, size: Sequence[int]) -> str:
+def fixed_onnx(folder: Path, net: str, size: Sequence[int]) -> str:
     """The path of the ONNX model with an input of this size; its weights are the shared ones."""
     import onnx
 
-    path = folder / f"fcn8s-{size[0]}x{size[1]}.onnx"
+    path = folder / f"{net}-{size[0]}x{size[1]}.onnx"
     if not path.exists():
-        model = onnx.load(str(folder / "fcn8s.onnx"), load_external_data=False)
+        model = onnx.load(str(folder / f"{net}.onnx"), load_external_data=False)
         dims = model.graph.input[0].type.tensor_type.shape.dim
         for dim, value in zip(dims, (1, 3, *size)):
             dim.dim_value = value
@@ -205,13 +217,16 @@ def _whole(path: Path, write: Any) -> None:
 def missing(folder: Path, device: str = "cpu") -> List[str]:
     """What `prepare` still has to make; the programs that read ONNX run on the CPU."""
     made = {
-        "nets": folder / "pictures.prototxt",
-        "weights": folder / "fcn8s.caffemodel",
-        "pictures": folder / "voc/ImageSets/Segmentation/seg11valid.txt",
+        "nets": [f"{name}.prototxt" for name in NETS] + ["pictures.prototxt"],
+        "weights": [f"{name}.caffemodel" for name in NETS],
+        "pictures": ["voc/ImageSets/Segmentation/seg11valid.txt"],
+        "onnx": [f"{name}.onnx" for name in NETS],
     }
-    absent = [name for name, path in made.items() if not path.exists()]
-    able = device == "cpu" and importlib.util.find_spec("onnx") is not None
-    return absent + (["onnx"] if able and not (folder / "fcn8s.onnx").exists() else [])
+    if device != "cpu" or importlib.util.find_spec("onnx") is None:
+        del made["onnx"]
+    return [
+        name for name, paths in made.items() if not all((folder / path).exists() for path in paths)
+    ]
 
 
 def prepare(folder: Path, width: Any = 1, pictures: int = SCORED, device: str = "cpu") -> None:

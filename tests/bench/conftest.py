@@ -25,7 +25,7 @@ def job(folder):
 
     def make(runner="pycaffe", **changes):
         paths = {
-            "deploy": "deploy.prototxt",
+            "deploy": "fcn8s.prototxt",
             "solver": "solver.prototxt",
             "val": "val.prototxt",
             "weights": "fcn8s.caffemodel",

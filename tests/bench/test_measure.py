@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import machine, measure, prepare
@@ -185,15 +186,29 @@ def test_sizes_of_the_stream_are_drawn_alike_every_time():
 
 def test_weights_give_scores_of_every_class_that_are_finite(folder):
     import caffe
-    import numpy as np
 
     net = caffe.Net(
-        str(folder / "deploy.prototxt"), caffe.TEST, weights=str(folder / "fcn8s.caffemodel")
+        str(folder / "fcn8s.prototxt"), caffe.TEST, weights=str(folder / "fcn8s.caffemodel")
     )
     net.blobs["data"].reshape(1, 3, 64, 96)
     net.blobs["data"].data[...] = prepare.image(64, 96)
     scores = net.forward()["score"]
     assert np.isfinite(scores).all() and scores.std(axis=(0, 2, 3)).min() > 0
+
+
+def test_other_nets_are_measured_and_counted_as_themselves(folder, tmp_path, monkeypatch):
+    cases = ("forward-500x500", "fcn-alexnet", "fcn-googlenet")
+    run = Bench(Settings(folder=folder, cases=cases, quick=True))
+    run.count_operations()
+    assert list(run.results["operations"]) == [
+        "500x500", "fcn-alexnet 500x500", "fcn-googlenet 500x500",
+    ]  # fmt: skip
+    assert len(set(run.results["operations"].values())) == 3
+    job = run.job("engine", CASES["fcn-alexnet"])
+    assert Path(job["deploy"]).name == "fcn-alexnet.prototxt"
+    run.visit([Turn("fcn-alexnet", "engine", 0)], tmp_path / "out.json")
+    assert not run.results["left_out"]
+    assert np.load(run.score_file("fcn-alexnet", "engine")).shape == (1, 21, 500, 500)
 
 
 @pytest.mark.slow
@@ -217,13 +232,17 @@ def test_a_whole_run_at_a_small_width(folder, program):
 
 @pytest.mark.bench
 def test_every_installed_peer_agrees(folder, program):
+    cases = ("forward-224x224", "fcn-alexnet", "fcn-googlenet")
     done = program(
         "-m", "bench", "--quick", "--threads", "1", "--folder", folder, "--cases",
-        "forward-224x224", "--peers", "engine,opencv,onnxruntime,openvino,torch",
+        ",".join(cases), "--peers", "engine,opencv,onnxruntime,openvino,torch",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads((folder / "quick.json").read_text())
-    found = results["differences"]["forward-224x224"]
     assert not results["left_out"]
-    assert found.pop("reference") == "torch" and len(found) == 4
-    assert all(d["scores"] < 2e-5 and d["labels"] < 1e-4 for d in found.values())
+    for case in cases:
+        found = results["differences"][case]
+        plain = case == "forward-224x224"
+        assert found.pop("reference") == ("torch" if plain else "engine")
+        assert len(found) == (4 if plain else 3)
+        assert all(d["scores"] < 2e-5 and d["labels"] < 1e-4 for d in found.values())

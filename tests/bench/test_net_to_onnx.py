@@ -167,17 +167,17 @@ def test_fcn8s_gives_the_engines_scores_at_any_size(of, folder):
     from bench import prepare
 
     net = caffe.Net(
-        str(folder / "deploy.prototxt"), caffe.TEST, weights=str(folder / "fcn8s.caffemodel")
+        str(folder / "fcn8s.prototxt"), caffe.TEST, weights=str(folder / "fcn8s.caffemodel")
     )
     sizes = [(1, 3, 40, 56), (1, 3, 91, 64)]
     assert_same(net, of(folder / "fcn8s.onnx"), sizes)
-    assert_same(net, of(prepare.fixed_onnx(folder, (40, 56))), sizes[:1])
+    assert_same(net, of(prepare.fixed_onnx(folder, "fcn8s", (40, 56))), sizes[:1])
 
 
 @pytest.mark.bench
 def test_the_command_writes_model_and_weights(folder, tmp_path):
     out = tmp_path / "net.onnx"
-    files = [str(folder / name) for name in ("deploy.prototxt", "fcn8s.caffemodel")]
+    files = [str(folder / name) for name in ("fcn8s.prototxt", "fcn8s.caffemodel")]
     assert net_to_onnx.main([*files, str(out)]) == 0
     size = (folder / "fcn8s.caffemodel").stat().st_size
     assert (tmp_path / "net.onnx.data").stat().st_size == pytest.approx(size, rel=0.01)

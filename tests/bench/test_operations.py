@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 import net_gen
+from bench import prepare
 from bench.operations import count
 
 
@@ -33,17 +34,18 @@ def test_a_classifier_with_groups_and_inner_products(name):
     assert sum(count(net).values()) == pytest.approx(known[name], rel=0.005)
 
 
-def test_the_shapes_are_the_engines(folder):
+@pytest.mark.parametrize(("name", "variant"), prepare.NETS.items())
+def test_the_shapes_are_the_engines(folder, name, variant):
     import caffe
 
-    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    net = caffe.Net(str(folder / f"{name}.prototxt"), caffe.TEST)
     net.blobs["data"].reshape(1, 3, 90, 131)
     net.reshape()
-    param = net_gen.fcn("voc-fcn8s", "deploy", width=1 / 16)
+    param = net_gen.fcn(variant, "deploy", width=1 / 16)
     found = count(param, (90, 131))
-    for name, n in found.items():
-        weight, top = net.params[name][0].data, net.blobs[net.top_names[name][0]]
-        at = net.blobs[net.bottom_names[name][0]] if name.startswith("up") else top
+    for layer, n in found.items():
+        weight, top = net.params[layer][0].data, net.blobs[net.top_names[layer][0]]
+        at = net.blobs[net.bottom_names[layer][0]] if layer.startswith("up") else top
         assert n == weight.size * at.height * at.width
 
 
