@@ -77,9 +77,9 @@ def _pooling(p: Any, bottom: Shape) -> Shape:
     if p.global_pooling:
         return (*bottom[:2], 1, 1)
     top = []
-    geometry = (_spatial(p, name, 1) for name in ("kernel", "stride", "pad"))
-    for i, k, s, b in zip(bottom[2:], *geometry):
+    kernel, stride, pad = (_spatial(p, name, 1) for name in ("kernel", "stride", "pad"))
+    for i, k, s, b in zip(bottom[2:], kernel, stride, pad):
         reach = (i + 2 * b - k) / s
         out = (math.ceil if p.round_mode == p.CEIL else math.floor)(reach) + 1
-        top.append(out - 1 if b and (out - 1) * s >= i + b else out)
+        top.append(out - 1 if any(pad) and (out - 1) * s >= i + b else out)
     return (*bottom[:2], *top)

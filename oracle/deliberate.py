@@ -65,10 +65,17 @@ DELIBERATE = (
     ),
     Difference(
         "maps without values",
-        "A convolution whose bottom becomes smaller than its kernel is refused; BVLC Caffe makes a "
-        "top without values, if the net ran on a larger one before.",
-        lambda layer: layer.type in ("Convolution", "Deconvolution"),
-        ours=r"is smaller than the kernel",
+        "A convolution, pooling or Im2col whose bottom becomes smaller than its kernel is refused; "
+        "BVLC Caffe makes a top without values, if the net ran on a larger one before.",
+        lambda layer: layer.type in ("Convolution", "Deconvolution", "Pooling", "Im2col"),
+        ours=r"is smaller than the kernel|the kernel needs a place in the bottom",
+    ),
+    Difference(
+        "an array without values",
+        "The data and diff of a blob without values are empty arrays; BVLC Caffe aborts when they "
+        "are asked for, unless the blob was larger before.",
+        lambda layer: True,
+        theirs=r"blob\.cpp:\d+\] Check failed: (data_|diff_)",
     ),
     Difference(
         "in place",

@@ -38,6 +38,44 @@ def found(
 
 _X = {"x": (2, 3, 4)}
 found(
+    "convolution_of_padding_with_a_loss_weight",
+    net(
+        {"x": (1, 3, 2, 6)},
+        layer(
+            "Convolution",
+            "x",
+            "y",
+            "convolution_param { num_output: 3 kernel_size: 1 stride_h: 3 stride_w: 2 pad: 1 } "
+            "loss_weight: 0.5",
+        ),
+    ),
+)
+found(
+    "slice_into_one_of_what_grows",
+    net(
+        {"x": (1, 1, 3, 3)},
+        layer(
+            "Reshape", "x", "r", "reshape_param { shape { dim: -1 dim: 0 dim: 1 dim: 1 dim: 3 } }"
+        )
+        + layer("Slice", "r", "y")
+        + layer("Concat", "r", "z"),
+    ),
+    rounds=({}, {"x": (3, 1, 3, 3)}, {"x": (2, 1, 3, 3)}),
+)
+found(
+    "dummy_data_of_some_sizes_each",
+    net(
+        _X,
+        layer(
+            "DummyData",
+            "",
+            "y z",
+            "dummy_data_param { num: 2 num: 3 channels: 1 height: 2 height: 4 width: 5 }",
+        )
+        + layer("ReLU", "x", "x"),
+    ),
+)
+found(
     "sigmoid_loss_at_zero",
     net(
         {"x": (2, 3, 4), "t": (2, 3, 4)},
@@ -206,6 +244,7 @@ found(
     kind=REFUSED,
 )
 _LONGER = {"x": (3, 2, 3), "cont": (3, 2)}
+found("wider_static_input", _RECURRENT, _STATIC, ({}, {"s": (2, 3)}), REFUSED)
 found("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
 found("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)
 
@@ -252,6 +291,12 @@ found(
         layer("Convolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 3 }"),
     ),
     rounds=({}, {"x": (1, 1, 2, 3)}),
+    kind=DIFFERENT,
+    backward=False,
+)
+found(
+    "an array without values",
+    net({"x": (2, 3), "i": (0,)}, layer("BatchReindex", "x i", "y")),
     kind=DIFFERENT,
     backward=False,
 )

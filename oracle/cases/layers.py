@@ -222,6 +222,10 @@ POOLINGS = {
     "pad": ((1, 2, 6, 7), "kernel_size: 3 stride: 2 pad: 1"),
     "pad_clipped": ((1, 2, 5, 5), "kernel_size: 2 stride: 2 pad: 1"),
     "pad_clipped_even": ((1, 2, 6, 4), "kernel_size: 3 stride: 3 pad: 2"),
+    "clipped_on_both_axes": (
+        (1, 2, 4, 3),
+        "kernel_h: 1 kernel_w: 2 stride: 2 pad_h: 0 pad_w: 1",
+    ),
     "stride_over_kernel": ((1, 2, 8, 10), "kernel_size: 2 stride: 3"),
     "one_by_one_stride": ((1, 2, 7, 10), "kernel_size: 1 stride: 3"),
     "non_square": (

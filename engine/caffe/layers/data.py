@@ -74,11 +74,20 @@ class DummyData(Source):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, count = self.layer_param.dummy_data_param, len(top)
-        legacy = [list(n) for n in (p.num, p.channels, p.height, p.width)]
-        if any(legacy) and p.shape:
-            raise self.error("has both shape and num, channels, height, width; use shape alone")
-        shapes = [list(s.dim) for s in p.shape] or [list(s) for s in zip(*legacy)]
-        if len(shapes) not in (1, count) or len({len(n) for n in legacy}) > 1:
+        legacy = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
+        if any(legacy.values()):
+            if p.shape:
+                raise self.error("has both shape and num, channels, height, width; use shape alone")
+            for name, sizes in legacy.items():
+                if len(sizes) not in (1, count):
+                    raise self.error(
+                        f"{len(sizes)} {name} for {count} tops; one, or one each is needed"
+                    )
+            each = [sizes * count if len(sizes) == 1 else sizes for sizes in legacy.values()]
+            shapes = [list(shape) for shape in zip(*each)]
+        else:
+            shapes = [list(s.dim) for s in p.shape]
+        if len(shapes) not in (1, count):
             raise self.error(f"{len(shapes)} shapes for {count} tops; one, or one each is needed")
         self.fillers = list(p.data_filler) or [caffe_pb2.FillerParameter(type="constant")]
         if len(self.fillers) not in (1, count):

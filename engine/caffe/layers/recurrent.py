@@ -58,11 +58,12 @@ class _Recurrent(Function):
         self.static = len(bottom) == 3 + exposed
         self.state: Tensors | None = None
         self.steps, self.features = (*shape, 0)[0], math.prod(shape[2:])
+        self.static_features = math.prod(bottom[2].shape[1:]) if self.static else 0
         self._check_shapes(bottom)
         d = p.num_output
         inputs = [(d * self.gates, self.features), (d * self.gates,)]
         if self.static:
-            inputs.append((d * self.gates, math.prod(bottom[2].shape[1:])))
+            inputs.append((d * self.gates, self.static_features))
         for size in [*inputs, *self.hidden_shapes(d)]:
             self.blobs.add_blob(*size)
             filler = p.bias_filler if len(size) == 1 else p.weight_filler
@@ -87,6 +88,11 @@ class _Recurrent(Function):
             raise self.error(
                 f"the static input has shape {bottom[2].shape} for x of shape {shape}; it needs "
                 f"{shape[1]} rows"
+            )
+        if self.static and math.prod(bottom[2].shape[1:]) != self.static_features:
+            raise self.error(
+                f"the static input has shape {bottom[2].shape}; it needs {self.static_features} "
+                "values a row, as when the net was built"
             )
         state = (1, shape[1], self.layer_param.recurrent_param.num_output)
         for blob in bottom[3 if self.static else 2 :]:

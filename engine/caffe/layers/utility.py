@@ -97,8 +97,8 @@ class Concat(Function):
         return p.concat_dim if p.HasField("concat_dim") else p.axis
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        super().reshape(bottom, top)
         _share_if_alone(bottom, top)
+        super().reshape(bottom, top)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
@@ -368,8 +368,8 @@ class Slice(Function):
         return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        super().reshape(bottom, top)
         _share_if_alone(bottom, top)
+        super().reshape(bottom, top)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

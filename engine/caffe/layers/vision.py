@@ -340,8 +340,9 @@ class Pooling(Function):
         # Rounded up, one window may reach past an input smaller than itself.
         if out < 1:
             raise self.error(f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}")
-        # With padding, the last window has to start inside the image or its left padding.
-        return out - 1 if pad and (out - 1) * stride >= size + pad else out
+        # With padding on either axis, the last window has to start inside the image or what pads it
+        # on the left.
+        return out - 1 if any(self.pad) and (out - 1) * stride >= size + pad else out
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         size = bottoms[0][2:]
