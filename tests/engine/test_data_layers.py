@@ -183,7 +183,7 @@ def test_only_a_net_that_begins_with_memory_data_takes_arrays(images):
             "is not of the form",
         ),
         (data("shape { dim: 1 } num: 2", "", "DummyData", "dummy_data"), "both shape and num"),
-        (data("num: 2", "", "DummyData", "dummy_data"), "0 shapes for 2 tops"),
+        (data("num: 2", "", "DummyData", "dummy_data"), "0 channels for 2 tops"),
     ],
 )
 def test_a_data_layer_that_cannot_read_says_why(images, text, words):
