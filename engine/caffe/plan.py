@@ -272,6 +272,7 @@ def regions(net: Net) -> set[int]:
 def region(net: Net, first: int) -> Region | None:
     """The region that starts at layer `first` for the present shapes; None if it does not pay."""
     source = net._bottoms[first][0]
+    # A region takes in no layer whose tops are losses, so that one that begins with it is empty.
     if len(net._blobs[source].shape) != 4 or any(net._loss_weights[first]):
         return None
     found = Region(net, first, source)
