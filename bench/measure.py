@@ -87,7 +87,6 @@ class Bench:
         self.scratch = self.folder / "scratch"
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.core_type = ""
-        self.failed: set[tuple[str, str]] = set()  # (case, peer)
         self.results: Json = {
             "key": settings.key(),
             "machine": machine.describe(settings.device),
@@ -320,7 +319,8 @@ class Bench:
     def visit(self, turns: Sequence[Turn], out: Path) -> None:
         """Measure these turns, of one peer in one round. One that fails is left out, and so are
         its later rounds; those behind it go on in another process."""
-        todo = [turn for turn in turns if (turn.case, turn.peer) not in self.failed]
+        failed = {(entry["case"], entry["peer"]) for entry in self.results["left_out"]}
+        todo = [turn for turn in turns if (turn.case, turn.peer) not in failed]
         while todo:
             busy, failure = machine.load(), None
             try:
@@ -334,7 +334,6 @@ class Bench:
                 self.results["runs"].append(entry)
             todo = todo[len(found) :]
             if failure is not None and todo:
-                self.failed.add((todo[0].case, todo[0].peer))
                 self.leave_out(todo[0].peer, failure, todo[0].case)
                 todo = todo[1:]
             self.write(out)
