@@ -43,6 +43,17 @@ class Source(Layer):
         rank, count = self.share
         return number % count == rank
 
+    def for_each(
+        self, top: Sequence[Blob], values: Sequence[Any], name: str, optional: bool = False
+    ) -> list[Any]:
+        """A value for each top; one may stand for all, and if `optional`, there may be none."""
+        if len(values) not in (1, len(top)) and (values or not optional):
+            none = "none, " if optional else ""
+            raise self.error(
+                f"{len(values)} {name} for {len(top)} tops; {none}one, or one each is needed"
+            )
+        return (list(values) * len(top))[: len(top)]
+
     def need(self, value: int, name: str) -> int:
         """`value` of the parameter `name`, which needs to be at least 1."""
         if value < 1:
@@ -56,13 +67,8 @@ class Input(Source):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         shapes = self.layer_param.input_param.shape
-        if len(shapes) not in (0, 1, len(top)):
-            raise self.error(
-                f"{len(shapes)} shapes for {len(top)} tops; none, one, or one each is needed"
-            )
-        for i, blob in enumerate(top):
-            if shapes:
-                blob.resize(list(shapes[0 if len(shapes) == 1 else i].dim))
+        for blob, shape in zip(top, self.for_each(top, shapes, "shapes", optional=True)):
+            blob.resize(list(shape.dim))
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         pass
@@ -73,30 +79,18 @@ class DummyData(Source):
     """Blobs that a filler fills: once with a constant, else at each forward."""
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, count = self.layer_param.dummy_data_param, len(top)
-        legacy = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
-        if any(legacy.values()):
-            if p.shape:
-                raise self.error("has both shape and num, channels, height, width; use shape alone")
-            for name, sizes in legacy.items():
-                if len(sizes) not in (1, count):
-                    raise self.error(
-                        f"{len(sizes)} {name} for {count} tops; one, or one each is needed"
-                    )
-            each = [sizes * count if len(sizes) == 1 else sizes for sizes in legacy.values()]
-            shapes = [list(shape) for shape in zip(*each)]
+        p = self.layer_param.dummy_data_param
+        names = ("num", "channels", "height", "width")
+        if not any(getattr(p, name) for name in names):
+            shapes = [list(shape.dim) for shape in self.for_each(top, p.shape, "shapes")]
+        elif p.shape:
+            raise self.error("has both shape and num, channels, height, width; use shape alone")
         else:
-            shapes = [list(s.dim) for s in p.shape]
-        if len(shapes) not in (1, count):
-            raise self.error(f"{len(shapes)} shapes for {count} tops; one, or one each is needed")
-        self.fillers = list(p.data_filler) or [caffe_pb2.FillerParameter(type="constant")]
-        if len(self.fillers) not in (1, count):
-            raise self.error(
-                f"{len(self.fillers)} data_filler for {count} tops; none, one, or one each is "
-                "needed"
-            )
-        self.fillers = (self.fillers * count)[:count]
-        for blob, shape, filler in zip(top, shapes * count, self.fillers):
+            sizes = [self.for_each(top, getattr(p, name), name) for name in names]
+            shapes = [list(shape) for shape in zip(*sizes)]
+        fillers = self.for_each(top, p.data_filler, "data_filler", optional=True)
+        self.fillers = fillers or [caffe_pb2.FillerParameter(type="constant")] * len(top)
+        for blob, shape, filler in zip(top, shapes, self.fillers):
             blob.resize(shape)
             if filler.type == "constant":
                 fill(blob, filler, f"layer {self.name!r}")
