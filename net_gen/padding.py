@@ -95,7 +95,7 @@ class _Window(NamedTuple):
         """
         room = size + 2 * self.pad - self.reach
         places = (-(-room // self.stride) if ceil else room // self.stride) + 1
-        return places - (clip and self.pad > 0 and (places - 1) * self.stride >= size + self.pad)
+        return places - (clip and (places - 1) * self.stride >= size + self.pad)
 
 
 def _message(net: Any) -> Any:
@@ -253,7 +253,8 @@ class Geometry:
             p = layer.pooling_param
             # Schemas without round_mode are of a Caffe that always rounds up.
             ceil = getattr(p, "round_mode", 0) == 0
-            return self.window(layer).slide(sizes[0], ceil=ceil, clip=True)
+            padded = any(_extent(p, "pad", "pad", along, 0) for along in range(len(SIDES)))
+            return self.window(layer).slide(sizes[0], ceil=ceil, clip=padded)
         if kind == "Deconvolution":
             reach, stride, pad = self.window(layer)
             return stride * (sizes[0] - 1) + reach - 2 * pad

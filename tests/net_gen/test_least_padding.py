@@ -386,3 +386,22 @@ def test_no_padding_helps_where_a_bilinear_kernel_lies_between_pixels():
     at["upscore"].convolution_param.kernel_size[0] = 63
     with pytest.raises(ValueError, match=r"no padding up to \d+ aligns every size; .*offset"):
         padding.least_padding(net)
+
+
+def test_a_pooling_padded_along_the_width_alone_is_clipped_along_the_height_too():
+    net = caffe_pb2.NetParameter(name="clipped")
+    net.layer.add(type="Input", name="data", top=["data"])
+    net.layer[0].input_param.shape.add().dim.extend([1, 1, 8, 8])
+    layer(net, "Convolution", ["data"], "conv1", num_output=1, kernel_size=3, pad=1)
+    layer(
+        *(net, "Pooling", ["conv1"], "pool1"),
+        kernel_h=1,
+        kernel_w=2,
+        stride=2,
+        pad_h=0,
+        pad_w=1,
+    )
+    built, high, wide = build(net), *(padding.Geometry(net, side=s) for s in padding.SIDES)
+    for size in range(3, 12):
+        rows, columns = high.sizes(size), wide.sizes(size)
+        assert shapes(built, size, size) == {b: (rows[b], columns[b]) for b in rows}
