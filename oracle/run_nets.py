@@ -85,7 +85,7 @@ def execute(
 
     net = load(case, folder)
     if rounding is not None:
-        from caffe.layers import lrn
+        from caffe.ops import lrn
 
         lrn.sum_across = sum_in_turn
         names = list(net._layer_names)

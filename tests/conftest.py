@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 def alone_again():
     """What a test told Caffe of its place among solvers does not last."""
     yield
-    mode = sys.modules.get("caffe.mode")
-    if mode is not None:
-        mode._state.solver_count = mode._state.solver_rank = None
+    launch = sys.modules.get("caffe.launch")
+    if launch is not None:
+        launch.reset_place()
 
 
 @pytest.fixture(scope="session")

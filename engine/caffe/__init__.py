@@ -6,25 +6,28 @@ from .classifier import Classifier
 from .detector import Detector
 from .errors import CaffeError
 from .glog import init_log, log
+from .launch import (
+    set_multiprocess,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
 from .layers import Layer, layer_type_list
 from .mode import (
     precision,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
-    set_multiprocess,
     set_precision,
     set_random_seed,
-    set_solver_count,
-    set_solver_rank,
-    solver_count,
-    solver_rank,
 )
-from .nccl import NCCL, has_nccl
 from .net import Net
 from .net_spec import NetSpec, layers, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
-from .solver import (
+from .timer import Timer
+from .train.nccl import NCCL, has_nccl
+from .train.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
@@ -33,7 +36,6 @@ from .solver import (
     SGDSolver,
     get_solver,
 )
-from .timer import Timer
 
 __version__ = "1.0.0+pytorch"
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import glog, graph, mode, parallel
+from . import glog, graph, mode
 from .errors import CaffeError
 from .launch import place
 from .net import Net
 from .proto import caffe_pb2
-from .solver import solver_class
 from .timer import Timer
 from .tools import command
+from .train import parallel
+from .train.solver import solver_class
 
 USAGE = """command line brew
 usage: caffe <command> <args>

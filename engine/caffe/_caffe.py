@@ -2,22 +2,25 @@
 
 from .blob import Blob, BlobVec
 from .glog import init_log, log
-from .layers import Layer, layer_type_list
-from .mode import (
-    set_device,
-    set_mode_cpu,
-    set_mode_gpu,
+from .launch import (
     set_multiprocess,
-    set_random_seed,
     set_solver_count,
     set_solver_rank,
     solver_count,
     solver_rank,
 )
-from .nccl import NCCL, has_nccl
+from .layers import Layer, layer_type_list
+from .mode import (
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_random_seed,
+)
 from .net import Net
 from .proto.caffe_pb2 import LayerParameter, SolverParameter
-from .solver import (
+from .timer import Timer
+from .train.nccl import NCCL, has_nccl
+from .train.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
@@ -27,7 +30,6 @@ from .solver import (
     Solver,
     get_solver,
 )
-from .timer import Timer
 
 BoolVec = DtypeVec = IntVec = LayerVec = NetVec = RawBlobVec = StringVec = list
 

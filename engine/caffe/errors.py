@@ -1,5 +1,67 @@
-"""The one exception of the engine: a single line that says what to change."""
+"""The exceptions that the engine raises. Every message is one line that says what to change.
+
+    CaffeError (RuntimeError)      anything that cannot be used
+    ├── FileError                  a file that is missing, cannot be read or written, or is damaged
+    │   └── PrototxtError          a text file whose syntax or field names are wrong
+    ├── NetError                   a NetParameter or SolverParameter that makes no net or solver
+    │   └── LayerError             a layer's parameters; has `layer` and `layer_type`
+    │       └── ShapeError         the shapes of a layer's bottoms, tops or parameters
+    ├── WeightsError               weights or a solver state that do not fit the net
+    ├── DeviceError                a device, a precision or a place among workers
+    ├── UsageError                 a call or a command line with unusable arguments
+    └── WorkerLostError            another worker of a training run has ended
+
+Callers decide by the type of an exception, never by its text.
+"""
+
+from __future__ import annotations
 
 
 class CaffeError(RuntimeError):
-    """A file, layer or value that cannot be used; the message is one line."""
+    """Base of the engine's exceptions: a file, layer or value that cannot be used."""
+
+
+class FileError(CaffeError):
+    """A file that is missing, cannot be read or written, is damaged, or is of another kind."""
+
+
+class PrototxtError(FileError):
+    """A text file with a syntax error, an unknown field, or a value that the field cannot have."""
+
+
+class NetError(CaffeError):
+    """A NetParameter or SolverParameter from which no net or solver can be built."""
+
+
+class LayerError(NetError):
+    """A layer that cannot be built or run as its parameters say.
+
+    layer: the layer's name. layer_type: its type, such as "Convolution".
+    """
+
+    def __init__(self, layer: str, layer_type: str, reason: str) -> None:
+        super().__init__(f"layer {layer!r} ({layer_type}): {reason}")
+        self.layer, self.layer_type, self.reason = layer, layer_type, reason
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.layer, self.layer_type, self.reason)
+
+
+class ShapeError(LayerError):
+    """A layer whose bottoms, tops or parameters have shapes that it cannot work with."""
+
+
+class WeightsError(CaffeError):
+    """Weights or a solver state that do not fit the net."""
+
+
+class DeviceError(CaffeError):
+    """A device, a precision or a place among workers that this process cannot have."""
+
+
+class UsageError(CaffeError):
+    """A call or a command line with arguments that cannot be used."""
+
+
+class WorkerLostError(CaffeError):
+    """Another worker of a training run has ended, so this one ends too."""

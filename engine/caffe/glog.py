@@ -10,14 +10,14 @@ import os
 import sys
 import threading
 
+from .launch import solver_rank
+
 LEVEL = "GLOG_minloglevel"
 _LEVELS = "IWEF"
 
 
 def shown(level: int = 0) -> bool:
     """Whether lines of this level are written; of workers that train together, 0 alone informs."""
-    from .mode import solver_rank
-
     return level >= _level() and not (level == 0 and solver_rank())
 
 

@@ -29,9 +29,6 @@ if _PRECISION not in PRECISIONS:
 class _State(threading.local):
     gpu = False
     device_id: int | None = None
-    solver_count: int | None = None
-    solver_rank: int | None = None
-    multiprocess = False
     precision = "float32" if _PRECISION == "tf32" else _PRECISION
     precision_was_set = False
     rng: np.random.RandomState | None = None
@@ -155,31 +152,6 @@ def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
 def capturing() -> bool:
     """Whether this thread's work on the device is noted down for a graph, not done."""
     return _state.gpu and torch.cuda.is_current_stream_capturing()
-
-
-def solver_count() -> int:
-    """How many solvers train together: what was set, else what the launcher says, else 1."""
-    return place().size if _state.solver_count is None else _state.solver_count
-
-
-def set_solver_count(count: int) -> None:
-    """Say how many solvers train together: TRAIN's data layers share out their records."""
-    _state.solver_count = count
-
-
-def solver_rank() -> int:
-    """The number of this thread's solver among those that train together."""
-    return place().rank if _state.solver_rank is None else _state.solver_rank
-
-
-def set_solver_rank(rank: int) -> None:
-    """Say which of the solvers that train together is this thread's."""
-    _state.solver_rank = rank
-
-
-def set_multiprocess(multiprocess: bool) -> None:
-    """Say whether the solvers that train together run in processes of their own."""
-    _state.multiprocess = multiprocess
 
 
 def set_random_seed(seed: int) -> None:

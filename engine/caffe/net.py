@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import glog, graph, heap, mode, net_log, plan, weights
+from . import glog, graph, heap, mode, net_log, weights
 from .blob import Blob, Memory
-from .errors import CaffeError
-from .layers import Function, Layer, create
+from .errors import CaffeError, LayerError
+from .layers import EngineLayer, Function, Layer, create
 from .layers.utility import Split
 from .proto import caffe_pb2
-from .replay import Loss, Replays
+from .run import passes
+from .run.replay import Loss, Replays
 
 AUTOMATIC_TOP = "(automatic)"
 
@@ -80,6 +81,7 @@ class Net:
         self.phase: int = param.state.phase
         self._layers: list[Layer] = []
         self._layer_names: list[str] = []
+        self._layer_params: list[Any] = []
         self._blobs: list[Blob] = []
         self._blob_names: list[str] = []
         self._blob_loss_weights: list[float] = []
@@ -103,10 +105,10 @@ class Net:
         }
         #: The fast path: where it may start, the regions by shape, the last pass through one.
         self._region_starts: set[int] = set()
-        self._regions: OrderedDict[Any, plan.Region | None] = OrderedDict()
+        self._regions: OrderedDict[Any, passes.Region | None] = OrderedDict()
         self._borders: OrderedDict[Any, Any] = OrderedDict()
         self._asked_for: set[int] = set()
-        self._pass: plan.Pass | None = None
+        self._pass: passes.Pass | None = None
         ids: dict[str, int] = {}
         unread: dict[str, int] = {}
         needs: list[bool] = []  # per blob: a gradient is wanted there
@@ -123,7 +125,7 @@ class Net:
                 in_place = set(self._bottoms[i]) & set(self._tops[i])
                 once = layer.stateful or (bool(in_place) and not layer.idempotent)
                 layer.record = layer.differentiable and (keep or once)
-        self._region_starts = plan.regions(self)
+        self._region_starts = passes.regions(self)
         self._replays = Replays(self)
         #: Blobs that layers which are no functions make, or share: what they hold may count.
         self._given = [
@@ -137,28 +139,29 @@ class Net:
         self, p: Any, ids: dict[str, int], unread: dict[str, int], needs: list[bool]
     ) -> None:
         layer = create(p)
-        self._check_counts(layer, len(p.bottom), len(p.top))
+        traits = layer if isinstance(layer, EngineLayer) else EngineLayer(p)
+        self._check_counts(traits, len(p.bottom), len(p.top))
         bottom = []
         for name in p.bottom:
             if name not in ids:
-                raise layer.error(f"no layer before it makes its bottom {name!r}")
+                raise traits.error(f"no layer before it makes its bottom {name!r}")
             bottom.append(ids[name])
             unread.pop(name, None)
         top = []
         for i, name in enumerate(p.top):
             if i < len(p.bottom) and name == p.bottom[i]:
-                if not layer.in_place:
-                    raise layer.error(f"cannot run in place; its top {name!r} needs a new name")
+                if not traits.in_place:
+                    raise traits.error(f"cannot run in place; its top {name!r} needs a new name")
                 top.append(ids[name])
             elif name in ids:
-                raise layer.error(f"its top {name!r} is already made by another layer")
+                raise traits.error(f"its top {name!r} is already made by another layer")
             else:
                 top.append(self._add_blob(name, needs))
                 ids[name] = top[-1]
                 if p.type == "Input":
                     self._inputs.append(top[-1])
             unread[name] = top[-1]
-        while len(top) < layer.auto_tops:
+        while len(top) < traits.auto_tops:
             top.append(self._add_blob(AUTOMATIC_TOP, needs))
         bottom_blobs, top_blobs = [self._blobs[b] for b in bottom], [self._blobs[t] for t in top]
         net_log.creating(p, len(top) - len(p.top))
@@ -168,52 +171,53 @@ class Net:
             layer.setup(bottom_blobs, top_blobs)
             layer.reshape(bottom_blobs, top_blobs)
         except CaffeError as error:
-            if str(error).startswith("layer "):
+            if isinstance(error, LayerError):
                 raise
-            raise layer.error(str(error)) from None
+            raise traits.error(str(error)) from None
         self._layers.append(layer)
         self._layer_names.append(p.name)
+        self._layer_params.append(p)
         self._bottoms.append(bottom)
         self._tops.append(top)
-        self._set_losses(layer, p, top)
+        self._set_losses(traits, p, top)
         self._memory += sum(blob.count for blob in top_blobs)
         net_log.set_up(p.name, top_blobs, self._loss_weights[-1], self._memory)
 
         propagate = [needs[b] for b in bottom]
         if p.propagate_down:
             if len(p.propagate_down) != len(bottom):
-                raise layer.error(
+                raise traits.error(
                     f"{len(p.propagate_down)} propagate_down for {len(bottom)} bottoms; none, or "
                     "one each is needed"
                 )
             propagate = list(p.propagate_down)
         need = any(needs[b] for b in bottom)
         if len(p.param) > len(layer.blobs):
-            raise layer.error(f"{len(p.param)} param for {len(layer.blobs)} parameters")
-        layer.param_propagate_down = []
+            raise traits.error(f"{len(p.param)} param for {len(layer.blobs)} parameters")
+        traits.param_propagate_down = []
         for i, blob in enumerate(layer.blobs):
             spec = p.param[i] if i < len(p.param) else caffe_pb2.ParamSpec()
             learns = i >= len(rates) or rates[i] != 0
-            layer.param_propagate_down.append(learns)
+            traits.param_propagate_down.append(learns)
             need |= learns
-            self._add_param(layer, i, blob, spec)
+            self._add_param(layer, traits, i, blob, spec)
         self._propagate_down.append(propagate)
         self._backward_layers.append(need)
         if need:
             for t in top:
                 needs[t] = True
 
-    def _check_counts(self, layer: Layer, bottoms: int, tops: int) -> None:
+    def _check_counts(self, traits: EngineLayer, bottoms: int, tops: int) -> None:
         for what, found, (low, high) in (
-            ("bottom", bottoms, layer.bottoms),
-            ("top", max(tops, layer.auto_tops), layer.tops),
+            ("bottom", bottoms, traits.bottoms),
+            ("top", max(tops, traits.auto_tops), traits.tops),
         ):
             if not low <= found <= high:
                 need = f"{low}" if low == high else f"{low} to {high}"
                 need = f"at least {low}" if high == float("inf") else need
-                raise layer.error(f"has {found} {what}s; it needs {need}")
-        if layer.equal_bottoms_and_tops and bottoms != tops:
-            raise layer.error(f"has {bottoms} bottoms and {tops} tops; it needs as many of each")
+                raise traits.error(f"has {found} {what}s; it needs {need}")
+        if traits.equal_bottoms_and_tops and bottoms != tops:
+            raise traits.error(f"has {bottoms} bottoms and {tops} tops; it needs as many of each")
 
     def _add_blob(self, name: str, needs: list[bool]) -> int:
         self._blobs.append(Blob())
@@ -222,11 +226,11 @@ class Net:
         needs.append(False)
         return len(self._blobs) - 1
 
-    def _set_losses(self, layer: Layer, p: Any, top: list[int]) -> None:
-        if layer.loss and not p.loss_weight:
+    def _set_losses(self, traits: EngineLayer, p: Any, top: list[int]) -> None:
+        if traits.loss and not p.loss_weight:
             p.loss_weight.append(1)
         if len(p.loss_weight) not in (0, len(top)):
-            raise layer.error(
+            raise traits.error(
                 f"{len(p.loss_weight)} loss_weight for {len(top)} tops; one each is needed"
             )
         given = list(p.loss_weight)
@@ -237,7 +241,7 @@ class Net:
                 self._blob_loss_weights[t] = weight
                 self._blobs[t].diff[...] = weight
 
-    def _add_param(self, layer: Layer, i: int, blob: Blob, spec: Any) -> None:
+    def _add_param(self, layer: Layer, traits: EngineLayer, i: int, blob: Blob, spec: Any) -> None:
         owner = self._param_owners.get(spec.name) if spec.name else None
         if owner is None:
             if spec.name:
@@ -253,17 +257,17 @@ class Net:
             else shared.shape == blob.shape
         )
         if not fits:
-            raise layer.error(
+            raise traits.error(
                 f"shares parameter {spec.name!r} of shape {shared.shape} with its own of shape "
                 f"{blob.shape}; they need to be equal"
             )
         for name, values in (("lr_mult", self.lr_mults), ("decay_mult", self.decay_mults)):
             if spec.HasField(name) and getattr(spec, name) != values[owner]:
-                raise layer.error(
+                raise traits.error(
                     f"shares parameter {spec.name!r} with {name} {getattr(spec, name):g} where "
                     f"its owner has {values[owner]:g}"
                 )
-        self._shared.add((layer.name, i))
+        self._shared.add((traits.name, i))
         layer.blobs[i] = shared if shared.shape == blob.shape else shared.view(blob.shape)
 
     def _prune_backward(self, force: bool) -> None:
@@ -286,6 +290,9 @@ class Net:
         if force:
             for i, layer in enumerate(self._layers):
                 self._backward_layers[i] = True
+                if not isinstance(layer, EngineLayer):
+                    self._propagate_down[i] = [True] * len(self._propagate_down[i])
+                    continue
                 self._propagate_down[i] = [
                     go or layer.allow_force_backward(j)
                     for j, go in enumerate(self._propagate_down[i])
@@ -342,7 +349,7 @@ class Net:
             if region is not None:
                 for j in range(region.first, region.last + 1):
                     self._reshape_layer(j)
-                self._pass = plan.Pass(self, region)
+                self._pass = passes.Pass(self, region)
                 done = region.last
                 continue
             self._call("before_forward", i)
@@ -380,7 +387,7 @@ class Net:
                 layer.forget()
             self._call("after_backward", i)
 
-    def _region_at(self, first: int, end: int) -> plan.Region | None:
+    def _region_at(self, first: int, end: int) -> passes.Region | None:
         """The layers from `first` on, up to `end` at most, that the fast path takes together."""
         if first not in self._region_starts or not self._free_of_calls():
             return None
@@ -388,7 +395,7 @@ class Net:
         if key not in self._regions:
             while len(self._regions) >= 128:
                 self._regions.popitem(last=False)
-            self._regions[key] = plan.region(self, first)
+            self._regions[key] = passes.region(self, first)
         region = self._regions[key]
         return region if region is not None and region.last <= end else None
 
@@ -685,11 +692,22 @@ class Net:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write layers and weights as a .caffemodel; the file appears whole."""
-        weights.write_net(os.fspath(path), self)
+        weights.write_net(os.fspath(path), self.name, self.layer_weights())
 
     def save_hdf5(self, path: str | os.PathLike, write_diff: bool = False) -> None:
         """Write the weights, and with `write_diff` their gradients, as HDF5."""
-        weights.write_net_hdf5(os.fspath(path), self, write_diff)
+        weights.write_net_hdf5(os.fspath(path), self.layer_weights(), write_diff)
+
+    def layer_weights(self) -> list[weights.LayerWeights]:
+        """The layers with their parameters, as they are written to a file."""
+        return [
+            weights.LayerWeights(
+                param,
+                layer.blobs,
+                frozenset(i for i in range(len(layer.blobs)) if (param.name, i) in self._shared),
+            )
+            for param, layer in zip(self._layer_params, self._layers)
+        ]
 
     def load_hdf5(self, path: str | os.PathLike) -> None:
         """Take the weights of layers with the same names from an HDF5 file."""

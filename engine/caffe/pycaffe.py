@@ -1,8 +1,9 @@
 """The names of pycaffe's module of this name."""
 
-from .nccl import NCCL
 from .net import Net
-from .solver import (
+from .timer import Timer
+from .train.nccl import NCCL
+from .train.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
@@ -10,7 +11,6 @@ from .solver import (
     RMSPropSolver,
     SGDSolver,
 )
-from .timer import Timer
 
 _Net_backward = Net.backward
 _Net_batch = Net._batch

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +28,6 @@ import torch
 from .blob import Blob, Memory, MemoryView
 from .errors import CaffeError
 from .proto import caffe_pb2
-
-if TYPE_CHECKING:
-    from .net import Net
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -424,14 +421,27 @@ def _write(path: str, chunks: Chunks) -> None:
             file.write(chunk.data if isinstance(chunk, np.ndarray) else chunk)
 
 
-def write_net(path: str, net: Net, with_diff: bool = False) -> None:
-    """Write a net's layers and weights as a .caffemodel, the bytes that BVLC Caffe writes."""
-    chunks: Chunks = _wrap(1, [net.name.encode()])
-    for layer in net.layers:
+class LayerWeights(NamedTuple):
+    """A layer to be written: its LayerParameter, its parameters, and those owned by other layers.
+
+    shared: the indices of the parameters that belong to an earlier layer.
+    """
+
+    param: Any
+    blobs: Sequence[Blob]
+    shared: frozenset[int] = frozenset()
+
+
+def write_net(
+    path: str, name: str, layers: Sequence[LayerWeights], with_diff: bool = False
+) -> None:
+    """Write a net as a .caffemodel, byte for byte as BVLC Caffe writes it."""
+    chunks: Chunks = _wrap(1, [name.encode()])
+    for layer in layers:
         before, after = caffe_pb2.LayerParameter(), caffe_pb2.LayerParameter()
-        before.CopyFrom(layer.layer_param)
-        after.CopyFrom(layer.layer_param)
-        for field, _ in layer.layer_param.ListFields():
+        before.CopyFrom(layer.param)
+        after.CopyFrom(layer.param)
+        for field, _ in layer.param.ListFields():
             (after if field.number < 7 else before).ClearField(field.name)
             if field.number == 7:
                 after.ClearField(field.name)
@@ -489,17 +499,17 @@ def _stored(dataset: Any) -> Stored:
     return Stored(values.shape, values)
 
 
-def write_net_hdf5(path: str, net: Net, with_diff: bool = False) -> None:
+def write_net_hdf5(path: str, layers: Sequence[LayerWeights], with_diff: bool = False) -> None:
     """Write weights as HDF5: /data/LAYER/INDEX, and /diff/LAYER/INDEX with `with_diff`.
 
     As in BVLC Caffe, a shared parameter's weights are with its first layer alone.
     """
     with new_hdf5(path) as file:
         for what in ("data", "diff") if with_diff else ("data",):
-            for layer in net.layers:
-                group = file.require_group(f"{what}/{layer.name}")
+            for layer in layers:
+                group = file.require_group(f"{what}/{layer.param.name}")
                 for i, blob in enumerate(layer.blobs):
-                    if what == "data" and (layer.name, i) in net._shared:
+                    if what == "data" and i in layer.shared:
                         continue
                     memory = blob.values if what == "data" else blob.gradient
                     group.create_dataset(str(i), data=_floats(memory))

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from caffe.ahead import Ahead
+from caffe.data.ahead import Ahead
 
 
 def threads(name):
@@ -81,7 +81,7 @@ def test_the_thread_ends_with_whom_it_reads_for():
 
 def test_a_process_ends_while_something_is_read_ahead():
     code = (
-        "import time; from caffe.ahead import Ahead; n = iter([0] + [60] * 9)\n"
+        "import time; from caffe.data.ahead import Ahead; n = iter([0] + [60] * 9)\n"
         "Ahead(lambda: time.sleep(next(n)), 5, 'slow').next()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)

@@ -11,10 +11,11 @@ import caffe
 import cv2
 import numpy as np
 import pytest
-from caffe import CaffeError, db, mode
+from caffe import CaffeError, launch
+from caffe.data import db
+from caffe.data.transformer import DataTransformer
 from caffe.proto import caffe_pb2
 from caffe.tools import convert_imageset
-from caffe.transformer import DataTransformer
 
 from tests.engine.nets import build, write
 
@@ -50,17 +51,17 @@ def test_two_nets_read_one_database(images):
 
 
 def test_solvers_that_train_together_share_out_the_records(images):
-    mode.set_solver_count(2)
+    launch.set_solver_count(2)
     try:
         seen = []
         for rank in range(2):
-            mode.set_solver_rank(rank)
+            launch.set_solver_rank(rank)
             seen.append(labels(build(images, data(), caffe.TRAIN), 3))
         assert seen == [[[0, 2], [4, 0], [2, 4]], [[1, 3], [5, 1], [3, 5]]]
         assert labels(build(images, data(), caffe.TEST), 1) == [[0, 1]]
     finally:
-        mode.set_solver_count(1)
-        mode.set_solver_rank(0)
+        launch.set_solver_count(1)
+        launch.set_solver_rank(0)
 
 
 LISTED = "source: 'list.txt' batch_size: 2"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from caffe import kernels
+from caffe.ops.cuda import kernels
 
 from tests.engine import nets
 from tests.engine.test_replay import gpu as gpu

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from caffe.layers import product
+from caffe.ops import product
 
 from tests.engine import nets
 from tests.engine.test_precision import full_again as full_again

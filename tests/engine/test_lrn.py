@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from caffe.layers import lrn
+from caffe.ops import lrn
 
 SHAPES = [(2, 7, 5, 4), (1, 1, 3, 3), (3, 4, 1, 1), (2, 16, 1, 9), (1, 64, 30, 20)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from caffe import CaffeError, launch, parallel
+from caffe import CaffeError, launch
 from caffe import __main__ as command
+from caffe.train import parallel
 
 from tests.engine import workers
 
@@ -331,7 +332,7 @@ def test_caffe_train_in_two_processes_shares_the_records_out(shared, folder):
 @pytest.mark.slow
 def test_an_interrupt_stops_all_workers_at_one_iteration(shared, folder):
     shared("long", max_iter=10**9, display=10)
-    code = "from caffe import parallel; import sys; "
+    code = "from caffe.train import parallel; import sys; "
     code += "sys.exit(parallel.spawn(['train', '-solver=long'], 2))"
     run = subprocess.Popen(
         [sys.executable, "-c", code],

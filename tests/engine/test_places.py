@@ -6,7 +6,7 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe.region import Region
+from caffe.run.region import Region
 
 from tests.engine.test_plan import SIZES, TRUNKS, always, build, fill
 

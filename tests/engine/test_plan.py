@@ -6,7 +6,7 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe import plan
+from caffe.run import passes
 
 from tests.engine import nets
 
@@ -102,7 +102,7 @@ def close(ours, theirs, tolerance=3e-6):
 
 
 def always(monkeypatch):
-    monkeypatch.setattr(plan, "WORTHWHILE", 100)
+    monkeypatch.setattr(passes, "WORTHWHILE", 100)
 
 
 SIZES = [(1, 21, 34), (2, 40, 17), (1, 64, 64), (1, 1, 1), (1, 7, 90)]
@@ -274,7 +274,7 @@ def test_an_array_of_an_inner_blob_that_somebody_holds_is_written(ran):
     net._region_starts.clear()
     net.forward()
     expected = net.blobs["conv2"].data.copy()
-    net._region_starts.update(plan.regions(net))
+    net._region_starts.update(passes.regions(net))
     held[...] = 0
     net.forward()
     close(held, expected)
@@ -328,7 +328,7 @@ def test_a_region_that_does_not_pay_is_not_used(tmp_path):
 
 def test_a_long_run_keeps_no_more_than_a_few_borders(tmp_path, monkeypatch):
     always(monkeypatch)
-    monkeypatch.setitem(plan.BORDERS, "cpu", 3)
+    monkeypatch.setitem(passes.BORDERS, "cpu", 3)
     net = build(tmp_path, VGG, True, (1, 24, 30))
     for height in range(10, 40):
         net.blobs["data"].reshape(1, 2, height, 20)

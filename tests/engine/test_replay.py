@@ -8,7 +8,8 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe import kernels, replay
+from caffe.ops.cuda import kernels
+from caffe.run import replay
 
 from tests.engine import nets
 from tests.engine.test_plan import (
@@ -332,7 +333,7 @@ def test_a_large_kernel_as_a_product_gives_the_convolution(tmp_path, monkeypatch
     caffe.set_precision(precision)
     found = []
     for large in (1, 1 << 30):
-        monkeypatch.setattr(sys.modules["caffe.layers.product"], "LARGE", large)
+        monkeypatch.setattr(sys.modules["caffe.ops.product"], "LARGE", large)
         text = conv("top", "data", 6, 5, 2, "stride: 2")
         net = build(tmp_path, text, True, (2, 40, 33), caffe.TRAIN, force=True)
         fill(net)

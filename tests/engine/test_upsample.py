@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from caffe.layers import upsample
+from caffe.ops import upsample
 
 from tests.engine import nets, test_kernels
 from tests.engine.test_winograd import apart

@@ -6,8 +6,8 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe import plan, strips
-from caffe.layers import winograd
+from caffe.ops import winograd
+from caffe.run import passes, strips
 
 from tests.engine import nets
 from tests.engine.test_plan import INPUT, build, close, conv, fill, pool, relu
@@ -176,14 +176,14 @@ WIDE = (
 )
 
 
-def passes(folder, phase=caffe.TEST):
+def fast_and_plain(folder, phase=caffe.TEST):
     """A net by the fast path and Winograd's algorithm, and one by layers and oneDNN's."""
     return (build(folder, WIDE, fast, (1, 60, 71), phase, force=True) for fast in (True, False))
 
 
 def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "WORTHWHILE", 100)
-    fast, plain = passes(tmp_path, caffe.TRAIN)
+    monkeypatch.setattr(passes, "WORTHWHILE", 100)
+    fast, plain = fast_and_plain(tmp_path, caffe.TRAIN)
     for net, cost in ((fast, 1.0), (plain, 0.0)):
         monkeypatch.setattr(winograd, "PLAIN", cost)
         seen = calls(monkeypatch)
@@ -201,7 +201,7 @@ def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monke
 @pytest.mark.parametrize("asked", [None, "pool1", "conv2"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, batch):
-    monkeypatch.setattr(plan, "WORTHWHILE", 100)
+    monkeypatch.setattr(passes, "WORTHWHILE", 100)
     monkeypatch.setattr(strips, "STRIP", 128 * 60 * 12)
     ran = []
     run = strips.run

@@ -11,7 +11,7 @@ import sys
 
 import caffe
 import numpy as np
-from caffe import parallel
+from caffe.train import parallel
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
@@ -71,7 +71,7 @@ import torch
 torch.set_num_threads(1)
 import caffe
 import numpy as np
-from caffe import parallel
+from caffe.train import parallel
 from tests.engine.workers import NET, solver, train, weights
 rank = caffe.solver_rank()
 """

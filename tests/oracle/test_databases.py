@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from caffe.db import Reader
+from caffe.data.db import Reader
 from caffe.tools import compute_image_mean, convert_imageset
 
 pytestmark = pytest.mark.oracle

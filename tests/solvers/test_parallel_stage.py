@@ -13,7 +13,7 @@ import threading
 import caffe
 import numpy as np
 import pytest
-from caffe import parallel
+from caffe.train import parallel
 from PIL import Image
 
 from solvers import available, device, infer, score, snapshots, stage, workers

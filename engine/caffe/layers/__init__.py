@@ -1,9 +1,12 @@
 """Caffe's layer catalogue, in files named after its headings."""
 
-from . import activation, common, data, loss, normalization, recurrent, utility, vision
-from .base import Function, Layer, create, layer_type_list, register
+from . import activation, common, data, loss, normalization, python, recurrent, utility, vision
+from .base import EngineLayer, Layer
+from .function import Function
+from .registry import create, layer_type_list, register
 
 __all__ = [
+    "EngineLayer",
     "Function",
     "Layer",
     "activation",
@@ -13,6 +16,7 @@ __all__ = [
     "layer_type_list",
     "loss",
     "normalization",
+    "python",
     "recurrent",
     "register",
     "utility",

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..fillers import fill
 from ..proto import caffe_pb2
-from .base import POINT, Function, Window, check_legacy_axes, register
+from .axes import check_legacy_axes
+from .function import POINT, Function, Window
+from .registry import register
 
 
 class _Pointwise(Function):

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from .. import mode
 from ..blob import Blob
 from ..fillers import fill
+from ..ops.product import large, product, room
 from ..proto import caffe_pb2
-from .base import Function, canonical_axis, register
-from .product import large, product, room
+from .axes import canonical_axis
+from .function import Function
+from .registry import register
 
 
 @register

@@ -12,18 +12,20 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from .. import db, glog, mode
-from ..ahead import Ahead
+from .. import glog, launch, mode
 from ..blob import Blob
+from ..data import db
+from ..data.ahead import Ahead
+from ..data.transformer import DataTransformer, Random, decode, draw, planes, read_image
 from ..errors import CaffeError
 from ..fillers import fill
 from ..graph import parse_binary
 from ..proto import caffe_pb2
-from ..transformer import DataTransformer, Random, decode, draw, planes, read_image
-from .base import Layer, register
+from .base import EngineLayer
+from .registry import register
 
 
-class Source(Layer):
+class Source(EngineLayer):
     """A layer without bottoms, whose tops no gradient leaves."""
 
     bottoms, tops = (0, 0), (1, math.inf)
@@ -31,7 +33,7 @@ class Source(Layer):
     def __init__(self, param: Any) -> None:
         super().__init__(param)
         alone = self.phase == caffe_pb2.TEST
-        self.share = (0, 1) if alone else (mode.solver_rank(), mode.solver_count())
+        self.share = (0, 1) if alone else (launch.solver_rank(), launch.solver_count())
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
@@ -219,7 +221,7 @@ class HDF5Data(Source):
 
 
 @register
-class HDF5Output(Layer):
+class HDF5Output(EngineLayer):
     """Writes its bottoms, at the first forward, as the datasets `data` and `label` of a file."""
 
     bottoms, tops = (2, 2), (0, 0)
@@ -528,7 +530,7 @@ def _round(value: float) -> int:
     return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
 
 
-def _text(layer: Layer, path: str) -> str:
+def _text(layer: EngineLayer, path: str) -> str:
     if not os.path.isfile(path):
         raise layer.error(f"source is {path!r}, which is no file")
     try:
@@ -538,9 +540,9 @@ def _text(layer: Layer, path: str) -> str:
         raise CaffeError(f"{path}: cannot be read as text: {error}") from None
 
 
-def _words(layer: Layer, path: str) -> list[str]:
+def _words(layer: EngineLayer, path: str) -> list[str]:
     return _text(layer, path).split()
 
 
-def _lines(layer: Layer, path: str) -> list[str]:
+def _lines(layer: EngineLayer, path: str) -> list[str]:
     return [line for line in _text(layer, path).splitlines() if line.strip()]

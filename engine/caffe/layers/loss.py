@@ -11,7 +11,9 @@ import torch.nn.functional as F
 
 from ..blob import Blob
 from ..graph import read_blob
-from .base import Function, Tensors, canonical_axis, check_legacy_axes, register
+from .axes import canonical_axis, check_legacy_axes
+from .function import Function, Tensors
+from .registry import register
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.lrn import normalize_across
 from ..proto import caffe_pb2
-from .base import POINT, Function, Window, register
-from .lrn import normalize_across
+from .function import POINT, Function, Window
+from .registry import register
 
 
 @register

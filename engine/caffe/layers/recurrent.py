@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from ..blob import Blob
 from ..fillers import fill
-from .base import Function, Tensors, register
+from .function import Function, Tensors
+from .registry import register
 
 
 def _lstm_step(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,22 +10,15 @@ import torch
 
 from .. import mode
 from ..blob import Blob
-from ..errors import CaffeError
 from ..fillers import fill
-from .base import (
-    POINT,
-    Function,
-    Layer,
-    Tensors,
-    Window,
-    _registry,
-    canonical_axis,
-    register,
-)
+from .axes import canonical_axis
+from .base import EngineLayer
+from .function import POINT, Function, Tensors, Window
+from .registry import register
 
 
 @register
-class Split(Layer):
+class Split(EngineLayer):
     """One blob under several names; its gradient is the sum of theirs.
 
     The net inserts it where a blob has several readers.
@@ -148,7 +140,7 @@ class Eltwise(Function):
         return POINT
 
 
-def _spread_shape(layer: Layer, p: Any, shape: Sequence[int]) -> Sequence[int]:
+def _spread_shape(layer: EngineLayer, p: Any, shape: Sequence[int]) -> Sequence[int]:
     """The part of a bottom's shape that a factor or bias covers, from `axis` over `num_axes`."""
     axis = canonical_axis(layer, p.axis, shape)
     end = len(shape) if p.num_axes == -1 else axis + p.num_axes
@@ -159,7 +151,9 @@ def _spread_shape(layer: Layer, p: Any, shape: Sequence[int]) -> Sequence[int]:
     return shape[axis:end]
 
 
-def _check_spread(layer: Layer, axis: int, factor: Sequence[int], shape: Sequence[int]) -> int:
+def _check_spread(
+    layer: EngineLayer, axis: int, factor: Sequence[int], shape: Sequence[int]
+) -> int:
     """The axis of a bottom of `shape` from which on a factor spreads over it; it has to fit."""
     axis = canonical_axis(layer, axis, shape) if factor else 0
     if tuple(shape[axis : axis + len(factor)]) != tuple(factor):
@@ -170,7 +164,7 @@ def _check_spread(layer: Layer, axis: int, factor: Sequence[int], shape: Sequenc
     return axis
 
 
-def _spread(layer: Layer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _spread(layer: EngineLayer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """A factor or bias with axes of size 1 around, so that it spreads over x from `axis` on."""
     axis = _check_spread(layer, axis, factor.shape, x.shape)
     return factor.reshape(*factor.shape, *[1] * (x.dim() - axis - factor.dim()))
@@ -252,7 +246,7 @@ class Bias(Function):
         return x + _spread(self, self.layer_param.bias_param.axis, b, x)
 
 
-class _Reshaping(Layer):
+class _Reshaping(EngineLayer):
     """The bottom's own memory, data and gradient, under another shape."""
 
     bottoms, tops = (1, 1), (1, 1)
@@ -462,7 +456,7 @@ class BatchReindex(Function):
 
 
 @register
-class Filter(Layer):
+class Filter(EngineLayer):
     """The rows of the bottoms where the last bottom, the selector, is not zero."""
 
     bottoms, tops = (2, math.inf), (1, math.inf)
@@ -506,7 +500,7 @@ class Filter(Layer):
 
 
 @register
-class Parameter(Layer):
+class Parameter(EngineLayer):
     """A parameter of the given shape as a top, which is its own memory."""
 
     bottoms, tops = (0, 0), (1, 1)
@@ -528,7 +522,7 @@ class Parameter(Layer):
 
 
 @register
-class Silence(Layer):
+class Silence(EngineLayer):
     """Reads its bottoms and does nothing, so that they are not outputs of the net."""
 
     bottoms, tops = (1, math.inf), (0, 0)
@@ -542,19 +536,3 @@ class Silence(Layer):
         for blob, go in zip(bottom, propagate_down):
             if go:
                 blob.gradient.zero()
-
-
-def _python(param: Any) -> Layer:
-    """The user's layer that python_param names by module and class."""
-    p = param.python_param
-    module = importlib.import_module(p.module)
-    cls = getattr(module, p.layer, None)
-    if not (isinstance(cls, type) and issubclass(cls, Layer)):
-        raise CaffeError(
-            f"layer {param.name!r} (Python): module {p.module!r} has no caffe.Layer named "
-            f"{p.layer!r}"
-        )
-    return cls(param)
-
-
-_registry["Python"] = _python

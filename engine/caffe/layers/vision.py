@@ -9,18 +9,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .. import kernels, mode
+from .. import mode
 from ..blob import Blob
 from ..fillers import fill
+from ..ops import upsample, winograd
+from ..ops.cuda import kernels
+from ..ops.product import large, product, room
 from ..proto import caffe_pb2
-from . import upsample, winograd
-from .base import Function, Layer, Tensors, Window, canonical_axis, register
-from .product import large, product, room
+from .axes import canonical_axis
+from .base import EngineLayer
+from .function import Function, Tensors, Window
+from .registry import register
 
 FLT_MAX = torch.finfo(torch.float32).max
 
 
-def _spatial(layer: Layer, p: Any, name: str, n: int, default: int | None) -> tuple[int, ...]:
+def _spatial(layer: EngineLayer, p: Any, name: str, n: int, default: int | None) -> tuple[int, ...]:
     """A field given once, once an axis, or as `_h` and `_w`, as `n` integers."""
     field = "kernel_size" if name == "kernel" else name
     repeated = list(getattr(p, field))

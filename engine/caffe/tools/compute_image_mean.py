@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import db, glog
+from .. import glog
+from ..data import db
+from ..data.transformer import decode
 from ..errors import CaffeError
 from ..graph import parse_binary
 from ..proto import caffe_pb2
-from ..transformer import decode
 from ..weights import atomic
 from . import command
 

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import db, glog
+from .. import glog
+from ..data import db
+from ..data.transformer import planes, read_image
 from ..errors import CaffeError
 from ..proto import caffe_pb2
-from ..transformer import planes, read_image
 from . import command
 
 USAGE = """Convert a set of images to the lmdb

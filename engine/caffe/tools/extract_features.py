@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import db, glog, mode
+from .. import glog, mode
+from ..data import db
 from ..errors import CaffeError
 from ..net import Net
 from ..proto import caffe_pb2

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CaffeError
-from ..layers import Layer
-from ..layers.base import canonical_axis
+from ..layers.axes import canonical_axis
 from ..net import Net
 from ..proto import caffe_pb2
 
@@ -74,7 +73,7 @@ def _values(layer: Any, index: int) -> np.ndarray:
     return layer.blobs[index].data
 
 
-def _refuse(layer: Layer, what: str) -> CaffeError:
+def _refuse(layer: EngineLayer, what: str) -> CaffeError:
     return layer.error(f"{what} is not written as ONNX; remove it, or compute it outside the net")
 
 
@@ -408,7 +407,9 @@ def build(net: Net) -> Any:
         ) from None
     m = Model(helper, numpy_helper)
     names: dict[str, str] = {}  # what holds a blob's values so far
-    for layer_name, layer in zip(net._layer_names, net.layers):
+    for layer_name, layer in net.layer_dict.items():
+        if not isinstance(layer, EngineLayer):
+            raise CaffeError(f"layer {layer_name!r} ({layer.type}): is not written as ONNX")
         param, m.layer = layer.layer_param, layer_name
         shapes = [net.blobs[b].shape for b in net.bottom_names[layer_name]]
         tops = net.top_names[layer_name]

@@ -10,14 +10,16 @@ from typing import Any, ClassVar
 
 import torch
 
-from . import glog, graph, kernels, mode, parallel, upgrade, weights
-from .blob import Blob, Memory, MemoryView, laid_out_as
-from .errors import CaffeError
+from .. import glog, graph, launch, mode, upgrade, weights
+from ..blob import Blob, Memory, MemoryView, laid_out_as
+from ..errors import CaffeError
+from ..net import Net
+from ..ops.cuda import kernels
+from ..proto import caffe_pb2
+from ..run.replay import Loss
+from ..text import to_text
+from . import parallel
 from .nccl import NCCL
-from .net import Net
-from .proto import caffe_pb2
-from .replay import Loss
-from .text import to_text
 
 #: Values of a parameter that are updated at a time on the CPU: 1 MB, and as much of each history.
 PIECE = 1 << 18
@@ -53,7 +55,7 @@ class Solver:
             glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
         self._check()
         if p.random_seed >= 0:
-            mode.set_random_seed(p.random_seed + mode.solver_rank())
+            mode.set_random_seed(p.random_seed + launch.solver_rank())
         self.iter = 0
         #: Counts the restores.
         self.restored = 0
@@ -187,7 +189,7 @@ class Solver:
                 p.test_interval
                 and self.iter % p.test_interval == 0
                 and (self.iter > 0 or p.test_initialization)
-                and not mode.solver_rank()
+                and not launch.solver_rank()
             ):
                 self._test_all()
                 if self._stopped:
@@ -232,7 +234,7 @@ class Solver:
         if self._stopped:
             glog.write("solver.cpp:310", "Optimization stopped early.")
             return
-        if mode.solver_rank():
+        if launch.solver_rank():
             return
         if p.display and self.iter % p.display == 0:
             self._keep([self.net._whole(learn=False)], self.iter)
@@ -300,7 +302,7 @@ class Solver:
 
         Workers that train together do it after the iteration, all of them.
         """
-        if mode.solver_count() > 1:
+        if launch.solver_count() > 1:
             return False
         while not self._stopped and (action := self.requested_action()) != "none":
             if action == "snapshot":
@@ -411,12 +413,12 @@ class Solver:
 
         Raises CaffeError in all but worker 0 of solvers that train together.
         """
-        if rank := mode.solver_rank():
+        if rank := launch.solver_rank():
             raise CaffeError(f"worker {rank} of solvers that train together; 0 writes snapshots")
         self.write_snapshot()
 
     def _snapshot_of_all(self) -> None:
-        if not mode.solver_rank():
+        if not launch.solver_rank():
             self.snapshot()
 
     def write_snapshot(self) -> None:
@@ -434,7 +436,11 @@ class Solver:
         )
         model, state = f"{base}.caffemodel{suffix}", f"{base}.solverstate{suffix}"
         glog.write(f"solver.cpp:{places[0]}", f"Snapshotting to {kind} file {model}")
-        (weights.write_net_hdf5 if hdf5 else weights.write_net)(model, self.net, p.snapshot_diff)
+        layers = self.net.layer_weights()
+        if hdf5:
+            weights.write_net_hdf5(model, layers, p.snapshot_diff)
+        else:
+            weights.write_net(model, self.net.name, layers, p.snapshot_diff)
         glog.write(
             f"sgd_solver.cpp:{places[1]}", f"Snapshotting solver state to {kind} file {state}"
         )

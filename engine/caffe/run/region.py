@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import kernels, mode, strips
-from .layers.activation import ReLU
-from .layers.base import Function, Layer, Window
-from .layers.utility import Split
-from .layers.vision import Convolution
+from .. import mode
+from ..layers.activation import ReLU
+from ..layers.base import Layer
+from ..layers.function import Function, Window
+from ..layers.utility import Split
+from ..layers.vision import Convolution
+from ..ops.cuda import kernels
+from . import strips
 
 if TYPE_CHECKING:
-    from .net import Net
+    from ..net import Net
 
 #: A region ends where the image reaches more than this share of the maps.
 MOST = 0.9

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import glog, mode
-from .blob import Memory, MemoryView, Stage
-from .layers.base import Function
-from .layers.utility import Silence, Split
+from .. import glog, mode
+from ..blob import Memory, MemoryView, Stage
+from ..layers.function import Function
+from ..layers.utility import Silence, Split
 
 if TYPE_CHECKING:
-    from .net import Net
-    from .plan import Pass
+    from ..net import Net
+    from .passes import Pass
 
 #: Passes of a size that are run layer by layer before it is captured.
 BEFORE = 2

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import mode
-from .blob import Memory
-from .layers.base import Function, Tensors
-from .layers.vision import Convolution
+from .. import mode
+from ..blob import Memory
+from ..layers.function import Function, Tensors
+from ..layers.vision import Convolution
 from .region import Border, Region, run
 
 if TYPE_CHECKING:
-    from .net import Net
+    from ..net import Net
 
 #: A region is used where its multiplications are at most this share of the plain ones.
 WORTHWHILE = 0.95
@@ -178,7 +178,7 @@ class Pass:
         region, on = self.region, self._source.device
         blobs, wanted = net._blobs, []
         for i, (layer, weights) in enumerate(zip(region._layers, leaves), region.first):
-            if net._backward_layers[i]:
+            if net._backward_layers[i] and isinstance(layer, Function):
                 learned = zip(layer.blobs, weights, layer.param_propagate_down)
                 wanted += [(b.gradient, w) for b, w, go in learned if go]
         to_source = net._backward_layers[region.first] and source.requires_grad

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import mode
-from .errors import CaffeError
-from .proto import caffe_pb2
+from .. import mode
+from ..errors import CaffeError
+from ..proto import caffe_pb2
 
 
 class Random:
@@ -53,7 +53,7 @@ class DataTransformer:
     """
 
     def __init__(self, param: Any, phase: int, where: str) -> None:
-        from .graph import read_blob
+        from ..graph import read_blob
 
         self.param, self.train, self.where = param, phase == caffe_pb2.TRAIN, where
         self.mean: np.ndarray | None = None

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from . import mode
-from .blob import Blob, laid_out_as
-from .errors import CaffeError
-from .launch import place
+from .. import launch, mode
+from ..blob import Blob, laid_out_as
+from ..errors import CaffeError
+from ..launch import place
 
 if TYPE_CHECKING:
     from .solver import Solver
@@ -462,7 +462,7 @@ def join(uid: str) -> Group:
     Raises CaffeError if not all have come within JOIN seconds.
     """
     global _group
-    rank, count = mode.solver_rank(), mode.solver_count()
+    rank, count = launch.solver_rank(), launch.solver_count()
     if _group is None:
         host, _, port = uid.rpartition(":")
         if not port.isdigit():

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
-from . import mode, parallel
-from .errors import CaffeError
+from .. import launch
+from ..errors import CaffeError
+from . import parallel
 
 if TYPE_CHECKING:
     from .solver import Solver
@@ -29,9 +30,9 @@ class NCCL:
     """
 
     def __init__(self, solver: Solver, uid: str) -> None:
-        if mode.solver_count() < 2:
+        if launch.solver_count() < 2:
             raise CaffeError(
-                f"solver_count is {mode.solver_count()}; NCCL needs at least 2, set by "
+                f"solver_count is {launch.solver_count()}; NCCL needs at least 2, set by "
                 "set_solver_count in each process or by torchrun"
             )
         self._solver, self.group = solver, parallel.join(uid)

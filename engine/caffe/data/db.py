@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
-from . import glog
-from .errors import CaffeError
+from .. import glog
+from ..errors import CaffeError
 
 NO_LEVELDB = (
     "LevelDB has no Python package that is still maintained, so this engine reads and writes LMDB "

@@ -1,0 +1,1 @@
+"""What data layers read: databases, records ahead of time, transformed images."""

@@ -1,0 +1,1 @@
+"""How a net's passes are run."""

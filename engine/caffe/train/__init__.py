@@ -1,0 +1,1 @@
+"""Solvers, and the workers that train together."""
