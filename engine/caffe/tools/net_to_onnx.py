@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CaffeError
+from ..layers import EngineLayer
 from ..layers.axes import canonical_axis
 from ..net import Net
 from ..proto import caffe_pb2
