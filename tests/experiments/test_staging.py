@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import os
 
-from experiments import report, staging, training
+from experiments import demo_run, running, staging
 from solvers import stage
 
 
-def test_at_once_sees_as_many_images_as_the_stages_together(demo_run, tmp_path):
-    result = report.make(staging.run, str(tmp_path), demo_run, "cpu")
-    demo = training.finished(demo_run)
+def test_training_at_once_sees_the_number_of_images_of_all_stages(demo_folder, tmp_path):
+    result = running.make("staging", staging.run, str(tmp_path), demo_folder, "cpu")
+    demo = demo_run.open_demo(demo_folder)
     place = os.path.join(str(tmp_path), "staging", staging.AT_ONCE)
     solver = stage.read_solver(os.path.join(place, "solver.prototxt"))
     assert solver.max_iter == sum(demo.solver(name)["max_iter"] for name in staging.STAGED)

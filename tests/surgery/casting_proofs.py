@@ -9,7 +9,7 @@ import sys
 
 import net_gen
 import surgery
-from experiments import pairs
+from experiments.casting import pairs, proofs
 
 WIDTH = 1 / 16
 CLASSES = 20
@@ -33,19 +33,19 @@ def run(name):
     """The largest relative errors that are to be none, and the one that is not."""
     whole = small(name)
     bare = unpadded(name)
-    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
-    found, wanted = pairs.on_crops(whole, image, GRID)
+    image = pairs.draw_input(*[pairs.grid_extent(whole, GRID)] * 2)
+    found, wanted = proofs.scores_on_crops(whole, image, GRID)
     places = [(0, 2), (1, 1)]
-    again = [pairs.with_borders(whole, image, *place) for place in places]
-    every, inside = pairs.bare_errors(whole, bare, BARE_GRID)
+    again = [proofs.with_borders(whole, image, *place) for place in places]
+    every, inside = proofs.bare_errors(whole, bare, BARE_GRID)
     return {
-        "own": pairs.own_size_error(whole),
+        "own": proofs.own_size_error(whole),
         "every": every,
         "inside": inside,
         "borders": float(
-            max(pairs.error(a, wanted[(slice(None), *p)]).max() for a, p in zip(again, places))
+            max(proofs.error(a, wanted[(slice(None), *p)]).max() for a, p in zip(again, places))
         ),
-        "padded": float(pairs.error(found, wanted).min()),
+        "padded": float(proofs.error(found, wanted).min()),
     }
 
 
@@ -62,9 +62,9 @@ def chain(folder, name):
     out = os.path.join(folder, name + "-cast.caffemodel")
     surgery.cast(*paths, None, out)
     net = caffe.Net(out.replace(".caffemodel", ".prototxt"), out, caffe.TEST)
-    image = pairs.scene(whole.size, whole.size)
+    image = pairs.draw_input(whole.size, whole.size)
     wanted = pairs.forward(whole.net, image, whole.scores)[0]
-    return pairs.error(pairs.forward(net, image, whole.scores)[0], wanted[:, None, None]).max()
+    return proofs.error(pairs.forward(net, image, whole.scores)[0], wanted[:, None, None]).max()
 
 
 if __name__ == "__main__":

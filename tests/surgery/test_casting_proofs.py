@@ -11,7 +11,7 @@ from caffe.net_spec import NetSpec
 
 import net_gen
 import surgery
-from experiments import pairs
+from experiments.casting import pairs, proofs
 from net_gen.padding import Geometry
 from tests.oracle.conftest import bvlc_caffe  # noqa: F401
 from tests.surgery import casting_proofs
@@ -50,10 +50,10 @@ def test_without_them_a_padded_cast_net_gives_other_scores_at_every_position(err
 def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
     """Caffe's Pooling rounds up, so a larger image may have outputs whose window is cut off."""
     bare = unpadded(name)
-    extent = pairs.larger(bare, 2) + bare.view.stride - 3
-    image = pairs.scene(extent, extent)
-    found, wanted = pairs.on_crops(bare, image, 2)
-    assert pairs.error(found, wanted).max() <= ROUNDING
+    extent = pairs.grid_extent(bare, 2) + bare.view.stride - 3
+    image = pairs.draw_input(extent, extent)
+    found, wanted = proofs.scores_on_crops(bare, image, 2)
+    assert proofs.error(found, wanted).max() <= ROUNDING
     outputs = bare.cast_net.blobs[bare.scores].data.shape[2]
     beyond = (outputs - 1) * bare.view.stride + bare.size - extent
     assert outputs == 3 and beyond > 0
@@ -75,12 +75,12 @@ def test_a_cast_net_without_padding_takes_its_receptive_field_to_one_output(
 
 def test_one_output_depends_on_its_receptive_field_alone():
     bare = unpadded("vgg16")
-    image = pairs.scene(*[pairs.larger(bare, 2)] * 2)
+    image = pairs.draw_input(*[pairs.grid_extent(bare, 2)] * 2)
     before = pairs.forward(bare.cast_net, image, bare.scores)[0]
     image[:, :, bare.size :, :] += 50
     after = pairs.forward(bare.cast_net, image, bare.scores)[0]
     assert np.array_equal(after[:, 0], before[:, 0])
-    assert pairs.error(after[:, 1], before[:, 1]).min() > 1e-3
+    assert proofs.error(after[:, 1], before[:, 1]).min() > 1e-3
     image[:, :, : bare.view.stride] -= 50
     again = pairs.forward(bare.cast_net, image, bare.scores)[0]
     assert np.array_equal(again[:, 1], after[:, 1])
@@ -93,8 +93,8 @@ def test_a_classifier_cast_from_file_to_file_keeps_its_scores(name, tmp_path):
 
 def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_layer():
     whole = small("vgg16")
-    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
-    maps = pairs.border_differences(whole, image, 1, 1)
+    image = pairs.draw_input(*[pairs.grid_extent(whole, GRID)] * 2)
+    maps = proofs.border_differences(whole, image, 1, 1)
     names = [name for name, _ in maps]
     assert names == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3", "pool5"]
     reach = 0.0
@@ -110,8 +110,8 @@ def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_l
 
 def test_work_is_counted_in_multiplications_with_weights():
     whole = small("caffenet")
-    pairs.forward(whole.cast_net, pairs.scene(whole.size, whole.size), whole.scores)
-    pairs.forward(whole.net, pairs.scene(whole.size, whole.size), whole.scores)
+    pairs.forward(whole.cast_net, pairs.draw_input(whole.size, whole.size), whole.scores)
+    pairs.forward(whole.net, pairs.draw_input(whole.size, whole.size), whole.scores)
     assert pairs.multiply_adds(whole.cast_net) == pairs.multiply_adds(whole.net)
     conv1 = 55 * 55 * 6 * 3 * 11 * 11
     rest = 27 * 27 * 16 * 3 * 25 + 13 * 13 * 9 * (24 * 16 + 24 * 12 + 16 * 12)
@@ -190,11 +190,11 @@ def test_padding_is_taken_out_of_a_sum_as_out_of_a_concat():
 @pytest.mark.parametrize("name", NAMES)
 def test_at_full_width_the_same_holds(name):
     whole = pairs.published_pair(name)
-    every, inside = pairs.bare_errors(whole, pairs.unpadded(whole), 2)
-    image = pairs.scene(*[pairs.larger(whole, 2)] * 2)
-    _, wanted = pairs.on_crops(whole, image, 2)
-    again = pairs.with_borders(whole, image, 1, 1)
-    errors = pairs.own_size_error(whole), every, inside, pairs.error(again, wanted[:, 1, 1])
+    every, inside = proofs.bare_errors(whole, pairs.unpadded(whole), 2)
+    image = pairs.draw_input(*[pairs.grid_extent(whole, 2)] * 2)
+    _, wanted = proofs.scores_on_crops(whole, image, 2)
+    again = proofs.with_borders(whole, image, 1, 1)
+    errors = proofs.own_size_error(whole), every, inside, proofs.error(again, wanted[:, 1, 1])
     assert max(errors) <= ROUNDING
 
 
@@ -212,7 +212,7 @@ def test_published_weights_are_taken_where_they_are_and_must_fit(tmp_path, monke
     whole = small("alexnet")
     path = tmp_path / "bvlc_alexnet.caffemodel"
     whole.net.save(str(path))
-    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    monkeypatch.setattr(pairs, "published_weights", lambda name: str(path))
     monkeypatch.setitem(net_gen.CLASSIFIERS, "alexnet", lambda split, width: whole.classifier)
     taken = pairs.published_pair("alexnet")
     assert taken.weights == "published"
@@ -221,15 +221,15 @@ def test_published_weights_are_taken_where_they_are_and_must_fit(tmp_path, monke
             for i, blob in enumerate(blobs):
                 assert np.array_equal(blob.data.ravel(), whole.net.params[layer][i].data.ravel())
     monkeypatch.undo()
-    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    monkeypatch.setattr(pairs, "published_weights", lambda name: str(path))
     with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
         pairs.published_pair("alexnet")
 
 
 def test_published_weights_are_looked_for_where_they_are_fetched_to(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs.available, "ROOT", str(tmp_path))
-    assert pairs.published("googlenet") is None
+    assert pairs.published_weights("googlenet") is None
     (tmp_path / "ilsvrc-nets").mkdir()
     file = tmp_path / "ilsvrc-nets" / "bvlc_googlenet.caffemodel"
     file.write_bytes(b"x")
-    assert os.path.samefile(pairs.published("googlenet"), file)
+    assert os.path.samefile(pairs.published_weights("googlenet"), file)
