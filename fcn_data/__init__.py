@@ -1,7 +1,8 @@
 """The data sets (`DATA_SETS`), the published files, and the demo set (`fcn_data.demo`)."""
 
 from .catalogue import DATA_SETS, DEMO, VOC
-from .published import fetch, require
+from .fetching import fetch
+from .published import require
 from .records import DataSet, Input, Labels, Split
 
 __all__ = [
