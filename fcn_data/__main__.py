@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence
 
 from fcn_common import command
 
+from .catalogue import DATA_SETS
 from .fetching import check, fetch
 from .published import NAMES, ROOT, missing
 
@@ -22,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = result.add_subparsers(dest="command", required=True)
     fetching = commands.add_parser("fetch", help="download, check and lay out missing files")
-    fetching.add_argument("names", nargs="+", metavar="NAME", help=", ".join(NAMES))
+    fetching.add_argument(
+        "names", nargs="+", metavar="NAME", help=f"a data set (voc), or files: {', '.join(NAMES)}"
+    )
     fetching.add_argument(
         "--base-url", metavar="URL", help="folder to fetch from instead of the published addresses"
     )
@@ -38,14 +41,24 @@ def main(argv: Optional[List[str]] = None) -> None:
     """Run one of the commands. Raises OSError if a file cannot be fetched or is damaged."""
     args = parser().parse_args(argv)
     if args.command == "fetch":
-        fetch(*args.names, root=args.root, base_url=args.base_url)
-        for name in args.names:
+        names = [file for name in args.names for file in _files(name)]
+        fetch(*names, root=args.root, base_url=args.base_url)
+        for name in names:
             print(f"{name}: in place")
     elif args.command == "list":
         for name in NAMES:
             print(f"{name}: {'missing' if missing(name, args.root) else 'in place'}")
     else:
         _check(args.names, args.root)
+
+
+def _files(name: str) -> Sequence[str]:
+    """Return the published files of a data set, or the one file of this name."""
+    if name not in DATA_SETS:
+        return (name,)
+    if not DATA_SETS[name].archives:
+        raise ValueError(f"data set {name}: is drawn, not fetched; run python -m fcn_data.{name}")
+    return DATA_SETS[name].archives
 
 
 def _check(names: Sequence[str], root: str) -> None:

@@ -283,6 +283,13 @@ def test_an_unknown_name_is_refused_with_the_list_of_names(tmp_path, capsys):
     assert "vgg16" in capsys.readouterr().err
 
 
+def test_fetch_takes_the_name_of_a_data_set(mirror, tmp_path, capsys):
+    assert status("--root", tmp_path, "fetch", "voc") == 0
+    assert not any(published.missing(name, str(tmp_path)) for name in fcn_data.VOC.archives)
+    assert status("--root", tmp_path, "fetch", "demo") == 1
+    assert "python -m fcn_data.demo" in capsys.readouterr().err
+
+
 def test_list_says_which_files_are_in_place(mirror, tmp_path, capsys):
     fcn_data.fetch("sbd", root=str(tmp_path))
     capsys.readouterr()
