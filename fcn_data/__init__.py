@@ -1,8 +1,7 @@
 """The data sets (`DATA_SETS`), the published files, and the demo set (`fcn_data.demo`)."""
 
 from .catalogue import DATA_SETS, DEMO, VOC
-from .fetching import fetch
-from .published import require
+from .published import fetch, require
 from .records import DataSet, Input, Labels, Split
 
 __all__ = [

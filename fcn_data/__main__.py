@@ -9,8 +9,7 @@ from typing import List, Optional, Sequence
 from fcn_common import command
 
 from .catalogue import DATA_SETS
-from .fetching import check, fetch
-from .published import NAMES, ROOT, missing
+from .published import NAMES, ROOT, check, fetch, missing
 
 
 def parser() -> argparse.ArgumentParser:

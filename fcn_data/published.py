@@ -1,132 +1,41 @@
-"""The published data sets and weights: their addresses, their checksums, their places."""
+"""The published files on this machine: what is missing, fetching and checking.
+
+python -m fcn_data fetch sbd voc2011 seg11valid vgg16
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-#: Where archives lie until they are unpacked, relative to the repository's root.
-DOWNLOADS = os.path.join("data", "downloads")
+from fcn_common.files import write_text
 
+from . import registry
+from .archives import unpack
+from .downloads import download, verify
+from .registry import NAMES, PUBLISHED, ROOT
+from .split_files import read_ids
 
-class Published(NamedTuple):
-    """A published file.
+__all__ = [
+    "NAMES",
+    "PUBLISHED",
+    "ROOT",
+    "check",
+    "fetch",
+    "missing",
+    "missing_message",
+    "require",
+    "write_seg11valid",
+]
 
-    urls: addresses of the file, the preferred one first.
-    checksum: "md5:..." or "sha1:..."; None if none is published.
-    target: where the file lies, or, for an archive, the folder `inside` it; relative to the
-        repository's root.
-    inside: for an archive, the folder in it that is unpacked; "" for all of it.
-    folders: the folders of the unpacked archive with a file for each image, and the files' suffix.
-    lists: the split files of the unpacked archive.
-    """
-
-    urls: Tuple[str, ...]
-    checksum: Optional[str]
-    target: str
-    inside: Optional[str] = None
-    folders: Mapping[str, str] = {}
-    lists: Tuple[str, ...] = ()
-
-    @property
-    def file(self) -> str:
-        """The name of the file itself."""
-        return self.urls[0].rsplit("/", 1)[-1]
-
-    @property
-    def download(self) -> str:
-        """Where the file itself is downloaded to, relative to the repository's root."""
-        return self.target if self.inside is None else os.path.join(DOWNLOADS, self.file)
-
-    @property
-    def parts(self) -> Tuple[str, ...]:
-        """The paths in place when the file is, relative to the repository's root."""
-        names = (*self.folders, *self.lists)
-        return tuple(os.path.join(self.target, name) for name in names) or (self.target,)
-
-
-_VOC = "http://host.robots.ox.ac.uk/pascal/VOC/"
-_BVLC = "http://dl.caffe.berkeleyvision.org/"
-_SBD = (
-    "www{}.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
-)
-_VGG = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel"
-_VOC_FOLDERS = {"JPEGImages": ".jpg", "SegmentationClass": ".png"}
-_VOC_LISTS = ("ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")
-
-
-def _net(url: str, checksum: Optional[str], folder: str = "ilsvrc-nets") -> Published:
-    return Published((url,), checksum, os.path.join(folder, url.rsplit("/", 1)[-1]))
-
-
-def _fcn(name: str, checksum: Optional[str] = None) -> Published:
-    return _net(f"{_BVLC}{name}.caffemodel", checksum, os.path.join("data", "fcn"))
-
-
-#: The published files by name.
-PUBLISHED: Dict[str, Published] = {
-    "voc2011": Published(
-        (_VOC + "voc2011/VOCtrainval_25-May-2011.tar",),
-        "md5:6c3384ef61512963050cb5d687e5bf1e",
-        "data/pascal/VOC2011",
-        "TrainVal/VOCdevkit/VOC2011",
-        _VOC_FOLDERS,
-        _VOC_LISTS,
-    ),
-    "voc2012": Published(
-        (_VOC + "voc2012/VOCtrainval_11-May-2012.tar",),
-        "md5:6cd6e144f989b92b3379bac3b3de84fd",
-        "data/pascal/VOC2012",
-        "VOCdevkit/VOC2012",
-        _VOC_FOLDERS,
-        _VOC_LISTS,
-    ),
-    "sbd": Published(
-        ("http://" + _SBD.format(""), "https://" + _SBD.format("2")),
-        "md5:82b4d87ceb2ed10f6038a1cba92111cb",
-        "data/sbdd/dataset",
-        "benchmark_RELEASE/dataset",
-        {"img": ".jpg", "cls": ".mat"},
-        ("train.txt", "val.txt"),
-    ),
-    "vgg16": _net(_VGG, "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24"),
-    "alexnet": _net(
-        _BVLC + "bvlc_alexnet.caffemodel", "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377"
-    ),
-    "caffenet": _net(
-        _BVLC + "bvlc_reference_caffenet.caffemodel",
-        "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
-    ),
-    "googlenet": _net(
-        _BVLC + "bvlc_googlenet.caffemodel", "sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204"
-    ),
-    "fcn32s": _fcn("fcn32s-heavy-pascal", "sha1:05eb922d7829c39448f57e5ab9d8cd75d6c0be6d"),
-    "fcn16s": _fcn("fcn16s-heavy-pascal"),
-    "fcn8s": _fcn("fcn8s-heavy-pascal", "sha1:c449ea74dd7d83751d1357d6a8c323fcf4038962"),
-    "fcn8s-atonce": _fcn("fcn8s-atonce-pascal"),
-    "fcn-alexnet": _fcn("fcn-alexnet-pascal"),
-}
-
-#: The validation split of the published scores: the images of VOC2011's val that are not in SBD's
-#: train, in val's order.
-SEG11VALID = "data/pascal/VOC2011/ImageSets/Segmentation/seg11valid.txt"
-SEG11VALID_IMAGES = 736
-SEG11VALID_SHA256 = "4ca991bd72c251fd2485eaa9e29536502ea3800d1b1c17c151fd6a04bcfbc2cc"
-#: All names that can be fetched. seg11valid is computed from voc2011 and sbd.
-NAMES = (*PUBLISHED, "seg11valid")
-
-
-def entry(name: str) -> Published:
-    """Return the published file of a name. Raises ValueError if there is none."""
-    if name not in PUBLISHED:
-        raise ValueError(f"no published file is called {name!r}, there are: {', '.join(NAMES)}")
-    return PUBLISHED[name]
+#: Environment variable: a folder to fetch from instead of the published addresses.
+URL_VARIABLE = "FCN_DATASETS_URL"
 
 
 def missing(name: str, root: str = ROOT) -> List[str]:
     """Return the paths of `name` that do not exist, relative to `root`."""
-    paths = (SEG11VALID,) if name == "seg11valid" else entry(name).parts
+    paths = (registry.SEG11VALID,) if name == "seg11valid" else registry.entry(name).parts
     return [path for path in paths if not os.path.exists(os.path.join(root, path))]
 
 
@@ -138,6 +47,77 @@ def require(*names: str, root: str = ROOT) -> None:
     absent = [name for name in names if missing(name, root)]
     if absent:
         raise OSError(missing_message(absent, root))
+
+
+def fetch(*names: str, root: str = ROOT, base_url: Optional[str] = None) -> None:
+    """Download, check and lay out the files of `names` that are missing under `root`.
+
+    An interrupted download continues where it stopped. `base_url` (or the environment variable
+    FCN_DATASETS_URL) is a folder to fetch from instead of the published addresses. Raises one
+    OSError that lists every file that could not be fetched, and why.
+    """
+    base_url = base_url or os.environ.get(URL_VARIABLE)
+    reasons: Dict[str, str] = {}
+    # seg11valid is computed from other files, so they come first.
+    for name in sorted(names, key=lambda name: name == "seg11valid"):
+        if not missing(name, root):
+            continue
+        try:
+            if name == "seg11valid":
+                write_seg11valid(root)
+            else:
+                _fetch_file(name, root, base_url)
+        except (OSError, ValueError) as error:
+            reasons[name] = str(error)
+    if reasons:
+        raise OSError(missing_message(list(reasons), root, reasons))
+
+
+def check(name: str, root: str = ROOT) -> str:
+    """Read the files of `name` and return what they are, in a line.
+
+    Raises OSError if a file is missing or damaged.
+    """
+    require(name, root=root)
+    if name == "seg11valid":
+        path = os.path.join(root, registry.SEG11VALID)
+        verify(path, "sha256:" + registry.SEG11VALID_SHA256, registry.SEG11VALID)
+        return f"{len(read_ids(path))} images, as published"
+    entry = registry.entry(name)
+    target = os.path.join(root, entry.target)
+    if entry.inside is None:
+        verify(target, entry.checksum)
+        return entry.checksum or "no checksum is published"
+    count = 0
+    for split in entry.lists:
+        for idx in _read_list(os.path.join(target, split)):
+            count += 1
+            for folder, suffix in entry.folders.items():
+                path = os.path.join(target, folder, idx + suffix)
+                if not os.path.isfile(path):
+                    raise OSError(f"{path}: no such file, though {split} lists {idx}")
+    return f"{count} images with labels in {', '.join(entry.lists)}"
+
+
+def write_seg11valid(root: str = ROOT) -> None:
+    """Write the seg11valid split: the images of VOC2011's val that are not in SBD's train.
+
+    Raises OSError if one of the two is missing or the result is not the published split.
+    """
+    sbd = os.path.join(root, PUBLISHED["sbd"].target, "train.txt")
+    val = os.path.join(root, os.path.dirname(registry.SEG11VALID), "val.txt")
+    for path in (val, sbd):
+        if not os.path.isfile(path):
+            raise OSError(f"{path}: no such file; fetch voc2011 and sbd first")
+    trained = set(read_ids(sbd))
+    ids = [idx for idx in read_ids(val) if idx not in trained]
+    text = "".join(idx + "\n" for idx in ids)
+    if hashlib.sha256(text.encode()).hexdigest() != registry.SEG11VALID_SHA256:
+        raise OSError(
+            f"{val} without {sbd}: {len(ids)} images that are not the published "
+            f"{registry.SEG11VALID_IMAGES}; one of the two files is of another release"
+        )
+    write_text(os.path.join(root, registry.SEG11VALID), text)
 
 
 def missing_message(
@@ -153,11 +133,31 @@ def missing_message(
         if name == "seg11valid":
             lines.append("    computed from voc2011 and sbd")
         else:
-            published = entry(name)
-            lines.append("    from " + " or ".join(published.urls))
-            lines.append("    checksum " + (published.checksum or "not published"))
-            lines.append("    put it at " + os.path.join(root, published.download))
+            entry = registry.entry(name)
+            lines.append("    from " + " or ".join(entry.urls))
+            lines.append("    checksum " + (entry.checksum or "not published"))
+            lines.append("    put it at " + os.path.join(root, entry.download))
         if reasons:
             lines.append(f"    {reasons[name]}")
     lines.append(f"then run: python -m fcn_data fetch {' '.join(names)}")
     return "\n".join(lines)
+
+
+def _fetch_file(name: str, root: str, base_url: Optional[str]) -> None:
+    entry = registry.entry(name)
+    path = os.path.join(root, entry.download)
+    if not os.path.exists(path):
+        urls = (base_url.rstrip("/") + "/" + entry.file,) if base_url else entry.urls
+        download(urls, path, entry.checksum)
+    elif entry.inside is not None:
+        verify(path, entry.checksum)
+    if entry.inside is not None:
+        unpack(path, entry.inside, os.path.join(root, entry.target))
+    absent = missing(name, root)
+    if absent:
+        raise OSError(f"{entry.file}: lacks {', '.join(absent)}")
+
+
+def _read_list(path: str) -> List[str]:
+    """Return the ids in a list of an archive, which may be empty."""
+    return read_ids(path) if os.path.getsize(path) else []

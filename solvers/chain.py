@@ -63,7 +63,7 @@ def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
     if data == "demo":
         prepare_demo(names)
         return DEMO_RUNS, demo_base(trunk)
-    from fcn_data import fetch
+    from fcn_data.published import fetch
 
     files = ["sbd", "voc2011", "seg11valid"]
     needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]

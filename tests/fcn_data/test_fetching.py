@@ -10,9 +10,9 @@ import pytest
 
 import fcn_data
 from fcn_common import command
-from fcn_data import fetching, published
+from fcn_data import published, registry
 from fcn_data.__main__ import main
-from fcn_data.published import Published
+from fcn_data.registry import Published
 from tests.fcn_data.archive_files import tar
 
 pytest.importorskip("requests")
@@ -100,8 +100,8 @@ def mirror(server, monkeypatch):
             urls=(f"{server.url}/{file}",), checksum=f"{kind}:{hashlib.new(kind, body).hexdigest()}"
         )
         monkeypatch.setitem(published.PUBLISHED, name, changed)
-    monkeypatch.setattr(published, "SEG11VALID_SHA256", hashlib.sha256(b"b\n").hexdigest())
-    monkeypatch.setattr(published, "SEG11VALID_IMAGES", 1)
+    monkeypatch.setattr(registry, "SEG11VALID_SHA256", hashlib.sha256(b"b\n").hexdigest())
+    monkeypatch.setattr(registry, "SEG11VALID_IMAGES", 1)
     monkeypatch.delenv("FCN_DATASETS_URL", raising=False)
     return server
 
@@ -233,9 +233,9 @@ def test_an_archive_placed_by_hand_must_have_the_published_checksum(mirror, tmp_
 
 def test_seg11valid_of_another_release_is_refused(mirror, tmp_path, monkeypatch):
     fcn_data.fetch("sbd", "voc2011", root=str(tmp_path))
-    monkeypatch.setattr(published, "SEG11VALID_SHA256", "0" * 64)
+    monkeypatch.setattr(registry, "SEG11VALID_SHA256", "0" * 64)
     with pytest.raises(OSError, match="another release"):
-        fetching.write_seg11valid(str(tmp_path))
+        published.write_seg11valid(str(tmp_path))
     assert published.missing("seg11valid", str(tmp_path))
 
 

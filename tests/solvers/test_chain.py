@@ -113,7 +113,7 @@ def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
     ],
 )
 def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch, variant, base):
-    import fcn_data
+    from fcn_data import published
 
     asked = []
 
@@ -121,7 +121,7 @@ def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch, variant
         asked.append(names)
         raise OSError("4 files are missing")
 
-    monkeypatch.setattr(fcn_data, "fetch", fetch)
+    monkeypatch.setattr(published, "fetch", fetch)
     with pytest.raises(OSError, match="4 files are missing"):
         chain.run(variant, gpu="cpu")
     assert asked == [("sbd", "voc2011", "seg11valid", base)]
