@@ -112,12 +112,13 @@ class SegmentationDataLayer(caffe.Layer):
         request = self._request or self._submit()
         self._request = None
         self.arrays: List[np.ndarray] = request.result()
-        for blob, array in zip(top, self.arrays):
-            blob.reshape(1, *array.shape)
+        # BVLC Caffe's list of tops has an index, but no iterator.
+        for i, array in enumerate(self.arrays):
+            top[i].reshape(1, *array.shape)
 
     def forward(self, bottom, top) -> None:
-        for blob, array in zip(top, self.arrays):
-            blob.data[...] = array
+        for i, array in enumerate(self.arrays):
+            top[i].data[...] = array
         self.skip(1)
         # The next image is read while the net works on this one.
         self._request = self._submit()
