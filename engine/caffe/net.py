@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import glog, graph, heap, mode, net_log, weights
+from . import glog, graph, hdf5, heap, mode, net_log, weights
 from .blob import Blob, Memory
 from .errors import CaffeError, LayerError
 from .layers import EngineLayer, Function, Layer, create
@@ -646,7 +646,7 @@ class Net:
         """
         path = os.fspath(path)
         mine = dict(zip(self._layer_names, self._layers))
-        pairs: list[tuple[Blob, weights.Stored]] = []
+        pairs: list[tuple[Blob, weights.StoredBlob]] = []
         for name, stored in weights.read_net(path):
             layer = mine.get(name)
             if layer is None:
@@ -696,7 +696,7 @@ class Net:
 
     def save_hdf5(self, path: str | os.PathLike, write_diff: bool = False) -> None:
         """Write the weights, and with `write_diff` their gradients, as HDF5."""
-        weights.write_net_hdf5(os.fspath(path), self.layer_weights(), write_diff)
+        hdf5.write_net(os.fspath(path), self.layer_weights(), write_diff)
 
     def layer_weights(self) -> list[weights.LayerWeights]:
         """The layers with their parameters, as they are written to a file."""
