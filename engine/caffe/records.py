@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blob import Blob, Memory, MemoryView
+from .blob import Blob
 from .lazy import FileValues
+from .memory import Memory, MemoryView
 
 
 @dataclass
