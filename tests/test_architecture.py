@@ -32,7 +32,7 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # The rooms of the engine from the lowest to the highest. A module imports from its own room and
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
-    ("errors", "proto"),
+    ("_torch", "errors", "proto"),
     ("files", "launch"),
     ("glog", "wire"),
     ("text", "lazy", "mode"),
