@@ -115,7 +115,7 @@ class FileValues:
         return tensor.view(self._shape)
 
     def _copied(self, dtype: torch.dtype) -> torch.Tensor:
-        # An array that can be written to belongs to nobody else and becomes the tensor's memory.
+        # A writable array has no other owner, so it becomes the memory of the tensor.
         copied = self._values.astype(np.float32, copy=not self._values.flags.writeable)
         return torch.from_numpy(copied).to(dtype)
 
