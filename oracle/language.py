@@ -223,6 +223,7 @@ def arrays() -> Dict[str, Any]:
 
 
 def main() -> None:
+    """Print all results."""
     print(
         json.dumps(
             {

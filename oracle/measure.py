@@ -84,6 +84,7 @@ def measure_training() -> Dict[str, Any]:
 
 
 def as_record(agreement: Agreement, seconds: float) -> Dict[str, Any]:
+    """Return an agreement with the seconds of the forward pass."""
     return {**agreement._asdict(), "seconds": round(seconds, 2)}
 
 
@@ -215,6 +216,7 @@ IN_PARTS = ("nets", "random")
 
 
 def main() -> None:
+    """Measure the sections of the command line."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION")

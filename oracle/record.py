@@ -63,6 +63,7 @@ def platform() -> Dict[str, str]:
 
 
 def main() -> None:
+    """Record the groups of the command line."""
     parser = argparse.ArgumentParser(description="Records golden numbers from BVLC Caffe.")
     parser.add_argument("groups", nargs="*", help="groups of cases (default: all)")
     parser.add_argument("--out", default=GOLDEN)

@@ -185,6 +185,7 @@ def run_child(net: dict, path: str, scratch: str, perturbation: Perturbation) ->
 
 
 def main() -> None:
+    """Run the nets of a file under BVLC Caffe."""
     if not caffe.__file__.startswith("/usr/lib/"):
         raise SystemExit("run_nets.py: runs BVLC Caffe; start it with oracle/caffe-python")
     nets, out = sys.argv[1:]

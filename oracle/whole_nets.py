@@ -147,6 +147,7 @@ def record_training(variant: str, folder: str, numbers: Numbers, width: float, s
 
 
 def main() -> None:
+    """Run the nets of the command line and write the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("name")

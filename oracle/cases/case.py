@@ -63,6 +63,7 @@ class Case:
 
     @property
     def group(self) -> str:
+        """The file in tests/golden with the case's numbers."""
         return self.name.split(".")[0]
 
     @property

@@ -83,6 +83,7 @@ def page(measured: Dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Run the command line."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default=PAGE, help="path of the page (default: %(default)s)")

@@ -27,6 +27,7 @@ FORMATS = {
 
 
 def same_bytes(count: int) -> str:
+    """Return the text for files whose bytes are equal."""
     return f"{count} the same bytes"
 
 

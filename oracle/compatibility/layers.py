@@ -83,10 +83,12 @@ class Errors:
         self.worst: Dict[Tuple[str, str], float] = {}
 
     def count(self, types: Set[str]) -> None:
+        """Count a case for each of its types."""
         for type_ in types:
             self.counts[type_] += 1
 
     def add(self, type_: str, kind: str, value: float) -> None:
+        """Add the error of an array of this kind."""
         key = type_, COLUMNS[kind]
         self.worst[key] = max(self.worst.get(key, 0.0), value)
 

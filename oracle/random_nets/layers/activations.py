@@ -19,6 +19,7 @@ def add_pointwise(
 
 
 def ReLU(d: Draft) -> None:
+    """Add a ReLU, with or without a negative slope."""
     slope = d.number(0, 0, 0.1, -0.2)
     add_pointwise(
         d,
@@ -31,6 +32,7 @@ def ReLU(d: Draft) -> None:
 
 
 def PReLU(d: Draft) -> None:
+    """Add a PReLU with one slope, or one a channel."""
     bottom = d.pick(2, 3, 4, 5)
     shape, shared = d.shapes[bottom], d.chance(0.3)
     fields = d.params(() if shared else (shape[1],))
@@ -39,35 +41,43 @@ def PReLU(d: Draft) -> None:
 
 
 def ELU(d: Draft) -> None:
+    """Add an ELU."""
     add_pointwise(d, "ELU", "elu_param { alpha: %s }" % d.number(1, 0.5, 1.5))
 
 
 def Sigmoid(d: Draft) -> None:
+    """Add a Sigmoid."""
     add_pointwise(d, "Sigmoid", positive=True)
 
 
 def TanH(d: Draft) -> None:
+    """Add a TanH."""
     add_pointwise(d, "TanH")
 
 
 def Swish(d: Draft) -> None:
+    """Add a Swish."""
     add_pointwise(d, "Swish", "swish_param { beta: %s }" % d.number(1, 0.5, 2, -1), in_place=0)
 
 
 def AbsVal(d: Draft) -> None:
+    """Add an AbsVal."""
     add_pointwise(d, "AbsVal", in_place=0, positive=True)
 
 
 def BNLL(d: Draft) -> None:
+    """Add a BNLL."""
     add_pointwise(d, "BNLL", positive=True)
 
 
 def Clip(d: Draft) -> None:
+    """Add a Clip."""
     limits = d.number(-1, -0.3), d.number(0.5, 1)
     add_pointwise(d, "Clip", "clip_param { min: %s max: %s }" % limits)
 
 
 def Threshold(d: Draft) -> None:
+    """Add a Threshold, which has no gradient."""
     add_pointwise(
         d,
         "Threshold",
@@ -78,6 +88,7 @@ def Threshold(d: Draft) -> None:
 
 
 def Dropout(d: Draft) -> None:
+    """Add a Dropout in the TEST phase."""
     # Two engines drop different values in the TRAIN phase.
     add_pointwise(
         d,
@@ -89,6 +100,7 @@ def Dropout(d: Draft) -> None:
 
 
 def Power(d: Draft) -> None:
+    """Add a Power whose results are finite."""
     power = d.random.choice((1, 2, 3, 0, 0.5, -1, 1.7))
     integral = power in (1, 2, 3, 0)
     bottom = d.pick(positive=not integral)
@@ -102,6 +114,7 @@ def Power(d: Draft) -> None:
 
 
 def Exp(d: Draft) -> None:
+    """Add an Exp."""
     add_pointwise(
         d,
         "Exp",
@@ -112,6 +125,7 @@ def Exp(d: Draft) -> None:
 
 
 def Log(d: Draft) -> None:
+    """Add a Log of positive values."""
     bottom = d.pick(positive=True)
     fields = "base: %s scale: %s shift: %s" % (
         d.number(-1, -1, 2, 10, 0.5),

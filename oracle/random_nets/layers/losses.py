@@ -35,6 +35,7 @@ def add_labels(d: Draft, shape: Shape, axis: int, fields: str = "") -> str:
 
 
 def SoftmaxWithLoss(d: Draft) -> None:
+    """Add a SoftmaxWithLoss."""
     bottom = d.pick(2, 3, 4)
     shape = d.shapes[bottom]
     axis, text = d.axis(shape, 0 if d.chance(0.03) else 1)
@@ -45,6 +46,7 @@ def SoftmaxWithLoss(d: Draft) -> None:
 
 
 def InfogainLoss(d: Draft) -> None:
+    """Add an InfogainLoss with its matrix as a bottom."""
     bottom = d.pick(2, 3, 4)
     shape = d.shapes[bottom]
     axis, text = d.axis(shape, 0 if d.chance(0.03) else 1)
@@ -56,6 +58,7 @@ def InfogainLoss(d: Draft) -> None:
 
 
 def EuclideanLoss(d: Draft) -> None:
+    """Add a EuclideanLoss."""
     bottom = d.pick(1, 2, 3, 4)
     shape = d.shapes[bottom]
     other = d.input(shape)
@@ -63,6 +66,7 @@ def EuclideanLoss(d: Draft) -> None:
 
 
 def HingeLoss(d: Draft) -> None:
+    """Add a HingeLoss of either norm."""
     bottom = d.pick(2, 3)
     shape = d.shapes[bottom]
     label = d.input((shape[0],), "label %d" % math.prod(shape[1:]), "label")
@@ -71,6 +75,7 @@ def HingeLoss(d: Draft) -> None:
 
 
 def MultinomialLogisticLoss(d: Draft) -> None:
+    """Add a MultinomialLogisticLoss of positive values."""
     bottom = d.pick(2, 3, positive=True)
     shape = d.shapes[bottom]
     label = d.input((shape[0],), "label %d" % math.prod(shape[1:]), "label")
@@ -78,6 +83,7 @@ def MultinomialLogisticLoss(d: Draft) -> None:
 
 
 def SigmoidCrossEntropyLoss(d: Draft) -> None:
+    """Add a SigmoidCrossEntropyLoss."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     fields = loss_param(d, 2)
@@ -86,6 +92,7 @@ def SigmoidCrossEntropyLoss(d: Draft) -> None:
 
 
 def ContrastiveLoss(d: Draft) -> None:
+    """Add a ContrastiveLoss of either version."""
     bottom = d.pick(2)
     shape = d.shapes[bottom]
     bottoms = [bottom, d.input(shape), d.input(shape[:1], "label 2", "similar")]
@@ -94,6 +101,7 @@ def ContrastiveLoss(d: Draft) -> None:
 
 
 def Accuracy(d: Draft) -> None:
+    """Add an Accuracy, with or without the accuracy of each class."""
     bottom = d.pick(2, 3, 4)
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)

@@ -10,6 +10,7 @@ from oracle.random_nets.layers.activations import add_pointwise
 
 
 def InnerProduct(d: Draft) -> None:
+    """Add an InnerProduct, or two with the same weights."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     axis, text = d.axis(shape, min(1, len(shape) - 1))
@@ -34,6 +35,7 @@ def InnerProduct(d: Draft) -> None:
 
 
 def Embed(d: Draft) -> None:
+    """Add an Embed over an input of indices."""
     words = d.size(1, 5)
     shape = d.shape(d.size(1, 3))
     index = d.input(shape, "label %d" % words, "index")
@@ -66,14 +68,17 @@ def add_broadcast(d: Draft, type_: str, message: str, bias: bool) -> None:
 
 
 def Scale(d: Draft) -> None:
+    """Add a Scale."""
     add_broadcast(d, "Scale", "scale_param", d.chance(0.4))
 
 
 def Bias(d: Draft) -> None:
+    """Add a Bias."""
     add_broadcast(d, "Bias", "bias_param", False)
 
 
 def BatchNorm(d: Draft) -> None:
+    """Add a BatchNorm."""
     fields = "eps: %s" % d.number(1e-5, 1e-2)
     stats = " use_global_stats: %s" % d.flag() if d.chance(0.5) else ""
     fields += " moving_average_fraction: 0.9" if d.chance(0.3) else ""
@@ -95,6 +100,7 @@ def global_statistics(shape: Shape) -> str:
 
 
 def LRN(d: Draft) -> None:
+    """Add an LRN across or within channels."""
     fields = "local_size: %s alpha: %s beta: %s" % (
         d.number(1, 3, 5),
         d.number(1, 0.1, 2),
@@ -105,6 +111,7 @@ def LRN(d: Draft) -> None:
 
 
 def MVN(d: Draft) -> None:
+    """Add an MVN."""
     # Never in place, for Power's reason. A row of one value has no variance: its values across
     # channels are normalized, as only roundings would be compared otherwise.
     bottom = d.pick(4, 4, 3)

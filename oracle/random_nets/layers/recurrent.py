@@ -26,14 +26,17 @@ def add_recurrent(d: Draft, type_: str, states: int) -> None:
 
 
 def RNN(d: Draft) -> None:
+    """Add an RNN."""
     add_recurrent(d, "RNN", 1)
 
 
 def LSTM(d: Draft) -> None:
+    """Add an LSTM."""
     add_recurrent(d, "LSTM", 2)
 
 
 def LSTMUnit(d: Draft) -> None:
+    """Add an LSTMUnit."""
     batch, units = d.size(1, 4), d.size(1, 4)
     c, gates = d.input((1, batch, units)), d.input((1, batch, 4 * units))
     cont = d.input((1, batch), "label 2", "cont")

@@ -20,6 +20,7 @@ def drop_axis(shape: Shape, axis: int) -> Shape:
 
 
 def Concat(d: Draft) -> None:
+    """Add a Concat of one to three blobs."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)
@@ -39,6 +40,7 @@ def Concat(d: Draft) -> None:
 
 
 def Slice(d: Draft) -> None:
+    """Add a Slice into equal parts, or at slice points."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)
@@ -56,12 +58,14 @@ def Slice(d: Draft) -> None:
 
 
 def Split(d: Draft) -> None:
+    """Add a Split."""
     bottom = d.pick()
     tops = d.add("Split", [bottom], [d.shapes[bottom]] * d.size(1, 3))
     protect_memory(d, bottom, tops)
 
 
 def Tile(d: Draft) -> None:
+    """Add a Tile."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)
@@ -71,6 +75,7 @@ def Tile(d: Draft) -> None:
 
 
 def Eltwise(d: Draft) -> None:
+    """Add an Eltwise of two or three blobs."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     bottoms = [bottom]
@@ -89,6 +94,7 @@ def Eltwise(d: Draft) -> None:
 
 
 def Flatten(d: Draft) -> None:
+    """Add a Flatten, unless the bottom belongs to an unrolled net."""
     bottom = d.pick()
     if bottom in d.unrolled:
         return
@@ -102,6 +108,7 @@ def Flatten(d: Draft) -> None:
 
 
 def Reshape(d: Draft) -> None:
+    """Add a Reshape, unless the bottom belongs to an unrolled net."""
     bottom = d.pick()
     if bottom in d.unrolled:
         return
@@ -133,6 +140,7 @@ def draw_factors(d: Draft, count: int) -> List[int]:
 
 
 def Reduction(d: Draft) -> None:
+    """Add a Reduction."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)
@@ -142,6 +150,7 @@ def Reduction(d: Draft) -> None:
 
 
 def Softmax(d: Draft) -> None:
+    """Add a Softmax."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     _, text = d.axis(shape)
@@ -150,6 +159,7 @@ def Softmax(d: Draft) -> None:
 
 
 def ArgMax(d: Draft) -> None:
+    """Add an ArgMax along an axis, or over all values of an item."""
     bottom = d.pick(2, 3, 4)
     shape = d.shapes[bottom]
     values = d.chance(0.4)
@@ -166,6 +176,7 @@ def ArgMax(d: Draft) -> None:
 
 
 def BatchReindex(d: Draft) -> None:
+    """Add a BatchReindex over an input of indices."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     rows = d.size(1, 5)
@@ -175,6 +186,7 @@ def BatchReindex(d: Draft) -> None:
 
 
 def Filter(d: Draft) -> None:
+    """Add a Filter of one or two blobs."""
     bottom = d.pick()
     shape = d.shapes[bottom]
     selector = d.input((shape[0],), "label 2", "selector")
@@ -188,16 +200,19 @@ def Filter(d: Draft) -> None:
 
 
 def Parameter(d: Draft) -> None:
+    """Add a Parameter."""
     shape = d.shape()
     dims = " ".join("dim: %d" % n for n in shape)
     d.add("Parameter", [], [shape], "parameter_param { shape { %s } }" % dims, gradient=False)
 
 
 def Silence(d: Draft) -> None:
+    """Add a Silence of one or two blobs."""
     d.add("Silence", [d.pick() for _ in range(d.size(1, 2))], [], gradient=False)
 
 
 def Python(d: Draft) -> None:
+    """Add a layer of oracle.python_layers."""
     class_name = d.random.choice(("Cube", "Cube", "Affine", "EuclideanLoss"))
     bottoms = [d.pick()]
     shapes = [d.shapes[bottoms[0]]]
@@ -217,6 +232,7 @@ def Python(d: Draft) -> None:
 
 
 def DummyData(d: Draft) -> None:
+    """Add a DummyData with one or two tops."""
     shapes = [d.shape(4) for _ in range(d.size(1, 2))]
     fields = [" shape { %s }" % " ".join("dim: %d" % n for n in shape) for shape in shapes]
     if d.chance(0.3):

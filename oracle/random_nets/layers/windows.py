@@ -83,6 +83,7 @@ def windows_text(d: Draft, windows: Sequence[Window]) -> str:
 
 
 def add_convolution(d: Draft, type_: str, transposed: bool) -> None:
+    """Add a Convolution, or the transposed layer, over one or two blobs."""
     bottom = d.pick(3, 4, 4, 4, 5)
     shape = d.shapes[bottom]
     axis = channel_axis(d, shape)
@@ -120,14 +121,17 @@ def channel_axis(d: Draft, shape: Shape) -> int:
 
 
 def Convolution(d: Draft) -> None:
+    """Add a Convolution."""
     add_convolution(d, "Convolution", False)
 
 
 def Deconvolution(d: Draft) -> None:
+    """Add a Deconvolution."""
     add_convolution(d, "Deconvolution", True)
 
 
 def Im2col(d: Draft) -> None:
+    """Add an Im2col."""
     bottom = d.pick(3, 4, 4, 5)
     shape = d.shapes[bottom]
     windows = draw_windows(d, shape[2:])
@@ -138,6 +142,7 @@ def Im2col(d: Draft) -> None:
 
 
 def Pooling(d: Draft) -> None:
+    """Add a Pooling over windows, or over the whole map."""
     bottom = d.pick(4)
     shape = d.shapes[bottom]
     kind = d.random.choice(("MAX", "AVE"))
@@ -189,6 +194,7 @@ def pooled(n: int, window: Window, floor: bool) -> int:
 
 
 def SPP(d: Draft) -> None:
+    """Add an SPP."""
     bottom = d.pick(4)
     shape = d.shapes[bottom]
     height = 1 if min(shape[2:]) < 2 else d.random.choice((1, 2))
@@ -199,6 +205,7 @@ def SPP(d: Draft) -> None:
 
 
 def Crop(d: Draft) -> None:
+    """Add a Crop to the size of an input."""
     bottom = d.pick(2, 3, 4)
     shape = d.shapes[bottom]
     axis, text = d.axis(shape)
