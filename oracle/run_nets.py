@@ -174,8 +174,8 @@ def run_child(net: dict, path: str, scratch: str, perturbation: Perturbation) ->
             np.savez(part, **numbers)
         os.rename(path + ".part", path + ".npz")
     except BaseException as error:
-        # An engine's CaffeError is a line of its own; BVLC Caffe's refusal comes after the log.
-        if type(error).__name__ == "CaffeError":
+        # The engine's CaffeError is a line of its own; BVLC Caffe's refusal comes after the log.
+        if any(base.__name__ == "CaffeError" for base in type(error).__mro__):
             os.ftruncate(2, 0)
             os.lseek(2, 0, os.SEEK_SET)
             os.write(2, str(error).encode())
