@@ -80,7 +80,7 @@ CASES: OrderedDict[str, Case] = OrderedDict()
 
 
 def add(name: str, text: str, **options: Any) -> None:
-    """Add a case; options are Case's. Raises ValueError if the name is taken."""
+    """Add a case; options are Case's. Raises ValueError if another case has the name."""
     if name in CASES:
         raise ValueError("two golden cases have the name %s" % name)
     CASES[name] = Case(name, text, **options)
