@@ -10,6 +10,7 @@ import pytest
 from caffe import layers as L
 from caffe import params as P
 from caffe.tools import net_to_onnx
+from caffe.tools import onnx as writer
 
 FILL = {"type": "gaussian", "std": 0.5}
 BOTH = {"weight_filler": FILL, "bias_filler": FILL}
@@ -154,7 +155,7 @@ def test_onnx_runtime_gives_the_engines_numbers_at_any_size(add, tmp_path):
     import onnx
 
     net = engine(tmp_path, add)
-    net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+    writer.write(net, str(tmp_path / "net.onnx"))
     onnx.checker.check_model(str(tmp_path / "net.onnx"), full_check=True)
     fixed = any(layer.type == "InnerProduct" for layer in net.layers)
     assert_same(net, onnxruntime_of(tmp_path / "net.onnx"), [SHAPE] if fixed else
@@ -197,7 +198,7 @@ def test_the_command_writes_model_and_weights(folder, tmp_path):
 def test_what_has_no_counterpart_is_refused_by_layer(add, said, tmp_path):
     net = engine(tmp_path, add)
     with pytest.raises(caffe.CaffeError, match=f"'a'.*{said}"):
-        net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+        writer.write(net, str(tmp_path / "net.onnx"))
     assert not (tmp_path / "net.onnx").exists()
 
 
@@ -205,4 +206,4 @@ def test_without_the_package_the_refusal_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "onnx", None)
     net = engine(tmp_path, activations)
     with pytest.raises(caffe.CaffeError, match="pip install onnx"):
-        net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+        writer.write(net, str(tmp_path / "net.onnx"))

@@ -1,4 +1,4 @@
-"""Brings a .caffemodel of any age to the present form.
+"""Upgrades a .caffemodel of any age to the present form.
 
 upgrade_net_proto_binary OLD NEW
 """
@@ -12,7 +12,7 @@ from typing import Any
 from ..graph import parse_binary
 from ..proto import caffe_pb2
 from ..weights import atomic
-from . import _upgrade
+from . import upgrading
 
 
 def _read(path: str) -> Any:
@@ -26,11 +26,12 @@ def _write(path: str, net: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return _upgrade.main(
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
+    return upgrading.main(
         "upgrade_net_proto_binary",
         "NetParameter binary",
         _read,
-        _upgrade.upgrade_net,
+        upgrading.upgrade_net,
         _write,
         argv,
     )
