@@ -103,7 +103,7 @@ def _extract(net: Net, batches: int, names: Sequence[str], paths: Sequence[str])
             writers.append(stack.enter_context(db.Writer(path)))
         _log(133, "Extracting Features")
         for _ in range(batches):
-            net._forward(0, len(net.layers) - 1)
+            net.executor.forward_all()
             for name, writer in zip(names, writers):
                 for value in _datums(net.blobs[name].data):
                     writer.put(f"{writer.count:010d}".encode(), value)

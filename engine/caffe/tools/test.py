@@ -22,7 +22,7 @@ def run(flags: Any) -> int:
     log(281, f"Running for {flags.iterations} iterations.")
     loss, total = 0.0, np.zeros(0)
     for batch in range(flags.iterations):
-        loss += net._forward(0, len(net.layers) - 1)
+        loss += float(net.executor.forward_all())
         scores = _scores(net)
         for name, value in scores:
             log(304, f"Batch {batch}, {name} = {value:g}")

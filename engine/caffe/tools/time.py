@@ -23,9 +23,9 @@ def run(flags: Any) -> int:
     net = Net(model, phase, level=flags.level, stages=flags.stage.split(","))
     last = len(net.layers) - 1
     log(351, "Performing Forward")
-    log(356, f"Initial loss: {net._forward(0, last):g}")
+    log(356, f"Initial loss: {float(net.executor.forward_all()):g}")
     log(357, "Performing Backward")
-    net._backward(last, 0)
+    net.executor.backward(last, 0)
     log(365, "*** Benchmark begins ***")
     log(366, f"Testing for {flags.iterations} iterations.")
     _measure(net, flags.iterations)
@@ -36,8 +36,8 @@ def run(flags: Any) -> int:
 def _measure(net: Net, iterations: int) -> None:
     """Run the layers one by one and log the mean times, in milliseconds."""
     count = len(net.layers)
-    forward = _Pass(lambda i: net._forward(i, i), range(count))
-    backward = _Pass(lambda i: net._backward(i, i), reversed(range(count)))
+    forward = _Pass(lambda i: float(net.executor.forward(i, i)), range(count))
+    backward = _Pass(lambda i: net.executor.backward(i, i), reversed(range(count)))
     timer, total = Timer(), 0.0
     for iteration in range(1, iterations + 1):
         timer.start()
@@ -47,7 +47,7 @@ def _measure(net: Net, iterations: int) -> None:
         log(394, f"Iteration: {iteration} forward-backward time: {elapsed:g} ms.")
         total += elapsed
     log(397, "Average time per layer: ")
-    for i, name in enumerate(net._layer_names):
+    for i, name in enumerate(net.layer_names):
         log(400, f"{name:>10}\tforward: {forward.layers[i] / iterations:g} ms.")
         log(403, f"{name:>10}\tbackward: {backward.layers[i] / iterations:g} ms.")
     log(408, f"Average Forward pass: {forward.total / iterations:g} ms.")
@@ -65,10 +65,10 @@ class _Pass:
         self.total = 0.0
 
     def run(self) -> None:
-        whole, layer = Timer(), Timer()
-        whole.start()
+        all_layers, layer = Timer(), Timer()
+        all_layers.start()
         for i in self._order:
             layer.start()
             self._run_layer(i)
             self.layers[i] += layer.ms
-        self.total += whole.ms
+        self.total += all_layers.ms

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ..blob import Blob, laid_out_as
+from ..blob import Blob
 
 #: Values that travel in one collective: 16 MB. Smaller tensors travel together, larger ones alone.
 BUCKET = 1 << 22
@@ -51,7 +51,7 @@ def gradient(blob: Blob, on: torch.device) -> torch.Tensor:
 
     The layout of the values is the same on every worker.
     """
-    return laid_out_as(blob.gradient, blob.values.tensor(on))
+    return blob.gradient.mutable_like(blob.values.tensor(on))
 
 
 def as_row(tensor: torch.Tensor) -> torch.Tensor:

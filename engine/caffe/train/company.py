@@ -23,8 +23,8 @@ import torch.distributed as dist
 
 from .. import glog, mode
 from ..errors import CaffeError, DeviceError, WorkerLostError
+from ..run.wiring import Parameter
 from . import averaging, snapshots
-from .update import Parameter
 from .watch import Watch
 
 #: Seconds that a worker has for its last snapshot and its end, once another worker has ended.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from .. import glog, launch, mode
 from ..blob import Blob
 from ..errors import CaffeError, NetError, in_file
 from ..net import Net
+from ..run.wiring import Parameter
 from ..text import to_text
 from . import meeting, nets, policies, progress, rules, settings, snapshots
 from .company import Company
 from .nccl import NCCL
-from .update import Parameter, Updater
+from .update import Updater
 
 
 class Solver:
@@ -72,10 +73,9 @@ class Solver:
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> Sequence[Parameter]:
         """The learnable parameters of the net, in the order of `history`."""
-        net = self.net
-        return list(map(Parameter, net.learnable, net.lr_mults, net.decay_mults))
+        return self.net.parameters
 
     @property
     def type(self) -> str:
@@ -102,7 +102,7 @@ class Solver:
         if launch.solver_rank():
             return
         if self._is_due(p.display):
-            self._losses.add([self.net._whole(learn=False)])
+            self._losses.add([self.net.executor.forward_all()])
             loss = self._losses.mean()
             glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {loss:g}")
         if self._is_due(p.test_interval):
@@ -124,7 +124,7 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
-            self._losses.add([self.net.forward_backward() for _ in range(p.iter_size)])
+            self._losses.add([self.net.executor.step() for _ in range(p.iter_size)])
             if self._is_due(p.display):
                 self._display(speed)
             for _, on_gradients_ready in self._callbacks:
@@ -193,7 +193,7 @@ class Solver:
         for _ in range(iters):
             if self._is_test_interrupted():
                 return
-            loss += net._forward(0, len(net.layers) - 1)
+            loss += float(net.executor.forward_all())
             outputs = progress.output_values(net)
             total = progress.add_outputs(total, outputs) if total else outputs
         if self.param.test_compute_loss:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Union
 import torch
 
 from .. import glog, mode
-from ..blob import Blob, Memory, MemoryView, laid_out_as
+from ..blob import Blob
+from ..memory import Memory, MemoryView
 from ..ops.cuda import kernels
+from ..run.wiring import Parameter
 from . import rules
 
 AnyMemory = Union[Memory, MemoryView]
@@ -18,14 +20,6 @@ AnyMemory = Union[Memory, MemoryView]
 #: The values of a parameter that are updated at a time on the CPU: 1 MB of weights, and as much of
 #: the gradient and of each history, so that a piece stays in the cache between a rule's operations.
 PIECE = 1 << 18
-
-
-class Parameter(NamedTuple):
-    """A learnable parameter of a net, with its multiples of the learning rate and weight decay."""
-
-    blob: Blob
-    lr_mult: float
-    decay_mult: float
 
 
 class _Work(NamedTuple):
@@ -156,19 +150,21 @@ def _rests(parameter: _Work) -> bool:
 class _UpdateInHistory:
     """The update of a parameter, which SGD's kernel leaves in the history alone.
 
-    The gradient's memory holds `values` until somebody reads the gradient, and with it this object.
-    The history calls `before_change` before its next values replace the update.
+    The gradient's memory holds this object, by `values`, until the gradient is read or changed. As
+    long, the history calls `before_change` before its next values replace the update.
     """
 
-    def __init__(self, gradient: Memory, history: AnyMemory, on: torch.device) -> None:
-        self._gradient, self._history, self._on = gradient, history, on
+    def __init__(self, history: AnyMemory, on: torch.device) -> None:
+        self._history, self._on = history, on
+        self._copy: torch.Tensor | None = None
 
     def values(self) -> torch.Tensor:
-        return self._history.tensor(self._on).clone()
+        """Return a copy of the update."""
+        return self._history.tensor(self._on).clone() if self._copy is None else self._copy
 
     def before_change(self) -> None:
-        if self._gradient.is_deferred():
-            self._gradient.tensor(self._on)
+        """Copy the update while the history still holds it."""
+        self._copy = self.values()
 
 
 def _defer_update(gradient: AnyMemory, history: AnyMemory, on: torch.device) -> None:
@@ -176,7 +172,7 @@ def _defer_update(gradient: AnyMemory, history: AnyMemory, on: torch.device) -> 
     if gradient.held() or not isinstance(gradient, Memory):
         gradient.set(history.tensor(on).clone())
         return
-    update = _UpdateInHistory(gradient, history, on)
+    update = _UpdateInHistory(history, on)
     gradient.defer(update.values)
     history.watch(gradient, update.before_change)
 
@@ -206,7 +202,7 @@ def _alike(parameter: _Work, on: torch.device, changes: bool) -> list[torch.Tens
     memory = parameter.weights
     weights = memory.mutable(on) if changes else memory.tensor(on)
     others = (parameter.gradient, *parameter.history)
-    return [weights, *(laid_out_as(other, weights) for other in others)]
+    return [weights, *(other.mutable_like(weights) for other in others)]
 
 
 def _in_axis_order(memory: AnyMemory, on: torch.device, changes: bool) -> torch.Tensor:
