@@ -380,7 +380,7 @@ def test_caffe_train_fails_if_a_worker_cannot_read_its_data(shared, folder, capf
         ({"RANK": "0"}, "WORLD_SIZE is None"),
         ({"WORLD_SIZE": "2"}, "RANK is None"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x'"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 of WORLD_SIZE 2"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE is 2"),
     ],
 )
 def test_inconsistent_variables_of_a_launcher_are_refused(monkeypatch, environment, message):

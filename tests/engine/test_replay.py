@@ -216,7 +216,7 @@ def learn(solver, sizes=((40, 33),), passes=3 * ENOUGH):
         solver.net.blobs["data"].reshape(1, 2, *sizes[i % len(sizes)])
         fill(solver.net, i)
         solver.step(1)
-        losses.append(solver._smoothed_loss)
+        losses.append(solver.smoothed_loss)
     return np.array(losses)
 
 

@@ -49,9 +49,11 @@ class Trainer(Protocol):
     requested_action: Callable[[], str]
 
     @property
-    def parameters(self) -> Sequence[Parameter]: ...
+    def parameters(self) -> Sequence[Parameter]:
+        """The learnable parameters, in the same order on every worker."""
 
-    def write_snapshot(self) -> None: ...
+    def write_snapshot(self) -> None:
+        """Write a snapshot of the last iteration, whichever worker this is."""
 
 
 class Company:

@@ -82,6 +82,11 @@ class Solver:
         """The solver's type, as `type` in a solver prototxt names it."""
         return type(self).__name__.removesuffix("Solver")
 
+    @property
+    def smoothed_loss(self) -> float:
+        """The mean loss of the last `average_loss` iterations of this call of `step`."""
+        return self._losses.mean()
+
     # ---- training ------------------------------------------------------------------------------
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
@@ -103,8 +108,7 @@ class Solver:
             return
         if self._is_due(p.display):
             self._losses.add([self.net.executor.forward_all()])
-            loss = self._losses.mean()
-            glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {loss:g}")
+            glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {self.smoothed_loss:g}")
         if self._is_due(p.test_interval):
             self._test_all()
         glog.write("solver.cpp:332", "Optimization Done.")
@@ -151,7 +155,7 @@ class Solver:
         glog.write(
             "solver.cpp:239",
             f"Iteration {self.iter} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters), "
-            f"loss = {self._losses.mean():g}",
+            f"loss = {self.smoothed_loss:g}",
         )
         outputs = progress.output_values(self.net)
         progress.log_outputs("Train", outputs, self.net, "solver.cpp:258")

@@ -9,6 +9,7 @@ from .model import Model, Source, affine, broadcast, refusal, writes
 
 @writes
 def LRN(m: Model, source: Source) -> str:
+    """Write LRN across channels."""
     p = source.param.lrn_param
     if p.norm_region != p.ACROSS_CHANNELS:
         raise refusal(source.layer, "norm_region WITHIN_CHANNEL")
@@ -17,6 +18,7 @@ def LRN(m: Model, source: Source) -> str:
 
 @writes
 def BatchNorm(m: Model, source: Source) -> str:
+    """Write the normalization by the stored mean and variance, as a product and a sum."""
     p = source.param.batch_norm_param
     if p.HasField("use_global_stats") and not p.use_global_stats:
         raise refusal(source.layer, "use_global_stats: false")
@@ -29,11 +31,13 @@ def BatchNorm(m: Model, source: Source) -> str:
 
 @writes
 def Softmax(m: Model, source: Source) -> str:
+    """Write Softmax along the axis."""
     return m.add("Softmax", source.input, axis=source.axis(source.param.softmax_param.axis))
 
 
 @writes
 def Scale(m: Model, source: Source) -> str:
+    """Write the product with a parameter or with the second bottom, and the bias."""
     p = source.param.scale_param
     axis, parameters = source.axis(p.axis), source.parameters()
     bias = parameters[-1] if p.bias_term else None
@@ -45,6 +49,7 @@ def Scale(m: Model, source: Source) -> str:
 
 @writes
 def Bias(m: Model, source: Source) -> str:
+    """Write the sum with a parameter or with the second bottom."""
     axis = source.axis(source.param.bias_param.axis)
     if len(source.inputs) == 1:
         (bias,) = source.parameters()

@@ -11,6 +11,7 @@ from .model import FLOAT, Model, Source, linear, refusal, writes
 
 @writes
 def InnerProduct(m: Model, source: Source) -> str:
+    """Write Gemm over the bottom with its axes from 1 on joined."""
     p = source.param.inner_product_param
     if source.axis(p.axis) != 1:
         raise refusal(source.layer, f"axis {p.axis} (other than 1)")
@@ -21,6 +22,7 @@ def InnerProduct(m: Model, source: Source) -> str:
 
 @writes
 def Concat(m: Model, source: Source) -> str:
+    """Write Concat."""
     p = source.param.concat_param
     axis = p.concat_dim if p.HasField("concat_dim") else p.axis
     return m.add("Concat", *source.inputs, axis=source.axis(axis))
@@ -28,6 +30,7 @@ def Concat(m: Model, source: Source) -> str:
 
 @writes
 def Slice(m: Model, source: Source) -> str | Sequence[str]:
+    """Write Split at the slice points, or into equal parts."""
     p, tops = source.param.slice_param, len(source.param.top)
     if tops == 1:
         return source.input
@@ -40,6 +43,7 @@ def Slice(m: Model, source: Source) -> str | Sequence[str]:
 
 @writes
 def Eltwise(m: Model, source: Source) -> str:
+    """Write the sum, the product or the maximum of the bottoms."""
     p, inputs = source.param.eltwise_param, source.inputs
     if p.operation == p.MAX:
         return m.add("Max", *inputs)
@@ -53,6 +57,7 @@ def Eltwise(m: Model, source: Source) -> str:
 
 @writes
 def Flatten(m: Model, source: Source) -> str:
+    """Write the bottom with its axes from `axis` to the last joined."""
     p = source.param.flatten_param
     first, last = source.axis(p.axis), source.axis(p.end_axis)
     if last != source.ndim - 1:
@@ -62,6 +67,7 @@ def Flatten(m: Model, source: Source) -> str:
 
 @writes
 def Reshape(m: Model, source: Source) -> str:
+    """Write Reshape; 0 and -1 mean the same in Caffe and ONNX."""
     p = source.param.reshape_param
     if p.axis != 0 or p.num_axes != -1:
         setting = f"axis {p.axis} with num_axes {p.num_axes} (other than all axes)"
@@ -71,6 +77,7 @@ def Reshape(m: Model, source: Source) -> str:
 
 @writes
 def ArgMax(m: Model, source: Source) -> str:
+    """Write the index of the maximum along the axis, as float32."""
     p = source.param.argmax_param
     if p.out_max_val or p.top_k != 1 or not p.HasField("axis"):
         setting = "ArgMax other than top_k 1 along an axis, without values,"
@@ -81,6 +88,7 @@ def ArgMax(m: Model, source: Source) -> str:
 
 @writes
 def Reduction(m: Model, source: Source) -> str:
+    """Write the sum, the sum of |x| or x^2, or the mean, over the axes from `axis` on."""
     p, x = source.param.reduction_param, source.input
     first = source.axis(p.axis)
     axes = m.integers(*range(first, source.ndim))
@@ -98,6 +106,7 @@ def Reduction(m: Model, source: Source) -> str:
 
 @writes
 def Tile(m: Model, source: Source) -> str:
+    """Write Tile along the axis."""
     p = source.param.tile_param
     repeats = [1] * source.ndim
     repeats[source.axis(p.axis)] = p.tiles
@@ -106,9 +115,11 @@ def Tile(m: Model, source: Source) -> str:
 
 @writes
 def Split(m: Model, source: Source) -> Sequence[str]:
+    """Give the bottom to every top."""
     return [source.input] * len(source.param.top)
 
 
 @writes
 def Silence(m: Model, source: Source) -> Sequence[str]:
+    """Write nothing: the layer has no top."""
     return []

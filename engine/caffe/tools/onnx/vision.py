@@ -24,16 +24,19 @@ def _convolve(m: Model, source: Source, op: str) -> list[str]:
 
 @writes
 def Convolution(m: Model, source: Source) -> list[str]:
+    """Write Conv."""
     return _convolve(m, source, "Conv")
 
 
 @writes
 def Deconvolution(m: Model, source: Source) -> list[str]:
+    """Write ConvTranspose."""
     return _convolve(m, source, "ConvTranspose")
 
 
 @writes
 def Pooling(m: Model, source: Source) -> str:
+    """Write MaxPool or AveragePool, or their global forms. An average counts the padding."""
     layer, x = source.layer, source.input
     if layer.stochastic or layer.with_mask:
         raise refusal(layer, "stochastic pooling or a second top")
@@ -54,6 +57,7 @@ def Pooling(m: Model, source: Source) -> str:
 
 @writes
 def Crop(m: Model, source: Source) -> str:
+    """Write the part of the first bottom that has the size of the second."""
     p, ndim = source.param.crop_param, source.ndim
     x, reference = source.inputs
     axis = source.axis(p.axis)
