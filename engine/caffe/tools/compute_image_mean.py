@@ -14,7 +14,7 @@ import numpy as np
 from .. import glog
 from ..data import db
 from ..data.transformer import decode
-from ..errors import CaffeError
+from ..errors import FileError
 from ..graph import parse_binary
 from ..proto import caffe_pb2
 from ..weights import atomic
@@ -34,7 +34,7 @@ def _log(line: int, message: str) -> None:
 def mean(path: str) -> np.ndarray:
     """Return the mean image, C x H x W, of an LMDB database.
 
-    The images are added up in float32, as in BVLC Caffe. Raises CaffeError for images of different
+    The images are added up in float32, as in BVLC Caffe. Raises FileError for images of different
     sizes.
     """
     total, count = np.zeros(0, np.float32), 0
@@ -46,7 +46,7 @@ def mean(path: str) -> np.ndarray:
         if not count:
             total = np.zeros(image.shape, np.float32)
         elif image.shape != total.shape:
-            raise CaffeError(
+            raise FileError(
                 f"{path}: image {count} has the shape {image.shape}, the first image "
                 f"{total.shape}; all images need one size, so convert them with "
                 "convert_imageset -resize_height H -resize_width W"

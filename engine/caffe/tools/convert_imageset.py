@@ -15,7 +15,7 @@ import cv2
 from .. import glog
 from ..data import db
 from ..data.transformer import planes, read_image
-from ..errors import CaffeError, FileError
+from ..errors import FileError, UsageError
 from ..proto import caffe_pb2
 from . import command
 
@@ -51,7 +51,7 @@ def _encoding(path: str, encode_type: str) -> str:
 def to_datum(path: str, label: int, flags: Any) -> Any | None:
     """Return the Datum of an image file, encoded if the flags say so; None if it cannot be read.
 
-    Raises CaffeError for an encoding that OpenCV does not know.
+    Raises UsageError for an encoding that OpenCV does not know.
     """
     image = read_image(path, not flags.gray, flags.resize_height, flags.resize_width)
     if image is None:
@@ -65,7 +65,7 @@ def to_datum(path: str, label: int, flags: Any) -> Any | None:
         try:
             data = cv2.imencode("." + encoding, image)[1].tobytes()
         except cv2.error:
-            raise CaffeError(
+            raise UsageError(
                 f"{path}: cannot be encoded as {encoding!r}; use -encode_type png or jpg"
             ) from None
     else:
@@ -97,7 +97,7 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
             continue
         if flags.check_size:
             if size is not None and len(datum.data) != size:
-                raise CaffeError(
+                raise FileError(
                     f"{root + name}: has {len(datum.data)} values, the first image has {size}; "
                     "resize the images, or leave -check_size out"
                 )

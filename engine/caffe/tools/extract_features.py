@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import glog, mode
 from ..data import db
-from ..errors import CaffeError, FileError, UsageError
+from ..errors import FileError, UsageError
 from ..net import Net
 from ..proto import caffe_pb2
 from . import command
@@ -46,7 +46,7 @@ def _parse_number(text: str, name: str) -> int:
 def _datums(blob: np.ndarray) -> Iterator[bytes]:
     """Yield the features of each item of a batch, as a Datum of floats."""
     if blob.ndim > 4:
-        raise CaffeError(
+        raise UsageError(
             f"a blob of shape {blob.shape} cannot be saved; a Datum holds an item of at most 3 axes"
         )
     channels, height, width = (*blob.shape[1:], 1, 1, 1)[:3]

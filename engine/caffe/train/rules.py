@@ -23,7 +23,7 @@ class Rule:
 
     #: The number of history tensors, each of the parameter's shape.
     histories: ClassVar[int] = 1
-    #: Whether the update goes on after the rate has become 0.
+    #: Whether an update at rate 0 continues the last one, and is zero without a history.
     has_momentum: ClassVar[bool] = False
 
     def __init__(self, param: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .. import glog, launch, mode
 from ..blob import Blob
-from ..errors import CaffeError, NetError, in_file
+from ..errors import DeviceError, NetError, in_file
 from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
@@ -223,10 +223,10 @@ class Solver:
     def snapshot(self) -> None:
         """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate.
 
-        Raises CaffeError in all but worker 0 of solvers that train together.
+        Raises DeviceError in all but worker 0 of solvers that train together.
         """
         if rank := launch.solver_rank():
-            raise CaffeError(
+            raise DeviceError(
                 f"snapshot() was called in worker {rank} of solvers that train together; only "
                 "worker 0 writes snapshots"
             )

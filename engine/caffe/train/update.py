@@ -63,6 +63,7 @@ class Updater:
             )
             for i, (blob, lr_mult, decay_mult) in enumerate(parameters)
         ]
+        work = [parameter for parameter in work if not self._rests(parameter)]
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)
             return
@@ -86,6 +87,17 @@ class Updater:
             )
             for gradient in gradients:
                 gradient.mutable(on).mul_(limit / norm)
+
+    def _rests(self, parameter: _Work) -> bool:
+        """Return whether a parameter does not learn and never has; zero its gradient then.
+
+        Zero is the update of such a parameter.
+        """
+        zero = all(h.is_zero() for h in parameter.history)
+        rests = self._rule.has_momentum and parameter.lr_mult == 0 and zero
+        if rests:
+            parameter.gradient.zero()
+        return rests
 
     def _moves(self, parameter: _Work, on: torch.device) -> bool:
         """Return whether the update can change the weights; momentum does so even at lr_mult 0."""
@@ -127,24 +139,12 @@ class Updater:
         return False
 
     def _launch(self, work: Sequence[_Work], rate: float, on: torch.device) -> None:
-        learning = [parameter for parameter in work if not _rests(parameter)]
-        if not learning:
+        if not work:
             return
-        rows = [(_alike(p, on, changes=True), p.lr_mult, p.decay) for p in learning]
+        rows = [(_alike(p, on, changes=True), p.lr_mult, p.decay) for p in work]
         self._kernel.update(rows, rate, self._param.momentum)
-        for parameter in learning:
+        for parameter in work:
             _defer_update(parameter.gradient, parameter.history[0], on)
-
-
-def _rests(parameter: _Work) -> bool:
-    """Return whether a parameter does not learn and never has; zero its gradient then.
-
-    Zero is the update of such a parameter.
-    """
-    rests = parameter.lr_mult == 0 and all(h.is_zero() for h in parameter.history)
-    if rests:
-        parameter.gradient.zero()
-    return rests
 
 
 class _UpdateInHistory:

@@ -6,7 +6,7 @@ import os
 from types import ModuleType
 from typing import Any
 
-from ...errors import CaffeError
+from ...errors import CaffeError, LayerError
 from ...layers import EngineLayer
 from ...net import Net
 from ...weights import atomic
@@ -31,7 +31,7 @@ def build(net: Net) -> Any:
     names: dict[str, str] = {}
     for layer_name, layer in net.layer_dict.items():
         if not isinstance(layer, EngineLayer):
-            raise CaffeError(f"layer {layer_name!r} ({layer.type}): is not written as ONNX")
+            raise LayerError(layer_name, layer.type, "a Python layer is not written as ONNX")
         m.layer = layer_name
         tops = net.top_names[layer_name]
         if layer.type == "Input":
