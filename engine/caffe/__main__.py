@@ -40,7 +40,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `caffe` command on a command line (sys.argv if None); return the exit status."""
-    return command.run("caffe", USAGE, FLAGS, _body, argv)
+    return command.run("caffe", USAGE, FLAGS, _body, argv, runs_layers=True)
 
 
 if __name__ == "__main__":

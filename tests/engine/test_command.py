@@ -211,17 +211,19 @@ def test_a_python_layer_that_cannot_be_imported_is_one_line(
     )
 
 
-def test_an_exception_in_a_python_layer_keeps_its_traceback(caffe, folder, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_an_exception_in_a_python_layer_keeps_its_traceback(caffe, folder, monkeypatch, error):
     monkeypatch.syspath_prepend(str(folder))
-    text = """
+    text = f"""
         import caffe
         class Mine(caffe.Layer):
             def setup(self, bottom, top):
-                raise ValueError("a bad setting")
+                raise {error.__name__}("a bad setting")
     """
-    write(folder, textwrap.dedent(text), "raises_in_setup.py")
-    write(folder, PYTHON_NET.replace("MODULE", "raises_in_setup"))
-    with pytest.raises(ValueError, match="a bad setting"):
+    module = f"raises_{error.__name__}"
+    write(folder, textwrap.dedent(text), f"{module}.py")
+    write(folder, PYTHON_NET.replace("MODULE", module))
+    with pytest.raises(error, match="a bad setting"):
         caffe("train", "-solver", "solver.prototxt")
 
 

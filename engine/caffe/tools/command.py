@@ -99,11 +99,14 @@ def run(
     flags: Flags,
     body: Callable[[SimpleNamespace, list[str]], int],
     argv: Sequence[str] | None,
+    runs_layers: bool = False,
 ) -> int:
     """Run `body(flags, arguments)` on a command line (sys.argv if None); return the exit status.
 
-    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1. Errors that are neither
-    the engine's nor the system's, such as those of a Python layer, are raised.
+    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1.
+
+    runs_layers: whether the tool runs layers. An OSError may then come from a Python layer, whose
+    exceptions are raised with their traceback.
     """
     try:
         values, positional = parse(sys.argv[1:] if argv is None else argv, flags)
@@ -118,8 +121,9 @@ def run(
         return 1
     if values.minloglevel:
         os.environ[glog.LEVEL] = str(values.minloglevel)
+    errors = CaffeError if runs_layers else (CaffeError, OSError)
     try:
         return body(values, positional)
-    except (CaffeError, OSError) as error:
+    except errors as error:
         glog.write(f"{program}.py", str(error), level=3)
         return 1

@@ -100,7 +100,10 @@ def _extract(net: Net, batches: int, names: Sequence[str], paths: Sequence[str])
         writers = []
         for path in paths:
             _log(125, f"Opening dataset {path}", 0)
-            writers.append(stack.enter_context(db.Writer(path)))
+            try:
+                writers.append(stack.enter_context(db.Writer(path)))
+            except OSError as error:
+                raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         _log(133, "Extracting Features")
         for _ in range(batches):
             net.executor.forward_all()
@@ -113,7 +116,7 @@ def _extract(net: Net, batches: int, names: Sequence[str], paths: Sequence[str])
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool on a command line (sys.argv if None); return the exit status."""
-    return command.run("extract_features", USAGE, {}, _body, argv)
+    return command.run("extract_features", USAGE, {}, _body, argv, runs_layers=True)
 
 
 if __name__ == "__main__":

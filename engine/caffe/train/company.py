@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from .. import glog, mode
-from ..errors import CaffeError, DeviceError, WorkerLostError
+from ..errors import DeviceError, WorkerLostError
 from ..run.wiring import Parameter
 from . import averaging, snapshots
 from .watch import Watch
@@ -253,7 +253,7 @@ class Group(Company):
                         group.abort()
             try:
                 trainer.write_snapshot()
-            except (CaffeError, OSError, RuntimeError) as error:
+            except (OSError, RuntimeError) as error:
                 return f"the last snapshot could not be written ({first_line(error)})"
         if not trainer.iter:
             return "start again"
