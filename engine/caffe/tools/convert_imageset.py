@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from .. import glog
+from .. import files, glog
 from ..data import db
 from ..data.transformer import planes, read_image
 from ..errors import FileError, UsageError
@@ -59,8 +59,7 @@ def to_datum(path: str, label: int, flags: Any) -> Any | None:
         return None
     encoding = _encoding(path, flags.encode_type) if flags.encoded or flags.encode_type else ""
     if encoding and _is_encoded(path, encoding, flags):
-        with open(path, "rb") as file:
-            return caffe_pb2.Datum(data=file.read(), label=label, encoded=True)
+        return caffe_pb2.Datum(data=files.read_bytes(path), label=label, encoded=True)
     if encoding:
         try:
             data = cv2.imencode("." + encoding, image)[1].tobytes()
@@ -113,7 +112,7 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
 def _read_list(path: str) -> list[tuple[str, int]]:
     """Return the image names and labels of a list file. Raises FileError for an unusable line."""
     lines = []
-    with open(path, encoding="utf-8") as file:
+    with files.reading(path), open(path, encoding="utf-8") as file:
         for line in filter(None, (line.rstrip("\n") for line in file)):
             name, _, label = line.rpartition(" ")
             try:

@@ -9,10 +9,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from .. import glog, weights
+from .. import glog, hdf5, weights
 from ..blob import Blob
 from ..errors import FileError, WeightsError
 from ..net import Net
+from ..records import SolverState
 
 
 def base_name(param: Any, iteration: int) -> str:
@@ -30,9 +31,9 @@ def write(param: Any, net: Net, iteration: int, current_step: int, history: Sequ
     if param.snapshot_format == param.HDF5:
         model, state = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
         glog.write("solver.cpp:474", f"Snapshotting to HDF5 file {model}")
-        weights.write_net_hdf5(model, layers, param.snapshot_diff)
+        hdf5.write_net(model, layers, param.snapshot_diff)
         glog.write("sgd_solver.cpp:296", f"Snapshotting solver state to HDF5 file {state}")
-        weights.write_state_hdf5(state, iteration, model, current_step, history)
+        hdf5.write_state(state, iteration, model, current_step, history)
     else:
         model, state = f"{base}.caffemodel", f"{base}.solverstate"
         glog.write("solver.cpp:464", f"Snapshotting to binary proto file {model}")
@@ -41,7 +42,7 @@ def write(param: Any, net: Net, iteration: int, current_step: int, history: Sequ
         weights.write_state(state, iteration, model, current_step, history)
 
 
-def restore(path: str, net: Net, history: Sequence[Blob]) -> weights.State:
+def restore(path: str, net: Net, history: Sequence[Blob]) -> SolverState:
     """Copy the weights and the history of a .solverstate into `net` and `history`; return it.
 
     Nothing is copied if the state or its weights do not fit. Raises FileError for a file that is
@@ -51,7 +52,7 @@ def restore(path: str, net: Net, history: Sequence[Blob]) -> weights.State:
     _check_fit(path, state, history)
     if state.learned_net:
         net.copy_from(find_weights(path, state.learned_net))
-    if not weights.is_hdf5(path):
+    if not hdf5.is_hdf5(path):
         glog.write("sgd_solver.cpp:336", "SGDSolver: restoring history")
     for stored, blob in zip(state.history, history):
         stored.copy_to(blob)
@@ -71,7 +72,7 @@ def find_weights(state: str, recorded: str) -> str:
     raise FileError(f"{state}: its weights {recorded} are neither there nor beside the state")
 
 
-def _check_fit(path: str, state: weights.State, history: Sequence[Blob]) -> None:
+def _check_fit(path: str, state: SolverState, history: Sequence[Blob]) -> None:
     if len(state.history) != len(history):
         raise WeightsError(
             f"{path}: holds the history of {len(state.history)} blobs; this solver needs "

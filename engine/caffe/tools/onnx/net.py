@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import CaffeError, LayerError
 from ...layers import EngineLayer
 from ...net import Net
-from ...weights import atomic
+from ...files import atomic
 from .model import FLOAT, WRITERS, Model, Source, refusal
 
 OPSET, IR_VERSION = 17, 8
