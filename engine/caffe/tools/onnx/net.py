@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import CaffeError, LayerError
+from ...files import atomic
 from ...layers import EngineLayer
 from ...net import Net
-from ...files import atomic
 from .model import FLOAT, WRITERS, Model, Source, refusal
 
 OPSET, IR_VERSION = 17, 8
