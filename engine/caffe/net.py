@@ -15,7 +15,7 @@ from . import glog, graph, heap, mode, net_log, weights
 from .blob import Blob, Memory
 from .errors import CaffeError, LayerError
 from .layers import EngineLayer, Function, Layer, create
-from .layers.utility import Split
+from .layers.join import Split
 from .proto import caffe_pb2
 from .run import passes
 from .run.replay import Loss, Replays

@@ -15,7 +15,7 @@ import torch
 from .. import mode
 from ..blob import Memory
 from ..layers.function import Function, Tensors
-from ..layers.vision import Convolution
+from ..layers.convolution import Convolution
 from .region import Border, Region, run
 
 if TYPE_CHECKING:

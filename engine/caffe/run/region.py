@@ -18,9 +18,9 @@ import torch
 from .. import mode
 from ..layers.activation import ReLU
 from ..layers.base import Layer
-from ..layers.function import Function, Window
-from ..layers.utility import Split
-from ..layers.vision import Convolution
+from ..layers.function import Function
+from ..layers.join import Split
+from ..layers.convolution import Convolution
 from ..ops.cuda import kernels
 from . import strips
 

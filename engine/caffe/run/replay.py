@@ -20,7 +20,8 @@ import torch
 from .. import glog, mode
 from ..blob import Memory, MemoryView, Stage
 from ..layers.function import Function
-from ..layers.utility import Silence, Split
+from ..layers.join import Split
+from ..layers.views import Silence
 
 if TYPE_CHECKING:
     from ..net import Net

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..layers.utility import Split
+from ..layers.join import Split
 
 if TYPE_CHECKING:
     from .region import Border, Extent, Patch, Region
