@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from . import mode
-from .blob import Blob, Memory
+from .blob import Blob
 from .errors import LayerError, ShapeError
+from .memory import Memory
 
 #: Draws the values of a blob, float32 of the blob's shape.
 Draw = Callable[[np.random.RandomState], np.ndarray]

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from caffe import CaffeError, launch
+from caffe.errors import FileError, LayerError, ShapeError
 from caffe.data import db
 from caffe.data.transformer import DataTransformer
 from caffe.proto import caffe_pb2
@@ -194,9 +195,10 @@ def test_a_data_layer_that_cannot_read_says_why(images, text, words):
 
 
 def test_three_mean_values_do_not_fit_one_channel(images):
-    p = caffe_pb2.TransformationParameter(mean_value=[1, 2, 3])
-    with pytest.raises(CaffeError, match="3 mean_value; 1 or 1, one a channel"):
-        DataTransformer(p, caffe.TEST, "here")(np.zeros((1, 4, 4), np.uint8))
+    layer = caffe_pb2.LayerParameter(name="d", type="Data", phase=caffe.TEST)
+    layer.transform_param.mean_value.extend([1, 2, 3])
+    with pytest.raises(ShapeError, match="layer 'd' .*3 mean_value; it needs 1, or 1, one for"):
+        DataTransformer(layer)(np.zeros((1, 4, 4), np.uint8))
 
 
 def test_hdf5_output_takes_one_batch(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from caffe.data.ahead import Ahead
+from caffe.data.prefetcher import Prefetcher
 
 
 def threads(name):
@@ -39,7 +39,7 @@ class Numbers:
 
 def test_results_come_in_order_and_are_made_so_many_ahead():
     numbers = Numbers()
-    ahead = Ahead(numbers.call, 3, "three")
+    ahead = Prefetcher(numbers.call, 3, "three")
     assert numbers.made == 0 and not threads("three")
     assert ahead.next() == 0
     wait_until(lambda: numbers.made == 4)
@@ -51,13 +51,13 @@ def test_results_come_in_order_and_are_made_so_many_ahead():
 
 def test_with_none_ahead_a_result_is_made_when_it_is_asked_for():
     numbers = Numbers()
-    ahead = Ahead(numbers.call, 0, "none")
+    ahead = Prefetcher(numbers.call, 0, "none")
     assert [ahead.next(), ahead.next(), numbers.made] == [0, 1, 2]
 
 
 def test_an_error_comes_where_its_result_would_and_stays():
     numbers = Numbers(bad=2)
-    ahead = Ahead(numbers.call, 4, "error")
+    ahead = Prefetcher(numbers.call, 4, "error")
     assert [ahead.next(), ahead.next()] == [0, 1]
     for _ in range(3):
         with pytest.raises(ValueError, match="number 2"):
@@ -69,7 +69,7 @@ def test_an_error_comes_where_its_result_would_and_stays():
 def test_the_thread_ends_with_whom_it_reads_for():
     class Reader:
         def __init__(self):
-            self.ahead = Ahead(lambda: self, 2, "gone")
+            self.ahead = Prefetcher(lambda: self, 2, "gone")
 
     reader = Reader()
     reader.ahead.next()
@@ -81,7 +81,7 @@ def test_the_thread_ends_with_whom_it_reads_for():
 
 def test_a_process_ends_while_something_is_read_ahead():
     code = (
-        "import time; from caffe.data.ahead import Ahead; n = iter([0] + [60] * 9)\n"
-        "Ahead(lambda: time.sleep(next(n)), 5, 'slow').next()"
+        "import time; from caffe.data.prefetcher import Prefetcher; n = iter([0] + [60] * 9)\n"
+        "Prefetcher(lambda: time.sleep(next(n)), 5, 'slow').next()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)

@@ -48,7 +48,7 @@ def test_weights_that_a_file_gives_are_never_drawn(unseeded, tmp_path, monkeypat
         raise AssertionError("drawn")
 
     with monkeypatch.context() as patch:
-        patch.setattr("caffe.fillers._draw", drawing)
+        patch.setattr("caffe.fillers.in_pieces", drawing)
         net = unseeded(lambda: build(tmp_path, part, weights=path))
         np.testing.assert_array_equal(weights(net).data, weights(saved).data)
     assert weights(net, "other").data.std() > 0.1, "what the file does not have is drawn"

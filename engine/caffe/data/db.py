@@ -13,8 +13,8 @@ from .. import glog
 from ..errors import CaffeError, FileError, UsageError
 
 NO_LEVELDB = (
-    "no maintained Python package reads LevelDB, so this engine reads and writes LMDB only; "
-    "convert the data with backend lmdb (convert_imageset -backend lmdb)"
+    "LevelDB has no Python package that is still maintained, so this engine reads and writes LMDB "
+    "only; make the database again with backend lmdb (convert_imageset -backend lmdb)"
 )
 
 

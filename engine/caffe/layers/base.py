@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from ..blob import Blob, BlobVec
 from ..errors import CaffeError, LayerError, LayerFileError, ShapeError
 from ..fillers import fill
+from .windows import Window
 
 
 class Layer:
@@ -99,6 +100,13 @@ class EngineLayer(Layer):
     #: Every position of the top belongs to the same position of the bottoms, and the top has the
     #: shape of the first bottom. Statistics may come from other positions, as in BatchNorm.
     pointwise: ClassVar[bool] = False
+    #: The tops are the bottom under other names.
+    copies: ClassVar[bool] = False
+    #: Two forward passes differ in their result, or the second changes the layer again.
+    stateful: ClassVar[bool] = False
+    #: A CUDA graph of a pass may contain the layer: forward reads nothing back from the device, and
+    #: no state in Python depends on a call of forward.
+    replayable: ClassVar[bool] = False
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
@@ -141,6 +149,22 @@ class EngineLayer(Layer):
         """Append a parameter of this shape, filled as the FillerParameter `filler` says."""
         self.blobs.add_blob(*shape)
         self.fill(self.blobs[-1], filler)
+
+    @property
+    def products(self) -> int:
+        """The multiplications for one value of a top; 0 where they are too few to count."""
+        return 0
+
+    def window(self) -> Window | None:
+        """Return the positions that one position of an N x C x H x W top depends on.
+
+        None where the positions differ from place to place, or where the layer cannot tell.
+        """
+        return None
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        """Return the shapes of the tops for bottoms of these shapes."""
+        raise NotImplementedError(f"{self.type} cannot tell its shapes")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether `force_backward` asks for the gradient of this bottom; labels have none."""

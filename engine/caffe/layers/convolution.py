@@ -139,6 +139,11 @@ class Convolution(_Convolving):
     (size + 2 pad - (dilation (kernel - 1) + 1)) / stride + 1.
     """
 
+    @property
+    def products(self) -> int:
+        weights = self.blobs[0]
+        return weights.count // weights.shape[0]
+
     def window(self) -> Window | None:
         if self.axis != 1 or len(self.kernel) != 2:
             return None

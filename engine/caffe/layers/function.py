@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from .. import mode
-from ..blob import Blob, Memory, MemoryView
+from ..blob import Blob
+from ..memory import Memory, MemoryView
 from .base import EngineLayer
 from .windows import POINT, Window
 
@@ -32,11 +33,7 @@ class Function(EngineLayer):
     no_gradient: ClassVar[tuple[int, ...]] = ()
     #: The top has the shape of the bottom, whatever the shape is.
     keeps_shape: ClassVar[bool] = False
-    #: Two calls of `compute` differ in their result, or the second changes the layer again.
-    stateful: ClassVar[bool] = False
-    #: A CUDA graph of a pass may contain the layer: `compute` reads nothing back from the device,
-    #: and no state in Python depends on a call of `compute`.
-    replayable: ClassVar[bool] = True
+    replayable = True
     #: "full" computes in float32; "low" computes in the precision of `mode.set_precision`; "kept"
     #: moves or compares values and keeps the precision of the bottoms.
     precision: ClassVar[str] = "full"
@@ -137,13 +134,6 @@ class Function(EngineLayer):
                 raise self.error(f"has no gradient for bottom {i}; set its propagate_down: false")
         return self.differentiable
 
-    def window(self) -> Window | None:
-        """Return the positions that one position of an N x C x H x W top depends on.
-
-        None where the positions differ from place to place, or where the layer cannot tell.
-        """
-        return None
-
     def inside(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
         """As `compute`, for bottoms that include the positions that windows read beyond edges."""
         return self.compute(*x)
@@ -194,6 +184,10 @@ class Function(EngineLayer):
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the first parameter and the second, or None where there is no second."""
         return self.weights[0], self.weights[1] if len(self.weights) > 1 else None
+
+    def kept_tensors(self) -> list[Any]:
+        """Return what the layer keeps from pass to pass: rounded and derived parameters."""
+        return [self._rounded, self.derived]
 
     def forget(self) -> None:
         """Free what the last forward kept for backward."""

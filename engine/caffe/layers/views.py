@@ -137,6 +137,7 @@ class Silence(EngineLayer):
     """Reads its bottoms, so that they are no outputs of the net; their gradient is 0."""
 
     bottoms, tops = (1, math.inf), (0, 0)
+    replayable = True
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         pass
