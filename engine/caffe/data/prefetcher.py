@@ -1,4 +1,4 @@
-"""`Prefetcher`: calls that a thread makes in advance, so that files are read while a net computes."""
+"""`Prefetcher`: calls that a thread makes in advance, while the net computes."""
 
 from __future__ import annotations
 

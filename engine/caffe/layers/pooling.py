@@ -40,7 +40,7 @@ class Pooling(Function):
         except ValueError as error:
             raise self.error(str(error)) from None
         #: None pools over the whole bottom.
-        self.kernel: Sequence[int] | None = None if window is None else window.kernel
+        self.kernel: tuple[int, ...] | None = None if window is None else window.kernel
         self.stride, self.pad = ((1, 1), (0, 0)) if window is None else window[1:3]
         self.stochastic = p.pool == p.STOCHASTIC
         if self.stochastic and any(self.pad):
@@ -87,7 +87,7 @@ class Pooling(Function):
             return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
         return F.max_pool2d(x[0], self.kernel, self.stride)
 
-    def _on_device(self, x: torch.Tensor, kernel: Sequence[int]) -> bool:
+    def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
         """Whether the engine's CUDA kernel computes the maxima of windows without padding.
 
         The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
@@ -119,7 +119,7 @@ class Pooling(Function):
         return total / self._areas(size, kernel, out, x.device)
 
     def _max_pool(
-        self, x: torch.Tensor, kernel: Sequence[int], out: Sequence[int]
+        self, x: torch.Tensor, kernel: tuple[int, ...], out: Sequence[int]
     ) -> torch.Tensor | Tensors:
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
@@ -132,7 +132,7 @@ class Pooling(Function):
     def _areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
     ) -> torch.Tensor:
-        """The number of positions in each window, H x W: with the padding, without what is beyond."""
+        """The positions in each window, H x W: the padding counts, what lies beyond does not."""
         counts = []
         for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad):
             start = torch.arange(o, device=on) * s - p

@@ -42,7 +42,7 @@ def _first_axis(layer: EngineLayer, axis: int, factor: Sequence[int], shape: Seq
 
 
 def _spread(layer: EngineLayer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The factor or bias with trailing axes of size 1, so that it broadcasts from `axis` of x on."""
+    """The factor or bias with axes of size 1 at its end, for broadcasting over x from `axis` on."""
     axis = _first_axis(layer, axis, factor.shape, x.shape)
     return factor.reshape(*factor.shape, *[1] * (x.dim() - axis - factor.dim()))
 

@@ -16,9 +16,9 @@ from .registry import register
 
 @register
 class BatchReindex(Function):
-    """y[i] = x[index[i]]: the rows of x in the order of the second bottom (batch_reindex_layer.cpp).
+    """y[i] = x[index[i]]: rows of x in the order of the second bottom (batch_reindex_layer.cpp).
 
-    The second bottom has one axis of indices; a row may occur any number of times.
+    The second bottom has one axis, of indices; an index may occur several times.
     """
 
     bottoms, tops = (2, 2), (1, 1)

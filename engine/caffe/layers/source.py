@@ -143,7 +143,7 @@ class MemoryData(Source):
         self.arrays, self.position = (data, labels.reshape(-1)), 0
 
     def _check_array(self, name: str, array: np.ndarray, shape: Sequence[int]) -> None:
-        """Raise LayerError for an array that is not float32, ShapeError for rows of other shapes."""
+        """Raise LayerError for a type other than float32, ShapeError for rows of other shapes."""
         if array.dtype != np.float32 or not array.flags.c_contiguous:
             raise self.error(f"{name} array must be C contiguous float32")
         if array.shape[1:] != tuple(shape):

@@ -125,7 +125,7 @@ class WindowData(Prefetching):
         return np.stack(images), np.array(labels, np.float32)
 
     def _warp(self, window: ImageWindow, mirror: bool) -> np.ndarray:
-        """Return the window, C x crop x crop, with its context, less the mean, 0 outside the image."""
+        """Return the window with its context, less the mean: C x crop x crop, 0 off the image."""
         import cv2  # imported here because most nets read no images
 
         path = self.images[window.image][0]

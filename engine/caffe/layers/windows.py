@@ -7,7 +7,7 @@ height and width (`kernel_h: 3 kernel_w: 5`). The reader needs neither a net nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,10 +39,10 @@ class Window(NamedTuple):
     fill: the value that is read beyond the edges of the bottom.
     """
 
-    kernel: Sequence[int] = (1, 1)
-    stride: Sequence[int] = (1, 1)
-    pad: Sequence[int] = (0, 0)
-    dilation: Sequence[int] = (1, 1)
+    kernel: tuple[int, ...] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    pad: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
     fill: float = 0.0
 
     @property
@@ -164,9 +164,9 @@ def _sides(settings: Mapping[str, Any], name: str) -> list[str]:
 
 def _over_axes(window: Window, axes: int, pooling: bool) -> Window:
     """The window with an entry for each axis. Raises ValueError for sizes that Caffe refuses."""
+    extents = (window.kernel, window.stride, window.pad, window.dilation)
     kernel, stride, pad, dilation = (
-        tuple(extent * axes if len(extent) == 1 else extent)  # type: ignore[operator]
-        for extent in (window.kernel, window.stride, window.pad, window.dilation)
+        extent * axes if len(extent) == 1 else extent for extent in extents
     )
     if min(*kernel, *stride, *dilation) < 1:
         raise ValueError(
