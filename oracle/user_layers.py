@@ -57,8 +57,8 @@ def __getattr__(layer: str) -> Any:
     use, _, name = layer.partition(":")
 
     def setup(self: Any, bottom: Any, top: Any) -> None:
-        setattr(self, name, ATTRIBUTE)
         Scaled.setup(self, bottom, top)
+        setattr(self, name, ATTRIBUTE)
 
     def method(self: Any, *arguments: Any) -> int:
         return RESULT

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from caffe import CaffeError, launch
-from caffe.errors import FileError, LayerError, ShapeError
 from caffe.data import db
 from caffe.data.transformer import DataTransformer
+from caffe.errors import ShapeError
 from caffe.proto import caffe_pb2
 from caffe.tools import convert_imageset
 

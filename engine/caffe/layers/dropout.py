@@ -27,10 +27,12 @@ class Dropout(Function):
 
     @property
     def idempotent(self) -> bool:  # type: ignore[override]
+        """In TEST, top and bottom are equal, so either gives the gradient."""
         return self.phase == caffe_pb2.TEST
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
+        """In TRAIN, each forward draws another mask."""
         return self.phase == caffe_pb2.TRAIN
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +40,6 @@ class Function(EngineLayer):
     #: `compute` derives tensors from the first parameter while the parameter does not learn, and
     #: keeps them in `derived` together with the state of the parameter.
     derives: ClassVar[bool] = False
-    #: Compute the tops from the bottoms. The parameters are in `weights`.
-    compute: Callable[..., torch.Tensor | Tensors]
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
@@ -54,6 +52,13 @@ class Function(EngineLayer):
         # Bottoms, tops and parameters of the last recorded `compute`.
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
+
+    def compute(self, *x: Any, **more: Any) -> torch.Tensor | Tensors:
+        """Return the top, or the tops, for these bottoms. The parameters are in `weights`.
+
+        A subclass names its bottoms; the tensors may be meta tensors.
+        """
+        raise NotImplementedError(f"{self.type} has no compute")
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         key = [b.shape for b in bottom]

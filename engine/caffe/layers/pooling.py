@@ -52,6 +52,7 @@ class Pooling(Function):
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
+        """Stochastic pooling draws other values at each forward in TRAIN."""
         return self.stochastic and self.phase == caffe_pb2.TRAIN
 
     def output_size(self, size: Sequence[int]) -> list[int]:
@@ -181,6 +182,7 @@ class SPP(Function):
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
+        """Stochastic pooling draws other values at each forward in TRAIN."""
         p = self.layer_param.spp_param
         return p.pool == p.STOCHASTIC and self.phase == caffe_pb2.TRAIN
 

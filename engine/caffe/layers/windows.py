@@ -128,7 +128,7 @@ def _check_convolution_spelling(settings: Mapping[str, Any], axes: int) -> None:
     """Raise ValueError where Caffe's base_conv_layer.cpp refuses how an extent is spelled."""
     for name in ("kernel", "stride", "pad", "dilation"):
         field, sides = _field(name), _sides(settings, name)
-        entries = len(settings.get(field, ()))
+        entries = np.size(settings.get(field, ()))
         if sides and (axes != 2 or entries):
             raise ValueError(
                 f"{name}_h and {name}_w are for 2 spatial axes, without {field}; found {axes} axes "
