@@ -152,7 +152,10 @@ class Softmax(Function):
     """y = exp(x) / sum of exp(x) along `axis` of softmax_param (1) (softmax_layer.cpp)."""
 
     bottoms, tops = (1, 1), (1, 1)
-    keeps_shape = True
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        canonical_axis(self, self.layer_param.softmax_param.axis, bottoms[0])
+        return bottoms
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))
