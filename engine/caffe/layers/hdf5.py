@@ -113,7 +113,7 @@ class HDF5Output(EngineLayer):
             )
         if self.written:
             raise self.file_error(
-                f"{self.path} has a batch already, and takes one; make the net anew"
+                f"{self.path} has a batch already, and holds only one; build the net again"
             )
         with self.using_files(), new_hdf5(self.path) as file:
             file["data"], file["label"] = data, label

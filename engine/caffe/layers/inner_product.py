@@ -88,8 +88,8 @@ class Embed(Function):
         index = x.detach().long()
         if not x.is_meta and x.numel() and not 0 <= index.min() <= index.max() < w.shape[0]:
             raise self.error(
-                f"indices are {int(index.min())} .. {int(index.max())}; they need to be "
-                f"0 .. {w.shape[0] - 1}"
+                f"an index is outside 0 .. {w.shape[0] - 1}; the indices are {int(index.min())} .. "
+                f"{int(index.max())}"
             )
         y = F.embedding(index, w)
         return y if b is None else y + b

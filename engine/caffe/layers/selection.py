@@ -32,8 +32,8 @@ class BatchReindex(Function):
         rows = index.detach().long()
         if not x.is_meta and rows.numel() and not 0 <= rows.min() <= rows.max() < x.shape[0]:
             raise self.error(
-                f"indices are {int(rows.min())} .. {int(rows.max())}; they need to be "
-                f"0 .. {x.shape[0] - 1}"
+                f"an index is outside 0 .. {x.shape[0] - 1}; the indices are {int(rows.min())} .. "
+                f"{int(rows.max())}"
             )
         return x.index_select(0, rows)
 
