@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from . import files
 from .errors import CaffeError
 from .proto import caffe_pb2
-from .weights import atomic
 
 LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
 NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": "#90EE90", "style": "filled"}
@@ -212,5 +212,5 @@ def draw_net_to_file(
         picture = text.encode()
     else:
         picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
-    with atomic(filename) as file:
+    with files.atomic(filename) as file:
         file.write(picture)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import mode
-from ..errors import CaffeError, FileError, LayerError, LayerFileError, ShapeError
-from ..graph import read_blob
+from ..errors import FileError, LayerError, LayerFileError, ShapeError
 from ..proto import caffe_pb2
+from ..weights import read_blob
 
 
 class Random:
@@ -67,7 +67,7 @@ class DataTransformer:
         if self.param.mean_file:
             try:
                 mean = read_blob(self.param.mean_file)
-            except CaffeError as error:
+            except FileError as error:
                 raise LayerFileError(layer.name, layer.type, str(error)) from error
             self.mean = mean.reshape(mean.shape[-3:])
         elif self.param.mean_value:

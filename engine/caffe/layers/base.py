@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ..blob import Blob, BlobVec
-from ..errors import CaffeError, LayerError, LayerFileError, ShapeError
+from ..errors import FileError, LayerError, LayerFileError, ShapeError
 from ..fillers import fill
 from .windows import Window
 
@@ -133,12 +133,12 @@ class EngineLayer(Layer):
 
     @contextmanager
     def using_files(self) -> Iterator[None]:
-        """Raise the CaffeErrors of functions that read or write files as LayerFileErrors."""
+        """Raise the FileErrors of functions that know no layer as LayerFileErrors of this layer."""
         try:
             yield
-        except LayerError:
+        except LayerFileError:
             raise
-        except CaffeError as error:
+        except FileError as error:
             raise self.file_error(str(error)) from error
 
     def fill(self, blob: Blob, filler: Any) -> None:

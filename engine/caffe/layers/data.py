@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from .. import glog
 from ..data import db
 from ..data.transformer import decode
-from ..graph import parse_binary
 from ..proto import caffe_pb2
+from ..wire import parse_binary
 from .prefetching import Prefetching, Record
 from .registry import register
 

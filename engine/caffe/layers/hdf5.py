@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from .. import glog, mode
+from .. import glog, hdf5, mode
 from ..blob import Blob
-from ..weights import new_hdf5
 from .base import EngineLayer
 from .registry import register
 from .source import Source
@@ -115,7 +114,7 @@ class HDF5Output(EngineLayer):
             raise self.file_error(
                 f"{self.path} has a batch already, and holds only one; build the net again"
             )
-        with self.using_files(), new_hdf5(self.path) as file:
+        with self.using_files(), hdf5.create(self.path) as file:
             file["data"], file["label"] = data, label
         self.written = True
 
