@@ -175,7 +175,7 @@ def run_child(net: dict, path: str, scratch: str, perturbation: Perturbation) ->
         os.rename(path + ".part", path + ".npz")
     except BaseException as error:
         # The engine's CaffeError is a line of its own; BVLC Caffe's refusal comes after the log.
-        if any(base.__name__ == "CaffeError" for base in type(error).__mro__):
+        if isinstance(error, getattr(caffe, "CaffeError", ())):
             os.ftruncate(2, 0)
             os.lseek(2, 0, os.SEEK_SET)
             os.write(2, str(error).encode())

@@ -38,6 +38,7 @@ def lines(log):
     [
         "train -solver solver.prototxt",
         "train -solver=solver.prototxt --snapshot snap_iter_8.solverstate",
+        "train -solver=adam.prototxt --snapshot snap_iter_8.solverstate",
         "train -solver=solver.prototxt --weights snap_iter_8.caffemodel",
         "test -model net.prototxt -weights snap_iter_12.caffemodel -iterations 2",
         "time -model net.prototxt -iterations 2",
@@ -49,8 +50,10 @@ def test_the_command_writes_bvlc_caffes_log(bvlc_caffe, tmp_path, monkeypatch, c
     monkeypatch.setenv("GLOG_minloglevel", "0")
     write(tmp_path, NET)
     write(tmp_path, SOLVER + "solver_mode: CPU", "solver.prototxt")
+    write(tmp_path, SOLVER + 'solver_mode: CPU type: "Adam" momentum2: 0.9', "adam.prototxt")
     if "snap_" in command:
-        assert caffe_command.main(["train", "-solver", "solver.prototxt"]) == 0
+        solver = "adam.prototxt" if "adam" in command else "solver.prototxt"
+        assert caffe_command.main(["train", "-solver", solver]) == 0
     capfd.readouterr()
     assert caffe_command.main(command.split()) == 0
     engine = lines(capfd.readouterr().err)
