@@ -20,7 +20,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.prog = "python -m experiments"
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXPERIMENTS))
     parser.set_defaults(out=None, demo=None)
-    parser.add_argument("--seed", type=int, default=SEED, help="of the demo run: runs/demo-seedN")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=SEED,
+        metavar="N",
+        help="seed of the demo run, whose folder is runs/demo-seedN (default: %(default)s)",
+    )
     parser.add_argument("--docs", action="store_true", help="write docs/experiments.md too")
     args = parser.parse_args(argv)
     names = args.names or list(EXPERIMENTS)

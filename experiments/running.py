@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from experiments import report
-from fcn_common import command, files
+from fcn_common import arguments, command, files
 from solvers import available, device
 from solvers.device import Gpu
 
@@ -30,17 +30,17 @@ Run = Callable[..., report.Result]
 
 
 def make(
-    name: str, run: Run, out: str = OUT, demo: str = DEMO, gpu: Gpu = None, **arguments: Any
+    name: str, run: Run, out: str = OUT, demo: str = DEMO, gpu: Gpu = None, **options: Any
 ) -> report.Result:
     """Return the result of an experiment: the one on disk, or that of `run`, which is saved.
 
-    arguments: more arguments of `run`. Raises ValueError if OUT/NAME was begun with other settings
+    options: more arguments of `run`. Raises ValueError if OUT/NAME was begun with other settings
     (see `settings_of`).
     """
     out, demo = os.path.abspath(out), os.path.abspath(demo)
     folder = os.path.join(out, name)
     os.makedirs(folder, exist_ok=True)
-    _check_settings(folder, settings_of(run, demo, arguments))
+    _check_settings(folder, settings_of(run, demo, options))
     if report.exists(out, name):
         print(f"{name}: done already ({os.path.join(folder, report.RESULT)})")
         return report.load(out, name)
@@ -48,7 +48,7 @@ def make(
     path, start = os.path.join(folder, SECONDS), time.time()
     before = _read_json(path) or 0.0
     try:
-        result = run(out, demo, gpu=gpu, **arguments)
+        result = run(out, demo, gpu=gpu, **options)
     finally:
         seconds = before + time.time() - start
         files.write_json(path, seconds)
@@ -58,14 +58,14 @@ def make(
     return result
 
 
-def settings_of(run: Run, demo: str, arguments: Mapping[str, Any]) -> Dict[str, Any]:
+def settings_of(run: Run, demo: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the settings that a result depends on.
 
-    These are the demo run's own settings, the arguments of `run`, and the constants (names in
+    These are the demo run's own settings, the options of `run`, and the constants (names in
     capitals) in the module of `run` or in its module `settings`.
     """
     settings: Dict[str, Any] = {"demo": _read_json(os.path.join(demo, SETTINGS))}
-    settings.update((k, repr(v)) for k, v in arguments.items() if v is not None)
+    settings.update((k, repr(v)) for k, v in options.items() if v is not None)
     module = run.__globals__.get("settings")
     constants = vars(module) if isinstance(module, ModuleType) else run.__globals__
     for key, value in constants.items():
@@ -105,13 +105,16 @@ def _read_json(path: str) -> Any:
 
 def parser(description: Optional[str]) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all experiments share."""
-    result = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    demo_help = "folder of a finished demo run (default: %(default)s)"
+    return argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[
+            arguments.out(OUT, "folder of all experiments"),
+            arguments.option("--demo", default=DEMO, metavar="DIR", help=demo_help),
+            arguments.gpu(),
+        ],
     )
-    result.add_argument("--out", default=OUT, help="folder of all experiments (runs/experiments)")
-    result.add_argument("--demo", default=DEMO, help="folder of a finished demo run (runs/demo)")
-    result.add_argument("--gpu", help="number of a CUDA device, or cpu")
-    return result
 
 
 def main(
@@ -127,10 +130,11 @@ def main(
     """
 
     def program() -> None:
-        arguments = parser(doc)
+        program_parser = parser(doc)
+        program_parser.prog = f"python -m experiments.{name}"
         if add_arguments:
-            add_arguments(arguments)
-        make(name, run, **vars(arguments.parse_args(argv)))
+            add_arguments(program_parser)
+        make(name, run, **vars(program_parser.parse_args(argv)))
 
     exit_on_sigterm()
     command.run(program)

@@ -19,7 +19,7 @@ from typing import Dict
 import caffe
 import numpy as np
 
-from fcn_common import files
+from fcn_common import arguments, files
 from oracle.cases import CASES, run
 from oracle.cases.case import groups
 from oracle.places import GOLDEN
@@ -64,9 +64,11 @@ def platform() -> Dict[str, str]:
 
 def main() -> None:
     """Record the groups of the command line."""
-    parser = argparse.ArgumentParser(description="Records golden numbers from BVLC Caffe.")
+    parser = argparse.ArgumentParser(
+        description="Records golden numbers from BVLC Caffe.",
+        parents=[arguments.out(GOLDEN, "folder of the files")],
+    )
     parser.add_argument("groups", nargs="*", help="groups of cases (default: all)")
-    parser.add_argument("--out", default=GOLDEN)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     out = os.path.abspath(args.out)

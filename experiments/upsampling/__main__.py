@@ -11,7 +11,6 @@ from experiments.upsampling.experiment import run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    parser.prog = "python -m experiments.upsampling"
     for name, default, purpose in (
         ("--scenes", settings.SCENES, "scenes that are scored"),
         ("--dense-scenes", settings.DENSE_SCENES, "scenes of the dense map"),

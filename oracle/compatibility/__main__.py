@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, Sequence
 
 import jinja2
 
-from fcn_common import command, files, tables
+from fcn_common import arguments, command, files, tables
 from oracle.cases.regressions import AGREED, REFUSED
 from oracle.compatibility import calls, layers, measurements
 from oracle.compatibility import files as file_rows
@@ -85,8 +85,8 @@ def page(measured: Dict[str, Any]) -> str:
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("GLOG_minloglevel", "2")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default=PAGE, help="path of the page (default: %(default)s)")
+    out = arguments.option("--out", default=PAGE, help="path of the page (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, parents=[out])
     args = parser.parse_args()
     with open(MEASURED) as file:
         measured = json.load(file)

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Optional, Sequence
 
-from fcn_common import command
+from fcn_common import arguments, command
 from oracle.random_nets.comparison import compare_nets
 from oracle.random_nets.nets import make_net
 from oracle.random_nets.tally import Tally
@@ -16,13 +16,16 @@ from oracle.random_nets.tally import Tally
 BATCH = 250
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Compare nets and print those that disagree; return 1 if there are any, else 0."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m oracle.random_nets",
+        description=__doc__,
+        parents=[arguments.seed(0, "nets")],
+    )
     parser.add_argument("--count", type=int, default=2000, help="how many nets (default 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the nets (default 0)")
     parser.add_argument("--start", type=int, default=0, help="the first net's number (default 0)")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     # The engine logs the lines that BVLC Caffe logs; refusals come as exceptions.
     os.environ.setdefault("GLOG_minloglevel", "2")
     tally, disagreeing, uncompared = Tally(), 0, 0
