@@ -12,14 +12,14 @@ ENGINE = ROOT / "engine" / "caffe"
 
 # Each package and the ones of this project that it may import.
 BELOW = {
-    "command": set(),
-    "net_gen": {"caffe", "command"},
-    "surgery": {"caffe", "command", "net_gen"},
-    "datasets": {"caffe", "command"},
-    "voc_layers": {"caffe"},
-    "solvers": {"caffe", "command", "datasets", "net_gen", "surgery"},
+    "fcn_common": set(),
+    "fcn_data": {"caffe", "fcn_common"},
+    "voc_layers": {"caffe", "fcn_common", "fcn_data"},
+    "net_gen": {"caffe", "fcn_common", "fcn_data"},
+    "surgery": {"caffe", "fcn_common", "fcn_data", "net_gen"},
+    "solvers": {"caffe", "fcn_common", "fcn_data", "net_gen", "surgery"},
     "experiments": {
-        *("caffe", "command", "datasets", "net_gen", "solvers", "surgery", "voc_layers"),
+        *("caffe", "fcn_common", "fcn_data", "net_gen", "solvers", "surgery", "voc_layers"),
     },
 }
 FOLDERS = {"caffe", "solve", "net", *BELOW}
