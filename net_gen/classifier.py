@@ -23,7 +23,7 @@ Body = Callable[[NetSpec, Top, Any, float, Optional[str], int], Top]
 class Classifier:
     """A classifier; calling it returns a NetParameter.
 
-    name: key in `CLASSIFIERS`.
+    name: key in `CLASSIFIERS`. title: name in prose.
     body: adds all layers but the last.
     last: name of the layer that scores the classes.
     size: height and width in pixels of the images in its paper.
@@ -31,6 +31,7 @@ class Classifier:
     """
 
     name: str
+    title: str
     body: Body
     last: str
     size: int

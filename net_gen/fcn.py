@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
+
+from fcn_data import Labels
 
 from .arguments import check_choice, check_integer, check_ratio
 from .data import SPLITS, Input, PythonData
@@ -63,14 +65,16 @@ def fcn(
         PythonData(*data).add(n)
     else:
         name = train_split if split == "train" else val_split
-        _published_data(variant, split, name, counts, shapes, settings).add(n)
-    branches: List[Features] = []
-    for branch in variant.branches:
-        names = Names(n, branch.suffix, branch.renamed)
-        branches.append(trunk(names, _image(n, branch), width, pad, ratio))
+        _published_data(variant, split, name, classes, shapes, settings).add(n)
     image = _image(n, variant.branches[0])
+    features: Dict[str, Features] = {}
     for head, count in zip(variant.heads, counts):
-        builder = HeadBuilder(n, branches, image, count, variant.at_once, head.suffix)
+        builder = HeadBuilder(n, image, count, variant.at_once, head.suffix)
+        for branch in variant.branches:
+            if branch.suffix not in features:
+                names = Names(n, branch.suffix, branch.renamed)
+                features[branch.suffix] = trunk(names, _image(n, branch), width, pad, ratio)
+            builder.add_branch(features[branch.suffix])
         scores = builder.add_scores(variant.stride)
         if split != "deploy":
             _add_loss(n, variant, head, scores)
@@ -86,3 +90,72 @@ def _classes(variant: Variant, head: Head, classes: Optional[int]) -> int:
             f"classes is {classes!r}, needs None for a net with {len(variant.heads)} heads"
         )
     return check_integer("classes", classes)
+
+
+def _labels(variant: Variant, head: Head) -> Labels:
+    """Return the data set's record of the labels that a head learns."""
+    labels = {record.name: record for record in variant.data.labels}
+    check_choice("label", head.label, labels)
+    return labels[head.label]
+
+
+def _input_shapes(variant: Variant, channels: Optional[int]) -> Dict[str, Tuple[int, ...]]:
+    """Return blob -> shape of the inputs of the deploy net."""
+    if channels is not None:
+        channels = check_integer("channels", channels)
+        if len(variant.images) > 1:
+            count = len(variant.images)
+            raise ValueError(f"channels is {channels}, needs None for a net with {count} images")
+    means = {record.name: record.mean for record in variant.data.inputs}
+    shapes: Dict[str, Tuple[int, ...]] = {}
+    for image in variant.images:
+        check_choice("input", image.input, means)
+        shapes[image.blob] = (1, channels or len(means[image.input]), DEPLOY_SIZE, DEPLOY_SIZE)
+    return shapes
+
+
+def _published_data(
+    variant: Variant,
+    split: str,
+    name: Optional[str],
+    classes: Optional[int],
+    shapes: Mapping[str, Tuple[int, ...]],
+    settings: Mapping[str, Any],
+) -> PythonData:
+    """Return the data layer of the variant's data set for one split, called `name` there."""
+    data_set, record = variant.data, variant.data.splits[split]
+    if len(shapes) == 1:
+        mean, channels = tuple(settings.get("mean", data_set.mean)), next(iter(shapes.values()))[1]
+        if len(mean) != channels:
+            raise ValueError(f"mean is {mean!r}, needs {channels} values, one for each channel")
+        settings = {**settings, "mean": mean}
+    labels = [head.label for head in variant.heads]
+    settings = {**settings, "tops": [*(image.input for image in variant.images), *labels]}
+    if classes is not None:
+        settings["classes"] = classes
+    if name is not None:
+        settings["split"] = name
+    param = data_set.parameters(split, variant.data_root, **settings)
+    return PythonData(record.module, record.layer, param, (*shapes, *labels))
+
+
+def _image(n: NetSpec, branch: Branch) -> Top:
+    """Return the blob that a trunk reads; join the images of the branch if there are several."""
+    blobs = [n[image.blob] for image in branch.images]
+    if len(blobs) == 1:
+        return blobs[0]
+    if "data" not in n.tops:
+        n.data = L.Concat(*blobs)
+    return n.data
+
+
+def _add_loss(n: NetSpec, variant: Variant, head: Head, scores: Top) -> None:
+    """Add the loss of a head: softmax over the classes, summed or averaged over the pixels."""
+    n[head.loss] = L.SoftmaxWithLoss(
+        scores,
+        n[head.label],
+        loss_param={
+            "normalize": variant.normalize,
+            "ignore_label": _labels(variant, head).ignore_label,
+        },
+    )

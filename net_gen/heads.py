@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Sequence
+from typing import List
 
 from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
@@ -35,26 +34,32 @@ def upsample(n: NetSpec, name: str, bottom: Top, classes: int, stride: int, targ
     raise ValueError(f"layer {name}: no bilinear kernel of stride {stride} lies on its target")
 
 
-@dataclass(frozen=True)
 class HeadBuilder:
-    """Adds a head to the trunks in a net.
+    """Adds a head to a net: `add_branch` for each trunk, then `add_scores`.
 
-    n: the net. branches: its trunks; the scores of several are averaged. image: the blob, N x C x
-    H x W, that the scores are cropped to. classes: channels of the scores. at_once: scale the
-    blobs of the skips by `AT_ONCE`. suffix: is put behind the names of the head's layers.
+    n: the net. image: the blob, N x C x H x W, that the scores are cropped to. classes: channels of
+    the scores. at_once: scale the blobs of the skips by `AT_ONCE`. suffix: is put behind the names
+    of the head's layers.
     """
 
-    n: NetSpec
-    branches: Sequence[Features]
-    image: Top
-    classes: int
-    at_once: bool = False
-    suffix: str = ""
+    def __init__(
+        self, n: NetSpec, image: Top, classes: int, at_once: bool = False, suffix: str = ""
+    ) -> None:
+        self.n, self.image, self.classes = n, image, classes
+        self.at_once, self.suffix = at_once, suffix
+        self.branches: List[Features] = []
+        self._coarse: List[Top] = []
+
+    def add_branch(self, features: Features) -> None:
+        """Add the layer that scores the last blob of a trunk."""
+        self.branches.append(features)
+        name = f"score_fr{self.suffix}"
+        self._coarse.append(score(features.n, name, features.top, self.classes))
 
     def add_scores(self, stride: int) -> Top:
-        """Add all layers from `score_fr` to `score`, and return the latter: N x classes x H x W.
+        """Add all layers from the trunks' scores to `score`, and return it: N x classes x H x W.
 
-        stride: of the last upsampling, in pixels.
+        stride: of the last upsampling, in pixels. The scores of several trunks are averaged.
 
         Raises ValueError for a stride at which the trunk has no blob to score, for skips of several
         trunks, and for a padding with which the scores do not cover the image.
@@ -73,13 +78,11 @@ class HeadBuilder:
         return top
 
     def _coarse_scores(self) -> Top:
-        """Add the scores of the trunks, and their mean if there are several trunks."""
-        name = f"score_fr{self.suffix}"
-        scores = [score(branch.n, name, branch.top, self.classes) for branch in self.branches]
-        if len(scores) == 1:
-            return scores[0]
-        coefficients = [1 / len(scores)] * len(scores)
-        fused = L.Eltwise(*scores, operation=P.Eltwise.SUM, coeff=coefficients)
+        """Return the scores of the trunk; of several trunks, add and return the mean."""
+        if len(self._coarse) == 1:
+            return self._coarse[0]
+        coefficients = [1 / len(self._coarse)] * len(self._coarse)
+        fused = L.Eltwise(*self._coarse, operation=P.Eltwise.SUM, coeff=coefficients)
         self.n[f"score_fused{self.suffix}"] = fused
         return fused
 

@@ -77,6 +77,13 @@ class Variant(NamedTuple):
         return DATA_SETS[self.data_set]
 
     @property
+    def title(self) -> str:
+        """The name of the net in prose: FCN-8s, FCN-GoogLeNet-16s."""
+        trunk = TRUNKS[self.trunk]
+        stride = f"-{self.stride}s" if self.stride < trunk.stride or not trunk.title else ""
+        return f"FCN{trunk.title and '-' + trunk.title}{stride}{' at once' * self.at_once}"
+
+    @property
     def images(self) -> Tuple[Image, ...]:
         """The blobs that the net reads images from."""
         return tuple(image for branch in self.branches for image in branch.images)
@@ -84,9 +91,9 @@ class Variant(NamedTuple):
 
 #: Momentum and batch of FCN-AlexNet (arXiv 1411.4038, section 4.3).
 _BATCHES = MappingProxyType({"momentum": 0.9, "iter_size": 20})
-#: The published nets, then those of GoogLeNet. For a loss averaged over the pixels of 20 images, the
-#: papers' learning rates are 1e-4 for VGG16 and 5e-5 for GoogLeNet (arXiv 1411.4038, section 4.3).
-#: So each stage of GoogLeNet has half the rate of the same stage of VGG16.
+#: The published nets, then those of GoogLeNet. For a loss averaged over the pixels of 20 images,
+#: the papers' learning rates are 1e-4 for VGG16 and 5e-5 for GoogLeNet (arXiv 1411.4038, section
+#: 4.3). So each stage of GoogLeNet has half the rate of the same stage of VGG16.
 #: The published files of voc-fcn16s look for the data one folder further up than all others.
 VARIANTS: Dict[str, Variant] = {
     "voc-fcn32s": Variant(32, 1e-10),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Dict
 
+from ..classifier import Classifier
 from . import alexnet, googlenet, vgg16
 from .base import PAD, Features, Skip, Trunk
 
@@ -13,7 +14,7 @@ __all__ = ["CLASSIFIERS", "PAD", "TRUNKS", "Features", "Skip", "Trunk"]
 TRUNKS: Dict[str, Trunk] = {
     module.TRUNK.name: module.TRUNK for module in (vgg16, alexnet, googlenet)
 }
-#: Name of a classifier -> function of the arguments of `Classifier.__call__`.
-CLASSIFIERS: Dict[str, Callable[..., Any]] = {
+#: Name of a classifier -> the function that makes its NetParameter.
+CLASSIFIERS: Dict[str, Classifier] = {
     classifier.name: classifier for trunk in TRUNKS.values() for classifier in trunk.classifiers
 }

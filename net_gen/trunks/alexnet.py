@@ -71,8 +71,8 @@ def _caffenet(n: Any, image: Top, width: Any, ratio: float, filler: Any, size: i
 
 
 #: Named as in the published bvlc_alexnet and bvlc_reference_caffenet.
-ALEXNET = Classifier("alexnet", _alexnet, "fc8", size=227, ratio=0.5)
-CAFFENET = Classifier("caffenet", _caffenet, "fc8", size=227, ratio=0.5)
+ALEXNET = Classifier("alexnet", "AlexNet", _alexnet, "fc8", size=227, ratio=0.5)
+CAFFENET = Classifier("caffenet", "CaffeNet", _caffenet, "fc8", size=227, ratio=0.5)
 TRUNK = Trunk(
     name="alexnet",
     build=build,
@@ -83,5 +83,5 @@ TRUNK = Trunk(
     classifier="caffenet",
     weights="bvlc_reference_caffenet.caffemodel",
     cast="caffenet-fcn.caffemodel",
-    title="CaffeNet",
+    title="AlexNet",
 )

@@ -56,7 +56,7 @@ class Trunk:
     classifier: name of the one whose weights the trunk starts from.
     weights: file of these weights in ilsvrc-nets/. cast: file of the weights that surgery makes
         from them, in ilsvrc-nets/.
-    title: name of the trunk in prose.
+    title: name of the trunk in the names of its nets: GoogLeNet in FCN-GoogLeNet; "" for VGG16.
     """
 
     name: str

@@ -121,7 +121,9 @@ def map_size(size: int) -> int:
 
 
 #: Named as in the published bvlc_googlenet. The average pooling covers the map of any `size`.
-GOOGLENET = Classifier("googlenet", _classifier, "loss3/classifier", size=224, ratio=0.4)
+GOOGLENET = Classifier(
+    "googlenet", "GoogLeNet", _classifier, "loss3/classifier", size=224, ratio=0.4
+)
 #: The skips are the last module of each stride.
 TRUNK = Trunk(
     name="googlenet",

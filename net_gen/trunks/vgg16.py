@@ -40,7 +40,7 @@ def _classifier(n: Any, image: Top, width: Any, ratio: float, filler: Any, size:
 
 
 #: Named as in the published VGG_ILSVRC_16_layers.
-VGG16 = Classifier("vgg16", _classifier, "fc8", size=224, ratio=0.5)
+VGG16 = Classifier("vgg16", "VGG16", _classifier, "fc8", size=224, ratio=0.5)
 TRUNK = Trunk(
     name="vgg16",
     build=build,
@@ -51,5 +51,5 @@ TRUNK = Trunk(
     classifier="vgg16",
     weights="VGG_ILSVRC_16_layers.caffemodel",
     cast="vgg16-fcn.caffemodel",
-    title="VGG16",
+    title="",
 )
