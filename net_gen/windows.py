@@ -118,6 +118,16 @@ def clear_setting(layer: Any, name: str) -> None:
             message.ClearField(field)
 
 
+def add_pairs(a: Pair, b: Pair) -> Pair:
+    """Return the sum of two (height, width) pairs."""
+    return a[0] + b[0], a[1] + b[1]
+
+
+def multiply_pairs(a: Pair, b: Pair) -> Pair:
+    """Return the product of two (height, width) pairs, number by number."""
+    return a[0] * b[0], a[1] * b[1]
+
+
 def layer_error(layer: Any, problem: str) -> ValueError:
     """Return a ValueError whose message begins with the name and the type of a layer."""
     return ValueError(f"layer {layer.name} ({layer.type}): {problem}")
