@@ -124,6 +124,9 @@ def _published_data(
 ) -> PythonData:
     """Return the data layer of the variant's data set for one split, called `name` there."""
     data_set, record = variant.data, variant.data.splits[split]
+    if name is not None:
+        record = record._replace(name=name)
+        data_set = data_set._replace(splits={**data_set.splits, split: record})
     if len(shapes) == 1:
         mean, channels = tuple(settings.get("mean", data_set.mean)), next(iter(shapes.values()))[1]
         if len(mean) != channels:
@@ -133,8 +136,6 @@ def _published_data(
     settings = {**settings, "tops": [*(image.input for image in variant.images), *labels]}
     if classes is not None:
         settings["classes"] = classes
-    if name is not None:
-        settings["split"] = name
     param = data_set.parameters(split, variant.data_root, **settings)
     return PythonData(record.module, record.layer, param, (*shapes, *labels))
 

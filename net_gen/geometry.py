@@ -141,6 +141,13 @@ class Geometry:
         self.fields = OrderedDict((name, int(2 * half + 1)) for name, half in self._reach.items())
         self.period = math.lcm(*(scale.denominator for _, scale, _ in self.maps.values()))
 
+    def window(self, layer: Any) -> Slide:
+        """Return the window of a Convolution, Deconvolution or Pooling layer along this side."""
+        slide = read_window(layer).along(self.along)
+        if layer.name in self._first and not self._keeps_offsets:
+            return slide._replace(pad=self.pad)
+        return slide
+
     def _add_images(self, layer: Any, tops: List[str]) -> None:
         """Record blobs that no layer of the net computes from others."""
         for top in tops:
@@ -182,16 +189,13 @@ class Geometry:
         node = _Node(layer, layer.type, list(layer.bottom), list(layer.top))
         if layer.type not in WINDOWED:
             return node
-        window = read_window(layer)
-        slide = window.along(self.along)
-        if layer.name in self._first and not self._keeps_offsets:
-            slide = slide._replace(pad=self.pad)
+        slide = self.window(layer)
         if layer.type != "Pooling":
             return node._replace(slide=slide)
         # A schema without round_mode belongs to a Caffe that always rounds up. Padding along
         # either side makes Caffe clip the windows along both.
         ceil = getattr(layer.pooling_param, "round_mode", 0) == 0
-        return node._replace(slide=slide, ceil=ceil, clip=any(window.pad))
+        return node._replace(slide=slide, ceil=ceil, clip=any(read_window(layer).pad))
 
     def _check_places(self, layer: Any) -> None:
         places = [self.maps[bottom][1:] for bottom in layer.bottom]

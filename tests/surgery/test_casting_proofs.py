@@ -145,15 +145,15 @@ def refused(**fields):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"transpose": True}, "axis 1, transposed, needed axis 1, not transposed"),
-        ({"axis": 2}, "axis 2, needed axis 1"),
-        ({"width": 6}, "2 x 3 x 8 x 6, needed a square map"),
-        ({"flatten": True}, "2 x 192, needed a square map"),
+        ({"transpose": True}, "has axis 1, transposed, needs axis 1, not transposed"),
+        ({"axis": 2}, "has axis 2, needs axis 1"),
+        ({"width": 6}, "2 x 3 x 8 x 6, needs a square map"),
+        ({"flatten": True}, "2 x 192, needs a square map"),
     ],
 )
 def test_an_inner_product_that_is_no_convolution_is_refused_by_name(fields, words):
     message = refused(**fields)
-    with pytest.raises(ValueError, match="layer fc: found .*" + words):
+    with pytest.raises(ValueError, match="layer fc: .*" + words):
         surgery.convolutional(message, pairs.build(message))
 
 
@@ -168,7 +168,9 @@ def test_weights_over_another_window_of_the_same_count_are_refused():
 
     old = net(L.InnerProduct, 16, 2)
     surgery.transplant(net(L.Convolution, 16, 6, kernel_size=2), old)
-    words = "layer fc, blob 0: found 8 x 64 over a 16 x 2 x 2 blob, needed 8 x 4 x 4 x 4: neither"
+    words = (
+        "layer fc, blob 0: is 8 x 64 over a 16 x 2 x 2 blob, needs 8 x 4 x 4 x 4, the same window"
+    )
     with pytest.raises(ValueError, match=words):
         surgery.transplant(net(L.Convolution, 4, 6, kernel_size=4), old)
 
@@ -222,7 +224,7 @@ def test_published_weights_are_taken_where_they_are_and_must_fit(tmp_path, monke
                 assert np.array_equal(blob.data.ravel(), whole.net.params[layer][i].data.ravel())
     monkeypatch.undo()
     monkeypatch.setattr(pairs, "published", lambda name: str(path))
-    with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
+    with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: is 6"):
         pairs.published_pair("alexnet")
 
 
