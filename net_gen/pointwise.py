@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from caffe.coord_map import PASS_THROUGH_LAYERS
-
 from .windows import layer_error
 
-#: Types that move no value: what lies at (y, x) in a bottom lies at (y, x) in every top.
-#: `PASS_THROUGH_LAYERS` of BVLC Caffe has neither the types that join or cut channels nor the
-#: newest activations.
-POINTWISE = frozenset(
-    {*PASS_THROUGH_LAYERS, "Clip", "Concat", "Silence", "Slice", "Softmax", "Swish"}
-)
+#: Types that join or cut channels, or end a blob, and keep height and width. `caffe.coord_map` has
+#: no maps of these.
+CHANNEL_TYPES = frozenset({"Concat", "Silence", "Slice", "Softmax"})
+#: Types that move no value: a value at (y, x) of a bottom belongs to (y, x) of every top. Beside
+#: `CHANNEL_TYPES` these are the pass-through layers of `caffe.coord_map`.
+POINTWISE = CHANNEL_TYPES | {
+    *("AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "Log"),
+    *("LRN", "MVN", "Power", "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH"),
+    "Threshold",
+}
 #: Of these, the types whose bottoms have to lie at one place.
 JOINING = frozenset({"Concat", "Eltwise"})
 #: Of these, the types that normalize by statistics of the whole map.

@@ -67,8 +67,12 @@ def description(name: str) -> Dict[str, str]:
 def _method(variant: Variant) -> str:
     """Return what the head does, in a few words."""
     trunk = TRUNKS[variant.trunk]
-    names = [trunk.skips[stride].name for stride in trunk.strides[1:] if stride >= variant.stride]
+    strides = [stride for stride in trunk.strides[1:] if stride >= variant.stride]
+    names = [trunk.skips[stride].blob.split("/")[0] for stride in strides]
     if not names:
         return f"one prediction every {variant.stride} pixels"
-    skips = f"skips from {' and '.join(names)}" if len(names) > 1 else f"a skip from {names[0]}"
-    return f"{skips} at once" if variant.at_once else skips
+    if len(names) == 1:
+        skips = f"a skip from {names[0]}"
+    else:
+        skips = f"skips from {', '.join(names[:-1])} and {names[-1]}"
+    return f"{skips}, trained in one stage" if variant.at_once else skips

@@ -1,5 +1,6 @@
 """AlexNet, CaffeNet and GoogLeNet."""
 
+import caffe
 import pytest
 
 import net_gen
@@ -58,8 +59,6 @@ def test_googlenet_has_nine_modules_named_as_in_the_published_net():
     "name, count", [("alexnet", 60965224), ("caffenet", 60965224), ("googlenet", 6998552)]
 )
 def test_the_number_of_weights_is_that_of_the_published_net(name, count, tmp_path):
-    import caffe
-
     path = tmp_path / "net.prototxt"
     net_gen.write(net_gen.CLASSIFIERS[name]("deploy"), path)
     net = caffe.Net(str(path), caffe.TEST)
@@ -76,8 +75,6 @@ def test_the_input_has_the_size_of_the_paper_or_another_one(name):
 
 @pytest.mark.parametrize("size", [31, 33, 64, 96, 97, 223, 224, 225, 300])
 def test_the_last_pooling_of_googlenet_covers_the_map_at_any_size(size, tmp_path):
-    import caffe
-
     path = tmp_path / "net.prototxt"
     net_gen.write(net_gen.googlenet("deploy", width=1 / 16, size=size), path)
     net = caffe.Net(str(path), caffe.TEST)

@@ -3,6 +3,7 @@
 import ast
 from fractions import Fraction
 
+import caffe
 import pytest
 
 import net_gen
@@ -309,8 +310,6 @@ def test_generate_writes_no_file_if_an_argument_is_refused(tmp_path):
 @pytest.mark.parametrize("trunk, stride", HEADS)
 def test_every_size_of_image_has_a_score_for_each_pixel(trunk, stride, tmp_path):
     """Caffe refuses a net with a Crop that reads outside of its bottom."""
-    import caffe
-
     path = tmp_path / "deploy.prototxt"
     net_gen.write(net_gen.fcn(head(trunk, stride), "deploy", width=1 / 16), path)
     net = caffe.Net(str(path), caffe.TEST)

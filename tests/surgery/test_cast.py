@@ -3,12 +3,15 @@ from __future__ import annotations
 import functools
 import os
 
+import caffe
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 
 import net_gen
 import surgery
 from solvers import chain
+from surgery.caffemodel import complete_model, complete_state
 from tests import tiny
 
 CLASSES = 10
@@ -30,8 +33,6 @@ def convolutional(path, pad, fc6_pad=0):
 
 
 def scores(prototxt, weights, image, blob):
-    import caffe
-
     net = caffe.Net(prototxt, weights, caffe.TEST)
     net.blobs["data"].reshape(*image.shape)
     net.reshape()
@@ -83,8 +84,6 @@ def test_padding_by_100_gives_every_image_a_score_but_not_that_of_the_classifier
 
 
 def test_a_classifier_without_a_name_is_recognised_by_its_layers(tmp_path, monkeypatch):
-    import caffe
-
     weights = tiny.classifier(str(tmp_path), 224, CLASSES)[1]
     thin = functools.partial(net_gen.vgg16, width=tiny.WIDTH)
     monkeypatch.setitem(net_gen.CLASSIFIERS, "vgg16", thin)
@@ -109,8 +108,6 @@ def random_classifier(folder, name, classes=CLASSES, **arguments):
 @pytest.mark.parametrize("trunk", surgery.BASES)
 @pytest.mark.parametrize("size", [None, 96])
 def test_a_trunk_gets_all_layers_of_its_classifier_but_the_scores(tmp_path, trunk, size):
-    import caffe
-
     base = surgery.BASES[trunk]
     prototxt, weights = random_classifier(
         tmp_path, base.classifier, **({"size": size} if size else {})
@@ -150,8 +147,6 @@ def test_a_complete_cast_classifier_scores_its_size_as_before_and_a_larger_image
 
 
 def test_a_named_classifier_has_as_many_classes_as_its_weights(tmp_path, monkeypatch):
-    import caffe
-
     weights = random_classifier(tmp_path, "googlenet", 7)[1]
     thin = functools.partial(net_gen.googlenet, width=1 / 16)
     monkeypatch.setitem(net_gen.CLASSIFIERS, "googlenet", thin)
@@ -169,8 +164,6 @@ def test_alexnet_and_caffenet_cannot_be_distinguished_by_their_layers(tmp_path):
 
 
 def test_weights_of_an_unknown_classifier_are_refused(tmp_path):
-    from caffe.proto import caffe_pb2
-
     net = caffe_pb2.NetParameter()
     net.layer.add(name="res2a").blobs.add(data=[1.0]).shape.dim.append(1)
     path = tmp_path / "resnet.caffemodel"
@@ -210,8 +203,6 @@ def test_contents_gives_the_layers_and_their_shapes(tmp_path):
 
 
 def test_contents_reads_the_old_format(tmp_path):
-    from caffe.proto import caffe_pb2
-
     net = caffe_pb2.NetParameter()
     layer = net.layers.add(name="fc6")
     layer.blobs.add(num=1, channels=1, height=3, width=4, data=[0.0] * 12)
@@ -221,8 +212,6 @@ def test_contents_reads_the_old_format(tmp_path):
 
 
 def test_a_file_truncated_anywhere_is_not_complete(tmp_path):
-    from surgery.caffemodel import complete_model, complete_state
-
     weights = tiny.classifier(str(tmp_path), 64, CLASSES)[1]
     with open(weights, "rb") as file:
         content = file.read()

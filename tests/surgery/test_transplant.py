@@ -183,3 +183,14 @@ def test_expand_score_refuses_fewer_classes_or_another_kernel(shape):
     old, new = FakeNet({"s": [numbers(21, 4, 1, 1)]}), FakeNet({"t": [np.zeros(shape)]})
     with pytest.raises(ValueError, match="layer t, blob 0: is 21 x 4 x 1 x 1 in s"):
         surgery.expand_score(new, "t", old, "s")
+
+
+@pytest.mark.parametrize("size", [3, 4, 63, 64])
+def test_upsample_filt_is_the_bilinear_kernel_under_the_name_of_the_published_scripts(size):
+    """The formula is the one of these scripts: (1 - |y - c| / f) (1 - |x - c| / f)."""
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    y, x = np.ogrid[:size, :size]
+    kernel = (1 - abs(y - centre) / factor) * (1 - abs(x - centre) / factor)
+    assert np.allclose(surgery.upsample_filt(size), kernel, rtol=0, atol=1e-15)
+    assert np.array_equal(surgery.upsample_filt(size), surgery.bilinear(size))
