@@ -35,8 +35,9 @@ def unpadded(name):
 def run(name):
     """The largest relative errors: all are rounding errors but `padded`, the smallest of its kind.
 
-    own_size: on an image of the classifier's size. every: on every crop, without padding. inside: of the
-    padded net, inside the image. borders: with the zeros of a crop's padding. padded: without them.
+    own_size: on an image of the classifier's size. every: on every crop, without padding.
+    inside: of the padded net, inside the image. borders: with the zeros of a crop's padding.
+    padded: without these zeros.
     """
     pair, bare = small(name), unpadded(name)
     image = pairs.scene(*[pairs.larger(pair, GRID)] * 2)
