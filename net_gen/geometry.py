@@ -266,7 +266,7 @@ class Geometry:
             if checked and not offset + sizes[1] <= sizes[0]:
                 raise layer_error(
                     layer,
-                    f"offset {offset} and the size {sizes[1]} of {node.bottoms[1]} exceed the size "
+                    f"offset {offset} and {sizes[1]} of {node.bottoms[1]} do not fit into "
                     f"{sizes[0]} of {node.bottoms[0]}",
                 )
             return sizes[1]

@@ -29,8 +29,8 @@ def check_weights(net: Any, path: str, need: Sequence[str] = ()) -> List[str]:
     common = [name for name in net.params if name in shapes]
     if not common:
         raise ValueError(
-            f"{path}: has layers {names_text(shapes)}, this net needs {names_text(net.params)}; "
-            "these are the weights of another net"
+            f"{path}: has none of this net's layers: found {names_text(shapes)}, needed "
+            f"{names_text(net.params)}; these are the weights of another net"
         )
     for name in common:
         _check_layer(path, name, shapes[name], [tuple(blob.shape) for blob in net.params[name]])
@@ -57,7 +57,7 @@ def _check_layer(path: str, name: str, shapes: Sequence[Shape], needed: Sequence
     for i, (shape, target) in enumerate(zip(shapes, needed)):
         if not _equal(shape, target):
             raise ValueError(
-                f"{path}: layer {name}, blob {i}: is {shape_text(shape)}, this net needs "
+                f"{path}: layer {name}, blob {i}: found {shape_text(shape)}, this net needs "
                 f"{shape_text(target)}; these are the weights of another net"
             )
 

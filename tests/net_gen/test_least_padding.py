@@ -131,7 +131,7 @@ def test_the_least_padding_aligns_every_size_and_one_pixel_less_does_not(variant
 
 def test_alexnet_at_a_padding_of_82_lacks_scores_at_some_sizes_of_every_period():
     limits = padding.limits("voc-fcn-alexnet", 82)[0]
-    assert limits.offsets == {"score": 0} and "exceed the size 63 of upscore" in limits.fault
+    assert limits.offsets == {"score": 0} and "do not fit into 63 of upscore" in limits.fault
     net = build(small("voc-fcn-alexnet", 82, LARGE))
     refused = [n for n in range(limits.smallest, 330) if shapes(net, n, LARGE) is None]
     assert refused and {n + limits.period for n in refused if n < 298} <= set(refused)

@@ -242,7 +242,7 @@ def test_the_program_refuses_the_weights_of_another_net(tmp_path, program):
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=100)
     result = program("-m", "surgery", prototxt, weights, deploy, tmp_path / "out.caffemodel")
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
-    assert "layer fc6, blob 0: is 256 x 288, this net needs 256 x 128" in result.stderr
+    assert "layer fc6, blob 0: found 256 x 288, this net needs 256 x 128" in result.stderr
     assert not (tmp_path / "out.caffemodel").exists()
 
 

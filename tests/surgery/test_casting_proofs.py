@@ -226,7 +226,7 @@ def test_published_weights_are_used_if_they_are_on_disk_and_refused_if_they_do_n
                 assert np.array_equal(blob.data.ravel(), pair.net.params[layer][i].data.ravel())
     monkeypatch.undo()
     monkeypatch.setattr(pairs, "published", lambda name: str(path))
-    with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: is 6"):
+    with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
         pairs.published_pair("alexnet")
 
 
