@@ -110,7 +110,7 @@ def test_a_caffemodel_that_is_cut_off(ready, refused, tmp_path):
     weights = tmp_path / "part.caffemodel"
     weights.write_bytes(Path(start).read_bytes()[:5000])
     line = refused(train, folder, weights)
-    assert "part.caffemodel: truncated, or not a .caffemodel" in line
+    assert "part.caffemodel: not a whole .caffemodel" in line
 
 
 def test_a_label_that_is_no_class(ready, refused, tmp_path):
