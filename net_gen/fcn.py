@@ -57,6 +57,8 @@ def fcn(
     ratio = check_ratio("dropout", trunk.dropout if dropout is None else dropout)
     counts = [_classes(variant, head, classes) for head in variant.heads]
     shapes = _input_shapes(variant, channels)
+    # A misspelt setting is refused for every split, also where no data layer reads it.
+    variant.data.parameters("train", variant.data_root, **settings)
     n = NetSpec()
     if split == "deploy":
         Input(shapes).add(n)

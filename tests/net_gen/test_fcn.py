@@ -272,6 +272,7 @@ REFUSED = [
     ({"mean": (1, 2)}, "mean is (1, 2), needs 3 values"),
     ({"dropout": 1}, "dropout is 1, needs a number of at least 0"),
     ({"nyud_dir": "x"}, "no data layer has 'nyud_dir'"),
+    ({"split": "deploy", "voc_dri": "x"}, "no data layer has 'voc_dri'"),
     ({"dropout": -0.5}, "dropout is -0.5, needs a number of at least 0"),
 ]
 
