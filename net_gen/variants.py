@@ -19,7 +19,7 @@ class Image(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A trunk of a net; a net with several sums their scores.
+    """A trunk of a net; a net with several averages their scores.
 
     images: the blobs that the trunk reads. Several are joined along the channels, as `data`.
     suffix: is put behind the names of the trunk's layers and blobs.
