@@ -45,7 +45,7 @@ def test_a_new_process_measures_seconds_and_memory(monkeypatch):
     monkeypatch.setattr(settings, "TIMED_REPEATS", 1)
     values = timing.time_in_new_process("voc-fcn-googlenet", 18)
     assert 0 < values["seconds"] < 60 and 50 < values["mib"] < 4000
-    with pytest.raises(OSError, match="pad -1: .*pad -1"):
+    with pytest.raises(OSError, match="pad -1: .*pad is -1"):
         timing.time_in_new_process("voc-fcn-googlenet", -1)
 
 
