@@ -25,8 +25,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import torch
 
-from .blob import Blob, Memory, MemoryView
+from .blob import Blob
 from .errors import CaffeError
+from .memory import Memory, MemoryView
 from .proto import caffe_pb2
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5

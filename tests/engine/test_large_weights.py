@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from caffe.memory import Memory
 from caffe.ops import product
 
 from tests.engine import nets
@@ -114,13 +115,13 @@ def test_a_gradient_is_put_where_the_one_before_was(tmp_path, monkeypatch):
         net.clear_param_diffs()
         net.forward()
         net.backward()
-        places.append([b.gradient.tensor().data_ptr() for b in net.learnable[::2]])
+        places.append([b.gradient.tensor().data_ptr() for b, _, _ in net.parameters[::2]])
     assert places[0] == places[1] == places[2]
 
 
 def test_a_room_is_lent_once_and_not_while_its_values_count():
-    memory = caffe.blob.Memory((2, 3))
-    like = caffe.blob.torch.empty(2, 3)
+    memory = Memory((2, 3))
+    like = torch.empty(2, 3)
     first = memory.room(like)
     assert first is not None and memory.room(like) is None
     memory.set(first.fill_(1))
