@@ -12,7 +12,7 @@ import contextlib
 import math
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 from fcn_common import arguments
 from fcn_common.progress import ProgressBar
@@ -38,7 +38,7 @@ class Stage:
             stage.make_solver()
             stage.start_from("../voc-fcn32s")
             stage.fill_upsampling()
-            while stage.step():
+            for _ in stage.steps():
                 stage.score()
         print(stage.scores["mean_iu"])
 
@@ -163,34 +163,31 @@ class Stage:
         if not self.finished and not self.snapshot:
             interp(self.net, interp_layers(self.net))
 
-    def step(self) -> bool:
-        """Train up to the next snapshot and write it; return whether it is to be scored.
+    def steps(self) -> Iterator[int]:
+        """Train to the end, and yield the iteration of each snapshot when it has been written.
 
-        Return False when the stage is finished. A snapshot that was restored and has no scores is
-        the first to be scored, before any training. Raises ValueError if the loss is no number.
+        A snapshot that was restored and has no scores comes first, before any training. Raises
+        ValueError if the loss is not finite.
         """
         if self.finished:
-            return False
-        if not self._started:
-            self._start()
-            if self.snapshot and self.iteration not in self.records:
-                return True
-        if self.iteration >= self.iters:
-            # Worker 0 has sorted out the files, from which the next stage starts, before the
-            # others go on.
-            workers.meet(self.solver)
-            self.finished = True
-            return False
-        self.train_iteration()
-        while self.iteration % self.interval and self.iteration < self.iters:
+            return
+        self._start()
+        if self.snapshot and self.iteration not in self.records:
+            yield self.iteration
+        while self.iteration < self.iters:
             self.train_iteration()
-        if workers.rank() == 0:
-            self.solver.snapshot()
-        self._log.line(f"Snapshotting to {self.param.snapshot_prefix}_iter_{self.iteration}")
-        return True
+            if self.iteration % self.interval == 0 or self.iteration >= self.iters:
+                if workers.rank() == 0:
+                    self.solver.snapshot()
+                prefix = self.param.snapshot_prefix
+                self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+                yield self.iteration
+        # The next stage starts from files that worker 0 has removed or kept by now.
+        workers.meet(self.solver)
+        self.finished = True
 
     def train_iteration(self) -> None:
-        """Train one iteration. Raises ValueError if the loss is no number."""
+        """Train one iteration. Raises ValueError if the loss is not finite."""
         iteration = self.iteration
         self.solver.step(1)
         blobs = self.net.blobs
@@ -215,8 +212,7 @@ class Stage:
         """
         if self.finished:
             return
-        if not self._started:
-            self._start()
+        self._start()
         self.records[self.iteration] = self._score_split() if self.scored else {}
         if workers.rank() == 0:
             best = snapshots.best_iteration(self.records)
@@ -242,7 +238,9 @@ class Stage:
         return record
 
     def _start(self) -> None:
-        """Open the log and the progress bar, and forget the scores of lost snapshots."""
+        """Open the log and the progress bar, and forget the scores of lost snapshots, once."""
+        if self._started:
+            return
         self._started = True
         self.records = {k: v for k, v in self.records.items() if k <= self.iteration}
         self._log = open_log(self._records_folder, self.iteration)
@@ -276,7 +274,7 @@ def run(
         if weights is not None:
             stage.start_from(weights)
         stage.fill_upsampling()
-        while stage.step():
+        for _ in stage.steps():
             stage.score()
     return stage.scores
 

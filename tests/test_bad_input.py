@@ -60,7 +60,7 @@ def unchanged(before, after):
 
 
 def train(folder, weights):
-    stage.main(str(folder), str(weights), ["cpu"])
+    stage.run(str(folder), str(weights), gpu="cpu")
 
 
 def replace(path, old, new):
@@ -162,7 +162,7 @@ def test_a_device_that_is_not_there(ready, refused, tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
     net = ["--net", str(folder / "deploy.prototxt"), "--weights", "w.caffemodel", "--gpu", "99"]
     line = refused(infer.main, [str(tmp_path / "photo.png"), *net])
-    assert "GPU 99 was asked for" in line and "cpu" in line
+    assert "GPU 99 cannot be used" in line and "cpu" in line
 
 
 def test_a_variant_that_does_not_exist(refused):

@@ -35,7 +35,7 @@ def solve(gpu=None, iters=None, images=None):
         # Bilinear kernels, which are not learned.
         stage.fill_upsampling()
 
-        while stage.step():  # 4,000 iterations and a snapshot
+        for _ in stage.steps():  # 4,000 iterations and a snapshot
             stage.score()  # loss, pixel accuracy, mean accuracy and mean IU on the val split
     return stage.scores
 

@@ -241,10 +241,10 @@ def test_a_stage_can_be_scored_before_it_is_trained(tiny_stage, start):
         untrained.fill_upsampling()
         untrained.score()
         assert untrained.iteration == 0 and untrained.scores["images"] == tiny.VAL
-        assert untrained.step() and not untrained.step()
+        assert list(untrained.steps()) == [1]
 
 
-def test_a_finished_stage_takes_no_step(again, start, monkeypatch):
+def test_a_finished_stage_takes_no_steps(again, start, monkeypatch):
     folder, expected = again
     monkeypatch.setattr(stage, "make_solver", None)
     with stage.Stage(folder) as done:
@@ -252,6 +252,6 @@ def test_a_finished_stage_takes_no_step(again, start, monkeypatch):
         done.make_solver()
         done.start_from("none.caffemodel")
         done.fill_upsampling()
-        assert done.finished and not done.step()
+        assert done.finished and not list(done.steps())
         done.score()
     assert done.scores == expected and done.iteration == 4
