@@ -24,7 +24,7 @@ def fast_hist(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
 
     truth, prediction: label maps with the same number of elements, of any shape and number type.
 
-    Pixels whose truth is not a class (255, the ignored label of VOC, for less than 256 classes)
+    Pixels whose truth is not a class (255, the ignored label of VOC, for fewer than 256 classes)
     are not counted. Raises ValueError for maps of different sizes, and for a prediction that is
     not a class where the truth is a class.
     """
