@@ -120,7 +120,7 @@ $(BENCH_VENV)/installed: $(STAMP) bench/requirements.txt
 	  -r bench/requirements.txt
 	@touch $@
 
-proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto
+proto: $(READY) ## generate caffe_pb2.py from engine/caffe/proto/caffe.proto
 	@$(PY) engine/caffe/proto/generate.py
 
 lint: $(READY) ## ruff and mypy

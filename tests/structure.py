@@ -20,8 +20,9 @@ VAGUE = {
     *("asked", "found", "given", "known", "made", "own", "seen", "taken", "told", "wanted"),
     *("what", "whole"),
 }
-#: Names with an underscore that are an interface: pycaffe's compiled Net, and namedtuples.
+#: Names with an underscore that are an interface: pycaffe's Net, and namedtuples.
 INTERFACE = {
+    *("_Net_forward", "_batch"),
     *("_backward", "_blob_loss_weights", "_blob_names", "_blobs", "_bottom_ids", "_forward"),
     *("_inputs", "_layer_names", "_outputs", "_set_input_arrays", "_top_ids"),
     *("_asdict", "_fields", "_make", "_replace"),

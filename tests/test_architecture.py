@@ -32,14 +32,14 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # The rooms of the engine from the lowest to the highest. A module imports from its own room and
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
-    ("errors", "proto"),
+    ("_torch", "errors", "proto"),
     ("files", "launch"),
     ("glog", "wire"),
     ("text", "lazy", "mode"),
     ("heap", "memory"),
     ("blob",),
     ("io", "net_spec"),
-    ("weights", "hdf5", "upgrade", "ops"),
+    ("weights", "hdf5", "records", "upgrade", "ops"),
     ("graph", "fillers", "data"),
     ("layers",),
     ("coord_map", "net_log"),

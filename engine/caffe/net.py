@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import glog, graph, heap, weights
+from . import glog, graph, hdf5, heap, weights
 from .blob import Blob
 from .errors import CaffeError, FileError, NetError, UsageError, WeightsError
 from .layers import Layer
@@ -353,7 +353,7 @@ class Net:
         """
         path = os.fspath(path)
         layers = {node.name: node for node in self.wiring.nodes}
-        pairs: list[tuple[Blob, weights.Stored]] = []
+        pairs: list[tuple[Blob, weights.StoredBlob]] = []
         for name, stored in weights.read_net(path):
             node = layers.get(name)
             if node is None:
@@ -404,7 +404,7 @@ class Net:
 
     def save_hdf5(self, path: str | os.PathLike, write_diff: bool = False) -> None:
         """Write the weights, and with `write_diff` their gradients, as HDF5."""
-        weights.write_net_hdf5(os.fspath(path), self.layer_weights(), write_diff)
+        hdf5.write_net(os.fspath(path), self.layer_weights(), write_diff)
 
     def layer_weights(self) -> list[weights.LayerWeights]:
         """The layers with their parameters, as they are written to a file."""

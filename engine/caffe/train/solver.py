@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import glog, graph, launch, mode, upgrade, weights
+from .. import glog, graph, hdf5, launch, mode, upgrade, weights
 from ..blob import Blob
 from ..errors import CaffeError
 from ..memory import Memory, MemoryView
@@ -435,21 +435,21 @@ class Solver:
     def _write_snapshot(self) -> None:
         p = self.param
         base = f"{p.snapshot_prefix}_iter_{self.iter}"
-        hdf5 = p.snapshot_format == p.HDF5
+        as_hdf5 = p.snapshot_format == p.HDF5
         kind, suffix, places = (
-            ("HDF5", ".h5", (474, 296)) if hdf5 else ("binary proto", "", (464, 284))
+            ("HDF5", ".h5", (474, 296)) if as_hdf5 else ("binary proto", "", (464, 284))
         )
         model, state = f"{base}.caffemodel{suffix}", f"{base}.solverstate{suffix}"
         glog.write(f"solver.cpp:{places[0]}", f"Snapshotting to {kind} file {model}")
         layers = self.net.layer_weights()
-        if hdf5:
-            weights.write_net_hdf5(model, layers, p.snapshot_diff)
+        if as_hdf5:
+            hdf5.write_net(model, layers, p.snapshot_diff)
         else:
             weights.write_net(model, self.net.name, layers, p.snapshot_diff)
         glog.write(
             f"sgd_solver.cpp:{places[1]}", f"Snapshotting solver state to {kind} file {state}"
         )
-        write_state = weights.write_state_hdf5 if hdf5 else weights.write_state
+        write_state = hdf5.write_state if as_hdf5 else weights.write_state
         write_state(state, self.iter, model, self._current_step, self.history)
 
     def restore(self, state_file: str | os.PathLike) -> None:
