@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Iterator, NamedTuple, Optional
 
+from fcn_data import VOC, DataSet
 from fcn_data.published import PUBLISHED
 from net_gen import VARIANTS
 from solvers import snapshots
@@ -25,6 +26,11 @@ class Model(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.net} with {self.weights} ({self.origin})"
+
+
+def data_set_of(variant: str) -> DataSet:
+    """Return the data set that a variant is trained on; VOC for a name that is no variant."""
+    return VARIANTS[variant].data if variant in VARIANTS else VOC
 
 
 def published(variant: str) -> str:

@@ -20,7 +20,7 @@ import net_gen
 import surgery
 from fcn_common import arguments, command
 from fcn_common.memory import peak_memory
-from fcn_data import DATA_SETS, demo, published
+from fcn_data import DATA_SETS, DEMO, demo, published
 from solvers import available, device, stage, workers
 from solvers.folders import ROOT
 
@@ -36,14 +36,14 @@ WIDTH = 1
 
 def run(
     variant: str,
-    data: str = "voc",
+    data: Optional[str] = None,
     iters: Optional[int] = None,
     gpu: device.Gpu = None,
     images: Optional[int] = None,
 ) -> None:
     """Train all stages up to `variant`, a key of `net_gen.VARIANTS`.
 
-    data: a key of `DATA_SETS`: `voc` (SBD and VOC 2011) or `demo`.
+    data: a key of `DATA_SETS`: the variant's data set (the default) or "demo".
     iters: iterations of each stage (max_iter of solver.prototxt). gpu: as for `device.use`.
     images: how many images of the val split are scored (all).
 
@@ -51,8 +51,10 @@ def run(
     """
     if variant not in net_gen.VARIANTS:
         raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
-    if data not in DATA_SETS:
-        raise ValueError(f"data {data}: needed one of {', '.join(DATA_SETS)}")
+    data_set = net_gen.VARIANTS[variant].data_set
+    data = data or data_set
+    if data not in (data_set, DEMO.name):
+        raise ValueError(f"data {data}: needed {data_set} or {DEMO.name} for {variant}")
     started = time.time()
     names = stages(variant)
     # The first worker prepares what is missing; then the others have nothing to prepare.
@@ -70,7 +72,7 @@ def run(
 def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
     """Prepare the data and the base weights of stages; return their folder and the weights."""
     trunk = net_gen.VARIANTS[names[-1]].trunk
-    if not DATA_SETS[data].archives:
+    if data == DEMO.name:
         prepare_demo(names)
         return DEMO_RUNS, demo_base(trunk)
     fetched = os.path.isfile(paths(trunk)[1])
@@ -110,15 +112,10 @@ def prepare_demo(variants: Sequence[str]) -> None:
     demo.make(DEMO_DATA, scale=DEMO_SCALE, **counts)  # type: ignore[arg-type]
     for name in variants:
         folder = os.path.join(DEMO_RUNS, name)
-        root = os.path.relpath(DEMO_DATA, folder)
-        net_gen.generate(
-            name,
-            folder,
-            {"test_iter": [DEMO_VAL]},
-            width=WIDTH,
-            sbdd_dir=os.path.join(root, "sbdd", "dataset"),
-            voc_dir=os.path.join(root, "pascal", "VOC2011"),
+        variant = net_gen.VARIANTS[name]._replace(
+            data_set=DEMO.name, data_root=os.path.relpath(DEMO_DATA, folder)
         )
+        net_gen.generate(variant, folder, {"test_iter": [DEMO_VAL]}, width=WIDTH)
 
 
 def demo_base(trunk: str) -> str:
@@ -171,7 +168,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "What is finished is skipped.",
         parents=[
             arguments.variant(list(net_gen.VARIANTS)),
-            arguments.data(list(DATA_SETS)),
+            arguments.data(list(DATA_SETS), None),
             arguments.iters(),
             arguments.images(),
             arguments.gpu(),

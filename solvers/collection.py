@@ -11,6 +11,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 from fcn_common.files import write_json
+from fcn_data import DataSet
 from solvers import available, device, photograph, workers
 from solvers.photograph import LONG_SIDE
 
@@ -84,14 +85,14 @@ def run_collection(
     missing = [p for p in share if not os.path.isfile(photograph.label_path(out, p))]
     done = len(share) - len(missing)
     print(f"{workers.label()}{len(share)} photographs, {done} done already", flush=True)
-    unreadable = _segment_all(missing, model, out, long_side)
+    unreadable = _segment_all(missing, model, out, long_side, available.data_set_of(variant))
     if unreadable and workers.count() == 1:
         raise OSError(f"{unreadable[0]}: first of {len(unreadable)} that cannot be read")
     return [photo for photo in missing if photo not in unreadable]
 
 
 def _segment_all(
-    photos: Sequence[str], model: available.Model, out: str, long_side: int
+    photos: Sequence[str], model: available.Model, out: str, long_side: int, data_set: DataSet
 ) -> List[str]:
     """Segment photographs into the folder `out`; return those that cannot be read."""
     unreadable: List[str] = []
@@ -99,7 +100,7 @@ def _segment_all(
         return unreadable
     net = photograph.load(model.net, model.weights)
     bar = workers.progress_bar(len(photos), "segmenting", leave=False)
-    with bar, _Writer(out) as writer:
+    with bar, _Writer(out, data_set) as writer:
         for photo, reading in _read_ahead(photos):
             try:
                 image = reading.result()
@@ -107,7 +108,7 @@ def _segment_all(
                 print(f"{workers.label()}skipped: {error}", file=sys.stderr, flush=True)
                 unreadable.append(photo)
             else:
-                writer.write(photo, image, photograph.segment(net, image, long_side))
+                writer.write(photo, image, photograph.segment(net, image, long_side, data_set))
             bar.update()
     return unreadable
 
@@ -127,15 +128,16 @@ class _Writer:
     The block of `with` ends when all pictures are written.
     """
 
-    def __init__(self, out: str) -> None:
-        self._out = out
+    def __init__(self, out: str, data_set: DataSet) -> None:
+        self._out, self._data_set = out, data_set
         self._pool = ThreadPoolExecutor(1)
         self._last: Optional[Future] = None
 
     def write(self, photo: str, image: np.ndarray, label: np.ndarray) -> None:
         """Start to save the pictures of a photograph; raise the error of the photograph before."""
         self._wait()
-        self._last = self._pool.submit(photograph.save_pictures, self._out, photo, image, label)
+        picture = self._out, photo, image, label, self._data_set
+        self._last = self._pool.submit(photograph.save_pictures, *picture)
 
     def _wait(self) -> None:
         last, self._last = self._last, None

@@ -29,6 +29,7 @@ import surgery
 from fcn_common import arguments, command
 from fcn_common.files import write_json, write_text
 from fcn_common.progress import track
+from fcn_data import DEMO
 from fcn_data import demo as demo_set
 from solvers import available, device, figures, infer, score, stage
 from solvers.device import Gpu
@@ -190,11 +191,11 @@ def write_variant(
         "classes": CLASSES,
         "dropout": 0.0,
         "seed": seed,
-        "sbdd_dir": os.path.relpath(os.path.join(data, "sbdd", "dataset"), folder),
-        "voc_dir": os.path.relpath(os.path.join(data, "pascal", "VOC2011"), folder),
     }
-    net_gen.generate(name, folder, fields, **nets)
-    test = net_gen.fcn(name, "val", val_split="test", **nets)
+    data_root = os.path.relpath(data, folder)
+    variant = net_gen.VARIANTS[name]._replace(data_set=DEMO.name, data_root=data_root)
+    net_gen.generate(variant, folder, fields, **nets)
+    test = net_gen.fcn(variant, "val", val_split=DEMO.splits["test"].name, **nets)
     net_gen.write(test, os.path.join(folder, "test.prototxt"))
 
 
@@ -211,7 +212,7 @@ def draw(out: str, data: str) -> List[str]:
         columns.append([infer.predict(net, photo)[0] for photo in photos])
     truths = [Image.open(os.path.join(voc, "SegmentationClass", i + ".png")) for i in ids]
     columns.append([np.asarray(truth) for truth in truths])
-    titles = [*(n.replace("voc-fcn", "FCN-") for n in net_gen.STAGES), "truth"]
+    titles = [*(variant.title for variant in net_gen.STAGES.values()), "truth"]
     rows = [(photo, [column[i] for column in columns]) for i, photo in enumerate(photos)]
     figure, loss = os.path.join(out, "figure.png"), os.path.join(out, "loss.png")
     figures.side_by_side(rows, titles, figure)

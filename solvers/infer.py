@@ -50,7 +50,9 @@ def run(
     """Segment a photograph into out/NAME_labels.png and out/NAME_overlay.png.
 
     net, weights: a deploy prototxt and a .caffemodel; None means the best ones of `variant` on this
-    machine (`available.select_model`). gpu: as for `device.use`. long_side: as for `segment`.
+    machine (`available.select_model`). gpu: as for `device.use`. variant: a key of
+    `net_gen.VARIANTS`, whose data set gives the mean, the colours and the names of the classes.
+    long_side: as for `segment`.
 
     Return the classes in the photograph and the fraction of the pixels of each, largest first.
     Raises OSError for a file that cannot be read, ValueError for weights that do not fit.
@@ -61,12 +63,13 @@ def run(
     print(f"{device.engine()}; runs on {processor}")
     print(model)
     loaded = load(model.net, model.weights)
-    label = segment(loaded, image, long_side)
+    data_set = available.data_set_of(variant)
+    label = segment(loaded, image, long_side, data_set)
     os.makedirs(out, exist_ok=True)
-    photograph.save_pictures(out, photo, image, label)
+    photograph.save_pictures(out, photo, image, label, data_set)
     pictures = photograph.label_path(out, photo), photograph.overlay_path(out, photo)
     print(f"wrote {' and '.join(pictures)}")
-    return shares(label, class_names(photograph.score_blob(loaded).data.shape[1]))
+    return shares(label, class_names(photograph.score_blob(loaded).data.shape[1], data_set))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -57,7 +57,7 @@ def save_labels(path: str, label: np.ndarray, palette: np.ndarray = voc.PALETTE)
     """Write a label map (H x W) as a PNG, atomically.
 
     A map of type uint16 becomes a 16-bit grey PNG, because PNG palettes have 256 colours. Every
-    other map becomes an 8-bit PNG with `palette` (256 x 3, uint8, RGB).
+    other map becomes an 8-bit PNG with `palette` (N x 3, uint8, RGB, N up to 256).
 
     Raises ValueError if 8 bits do not hold the labels of a map that is not of type uint16.
     """
@@ -87,6 +87,7 @@ def overlay(
     label: np.ndarray,
     weight: float = 0.6,
     ignore_label: Optional[int] = voc.IGNORE_LABEL,
+    palette: np.ndarray = voc.PALETTE,
 ) -> np.ndarray:
     """Return a photograph with the colour of each object laid over it, H x W x 3, uint8, RGB.
 
@@ -94,11 +95,15 @@ def overlay(
     weight: the share of the object's colour in the mixture.
     ignore_label: a label whose pixels stay as they are, like the background's (0); None for a
         prediction, in which every label is a class.
+    palette: N x 3, uint8, RGB. Classes beyond it have the colours of VOC's palette, continued.
     """
     objects = label > 0
     if ignore_label is not None:
         objects &= label != ignore_label
-    colours = voc.palette(max(256, int(label.max(initial=0)) + 1))[label[objects]]
+    count = int(label.max(initial=0)) + 1
+    if count > len(palette):
+        palette = np.concatenate([palette, voc.palette(count)[len(palette) :]])
+    colours = palette[label[objects]]
     out = np.array(image)
     mixture = image[objects] * (1 - weight) + colours.astype(np.float64) * weight
     out[objects] = np.round(mixture).astype(np.uint8)

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from fcn_common import voc
+from fcn_data import VOC, DataSet
 
 #: The metrics by name, and `loss`, `images`, and `iu` and `accuracy` of each class.
 Scores = Dict[str, Any]
@@ -96,18 +96,18 @@ def plain(scores: Scores) -> Scores:
     }
 
 
-def score_lines(scores: Scores, title: str = "") -> List[str]:
+def score_lines(scores: Scores, title: str = "", data_set: DataSet = VOC) -> List[str]:
     """Return the scores as lines of text: the metrics in one line, then `class_table`."""
     words = [f"{name} {scores[name]:.4f}" for name in METRICS if name in scores]
-    return [f"{title}{': ' if title else ''}{'   '.join(words)}", *class_table(scores)]
+    return [f"{title}{': ' if title else ''}{'   '.join(words)}", *class_table(scores, data_set)]
 
 
-def class_table(scores: Scores) -> List[str]:
+def class_table(scores: Scores, data_set: DataSet = VOC) -> List[str]:
     """Return lines with IU and accuracy of each class in percent, three classes in a line.
 
     A class that is absent from the truth has `-`.
     """
-    names = class_names(len(scores["iu"]))
+    names = class_names(len(scores["iu"]), data_set)
     cells = [
         f"{name:<12}{_percent(iu):>6}{_percent(accuracy):>7}"
         for name, iu, accuracy in zip(names, scores["iu"], scores["accuracy"])
@@ -117,10 +117,10 @@ def class_table(scores: Scores) -> List[str]:
     return ["    ".join(row) for row in [[head] * len(rows[0]), *rows]]
 
 
-def class_names(count: int) -> Tuple[str, ...]:
-    """Return the class names of a net: those of VOC for 21 classes, otherwise numbers."""
-    if count == len(voc.CLASSES):
-        return voc.CLASSES
+def class_names(count: int, data_set: DataSet = VOC) -> Tuple[str, ...]:
+    """Return the class names of a net, or numbers if the data set has another count of classes."""
+    if count == len(data_set.classes):
+        return data_set.classes
     return tuple(f"class {k}" for k in range(count))
 
 

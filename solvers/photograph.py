@@ -9,7 +9,7 @@ import caffe
 import numpy as np
 from PIL import Image, ImageOps
 
-from fcn_common import voc
+from fcn_data import VOC, DataSet
 from solvers.label_map import highest, labels, overlay, save_labels, save_png
 from surgery import check_weights
 
@@ -52,9 +52,12 @@ def read(path: str) -> np.ndarray:
         raise OSError(f"{path}: cannot be read as an image ({error})") from None
 
 
-def predict(net: Any, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the label map (H x W) and the scores (K x H x W) of an RGB image (H x W x 3)."""
-    data = image[:, :, ::-1].astype(np.float32) - np.array(voc.MEAN, np.float32)
+def predict(net: Any, image: np.ndarray, data_set: DataSet = VOC) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the label map (H x W) and the scores (K x H x W) of an RGB image (H x W x 3).
+
+    data_set: the data set of the net, whose mean is subtracted from the image.
+    """
+    data = image[:, :, ::-1].astype(np.float32) - np.array(data_set.mean, np.float32)
     name = net.inputs[0]
     net.blobs[name].reshape(1, data.shape[2], *data.shape[:2])
     net.reshape()
@@ -64,18 +67,22 @@ def predict(net: Any, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     return labels(scores[None])[0], scores
 
 
-def segment(net: Any, image: np.ndarray, long_side: int = LONG_SIDE) -> np.ndarray:
+def segment(
+    net: Any, image: np.ndarray, long_side: int = LONG_SIDE, data_set: DataSet = VOC
+) -> np.ndarray:
     """Return the label map (H x W) of a photograph of any size (H x W x 3, RGB, uint8).
 
     A photograph whose long side exceeds `long_side` pixels is reduced to `long_side`, and its
-    scores are enlarged bilinearly. 0 keeps every photograph at its size.
+    scores are enlarged bilinearly. 0 keeps every photograph at its size. data_set: as for
+    `predict`.
     """
     height, width = image.shape[:2]
     shrink = long_side / max(height, width) if long_side else 1.0
     if shrink >= 1:
-        return predict(net, image)[0]
+        return predict(net, image, data_set)[0]
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    scores = predict(net, np.asarray(Image.fromarray(image).resize(size, FILTERS.LANCZOS)))[1]
+    reduced = np.asarray(Image.fromarray(image).resize(size, FILTERS.LANCZOS))
+    scores = predict(net, reduced, data_set)[1]
     enlarged = (
         np.asarray(Image.fromarray(plane).resize((width, height), FILTERS.BILINEAR))
         for plane in np.array(scores, np.float32)
@@ -98,11 +105,16 @@ def overlay_path(out: str, photo: str) -> str:
     return os.path.join(out, stem_of(photo) + "_overlay.png")
 
 
-def save_pictures(out: str, photo: str, image: np.ndarray, label: np.ndarray) -> None:
+def save_pictures(
+    out: str, photo: str, image: np.ndarray, label: np.ndarray, data_set: DataSet = VOC
+) -> None:
     """Write the overlay and the label map of a photograph into the folder `out`.
+
+    photo: the path of the photograph, which names the pictures. image: H x W x 3, uint8, RGB.
+    label: H x W. data_set: the data set of the net, whose palette colours the classes.
 
     The label map comes last: a photograph that has its label map is done.
     """
-    picture = overlay(image, label, ignore_label=None)
+    picture = overlay(image, label, ignore_label=None, palette=data_set.palette)
     save_png(overlay_path(out, photo), Image.fromarray(picture))
-    save_labels(label_path(out, photo), label)
+    save_labels(label_path(out, photo), label, data_set.palette)

@@ -230,7 +230,7 @@ class Stage:
             return {}
         self._log.test(self.iteration, {name: scores[name] for name in METRICS})
         title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
-        for line in score_lines(scores, title):
+        for line in score_lines(scores, title, available.data_set_of(self.title)):
             self._log.line(line)
             self._bar.write(line)
         record = plain(dict(scores, iteration=self.iteration))

@@ -1,4 +1,4 @@
-"""Train FCN-GoogLeNet-16s: a skip from 4e.
+"""Train FCN-GoogLeNet-16s: a skip from inception_4e.
 
     python solve.py [GPU | cpu] [--iters N] [--images N]
 

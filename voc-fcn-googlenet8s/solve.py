@@ -1,4 +1,4 @@
-"""Train FCN-GoogLeNet-8s: skips from 4e and 3b.
+"""Train FCN-GoogLeNet-8s: skips from inception_4e and inception_3b.
 
     python solve.py [GPU | cpu] [--iters N] [--images N]
 

@@ -1,4 +1,4 @@
-"""Train FCN-8s at once: skips from pool4 and pool3 at once.
+"""Train FCN-8s at once: skips from pool4 and pool3, trained in one stage.
 
     python solve.py [GPU | cpu] [--iters N] [--images N]
 

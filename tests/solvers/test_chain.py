@@ -127,5 +127,5 @@ def test_all_missing_files_are_fetched_together(house, monkeypatch, variant, bas
 
 
 def test_an_unknown_data_set_is_refused():
-    with pytest.raises(ValueError, match="data coco: needed one of voc, demo"):
+    with pytest.raises(ValueError, match="data coco: needed voc or demo for voc-fcn8s"):
         chain.run("voc-fcn8s", "coco")

@@ -9,6 +9,7 @@ from caffe.proto import caffe_pb2
 from PIL import Image
 
 import net_gen
+from fcn_data import VOC, Input
 from solvers import available, infer, photograph, stage
 from solvers.folders import working_folder
 from solvers.snapshots import RECORDS
@@ -68,15 +69,22 @@ def test_the_net_reads_a_photograph_as_the_data_layer_does(trained, tiny_start):
     assert np.abs(scores - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_the_mean_of_the_data_set_is_subtracted(trained):
+    net = infer.load(*trained)
+    data_set = VOC._replace(inputs=(Input("data", (1.0, 2.0, 3.0)),))
+    infer.predict(net, np.full((33, 20, 3), (90, 80, 70), np.uint8), data_set)
+    assert net.blobs["data"].data[0, :, 0, 0].tolist() == [69, 78, 87]
+
+
 def test_a_large_photograph_is_reduced_for_the_net_and_labelled_at_its_own_size(
     trained, monkeypatch
 ):
     shapes = []
     real = photograph.predict
 
-    def predict(net, image):
+    def predict(net, image, data_set):
         shapes.append(image.shape)
-        return real(net, image)
+        return real(net, image, data_set)
 
     monkeypatch.setattr(photograph, "predict", predict)
     photo = np.random.RandomState(0).randint(0, 255, (90, 160, 3)).astype(np.uint8)
@@ -89,7 +97,7 @@ def test_a_large_photograph_is_reduced_for_the_net_and_labelled_at_its_own_size(
 def test_a_large_photograph_has_the_class_whose_enlarged_score_is_highest(monkeypatch):
     scores = np.random.RandomState(0).randn(21, 45, 80).astype(np.float32)
     scores[7] = scores[3]  # a tie, which the first class wins
-    monkeypatch.setattr(photograph, "predict", lambda net, image: (None, scores))
+    monkeypatch.setattr(photograph, "predict", lambda net, image, data_set: (None, scores))
     label = infer.segment(None, np.zeros((90, 160, 3), np.uint8), 80)
     large = [np.asarray(Image.fromarray(s).resize((160, 90), Image.BILINEAR)) for s in scores]
     assert label.dtype == np.uint8 and np.array_equal(label, np.argmax(large, 0))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fcn_data import VOC, Labels
 from solvers import metrics
 
 
@@ -92,3 +93,12 @@ def test_the_histogram_of_more_than_256_classes_counts_every_class(classes):
     truth, prediction = np.array([classes - 1, 255], np.uint16), np.array([299, 43], np.uint16)
     hist = metrics.fast_hist(truth, prediction, classes)
     assert hist.sum() == 2 and hist[classes - 1, 299] == hist[255, 43] == 1
+
+
+def test_the_classes_have_the_names_of_the_data_set():
+    labels = (Labels("label", ("ground", "sky"), np.zeros((2, 3), np.uint8)),)
+    data_set = VOC._replace(labels=labels)
+    assert metrics.class_names(2, data_set) == ("ground", "sky")
+    assert metrics.class_names(3, data_set) == ("class 0", "class 1", "class 2")
+    scores = metrics.metrics(np.array([[3, 1], [0, 4]]))
+    assert "sky           80.0  100.0" in "\n".join(metrics.score_lines(scores, "", data_set))

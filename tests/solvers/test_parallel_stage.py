@@ -337,11 +337,11 @@ def test_a_photograph_is_segmented_while_the_next_is_read_and_the_last_is_writte
         read[int(path[-5])].set()
         return image
 
-    def writing(out, photo, image, label):
-        real_write(out, photo, image, label)
+    def writing(out, photo, *picture):
+        real_write(out, photo, *picture)
         written[int(photo[-5])].set()
 
-    def segmenting(net, image, long_side):
+    def segmenting(net, image, long_side, data_set):
         i = len(shapes)
         shapes.append(image.shape)
         assert i == 4 or read[i + 1].wait(20)
@@ -360,10 +360,10 @@ def test_a_photograph_is_segmented_while_the_next_is_read_and_the_last_is_writte
 def test_a_picture_that_cannot_be_written_ends_the_run(net, photos, tmp_path, monkeypatch, failing):
     real = photograph.save_pictures
 
-    def writing(out, photo, image, label):
+    def writing(out, photo, *picture):
         if photo.endswith(f"photo{failing}.png"):
             raise OSError("disk full")
-        real(out, photo, image, label)
+        real(out, photo, *picture)
 
     monkeypatch.setattr(photograph, "save_pictures", writing)
     with pytest.raises(OSError, match="disk full"):
