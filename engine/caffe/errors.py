@@ -5,7 +5,8 @@
     │   └── PrototxtError          a text file whose syntax or field names are wrong
     ├── NetError                   a NetParameter or SolverParameter that makes no net or solver
     │   └── LayerError             a layer's parameters; has `layer` and `layer_type`
-    │       └── ShapeError         the shapes of a layer's bottoms, tops or parameters
+    │       ├── ShapeError         the shapes of a layer's bottoms, tops or parameters
+    │       └── LayerFileError     a file that a layer reads or writes; also a FileError
     ├── WeightsError               weights or a solver state that do not fit the net
     ├── DeviceError                a device, a precision or a place among workers
     ├── UsageError                 a call or a command line with unusable arguments
@@ -15,6 +16,9 @@ Callers decide by the type of an exception, never by its text.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class CaffeError(RuntimeError):
@@ -51,6 +55,10 @@ class ShapeError(LayerError):
     """A layer whose bottoms, tops or parameters have shapes that it cannot work with."""
 
 
+class LayerFileError(LayerError, FileError):
+    """A file that a layer reads or writes, such as the source of a data layer."""
+
+
 class WeightsError(CaffeError):
     """Weights or a solver state that do not fit the net."""
 
@@ -65,3 +73,13 @@ class UsageError(CaffeError):
 
 class WorkerLostError(CaffeError):
     """Another worker of a training run has ended, so this one ends too."""
+
+
+@contextmanager
+def in_file(path: str) -> Iterator[None]:
+    """Put `path` before the message of a CaffeError that is raised inside; its type stays."""
+    try:
+        yield
+    except CaffeError as error:
+        error.args = (f"{path}: {error}",)
+        raise

@@ -13,7 +13,7 @@ import threading
 import caffe
 import numpy as np
 import pytest
-from caffe.train import parallel
+from caffe.train import meeting
 from PIL import Image
 
 from solvers import (
@@ -53,7 +53,7 @@ command.run(lambda: stage.run(folder, weights, gpu="cpu", seed=1))
 def together(arguments, cwd, count=2, timeout=150):
     """Run `python ARGUMENTS` in `count` workers; return their exit status, stdout and stderr."""
     env = dict(os.environ, PYTHONPATH=ROOT, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
-    env["MASTER_PORT"] = str(parallel.free_port())
+    env["MASTER_PORT"] = str(meeting.free_port())
     started = [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
