@@ -5,15 +5,11 @@ Each module in EXPERIMENTS has `run(out, demo, gpu=None)`, which returns a `repo
 page.
 """
 
-import os
+from solvers import threads
 
-from solvers.demo import THREADS
-
-# Libraries read these variables when caffe is imported. With the demo's number of threads, the
+# Caffe and NumPy read the number of threads when they are imported. With the demo's number, the
 # demo's seed gives the demo's numbers.
-_threads = os.environ.get("OMP_NUM_THREADS", str(THREADS))
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, _threads)
+threads.pin()
 
 #: Name -> the module with `run`, in the order of the page.
 EXPERIMENTS = {

@@ -21,7 +21,7 @@ from fcn_common.voc import IGNORE_LABEL
 from fcn_data.demo import draw_scene
 from solvers import figures
 from solvers.device import Gpu
-from solvers.score import fast_hist, metrics
+from solvers.metrics import fast_hist, metrics
 
 #: Cells have this many pixels on a side.
 FACTORS = (128, 64, 32, 16, 8, 4)

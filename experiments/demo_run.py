@@ -13,9 +13,10 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from PIL import Image
 
-from solvers import available, infer, stage
+from solvers import available, photograph
 from solvers import demo as recipe
-from solvers.score import Scores
+from solvers.caffe_solver import read_solver
+from solvers.metrics import Scores
 
 
 class Demo(NamedTuple):
@@ -51,7 +52,7 @@ class Demo(NamedTuple):
 
     def solver(self, variant: str) -> Dict[str, Any]:
         """Return the fields of a stage's solver that `training.train` reads."""
-        param = stage.read_solver(os.path.join(self.stage(variant), "solver.prototxt"))
+        param = read_solver(os.path.join(self.stage(variant), "solver.prototxt"))
         names = ("base_lr", "max_iter", *recipe.STAGE)
         return {name: shortest_decimal(getattr(param, name)) for name in names}
 
@@ -76,7 +77,7 @@ class Demo(NamedTuple):
 
 def read_photo(voc: str, name: str) -> np.ndarray:
     """Return an image of a data set in VOC's layout, H x W x 3, RGB, uint8."""
-    return infer.read(os.path.join(voc, "JPEGImages", name + ".jpg"))
+    return photograph.read(os.path.join(voc, "JPEGImages", name + ".jpg"))
 
 
 def read_truth(voc: str, name: str) -> np.ndarray:

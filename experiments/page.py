@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments import report
 from fcn_common import files
-from solvers import available
+from solvers.folders import ROOT
 
 TEMPLATE = "page.html.jinja"
 
@@ -54,7 +54,7 @@ def number_class(numeric: bool) -> Markup:
     return Markup(' class="number"' if numeric else "")
 
 
-def write_docs(results: Sequence[report.Result], out: str, root: str = available.ROOT) -> str:
+def write_docs(results: Sequence[report.Result], out: str, root: str = ROOT) -> str:
     """Write docs/experiments.md, with the figures in docs/experiments, and return the path."""
     folder = os.path.join(root, "docs", "experiments")
     shutil.rmtree(folder, ignore_errors=True)

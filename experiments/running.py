@@ -18,11 +18,12 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from experiments import report
 from fcn_common import arguments, command, files
-from solvers import available, device
+from solvers import device
 from solvers.device import Gpu
+from solvers.folders import ROOT
 
-OUT = os.path.join(available.ROOT, "runs", "experiments")
-DEMO = os.path.join(available.ROOT, "runs", "demo")
+OUT = os.path.join(ROOT, "runs", "experiments")
+DEMO = os.path.join(ROOT, "runs", "demo")
 SETTINGS, SECONDS = "settings.json", "seconds.json"
 
 #: run(out, demo, gpu=None, ...) -> Result

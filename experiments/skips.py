@@ -16,7 +16,7 @@ import surgery
 from experiments import demo_run, report, running, training
 from fcn_common.progress import track
 from fcn_common.voc import PALETTE
-from solvers import available, figures, infer
+from solvers import available, figures, photograph
 from solvers.device import Gpu
 
 #: The demo's stages, whose nets sum skips.
@@ -175,7 +175,7 @@ def compare_nets(demo: demo_run.Demo, before: str, after: str, path: str) -> Tup
     only after, and only before.
     """
     nets = [
-        infer.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
+        photograph.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
         for folder in (before, after)
     ]
     names = demo.test_images()
@@ -183,7 +183,7 @@ def compare_nets(demo: demo_run.Demo, before: str, after: str, path: str) -> Tup
     rows: List[List[np.ndarray]] = []
     for name in track(names, len(names), os.path.basename(path)):
         photo, truth = demo.photo(name), demo.truth(name)
-        old, new = (infer.predict(net, photo)[0] for net in nets)
+        old, new = (photograph.predict(net, photo)[0] for net in nets)
         labelled = truth < 255
         gained += int(np.sum(labelled & (new == truth) & (old != truth)))
         lost += int(np.sum(labelled & (old == truth) & (new != truth)))

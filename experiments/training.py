@@ -14,7 +14,7 @@ from solvers import demo as recipe
 from solvers import score as scoring
 from solvers.device import Gpu
 from solvers.log import losses
-from solvers.score import Scores
+from solvers.metrics import Scores, plain
 
 SPLITS = ("train", "val", "test", "deploy")
 #: Iterations between snapshots, which is the most that a killed run loses.
@@ -97,7 +97,7 @@ def score(folder: str, net: Net, weights: str) -> Scores:
     path = os.path.join(folder, "test.prototxt")
     net_gen.write(net("test"), path)
     title = f"{os.path.basename(folder)} scoring on test"
-    scores = scoring.plain(scoring.score_files(path, weights, title=title))
+    scores = plain(scoring.score_files(path, weights, title=title))
     files.write_json(record, scores)
     return scores
 

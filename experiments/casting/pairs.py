@@ -18,7 +18,7 @@ from fcn_common.voc import MEAN
 from fcn_data.demo import draw_scene
 from fcn_data.published import PUBLISHED
 from net_gen.padding import Geometry
-from solvers import available
+from solvers.folders import ROOT
 from surgery.convolutional import convolutional, without_padding
 
 SEED = 1
@@ -94,7 +94,7 @@ def cast_pair(
 
 def published_weights(name: str) -> Optional[str]:
     """Return the path of a published classifier's weights, or None if the file does not exist."""
-    path = os.path.join(available.ROOT, PUBLISHED[name].target)
+    path = os.path.join(ROOT, PUBLISHED[name].target)
     return path if os.path.isfile(path) else None
 
 

@@ -13,8 +13,9 @@ from typing import List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from experiments.casting import pairs, settings
-from solvers import available, device
+from solvers import device
 from solvers.device import Gpu
+from solvers.folders import ROOT
 
 #: Run in a process of its own, with one thread.
 CHILD = (
@@ -87,7 +88,7 @@ def time_nets(names: Sequence[str], gpu: Gpu = None, width: float = settings.WID
 
     Raises ValueError if the process fails.
     """
-    paths = [available.ROOT, *filter(None, sys.path)]
+    paths = [ROOT, *filter(None, sys.path)]
     result = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps([gpu, width, *names])],
         env=dict(

@@ -18,9 +18,9 @@ from experiments.report import Cell, Figure, Result, Table, count, percent
 from fcn_common.progress import track
 from fcn_common.voc import CLASSES
 from net_gen import STAGES
-from solvers import figures, infer
+from solvers import figures, photograph
 from solvers.device import Gpu
-from solvers.score import fast_hist, metrics
+from solvers.metrics import fast_hist, metrics
 
 SCENES_DRAWING = "scenes.png"
 
@@ -43,12 +43,12 @@ def score_net(
     """Score a stage of the demo with another padding on scenes of the split `test`."""
     path = os.path.join(folder, f"{net}-pad{pad}", "deploy.prototxt")
     net_gen.write(training.fcn(net, os.path.dirname(path), demo, pad=pad)("deploy"), path)
-    deploy = infer.load(path, demo.weights(net))
+    deploy = photograph.load(path, demo.weights(net))
     hist: Any = 0
     inner_hist: Any = 0
     labels = []
     for name in track(scenes, len(scenes), f"{net}, pad {pad}"):
-        labels.append(infer.predict(deploy, demo.photo(name))[0])
+        labels.append(photograph.predict(deploy, demo.photo(name))[0])
         truth = demo.truth(name)
         hist = hist + fast_hist(truth, labels[-1], len(CLASSES))
         inner_hist = inner_hist + fast_hist(inner(truth), inner(labels[-1]), len(CLASSES))

@@ -15,9 +15,9 @@ from experiments.padding.experiment import SCENES_DRAWING
 from experiments.padding.positions import blob_rows, drawn_paddings, paddings
 from fcn_common import files, tables
 from net_gen import CLASSIFIERS, VARIANTS, fcn, padding
-from solvers import available
+from solvers.folders import ROOT
 
-DOCS = os.path.join(available.ROOT, "docs")
+DOCS = os.path.join(ROOT, "docs")
 #: Characters in a line of the page's paragraphs.
 LINE_LENGTH = 100
 LIMIT_HEAD = (

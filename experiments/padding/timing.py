@@ -19,7 +19,7 @@ from experiments.padding.positions import paddings
 from experiments.report import Cell, Number, count
 from fcn_common.memory import peak_memory
 from fcn_common.progress import track
-from solvers import available
+from solvers.folders import ROOT
 
 
 def time_net(net: str, pad: int, size: int, repeats: int) -> Dict[str, float]:
@@ -54,7 +54,7 @@ def time_in_new_process(net: str, pad: int) -> Dict[str, float]:
     code = f"import json; from experiments.padding.timing import *; print(json.dumps({call}))"
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env=dict(os.environ, PYTHONPATH=available.ROOT),
+        env=dict(os.environ, PYTHONPATH=ROOT),
         capture_output=True,
         text=True,
     )

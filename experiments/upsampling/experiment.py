@@ -13,7 +13,7 @@ from experiments.upsampling.measurement import measure
 from experiments.upsampling.methods import Method, all_methods, train, write_nets
 from solvers import figures
 from solvers.device import Gpu
-from solvers.score import metrics
+from solvers.metrics import metrics
 
 METRICS = ("pixel_accuracy", "mean_accuracy", "mean_iu", "fwavacc")
 

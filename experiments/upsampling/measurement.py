@@ -23,7 +23,7 @@ from fcn_common.memory import peak_memory
 from fcn_common.voc import MEAN
 from solvers import device
 from solvers.device import Gpu
-from solvers.score import fast_hist
+from solvers.metrics import fast_hist
 
 CHILD = (
     "import sys; from experiments.upsampling import measurement; measurement.run_job(sys.argv[1])"

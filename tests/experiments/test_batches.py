@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import batches, running, training
-from solvers import stage
+from solvers.caffe_solver import read_solver
 
 
 def displacement(regime, images, image):
@@ -45,7 +45,7 @@ def test_every_regime_sees_the_same_images(demo_folder, tmp_path, monkeypatch):
     result = running.make("batches", batches.run, str(tmp_path), demo_folder, "cpu")
     folder = os.path.join(str(tmp_path), "batches")
     for name, iters, size in (("batches", 2, 3), ("online", 6, 1), ("online-paper", 6, 1)):
-        solver = stage.read_solver(os.path.join(folder, name, "solver.prototxt"))
+        solver = read_solver(os.path.join(folder, name, "solver.prototxt"))
         assert (solver.max_iter, solver.iter_size) == (iters, size)
         assert [r["at"] for r in training.snapshot_scores(os.path.join(folder, name), size)] == [
             3,

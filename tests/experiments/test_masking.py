@@ -8,6 +8,7 @@ import pytest
 
 import net_gen
 from experiments import demo_run, masking, running, training
+from solvers.folders import working_folder
 
 
 def first_image(demo, folder, part, split):
@@ -16,9 +17,7 @@ def first_image(demo, folder, part, split):
     del net.layer[1:]
     path = os.path.join(folder, f"{part}-{split}.prototxt")
     net_gen.write(net, path)
-    from solvers.stage import inside
-
-    with inside(folder):
+    with working_folder(folder):
         net = caffe.Net(path, caffe.TEST)
         net.forward()
         return net.blobs["data"].data[0].copy(), net.blobs["label"].data[0, 0].copy()

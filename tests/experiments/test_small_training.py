@@ -49,7 +49,7 @@ def test_a_training_runs_once_and_is_scored_on_the_held_out_split(demo, tmp_path
     assert (
         training.loss_curve(folder, 100, 2) and training.loss_curve(folder, 100, 2)[0]["at"] == 100
     )
-    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(stage, "make_solver", None)
     assert training.train(folder, net, fields, demo.start, demo.seed, "cpu", score=True) == scores
 
 

@@ -231,7 +231,7 @@ def test_published_weights_are_used_if_they_are_on_disk_and_refused_if_they_do_n
 
 
 def test_published_weights_are_looked_up_in_the_folder_of_downloads(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs.available, "ROOT", str(tmp_path))
+    monkeypatch.setattr(pairs, "ROOT", str(tmp_path))
     assert pairs.published_weights("googlenet") is None
     (tmp_path / "ilsvrc-nets").mkdir()
     file = tmp_path / "ilsvrc-nets" / "bvlc_googlenet.caffemodel"
