@@ -14,6 +14,7 @@ import torch
 
 from . import glog, graph, mode
 from .errors import CaffeError
+from .inspect import command as inspector
 from .launch import place
 from .net import Net
 from .proto import caffe_pb2
@@ -29,7 +30,8 @@ commands:
   train           train or finetune a model
   test            score a model
   device_query    show GPU diagnostic information
-  time            benchmark model execution time"""
+  time            benchmark model execution time
+  inspect         show what a prototxt means; caffe inspect --help"""
 
 FLAGS: command.Flags = {
     "gpu": ("", "Optional; run in GPU mode on the given device ID. '-gpu all' takes the only one."),
@@ -297,7 +299,10 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `caffe` command; the exit status."""
+    """Run the `caffe` command; the exit status. `inspect` has its own options."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["inspect"]:
+        return inspector.main(arguments[1:])
     return command.run("caffe", USAGE, FLAGS, _body, argv)
 
 
