@@ -1,9 +1,9 @@
 """What a prototxt means, without weights and without a pass: `caffe inspect`.
 
-    from caffe.inspect import inspect_net
+from caffe.inspect import inspect_net
 
-    report = inspect_net("deploy.prototxt")
-    report.row("conv1").shapes
+report = inspect_net("deploy.prototxt")
+report.row("conv1").shapes
 """
 
 from .inputs import Inputs, parse_inputs

@@ -6,6 +6,7 @@ are: its tops have no shape, and its `reason` says why.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,10 +44,7 @@ class NetBlob:
     @property
     def count(self) -> int:
         """The number of values; 0 where the shape is unknown."""
-        total = 1
-        for n in self.shape or (0,):
-            total *= n
-        return total if self.shape is not None else 0
+        return 0 if self.shape is None else math.prod(self.shape)
 
 
 @dataclass(eq=False)
@@ -110,7 +108,7 @@ def net_state(
     state = caffe_pb2.NetState()
     state.CopyFrom(net.state)
     if phase is not None:
-        state.phase = caffe_pb2.Phase.Value(phase)
+        state.phase = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}[phase]
     state.stage.extend(stages)
     if level:
         state.level = level

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SHAPE",
-        help="the size of the images, 375x500, or the shape of a blob, data=1,3,375,500; repeatable",
+        help="the size of images, 375x500, or the shape of a blob, data=1,3,375,500; repeatable",
     )
     options.add_argument("--phase", choices=("TRAIN", "TEST"), help="default: the net's, or TEST")
     options.add_argument("--stage", action="append", default=[], help="a stage; repeatable")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..ops.product import large
 from ..proto import caffe_pb2
 from .build import BuiltNet, Part
 from .gradients import Gradients
@@ -25,8 +26,8 @@ from .places import layer_window
 
 #: Bytes of a float32.
 FLOAT = 4
-#: Arrays of a parameter's size that a solver of each type keeps beside weights and gradients:
-#: BVLC Caffe's (history_, update_ and temp_ as far as ComputeUpdateValue fills them), this engine's.
+#: Arrays of a parameter's size that a solver keeps beside weights and gradients: in BVLC Caffe
+#: (history_, update_ and temp_ as far as ComputeUpdateValue fills them), and in this engine.
 SOLVER_ARRAYS = {
     "SGD": (1, 1),
     "Nesterov": (2, 1),
@@ -195,7 +196,7 @@ class Costs:
         """Return an estimate of this engine's memory on a CPU, layer by layer (CAFFE_FAST=0)."""
         values = self.value_bytes()
         weights = FLOAT * self.parameter_count()
-        largest = max((_unfolded(part) for part in self.net.parts), default=0)
+        largest = max((_engine_buffer(part) for part in self.net.parts), default=0)
         if solver is None:
             return Memory(values, 0, weights, 0, largest)
         learned = FLOAT * self.parameter_count(learned=True)
@@ -218,7 +219,8 @@ def _unfolded(part: Part) -> int:
     weights, p = part.layer.blobs[0], part.param.convolution_param
     blob = part.tops[0] if part.type == "Convolution" else part.bottoms[0]
     window = layer_window(part, len(weights.shape) - 2)
-    if window is None or (set(window.kernel) | set(window.stride)) == {1} and set(window.pad) == {0}:
+    pointwise = window is not None and {*window.kernel, *window.stride} == {1}
+    if window is None or (pointwise and not any(window.pad)):
         return 0
     channels = weights.shape[1] * p.group
     positions = math.prod((blob.shape or ())[p.axis + 1 :])
@@ -226,7 +228,7 @@ def _unfolded(part: Part) -> int:
 
 
 def _bvlc_buffers(part: Part, training: bool) -> int:
-    """The bytes that a layer of BVLC Caffe keeps: column buffers, places of maxima, masks, scales."""
+    """The bytes of BVLC Caffe's buffers: columns, places of maxima, masks, scales."""
     values = FLOAT * sum(top.count for top in part.tops[:1])
     if part.type == "Pooling":
         return values if len(part.tops) == 1 and part.param.pooling_param.pool != 1 else 0
@@ -235,6 +237,13 @@ def _bvlc_buffers(part: Part, training: bool) -> int:
     if part.type == "Dropout":
         return values if training else 0
     return _unfolded(part)
+
+
+def _engine_buffer(part: Part) -> int:
+    """The bytes of the patches of a convolution that this engine computes as a matrix product."""
+    if part.layer is None or part.type != "Convolution" or part.param.convolution_param.group > 1:
+        return 0
+    return _unfolded(part) if large(part.layer.blobs[0]) else 0
 
 
 def _kept_bytes(part: Part) -> int:

@@ -11,7 +11,8 @@ class Gradients:
     """The way of gradients through a net, as BVLC Caffe prunes it.
 
     flowing: the blobs whose gradient is computed. losses: the layers that are losses.
-    under_loss: the blobs on which a loss depends through layers that have gradients.
+    under_loss: the blobs on which a loss depends through layers that have gradients. In a net
+    without a loss every output counts as one, as if losses were to be added.
     """
 
     def __init__(self, net: BuiltNet) -> None:
@@ -23,6 +24,8 @@ class Gradients:
                 needing.update(part.tops)
         self.needing = needing
         self.under_loss: set[NetBlob] = set()
+        if not self.losses:
+            self.under_loss.update(blob for blob in net.blobs if not blob.readers)
         for part in reversed(net.parts):
             if is_loss(part) or any(top in self.under_loss for top in part.tops):
                 self.under_loss.update(b for i, b in enumerate(part.bottoms) if passes(part, i))

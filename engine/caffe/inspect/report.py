@@ -146,10 +146,10 @@ def inspect_net(
 ) -> Report:
     """Return the report on a net, without weights and without a pass.
 
-    net: a NetParameter, or the path of a prototxt of any age, or of a folder with a deploy.prototxt.
-    inputs: shapes in place of the net's own. phase: "TRAIN" or "TEST"; by default the net's, which
-    is TEST if unset. stages, level: as in a NetState. solver: the type that the memory of training
-    is counted for.
+    net: a NetParameter, or the path of a prototxt of any age or of a folder with a
+    deploy.prototxt. inputs: shapes in place of the net's own. phase: "TRAIN" or "TEST"; by default
+    the net's, which is TEST if unset. stages, level: as in a NetState. solver: the type that the
+    memory of training is counted for.
 
     Raises FileError and PrototxtError for a file that cannot be read, UsageError for an unknown
     solver. Layers that cannot be set up are rows with a note.
@@ -222,7 +222,7 @@ def _place_fields(place: Place) -> dict[str, Any]:
 
 
 def crop_needs(part: Part, located: Places) -> list[Fraction | None]:
-    """Return, for each spatial axis, the offset that the coordinate maps need; empty without maps."""
+    """Return the offset that the coordinate maps need on each spatial axis; empty without maps."""
     if len(part.bottoms) < 2:
         return []
     source, like = (located.get(blob) for blob in part.bottoms[:2])
@@ -245,7 +245,8 @@ def _crop_row(part: Part, located: Places) -> CropRow:
         after.append(sides[0] - cut - sides[1] if known else None)  # type: ignore[operator]
     return CropRow(
         part.name,
-        *([*part.param.bottom, "", ""][:2]),
+        part.bottoms[0].name if part.bottoms else "",
+        part.bottoms[1].name if len(part.bottoms) > 1 else "",
         tuple(offset),
         tuple(None if n is None else str(n) for n in needed),
         tuple(offset),

@@ -45,8 +45,10 @@ def number(value: int) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Return a number of bytes in MB of 1,000,000 bytes."""
-    return f"{count / 1e6:,.1f} MB" if count >= 50_000 else f"{count / 1e3:,.1f} kB"
+    """Return a number of bytes in MB of 1,000,000 bytes, or in kB or B where it is small."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:
