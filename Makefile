@@ -101,7 +101,7 @@ score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split 
 	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,NET:net WEIGHTS:weights \
 	  IMAGES:images OUT:out GPU:gpu)
 
-inspect: $(READY) ## show what a prototxt means: make inspect NET=voc-fcn8s (INPUT=375x500 HTML=)
+inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HTML=)
 	@[ -n "$${NET-}" ] || { \
 	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
 	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
