@@ -41,8 +41,14 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `caffe` command on a command line (sys.argv if None); return the exit status."""
-    return command.run("caffe", USAGE, FLAGS, _body, argv, runs_layers=True)
+    """Run the `caffe` command on a command line (sys.argv if None); return the exit status.
+
+    `inspect` has options of its own, apart from the flags of BVLC Caffe's actions.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["inspect"]:
+        return inspector.main(arguments[1:])
+    return command.run("caffe", USAGE, FLAGS, _body, arguments, runs_layers=True)
 
 
 if __name__ == "__main__":

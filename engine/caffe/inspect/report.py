@@ -241,8 +241,8 @@ def _crop_row(part: Part, located: Places) -> CropRow:
     after = []
     for axis, cut in enumerate(offset):
         sides = [size[axis] if size else None for size in sizes]
-        known = len(sides) == 2 and None not in sides and axis >= first
-        after.append(sides[0] - cut - sides[1] if known else None)  # type: ignore[operator]
+        computable = len(sides) == 2 and None not in sides and axis >= first
+        after.append(sides[0] - cut - sides[1] if computable else None)  # type: ignore[operator]
     return CropRow(
         part.name,
         part.bottoms[0].name if part.bottoms else "",
