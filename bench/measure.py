@@ -292,7 +292,7 @@ class Bench:
     def run(self, out: Path) -> Json:
         """Everything that `out` does not have yet and the minutes allow; `out` is written after
         every process."""
-        from solvers.log import Bar
+        from fcn_common.progress import ProgressBar
 
         end = time.monotonic() + 60 * self.settings.minutes
         self.continue_from(out)
@@ -303,12 +303,12 @@ class Bench:
         self.measure_floor(0)
         self.results["weights"] = (self.folder / f"{prepare.MAIN}.caffemodel").stat().st_size
         self.write(out)
-        with Bar(sum(map(len, visits)), "benchmark") as bar:
+        with ProgressBar(sum(map(len, visits)), "benchmark") as bar:
             for turns in visits:
                 if time.monotonic() >= end:
                     break
                 self.visit(turns, out)
-                bar.update(by=len(turns))
+                bar.update(len(turns))
             else:
                 self.measure_floor(1)
                 self.results["finished"] = True
