@@ -149,6 +149,11 @@ def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+def fast() -> bool:
+    """Return whether the engine's fast paths are on: CAFFE_FAST=0 in the environment is off."""
+    return os.environ.get("CAFFE_FAST", "1") != "0"
+
+
 def capturing() -> bool:
     """Whether this thread's work on the device is noted down for a graph, not done."""
     return _state.gpu and torch.cuda.is_current_stream_capturing()

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from .. import mode
 from ..blob import Blob
 from ..fillers import fill
-from ..ops import upsample, winograd
-from ..ops.cuda import kernels
+from ..ops import cuda, upsample, winograd
 from ..ops.product import large, product, room
 from ..proto import caffe_pb2
 from .axes import canonical_axis
@@ -241,7 +240,7 @@ class Deconvolution(_Convolving):
         if own is not None:
             size = self._output(x.shape[2:])
             if x.device.type == "cuda":
-                return kernels.Upsample.apply(x, *own, b, size, self.stride, self.pad)
+                return cuda.Upsample.apply(x, *own, b, size, self.stride, self.pad)
             down, across = own
             y = upsample.upsample(x, down, across, size, self.stride, self.pad)
             return y if b is None else y + b[:, None, None]
@@ -262,7 +261,7 @@ class Deconvolution(_Convolving):
             return None
         if self.group not in (1, outputs) or len(self.kernel) != 2 or x.dim() != 4:
             return None
-        if not (upsample.takes(x) or kernels.upsamples(x, self._output(x.shape[2:]))):
+        if not (upsample.takes(x) or cuda.upsamples(x, self._output(x.shape[2:]))):
             return None
         state = id(memory), memory.version, x.device
         if self.derived is None or self.derived[0] != state:
@@ -362,13 +361,13 @@ class Pooling(Function):
         assert self.kernel
         size = [(n - k) // s + 1 for n, k, s in zip(x[0].shape[2:], self.kernel, self.stride)]
         if self._by_kernel(x[0], self.kernel):
-            return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
+            return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
         return F.max_pool2d(x[0], self.kernel, self.stride)
 
     def _by_kernel(self, x: torch.Tensor, kernel: Sequence[int]) -> bool:
         """Whether a kernel of a device takes the maxima of windows without padding."""
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
-        return small and not self.with_mask and kernels.takes(x)
+        return small and not self.with_mask and cuda.takes(x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -379,7 +378,7 @@ class Pooling(Function):
             for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad)
         ):
             if self.pad == (0, 0) and self._by_kernel(x, kernel):
-                return kernels.MaxPool.apply(x, kernel, self.stride, out)
+                return cuda.MaxPool.apply(x, kernel, self.stride, out)
             y, index = F.max_pool2d(
                 x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
             )

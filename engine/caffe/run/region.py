@@ -21,7 +21,7 @@ from ..layers.base import Layer
 from ..layers.function import Function, Window
 from ..layers.utility import Split
 from ..layers.vision import Convolution
-from ..ops.cuda import kernels
+from ..ops import cuda
 from . import strips
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Region:
         self._windows: dict[int, Window] = {}
         #: See `Border`, and `_places`.
         self._indices: dict[Any, torch.Tensor] = {}
-        self._places_of: dict[Any, kernels.Places] = {}
+        self._places_of: dict[Any, cuda.Places] = {}
         shape = net._blobs[source].shape
         at = Extent(*(Axis(n, 0, n) for n in shape[2:]))
         self._shapes = {source: shape}
@@ -459,7 +459,7 @@ class Region:
                 patch, bias = patch._replace(bias=None), patch.bias
             inputs.append(self._window(b, patch, border, places[0], places[1], window.fill))
         x = layer.rounded(inputs)
-        if isinstance(layer, Convolution) and kernels.late_bias(x[0], layer.weights):
+        if isinstance(layer, Convolution) and cuda.late_bias(x[0], layer.weights):
             bias = layer.weights[1]
             return [Patch(y, bias=bias) for y in layer.without_bias(*x)]
         return [Patch(y, rectify, bias) for y in _tuple(layer.inside(*x))]
@@ -483,10 +483,10 @@ class Region:
         r, c = _span(extent.rows, *rows), _span(extent.columns, *columns)
         if (r.patch, c.patch) == (slice(0, r.size), slice(0, c.size)):
             return patch._replace(values=patch.values[:, :, r.source, c.source]).whole()
-        if kernels.takes(patch.values):
+        if cuda.takes(patch.values):
             places = self._places(blob, rows, columns)
             maps = patch.values, patch.bias, border.maps.get(blob)
-            return kernels.Join.apply(*maps, places, patch.rectify, fill)
+            return cuda.Join.apply(*maps, places, patch.rectify, fill)
         if patch.bias is not None:
             patch = Patch(patch.whole())
         slabs = [
@@ -507,7 +507,7 @@ class Region:
         ]
         return _Joined.apply(patch.values, patch.rectify, r, c, fill, slabs, *strips)
 
-    def _places(self, blob: int, rows: tuple[int, int], columns: tuple[int, int]) -> kernels.Places:
+    def _places(self, blob: int, rows: tuple[int, int], columns: tuple[int, int]) -> cuda.Places:
         """Where these positions of a blob are in its patch and in its small map."""
         key = (blob, self.extents[blob], rows, columns, mode.device())
         if key not in self._places_of:
@@ -529,7 +529,7 @@ class Region:
                 torch.tensor(numbers, dtype=torch.int32, device=mode.device())
                 for numbers in (*in_patch, *in_small, *runs)
             ]
-            self._places_of[key] = kernels.Places(tensors[:4], all(whole), edges, tensors[4:])
+            self._places_of[key] = cuda.Places(tensors[:4], all(whole), edges, tensors[4:])
         return self._places_of[key]
 
 

@@ -14,7 +14,7 @@ from .. import glog, graph, launch, mode, upgrade, weights
 from ..blob import Blob, Memory, MemoryView, laid_out_as
 from ..errors import CaffeError
 from ..net import Net
-from ..ops.cuda import kernels
+from ..ops import cuda
 from ..proto import caffe_pb2
 from ..run.replay import Loss
 from ..text import to_text
@@ -71,7 +71,7 @@ class Solver:
         self._stopped = False
         #: The solvers in other processes that this one trains with.
         self.company = parallel.company()
-        self._sgd = kernels.SGD()
+        self._sgd = cuda.SGD()
         self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
