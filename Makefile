@@ -21,7 +21,7 @@ DATA ?= voc
 DEVICE ?= cpu
 OUT ?= .
 GPU_ARG = $(if $(GPU),--gpu $(GPU))
-TYPED := command.py voc_layers.py datasets net_gen surgery solvers experiments oracle engine/caffe bench
+TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench
 # A core a test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s voc-fcn8s-atonce voc-fcn-alexnet voc-fcn-googlenet \
@@ -76,10 +76,10 @@ prototxts: $(READY) ## write the prototxts of every variant folder
 	@$(PY) -m net_gen
 
 data: $(READY) ## fetch and lay out PASCAL VOC 2011 and SBD
-	@$(PY) -m datasets fetch sbd voc2011 seg11valid
+	@$(PY) -m fcn_data fetch sbd voc2011 seg11valid
 
 weights: $(READY) ## fetch the VGG16 classifier and the published FCN weights
-	@$(PY) -m datasets fetch vgg16 fcn32s fcn16s fcn8s
+	@$(PY) -m fcn_data fetch vgg16 fcn32s fcn16s fcn8s
 
 infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
 	@$(if $(IMAGE),,echo "error: name a photograph: make infer IMAGE=photo.jpg" >&2; exit 1)
@@ -120,7 +120,7 @@ $(BENCH_VENV)/installed: $(STAMP) bench/requirements.txt
 	  -r bench/requirements.txt
 	@touch $@
 
-proto: $(READY) ## generate engine/caffe/proto/caffe_pb2.py from caffe.proto
+proto: $(READY) ## generate caffe_pb2.py from engine/caffe/proto/caffe.proto
 	@$(PY) engine/caffe/proto/generate.py
 
 lint: $(READY) ## ruff and mypy

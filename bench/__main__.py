@@ -18,10 +18,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import command
 from bench import page, prepare
 from bench.measure import ROOT, Bench, Json, Settings
 from bench.peers import CASES, PEERS
+from fcn_common import command
 
 
 def chosen(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:

@@ -253,6 +253,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import command
+    from fcn_common import command
 
     command.run(main)

@@ -11,8 +11,8 @@ import shutil
 import time
 from typing import List, Optional, Sequence
 
-import command
 from experiments import EXPERIMENTS, report
+from fcn_common import command
 from solvers import available
 from solvers.demo import SEED
 from solvers.log import write_text

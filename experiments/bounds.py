@@ -209,7 +209,7 @@ def _table(title: str, found: Dict[str, List[float]]) -> report.Table:
 
 def drawn(count: int) -> Iterator[np.ndarray]:
     """The label maps of `count` scenes as the demo draws them, `SCALE` times as large."""
-    from datasets.demo import draw_scene
+    from fcn_data.demo import draw_scene
 
     for i in range(count):
         yield draw_scene(np.random.RandomState([SEED, i]), scale=SCALE)[1]

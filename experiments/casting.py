@@ -18,10 +18,10 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from datasets import CLASSES
 from experiments import pairs, report, training
 from experiments.pairs import Pair
 from experiments.report import Cell, Figure, Number, Table, percent
+from fcn_common.voc import CLASSES
 from solvers import available, device, figures, infer
 from solvers.device import Gpu
 from solvers.log import progress
@@ -472,7 +472,7 @@ def text(proofs: Sequence[Proof], published: bool) -> List[str]:
         "channels, and a max pooling leaves its padding out, which behind a ReLU is the same as "
         "zeros.",
         "Weights called random are drawn, biases too: the equalities hold for any. Published ones "
-        "are taken from `ilsvrc-nets/` where they are: `python -m datasets fetch alexnet caffenet "
+        "are taken from `ilsvrc-nets/` where they are: `python -m fcn_data fetch alexnet caffenet "
         "vgg16 googlenet`.",
         "The third table and the second figure have the demo's classifier, trained on crops of "
         f"drawn objects, on {SCENES} drawn scenes of the split `test`: for each class in a scene, "

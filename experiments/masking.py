@@ -140,7 +140,7 @@ def _text(scores: Table, fields: Mapping[str, Any]) -> List[str]:
         "test the papers' finding about context in photographs.",
     ]
     if best is not None:
-        from datasets import CLASSES
+        from fcn_common.voc import CLASSES
 
         value = 100 * scores["background"]["background"]["iu"][best]
         text[-1] += f" The class best known by its cut-out is {CLASSES[best]}, IU {value:.1f}."
@@ -167,7 +167,7 @@ def _score(
 
 
 def _draw(demo: training.Demo, path: str) -> None:
-    from datasets import PALETTE
+    from fcn_common.voc import PALETTE
     from solvers import figures
     from solvers.infer import MEAN
 

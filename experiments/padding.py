@@ -23,9 +23,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-import command
 from experiments import report, training
 from experiments.report import Cell, Figure, Number, Result, Table, count, percent
+from fcn_common import command
 from solvers import available
 from solvers.device import Gpu
 from solvers.log import write_text
@@ -358,7 +358,7 @@ class Scored(NamedTuple):
 def score(folder: str, net: str, pad: int, demo: training.Demo, scenes: Sequence[str]) -> Scored:
     """A stage of the demo with another padding, scored on the first scenes of the split `test`."""
     import net_gen
-    from datasets import CLASSES
+    from fcn_common.voc import CLASSES
     from solvers import infer
     from solvers.log import progress
     from solvers.score import fast_hist, metrics

@@ -89,7 +89,7 @@ def pair(
 
 def published(name: str) -> Optional[str]:
     """The path of a published classifier's weights, if they were fetched."""
-    from datasets.published import PUBLISHED
+    from fcn_data.published import PUBLISHED
 
     path = os.path.join(available.ROOT, PUBLISHED[name].target)
     return path if os.path.isfile(path) else None
@@ -185,7 +185,7 @@ def _fill(net: Any, images: np.ndarray) -> None:
 
 def scene(height: int, width: int, seed: int = SEED) -> np.ndarray:
     """A drawn scene as a net reads it: 1 x 3 x H x W."""
-    from datasets import demo
+    from fcn_data import demo
 
     count = max(2, height * width // 20000)
     rng = np.random.RandomState(seed)

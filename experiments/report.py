@@ -380,7 +380,7 @@ def main(
     add: Optional[Callable[[argparse.ArgumentParser], None]] = None,
 ) -> None:
     """The command line of an experiment. add: adds further arguments of `run` to the parser."""
-    import command
+    from fcn_common import command
 
     def program() -> None:
         ours = parser(doc)

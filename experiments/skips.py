@@ -198,7 +198,7 @@ def difference(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> np.n
 
 
 def _draw(rows: Sequence[Sequence[np.ndarray]], path: str) -> None:
-    from datasets import PALETTE
+    from fcn_common.voc import PALETTE
     from solvers import figures
 
     plt = figures.pyplot()

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-import command
+from fcn_common import command
 
 from .arguments import one_of
 from .data import MEAN

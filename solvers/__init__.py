@@ -1,5 +1,5 @@
 """Train the nets in stages, score them, look at what they see."""
 
-from command import run as main
+from fcn_common.command import run as main
 
 __all__ = ["main"]

@@ -18,7 +18,7 @@ class Choice(NamedTuple):
 
 def published(variant: str) -> str:
     """Where the published weights of a variant go when they are fetched."""
-    from datasets.published import PUBLISHED
+    from fcn_data.published import PUBLISHED
 
     name = variant.replace("voc-", "")
     return os.path.join(ROOT, PUBLISHED[name].target) if name in PUBLISHED else ""

@@ -63,7 +63,7 @@ def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
     if data == "demo":
         prepare_demo(names)
         return DEMO_RUNS, demo_base(trunk)
-    from datasets.published import fetch
+    from fcn_data.published import fetch
 
     files = ["sbd", "voc2011", "seg11valid"]
     needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]
@@ -98,7 +98,7 @@ def cast_base(trunk: str) -> str:
 
 def prepare_demo(variants: Sequence[str]) -> None:
     """The demo set at 500 pixels and the prototxts of these variants over it."""
-    from datasets import demo
+    from fcn_data import demo
 
     few = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
     demo.make(DEMO_DATA, scale=DEMO_SCALE, **few)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def run(
     and images, for trials. Raises ValueError if `out` holds the run of another recipe or seed.
     """
     import net_gen
-    from datasets import demo
+    from fcn_data import demo
     from solvers import available, device, figures, stage
     from solvers.log import write_text
 
@@ -110,7 +110,7 @@ def train_classifier(folder: str, data: str, seed: int, gpu: Any = None, scale: 
     for split in ("train", "val"):
         file = os.path.relpath(os.path.join(data, "objects", split + ".npz"), folder)
         source = net_gen.PythonData(
-            "datasets.demo_layers",
+            "fcn_data.demo_layers",
             "ObjectsDataLayer",
             {
                 "file": file,

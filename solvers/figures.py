@@ -27,7 +27,7 @@ def side_by_side(
     rows: (H x W x 3 uint8, label maps H x W). VOC's colours; the classes that occur are named
     below. 255 (ignore) is white-ish, as in VOC's palette.
     """
-    from datasets import CLASSES, PALETTE
+    from fcn_common.voc import CLASSES, PALETTE
 
     plt = pyplot()
     columns = 1 + len(rows[0][1])

@@ -99,7 +99,7 @@ def save_labels(path: str, label: np.ndarray) -> None:
     """A label map (H x W) as a PNG with VOC's palette."""
     from PIL import Image
 
-    from datasets import PALETTE
+    from fcn_common.voc import PALETTE
 
     image = Image.fromarray(np.asarray(label, np.uint8))
     image.putpalette(PALETTE.ravel().tolist())
@@ -108,7 +108,7 @@ def save_labels(path: str, label: np.ndarray) -> None:
 
 def overlay(image: np.ndarray, label: np.ndarray, weight: float = 0.6) -> np.ndarray:
     """The photograph (H x W x 3) with each object's colour laid over it; background as it is."""
-    from datasets import PALETTE
+    from fcn_common.voc import PALETTE
 
     object_ = (label > 0) & (label != 255)
     out, colours = np.array(image), PALETTE[label[object_]].astype(np.float64)
@@ -118,7 +118,7 @@ def overlay(image: np.ndarray, label: np.ndarray, weight: float = 0.6) -> np.nda
 
 def shares(label: np.ndarray) -> Dict[str, float]:
     """The classes in a label map and the fraction of the pixels that each has, largest first."""
-    from datasets import CLASSES
+    from fcn_common.voc import CLASSES
 
     counts = np.bincount(label.ravel())
     found = sorted(((n, k) for k, n in enumerate(counts) if n), reverse=True)

@@ -239,7 +239,7 @@ def class_table(scores: Scores) -> List[str]:
 
 def class_names(count: int) -> List[str]:
     """VOC's names for 21 classes, else numbers."""
-    from datasets import CLASSES
+    from fcn_common.voc import CLASSES
 
     return list(CLASSES) if count == len(CLASSES) else [f"class {i}" for i in range(count)]
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import List, Optional
 
-import command
+from fcn_common import command
 from surgery.bases import BASES, NETS, ROOT
 from surgery.cast import cast
 

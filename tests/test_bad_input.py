@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import command
+from fcn_common import command
 from solvers import chain, infer, stage
 from tests import tiny
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import net_gen
-from datasets.published import PUBLISHED
+from fcn_data.published import PUBLISHED
 from solvers import available
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(FOLDER))
 
-import command  # noqa: E402
+from fcn_common import command  # noqa: E402
 
 
 def main() -> None:

@@ -191,7 +191,7 @@ def test(flags: Any) -> int:
     _log(281, f"Running for {flags.iterations} iterations.")
     loss, sums = 0.0, np.zeros(0)
     for i in range(flags.iterations):
-        loss += net._forward(0, len(net.layers) - 1)
+        loss += float(net.executor.forward_all())
         scores = [
             (name, value)
             for name in net.outputs
@@ -220,17 +220,17 @@ def time(flags: Any) -> int:
     net = Net(model, phase, level=flags.level, stages=flags.stage.split(","))
     count = len(net.layers)
     _log(351, "Performing Forward")
-    _log(356, f"Initial loss: {net._forward(0, count - 1):g}")
+    _log(356, f"Initial loss: {float(net.executor.forward_all()):g}")
     _log(357, "Performing Backward")
-    net._backward(count - 1, 0)
+    net.executor.backward(count - 1, 0)
     _log(365, "*** Benchmark begins ***")
     _log(366, f"Testing for {flags.iterations} iterations.")
     layers: list[list[float]] = [[0.0] * count, [0.0] * count]
     passes, total = [0.0, 0.0], 0.0
     whole, one_pass, one = Timer(), Timer(), Timer()
     runs: tuple[tuple[Callable[[int, int], Any], list[int]], ...] = (
-        (net._forward, list(range(count))),
-        (net._backward, list(reversed(range(count)))),
+        (net.executor.forward, list(range(count))),
+        (net.executor.backward, list(reversed(range(count)))),
     )
     for iteration in range(1, flags.iterations + 1):
         whole.start()
@@ -246,7 +246,7 @@ def time(flags: Any) -> int:
         total += spent
     n = flags.iterations
     _log(397, "Average time per layer: ")
-    for name, ahead, back in zip(net._layer_names, *layers):
+    for name, ahead, back in zip(net.layer_names, *layers):
         _log(400, f"{name:>10}\tforward: {ahead / n:g} ms.")
         _log(403, f"{name:>10}\tbackward: {back / n:g} ms.")
     _log(408, f"Average Forward pass: {passes[0] / n:g} ms.")

@@ -1,6 +1,6 @@
-"""Loads PyTorch, with no search for garbage among the many objects that it makes.
+"""Load PyTorch with garbage collection off.
 
-The search would take 0.2 s of 1.3.
+PyTorch creates so many objects on import that collections among them would take 0.2 s of 1.3 s.
 """
 
 import gc
@@ -11,7 +11,7 @@ if "torch" not in sys.modules and gc.isenabled() and not gc.get_freeze_count():
     try:
         import torch  # noqa: F401
     finally:
-        # Both together pass everything on to the oldest generation, which is looked through seldom.
+        # Together these calls move all objects to the oldest generation, which is seldom examined.
         gc.freeze()
         gc.unfreeze()
         gc.enable()

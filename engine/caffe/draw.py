@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from . import files
 from .errors import CaffeError
 from .proto import caffe_pb2
 
@@ -200,13 +201,11 @@ def draw_net_to_file(
 
     A name that ends in .dot or .gv gets the graph as text, which needs no other program.
     """
-    from .weights import atomic
-
     ext = os.path.splitext(filename)[1][1:]
     if ext in ("dot", "gv"):
         text = dot_text(caffe_net, rankdir, phase=phase, display_lrm=display_lrm)
         picture = text.encode()
     else:
         picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
-    with atomic(filename) as file:
+    with files.atomic(filename) as file:
         file.write(picture)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from . import mode
-from .blob import Blob, Memory
+from .blob import Blob
 from .errors import CaffeError
+from .memory import Memory
 
 #: Draws the values of a blob.
 Make = Callable[[np.random.RandomState], np.ndarray]

@@ -1,57 +1,45 @@
-"""What happens to a NetParameter before it runs: reading, the phase filter, splits."""
+"""NetParameters before a net is built: reading, the phase filter, Split layers."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-
 from . import glog
-from .errors import CaffeError
-from .io import blobproto_to_array
+from .errors import LayerError, NetError
 from .proto import caffe_pb2
+from .text import read_text
 from .upgrade import upgrade_net, upgrade_solver
 
 
-def read_text(path: str | os.PathLike, message: Any) -> Any:
-    """Parse a prototxt file into `message` and return it; a typo is one line with its place."""
-    path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            text_format.Parse(file.read(), message)
-    except OSError as error:
-        raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CaffeError(f"{path}: is not text in UTF-8: {error.reason}") from None
-    except text_format.ParseError as error:
-        place = re.sub(r"\s+", " ", str(error)).strip()
-        raise CaffeError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})") from None
-    return message
-
-
 def read_net(path: str | os.PathLike) -> Any:
-    """The NetParameter of a prototxt file of any age, upgraded to the present form."""
+    """Return the NetParameter of a prototxt file of any age, upgraded to the present form.
+
+    Raises FileError if the file cannot be read, PrototxtError for its syntax, and NetError if the
+    net cannot be upgraded.
+    """
     net = read_text(path, caffe_pb2.NetParameter())
     try:
         upgrade_net(net, os.fspath(path))
-    except CaffeError as error:
-        raise CaffeError(f"{os.fspath(path)}: {error}") from None
+    except NetError as error:
+        raise NetError(f"{os.fspath(path)}: {error}") from None
     return net
 
 
 def read_solver(path: str | os.PathLike) -> Any:
-    """The SolverParameter of a prototxt file, with an old `solver_type` made a `type`."""
+    """Return the SolverParameter of a prototxt file of any age, upgraded to the present form.
+
+    As in BVLC Caffe, snapshots are named after the file unless `snapshot_prefix` says otherwise; a
+    prefix that is a folder is extended by the name of the file. Raises as `read_net` does.
+    """
     solver = read_text(path, caffe_pb2.SolverParameter())
     try:
         upgrade_solver(solver, os.fspath(path))
-    except CaffeError as error:
-        raise CaffeError(f"{os.fspath(path)}: {error}") from None
+    except NetError as error:
+        raise NetError(f"{os.fspath(path)}: {error}") from None
     stem = os.path.splitext(os.fspath(path))[0]
     if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = stem
@@ -60,54 +48,43 @@ def read_solver(path: str | os.PathLike) -> Any:
     return solver
 
 
-def parse_binary(data: bytes, message: Any, path: str) -> Any:
-    """Parse the bytes of the file `path` into `message` and return it."""
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise CaffeError(
-            f"{path}: is not a whole {message.DESCRIPTOR.name} ({len(data)} bytes); it is "
-            "truncated or another kind of file"
-        ) from None
-    return message
-
-
-def read_blob(path: str) -> np.ndarray:
-    """The array of a BlobProto file (.binaryproto), such as a mean."""
-    try:
-        with open(path, "rb") as file:
-            proto = parse_binary(file.read(), caffe_pb2.BlobProto(), path)
-    except OSError as error:
-        raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
-    return blobproto_to_array(proto).astype(np.float32)
-
-
 def filter_net(net: Any) -> Any:
-    """The NetParameter with only the layers that `net.state` includes."""
-    kept = caffe_pb2.NetParameter()
-    kept.CopyFrom(net)
-    kept.ClearField("layer")
+    """Return the NetParameter with only the layers that `net.state` includes.
+
+    Raises LayerError for a layer that has both `include` and `exclude`.
+    """
+    filtered = _without_layers(net)
     for layer in net.layer:
         if layer.include and layer.exclude:
-            raise CaffeError(f"layer {layer.name!r} has both include and exclude; give one of them")
+            raise LayerError(
+                layer.name, layer.type, "has both include and exclude; give one of them"
+            )
         if layer.include:
-            keep = any(_meets(net.state, rule, layer.name) for rule in layer.include)
+            included = any(_meets(net.state, rule, layer.name) for rule in layer.include)
         else:
-            keep = not any(_meets(net.state, rule, layer.name) for rule in layer.exclude)
-        if keep:
-            kept.layer.add().CopyFrom(layer)
-    return kept
+            included = not any(_meets(net.state, rule, layer.name) for rule in layer.exclude)
+        if included:
+            filtered.layer.add().CopyFrom(layer)
+    return filtered
+
+
+def _without_layers(net: Any) -> Any:
+    """Return a copy of a NetParameter that has no layers."""
+    others = {field.name: value for field, value in net.ListFields() if field.name != "layer"}
+    return caffe_pb2.NetParameter(**others)
 
 
 def _meets(state: Any, rule: Any, layer: str) -> bool:
-    for line, unmet in _unmet(state, rule):
-        glog.write(f"net.cpp:{line}", f"The NetState {unmet} specified by a rule in layer {layer}")
+    """Whether a NetState meets a rule. The first condition that is not met is logged."""
+    for line, difference in _differences(state, rule):
+        message = f"The NetState {difference} specified by a rule in layer {layer}"
+        glog.write(f"net.cpp:{line}", message)
         return False
     return True
 
 
-def _unmet(state: Any, rule: Any) -> Iterator[tuple[int, str]]:
-    """What of a rule a state does not meet, in BVLC Caffe's words, and the lines that log it."""
+def _differences(state: Any, rule: Any) -> Iterator[tuple[int, str]]:
+    """Yield the conditions that a state does not meet: the line of net.cpp and its words."""
     if rule.HasField("phase") and rule.phase != state.phase:
         yield 296, f"phase ({state.phase}) differed from the phase ({rule.phase})"
     if rule.HasField("min_level") and state.level < rule.min_level:
@@ -122,59 +99,76 @@ def _unmet(state: Any, rule: Any) -> Iterator[tuple[int, str]]:
             yield 347, f"contained a not_stage '{stage}'"
 
 
-def insert_splits(net: Any) -> Any:
-    """The NetParameter with a Split layer behind every blob that has several readers.
+#: A top of a net: the index of the layer, and of the top among the layer's tops.
+Top = tuple[int, int]
 
-    A loss weight on such a blob counts as a reader and goes to the split's first top.
+
+@dataclass
+class _Readers:
+    """Which tops the bottoms of a net read, and by how many readers each top is read."""
+
+    #: (layer, bottom) -> the top that this bottom reads.
+    sources: dict[tuple[int, int], Top] = field(default_factory=dict)
+    counts: Counter[Top] = field(default_factory=Counter)
+
+
+def insert_splits(net: Any) -> Any:
+    """Return the NetParameter with a Split layer behind each top that has several readers.
+
+    A loss weight on such a top counts as a reader and moves to the first top of the Split layer.
+    Raises LayerError for a bottom that no layer before it produces.
     """
-    maker: dict[str, tuple[int, int]] = {}
-    source: dict[tuple[int, int], tuple[int, int]] = {}
-    readers: Counter[tuple[int, int]] = Counter()
+    readers = _find_readers(net)
+    with_splits = _without_layers(net)
+    next_tops: Counter[Top] = Counter()
     for i, layer in enumerate(net.layer):
-        for j, name in enumerate(layer.bottom):
-            if name not in maker:
-                made = ", ".join(repr(n) for n in maker) or "none"
-                raise CaffeError(
-                    f"layer {layer.name!r} ({layer.type}): no layer before it makes its bottom "
-                    f"{name!r}; blobs made so far: {made}"
-                )
-            source[i, j] = maker[name]
-            readers[maker[name]] += 1
-        for j, name in enumerate(layer.top):
-            maker[name] = (i, j)
-        for j, weight in enumerate(layer.loss_weight[: len(layer.top)]):
-            readers[i, j] += weight != 0
-    split = caffe_pb2.NetParameter()
-    split.CopyFrom(net)
-    split.ClearField("layer")
-    taken: Counter[tuple[int, int]] = Counter()
-    for i, layer in enumerate(net.layer):
-        new = split.layer.add()
-        new.CopyFrom(layer)
+        copy = with_splits.layer.add()
+        copy.CopyFrom(layer)
         for j, blob in enumerate(layer.bottom):
-            made_by = source[i, j]
-            if readers[made_by] > 1:
-                new.bottom[j] = _split_top(net, made_by, blob, taken[made_by])
-                taken[made_by] += 1
+            source = readers.sources[i, j]
+            if readers.counts[source] > 1:
+                copy.bottom[j] = f"{_split_name(net, source, blob)}_{next_tops[source]}"
+                next_tops[source] += 1
         for j, blob in enumerate(layer.top):
-            if readers[i, j] <= 1:
+            count = readers.counts[i, j]
+            if count <= 1:
                 continue
             weight = layer.loss_weight[j] if j < len(layer.loss_weight) else 0
-            splitter = split.layer.add(name=_split_name(net, (i, j), blob), type="Split")
-            splitter.bottom.append(blob)
-            for k in range(readers[i, j]):
-                splitter.top.append(_split_top(net, (i, j), blob, k))
-                if weight:
-                    splitter.loss_weight.append(0 if k else weight)
+            _add_split(with_splits, _split_name(net, (i, j), blob), blob, count, weight)
             if weight:
-                new.ClearField("loss_weight")
-                taken[i, j] += 1
-    return split
+                copy.ClearField("loss_weight")
+                next_tops[i, j] += 1
+    return with_splits
 
 
-def _split_name(net: Any, made_by: tuple[int, int], blob: str) -> str:
-    return f"{blob}_{net.layer[made_by[0]].name}_{made_by[1]}_split"
+def _find_readers(net: Any) -> _Readers:
+    readers = _Readers()
+    producers: dict[str, Top] = {}
+    for i, layer in enumerate(net.layer):
+        for j, blob in enumerate(layer.bottom):
+            if blob not in producers:
+                produced = ", ".join(repr(name) for name in producers) or "none"
+                raise LayerError(
+                    layer.name,
+                    layer.type,
+                    f"no layer before it makes its bottom {blob!r}; blobs made so far: {produced}",
+                )
+            readers.sources[i, j] = producers[blob]
+            readers.counts[producers[blob]] += 1
+        for j, blob in enumerate(layer.top):
+            producers[blob] = (i, j)
+        for j, weight in enumerate(layer.loss_weight[: len(layer.top)]):
+            readers.counts[i, j] += weight != 0
+    return readers
 
 
-def _split_top(net: Any, made_by: tuple[int, int], blob: str, k: int) -> str:
-    return f"{_split_name(net, made_by, blob)}_{k}"
+def _add_split(net: Any, name: str, blob: str, count: int, weight: float) -> None:
+    """Add a Split layer with `count` tops, of which the first has the loss weight."""
+    split = net.layer.add(name=name, type="Split", bottom=[blob])
+    split.top.extend(f"{name}_{k}" for k in range(count))
+    if weight:
+        split.loss_weight.extend([weight] + [0] * (count - 1))
+
+
+def _split_name(net: Any, top: Top, blob: str) -> str:
+    return f"{blob}_{net.layer[top[0]].name}_{top[1]}_split"

@@ -15,12 +15,13 @@ from .launch import place
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
-# Caffe computes in full float32; PyTorch lets cuDNN round to TF32 unless told otherwise.
-torch.backends.cudnn.allow_tf32 = False
-torch.backends.cuda.matmul.allow_tf32 = False
+#: CAFFE_FAST=0 switches off every fast path, so that a doubtful result can be compared with the
+#: plain computation: regions, strips, Winograd's algorithm, separable upsampling, products in
+#: place, CUDA kernels and graphs, and the settings of the C library's heap.
+_FAST = os.environ.get("CAFFE_FAST", "1") != "0"
+NOT_FAST = "CAFFE_FAST=0 is set"
 
-
-#: What the environment asks for, until a script does.
+#: The precision that CAFFE_PRECISION names, until a script sets another.
 _PRECISION = os.environ.get("CAFFE_PRECISION") or "float32"
 if _PRECISION not in PRECISIONS:
     raise CaffeError(f"CAFFE_PRECISION is {_PRECISION!r}; it needs to be {', '.join(PRECISIONS)}")
@@ -47,7 +48,6 @@ def set_mode_cpu() -> None:
     _state.gpu = False
     if _state.precision == "tf32":
         _state.precision = "float32"
-    _allow_tf32()
 
 
 def set_mode_gpu() -> None:
@@ -63,7 +63,6 @@ def set_mode_gpu() -> None:
     _state.gpu = True
     if not _state.precision_was_set:
         _state.precision = _PRECISION
-    _allow_tf32()
 
 
 def set_device(device_id: int) -> None:
@@ -102,7 +101,6 @@ def set_precision(precision: str) -> None:
     if precision == "tf32" and not _state.gpu:
         raise CaffeError("precision 'tf32' is of CUDA devices; call set_mode_gpu() first")
     _state.precision, _state.precision_was_set = precision, True
-    _allow_tf32()
 
 
 def precision() -> str:
@@ -112,15 +110,34 @@ def precision() -> str:
 
 @contextmanager
 def at_precision(precision: str) -> Iterator[None]:
-    """Compute at this precision for a while."""
+    """Compute at this precision inside a `with` block."""
     before = _state.precision
     _state.precision = precision
-    _allow_tf32()
+    try:
+        with pass_flags():
+            yield
+    finally:
+        _state.precision = before
+
+
+@contextmanager
+def pass_flags() -> Iterator[None]:
+    """Set PyTorch's switches for TF32 to this thread's precision inside a `with` block.
+
+    The switches belong to the whole process, so they are put back at the end. Caffe computes in
+    full float32; PyTorch by itself lets cuDNN round to TF32. Where bfloat16 rounds to 8 bits, the
+    10 bits of TF32 do no harm.
+    """
+    if not _state.gpu:
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = _state.precision != "float32"
     try:
         yield
     finally:
-        _state.precision = before
-        _allow_tf32()
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def low_dtype() -> torch.dtype:
@@ -128,10 +145,9 @@ def low_dtype() -> torch.dtype:
     return torch.bfloat16 if _state.precision == "bfloat16" else torch.float32
 
 
-def _allow_tf32() -> None:
-    # PyTorch keeps this for the whole process. Where bfloat16 rounds to 8 bits, 10 do no harm.
-    allowed = _state.gpu and _state.precision != "float32"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+def fast() -> bool:
+    """Whether the engine may take its fast paths: not where CAFFE_FAST=0 is in the environment."""
+    return _FAST
 
 
 def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
@@ -147,11 +163,6 @@ def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
     elif on.type == "cuda":
         last = _state.precision != "float32"
     return torch.channels_last if last else torch.contiguous_format
-
-
-def fast() -> bool:
-    """Return whether the engine's fast paths are on: CAFFE_FAST=0 in the environment is off."""
-    return os.environ.get("CAFFE_FAST", "1") != "0"
 
 
 def capturing() -> bool:

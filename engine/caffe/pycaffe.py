@@ -1,16 +1,10 @@
-"""The names of pycaffe's module of this name."""
+"""The names of pycaffe's module of this name. Scripts use the functions that it gives to Net."""
 
+from .api import *  # noqa: F403
+from .api import PYCAFFE
 from .net import Net
-from .timer import Timer
-from .train.nccl import NCCL
-from .train.solver import (
-    AdaDeltaSolver,
-    AdaGradSolver,
-    AdamSolver,
-    NesterovSolver,
-    RMSPropSolver,
-    SGDSolver,
-)
+
+__all__ = list(PYCAFFE)
 
 _Net_backward = Net.backward
 _Net_batch = Net._batch
@@ -24,15 +18,3 @@ _Net_layer_dict = Net.layer_dict
 _Net_outputs = Net.outputs
 _Net_params = Net.params
 _Net_set_input_arrays = Net.set_input_arrays
-
-__all__ = [
-    "NCCL",
-    "AdaDeltaSolver",
-    "AdaGradSolver",
-    "AdamSolver",
-    "NesterovSolver",
-    "Net",
-    "RMSPropSolver",
-    "SGDSolver",
-    "Timer",
-]

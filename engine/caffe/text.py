@@ -1,25 +1,47 @@
-"""Messages in protobuf's text format, letter for letter as BVLC Caffe's tools print them."""
+"""Messages in protobuf's text format: reading prototxts, and printing as BVLC Caffe prints."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from google.protobuf import text_format
 from google.protobuf.text_encoding import CEscape
 
-from . import weights
+from . import files
+from .errors import PrototxtError
+
+
+def read_text(path: str | os.PathLike, message: Any) -> Any:
+    """Parse a prototxt file into `message` and return `message`.
+
+    Raises FileError if the file cannot be read, and PrototxtError, with line and column, if it
+    does not describe such a message.
+    """
+    path = os.fspath(path)
+    try:
+        with files.reading(path), open(path, encoding="utf-8") as file:
+            text_format.Parse(file.read(), message)
+    except UnicodeDecodeError as error:
+        raise PrototxtError(f"{path}: is not text in UTF-8: {error.reason}") from None
+    except text_format.ParseError as error:
+        place = re.sub(r"\s+", " ", str(error)).strip()
+        raise PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})") from None
+    return message
+
+
+def write_text(path: str | os.PathLike, message: Any) -> None:
+    """Write `to_text(message)` to a file. Raises FileError if the file cannot be written."""
+    with files.atomic(path) as file:
+        file.write(to_text(message).encode())
 
 
 def to_text(message: Any, indent: str = "") -> str:
-    """A message, a field a line, in the order of the fields' numbers."""
+    """Return a message as text, one field a line, in the order of the field numbers."""
     return "".join(_lines(message, indent))
-
-
-def write_text(path: str, message: Any) -> None:
-    """Write `to_text(message)`; the file appears whole. Raises CaffeError if it cannot."""
-    with weights.atomic(path) as file:
-        file.write(to_text(message).encode())
 
 
 def _lines(message: Any, indent: str) -> Iterator[str]:
@@ -39,19 +61,19 @@ def _scalar(field: Any, value: Any) -> str:
     if field.cpp_type == field.CPPTYPE_STRING:
         return f'"{CEscape(value, as_utf8=False)}"'
     if field.cpp_type == field.CPPTYPE_FLOAT:
-        return _shorter(np.float32(value), 6, 9)
+        return _number(np.float32(value), 6, 9)
     if field.cpp_type == field.CPPTYPE_DOUBLE:
-        return _shorter(np.float64(value), 15, 17)
+        return _number(np.float64(value), 15, 17)
     return str(value)
 
 
-def _shorter(value: np.floating, few: int, all_: int) -> str:
-    """`value` in `few` digits if that reads back the same, else in `all_`.
+def _number(value: np.floating, short: int, exact: int) -> str:
+    """Return `value` in `short` digits if these read back as the same value, else in `exact`.
 
-    C++'s protobuf takes no float below the normal ones to read back from fewer.
+    Protobuf in C++ prints every subnormal float in `exact` digits.
     """
-    short = f"{value:.{few}g}"
+    text = f"{value:.{short}g}"
     subnormal = value.itemsize == 4 and 0 < abs(value) < np.finfo(np.float32).tiny
     with np.errstate(over="ignore"):
-        same = type(value)(short) == value or np.isnan(value)
-    return short if same and not subnormal else f"{value:.{all_}g}"
+        same = type(value)(text) == value or np.isnan(value)
+    return text if same and not subnormal else f"{value:.{exact}g}"

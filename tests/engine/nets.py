@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import caffe
+import numpy as np
 
 SCORER = """
 name: "scorer"
@@ -51,3 +52,10 @@ def solver(folder, text="", net=TRAINED, cls=caffe.SGDSolver):
     head = f'net: "{path}" snapshot_prefix: "{folder}/snap" random_seed: 1\n'
     base = "" if "base_lr" in text else 'base_lr: 0.1 lr_policy: "fixed" momentum: 0.9\n'
     return cls(write(folder, head + base + text, "solver.prototxt"))
+
+
+def same_weights(a, b):
+    """Whether the parameters of two nets are equal, bit for bit."""
+    return all(
+        np.array_equal(x.data, y.data) for n in a.params for x, y in zip(a.params[n], b.params[n])
+    )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from caffe import CaffeError
-from caffe.blob import Blob, Memory
+from caffe.blob import Blob
+from caffe.memory import Memory
 
 
 def test_a_blob_starts_at_zero_with_a_writable_contiguous_float32_array():

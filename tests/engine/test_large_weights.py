@@ -1,4 +1,4 @@
-"""Layers with many weights: gradients in place, rounded in pieces, with the same numbers."""
+"""Layers with large weights give the numbers of other layers: in place, and piece by piece."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from caffe.memory import Memory
 from caffe.ops import product
 
 from tests.engine import nets
@@ -27,7 +28,7 @@ layer { name: "turned" type: "InnerProduct" bottom: "fc7" top: "turned"
 layer { name: "ip" type: "InnerProduct" bottom: "turned" top: "ip"
   inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
 """
-#: One parameter of two layers, which a pass gives two gradients.
+#: Two layers with the same parameters, which get two gradients in a pass.
 SHARED = """
 force_backward: true
 layer { name: "data" type: "Input" top: "data"
@@ -51,7 +52,8 @@ layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
 NETS = {"net": NET, "shared": SHARED, "twice": TWICE}
 
 
-def made(folder, name, precision):
+def run_forward(folder, name, precision):
+    """Return the net of this name after a forward pass, with a gradient at its output."""
     caffe.set_random_seed(3)
     caffe.set_precision(precision)
     net = caffe.Net(nets.write(folder, NETS[name]), caffe.TRAIN)
@@ -64,63 +66,67 @@ def made(folder, name, precision):
 
 
 def gradients(net):
+    """Return the gradients of the parameters and of the inputs."""
     params = [np.array(b.diff) for blobs in net.params.values() for b in blobs]
     return [*params, *(np.array(net.blobs[b].diff) for b in net.inputs)]
 
 
-def apart(ours, theirs):
+def difference(ours, theirs):
+    """Return the largest difference, relative to the largest value of its array."""
     return max(float(abs(a - b).max() / abs(b).max()) for a, b in zip(ours, theirs))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NETS)
-def test_large_weights_have_the_gradients_of_small_ones(tmp_path, monkeypatch, name, precision):
-    small = made(tmp_path, name, precision)
+def test_large_weights_get_the_gradients_of_small_weights(tmp_path, monkeypatch, name, precision):
+    small = run_forward(tmp_path, name, precision)
     small.backward()
     monkeypatch.setattr(product, "LARGE", 1)
-    large = made(tmp_path, name, precision)
+    large = run_forward(tmp_path, name, precision)
     large.backward()
     tolerance = 2e-2 if precision == "bfloat16" else 1e-6
     assert np.allclose(
         large.blobs[large.outputs[0]].data, small.blobs[small.outputs[0]].data, atol=tolerance
     )
-    assert apart(gradients(large), gradients(small)) < tolerance
+    assert difference(gradients(large), gradients(small)) < tolerance
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NETS)
-def test_gradients_add_up_until_they_are_cleared(tmp_path, monkeypatch, name, precision):
+def test_gradients_of_large_weights_add_up_until_they_are_cleared(
+    tmp_path, monkeypatch, name, precision
+):
     monkeypatch.setattr(product, "LARGE", 1)
-    net = made(tmp_path, name, precision)
+    net = run_forward(tmp_path, name, precision)
     net.backward()
     params = [b for blobs in net.params.values() for b in blobs]
     once = [np.array(b.diff) for b in params]
     net.forward()
     net.backward()
-    assert apart([b.diff for b in params], [2 * diff for diff in once]) < 1e-6
+    assert difference([b.diff for b in params], [2 * diff for diff in once]) < 1e-6
     held = [b.diff for b in params]
     net.clear_param_diffs()
     assert not any(diff.any() for diff in held)
     net.forward()
     net.backward()
-    assert apart(held, once) < 1e-6
+    assert difference(held, once) < 1e-6
 
 
-def test_a_gradient_is_put_where_the_one_before_was(tmp_path, monkeypatch):
+def test_a_gradient_reuses_the_memory_of_the_last_one(tmp_path, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
-    net = made(tmp_path, "net", "bfloat16")
-    places = []
+    net = run_forward(tmp_path, "net", "bfloat16")
+    addresses = []
     for _ in range(3):
         net.clear_param_diffs()
         net.forward()
         net.backward()
-        places.append([b.gradient.tensor().data_ptr() for b in net.learnable[::2]])
-    assert places[0] == places[1] == places[2]
+        addresses.append([b.gradient.tensor().data_ptr() for b, _, _ in net.parameters[::2]])
+    assert addresses[0] == addresses[1] == addresses[2]
 
 
 def test_a_room_is_lent_once_and_not_while_its_values_count():
-    memory = caffe.blob.Memory((2, 3))
-    like = caffe.blob.torch.empty(2, 3)
+    memory = Memory((2, 3))
+    like = torch.empty(2, 3)
     first = memory.room(like)
     assert first is not None and memory.room(like) is None
     memory.set(first.fill_(1))
@@ -147,7 +153,9 @@ WINDOWS = [
 
 @pytest.mark.parametrize("last", [(0, 0), (0, 1), (1, 0), (1, 1)], ids=str)
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_convolution_is_a_product_in_any_layout_of_maps_and_weights(tmp_path, window, last):
+def test_a_convolution_with_large_weights_is_a_product_in_any_layout(
+    tmp_path, monkeypatch, window, last
+):
     text = f"""layer {{ name: "data" type: "Input" top: "data"
   input_param {{ shape {{ dim: 2 dim: 5 dim: 12 dim: 13 }} }} }}
 layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
@@ -158,10 +166,12 @@ layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
     layouts = [torch.channels_last if n else torch.contiguous_format for n in last]
     x, w = (t.contiguous(memory_format=n).requires_grad_() for t, n in zip(leaves, layouts))
     b = torch.randn(6, requires_grad=True)
-    found = layer._product(x, w, b, layer.pad)
-    wanted = F.conv2d(x, w, b, layer.stride, layer.pad, layer.dilation)
-    assert found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
-    diff = torch.randn(wanted.shape)
-    ours, theirs = (torch.autograd.grad(y, (x, w, b), diff) for y in (found, wanted))
+    monkeypatch.setattr(product, "LARGE", 1)
+    layer.weights = (w, b)
+    y = layer.convolve(x)
+    expected = F.conv2d(x, w, b, layer.stride, layer.pad, layer.dilation)
+    assert y.shape == expected.shape and torch.allclose(y, expected, rtol=1e-4, atol=1e-4)
+    diff = torch.randn(expected.shape)
+    ours, theirs = (torch.autograd.grad(top, (x, w, b), diff) for top in (y, expected))
     for a, c in zip(ours, theirs):
         assert torch.allclose(a, c, rtol=1e-4, atol=1e-4)

@@ -244,7 +244,7 @@ def test_what_a_pass_replaces_is_freed_before_it(tmp_path):
     net = build(tmp_path, SCORER)
     net.blobs["data"].data[...] = 1
     expected = net.forward()["score"].copy()
-    net._let_go()
+    net.executor.free_last_pass()
     memories = [net.blobs[name].values for name in ("conv", "pool", "score")]
     assert all(memory.is_zero() for memory in memories)
     assert (net.blobs["data"].data == 1).all()
@@ -256,7 +256,7 @@ def test_an_array_that_is_held_outlasts_what_is_freed(tmp_path):
     net.blobs["data"].data[...] = 1
     held = net.forward()["score"]
     before = held.copy()
-    net._let_go()
+    net.executor.free_last_pass()
     np.testing.assert_array_equal(held, before)
     net.blobs["data"].data[...] = 2
     net.forward()

@@ -1,4 +1,4 @@
-"""Where the kernels of a CUDA device find each position of a map, told and checked on the CPU."""
+"""The index tables by which CUDA kernels find each position of a map, checked on the CPU."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe.run.region import Region
+from caffe.run.patches import Patches
 
 from tests.engine.test_plan import SIZES, TRUNKS, always, build, fill
 
 
 def joined(patch, border, places, fill):
-    """What the kernel `join` makes of a patch and a border."""
+    """Join a patch and a border as the kernel `join` does."""
     py, px, by, bx = (t.long() for t in places.tensors)
     within = (by >= 0)[:, None] & (bx >= 0)
     inside = within & (py >= 0)[:, None] & (px >= 0)
@@ -22,11 +22,11 @@ def joined(patch, border, places, fill):
 
 
 def border_of(places):
-    """By position of a map: which of the border `to_border` sums it into, and how many times."""
+    """For each position of a map, the border position it is summed into, and how many times."""
     rows, columns = (run.reshape(-1, 2).tolist() for run in places.runs)
     top, bottom, left, right = places.edges
     shape = [t.numel() for t in places.tensors[:2]]
-    found, times = np.full((*shape, 2), -1), np.zeros(shape, int)
+    targets, times = np.full((*shape, 2), -1), np.zeros(shape, int)
     for by, (r0, r1) in enumerate(rows):
         for bx, (c0, c1) in enumerate(columns):
             first, wide = max(r0, top), c1 - c0
@@ -41,49 +41,50 @@ def border_of(places):
                     y, x = divmod(k - beside * narrow, wide)
                     y, x = r0 + y, c0 + x
                     y += beside if beside and y >= first else 0
-                found[y, x] = by, bx
+                targets[y, x] = by, bx
                 times[y, x] += 1
-    return found, times
+    return targets, times
 
 
 @pytest.fixture(params=SIZES, ids=str)
 def windows(request, tmp_path, monkeypatch):
-    """Every window that passes through some regions put together: (ours, theirs, places)."""
+    """Every window that passes through some regions join, by tables and by slices."""
     always(monkeypatch)
-    found, window = [], Region._window
+    windows, window = [], Patches.window
 
-    def note(self, blob, patch, border, rows, columns, fill):
-        theirs = window(self, blob, patch, border, rows, columns, fill)
+    def note(self, blob, extent, patch, border, positions, fill):
+        by_slices = window(self, blob, extent, patch, border, positions, fill)
         if blob in border.maps:
-            places = self._places(blob, rows, columns)
-            ours, beside = joined(patch.whole(), border.maps[blob], places, fill)
-            found.append((ours, theirs, places, beside.numpy(), patch.values.shape))
-        return theirs
+            places = self.cuda_places(blob, extent, positions)
+            by_tables, beside = joined(patch.finished(), border.maps[blob], places, fill)
+            shape = patch.values.shape
+            windows.append((by_tables, by_slices, places, beside.numpy(), shape))
+        return by_slices
 
-    monkeypatch.setattr(Region, "_window", note)
+    monkeypatch.setattr(Patches, "window", note)
     for trunk in TRUNKS.values():
         net = build(tmp_path, trunk, True, request.param, caffe.TEST)
         fill(net)
         net.forward()
-    assert found
-    return found
+    assert windows
+    return windows
 
 
-def test_a_map_is_found_in_its_patch_and_its_border(windows):
-    for ours, theirs, *_ in windows:
-        assert torch.equal(ours, theirs)
+def test_index_tables_join_a_map_as_slices_do(windows):
+    for by_tables, by_slices, *_ in windows:
+        assert torch.equal(by_tables, by_slices)
 
 
 def test_each_position_beside_the_patch_counts_once_for_its_border(windows):
     for _, _, places, beside, _ in windows:
-        found, times = border_of(places)
+        targets, times = border_of(places)
         assert np.array_equal(times, beside)
         rows, columns = (t.numpy() for t in places.tensors[2:])
-        assert np.array_equal(found[..., 0], np.where(beside, rows[:, None], -1))
-        assert np.array_equal(found[..., 1], np.where(beside, columns, -1))
+        assert np.array_equal(targets[..., 0], np.where(beside, rows[:, None], -1))
+        assert np.array_equal(targets[..., 1], np.where(beside, columns, -1))
 
 
-def test_a_patch_that_is_whole_in_a_map_is_told(windows):
+def test_places_say_whether_the_whole_patch_is_in_the_map(windows):
     for _, _, places, _, shape in windows:
         counts = [int((t >= 0).sum()) for t in places.tensors[:2]]
         assert places.patch_inside == (counts == list(shape[2:]))

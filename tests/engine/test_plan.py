@@ -6,7 +6,7 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe.run import passes
+from caffe.run import border, executor, region
 
 from tests.engine import nets
 
@@ -81,8 +81,12 @@ def build(folder, text, fast, shape, phase=caffe.TEST, force=False):
     caffe.set_random_seed(5)
     text = INPUT.format(*shape) + text
     net = nets.build(folder, ("force_backward: true\n" if force else "") + text, phase)
-    if not fast:
-        net._region_starts.clear()
+    return net if fast else by_layers(net)
+
+
+def by_layers(net):
+    """The net, whose passes run layer by layer from now on."""
+    net.executor = executor.Executor(net.wiring, fast=False)
     return net
 
 
@@ -92,8 +96,9 @@ def fill(net, seed=0):
 
 
 def region_of(net):
-    (start,) = net._region_starts
-    return net._region_at(start, len(net.layers) - 1)
+    starts = region.region_starts(net.wiring)
+    patches, _ = net.executor.region_at(min(starts))
+    return patches and patches.region
 
 
 def close(ours, theirs, tolerance=3e-6):
@@ -102,7 +107,7 @@ def close(ours, theirs, tolerance=3e-6):
 
 
 def always(monkeypatch):
-    monkeypatch.setattr(passes, "WORTHWHILE", 100)
+    monkeypatch.setattr(region, "WORTHWHILE", 100)
 
 
 SIZES = [(1, 21, 34), (2, 40, 17), (1, 64, 64), (1, 1, 1), (1, 7, 90)]
@@ -127,15 +132,14 @@ def test_every_blob_put_together_from_patch_and_border_is_right(
 ):
     always(monkeypatch)
     fast, plain = (build(tmp_path, TRUNKS[trunk], f, shape) for f in (True, False))
-    region = region_of(fast)
-    inside = sorted({t for tops in region._tops for t in tops})
-    fast._asked_for.update(inside)
+    inside = region_of(fast).blobs
+    fast.executor.requested.update(inside)
     for net in (fast, plain):
         fill(net)
         net.forward()
-    assert not any(fast._blobs[b].values.is_deferred() for b in inside)
+    assert not any(fast.wiring.blobs[b].values.is_deferred() for b in inside)
     for b in inside:
-        close(fast._blobs[b].data, plain._blobs[b].data)
+        close(fast.wiring.blobs[b].data, plain.wiring.blobs[b].data)
 
 
 # Of sizes for which no two values in a pooling's window are equal but for rounding: either may then
@@ -154,7 +158,7 @@ def test_gradients_are_those_of_the_layers_one_by_one(tmp_path, monkeypatch, tru
         net.forward()
         net.backward(top=diff)
     fast, plain = made
-    assert fast._pass is not None and fast._pass.recorded
+    assert fast.executor.choice.way == "regions"
     for name, blobs in plain.params.items():
         for ours, theirs in zip(fast.params[name], blobs):
             close(ours.diff, theirs.diff, 1e-5)
@@ -180,12 +184,12 @@ def test_training_gives_the_same_weights_and_shows_the_same_blobs(
         solver = nets.solver(tmp_path, f"base_lr: 1e-5 lr_policy: 'fixed' momentum: 0.9 "
                              f"iter_size: {iter_size}", net)  # fmt: skip
         if not fast:
-            solver.net._region_starts.clear()
+            by_layers(solver.net)
         fill(solver.net)
         solver.step(3)
         found.append(solver.net)
     fast, plain = found
-    assert fast._pass is not None
+    assert fast.executor.choice.way == "regions"
     for name, blobs in plain.params.items():
         for ours, theirs in zip(fast.params[name], blobs):
             close(ours.data, theirs.data, 1e-5)
@@ -271,10 +275,10 @@ def test_an_array_of_an_inner_blob_that_somebody_holds_is_written(ran):
     held = net.blobs["conv2"].data
     fill(net, seed=1)
     net.forward()
-    net._region_starts.clear()
-    net.forward()
+    fast = net.executor
+    by_layers(net).forward()
     expected = net.blobs["conv2"].data.copy()
-    net._region_starts.update(passes.regions(net))
+    net.executor = fast
     held[...] = 0
     net.forward()
     close(held, expected)
@@ -318,19 +322,19 @@ def test_callbacks_see_every_layer(ran):
 
 def test_a_net_without_a_wide_border_has_no_region(tmp_path):
     net = build(tmp_path, VGG.replace("pad: 30", "pad: 1"), True, (1, 24, 30))
-    assert not net._region_starts
+    assert not region.region_starts(net.wiring)
 
 
 def test_a_region_that_does_not_pay_is_not_used(tmp_path):
     net = build(tmp_path, VGG.replace("pad: 30", "pad: 3"), True, (1, 200, 200))
-    assert net._region_starts and region_of(net) is None
+    assert region.region_starts(net.wiring) and region_of(net) is None
 
 
 def test_a_long_run_keeps_no_more_than_a_few_borders(tmp_path, monkeypatch):
     always(monkeypatch)
-    monkeypatch.setitem(passes.BORDERS, "cpu", 3)
+    monkeypatch.setitem(border.BORDERS, "cpu", 3)
     net = build(tmp_path, VGG, True, (1, 24, 30))
     for height in range(10, 40):
         net.blobs["data"].reshape(1, 2, height, 20)
         net.forward()
-    assert len(net._borders) == 3
+    assert len(net.executor.borders) == 3

@@ -1,4 +1,4 @@
-"""caffe.proto, its generated module, and BVLC Caffe's messages are one and the same."""
+"""caffe.proto, its generated module and BVLC Caffe's messages are the same."""
 
 import hashlib
 import os
@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caffe import proto
-from caffe.proto import caffe_pb2
+from caffe.proto import caffe_pb2, generate
 from google.protobuf.descriptor import FieldDescriptor
 
 from oracle.language import schema
 
 FOLDER = Path(proto.__file__).parent
-# oracle/language.py's schema() under BVLC Caffe 1.0, 534 lines; make test-oracle compares it live.
+#: Digest of the 534 lines of oracle/language.py's schema() under BVLC Caffe 1.0. `make test-oracle`
+#: compares the lines themselves.
 BVLC = "5cd72c8a19f9a55a914635b256b70647534cbea0fe230831b0387e4b0cde1fcc"
 
 FIELD = re.compile(
@@ -30,7 +31,7 @@ SCALARS = {
 
 
 def declared():
-    """The lines of schema(), read from the text of caffe.proto."""
+    """Return the lines of schema(), read from the text of caffe.proto."""
     lines, scopes = [], [["caffe", set()]]
     text = re.sub(r"//.*", "", (FOLDER / "caffe.proto").read_text())
     fields = []
@@ -50,10 +51,10 @@ def declared():
         else:
             assert not line or line in ('syntax = "proto2";', "package caffe;"), line
     enums = {line.rsplit(".", 1)[0]: None for line in lines}
-    for field, (owner, own) in fields:
+    for field, (owner, nested) in fields:
         kind = SCALARS.get(field["type"])
         if kind is None:
-            kind = f"{owner if field['type'] in own else 'caffe'}.{field['type']}"
+            kind = f"{owner if field['type'] in nested else 'caffe'}.{field['type']}"
         options = dict(o.split(" = ") for o in re.split(r", ", field["options"] or "") if o)
         packed = " packed" if options.get("packed") == "true" else ""
         default = ""
@@ -76,18 +77,18 @@ def declared():
     return sorted(lines)
 
 
-def test_the_generated_module_says_what_caffe_proto_says():
+def test_the_generated_module_declares_what_caffe_proto_declares():
     assert declared() == schema()
 
 
-def test_the_messages_are_bvlc_caffes():
+def test_the_messages_are_those_of_bvlc_caffe():
     lines = schema()
     assert len(lines) == 534
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == BVLC
 
 
 @pytest.mark.parametrize("runtime", ["python", "upb"])
-def test_the_generated_module_imports_on_either_runtime(runtime):
+def test_the_generated_module_works_on_both_protobuf_runtimes(runtime):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import caffe_pb2 as p;"
         "print(p.SolverParameter().rms_decay, p.BlobShape(dim=[1, 300]).SerializeToString().hex())"
@@ -100,7 +101,7 @@ def test_the_generated_module_imports_on_either_runtime(runtime):
     assert shape == "0a0301ac02"
 
 
-def test_the_generated_module_does_not_ask_for_a_protobuf_release():
+def test_the_generated_module_requires_no_protobuf_release():
     assert "runtime_version" not in (FOLDER / "caffe_pb2.py").read_text()
 
 
@@ -109,7 +110,42 @@ def test_arrays_are_packed_on_the_wire():
     assert blob.SerializeToString() == bytes.fromhex("2a080000803f00000040")
 
 
-def test_the_types_list_every_message():
+def test_the_types_declare_every_message():
     types = (FOLDER / "caffe_pb2.pyi").read_text()
     for name in caffe_pb2.DESCRIPTOR.message_types_by_name:
         assert f"class {name}(_message.Message)" in types
+
+
+def compiler(folder, body):
+    """A program that takes the place of `python -m grpc_tools.protoc --python_out=FOLDER ...`."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\nout={folder}\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_generated_files_name_the_license(tmp_path):
+    python = compiler(tmp_path, "echo module > $out/caffe_pb2.py; echo types > $out/caffe_pb2.pyi")
+    module, types = generate.generate(python, tmp_path)
+    for path, last in ((module, "module"), (types, "types")):
+        first, *_, end = path.read_text().splitlines()
+        assert "BVLC Caffe; see LICENSE" in first and end == last
+    for committed in ("caffe_pb2.py", "caffe_pb2.pyi"):
+        assert (FOLDER / committed).read_text().startswith(generate.LICENSE)
+
+
+def test_a_compiler_that_is_too_new_is_refused(tmp_path):
+    python = compiler(tmp_path, "echo runtime_version > $out/caffe_pb2.py")
+    with pytest.raises(RuntimeError, match=r"newer than grpcio-tools==1\.62\.3"):
+        generate.generate(python, tmp_path)
+
+
+def test_an_error_in_caffe_proto_is_shown_in_the_words_of_the_compiler(tmp_path):
+    python = compiler(tmp_path, 'echo "caffe.proto:9:1: Expected \\";\\"." >&2; exit 1')
+    with pytest.raises(RuntimeError, match='caffe.proto: caffe.proto:9:1: Expected ";"'):
+        generate.generate(python, tmp_path)
+
+
+def test_the_committed_module_comes_from_the_compiler_that_is_installed():
+    assert generate.COMPILER == "grpcio-tools==1.62.3"
+    assert "# Protobuf Python Version: 4.25.1\n" in (FOLDER / "caffe_pb2.py").read_text()

@@ -1,4 +1,4 @@
-"""pycaffe's smaller parts: pictures of nets, timers, private names, what is not there."""
+"""pycaffe's smaller parts: pictures of nets, timers, names with an underscore."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_net_is_drawn_as_bvlc_caffe_draws_it(net):
     ]
 
 
-def test_the_phase_chooses_what_is_drawn(net):
+def test_the_phase_selects_the_layers_that_are_drawn(net):
     train = draw.dot_text(net, phase=caffe.TRAIN)
     assert '"data\\n(Data)" -> "data" [label="Batch 4"];' in train and "in\\n(Input)" not in train
     everything = draw.dot_text(net)
@@ -70,7 +70,7 @@ def test_the_phase_chooses_what_is_drawn(net):
     assert 'label="Batch 4"' not in draw.dot_text(net, label_edges=False)
 
 
-def test_a_graph_file_needs_no_other_program(net, tmp_path, monkeypatch):
+def test_a_dot_file_is_written_without_graphviz(net, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydot", None)
     draw.draw_net_to_file(net, str(tmp_path / "net.dot"))
     assert (tmp_path / "net.dot").read_text() == draw.dot_text(net)
@@ -79,12 +79,12 @@ def test_a_graph_file_needs_no_other_program(net, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["net.dot"]
 
 
-def test_only_learned_layers_have_a_learning_rate_multiplier(net):
+def test_layers_without_parameters_have_no_learning_rate_multiplier(net):
     with pytest.raises(ValueError, match="ReLU layers do not have a learning rate multiplier"):
         draw.get_layer_lr_mult(net.layer[3])
 
 
-def test_a_timer_measures_milliseconds_and_holds_them():
+def test_a_stopped_timer_keeps_its_milliseconds():
     timer = caffe.Timer()
     assert timer.ms == 0
     timer.start()
@@ -96,16 +96,16 @@ def test_a_timer_measures_milliseconds_and_holds_them():
     assert timer.ms == measured
 
 
-def test_nccl_is_there_where_pytorch_has_it():
+def test_nccl_is_available_where_pytorch_has_it():
     assert caffe.has_nccl() is torch.distributed.is_nccl_available()
 
 
-def test_one_solver_alone_has_nobody_to_meet():
+def test_nccl_needs_at_least_two_solvers():
     with pytest.raises(CaffeError, match="solver_count is 1; NCCL needs at least 2"):
         caffe.NCCL(None, caffe.NCCL.new_uid())
 
 
-def test_private_names_that_scripts_use(tmp_path):
+def test_scripts_can_use_names_of_pycaffe_with_an_underscore(tmp_path):
     net = build(tmp_path, SCORER)
     assert net._layer_names == ["data", "conv", "relu", "pool", "score"]
     assert net._blob_names == ["data", "conv", "pool", "score"]
@@ -117,7 +117,7 @@ def test_private_names_that_scripts_use(tmp_path):
     assert caffe.pycaffe._Net_forward(net).keys() == {"score"}
 
 
-def test_selective_search_says_what_it_needs(tmp_path):
+def test_selective_search_and_crops_outside_the_image_are_refused(tmp_path):
     net = build(tmp_path, SCORER.replace("dim: 1", "dim: 2"))
     net.save(str(tmp_path / "net.caffemodel"))
     model = write(tmp_path, SCORER)

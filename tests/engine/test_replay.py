@@ -59,12 +59,12 @@ def gpu():
 
 def eager(net):
     """The net, whose layers run one by one from now on."""
-    net._replays._refused = True
+    net.executor.replays.refuse("a test compares with layers one by one")
     return net
 
 
 def graphs(net):
-    return len(net._replays._graphs)
+    return len(net.executor.replays)
 
 
 def apart(ours, theirs):
@@ -107,7 +107,7 @@ def test_a_region_is_the_layers_one_by_one(tmp_path, monkeypatch, trunk, precisi
         for name in theirs.blobs:
             assert apart(ours.blobs[name].data, theirs.blobs[name].data) < limit, name
         region = region_of(ours)
-        ours._asked_for.update(t for tops in region._tops for t in tops)
+        ours.executor.requested.update(region.blobs)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
@@ -146,7 +146,7 @@ def test_sizes_in_turn(tmp_path):
         for name in ("top", "conv2", "conv3"):
             assert apart(ours.blobs[name].data, theirs.blobs[name].data) < 1e-6
     # None was given up because a blob took another shape while it was captured.
-    assert graphs(ours) >= 3 and not ours._replays._refused
+    assert graphs(ours) >= 3 and not ours.executor.replays.refused
 
 
 def test_training_on_sizes_in_turn(tmp_path):
@@ -274,7 +274,7 @@ def test_a_layer_that_reads_back_is_left_outside(tmp_path):
     net = nets.build(tmp_path, text)
     for _ in range(ENOUGH):
         net.forward()
-    assert not net._replays.inside and graphs(net) == 0
+    assert not net.executor.replays.inside and graphs(net) == 0
 
 
 def test_a_net_that_learns_is_not_replayed_without_its_backward(tmp_path):
@@ -297,18 +297,18 @@ def test_the_update_in_one_pass_is_the_update_in_steps(tmp_path, monkeypatch):
     for ours, theirs in zip(once.history, steps.history):
         assert apart(ours.data, theirs.data) < 1e-4
     # The gradient is then the update, asked for at once, or when it is about to be another.
-    updates = [blob.diff.copy() for blob in once.net.learnable]
-    for ours, theirs in zip(updates, steps.net.learnable):
+    updates = [blob.diff.copy() for blob, _, _ in once.net.parameters]
+    for ours, theirs in zip(updates, steps.net.parameters):
         assert apart(ours, theirs.diff) < 1e-4
-    held = [blob.diff for blob in once.net.learnable[:1]]
+    held = [blob.diff for blob, _, _ in once.net.parameters[:1]]
     learn(once, passes=1)
-    assert once.net.learnable[0].diff.ctypes.data == held[0].ctypes.data
+    assert once.net.parameters[0].blob.diff.ctypes.data == held[0].ctypes.data
     assert not np.array_equal(held[0], updates[0])
     assert np.array_equal(held[0], once.history[0].data)
     once.apply_update()
     before = [history.data.copy() for history in once.history]
     once.history[1].data[...] = 0
-    assert np.array_equal(once.net.learnable[1].diff, before[1])
+    assert np.array_equal(once.net.parameters[1].blob.diff, before[1])
 
 
 def test_weights_laid_out_for_the_device_are_saved_in_the_order_of_their_axes(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from caffe.ops import winograd
-from caffe.run import passes, strips
+from caffe.run import region, strips
 
 from tests.engine import nets
 from tests.engine.test_plan import INPUT, build, close, conv, fill, pool, relu
@@ -182,7 +182,7 @@ def fast_and_plain(folder, phase=caffe.TEST):
 
 
 def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "WORTHWHILE", 100)
+    monkeypatch.setattr(region, "WORTHWHILE", 100)
     fast, plain = fast_and_plain(tmp_path, caffe.TRAIN)
     for net, cost in ((fast, 1.0), (plain, 0.0)):
         monkeypatch.setattr(winograd, "PLAIN", cost)
@@ -201,12 +201,12 @@ def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monke
 @pytest.mark.parametrize("asked", [None, "pool1", "conv2"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, batch):
-    monkeypatch.setattr(passes, "WORTHWHILE", 100)
+    monkeypatch.setattr(region, "WORTHWHILE", 100)
     monkeypatch.setattr(strips, "STRIP", 128 * 60 * 12)
     ran = []
-    run = strips.run
+    run = strips.run_strips
     monkeypatch.setattr(
-        strips, "run", lambda r, layers, *a: ran.append(layers) or run(r, layers, *a)
+        strips, "run_strips", lambda p, stage, *a: ran.append(stage) or run(p, stage, *a)
     )
     tops = []
     for large in (1, 1 << 40):

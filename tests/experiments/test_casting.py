@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import net_gen
-from datasets import CLASSES, demo
 from experiments import casting, pairs, report, training
+from fcn_common.voc import CLASSES
+from fcn_data import demo
 from surgery import save
 
 WIDTH = 1 / 16

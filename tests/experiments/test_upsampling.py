@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import demo
 from experiments import report, training, upsampling
+from fcn_data import demo
 from solvers import demo as recipe
 from solvers import shift_stitch
 from tests import rarefied_nets as nets

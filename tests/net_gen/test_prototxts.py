@@ -72,7 +72,7 @@ def test_deploy_is_val_without_data_loss_and_dropout(variant):
 
 
 def test_net_py_regenerates_its_folder(tmp_path):
-    for name in ("net_gen", "command.py", "voc-fcn16s/net.py"):
+    for name in ("net_gen", "fcn_common", "fcn_data", "voc-fcn16s/net.py"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

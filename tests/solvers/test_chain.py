@@ -113,7 +113,7 @@ def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
     ],
 )
 def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch, variant, base):
-    from datasets import published
+    from fcn_data import published
 
     asked = []
 

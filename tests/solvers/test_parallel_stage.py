@@ -23,7 +23,8 @@ TRAIN = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-import caffe, command
+import caffe
+from fcn_common import command
 from solvers import stage
 
 def die(trainer, bar, step=stage._Trainer._step):

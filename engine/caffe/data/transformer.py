@@ -10,6 +10,7 @@ import numpy as np
 from .. import mode
 from ..errors import CaffeError
 from ..proto import caffe_pb2
+from ..weights import read_blob
 
 
 class Random:
@@ -53,8 +54,6 @@ class DataTransformer:
     """
 
     def __init__(self, param: Any, phase: int, where: str) -> None:
-        from ..graph import read_blob
-
         self.param, self.train, self.where = param, phase == caffe_pb2.TRAIN, where
         self.mean: np.ndarray | None = None
         if param.mean_file and param.mean_value:

@@ -89,6 +89,13 @@ class EngineLayer(Layer):
     #: A value of the top depends on the values at the same place of the bottoms, and the top has
     #: the bottom's shape.
     pointwise: ClassVar[bool] = False
+    #: The tops are the bottom under other names.
+    copies: ClassVar[bool] = False
+    #: Running the layer a second time gives, or does, something else.
+    stateful: ClassVar[bool] = False
+    #: The layer runs on the device alone, so that a CUDA graph of a pass may contain it: it reads
+    #: nothing back, and nothing in Python depends on having run.
+    replayable: ClassVar[bool] = False
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
@@ -104,6 +111,22 @@ class EngineLayer(Layer):
     def error(self, reason: str) -> LayerError:
         """A LayerError about this layer."""
         return LayerError(self.name, self.type, reason)
+
+    @property
+    def products(self) -> int:
+        """The multiplications for one value of a top; 0 where they are not worth counting."""
+        return 0
+
+    def window(self) -> Any:
+        """The `Window` of each position of an N x C x H x W top, where it is the same everywhere.
+
+        None says that it is not, or that the layer is not known to have one.
+        """
+        return None
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        """The shapes of the tops from those of the bottoms."""
+        raise NotImplementedError(f"{self.type} does not say its shapes")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether `force_backward` reaches this bottom (labels say no)."""

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from .. import glog, launch, mode
+from .. import glog, hdf5, launch, mode
 from ..blob import Blob
 from ..data import db
 from ..data.ahead import Ahead
 from ..data.transformer import DataTransformer, Random, decode, draw, planes, read_image
 from ..errors import CaffeError
 from ..fillers import fill
-from ..graph import parse_binary
 from ..proto import caffe_pb2
+from ..wire import parse_binary
 from .base import EngineLayer
 from .registry import register
 
@@ -233,8 +233,6 @@ class HDF5Output(EngineLayer):
         self.written = False
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        from ..weights import new_hdf5
-
         data, label = (
             b.values.tensor().reshape(b.num, b.channels, b.height, b.width).numpy() for b in bottom
         )
@@ -242,7 +240,7 @@ class HDF5Output(EngineLayer):
             raise self.error(f"{len(data)} data and {len(label)} label; as many of each is needed")
         if self.written:
             raise self.error(f"{self.path} has a batch already, and takes one; make the net anew")
-        with new_hdf5(self.path) as file:
+        with hdf5.create(self.path) as file:
             file["data"], file["label"] = data, label
         self.written = True
 

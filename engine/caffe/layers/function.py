@@ -44,11 +44,7 @@ class Function(EngineLayer):
     no_gradient: ClassVar[tuple[int, ...]] = ()
     #: The top has the bottom's shape, whatever that is.
     keeps_shape: ClassVar[bool] = False
-    #: Running `compute` a second time gives, or does, something else.
-    stateful: ClassVar[bool] = False
-    #: Runs on the device alone, so that a CUDA graph of a pass may hold it: nothing is read back,
-    #: and nothing in Python depends on having run.
-    replayable: ClassVar[bool] = True
+    replayable = True
     #: Precision: "full" computes in float32; "low" as `mode.set_precision` says; "kept" moves or
     #: compares values, and takes them as they come.
     precision: ClassVar[str] = "full"
@@ -154,13 +150,6 @@ class Function(EngineLayer):
             else:
                 memory.add(grad)
 
-    def window(self) -> Window | None:
-        """What a position of an N x C x H x W top sees, where that is the same everywhere.
-
-        None says that it is not, or that the layer is not known to be so.
-        """
-        return None
-
     def inside(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
         """As `compute`, of bottoms that already hold what the windows see beyond the edges."""
         return self.compute(*x)
@@ -211,6 +200,10 @@ class Function(EngineLayer):
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first parameter, and the second if there is one."""
         return self.weights[0], self.weights[1] if len(self.weights) > 1 else None
+
+    def kept_tensors(self) -> list[Any]:
+        """What the layer keeps from pass to pass: rounded and derived parameters."""
+        return [self._rounded, self.derived]
 
     def forget(self) -> None:
         """Free what the last forward kept for backward."""

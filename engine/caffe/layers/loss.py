@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..graph import read_blob
+from ..weights import read_blob
 from .axes import canonical_axis, check_legacy_axes
 from .function import Function, Tensors
 from .registry import register

@@ -26,6 +26,14 @@ class Split(EngineLayer):
 
     bottoms, tops = (1, 1), (1, math.inf)
     in_place = False
+    copies = True
+    replayable = True
+
+    def window(self) -> Window | None:
+        return POINT
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [bottoms[0]] * len(self.layer_param.top)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for blob in top:
@@ -526,6 +534,7 @@ class Silence(EngineLayer):
     """Reads its bottoms and does nothing, so that they are not outputs of the net."""
 
     bottoms, tops = (1, math.inf), (0, 0)
+    replayable = True
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         pass

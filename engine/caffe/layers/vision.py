@@ -146,6 +146,11 @@ class _Convolving(Function):
 class Convolution(_Convolving):
     """y[n, o] = b[o] + sum_c w[o, c] * x[n, c], cross-correlated over the spatial axes."""
 
+    @property
+    def products(self) -> int:
+        weights = self.blobs[0]
+        return weights.count // weights.shape[0]
+
     def window(self) -> Window | None:
         if self.axis != 1 or len(self.kernel) != 2:
             return None

@@ -1,3 +1,4 @@
+# The messages of caffe.proto descend from BVLC Caffe; see LICENSE.
 # ruff: noqa
 # fmt: off
 from google.protobuf.internal import containers as _containers

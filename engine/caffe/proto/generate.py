@@ -1,8 +1,10 @@
-"""Writes caffe_pb2.py and its types from caffe.proto: `python engine/caffe/proto/generate.py`.
+"""Write caffe_pb2.py and caffe_pb2.pyi from caffe.proto: `make proto`.
 
-Run it in a virtual environment of its own, with `grpcio-tools<=1.62`: modules that later compilers
-write refuse every protobuf runtime older than themselves, while these import on any from 4.21 on.
-The module is committed, so only a change of caffe.proto calls for this.
+The compiler is grpcio-tools, which this program installs into a virtual environment of its own and
+removes again. Its version is the last whose modules import on every protobuf release from 4.21 on;
+modules of later compilers refuse releases older than themselves.
+
+This program does not import `caffe`, so that it also runs while caffe_pb2.py is out of order.
 """
 
 from __future__ import annotations
@@ -11,39 +13,72 @@ import os
 import subprocess
 import sys
 import tempfile
+import venv
 from pathlib import Path
 from typing import List
 
 HERE = Path(__file__).resolve().parent
+#: With wheels for Python 3.7 to 3.12.
+COMPILER = "grpcio-tools==1.62.3"
+LICENSE = "# The messages of caffe.proto descend from BVLC Caffe; see LICENSE.\n"
+#: For the linter and the formatter, which check the types but not the module.
+UNCHECKED = "# ruff: noqa\n# fmt: off\n"
 
 
-def generate(folder: Path) -> List[Path]:
-    """Compiles caffe.proto into `folder`; returns the paths of the module and of its types.
+def install_compiler(folder: Path) -> Path:
+    """Install the compiler into a new virtual environment in `folder`; return its Python.
 
-    Raises RuntimeError without a compiler, with the compiler's own words where it fails, and where
-    the compiler is too new.
+    Raises RuntimeError if that fails.
     """
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", f"--python_out={folder}"]
-    done = subprocess.run(
-        [*command, f"--pyi_out={folder}", "caffe.proto"], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"caffe.proto: {done.stderr.strip()} (needs grpcio-tools<=1.62)")
-    module, types = Path(folder) / "caffe_pb2.py", Path(folder) / "caffe_pb2.pyi"
+    venv.EnvBuilder(with_pip=True).create(folder)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
+    result = _run([*pip, "--only-binary=:all:", COMPILER])
+    if result.returncode:
+        raise RuntimeError(
+            f"{result.stderr.strip()}\n{COMPILER} cannot be installed for Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}; with another one, from 3.7 to 3.12: "
+            "make proto PY=python3.12"
+        )
+    return python
+
+
+def generate(python: Path, folder: Path) -> List[Path]:
+    """Compile caffe.proto into `folder`; return the paths of the module and of its types.
+
+    `python` is a Python with grpcio-tools. Raises RuntimeError if caffe.proto has an error or the
+    compiler is too new.
+    """
+    options = [f"-I{HERE}", f"--python_out={folder}", f"--pyi_out={folder}"]
+    result = _run([str(python), "-m", "grpc_tools.protoc", *options, "caffe.proto"])
+    if result.returncode:
+        raise RuntimeError(f"caffe.proto: {result.stderr.strip()}")
+    module, types = folder / "caffe_pb2.py", folder / "caffe_pb2.pyi"
     if "runtime_version" in module.read_text():
-        raise RuntimeError("caffe_pb2.py: the compiler is too new, grpcio-tools<=1.62 is needed")
-    types.write_text("# ruff: noqa\n# fmt: off\n" + types.read_text())
+        raise RuntimeError(
+            f"caffe_pb2.py asks for a release of protobuf; the compiler is newer than {COMPILER}"
+        )
+    module.write_text(LICENSE + module.read_text())
+    types.write_text(LICENSE + UNCHECKED + types.read_text())
     return [module, types]
 
 
+def _run(command: List[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=HERE) as folder:
-        for path in generate(Path(folder)):
-            os.replace(path, HERE / path.name)
+    """Replace the committed files."""
+    with tempfile.TemporaryDirectory() as environment:
+        python = install_compiler(Path(environment))
+        # In this folder, so that the new files can be renamed into place.
+        with tempfile.TemporaryDirectory(dir=HERE) as folder:
+            for path in generate(python, Path(folder)):
+                os.replace(path, HERE / path.name)
 
 
 if __name__ == "__main__":
     try:
         main()
     except RuntimeError as error:
-        sys.exit(str(error))
+        sys.exit(f"error: {error}")

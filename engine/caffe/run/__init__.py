@@ -1,1 +1,1 @@
-"""How a net's passes are run."""
+"""How a net runs: its wiring, and the executor that chooses how a pass is computed."""

@@ -1,293 +1,248 @@
-"""The fast path of a net: regions of layers that are computed together, with the same numbers.
+"""One pass of a net through a region.
 
-A `Pass` runs one forward through a `Region`. Blobs in between are not made whole; they are worked
-out, with the input and the weights that were run, when somebody asks for them.
+Blobs inside a region are not computed whole. Their memories are deferred: when somebody asks for
+one, it is computed from the input and the weights of the pass, layer by layer.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from .. import mode
-from ..blob import Memory
-from ..layers.function import Function, Tensors
-from ..layers.vision import Convolution
-from .region import Border, Region, run
+from ..layers import Function
+from ..layers.function import Tensors
+from ..memory import Memory, MemoryView
+from .border import Border, BorderCache
+from .functional import Observe, forget, ignore, run_nodes
+from .patches import Patches
+from .strips import run_region
+from .wiring import Wiring
 
-if TYPE_CHECKING:
-    from ..net import Net
-
-#: A region is used where its multiplications are at most this share of the plain ones.
-WORTHWHILE = 0.95
-#: So many borders, tens of megabytes each, are kept, of images whose sizes call for different ones.
-BORDERS = {"cpu": 8, "cuda": 16}
+Thunk = Callable[[], torch.Tensor]
 
 
 class Pass:
-    """One forward of a net through a region: what backward, and who asks for a blob, will need."""
+    """One forward through a region, and what the backward and the inner blobs need of it.
 
-    def __init__(self, net: Net, region: Region) -> None:
-        self.region = region
-        self._net = weakref.ref(net)
+    region: the layers. recorded: whether the net learns, so that a backward follows.
+    """
+
+    def __init__(
+        self, wiring: Wiring, patches: Patches, requested: set[int], borders: BorderCache
+    ) -> None:
+        """Run the region forward.
+
+        requested: the blobs inside regions that somebody has asked for before; they are computed
+        whole, and a blob that is asked for later is added.
+        """
+        region = patches.region
+        self.region, self._patches, self._requested = region, patches, requested
+        self._wiring = wiring
         self._border: Border | None = None
         self._tape: tuple[torch.Tensor, list[Tensors], dict[int, torch.Tensor]] | None = None
-        #: Whether the net learns: backward will follow.
-        self.recorded = any(
-            isinstance(layer, Function) and layer.record for layer in region._layers
-        )
-        on = mode.device()
-        self._memories = [[b.values for b in layer.blobs] for layer in region._layers]
+        layers = [node.layer for node in region.nodes]
+        self.recorded = any(isinstance(layer, Function) and layer.record for layer in layers)
+        device = mode.device()
+        self._parameters = [blob.values for layer in layers for blob in layer.blobs]
         # `.data`: a leaf must not share the version counter of what the solver writes to.
-        self._run_with = self._weights = [
-            tuple(w.data.requires_grad_(self.recorded) for w in layer.parameters(on))
+        self._live_weights = self._weights = [
+            tuple(w.data.requires_grad_(self.recorded) for w in layer.parameters(device))
             if isinstance(layer, Function)
             else ()
-            for layer in region._layers
+            for layer in layers
         ]
         self._precision = mode.precision()
-        self._source = net._blobs[region.source].values.tensor(on).detach().clone()
-        self._forward(net)
+        self._source = self._memory(region.source).tensor(device).detach().clone()
+        tensors = self._forward(borders)
+        self._deferred = self._publish(tensors)
+        self.defer_values()
 
-    def _forward(self, net: Net) -> None:
-        region, blobs = self.region, net._blobs
-        inside = {t for tops in region._tops for t in tops}
-        held = {b for b in inside if blobs[b].values.held()}
-        wanted = held | {b for b in inside if b in net._asked_for} | set(region.exits)
-        source, on = self._source, self._source.device
+    def _memory(self, blob: int) -> Memory | MemoryView:
+        return self._wiring.blobs[blob].values
+
+    def _forward(self, borders: BorderCache) -> dict[int, torch.Tensor]:
+        """Run the layers; the tensors of the blobs that are needed whole."""
+        region, source = self.region, self._source
+        held = {b for b in region.blobs if self._memory(b).held()}
+        kept = held | (self._requested & set(region.blobs)) | set(region.exits)
         with torch.set_grad_enabled(self.recorded):
-            for layer, weights in zip(region._layers, self._weights):
+            for node, weights in zip(region.nodes, self._weights):
+                layer = node.layer
                 if isinstance(layer, Function):
                     ready = not self.recorded
                     layer.weights = (
-                        layer.ready_weights(on) if ready else layer.rounded_to_learn(weights)
+                        layer.ready_weights(source.device)
+                        if ready
+                        else layer.rounded_to_learn(weights)
                     )
             if self.recorded:
-                source = source.requires_grad_(net._propagate_down[region.first][0])
-            border = region.border() if self.recorded else self._known_border(net)
-            found = region.patches(source, border, wanted)
-        for layer in region._layers:
-            if isinstance(layer, Function):
-                layer.forget()
+                source = source.requires_grad_(region.nodes[0].propagate_down[0])
+                border = Border(region, self._patches.indices)
+            else:
+                border = borders.get(region, self._patches.indices, source.device)
+                self._border = border
+            tensors = run_region(self._patches, source, border, kept)
+        forget(region.nodes)
         if self.recorded:
-            self._tape = source, self._weights, {b: found[b] for b in region.exits}
-        given = set()
-        for b, values in found.items():
-            blobs[b].values.set(values.detach())
-            given.add(id(blobs[b].values))
-        self._between: list[tuple[int, Memory, torch.Size]] = []
-        for b in sorted(inside):
-            memory = blobs[b].values
-            if isinstance(memory, Memory) and id(memory) not in given:
-                self._between.append((b, memory, memory.shape))
-                given.add(id(memory))
-        self.leave(net)
+            self._tape = source, self._weights, {b: tensors[b] for b in region.exits}
+        return tensors
 
-    def leave(self, net: Net) -> None:
-        """Leave the blobs in between to whoever asks for them, for the weights as they are now.
+    def _publish(self, tensors: dict[int, torch.Tensor]) -> list[tuple[int, Memory, torch.Size]]:
+        """Set the blobs that were computed; the others, one for each memory, with their shapes."""
+        memories = set()
+        for b, values in tensors.items():
+            self._memory(b).set(values.detach())
+            memories.add(id(self._memory(b)))
+        deferred = []
+        for b in self.region.blobs:
+            memory = self._memory(b)
+            if isinstance(memory, Memory) and id(memory) not in memories:
+                deferred.append((b, memory, memory.shape))
+                memories.add(id(memory))
+        return deferred
 
-        Also of a pass that was replayed, with another input and other weights in the same tensors.
+    def defer_values(self) -> None:
+        """Defer the inner blobs, for the weights as they are now.
+
+        A replay calls this too: its input and its weights lie in the same tensors.
         """
-        self._weights, self._frozen = self._run_with, False
-        self._waiting: dict[int, tuple[Memory, Callable[[], torch.Tensor]]] = {}
-        for b, memory, shape in self._between:
+        self._weights, self._copied = self._live_weights, False
+        self._waiting: dict[int, tuple[Memory, Thunk]] = {}
+        for b, memory, shape in self._deferred:
             memory.reshape(shape)
-            self._waiting[b] = memory, self._deferring(b)
+            self._waiting[b] = memory, self._thunk(b)
             memory.defer(self._waiting[b][1])
-        memories = [m for of_layer in self._memories for m in of_layer]
-        if any(m.held() for m in memories):
-            self._freeze()
+        if any(memory.held() for memory in self._parameters):
+            self.before_weights_change()
         else:
-            for memory in memories:
-                memory.watch(net, self._freeze)
-
-    def _known_border(self, net: Net) -> Border:
-        """The border for this size, kept while the weights stay as they are."""
-        memories = [m for memories in self._memories for m in memories]
-        region, device = self.region, self._source.device
-        sizes = [tuple(region.small(t)) for t in region._tops[0]]
-        key = (region.first, region.last, region.cut, tuple(sizes), device, mode.precision())
-        state = None if any(m.held() for m in memories) else [(id(m), m.version) for m in memories]
-        known = net._borders.get(key)
-        if known is None or state is None or known[0] != state:
-            known = state, region.border()
-        if not mode.capturing():
-            net._borders[key] = known
-            net._borders.move_to_end(key)
-            while len(net._borders) > BORDERS[device.type]:
-                net._borders.popitem(last=False)
-        self._border = known[1]
-        return known[1]
+            for memory in self._parameters:
+                memory.watch(self._wiring, self.before_weights_change)
 
     def tensors(self) -> list[torch.Tensor]:
-        """What the pass read that it did not make, but for weights and the source."""
-        kept = self._border.tensors() if self._border is not None else []
-        return kept + self.region.tensors()
+        """The tensors that the pass read and did not compute, but for weights and the source."""
+        border = self._border.tensors() if self._border is not None else []
+        return border + self._patches.tensors()
 
-    def _freeze(self) -> None:
-        """Keep the weights as they are now, for they are about to change."""
-        if not self._frozen and (self._waiting or self._tape):
-            live = [w.detach() for ws in self._weights for w in ws]
-            kept = [torch.empty_like(w) for w in live]
-            torch._foreach_copy_(kept, live)
-            copies = iter(kept)
-            self._weights = [tuple(next(copies) for _ in ws) for ws in self._weights]
-        self._frozen = True
+    def before_weights_change(self) -> None:
+        """Copy the weights, which are about to change, for the blobs that are still deferred."""
+        if not self._copied and (self._waiting or self._tape):
+            live = [w.detach() for weights in self._weights for w in weights]
+            copies = [torch.empty_like(w) for w in live]
+            torch._foreach_copy_(copies, live)
+            rest = iter(copies)
+            self._weights = [tuple(next(rest) for _ in weights) for weights in self._weights]
+        self._copied = True
 
-    # ---- what the blobs in between hold --------------------------------------------------------
+    # ---- values of the inner blobs -------------------------------------------------------------
 
-    def _deferring(self, blob: int) -> Callable[[], torch.Tensor]:
+    def _thunk(self, blob: int) -> Thunk:
         return lambda: self._values(blob)
 
     def _values(self, blob: int) -> torch.Tensor:
-        """The values of a blob that was not computed whole; all others like it get theirs too."""
-        net, values = self._net(), {self.region.source: self._source.detach()}
-        if net is not None:
-            net._asked_for.add(blob)
+        """Compute the values of a deferred blob, and settle all other deferred blobs with it."""
+        tensors = {self.region.source: self._source.detach()}
+        self._requested.add(blob)
         with torch.no_grad():
-            self._run(values)
-        for b, (memory, deferred) in self._waiting.items():
+            self._run_plainly(tensors)
+        for b, (memory, thunk) in self._waiting.items():
             if b != blob:
-                memory.settle(deferred, values[b])
-        return values[blob]
+                memory.settle(thunk, tensors[b])
+        return tensors[blob]
 
-    def _run(
-        self,
-        values: dict[int, torch.Tensor],
-        made: Callable[[int, torch.Tensor], None] = lambda blob, value: None,
-    ) -> None:
-        region = self.region
+    def _run_plainly(self, tensors: dict[int, torch.Tensor], observe: Observe = ignore) -> None:
+        """Run the region's layers on whole maps, with the weights and precision of the pass."""
         with mode.at_precision(self._precision):
-            for layer, weights in zip(region._layers, self._weights):
-                if isinstance(layer, Function):
-                    layer.weights = layer.rounded(weights)
-            run(region._layers, region._bottoms, region._tops, values, made)
-        for layer in region._layers:
-            if isinstance(layer, Function):
-                layer.forget()
+            for node, weights in zip(self.region.nodes, self._weights):
+                if isinstance(node.layer, Function):
+                    node.layer.weights = node.layer.rounded(weights)
+            run_nodes(self.region.nodes, tensors, observe)
+        forget(self.region.nodes)
 
     # ---- gradients -----------------------------------------------------------------------------
 
-    def backward(self, net: Net, free: bool) -> None:
-        """Add the weights' gradients, from those of the blobs that are read further on."""
+    def backward(self, free: bool) -> None:
+        """Add the weights' gradients, from those of the blobs that are read after the region.
+
+        free: whether the graph of the forward is dropped.
+        """
         assert self._tape is not None
         source, leaves, exits = self._tape
-        region, on = self.region, self._source.device
-        blobs, wanted = net._blobs, []
-        for i, (layer, weights) in enumerate(zip(region._layers, leaves), region.first):
-            if net._backward_layers[i] and isinstance(layer, Function):
-                learned = zip(layer.blobs, weights, layer.param_propagate_down)
-                wanted += [(b.gradient, w) for b, w, go in learned if go]
-        to_source = net._backward_layers[region.first] and source.requires_grad
-        inputs = [w for _, w in wanted] + [source] * to_source
-        made = {b: y for b, y in exits.items() if y.requires_grad}
-        diffs = {b: blobs[b].gradient.tensor(on) for b in made}
+        blobs, first = self._wiring.blobs, self.region.nodes[0]
+        targets: list[tuple[Memory | MemoryView, torch.Tensor]] = []
+        for node, weights in zip(self.region.nodes, leaves):
+            if node.backward and isinstance(node.layer, Function):
+                learned = zip(node.layer.blobs, weights, node.layer.param_propagate_down)
+                targets += [(blob.gradient, w) for blob, w, go in learned if go]
+        to_source = first.backward and source.requires_grad
+        inputs = [w for _, w in targets] + [source] * to_source
+        outcomes = {b: y for b, y in exits.items() if y.requires_grad}
+        diffs = {b: blobs[b].gradient.tensor(source.device) for b in outcomes}
         grads: Sequence[torch.Tensor | None] = [None] * len(inputs)
-        if inputs and made:
+        if inputs and outcomes:
             grads = torch.autograd.grad(
-                list(made.values()),
+                list(outcomes.values()),
                 inputs,
                 list(diffs.values()),
                 retain_graph=not free,
                 allow_unused=True,
             )
-        for (memory, _), grad in zip(wanted, grads):
+        for (memory, _), grad in zip(targets, grads):
             if grad is not None:
                 memory.add(grad)
         if to_source:
-            gradient = blobs[region.source].gradient
-            grad = grads[-1]
+            gradient, grad = blobs[self.region.source].gradient, grads[-1]
             gradient.zero() if grad is None else gradient.set(grad)
         if free:
             self._tape = None
         self._diffs = {b: diff.clone() for b, diff in diffs.items()}
-        self.leave_gradients(net)
+        self.defer_gradients()
 
-    def leave_gradients(self, net: Net) -> None:
-        """Leave the gradients in between to whoever asks for them, as `leave` does the values."""
-        region, waiting, diffs = self.region, {}, self._diffs
-        layers = range(region.first, region.last + 1)
-        for i in layers:
-            for b, go in zip(net._bottoms[i], net._propagate_down[i]):
-                if go and net._backward_layers[i] and b != region.source:
-                    waiting[b] = net._blobs[b].gradient
-        thunks: dict[int, Callable[[], torch.Tensor]] = {}
+    def defer_gradients(self) -> None:
+        """Defer the gradients of the inner blobs, as `defer_values` defers their values."""
+        memories = {
+            b: self._wiring.blobs[b].gradient
+            for node in self.region.nodes
+            for b, go in zip(node.bottoms, node.propagate_down)
+            if go and node.backward and b != self.region.source
+        }
+        diffs, thunks = self._diffs, dict[int, Thunk]()
 
-        def gradients(blob: int) -> torch.Tensor:
-            found = self._gradients(diffs, list(thunks))
-            for b, values in found.items():
-                memory = waiting[b]
+        def compute(blob: int) -> torch.Tensor:
+            grads = self._gradients(diffs, list(thunks))
+            for b, values in grads.items():
+                memory = memories[b]
                 if b != blob and isinstance(memory, Memory):
                     memory.settle(thunks[b], values)
-            return found[blob]
+            return grads[blob]
 
         held = []
-        for b, memory in waiting.items():
-            thunks[b] = lambda b=b: gradients(b)  # type: ignore[misc]
+        for b, memory in memories.items():
+            thunks[b] = lambda b=b: compute(b)  # type: ignore[misc]
             if memory.held() or not isinstance(memory, Memory):
                 held.append(b)
             else:
                 memory.defer(thunks[b])
         if held:
-            found = self._gradients(diffs, held)
-            for b in held:
-                waiting[b].set(found[b])
+            for b, grad in self._gradients(diffs, held).items():
+                memories[b].set(grad)
 
     def _gradients(
-        self, diffs: dict[int, torch.Tensor], wanted: Sequence[int]
+        self, diffs: dict[int, torch.Tensor], blobs: Sequence[int]
     ) -> dict[int, torch.Tensor]:
-        """The gradients of blobs in between, by the layers as they stand."""
+        """The gradients of inner blobs, by running the layers on whole maps under autograd."""
         source = self._source.detach().requires_grad_()
-        values, first = {self.region.source: source}, dict[int, torch.Tensor]()
+        tensors, first = {self.region.source: source}, dict[int, torch.Tensor]()
         with torch.enable_grad():
-            self._run(values, lambda blob, value: first.update({blob: first.get(blob, value)}))
+            # A blob that is written in place has its first values' gradient.
+            self._run_plainly(tensors, lambda b, y: first.update({b: first.get(b, y)}))
             grads = torch.autograd.grad(
-                [values[b] for b in diffs],
-                [first[b] for b in wanted],
+                [tensors[b] for b in diffs],
+                [first[b] for b in blobs],
                 list(diffs.values()),
                 allow_unused=True,
             )
         return {
-            b: torch.zeros_like(first[b]) if grad is None else grad
-            for b, grad in zip(wanted, grads)
+            b: torch.zeros_like(first[b]) if grad is None else grad for b, grad in zip(blobs, grads)
         }
-
-
-def regions(net: Net) -> set[int]:
-    """The layers at which a region may start: convolutions that pad by more than their kernel."""
-    starts = set()
-    for i, (layer, bottoms) in enumerate(zip(net._layers, net._bottoms)):
-        window = layer.window() if isinstance(layer, Convolution) else None
-        if window is None or len(bottoms) != 1:
-            continue
-        reach = [d * (k - 1) for d, k in zip(window.dilation, window.kernel)]
-        if all(p > r for p, r in zip(window.pad, reach)) and not window.fill:
-            starts.add(i)
-    return starts
-
-
-def region(net: Net, first: int) -> Region | None:
-    """The region that starts at layer `first` for the present shapes; None if it does not pay."""
-    source = net._bottoms[first][0]
-    # A region takes in no layer whose tops are losses, so that one that begins with it is empty.
-    if len(net._blobs[source].shape) != 4 or any(net._loss_weights[first]):
-        return None
-    found = Region(net, first, source)
-    if found.share() > WORTHWHILE or not found.sound() or not _regular(net, found):
-        return None
-    return found
-
-
-def _regular(net: Net, region: Region) -> bool:
-    """Whether gradients go back through the region everywhere that something learns."""
-    learns: set[int] = set()
-    for i in range(region.first, region.last + 1):
-        for b, go in zip(net._bottoms[i], net._propagate_down[i]):
-            if b in learns and not (go and net._backward_layers[i]):
-                return False
-        if net._backward_layers[i]:
-            learns.update(net._tops[i])
-    return True

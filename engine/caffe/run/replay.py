@@ -1,273 +1,306 @@
-"""Passes through a net on a CUDA device, captured as graphs by input size and replayed.
+"""Passes on a CUDA device, captured as graphs by input size and replayed.
 
-A pass through a large net launches hundreds of kernels of a few microseconds; one by one from
-Python, the device waits for most of them. A size that has come twice is captured when it comes
-again: the same layers run once more, and what they launch is noted down instead of done. A replay
-does it all, on the tensors that the capture used, and leaves the blobs as a pass layer by layer
-does. What a graph read from outside (weights, borders) is compared before each replay; a pass that
-does not match is run layer by layer.
+A pass through a large net launches hundreds of kernels of a few microseconds each. Launched one by
+one from Python, they leave the device waiting most of the time. There are three phases:
+
+1. Warm up: a size that comes for the first and the second time runs layer by layer.
+2. Capture: at the third time the same layers run once more, and their launches are recorded.
+3. Replay: from then on the recorded launches run at once, on the tensors of the capture, and the
+   blobs then hold what a pass layer by layer leaves in them.
+
+Before each replay the tensors that the graph reads from outside (weights, borders) are compared
+with those of the capture; a pass that does not match runs layer by layer.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .. import glog, mode
-from ..blob import Memory, MemoryView, Stage
-from ..layers.function import Function
-from ..layers.utility import Silence, Split
+from ..layers import EngineLayer, Function
+from ..memory import Memory, MemoryView, Stage
+from .passes import Pass
+from .wiring import Wiring
 
-if TYPE_CHECKING:
-    from ..net import Net
-    from .passes import Pass
-
-#: Passes of a size that are run layer by layer before it is captured.
+#: Passes of a size that run layer by layer before the size is captured.
 BEFORE = 2
-#: Sizes that are counted, and the share of a device's memory that must stay free for another graph.
-COUNTED, FREE = 4096, 0.25
+#: Sizes that are counted.
+COUNTED = 4096
+#: The share of a device's memory that must stay free for another graph.
+FREE = 0.25
+
+Losses = list[tuple[float, torch.Tensor]]
+#: Runs the layers inside graphs: their losses, and the pass through a region if there was one.
+Run = Callable[[], tuple[Losses, Pass | None]]
 
 
-class Loss:
-    """The losses of a pass, by their weights; as a float, their sum.
+class Read(NamedTuple):
+    """A tensor that a graph reads from outside, with the version that it is for, None for any."""
 
-    The values stay where they were computed until then, so that a device need not be waited for.
-    """
+    memory: Memory | MemoryView
+    tensor: torch.Tensor
+    version: int | None
 
-    def __init__(self, parts: Sequence[tuple[float, torch.Tensor]]) -> None:
-        self._parts = parts
-
-    def __float__(self) -> float:
-        return sum((weight * float(value) for weight, value in self._parts), 0.0)
+    def is_unchanged(self) -> bool:
+        """Whether the values are where they were, and as they were where that matters."""
+        return self.memory.lies_in(self.tensor) and self.version in (None, self.memory.version)
 
 
 @dataclass
 class Captured:
-    """A graph with the tensors that it reads and writes."""
+    """A graph with the tensors that it reads and writes.
+
+    region_pass: the pass through a region that the graph contains.
+    inputs: what is copied in before each replay. reads: what else it reads.
+    results: memories of blobs and what they hold after a replay; None for zeros.
+    gradients: of parameters, in tensors that all graphs of a net share.
+    keep: tensors and generators that must live as long as the graph.
+    """
 
     graph: Any
-    taken: Pass | None
-    losses: list[tuple[float, torch.Tensor]]
-    #: What is copied in before each replay.
+    region_pass: Pass | None
+    losses: Losses
     inputs: list[tuple[Memory, torch.Tensor, Stage]]
-    #: What else it reads, with the versions that it is for, None for any.
-    reads: list[tuple[Memory | MemoryView, torch.Tensor, int | None]]
-    #: Memories of blobs and what they hold after a replay; None for zeros.
-    left: list[tuple[Memory, torch.Tensor | None]] = field(default_factory=list)
-    #: Gradients of parameters, in tensors that all graphs of a net share.
-    learned: list[tuple[Memory | MemoryView, torch.Tensor]] = field(default_factory=list)
-    #: Tensors of others that must last as long as the graph.
+    reads: list[Read]
+    results: list[tuple[Memory, torch.Tensor | None]] = field(default_factory=list)
+    gradients: list[tuple[Memory | MemoryView, torch.Tensor]] = field(default_factory=list)
     keep: list[Any] = field(default_factory=list)
 
-    def fits(self) -> bool:
-        """Whether what it reads is where it was, and as it was where that counts."""
-        return all(
-            memory.lies_in(tensor) and version in (None, memory.version)
-            for memory, tensor, version in self.reads
-        )
+    def fits(self, wiring: Wiring) -> bool:
+        """Whether what the graph reads and writes is still where it was."""
+        if not all(read.is_unchanged() for read in self.reads):
+            return False
+        attached = {id(m) for blob in wiring.blobs for m in blob.memories}
+        memories = [m for m, _ in self.results] + [m for m, _, _ in self.inputs]
+        return all(id(m) in attached for m in memories)
 
-    def run(self, net: Net) -> list[tuple[float, torch.Tensor]]:
-        """Replay: the blobs then hold what a pass layer by layer leaves there; the losses."""
+    def replay(self) -> Losses:
+        """Run the graph; the blobs then hold what a pass layer by layer leaves; the losses."""
         for memory, tensor, stage in self.inputs:
             memory.pour(tensor, stage)
-        for gradient, tensor in self.learned:
-            # Of an earlier pass of the same iteration.
+        for gradient, tensor in self.gradients:
+            # An earlier pass of the same iteration left its gradient in the shared tensor.
             if not gradient.is_zero() and _same(gradient.tensor(tensor.device), tensor):
                 gradient.set(tensor.clone())
         self.graph.replay()
-        for memory, held in self.left:
-            memory.zero() if held is None else memory.set(held)
-        for gradient, tensor in self.learned:
+        for memory, values in self.results:
+            memory.zero() if values is None else memory.set(values)
+        for gradient, tensor in self.gradients:
             gradient.add(tensor)
-        net._pass = self.taken
-        if self.taken is not None:
-            self.taken.leave(net)
-            if self.learned:
-                self.taken.leave_gradients(net)
+        if self.region_pass is not None:
+            self.region_pass.defer_values()
+            if self.gradients:
+                self.region_pass.defer_gradients()
         return [(weight, value.clone()) for weight, value in self.losses]
 
 
 class Replays:
-    """The graphs of a net."""
+    """The graphs of a net.
 
-    def __init__(self, net: Net) -> None:
-        #: Layers that no graph holds: they bring the data. All others are held, if there are any.
-        self.outside = _outside(net)
-        self.inside = [i for i in range(len(net._layers)) if i not in self.outside]
-        self._inputs = self._read(net)
+    outside: the numbers of the layers that no graph contains, which bring the data.
+    inside: the numbers of all others, if any can be captured.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self.outside = _layers_outside(wiring)
+        outside = set(self.outside)
+        self.inside = [n.number for n in wiring.nodes if n.number not in outside]
+        self._inputs = self._input_blobs()
+        functions = self._functions()
         #: Whether layers draw random numbers.
-        self._draws = any(layer.stateful for layer in _functions(net))
+        self._draws = any(layer.stateful for layer in functions)
         #: Whether a pass forward keeps what a pass backward needs.
-        self._records = any(layer.record for layer in _functions(net))
-        self._seen: OrderedDict[Any, int] = OrderedDict()
+        self._records = any(layer.record for layer in functions)
+        self._counts: OrderedDict[Any, int] = OrderedDict()
         self._graphs: OrderedDict[Any, Captured] = OrderedDict()
         self._pool: Any = None
-        self._refused = False
+        #: Why no pass is captured any more, or "".
+        self.refused = "" if self.inside else "a layer cannot be captured"
 
-    def possible(self) -> bool:
-        """Whether passes may be replayed at all."""
-        return bool(self.inside) and not self._refused and mode.device().type == "cuda"
+    def __len__(self) -> int:
+        return len(self._graphs)
 
-    def find(self, net: Net, learn: bool) -> Captured | None:
+    def reason_against(self) -> str:
+        """Why passes are not replayed now, or ""."""
+        if mode.device().type != "cuda":
+            return "the net runs on the CPU"
+        return self.refused if mode.fast() else mode.NOT_FAST
+
+    def refuse(self, reason: str) -> None:
+        """Run all later passes layer by layer."""
+        self.refused = reason
+
+    def find(self, requested: set[int], learn: bool, run: Run) -> Captured | None:
         """The graph of a pass over the layers `inside`, with the backward pass if `learn`.
 
-        None where they are to be run one by one.
+        requested: the blobs inside a region that are computed whole.
+        run: runs the layers, to be captured. None: the caller is to run the layers one by one.
         """
-        on = mode.device()
-        if self._records != learn or not net._free_of_calls():
+        device = mode.device()
+        if self._records != learn:
             return None
-        key = self._key(net, learn, on)
-        known = self._graphs.get(key)
-        if known is not None and known.fits() and _attached(net, known):
+        key = self._key(requested, learn, device)
+        captured = self._graphs.get(key)
+        if captured is not None and captured.fits(self._wiring):
             self._graphs.move_to_end(key)
-            return known
-        if learn and not all(blob.gradient.is_zero() for blob in net.learnable):
+            return captured
+        if learn and not all(p.blob.gradient.is_zero() for p in self._wiring.parameters):
             return None
         self._graphs.pop(key, None)
-        reads = self._reads(net, learn, on)
-        state = key, tuple((tensor.data_ptr(), version) for _, tensor, version in reads)
-        count = self._seen.pop(state, 0) + 1
-        self._seen[state] = count
-        while len(self._seen) > COUNTED:
-            self._seen.popitem(last=False)
-        if count <= BEFORE or not self._make_room(on):
+        reads = self._reads(learn, device)
+        state = key, tuple((read.tensor.data_ptr(), read.version) for read in reads)
+        count = self._counts.pop(state, 0) + 1
+        self._counts[state] = count
+        while len(self._counts) > COUNTED:
+            self._counts.popitem(last=False)
+        if count <= BEFORE or not self._make_room(device):
             return None
-        return self._capture(net, learn, on, key, reads)
+        captured = self._capture(learn, device, reads, run)
+        if captured is not None:
+            self._graphs[key] = captured
+        return captured
 
     # ---- what a graph depends on ---------------------------------------------------------------
 
-    def _key(self, net: Net, learn: bool, on: torch.device) -> Any:
-        shapes = tuple(net._blobs[b].shape for b in self._inputs)
-        held = tuple(b for b, blob in enumerate(net._blobs) if blob.values.held())
-        drawn = mode.generator(on) if self._draws else None
-        return learn, on, mode.precision(), shapes, held, frozenset(net._asked_for), drawn
+    def _functions(self) -> list[Function]:
+        return [n.layer for n in self._wiring.nodes if isinstance(n.layer, Function)]
 
-    def _reads(
-        self, net: Net, learn: bool, on: torch.device
-    ) -> list[tuple[Memory | MemoryView, torch.Tensor, int | None]]:
+    def _key(self, requested: set[int], learn: bool, device: torch.device) -> Any:
+        blobs = self._wiring.blobs
+        shapes = tuple(blobs[b].shape for b in self._inputs)
+        held = tuple(b for b, blob in enumerate(blobs) if blob.values.held())
+        generator = mode.generator(device) if self._draws else None
+        return learn, device, mode.precision(), shapes, held, frozenset(requested), generator
+
+    def _reads(self, learn: bool, device: torch.device) -> list[Read]:
         """The weights, and the weights of the losses, that a pass now reads.
 
-        An inference keeps what it makes of its weights, and is for one version of them; so does,
-        in a net that learns, a layer with weights that do not.
+        An inference keeps what it derives from its weights, and is for one version of them; so is,
+        in a net that learns, a layer whose weights do not learn.
         """
-        found: list[tuple[Memory | MemoryView, torch.Tensor, int | None]] = []
-        for layer in _functions(net):
-            rests = layer.derives and not any(layer.param_propagate_down[:1])
-            for i, (blob, tensor) in enumerate(zip(layer.blobs, layer.parameters(on))):
-                memory, any_version = blob.values, learn and not (rests and i == 0)
-                found.append((memory, tensor, None if any_version else memory.version))
-        for blob in _losses(net) if learn else ():
-            found.append((blob.gradient, blob.gradient.tensor(on), blob.gradient.version))
-        return found
+        reads = []
+        for layer in self._functions():
+            fixed = layer.derives and not any(layer.param_propagate_down[:1])
+            for i, (blob, tensor) in enumerate(zip(layer.blobs, layer.parameters(device))):
+                any_version = learn and not (fixed and i == 0)
+                version = None if any_version else blob.values.version
+                reads.append(Read(blob.values, tensor, version))
+        for blob in self._wiring.loss_blobs if learn else ():
+            gradient = blob.gradient
+            reads.append(Read(gradient, gradient.tensor(device), gradient.version))
+        return reads
 
     # ---- capturing -----------------------------------------------------------------------------
 
     def _capture(
-        self, net: Net, learn: bool, on: torch.device, key: Any, reads: Any
+        self, learn: bool, device: torch.device, reads: list[Read], run: Run
     ) -> Captured | None:
-        inputs = []
+        wiring, inputs = self._wiring, []
         for b in self._inputs:
-            memory = net._blobs[b].values
+            memory = wiring.blobs[b].values
             assert isinstance(memory, Memory)
-            tensor = memory.tensor(on).clone()
+            tensor = memory.tensor(device).clone()
             inputs.append((memory, tensor, Stage()))
             memory.pour(tensor, inputs[-1][2])
-        # Once captured, what a change of shape copies would be copied at every replay.
-        for i in self.inside:
-            net._reshape_layer(i)
-        for blob in net._blobs:
+        # After the capture, every copy that a change of shape makes would be made at every replay.
+        for number in self.inside:
+            node = wiring.nodes[number]
+            node.layer.reshape(wiring.bottoms(node), wiring.tops(node))
+        for blob in wiring.blobs:
             blob.resize_gradient()
-        learnable = [b.gradient for b in net.learnable] if learn else []
-        # Where all graphs put the gradients of the parameters.
-        targets = [b.gradient.home(b.values.tensor(on)) for b in net.learnable if learn]
-        memories = self._memories(net)
-        before = [m.version for m in memories]
+        parameters = [p.blob for p in wiring.parameters] if learn else []
+        gradients = [blob.gradient for blob in parameters]
+        # All graphs of the net leave the gradients of the parameters in these tensors.
+        homes = [blob.gradient.home(blob.values.tensor(device)) for blob in parameters]
+        memories = self._touched_memories()
+        versions = [memory.version for memory in memories]
         graph = torch.cuda.CUDAGraph()
-        generators = [mode.generator(on)] if self._draws else []
+        generators = [mode.generator(device)] if self._draws else []
         for generator in generators:
             graph.register_generator_state(generator)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                losses = net._run(self.inside)
-                if learn:
-                    net._backward(len(net._layers) - 1, 0, free=True)
+                losses, region_pass = run()
                 learned = [
-                    (memory, _put(memory.tensor(on), target))
-                    for memory, target in zip(learnable, targets)
+                    (memory, _put(memory.tensor(device), home))
+                    for memory, home in zip(gradients, homes)
                     if not memory.is_zero()
                 ]
         except RuntimeError as error:
-            # What was noted down was not done; the caller runs the layers one by one.
-            self._refused = True
-            glog.write("replay.py:1", f"Layers run one by one: {str(error).splitlines()[0]}")
+            # The recorded launches did not run; the caller runs the layers one by one.
+            self.refuse(f"the capture failed: {str(error).splitlines()[0]}")
+            glog.write("replay.py:1", f"CUDA graphs are off for this net: {self.refused}", 1)
             return None
         finally:
-            for memory in learnable:
+            for memory in gradients:
                 memory.zero()
-        found = Captured(graph, net._pass, losses, inputs, reads, learned=learned)
-        for memory, version in zip(memories, before):
+        captured = Captured(graph, region_pass, losses, inputs, reads, gradients=learned)
+        for memory, version in zip(memories, versions):
             if memory.version != version and not memory.is_deferred():
-                held = None if memory.is_zero() else memory.tensor(on)
-                found.left.append((memory, held))
-        found.keep = [generators, [(layer._rounded, layer.derived) for layer in _functions(net)]]
-        found.keep.append(net._pass.tensors() if net._pass else [])
-        self._graphs[key] = found
-        return found
+                values = None if memory.is_zero() else memory.tensor(device)
+                captured.results.append((memory, values))
+        captured.keep = [generators, [layer.kept_tensors() for layer in self._functions()]]
+        captured.keep.append(region_pass.tensors() if region_pass else [])
+        return captured
 
-    # ---- what a graph reads and makes ----------------------------------------------------------
+    # ---- what a graph reads and writes ---------------------------------------------------------
 
-    def _read(self, net: Net) -> list[int]:
-        """The blobs that the layers inside read and do not make; one a memory."""
-        made = {t for i in self.inside for t in net._tops[i]}
-        found: dict[int, int] = {}
+    def _input_blobs(self) -> list[int]:
+        """The blobs that the layers inside read and do not make; one for each memory."""
+        nodes, blobs = self._wiring.nodes, self._wiring.blobs
+        tops = {t for i in self.inside for t in nodes[i].tops}
+        inputs: dict[int, int] = {}
         for i in self.inside:
-            for b in net._bottoms[i]:
-                if b not in made:
-                    found.setdefault(id(net._blobs[b].values), b)
-        return list(found.values())
+            for b in nodes[i].bottoms:
+                if b not in tops:
+                    inputs.setdefault(id(blobs[b].values), b)
+        return list(inputs.values())
 
-    def _memories(self, net: Net) -> list[Memory]:
+    def _touched_memories(self) -> list[Memory]:
         """The memories of the blobs that the layers inside make or give a gradient."""
-        touched = {b for i in self.inside for b in (*net._tops[i], *net._bottoms[i])}
-        read = {id(net._blobs[b].values) for b in self._inputs}
-        found = {id(m): m for b in sorted(touched) for m in net._blobs[b].memories}
-        return [m for i, m in found.items() if i not in read and isinstance(m, Memory)]
+        nodes, blobs = self._wiring.nodes, self._wiring.blobs
+        touched = {b for i in self.inside for b in (*nodes[i].tops, *nodes[i].bottoms)}
+        inputs = {id(blobs[b].values) for b in self._inputs}
+        memories = {id(m): m for b in sorted(touched) for m in blobs[b].memories}
+        return [m for i, m in memories.items() if i not in inputs and isinstance(m, Memory)]
 
-    def _make_room(self, on: torch.device) -> bool:
-        """Let go of the graphs used longest ago while memory is short; whether it is not."""
+    def _make_room(self, device: torch.device) -> bool:
+        """Drop the least recently used graphs while memory is short; whether it no longer is."""
         while True:
-            free, whole = torch.cuda.mem_get_info(on)
-            unused = torch.cuda.memory_reserved(on) - torch.cuda.memory_allocated(on)
-            if free + unused > FREE * whole:
+            free, total = torch.cuda.mem_get_info(device)
+            unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            if free + unused > FREE * total:
                 return True
             if not self._graphs:
                 return False
             self._graphs.popitem(last=False)
-            torch.cuda.synchronize(on)
+            torch.cuda.synchronize(device)
             torch.cuda.empty_cache()
 
 
-def _outside(net: Net) -> list[int]:
-    """The layers that no graph can hold, if all can run before the others; else every layer."""
+def _layers_outside(wiring: Wiring) -> list[int]:
+    """The layers that no graph can contain, if all can run before the others; else every layer."""
     outside: list[int] = []
-    made: set[int] = set()
-    for i, layer in enumerate(net._layers):
-        if isinstance(layer, (Split, Silence)) or (
-            isinstance(layer, Function) and layer.replayable
-        ):
+    tops: set[int] = set()
+    everything = [node.number for node in wiring.nodes]
+    for node in wiring.nodes:
+        layer = node.layer
+        if isinstance(layer, EngineLayer) and layer.replayable:
             continue
-        outside.append(i)
-        made.update(net._tops[i])
-        if not made.issuperset(net._bottoms[i]) or net._backward_layers[i]:
-            return list(range(len(net._layers)))
-    # Values that are views of others have no memory that a graph could fill.
-    own = all(isinstance(m, Memory) for blob in net._blobs for m in blob.memories)
-    return outside if own else list(range(len(net._layers)))
+        outside.append(node.number)
+        tops.update(node.tops)
+        if not tops.issuperset(node.bottoms) or node.backward:
+            return everything
+    # A view of another memory has no memory of its own that a graph could fill.
+    has_views = any(isinstance(m, MemoryView) for blob in wiring.blobs for m in blob.memories)
+    return everything if has_views else outside
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -275,27 +308,6 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return (a.data_ptr(), a.shape, a.stride()) == (b.data_ptr(), b.shape, b.stride())
 
 
-def _put(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """`target` with these values, which may have been put there already."""
-    return target if _same(values, target) else target.copy_(values)
-
-
-def _functions(net: Net) -> list[Function]:
-    return [layer for layer in net._layers if isinstance(layer, Function)]
-
-
-def _losses(net: Net) -> list[Any]:
-    """The blobs that count as losses."""
-    return [
-        net._blobs[t]
-        for of_layer, tops in zip(net._loss_weights, net._tops)
-        for weight, t in zip(of_layer, tops)
-        if weight
-    ]
-
-
-def _attached(net: Net, captured: Captured) -> bool:
-    """Whether the blobs still have the memories that the graph's results go to."""
-    now = {id(m) for blob in net._blobs for m in blob.memories}
-    memories = [m for m, _ in captured.left] + [m for m, _, _ in captured.inputs]
-    return all(id(m) in now for m in memories)
+def _put(values: torch.Tensor, home: torch.Tensor) -> torch.Tensor:
+    """`home` with these values, which may have been put there already."""
+    return home if _same(values, home) else home.copy_(values)

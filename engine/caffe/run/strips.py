@@ -1,87 +1,116 @@
-"""Layers of a region a strip of rows at a time, so that their large maps stay in cache.
+"""Layers of a region run a strip of rows at a time, so that their large maps stay in cache.
 
-Up to the first layers that shrink them, maps are the largest of a net, and much of the time goes
-into memory. No map in between is ever whole.
+Before the first layers that shrink them, maps are the largest of a net, and much of the time goes
+into memory. In strips, no map between those layers exists as a whole.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Container
-from typing import TYPE_CHECKING
+from collections.abc import Set
 
 import torch
 
-from ..layers.utility import Split
+from .. import mode
+from .border import Border
+from .geometry import Extent, window_start_stop
+from .patches import Patch, Patches
+from .region import Region
 
-if TYPE_CHECKING:
-    from .region import Border, Extent, Patch, Region
-
-#: Maps of so many values an image are large, and strips of them have about so many.
+#: Maps with this many values an image run in strips; a strip's largest map has about STRIP values.
 LARGE, STRIP = 6 << 20, 1 << 20
 
 
-def stage(region: Region, start: int, wanted: Container[int], on: torch.device) -> range:
-    """The layers from `start` that run in strips: up to the first that shrinks its bottom.
+def run_region(
+    patches: Patches, source: torch.Tensor, border: Border, kept: Set[int]
+) -> dict[int, torch.Tensor]:
+    """Run a region's layers on an input; return the blobs of `kept`, on their whole maps."""
+    region = patches.region
+    tensors: dict[int, torch.Tensor] = {}
+    live = {region.source: Patch(source)}
+    done = 0
+    while done < len(region.nodes):
+        stage = strip_stage(region, done, kept, source.device)
+        if stage:
+            (bottom,), (top,) = region.nodes[done].bottoms, region.nodes[stage[-1]].tops
+            live[top] = run_strips(patches, stage, live[bottom], border)
+            done = stage.stop
+        else:
+            node = region.nodes[done]
+            live.update(zip(node.tops, patches.run_layer(node, live, border)))
+            done += 1
+        for b in patches.expired(live, done):
+            if b in kept:
+                tensors[b] = patches.whole(b, live[b], border)
+            del live[b]
+    return tensors
 
-    None do where gradients are recorded, where maps are small, or where somebody else reads a map
-    in between.
+
+def strip_stage(region: Region, start: int, kept: Set[int], device: torch.device) -> range:
+    """The layers from `start`, counted in the region, that run in strips.
+
+    They go up to the first layer that shrinks its bottom. The range is empty where gradients are
+    recorded, where maps are small, and where another layer or `kept` needs a map in between.
     """
-    none, inner = range(start, start), set[int]()
-    if on.type != "cpu" or torch.is_grad_enabled():
+    none, between = range(start, start), set[int]()
+    if device.type != "cpu" or torch.is_grad_enabled() or not mode.fast():
         return none
-    for i in range(start, len(region._layers)):
-        bottoms, tops = region._bottoms[i], region._tops[i]
-        if isinstance(region._layers[i], Split) or len(bottoms) != 1 or len(tops) != 1:
+    for i in range(start, len(region.nodes)):
+        node = region.nodes[i]
+        if node.engine_layer.copies or len(node.bottoms) != 1 or len(node.tops) != 1:
             return none
-        if i > start and bottoms != region._tops[i - 1]:
+        if i > start and node.bottoms != region.nodes[i - 1].tops:
             return none
-        if inner and max(region._windows[region.first + i].stride) > 1:
-            later = {b for bottoms in region._bottoms[i + 1 :] for b in bottoms}
-            kept = any(b in wanted or b in later for b in inner)
-            return none if kept or _largest(region, inner) < LARGE else range(start, i + 1)
-        inner.add(tops[0])
+        if between and max(region.windows[node.number].stride) > 1:
+            later = {b for reader in region.nodes[i + 1 :] for b in reader.bottoms}
+            needed = any(b in kept or b in later for b in between)
+            small = _largest_patch(region, between) < LARGE
+            return none if needed or small else range(start, i + 1)
+        between.add(node.tops[0])
     return none
 
 
-def run(region: Region, layers: range, source: Patch, border: Border) -> Patch:
-    """What the image reaches of the top of the last of these layers."""
-    (bottom,) = region._bottoms[layers.start]
-    tops = [region._tops[i][0] for i in layers]
+def run_strips(patches: Patches, stage: range, source: Patch, border: Border) -> Patch:
+    """The patch of the top of the last layer of `stage`, computed a strip of rows at a time."""
+    region = patches.region
+    nodes = [region.nodes[i] for i in stage]
+    (bottom,) = nodes[0].bottoms
+    tops = [node.tops[0] for node in nodes]
     rows, columns = region.extents[tops[-1]]
-    strips = max(1, _largest(region, set(tops[:-1])) * source.values.shape[0] // STRIP)
-    # Multiples of 4 rows leave whole tiles to Winograd's algorithm.
-    each = -(-(rows.hi - rows.lo) // (4 * strips)) * 4
-    whole: Patch | None = None
-    for lo in range(rows.lo, rows.hi, each):
-        hi = min(lo + each, rows.hi)
-        part = copy.copy(region)
-        part.extents = _narrowed(region, layers, lo, hi)
+    values = _largest_patch(region, set(tops[:-1])) * source.values.shape[0]
+    # Multiples of 4 rows leave complete tiles to Winograd's algorithm.
+    strip = -(-rows.reached // (4 * max(1, values // STRIP))) * 4
+    joined: Patch | None = None
+    for lo in range(rows.lo, rows.hi, strip):
+        hi = min(lo + strip, rows.hi)
+        extents = _narrow_extents(region, stage, lo, hi)
         live = {bottom: source}
-        for i, top in zip(layers, tops):
-            (live[top],) = part.layer(i, live, border)
-        made = live[tops[-1]]
-        if whole is None:
-            batch, channels = made.values.shape[:2]
-            size = (batch, rows.hi - rows.lo, columns.hi - columns.lo, channels)
-            whole = made._replace(values=made.values.new_empty(size).permute(0, 3, 1, 2))
-        whole.values[:, :, lo - rows.lo : hi - rows.lo] = made.values
-    assert whole is not None
-    return whole
+        for node in nodes:
+            (live[node.tops[0]],) = patches.run_layer(node, live, border, extents)
+        part = live[tops[-1]]
+        if joined is None:
+            batch, channels = part.values.shape[:2]
+            shape = (batch, rows.reached, columns.reached, channels)
+            joined = part._replace(values=part.values.new_empty(shape).permute(0, 3, 1, 2))
+        joined.values[:, :, lo - rows.lo : hi - rows.lo] = part.values
+    assert joined is not None
+    return joined
 
 
-def _largest(region: Region, blobs: set[int]) -> int:
+def _largest_patch(region: Region, blobs: set[int]) -> int:
     """The values of an image in the largest of these blobs' patches."""
-    return max(region._shapes[b][1] * region.extents[b].reached for b in blobs)
+    return max(region.shapes[b][1] * region.extents[b].reached for b in blobs)
 
 
-def _narrowed(region: Region, layers: range, lo: int, hi: int) -> dict[int, Extent]:
-    """The extents with the rows that rows `lo` up to `hi` of the last of the layers' tops need."""
+def _narrow_extents(region: Region, stage: range, lo: int, hi: int) -> dict[int, Extent]:
+    """The extents with the rows that rows `lo` .. `hi` - 1 of the last top depend on."""
     extents = dict(region.extents)
-    for i in reversed(layers):
-        (bottom,), (top,) = region._bottoms[i], region._tops[i]
-        extents[top] = extents[top]._replace(rows=extents[top].rows._replace(lo=lo, hi=hi))
-        window, axis = region._windows[region.first + i], region.extents[bottom].rows
-        k, s, p, d = (values[0] for values in window[:4])
-        lo, hi = max(axis.lo, lo * s - p), min(axis.hi, (hi - 1) * s - p + d * (k - 1) + 1)
+    for i in reversed(stage):
+        node = region.nodes[i]
+        (bottom,), (top,) = node.bottoms, node.tops
+        rows = extents[top].rows._replace(lo=lo, hi=hi)
+        extents[top] = extents[top]._replace(rows=rows)
+        sizes = (values[0] for values in region.windows[node.number][:4])
+        axis = region.extents[bottom].rows
+        start, stop = window_start_stop(rows, *sizes)
+        lo, hi = max(axis.lo, start), min(axis.hi, stop)
     return extents

@@ -15,9 +15,8 @@ from .. import glog
 from ..data import db
 from ..data.transformer import decode
 from ..errors import CaffeError
-from ..graph import parse_binary
 from ..proto import caffe_pb2
-from ..weights import atomic
+from ..wire import parse_binary, write_binary
 from . import command
 
 USAGE = """Compute the mean_image of a set of images given by a lmdb
@@ -65,8 +64,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
     blob.height, blob.width = image.shape[1:]
     if len(arguments) == 2:
         _log(108, f"Write to {arguments[1]}")
-        with atomic(arguments[1]) as file:
-            file.write(blob.SerializeToString())
+        write_binary(arguments[1], blob)
     _log(114, f"Number of channels: {len(image)}")
     for i, channel in enumerate(image):
         _log(119, f"mean_value channel [{i}]: {channel.mean():g}")

@@ -91,7 +91,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
             writers.append(stack.enter_context(db.Writer(path)))
         _log(133, "Extracting Features")
         for _ in range(count):
-            net._forward(0, len(net.layers) - 1)
+            float(net.executor.forward_all())
             for name, writer in zip(names, writers):
                 for value in _datums(net.blobs[name].data):
                     writer.put(f"{writer.count:010d}".encode(), value)

@@ -7,31 +7,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from ..graph import parse_binary
 from ..proto import caffe_pb2
-from ..weights import atomic
+from ..wire import read_binary, write_binary
 from . import _upgrade
-
-
-def _read(path: str) -> Any:
-    with open(path, "rb") as file:
-        return parse_binary(file.read(), caffe_pb2.NetParameter(), path)
-
-
-def _write(path: str, net: Any) -> None:
-    with atomic(path) as file:
-        file.write(net.SerializeToString())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     return _upgrade.main(
         "upgrade_net_proto_binary",
         "NetParameter binary",
-        _read,
+        lambda path: read_binary(path, caffe_pb2.NetParameter()),
         _upgrade.upgrade_net,
-        _write,
+        write_binary,
         argv,
     )
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..graph import read_text
 from ..proto import caffe_pb2
-from ..text import write_text
+from ..text import read_text, write_text
 from . import _upgrade
 
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import upgrade
-from ..graph import read_text
 from ..proto import caffe_pb2
-from ..text import write_text
+from ..text import read_text, write_text
 from . import _upgrade
 
 

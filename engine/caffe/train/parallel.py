@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 
 from .. import launch, mode
-from ..blob import Blob, laid_out_as
+from ..blob import Blob
 from ..errors import CaffeError
 from ..launch import place
 
@@ -132,7 +132,7 @@ class Group(Alone):
                 f"worker {self.rank} is at iteration {solver.iter}, but the workers stand between "
                 f"{least} and {most}; all need to see the same snapshots, in a shared folder"
             )
-        for blob in solver.net.learnable:
+        for blob, _, _ in solver.net.parameters:
             tensor = blob.values.mutable(on)
             flat = tensor.contiguous()
             self._wait(dist.broadcast(flat, 0, async_op=True))
@@ -143,7 +143,7 @@ class Group(Alone):
         on = mode.device()
         asked = ACTIONS.index(solver.requested_action())
         control = torch.tensor([float(asked == i) for i in range(len(ACTIONS))], device=on)
-        self._mean([*(_gradient(blob, on) for blob in solver.net.learnable), control])
+        self._mean([*(_gradient(blob, on) for blob, _, _ in solver.net.parameters), control])
         asked_for = control.tolist()
         self._action = max((a for a, n in zip(ACTIONS, asked_for) if n > 0), key=ACTIONS.index)
 
@@ -268,7 +268,7 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 
 def _gradient(blob: Blob, on: torch.device) -> torch.Tensor:
     """A parameter's gradient, to be written, in memory as the values are, on every worker alike."""
-    return laid_out_as(blob.gradient, blob.values.tensor(on))
+    return blob.gradient.mutable_like(blob.values.tensor(on))
 
 
 def _as_it_lies(tensor: torch.Tensor) -> torch.Tensor:

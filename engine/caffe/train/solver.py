@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import glog, graph, launch, mode, upgrade, weights
-from ..blob import Blob, Memory, MemoryView, laid_out_as
+from .. import glog, graph, hdf5, launch, mode, upgrade, weights
+from ..blob import Blob
 from ..errors import CaffeError
+from ..memory import Memory, MemoryView
 from ..net import Net
 from ..ops import cuda
 from ..proto import caffe_pb2
-from ..run.replay import Loss
+from ..run.loss import Loss
 from ..text import to_text
 from . import parallel
 from .nccl import NCCL
@@ -72,7 +73,9 @@ class Solver:
         #: The solvers in other processes that this one trains with.
         self.company = parallel.company()
         self._sgd = cuda.SGD()
-        self.history = [Blob(b.shape) for _ in range(self.histories) for b in self.net.learnable]
+        self.history = [
+            Blob(b.shape) for _ in range(self.histories) for b, _, _ in self.net.parameters
+        ]
         glog.write("solver.cpp:57", "Solver scaffolding done.")
 
     def _check(self) -> None:
@@ -237,7 +240,7 @@ class Solver:
         if launch.solver_rank():
             return
         if p.display and self.iter % p.display == 0:
-            self._keep([self.net._whole(learn=False)], self.iter)
+            self._keep([self.net.executor.forward_all()], self.iter)
             glog.write("solver.cpp:327", f"Iteration {self.iter}, loss = {self._smoothed_loss:g}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
@@ -281,7 +284,7 @@ class Solver:
             for _ in range(iters):
                 if self._interrupted():
                     break
-                loss += net._forward(0, len(net.layers) - 1)
+                loss += float(net.executor.forward_all())
                 values = self._output_values(net)
                 if sums:
                     values = [
@@ -327,14 +330,16 @@ class Solver:
             glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
         self._clip(on)
         net = self.net
-        decays = [p.weight_decay * mult for mult in net.decay_mults]
+        decays = [p.weight_decay * mult for _, _, mult in net.parameters]
         memories = []
-        for i, blob in enumerate(net.learnable):
-            histories = self.history[i :: len(net.learnable)]
+        for i, (blob, _, _) in enumerate(net.parameters):
+            histories = self.history[i :: len(net.parameters)]
             memories.append([blob.values, blob.gradient, *(h.values for h in histories)])
         at_once = on.type == "cuda" and self._in_one_launch()
         learning = []
-        for of_parameter, mult, decay in zip(memories, net.lr_mults, decays):
+        for of_parameter, mult, decay in zip(
+            memories, [mult for _, mult, _ in net.parameters], decays
+        ):
             if at_once:
                 if not self._rests(mult, of_parameter):
                     learning.append(((_alike(of_parameter, on), mult, decay), of_parameter))
@@ -391,7 +396,7 @@ class Solver:
         limit = self.param.clip_gradients
         if limit < 0:
             return
-        diffs = [blob.gradient.tensor(on) for blob in self.net.learnable]
+        diffs = [blob.gradient.tensor(on) for blob, _, _ in self.net.parameters]
         norm = math.sqrt(float(sum(torch.dot(d.flatten(), d.flatten()) for d in diffs)))
         if norm > limit:
             glog.write(
@@ -399,7 +404,7 @@ class Solver:
                 f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
                 f"by scale factor {limit / norm:g}",
             )
-            for blob in self.net.learnable:
+            for blob, _, _ in self.net.parameters:
                 blob.gradient.mutable(on).mul_(limit / norm)
 
     def update(self, diff: torch.Tensor, rate: float, *history: torch.Tensor) -> None:
@@ -430,21 +435,21 @@ class Solver:
     def _write_snapshot(self) -> None:
         p = self.param
         base = f"{p.snapshot_prefix}_iter_{self.iter}"
-        hdf5 = p.snapshot_format == p.HDF5
+        as_hdf5 = p.snapshot_format == p.HDF5
         kind, suffix, places = (
-            ("HDF5", ".h5", (474, 296)) if hdf5 else ("binary proto", "", (464, 284))
+            ("HDF5", ".h5", (474, 296)) if as_hdf5 else ("binary proto", "", (464, 284))
         )
         model, state = f"{base}.caffemodel{suffix}", f"{base}.solverstate{suffix}"
         glog.write(f"solver.cpp:{places[0]}", f"Snapshotting to {kind} file {model}")
         layers = self.net.layer_weights()
-        if hdf5:
-            weights.write_net_hdf5(model, layers, p.snapshot_diff)
+        if as_hdf5:
+            hdf5.write_net(model, layers, p.snapshot_diff)
         else:
             weights.write_net(model, self.net.name, layers, p.snapshot_diff)
         glog.write(
             f"sgd_solver.cpp:{places[1]}", f"Snapshotting solver state to {kind} file {state}"
         )
-        write_state = weights.write_state_hdf5 if hdf5 else weights.write_state
+        write_state = hdf5.write_state if as_hdf5 else weights.write_state
         write_state(state, self.iter, model, self._current_step, self.history)
 
     def restore(self, state_file: str | os.PathLike) -> None:
@@ -648,25 +653,33 @@ def _alike(
     The first of them stay what they are unless it `changes`.
     """
     first = memories[0].mutable(on) if changes else memories[0].tensor(on)
-    return [first, *(laid_out_as(memory, first) for memory in memories[1:])]
+    return [first, *(memory.mutable_like(first) for memory in memories[1:])]
+
+
+class _Update:
+    """The gradient of a parameter whose history now holds the update, for whoever asks for it."""
+
+    def __init__(self, gradient: Memory, history: Memory | MemoryView, on: torch.device) -> None:
+        self._gradient, self._history, self._on = gradient, history, on
+
+    def values(self) -> torch.Tensor:
+        """A copy of the history."""
+        return self._history.tensor(self._on).clone()
+
+    def before_change(self) -> None:
+        """Copy the update while the history still holds it."""
+        if self._gradient.is_deferred():
+            self._gradient.tensor(self._on)
 
 
 def _follow(gradient: Memory | MemoryView, history: Memory | MemoryView, on: torch.device) -> None:
-    """Let a gradient be what its history now is, the update, once somebody asks for it."""
-
-    def values() -> torch.Tensor:
-        return history.tensor(on).clone()
-
-    def changing() -> None:
-        if waits.is_deferred():
-            waits.tensor(on)
-
+    """Let a gradient be the update that its history holds now, once somebody asks for it."""
     if gradient.held() or not isinstance(gradient, Memory):
-        gradient.set(values())
+        gradient.set(history.tensor(on).clone())
         return
-    waits = gradient
-    waits.defer(values)
-    history.watch(waits, changing)
+    update = _Update(gradient, history, on)
+    gradient.defer(update.values)
+    history.watch(gradient, update.before_change)
 
 
 def _in_order(memory: Memory | MemoryView, on: torch.device, changes: bool = True) -> torch.Tensor:

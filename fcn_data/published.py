@@ -1,6 +1,6 @@
 """The published data sets and weights: where they are, their checksums, where they go; fetching.
 
-python -m datasets fetch sbd voc2011 seg11valid vgg16
+python -m fcn_data fetch sbd voc2011 seg11valid vgg16
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import shutil
 import tarfile
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .files import progress, write_text
+from fcn_common.files import write_text
+from fcn_common.progress import ProgressBar
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOWNLOADS = os.path.join("data", "downloads")
@@ -213,7 +214,9 @@ def _download(url: str, part: str) -> bool:
                 total = have + int(reply.headers.get("Content-Length", 0))
                 with (
                     open(part, "ab" if have else "wb") as file,
-                    progress(total, os.path.basename(part)[: -len(".part")], "B") as bar,
+                    ProgressBar(
+                        total, os.path.basename(part)[: -len(".part")], unit="B", leave=False
+                    ) as bar,
                 ):
                     bar.update(have)
                     for block in reply.iter_content(1 << 16):
@@ -236,6 +239,10 @@ def _download(url: str, part: str) -> bool:
                 raise OSError(f"{url}: {_reason(error)}") from None
 
 
+def _bar(size: int, title: str) -> ProgressBar:
+    return ProgressBar(size, title, unit="B", leave=False)
+
+
 def _reason(error: Exception) -> str:
     """The last, most telling part of a chain of wrapped network errors, in one line."""
     cause: BaseException = error
@@ -249,7 +256,10 @@ def _verify(path: str, source: str, checksum: Optional[str], remove: bool = Fals
         return
     kind, needed = checksum.split(":")
     digest = hashlib.new(kind)
-    with open(path, "rb") as file, progress(os.path.getsize(path), f"{kind} of {path}", "B") as bar:
+    with (
+        open(path, "rb") as file,
+        _bar(os.path.getsize(path), f"{kind} of {path}") as bar,
+    ):
         for block in iter(lambda: file.read(1 << 22), b""):
             digest.update(block)
             bar.update(len(block))
@@ -273,13 +283,16 @@ def unpack(archive: str, inside: str, target: str) -> None:
     try:
         with (
             open(archive, "rb") as raw,
-            progress(
-                os.path.getsize(archive), f"unpacking {os.path.basename(archive)}", "B"
+            ProgressBar(
+                os.path.getsize(archive),
+                f"unpacking {os.path.basename(archive)}",
+                unit="B",
+                leave=False,
             ) as bar,
             tarfile.open(fileobj=raw, mode="r|*") as tar,
         ):
             for member in tar:
-                bar.update(raw.tell() - getattr(bar, "n", 0))
+                bar.update(raw.tell() - bar.count)
                 name = os.path.normpath(member.name).replace(os.sep, "/")
                 if not name.startswith(prefix):
                     continue
@@ -371,5 +384,5 @@ def _plea(names: Sequence[str], root: str, reasons: Optional[Dict[str, str]] = N
             lines.append("    put it at " + os.path.join(root, entry.download))
         if reasons:
             lines.append(f"    {reasons[name]}")
-    lines.append(f"then run: python -m datasets fetch {' '.join(names)}")
+    lines.append(f"then run: python -m fcn_data fetch {' '.join(names)}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ def net(crops, tops=("data", "label"), **changed):
     path.write_text(
         "layer { name: 'data' type: 'Python' "
         + "".join(f"top: '{top}' " for top in tops)
-        + "python_param { module: 'datasets.demo_layers' layer: 'ObjectsDataLayer' "
+        + "python_param { module: 'fcn_data.demo_layers' layer: 'ObjectsDataLayer' "
         + f'param_str: "{params!r}" }} }}'
     )
     return caffe.Net(str(path), caffe.TRAIN)

@@ -102,7 +102,7 @@ class ObjectsDataLayer(caffe.Layer):
 
 def _read(path: str):
     if not os.path.isfile(path):
-        raise OSError(f"{path}: no such file of crops; datasets.demo.make draws it")
+        raise OSError(f"{path}: no such file of crops; fcn_data.demo.make draws it")
     try:
         with np.load(path) as file:
             data, label = file["data"], file["label"]

@@ -1,4 +1,4 @@
-"""`python -m datasets fetch NAME...`, `check [NAME...]`, `list`."""
+"""`python -m fcn_data fetch NAME...`, `check [NAME...]`, `list`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import published
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m datasets", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fcn_data", description=__doc__)
     parser.add_argument("--root", default=published.ROOT, help="the repository (default: this one)")
     commands = parser.add_subparsers(dest="command", required=True)
     fetch = commands.add_parser("fetch", help="download, check and lay out what is missing")
@@ -43,7 +43,7 @@ def main(argv: Optional[List[str]] = None) -> int:
                 print(f"{name}: {error}", file=sys.stderr)
                 failed += 1
         if not args.names and not there:
-            print("nothing is there yet: python -m datasets fetch NAME...")
+            print("nothing is there yet: python -m fcn_data fetch NAME...")
         return 1 if failed else 0
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)

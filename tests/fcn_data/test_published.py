@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-import datasets
-from datasets import published
-from datasets.__main__ import main
-from datasets.published import Published
+import fcn_data
+from fcn_data import published
+from fcn_data.__main__ import main
+from fcn_data.published import Published
 
 pytest.importorskip("requests")
 
@@ -117,7 +117,7 @@ def fakes(server, monkeypatch):
 
 
 def test_fetch_lays_out_the_data_and_the_weights_where_the_prototxts_look(fakes, tmp_path):
-    datasets.fetch("seg11valid", "sbd", "voc2011", "vgg16", root=str(tmp_path))
+    fcn_data.fetch("seg11valid", "sbd", "voc2011", "vgg16", root=str(tmp_path))
     voc, sbd = tmp_path / "data/pascal/VOC2011", tmp_path / "data/sbdd/dataset"
     for root, files in ((voc, VOC), (sbd, SBD)):
         for name, text in files.items():
@@ -125,19 +125,19 @@ def test_fetch_lays_out_the_data_and_the_weights_where_the_prototxts_look(fakes,
     assert (voc / "ImageSets/Segmentation/seg11valid.txt").read_text() == "b\n"
     net = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel"
     assert net.read_bytes() == fakes.files["VGG_ILSVRC_16_layers.caffemodel"]
-    datasets.require("sbd", "voc2011", "vgg16", "seg11valid", root=str(tmp_path))
+    fcn_data.require("sbd", "voc2011", "vgg16", "seg11valid", root=str(tmp_path))
 
 
 def test_fetching_again_asks_the_server_for_nothing(fakes, tmp_path):
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     asked = len(fakes.asked)
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     assert len(fakes.asked) == asked
 
 
 def test_a_cut_connection_is_continued_where_it_broke(fakes, tmp_path):
     fakes.cut["VGG_ILSVRC_16_layers.caffemodel"] = 300_000
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     first, second = (span for _, span in fakes.asked)
     assert first is None
     assert 200_000 < int(second[len("bytes=") : -1]) <= 300_000
@@ -149,7 +149,7 @@ def test_a_part_left_by_a_killed_run_is_continued(fakes, tmp_path):
     part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
     part.parent.mkdir()
     part.write_bytes(body[:123])
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     assert [span for _, span in fakes.asked] == ["bytes=123-"]
     assert (part.parent / "VGG_ILSVRC_16_layers.caffemodel").read_bytes() == body
 
@@ -159,7 +159,7 @@ def test_a_server_without_ranges_is_read_from_the_start(fakes, tmp_path):
     part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
     part.parent.mkdir()
     part.write_bytes(b"x" * 123)
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     whole = part.parent / "VGG_ILSVRC_16_layers.caffemodel"
     assert whole.read_bytes() == fakes.files["VGG_ILSVRC_16_layers.caffemodel"]
 
@@ -168,7 +168,7 @@ def test_a_part_of_another_file_is_dropped_and_the_file_fetched_whole(fakes, tmp
     part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
     part.parent.mkdir()
     part.write_bytes(b"x" * 123)
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     whole = part.parent / "VGG_ILSVRC_16_layers.caffemodel"
     assert whole.read_bytes() == fakes.files["VGG_ILSVRC_16_layers.caffemodel"]
 
@@ -177,7 +177,7 @@ def test_a_whole_part_needs_only_its_checksum(fakes, tmp_path):
     part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
     part.parent.mkdir()
     part.write_bytes(fakes.files["VGG_ILSVRC_16_layers.caffemodel"])
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     assert len(fakes.asked) == 1
     assert not part.exists()
 
@@ -186,7 +186,7 @@ def test_a_wrong_checksum_names_both_and_leaves_nothing(fakes, tmp_path):
     needed = published.PUBLISHED["vgg16"].checksum.split(":")[1]
     fakes.files["VGG_ILSVRC_16_layers.caffemodel"] = b"other"
     with pytest.raises(OSError, match="sha1 is") as error:
-        datasets.fetch("vgg16", root=str(tmp_path))
+        fcn_data.fetch("vgg16", root=str(tmp_path))
     assert hashlib.sha1(b"other").hexdigest() in str(error.value)
     assert needed in str(error.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -196,7 +196,7 @@ def test_the_mirror_is_asked_where_the_first_address_fails(fakes, tmp_path, monk
     entry = published.PUBLISHED["sbd"]
     urls = (f"{fakes.url}/gone/nothing.tgz", *entry.urls)
     monkeypatch.setitem(published.PUBLISHED, "sbd", entry._replace(urls=urls))
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     assert not published.missing("sbd", str(tmp_path))
 
 
@@ -206,7 +206,7 @@ def test_the_environment_names_another_place_to_fetch_from(fakes, tmp_path, monk
         published.PUBLISHED, "sbd", entry._replace(urls=("http://127.0.0.1:9/benchmark.tgz",))
     )
     monkeypatch.setenv("FCN_DATASETS_URL", fakes.url + "/")
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     assert not published.missing("sbd", str(tmp_path))
 
 
@@ -216,7 +216,7 @@ def test_without_a_network_one_message_says_all(fakes, tmp_path, monkeypatch):
         urls = (f"http://127.0.0.1:9/{entry.file}",)
         monkeypatch.setitem(published.PUBLISHED, name, entry._replace(urls=urls))
     with pytest.raises(OSError) as error:
-        datasets.fetch("sbd", "vgg16", root=str(tmp_path))
+        fcn_data.fetch("sbd", "vgg16", root=str(tmp_path))
     for name in ("sbd", "vgg16"):
         entry = published.PUBLISHED[name]
         for fact in (*entry.urls, entry.checksum, str(tmp_path / entry.download)):
@@ -227,7 +227,7 @@ def test_an_archive_that_was_put_by_hand_is_unpacked_without_a_network(fakes, tm
     archive = tmp_path / "data/downloads/benchmark.tgz"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(fakes.files["benchmark.tgz"])
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     assert fakes.asked == []
     assert not published.missing("sbd", str(tmp_path))
 
@@ -237,7 +237,7 @@ def test_an_archive_that_was_put_by_hand_must_have_the_checksum(fakes, tmp_path)
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"half of it")
     with pytest.raises(OSError, match="md5 is"):
-        datasets.fetch("sbd", root=str(tmp_path))
+        fcn_data.fetch("sbd", root=str(tmp_path))
     assert archive.read_bytes() == b"half of it"
 
 
@@ -269,7 +269,7 @@ def test_a_truncated_archive_leaves_no_target(tmp_path):
 
 
 def test_seg11valid_of_another_release_is_refused(fakes, tmp_path, monkeypatch):
-    datasets.fetch("sbd", "voc2011", root=str(tmp_path))
+    fcn_data.fetch("sbd", "voc2011", root=str(tmp_path))
     monkeypatch.setattr(published, "SEG11VALID_SHA256", "0" * 64)
     with pytest.raises(OSError, match="another release"):
         published.make_seg11valid(str(tmp_path))
@@ -278,7 +278,7 @@ def test_seg11valid_of_another_release_is_refused(fakes, tmp_path, monkeypatch):
 
 def test_require_names_every_missing_file_at_once(tmp_path):
     with pytest.raises(OSError) as error:
-        datasets.require("sbd", "voc2011", "vgg16", "seg11valid", root=str(tmp_path))
+        fcn_data.require("sbd", "voc2011", "vgg16", "seg11valid", root=str(tmp_path))
     for fact in (
         "data/sbdd/dataset/train.txt",
         "md5:82b4d87ceb2ed10f6038a1cba92111cb",
@@ -291,7 +291,7 @@ def test_require_names_every_missing_file_at_once(tmp_path):
 
 
 def test_check_finds_a_label_that_a_list_names_and_nobody_has(fakes, tmp_path, capsys):
-    datasets.fetch("sbd", root=str(tmp_path))
+    fcn_data.fetch("sbd", root=str(tmp_path))
     assert main(["--root", str(tmp_path), "check"]) == 0
     os.remove(tmp_path / "data/sbdd/dataset/cls/a.mat")
     assert main(["--root", str(tmp_path), "check", "sbd"]) == 1
@@ -299,7 +299,7 @@ def test_check_finds_a_label_that_a_list_names_and_nobody_has(fakes, tmp_path, c
 
 
 def test_check_finds_damaged_weights(fakes, tmp_path, capsys):
-    datasets.fetch("vgg16", root=str(tmp_path))
+    fcn_data.fetch("vgg16", root=str(tmp_path))
     with open(tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel", "r+b") as file:
         file.write(b"\0\0\0\0")
     assert main(["--root", str(tmp_path), "check"]) == 1

@@ -1,18 +1,19 @@
-"""PASCAL VOC's classes and colours; the published files, and the demo set (`datasets.demo`)."""
+"""PASCAL VOC: the names of its classes, its colours, and the mean that its nets subtract."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .published import fetch, require
-
-__all__ = ["CLASSES", "PALETTE", "fetch", "require"]
-
-CLASSES = [
+#: Class names by index; 0 is the background.
+CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
     *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
-]
+)
+#: Label of the pixels that neither training nor scoring counts.
+IGNORE_LABEL = 255
+#: Mean of ILSVRC's training images in B, G, R order, from the published data layers.
+MEAN = (104.00699, 116.66877, 122.67892)
 
 
 def _palette() -> np.ndarray:
@@ -24,5 +25,6 @@ def _palette() -> np.ndarray:
     return colours.astype(np.uint8)
 
 
-#: VOC's colour map: 256 x 3, uint8, RGB; bits of the index dealt to R, G, B from the top bit down.
+#: Colours by class index, 256 x 3, uint8, RGB. The bits of the index are dealt to R, G and B in
+#: turn, lowest bit first, into the colours' bits from the highest down.
 PALETTE = _palette()

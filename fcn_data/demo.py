@@ -4,7 +4,7 @@ Every class is a silhouette (solid parts and thin ones: legs, spokes, masts, tai
 its own. Scenes lay several of them over each other on a cluttered ground, so a net has to tell the
 classes apart and a finer stride has thin parts and overlaps to gain on.
 
-    python -m datasets.demo ROOT [--seed N] [--train N] [--scale F] ...
+    python -m fcn_data.demo ROOT [--seed N] [--train N] [--scale F] ...
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from . import CLASSES, PALETTE
-from .files import progress, write_json, write_text
+from fcn_common.files import write_json, write_text
+from fcn_common.progress import ProgressBar
+from fcn_common.voc import CLASSES, PALETTE
 
 #: Height and width of scenes at scale 1: a few fixed sizes, so that engines can reuse their plans.
 SIZES = ((176, 240), (240, 176), (200, 232), (232, 200), (216, 216))
@@ -537,7 +538,9 @@ def make(
     ):
         os.makedirs(folder)
 
-    with progress(train + val + test + crops + crops_val, "drawing the demo set") as bar:
+    with ProgressBar(
+        train + val + test + crops + crops_val, "drawing the demo set", leave=False
+    ) as bar:
         for k, (split, count) in enumerate((("train", train), ("seg11valid", val), ("test", test))):
             ids = [f"2011_{100000 * k + i:06d}" for i in range(count)]
             for i, idx in enumerate(ids):
@@ -562,7 +565,7 @@ def make(
                 data[i] = draw_crop(np.random.RandomState([seed, 3 + k, i]), int(label[i]))
                 bar.update(1)
             np.savez(os.path.join(part, "objects", split + ".npz"), data=data, label=label)
-    write_json(os.path.join(part, "manifest.json"), manifest)
+    write_json(os.path.join(part, "manifest.json"), manifest, sort_keys=True)
     if os.path.isdir(root):
         os.rmdir(root)
     os.makedirs(os.path.dirname(root), exist_ok=True)
@@ -601,7 +604,7 @@ def _save_mat(path: str, label: np.ndarray) -> None:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m datasets.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fcn_data.demo", description=__doc__)
     parser.add_argument("root")
     for name, value in (("seed", 1), ("train", 800), ("val", 80), ("test", 120)):
         parser.add_argument("--" + name, type=int, default=value)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from datasets import CLASSES, PALETTE, demo
+from fcn_common.voc import CLASSES, PALETTE
+from fcn_data import demo
 
 SMALL = {"train": 4, "val": 2, "test": 3, "crops": 22, "crops_val": 21}
 
@@ -90,7 +91,7 @@ def test_crops_go_through_the_classes_ground_included(root):
 
 
 def test_the_same_seed_draws_the_same_set_in_another_process(root, tmp_path):
-    code = f"import sys; from datasets import demo\ndemo.make(sys.argv[1], seed=3, **{SMALL!r})"
+    code = f"import sys; from fcn_data import demo\ndemo.make(sys.argv[1], seed=3, **{SMALL!r})"
     env = dict(os.environ, PYTHONHASHSEED="7")
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "again")], check=True, env=env)
     assert digest(tmp_path / "again") == digest(root)

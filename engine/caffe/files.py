@@ -1,0 +1,93 @@
+"""Files: read with the engine's own exceptions, and written completely or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from .errors import FileError
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Yield a binary file that takes the place of `path` when the `with` block ends normally.
+
+    The bytes go to a temporary file in the same folder. They are on disk before the temporary file
+    is renamed to `path`, and the rename is on disk before the block ends. If the block fails, the
+    temporary file is removed and `path` stays as it was.
+
+    Raises FileError if the file cannot be written.
+    """
+    path = os.fspath(path)
+    temporary = None
+    try:
+        with _create_beside(path) as file:
+            temporary = file.name
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Rename a file that another program wrote to `path`, once its bytes are on disk.
+
+    `temporary` lies on the same file system as `path`. Raises FileError if `path` cannot be
+    written.
+    """
+    try:
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(os.fspath(path))
+    except OSError as error:
+        raise FileError(f"{os.fspath(path)}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turn an OSError in the `with` block into a FileError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Return the content of a file. Raises FileError if it cannot be read."""
+    with reading(path), open(path, "rb") as file:
+        return file.read()
+
+
+def _create_beside(path: str) -> IO[bytes]:
+    """Create a temporary file in the folder of `path`, with the permissions of any new file."""
+    while True:
+        with suppress(FileExistsError):
+            return open(f"{path}.{os.urandom(4).hex()}", "x+b")
+
+
+def _sync_folder(path: str) -> None:
+    """Write the folder of `path` to disk, where its file system can do so."""
+    if os.name != "posix":
+        return
+    try:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except PermissionError:  # A folder may allow writing and forbid reading.
+        return
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(folder)

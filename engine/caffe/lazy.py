@@ -1,0 +1,175 @@
+"""Values that stay in their file until they are needed, and are then read by several threads.
+
+The weights of a file are not the pages of a mapped file, for two reasons: values may begin at any
+byte, mostly not at a multiple of 4, and a program that reads mapped pages ends with SIGBUS when
+another program truncates the file. Values are therefore read into memory of their own. A file that
+was written to in the meantime is refused. A file that was replaced by a rename, as this engine
+writes files, or removed keeps its content for as long as it is open here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from . import files
+from .errors import FileError
+
+#: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
+#: read when the net is loaded.
+LARGE = 1 << 24
+#: Bytes that a thread reads at a time.
+PIECE = 1 << 23
+
+
+class MappedFile(mmap.mmap):
+    """The pages of a file, to be read, and the open file itself.
+
+    path: the file's name when it was opened.
+    handle: the open file, from which `os.preadv` reads. It is closed with the last view of the
+        pages.
+    """
+
+    path: str
+    handle: int
+    _state: tuple[int, int]
+
+    @classmethod
+    def view(cls, path: str) -> memoryview:
+        """Return a view of the content of a file. Raises FileError if it cannot be read."""
+        with files.reading(path), open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(b"")
+            mapped = cls(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.path, mapped.handle = path, os.dup(file.fileno())
+            mapped._state = mapped._present_state()
+            return memoryview(mapped)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
+
+    def changed(self) -> bool:
+        """Whether the file was written to since it was opened."""
+        return self._state != self._present_state()
+
+    def _present_state(self) -> tuple[int, int]:
+        stat = os.fstat(self.handle)
+        return stat.st_size, stat.st_mtime_ns
+
+
+class FileValues:
+    """The values of a blob in a file, which a call returns as a tensor in memory of its own.
+
+    values: the values, mostly a view of a `MappedFile`.
+    shape: the shape of the tensor.
+    path: the file, for messages.
+
+    The values are read once, whichever thread calls first.
+    """
+
+    def __init__(self, values: np.ndarray, shape: Sequence[int], path: str) -> None:
+        self._values, self._shape, self._path = values, shape, path
+        self._lock = threading.Lock()
+        self._tensor: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        with self._lock:
+            if self._tensor is None:
+                self._tensor = self._read(torch.float32)
+            return self._tensor
+
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor:
+        """Return the values in a lower precision; float32 takes up memory for a piece at a time."""
+        with self._lock:
+            if self._tensor is not None:
+                return self._tensor.to(dtype)
+        return self._read(dtype)
+
+    def can_wait(self) -> bool:
+        """Whether the values are many and lie in a file that stays open."""
+        return self._values.nbytes >= LARGE and self._file() is not None
+
+    def _file(self) -> MappedFile | None:
+        """Return the file from which the values can be read as they are."""
+        file = getattr(self._values.base, "obj", None)
+        readable = self._values.dtype == np.float32 and hasattr(os, "preadv")
+        return file if readable and isinstance(file, MappedFile) else None
+
+    def _read(self, dtype: torch.dtype) -> torch.Tensor:
+        try:
+            file = self._file()
+            tensor = self._copied(dtype) if file is None else self._read_from(file, dtype)
+        except MemoryError:
+            raise FileError(
+                f"{self._path}: no memory for {self._values.size} of its values "
+                f"({self._values.nbytes / 2**20:.0f} MB); free memory, or load the file on a "
+                "machine that has more"
+            ) from None
+        return tensor.view(self._shape)
+
+    def _copied(self, dtype: torch.dtype) -> torch.Tensor:
+        # A writable array has no other owner, so it becomes the memory of the tensor.
+        copied = self._values.astype(np.float32, copy=not self._values.flags.writeable)
+        return torch.from_numpy(copied).to(dtype)
+
+    def _read_from(self, file: MappedFile, dtype: torch.dtype) -> torch.Tensor:
+        size, itemsize = self._values.size, self._values.itemsize
+        first = self._values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
+        count = max(1, PIECE // itemsize)
+        # Not `np.empty`, which asks for pages of 2 MB. Some virtual machines take 0.5 s longer to
+        # provide these.
+        tensor = _allocate(size, dtype)
+
+        def read(start: int) -> None:
+            part = tensor[start : start + count]
+            piece = part if dtype == torch.float32 else _allocate(len(part), torch.float32)
+            _fill(piece.numpy().view(np.uint8).data, file.handle, first + start * itemsize)
+            if piece is not part:
+                part.copy_(piece)
+
+        with files.reading(file.path):
+            _call_each(read, range(0, size, count))
+        if file.changed():
+            raise FileError(f"{file.path}: was changed before its weights were read; load it again")
+        return tensor
+
+
+def _allocate(count: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return memory for `count` values. Raises MemoryError."""
+    try:
+        return torch.empty(count, dtype=dtype)
+    except RuntimeError as error:  # PyTorch's exception where the process cannot get memory.
+        raise MemoryError from error
+
+
+def _fill(buffer: memoryview, handle: int, offset: int) -> None:
+    """Read from an open file into `buffer` until `buffer` is full or the file ends."""
+    at = 0
+    while at < len(buffer):
+        count = os.preadv(handle, [buffer[at:]], offset + at)
+        if not count:
+            return  # The file became shorter, as `MappedFile.changed` tells.
+        at += count
+
+
+def _call_each(call: Callable[[int], None], items: Sequence[int]) -> None:
+    """Call `call` with each item, in as many threads as PyTorch computes with."""
+    if len(items) > 1:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            try:
+                results = [threads.submit(call, item) for item in items]
+            except RuntimeError:  # No thread can start, for example while the interpreter ends.
+                results = []
+            for result in results:
+                result.result()
+        if results:
+            return
+    for item in items:
+        call(item)

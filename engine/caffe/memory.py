@@ -1,0 +1,437 @@
+"""The memory of a blob: values that are kept in step between the host and one device."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import CaffeError
+
+CPU = torch.device("cpu")
+#: Bytes up to which values are copied from a device through page-locked memory, which is several
+#: times faster; page-locked memory is scarce.
+PAGE_LOCKED_BYTES = 1 << 27
+
+
+class Head(Enum):
+    """Where the newest values of a `Memory` are."""
+
+    ZERO = "zero"  # nowhere: all zeros, not yet allocated
+    HOST = "host"
+    DEVICE = "device"
+    SYNCED = "synced"
+    DEFERRED = "deferred"  # nowhere yet: computed when somebody asks for them
+
+
+class Memory:
+    """Values kept in step between host and one device, as Caffe's SyncedMemory keeps them.
+
+    The values are float32, or of the lower precision in which a layer left them; as an array they
+    are float32.
+
+    A NumPy array that `numpy` returned stays this memory while anybody holds the array: later
+    values are copied into it. While nobody does, `set` takes a tensor over without a copy.
+
+    shape: a torch.Size. version: counts the occasions on which the values may have changed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_deferred",
+        "_device",
+        "_exported",
+        "_head",
+        "_home",
+        "_home_lent_at",
+        "_host",
+        "_observers",
+        "shape",
+        "version",
+    )
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = torch.Size(shape)
+        self.version = 0
+        self._host: torch.Tensor | None = None
+        self._device: torch.Tensor | None = None
+        self._head = Head.ZERO
+        self._exported: weakref.ref | None = None
+        self._deferred: Callable[[], torch.Tensor] | None = None
+        self._observers: dict[int, weakref.WeakMethod] = {}
+        self._home: torch.Tensor | None = None
+        self._home_lent_at = -1
+
+    # ---- deferred values -----------------------------------------------------------------------
+
+    def defer(self, compute: Callable[[], torch.Tensor]) -> None:
+        """Let `compute()`, of the present shape, be the values, computed when they are needed.
+
+        `compute` may have a method `rounded(dtype)` that gives the values in a lower precision.
+        """
+        self._before_change()
+        self._forget()
+        self._deferred, self._head = compute, Head.DEFERRED
+
+    def is_deferred(self) -> bool:
+        """Whether the values are still to be computed."""
+        return self._head is Head.DEFERRED
+
+    def settle(self, compute: Callable[[], torch.Tensor], tensor: torch.Tensor) -> None:
+        """Use `tensor` as the result of `compute()`, if that is what the memory is deferred to."""
+        if self._deferred is compute:
+            self._take(tensor)
+
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """The values in a lower precision where they are deferred and can be read so, else None."""
+        read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
+        return None if read is None else read(dtype)
+
+    # ---- observers -----------------------------------------------------------------------------
+
+    def watch(self, owner: object, before_change: Callable[[], None]) -> None:
+        """Call `before_change()` once, before the values may next change.
+
+        before_change: a bound method. The memory refers to its object weakly, so that an observer
+        of weights that several nets share lives no longer than its own net.
+        owner: has one observer; a later one replaces the one before.
+        """
+        key, observers = id(owner), self._observers
+
+        def remove(dead: Any) -> None:
+            if observers.get(key) is dead:
+                del observers[key]
+
+        observers[key] = weakref.WeakMethod(before_change, remove)
+
+    def observer_count(self) -> int:
+        """The number of observers that are registered."""
+        return len(self._observers)
+
+    def _before_change(self) -> None:
+        self.version += 1
+        while self._observers:
+            before_change = self._observers.popitem()[1]()
+            if before_change is not None:
+                before_change()
+
+    # ---- shape and content ---------------------------------------------------------------------
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Take another shape; the values stay, in memory order, as far as the shape reaches."""
+        shape = torch.Size(shape)
+        if shape == self.shape:
+            return
+        self._before_change()
+        if self._head is not Head.ZERO:
+            # Mostly nobody asks for values from before a change of shape, so refitting waits.
+            values = self._deferred or (self._device if self._head is Head.DEVICE else self._host)
+            assert values is not None
+            self._forget()
+            self._deferred = _refit_later(values, shape)
+            self._head = Head.DEFERRED
+        self.shape = shape
+
+    def zero(self) -> None:
+        """Set every value to zero, without touching memory until somebody asks for the values."""
+        if self._export() is None:
+            self._before_change()
+            self._forget()
+            self._head = Head.ZERO
+        else:
+            self.set(torch.zeros(self.shape))
+
+    def let_go(self) -> None:
+        """Free the values, which are about to be replaced, unless somebody holds them."""
+        if not self.held():
+            self.zero()
+
+    def is_zero(self) -> bool:
+        """Whether the values are zero because nothing was written since `zero`."""
+        return self._head is Head.ZERO
+
+    def set(self, tensor: torch.Tensor) -> None:
+        """Let `tensor` be the values and the shape from now on."""
+        self._before_change()
+        array = self._export()
+        self.shape = tensor.shape
+        if array is None or array.shape != tuple(tensor.shape):
+            self._forget()
+            self._take(tensor)
+        elif tensor.device.type == "cpu":
+            if tensor.data_ptr() != array.ctypes.data:
+                np.copyto(array, tensor.detach().float().numpy())
+            self._device, self._head = None, Head.HOST
+        else:
+            self._device, self._head = tensor, Head.DEVICE
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """Add `tensor` to the values."""
+        if self._head is Head.ZERO:
+            self.set(tensor)
+        else:
+            self.mutable(tensor.device).add_(tensor)
+
+    # ---- tensors -------------------------------------------------------------------------------
+
+    def tensor(self, on: torch.device = CPU) -> torch.Tensor:
+        """The values as a tensor on device `on`, to be read."""
+        if self._head is Head.ZERO:
+            self._take(torch.zeros(self.shape, device=on))
+        elif self._head is Head.DEFERRED:
+            assert self._deferred is not None
+            self._take(self._deferred())
+        if on.type == "cpu":
+            return self._to_host()
+        if self._head is Head.HOST or self._device is None or self._device.device != on:
+            self._device = self._to_host().to(on)
+            self._head = Head.SYNCED
+        return self._device
+
+    def mutable(self, on: torch.device = CPU) -> torch.Tensor:
+        """The values as a tensor on device `on`, to be written in place."""
+        self._before_change()
+        tensor = self.tensor(on)
+        if self._head is Head.SYNCED:
+            self._head = Head.HOST if on.type == "cpu" else Head.DEVICE
+        return tensor
+
+    def mutable_like(self, like: torch.Tensor) -> torch.Tensor:
+        """The values, to be written, laid out in memory as `like`, which has no gaps."""
+        return _mutable_like(self, like)
+
+    def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
+        """Keep the values on a CUDA device in this layout of memory; the values stay the same."""
+        self._device = self.tensor(on).contiguous(memory_format=layout)
+
+    def pour(self, into: torch.Tensor, stage: Stage) -> None:
+        """Copy the values into a tensor on a CUDA device and keep them there.
+
+        The call returns before the copy is complete, so that the caller need not wait for the
+        device.
+        """
+        if self._head is Head.HOST:
+            stage.copy(self.tensor(CPU), into)
+            self._head = Head.SYNCED
+        elif self.tensor(into.device) is not into:
+            into.copy_(self.tensor(into.device))
+        self._device = into
+
+    def lies_in(self, tensor: torch.Tensor) -> bool:
+        """Whether the values are in this tensor on a CUDA device."""
+        return self._device is tensor and self._head in (Head.DEVICE, Head.SYNCED)
+
+    def home(self, like: torch.Tensor) -> torch.Tensor:
+        """A tensor laid out as `like`, kept for values that are computed again and again."""
+        home = self._home
+        if home is None or (home.shape, home.stride(), home.device) != (
+            like.shape,
+            like.stride(),
+            like.device,
+        ):
+            home = self._home = torch.empty_like(like, requires_grad=False)
+        return home
+
+    def room(self, like: torch.Tensor) -> torch.Tensor | None:
+        """`home`, to be filled for the next `set` or `add`; None where it may hold values.
+
+        Large values are computed faster into old memory than into memory new to the process.
+        """
+        if self._head is not Head.ZERO or self._home_lent_at == self.version or self.held():
+            return None
+        self._home_lent_at = self.version
+        return self.home(like)
+
+    # ---- arrays --------------------------------------------------------------------------------
+
+    def held(self) -> bool:
+        """Whether somebody holds an array over this memory, into which later values are copied."""
+        return self._export() is not None
+
+    def numpy(self) -> np.ndarray:
+        """The values as a C-contiguous, writable float32 array over this memory."""
+        self._before_change()
+        self.tensor(CPU)
+        self._head, self._device = Head.HOST, None
+        root = self._export()
+        if root is None:
+            assert self._host is not None
+            self._host = self._host.float().contiguous()
+            root = self._host.numpy()
+            self._exported = weakref.ref(root)
+        # A view of the root keeps the root alive. The root itself is never returned, so that nobody
+        # can change its shape.
+        return root[...]
+
+    def _export(self) -> np.ndarray | None:
+        return self._exported() if self._exported is not None else None
+
+    def _take(self, tensor: torch.Tensor) -> None:
+        self._deferred = None
+        if tensor.device.type == "cpu":
+            self._host, self._head = tensor, Head.HOST
+        else:
+            self._device, self._head = tensor, Head.DEVICE
+
+    def _forget(self) -> None:
+        self._host = self._device = self._exported = self._deferred = None
+
+    def _to_host(self) -> torch.Tensor:
+        if self._head is Head.DEVICE:
+            assert self._device is not None
+            array = self._export()
+            if array is not None:
+                np.copyto(array, _fetch(self._device.float()).numpy())
+            else:
+                self._host = _fetch(self._device.float())
+            self._head = Head.SYNCED
+        assert self._host is not None
+        return self._host
+
+
+class MemoryView:
+    """A `Memory` under another shape with equally many values."""
+
+    __slots__ = ("_base", "shape")
+
+    def __init__(self, base: Memory | MemoryView, shape: Sequence[int]) -> None:
+        self._base = base
+        self.shape = torch.Size(shape)
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Raise CaffeError for another shape: a view keeps the one that it was made with."""
+        if torch.Size(shape) != self.shape:
+            raise CaffeError(
+                f"a parameter shared under the shape {tuple(self.shape)} cannot become "
+                f"{tuple(shape)}"
+            )
+
+    @property
+    def version(self) -> int:
+        """The version of the memory behind the view."""
+        return self._base.version
+
+    def watch(self, owner: object, before_change: Callable[[], None]) -> None:
+        """As `Memory.watch`."""
+        self._base.watch(owner, before_change)
+
+    def zero(self) -> None:
+        """As `Memory.zero`."""
+        self._base.zero()
+
+    def is_zero(self) -> bool:
+        """As `Memory.is_zero`."""
+        return self._base.is_zero()
+
+    def home(self, like: torch.Tensor) -> torch.Tensor:
+        """A new tensor laid out as `like`; a view keeps none."""
+        return torch.empty_like(like, requires_grad=False)
+
+    def room(self, like: torch.Tensor) -> torch.Tensor | None:
+        """None: a view keeps no memory for values to come."""
+        return None
+
+    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """None: a view's values are read at full precision."""
+        return None
+
+    def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
+        """Do nothing: values that are shared under several shapes stay as they are."""
+
+    def lies_in(self, tensor: torch.Tensor) -> bool:
+        """False: a view has no tensor of its own."""
+        return False
+
+    def tensor(self, on: torch.device = CPU) -> torch.Tensor:
+        """As `Memory.tensor`."""
+        return self._base.tensor(on).reshape(self.shape)
+
+    def mutable(self, on: torch.device = CPU) -> torch.Tensor:
+        """As `Memory.mutable`."""
+        return self._base.mutable(on).view(self.shape)
+
+    def mutable_like(self, like: torch.Tensor) -> torch.Tensor:
+        """As `Memory.mutable_like`."""
+        return _mutable_like(self, like)
+
+    def set(self, tensor: torch.Tensor) -> None:
+        """As `Memory.set`."""
+        self._base.set(tensor.reshape(self._base.shape))
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """As `Memory.add`."""
+        self._base.add(tensor.reshape(self._base.shape))
+
+    def held(self) -> bool:
+        """As `Memory.held`."""
+        return self._base.held()
+
+    def numpy(self) -> np.ndarray:
+        """As `Memory.numpy`."""
+        return self._base.numpy().reshape(self.shape)
+
+
+class Stage:
+    """Page-locked memory on the way to a CUDA device.
+
+    Values are copied here first, so that their source may change while the device is still busy
+    with earlier work.
+    """
+
+    def __init__(self) -> None:
+        self._locked: torch.Tensor | None = None
+        self._read: torch.cuda.Event | None = None
+
+    def copy(self, values: torch.Tensor, into: torch.Tensor) -> None:
+        """Copy from the host into a tensor of that shape on the device."""
+        if self._locked is None:
+            self._locked = torch.empty(values.shape, dtype=into.dtype, pin_memory=True)
+            self._read = torch.cuda.Event()
+        assert self._read is not None
+        self._read.synchronize()
+        # One thread copies faster than many that have to be woken.
+        np.copyto(self._locked.numpy(), values.numpy())
+        into.copy_(self._locked, non_blocking=True)
+        self._read.record()
+
+
+def _mutable_like(memory: Memory | MemoryView, like: torch.Tensor) -> torch.Tensor:
+    tensor = memory.mutable(like.device)
+    if (tensor.stride(), tensor.dtype) != (like.stride(), like.dtype):
+        memory.set(torch.empty_like(like).copy_(tensor))
+        tensor = memory.mutable(like.device)
+    return tensor
+
+
+def _fetch(values: torch.Tensor) -> torch.Tensor:
+    """Copy values from a device to the host, in the order of their axes."""
+    values = values.contiguous()  # many times faster on the device than on the host
+    if values.device.type != "cuda" or values.nbytes > PAGE_LOCKED_BYTES:
+        return values.cpu()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values)
+    return host
+
+
+def _refit_later(
+    values: torch.Tensor | Callable[[], torch.Tensor], shape: torch.Size
+) -> Callable[[], torch.Tensor]:
+    """A function that gives values, or the result of a function, in another shape."""
+    return lambda: _refit(values if isinstance(values, torch.Tensor) else values(), shape)
+
+
+def _refit(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The values in memory order as far as the shape reaches, then zeros."""
+    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(f"a blob takes the shape {tuple(shape)} while a graph is captured")
+    flat, count = tensor.reshape(-1), math.prod(shape)
+    if count > flat.numel():
+        larger = flat.new_zeros(count)
+        larger[: flat.numel()] = flat
+        flat = larger
+    return flat[:count].view(shape)

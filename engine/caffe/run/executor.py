@@ -1,0 +1,258 @@
+"""Runs a net's layers, forward and backward, by the fastest way that shows the same results.
+
+There are three ways. A pass runs layer by layer, or through a region (`region.py`), whose layers
+compute only where the image reaches, or, on a CUDA device, as a replay of a captured graph
+(`replay.py`). `Executor.choice` says which way the last pass took and why; with CAFFE_FAST=0 in the
+environment every pass runs layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from .. import glog, heap, mode
+from ..layers import EngineLayer, Function
+from ..memory import Memory
+from .border import BorderCache
+from .loss import Loss
+from .passes import Pass
+from .patches import Patches
+from .region import find_region, region_starts
+from .replay import Losses, Replays
+from .wiring import Node, Wiring
+
+#: Regions that are kept, for inputs of different shapes.
+REGIONS = 128
+CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
+
+
+class Choice(NamedTuple):
+    """How a pass ran and why. way: "layers", "regions" or "replay"."""
+
+    way: str
+    reason: str
+
+
+class Executor:
+    """Runs the layers of a wiring.
+
+    fast: False has every pass run layer by layer.
+    callbacks: by the names in CALLBACKS, functions that are called with each layer's number.
+    choice: how the last whole pass ran; None before the first.
+    """
+
+    def __init__(self, wiring: Wiring, fast: bool = True) -> None:
+        self.wiring = wiring
+        self._fast = fast
+        self.choice: Choice | None = None
+        self.callbacks: dict[str, list[Callable[[int], None]]] = {name: [] for name in CALLBACKS}
+        self.replays = Replays(wiring)
+        #: Blobs inside regions that somebody has asked for: they are computed whole from then on.
+        self.requested: set[int] = set()
+        self.borders = BorderCache()
+        self._starts = region_starts(wiring)
+        self._patches: OrderedDict[object, tuple[Patches | None, str]] = OrderedDict()
+        #: The last pass through a region, for the backward that may follow.
+        self._pass: Pass | None = None
+        self._logged_way = ""
+        # Blobs that layers which are no functions make or share: their old values may matter.
+        self._lasting = [
+            wiring.blobs[t]
+            for node in wiring.nodes
+            if not (isinstance(node.layer, Function) or _copies(node))
+            for t in node.tops
+        ]
+
+    # ---- what a net calls ----------------------------------------------------------------------
+
+    def forward(self, first: int, last: int) -> Loss:
+        """Run the layers `first` .. `last`, given by number."""
+        if last - first + 1 == len(self.wiring.nodes):
+            return self.forward_all()
+        with mode.pass_flags():
+            return Loss(self._run(range(first, last + 1)))
+
+    def forward_all(self) -> Loss:
+        """Run all layers."""
+        return self._run_all(learn=False)
+
+    def step(self) -> Loss:
+        """Run all layers forward and backward, and free what the forward kept for the backward."""
+        return self._run_all(learn=True)
+
+    def backward(self, first: int, last: int, free: bool = False) -> None:
+        """Run the layers `first` down to `last` backward.
+
+        free: whether to free what the forward kept for the backward.
+        """
+        with mode.pass_flags():
+            self._backward(first, last, free)
+
+    def reshape(self) -> None:
+        """Give every blob the shape that follows from the inputs' shapes."""
+        for node in self.wiring.nodes:
+            self._reshape(node)
+
+    # ---- passes --------------------------------------------------------------------------------
+
+    def _run_all(self, learn: bool) -> Loss:
+        with mode.pass_flags():
+            against = self._reason_against_regions() or self.replays.reason_against()
+            if against:
+                self.free_last_pass()
+                if not learn:
+                    heap.tidy()
+                losses = self._run(range(len(self.wiring.nodes)))
+            else:
+                losses = self._run(self.replays.outside)
+                captured = self.replays.find(
+                    self.requested, learn, lambda: self._run_captured(learn)
+                )
+                if captured is not None:
+                    self._pass = captured.region_pass
+                    losses += captured.replay()
+                    self._note(Choice("replay", "a captured graph fits the input's size"))
+                    return Loss(losses)
+                losses += self._run(self.replays.inside)
+                against = "the input's size comes for the first times"
+            self._note_layers(against)
+            if learn:
+                self._backward(len(self.wiring.nodes) - 1, 0, free=True)
+            return Loss(losses)
+
+    def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
+        """Run the layers inside graphs while their launches are recorded."""
+        losses = self._run(self.replays.inside)
+        if learn:
+            self._backward(len(self.wiring.nodes) - 1, 0, free=True)
+        return losses, self._pass
+
+    def free_last_pass(self) -> None:
+        """Free what the last pass left, so that the next one can use the same memory."""
+        self._pass = None
+        lasting = {id(blob.values) for blob in self._lasting}
+        for node in self.wiring.nodes:
+            if isinstance(node.layer, Function):
+                for blob in self.wiring.tops(node):
+                    memory = blob.values
+                    if isinstance(memory, Memory) and id(memory) not in lasting:
+                        memory.let_go()
+
+    def _run(self, numbers: Sequence[int]) -> Losses:
+        """Run layers, given by number in rising order; their losses, each with its weight."""
+        nodes, losses = self.wiring.nodes, []
+        if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
+            self._pass = None
+        done = -1
+        for i in numbers:
+            if i <= done:
+                continue
+            node, patches = nodes[i], self._patches_at(i, numbers[-1])
+            if patches is not None:
+                for inner in patches.region.nodes:
+                    self._reshape(inner)
+                self._pass = Pass(self.wiring, patches, self.requested, self.borders)
+                done = patches.region.last
+                continue
+            self._call("before_forward", i)
+            bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
+            node.layer.reshape(bottoms, tops)
+            node.layer.forward(bottoms, tops)
+            for weight, blob in zip(node.loss_weights, tops):
+                if weight:
+                    losses.append((weight, blob))
+            self._call("after_forward", i)
+        device = mode.device()
+        return [(weight, blob.values.tensor(device).sum()) for weight, blob in losses]
+
+    def _backward(self, first: int, last: int, free: bool) -> None:
+        i = first + 1
+        while i > last:
+            i -= 1
+            if self._pass is not None and self._ends_pass(self._pass, i, last):
+                self._pass.backward(free)
+                i = self._pass.region.first
+                continue
+            self._call("before_backward", i)
+            node = self.wiring.nodes[i]
+            if node.backward:
+                node.layer.backward(
+                    self.wiring.tops(node), list(node.propagate_down), self.wiring.bottoms(node)
+                )
+            if free and isinstance(node.layer, Function):
+                node.layer.forget()
+            self._call("after_backward", i)
+
+    def _ends_pass(self, region_pass: Pass, number: int, last: int) -> bool:
+        """Whether layer `number` is the end of the last pass's region and backward goes through."""
+        region = region_pass.region
+        through = number == region.last and last <= region.first
+        return through and region_pass.recorded and not self._has_callbacks()
+
+    def _reshape(self, node: Node) -> None:
+        node.layer.reshape(self.wiring.bottoms(node), self.wiring.tops(node))
+
+    # ---- the choice ----------------------------------------------------------------------------
+
+    def _has_callbacks(self) -> bool:
+        return any(self.callbacks.values())
+
+    def _call(self, event: str, number: int) -> None:
+        for call in self.callbacks[event]:
+            call(number)
+
+    def _reason_against_regions(self) -> str:
+        if not (self._fast and mode.fast()):
+            return mode.NOT_FAST if self._fast else "fast paths are off for this net"
+        return "callbacks are set" if self._has_callbacks() else ""
+
+    def region_at(self, first: int) -> tuple[Patches | None, str]:
+        """The region that starts at layer `first` for the present shapes, and the reason."""
+        if first not in self._starts:
+            return None, "no layer pads by more than its kernel"
+        if against := self._reason_against_regions():
+            return None, against
+        (source,) = self.wiring.nodes[first].bottoms
+        key = (first, self.wiring.blobs[source].shape)
+        if key not in self._patches:
+            while len(self._patches) >= REGIONS:
+                self._patches.popitem(last=False)
+            region, reason = find_region(self.wiring, first)
+            self._patches[key] = (None if region is None else Patches(region)), reason
+        return self._patches[key]
+
+    def _patches_at(self, first: int, last: int) -> Patches | None:
+        """The region that starts at layer `first` and ends at `last` or before."""
+        if first not in self._starts:
+            return None
+        patches, _ = self.region_at(first)
+        return patches if patches is not None and patches.region.last <= last else None
+
+    def _note_layers(self, against_replay: str) -> None:
+        """Note how a pass ran that was no replay."""
+        if not self._starts:
+            if self.choice is None or self.choice.reason != against_replay:
+                self._note(Choice("layers", against_replay))
+            return
+        regions = [self.region_at(start) for start in sorted(self._starts)]
+        reasons = [reason for patches, reason in regions if patches is not None]
+        if reasons:
+            self._note(Choice("regions", "; ".join(reasons)))
+        else:
+            reasons = [reason for _, reason in regions]
+            self._note(Choice("layers", "; ".join(dict.fromkeys(reasons))))
+
+    def _note(self, choice: Choice) -> None:
+        """Keep the choice, and log it where the way of a net that has a fast one changes."""
+        self.choice = choice
+        if choice.way != self._logged_way and (self._starts or choice.way != "layers"):
+            self._logged_way = choice.way
+            name = self.wiring.name or "the net"
+            glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")
+
+
+def _copies(node: Node) -> bool:
+    """Whether the tops of a layer are its bottom."""
+    return isinstance(node.layer, EngineLayer) and node.layer.copies

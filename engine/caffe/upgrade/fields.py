@@ -1,0 +1,127 @@
+"""Single fields that have moved: image transformations, inputs, BatchNorm's rates, solver_type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import NetError
+from ..proto import caffe_pb2
+
+#: V0 name of a field of TransformationParameter -> its present name.
+TRANSFORMS = {
+    "scale": "scale",
+    "meanfile": "mean_file",
+    "cropsize": "crop_size",
+    "mirror": "mirror",
+}
+
+#: The messages that had these fields before TransformationParameter, by V1 type.
+TRANSFORMED = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
+
+#: Present types by the number of the old enum.
+SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+
+
+def set_field(message: Any, name: str, value: Any) -> None:
+    """Set a field to `value`; a repeated field is extended."""
+    target = getattr(message, name)
+    if hasattr(target, "append"):
+        target.extend(value if hasattr(value, "append") else [value])
+    elif hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    else:
+        setattr(message, name, value)
+
+
+def _old_transforms(net: Any) -> list[tuple[Any, Any, str]]:
+    """Return (layer, its data message, field) for each field that belongs to transform_param."""
+    return [
+        (layer, getattr(layer, TRANSFORMED[layer.type]), field)
+        for layer in net.layers
+        if layer.type in TRANSFORMED
+        for field in TRANSFORMS.values()
+        if getattr(layer, TRANSFORMED[layer.type]).HasField(field)
+    ]
+
+
+def has_old_transforms(net: Any) -> bool:
+    """Whether a V1 net has transformations among the parameters of its data layers."""
+    return bool(_old_transforms(net))
+
+
+def upgrade_transforms(net: Any) -> list[str]:
+    """Move transformations to transform_param, in place; nothing is left out."""
+    for layer, param, field in _old_transforms(net):
+        setattr(layer.transform_param, field, getattr(param, field))
+        param.ClearField(field)
+    return []
+
+
+def has_inputs(net: Any) -> bool:
+    """Whether a net has `input` fields in place of Input layers."""
+    return bool(net.input)
+
+
+def upgrade_inputs(net: Any) -> list[str]:
+    """Turn `input` with `input_shape` or `input_dim` into an Input layer at the front, in place.
+
+    As in BVLC Caffe, inputs are dropped if none has a shape. Raises NetError if only some do.
+    """
+    if net.input_shape:
+        shapes = [list(shape.dim) for shape in net.input_shape]
+    else:
+        shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
+    if shapes:
+        if len(shapes) < len(net.input) or len(net.input_dim) % 4:
+            raise NetError(
+                f"{len(net.input)} inputs with {len(net.input_shape)} input_shape and "
+                f"{len(net.input_dim)} input_dim; each input needs one input_shape, or four "
+                "input_dim"
+            )
+        layer = caffe_pb2.LayerParameter(name="input", type="Input", top=net.input)
+        for shape in shapes[: len(net.input)]:
+            layer.input_param.shape.add().dim.extend(shape)
+        layers = [layer, *net.layer]
+        net.ClearField("layer")
+        net.layer.extend(layers)
+    for name in ("input", "input_shape", "input_dim"):
+        net.ClearField(name)
+    return []
+
+
+def _learned_batch_norms(net: Any) -> list[Any]:
+    return [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) == 3]
+
+
+def has_learned_batch_norms(net: Any) -> bool:
+    """Whether a net has BatchNorm layers with rates for their statistics."""
+    return bool(_learned_batch_norms(net))
+
+
+def upgrade_batch_norms(net: Any) -> list[str]:
+    """Keep the solver from learning the statistics of BatchNorm, in place; nothing is left out."""
+    for layer in _learned_batch_norms(net):
+        for spec in layer.param:
+            spec.lr_mult = spec.decay_mult = 0
+    return []
+
+
+def has_solver_type(solver: Any) -> bool:
+    """Whether a SolverParameter names its type by the old enum."""
+    return bool(solver.HasField("solver_type"))
+
+
+def upgrade_solver_type(solver: Any) -> list[str]:
+    """Turn `solver_type` into `type`, in place; nothing is left out.
+
+    Raises NetError if the solver has both.
+    """
+    if solver.HasField("type"):
+        raise NetError("solver_type is the old form of type; give one of them")
+    solver.type = SOLVER_TYPES[solver.solver_type]
+    solver.ClearField("solver_type")
+    return []

@@ -1,0 +1,47 @@
+"""How every command line of the project ends: an error is one line on stderr and exit code 1."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable
+
+#: Environment variable; with any value but "", errors show their traceback.
+TRACEBACK = "FCN_TRACEBACK"
+NO_CAFFE = (
+    "no module named caffe: run `make setup` and use .venv/bin/python, or put the python folder "
+    "of a BVLC Caffe on PYTHONPATH"
+)
+FAILED = 1
+#: The shell's exit code of a program that was stopped with Ctrl-C: 128 + SIGINT.
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], object]) -> None:
+    """Call `main()`, and end the program with one error line if it fails.
+
+    ValueError, OSError, RuntimeError and ImportError print their message on stderr and exit with
+    1; Ctrl-C exits with 130. With FCN_TRACEBACK=1 in the environment the error is raised instead.
+    Caffe's own log is limited to warnings and errors, unless GLOG_minloglevel is set.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "1")
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        sys.stdout.flush()
+        print(f"error: {message(error)}", file=sys.stderr)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def message(error: Exception) -> str:
+    """Return the text that tells a user what went wrong, without the type of the exception."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "caffe":
+        return NO_CAFFE
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,17 @@
+"""The data sets (`DATA_SETS`), the published files, and the demo set (`fcn_data.demo`)."""
+
+from .catalogue import DATA_SETS, DEMO, VOC
+from .published import fetch, require
+from .records import DataSet, Input, Labels, Split
+
+__all__ = [
+    "DATA_SETS",
+    "DEMO",
+    "VOC",
+    "DataSet",
+    "Input",
+    "Labels",
+    "Split",
+    "fetch",
+    "require",
+]

@@ -1,0 +1,92 @@
+"""Files that appear when they are complete."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from fcn_common.files import atomic_path, atomic_write, write_json, write_text
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "a.bin"
+    with atomic_write(path) as file:
+        file.write(b"12")
+        assert not path.exists()
+    assert path.read_bytes() == b"12"
+    assert os.listdir(tmp_path / "new") == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_file_and_no_temporary_file(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path, "w") as file:
+        file.write("new")
+        raise error
+    with pytest.raises(error), atomic_path(path) as temporary:
+        with open(temporary, "w") as file:
+            file.write("new")
+        raise error
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_text_is_utf8_with_unix_line_ends(tmp_path):
+    write_text(tmp_path / "a.txt", "ä\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa4\n"
+    with atomic_write(tmp_path / "b.txt", "w", encoding="latin-1") as file:
+        file.write("ä")
+    assert (tmp_path / "b.txt").read_bytes() == b"\xe4"
+
+
+def test_json_can_be_sorted(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    assert (tmp_path / "a.json").read_text() == '{\n "b": 1,\n "a": [\n  2\n ]\n}\n'
+    write_json(tmp_path / "a.json", {"b": 1, "a": 2}, sort_keys=True)
+    assert (tmp_path / "a.json").read_text() == '{\n "a": 2,\n "b": 1\n}\n'
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_permissions_are_those_of_any_new_file(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "a.txt", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_library_that_chooses_a_format_by_suffix_sees_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "a.npz") as temporary:
+        np.savez(temporary, x=np.arange(3))
+    assert np.load(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
+    with atomic_write(tmp_path / "b.npz") as file:
+        np.savez_compressed(file, x=np.arange(3))
+    assert np.load(tmp_path / "b.npz")["x"].tolist() == [0, 1, 2]
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OSError) as error, atomic_write(tmp_path / "a" / "b"):
+        pass
+    assert error.value.filename == str(tmp_path / "a")
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    with pytest.raises(OSError) as error, atomic_write(tmp_path / "d"):
+        pass
+    assert error.value.filename == str(tmp_path / "d")
+    with pytest.raises(FileNotFoundError) as error, atomic_path(str(tmp_path / "c")):
+        pass
+    assert error.value.filename == str(tmp_path / "c")
+    assert sorted(os.listdir(tmp_path)) == ["a", "d"]
+
+
+def test_the_text_of_another_error_stays(tmp_path):
+    with pytest.raises(OSError, match=r"^no such thing$"), atomic_write(tmp_path / "a"):
+        raise OSError("no such thing")
+
+
+def test_a_name_of_255_bytes_can_be_written(tmp_path):
+    path = tmp_path / ("ä" * 125 + ".txt")
+    write_text(path, "x")
+    assert path.read_text() == "x"
