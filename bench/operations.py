@@ -1,4 +1,4 @@
-"""How many multiply-adds a net takes, from its NetParameter alone."""
+"""Counts the multiply-adds of a net, from its NetParameter alone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,56 @@ import math
 from typing import Any, Dict, List, Sequence, Tuple
 
 Shape = Tuple[int, ...]
-SAME = ("ReLU", "Dropout", "Eltwise", "Scale", "Softmax", "LRN", "Split")
+#: Layer types whose top has the shape of their first bottom, and no multiply-adds that count.
+SAME_SHAPE = ("ReLU", "Dropout", "Eltwise", "Scale", "Softmax", "LRN", "Split")
+
+
+def count(net: Any, size: Sequence[int] = ()) -> Dict[str, int]:
+    """Return the multiply-adds of each Convolution, Deconvolution and InnerProduct of a forward.
+
+    net: a NetParameter with Input layers. size: (height, width) of the input, in place of the
+    net's own. Products with padding count. Raises ValueError for an unknown layer type.
+    """
+    shapes: Dict[str, Shape] = {}
+    counts: Dict[str, int] = {}
+    for layer in net.layer:
+        if layer.type == "Input":
+            for top, blob_shape in zip(layer.top, layer.input_param.shape):
+                shape = tuple(blob_shape.dim)
+                shapes[top] = (*shape[:2], *size) if size and len(shape) == 4 else shape
+            continue
+        shape, multiply_adds = _layer(layer, [shapes[name] for name in layer.bottom])
+        if multiply_adds:
+            counts[layer.name] = multiply_adds
+        shapes.update((top, shape) for top in layer.top)
+    return counts
+
+
+def _layer(layer: Any, bottoms: List[Shape]) -> Tuple[Shape, int]:
+    """Return the shape of a layer's tops and its multiply-adds."""
+    bottom = bottoms[0] if bottoms else ()
+    if layer.type in ("Convolution", "Deconvolution"):
+        return _convolution(layer, bottom)
+    if layer.type == "Pooling":
+        return _pooling(layer.pooling_param, bottom), 0
+    if layer.type == "InnerProduct":
+        outputs = layer.inner_product_param.num_output
+        return (bottom[0], outputs), math.prod(bottom) * outputs
+    if layer.type == "Concat":
+        return (bottom[0], sum(b[1] for b in bottoms), *bottom[2:]), 0
+    if layer.type == "Crop":
+        axis = layer.crop_param.axis
+        return (*bottom[:axis], *bottoms[1][axis:]), 0
+    if layer.type in SAME_SHAPE:
+        return bottom, 0
+    raise ValueError(
+        f"layer {layer.name}: has type {layer.type}, needs a type of nets without data layers and "
+        "losses; count its deploy net"
+    )
 
 
 def _spatial(p: Any, name: str, default: int) -> List[int]:
-    """A geometry field of a layer as (height, width)."""
+    """Return a field of a layer's window as (height, width)."""
     field = "kernel_size" if name == "kernel" else name
     if name != "dilation" and p.HasField(f"{name}_h"):
         return [getattr(p, f"{name}_h"), getattr(p, f"{name}_w")]
@@ -18,45 +63,6 @@ def _spatial(p: Any, name: str, default: int) -> List[int]:
     values = list(value) if hasattr(value, "__len__") else [value]
     values = values or [default]
     return values * 2 if len(values) == 1 else values
-
-
-def count(net: Any, size: Sequence[int] = ()) -> Dict[str, int]:
-    """Multiply-adds of each Convolution, Deconvolution and InnerProduct of one forward pass.
-
-    net: a NetParameter with Input layers. size: height and width of the input, in place of its own.
-    Padding counts as values do. Raises ValueError for a layer type that is not known here.
-    """
-    shapes: Dict[str, Shape] = {}
-    counts: Dict[str, int] = {}
-    for layer in net.layer:
-        bottom = [shapes[name] for name in layer.bottom]
-        if layer.type == "Input":
-            for top, given in zip(layer.top, layer.input_param.shape):
-                shape = tuple(given.dim)
-                shapes[top] = (*shape[:2], *size) if size and len(shape) == 4 else shape
-            continue
-        if layer.type in ("Convolution", "Deconvolution"):
-            shape, counts[layer.name] = _convolution(layer, bottom[0])
-        elif layer.type == "Pooling":
-            shape = _pooling(layer.pooling_param, bottom[0])
-        elif layer.type == "InnerProduct":
-            outputs = layer.inner_product_param.num_output
-            counts[layer.name] = math.prod(bottom[0]) * outputs
-            shape = (bottom[0][0], outputs)
-        elif layer.type == "Concat":
-            channels = sum(b[1] for b in bottom)
-            shape = (bottom[0][0], channels, *bottom[0][2:])
-        elif layer.type == "Crop":
-            shape = (*bottom[0][: layer.crop_param.axis], *bottom[1][layer.crop_param.axis :])
-        elif layer.type in SAME:
-            shape = bottom[0]
-        else:
-            raise ValueError(
-                f"layer {layer.name}: found type {layer.type}, needed one of a net "
-                f"without data layers and losses; count its deploy net"
-            )
-        shapes.update((top, shape) for top in layer.top)
-    return counts
 
 
 def _convolution(layer: Any, bottom: Shape) -> Tuple[Shape, int]:
