@@ -3,46 +3,51 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# The Python that makes .venv, and the one that runs everything (set PY= to use another Caffe's).
+# The Python that makes .venv, and the one that runs everything (PY= names another Caffe's).
 PYTHON ?= python3
 VENV := .venv
-PY ?= $(VENV)/bin/python
 STAMP := $(VENV)/installed
+READY := $(if $(filter undefined,$(origin PY)),$(STAMP))
+PY ?= $(VENV)/bin/python
 # The benchmark's peers are not the product's packages and have an environment of their own.
 BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
-READY := $(if $(filter file undefined,$(origin PY)),$(STAMP))
 
-SEED ?= 1
-GPU ?=
-ITERS ?=
-DATA ?= voc
-DEVICE ?= cpu
-OUT ?= .
-GPU_ARG = $(if $(GPU),--gpu $(GPU))
 TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench
-# A core a test process; each computes with one thread (tests/conftest.py).
+# A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
-VARIANTS := voc-fcn32s voc-fcn16s voc-fcn8s voc-fcn8s-atonce voc-fcn-alexnet voc-fcn-googlenet \
-	voc-fcn-googlenet16s voc-fcn-googlenet8s
+VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
+
+# Values from the user reach the shell through the environment, as they were typed: a quote, a space
+# or a $ in a value is no part of a command. In the recipes $(call options,GPU:gpu) becomes
+# `--gpu VALUE` if GPU is set, and $(call flags,QUICK:quick) becomes `--quick`.
+VALUES := BASE_URL CASES CHANNELS CLASSES DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS FOLDER GPU \
+	IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET OUT PAD PEERS ROUNDS SBDD_DIR SCALE SECONDS SEED \
+	THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK
+$(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
+export PYTHON PY BENCH_PY
+first = $(word 1,$(subst :, ,$(1)))
+second = $(word 2,$(subst :, ,$(1)))
+options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
+flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
 .PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
 	oracle golden compatibility bench bench-setup test-bench proto lint format clean
 
-help: ## this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
 	  /^\$$\(VARIANTS\):.*## / {n = split("$(VARIANTS)", v, " "); \
 	  for (i = 1; i <= n; i++) printf "  make %-20s %s\n", v[i], $$2}' Makefile
 
-setup: $(STAMP) ## install what is needed into .venv (PYTHON=python3.12 chooses the Python)
+setup: $(STAMP) ## install the product and its packages into .venv (PYTHON=python3.12)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), needed Python 3.10 or newer;" \
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "error: $$PYTHON is $$("$$PYTHON" --version 2>&1), needs Python 3.10 or newer;" \
 	    "name one with make setup PYTHON=python3.12" >&2; exit 1; }
-	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu:" \
+	@[ -x $(VENV)/bin/python ] || "$$PYTHON" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $$PYTHON cannot make a virtual environment; on Debian and Ubuntu:" \
 	    "apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); a few minutes the first time"
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-input \
@@ -55,61 +60,67 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)
-	@$(PY) -m solvers.demo --seed $(SEED) $(GPU_ARG)
+	@"$$PY" -m solvers.demo $(call options,SEED:seed OUT:out DEMO_DATA:data GPU:gpu SCALE:scale)
 
-demo-all: demo ## and the papers' experiments on one page: runs/experiments (SEED=1 GPU=)
-	@$(PY) -m experiments --seed $(SEED) $(GPU_ARG)
+demo-all: $(READY) ## the demo and the papers' experiments: runs/experiments (SEED=1 GPU=)
+	@"$$PY" -m solvers.demo $(call options,SEED:seed DEMO:out DEMO_DATA:data GPU:gpu SCALE:scale)
+	@"$$PY" -m experiments $${EXPERIMENTS-} \
+	  $(call options,SEED:seed OUT:out DEMO:demo GPU:gpu) $(call flags,DOCS:docs)
 
 test: lint ## the short test suite, with lint and types
-	@$(PY) -m pytest $(WORKERS)
+	@"$$PY" -m pytest $(WORKERS)
 
-test-all: lint ## the same with the tests that take long
-	@$(PY) -m pytest $(WORKERS) -m 'not oracle and not cuda and not bench'
+test-all: lint ## the test suite with the slow tests
+	@"$$PY" -m pytest $(WORKERS) -m 'not oracle and not cuda and not bench'
 
-test-oracle: $(READY) ## the tests against BVLC Caffe (make oracle first; FULL=1 for more)
-	@FCN_ORACLE=required $(PY) -m pytest -m 'oracle$(if $(FULL),, and not slow)'
+test-oracle: $(READY) ## the tests against BVLC Caffe (after make oracle; FULL=1 for more)
+	@FCN_ORACLE=required "$$PY" -m pytest -m 'oracle$(if $(FULL),, and not slow)'
 
 $(VARIANTS): $(READY) ## train up to it, only what is not done (DATA=demo ITERS=N GPU=)
-	@$(PY) -m solvers.chain $@ --data $(DATA) $(if $(ITERS),--iters $(ITERS)) $(GPU_ARG)
+	@"$$PY" -m solvers.chain $@ $(call options,DATA:data ITERS:iters IMAGES:images GPU:gpu)
 
-prototxts: $(READY) ## write the prototxts of every variant folder
-	@$(PY) -m net_gen
+prototxts: $(READY) ## write the prototxts of every variant folder (VARIANT= OUT=)
+	@"$$PY" -m net_gen $${VARIANT:+"$$VARIANT"} $(call options,OUT:out CLASSES:classes WIDTH:width \
+	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir TRAIN_SPLIT:train-split \
+	  VAL_SPLIT:val-split SEED:seed MEAN:mean DROPOUT:dropout PAD:pad)
 
-data: $(READY) ## fetch and lay out PASCAL VOC 2011 and SBD
-	@$(PY) -m fcn_data fetch sbd voc2011 seg11valid
+data: $(READY) ## fetch and lay out a data set: PASCAL VOC 2011 with SBD (DATA=voc)
+	@"$$PY" -m fcn_data fetch "$${DATA:-voc}" $(call options,BASE_URL:base-url)
 
 weights: $(READY) ## fetch the VGG16 classifier and the published FCN weights
-	@$(PY) -m fcn_data fetch vgg16 fcn32s fcn16s fcn8s
+	@"$$PY" -m fcn_data fetch vgg16 fcn32s fcn16s fcn8s $(call options,BASE_URL:base-url)
 
 infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
-	@$(if $(IMAGE),,echo "error: name a photograph: make infer IMAGE=photo.jpg" >&2; exit 1)
-	@$(PY) -m solvers.infer '$(IMAGE)' --out '$(OUT)' $(GPU_ARG)
+	@[ -n "$${IMAGE-}" ] || { \
+	  echo "error: name a photograph: make infer IMAGE=photo.jpg" >&2; exit 1; }
+	@"$$PY" -m solvers.infer "$$IMAGE" $(call options,NET:net WEIGHTS:weights VARIANT:variant \
+	  OUT:out GPU:gpu LONG_SIDE:long-side)
 
 score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split (GPU=)
-	@$(PY) -m solvers.score $(or $(VARIANT),voc-fcn8s) $(GPU_ARG)
+	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,NET:net WEIGHTS:weights \
+	  IMAGES:images OUT:out GPU:gpu)
 
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build
 
-golden: ## record tests/golden anew from BVLC Caffe
+golden: ## record the numbers in tests/golden from BVLC Caffe
 	@oracle/caffe-python oracle/record.py
 
-compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe anew)
-	@$(if $(FULL),$(PY) -m oracle.measure)
-	@$(PY) -m oracle.compatibility
+compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe first)
+	@$(if $(FULL),"$$PY" -m oracle.measure)
+	@"$$PY" -m oracle.compatibility
 
 bench: $(BENCH_READY) ## time this engine beside others (DEVICE=cuda CASES= PEERS= QUICK=1)
-	@$(BENCH_PY) -m bench --device $(DEVICE) $(if $(CASES),--cases '$(CASES)') \
-	  $(if $(PEERS),--peers '$(PEERS)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(THREADS),--threads $(THREADS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(QUICK),--quick) \
-	  $(if $(DOCS),--write-docs)
+	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \
+	  THREADS:threads SECONDS:seconds MINUTES:minutes FOLDER:folder OUT:out) \
+	  $(call flags,QUICK:quick DOCS:write-docs)
 
-bench-setup: $(BENCH_READY) ## install what the benchmark compares with into .venv-bench
+bench-setup: $(BENCH_READY) ## install the benchmark's peers into .venv-bench
 
-test-bench: $(BENCH_READY) ## the tests that need what bench-setup installs
-	@$(BENCH_PY) -m pytest -m bench
+test-bench: $(BENCH_READY) ## the tests that need the benchmark's peers
+	@"$$BENCH_PY" -m pytest -m bench
 
-# The packages of .venv are seen from .venv-bench; nothing of them is installed twice.
+# .venv-bench sees the packages of .venv, so that they are not installed twice.
 $(BENCH_VENV)/installed: $(STAMP) bench/requirements.txt
 	@[ -x $(BENCH_VENV)/bin/python ] || $(VENV)/bin/python -m venv $(BENCH_VENV)
 	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
@@ -121,17 +132,17 @@ $(BENCH_VENV)/installed: $(STAMP) bench/requirements.txt
 	@touch $@
 
 proto: $(READY) ## generate caffe_pb2.py from engine/caffe/proto/caffe.proto
-	@$(PY) engine/caffe/proto/generate.py
+	@"$$PY" engine/caffe/proto/generate.py
 
 lint: $(READY) ## ruff and mypy
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy $(TYPED)
+	@"$$PY" -m ruff check .
+	@"$$PY" -m ruff format --check .
+	@"$$PY" -m mypy $(TYPED)
 
-format: $(READY) ## lay out the Python files
-	@$(PY) -m ruff check --fix .
-	@$(PY) -m ruff format .
+format: $(READY) ## format the Python files
+	@"$$PY" -m ruff check --fix .
+	@"$$PY" -m ruff format .
 
-clean: ## remove the demo's runs and caches; downloads, data, snapshots stay
+clean: ## remove the demo's runs and caches; downloads, data and snapshots stay
 	@rm -rf runs/demo .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Sequence, Tuple
 
+from caffe.layers.windows import read_window
+
 Shape = Tuple[int, ...]
 #: Layer types whose top has the shape of their first bottom, and no multiply-adds that count.
 SAME_SHAPE = ("ReLU", "Dropout", "Eltwise", "Scale", "Softmax", "LRN", "Split")
@@ -37,7 +39,7 @@ def _layer(layer: Any, bottoms: List[Shape]) -> Tuple[Shape, int]:
     if layer.type in ("Convolution", "Deconvolution"):
         return _convolution(layer, bottom)
     if layer.type == "Pooling":
-        return _pooling(layer.pooling_param, bottom), 0
+        return _pooling(layer, bottom), 0
     if layer.type == "InnerProduct":
         outputs = layer.inner_product_param.num_output
         return (bottom[0], outputs), math.prod(bottom) * outputs
@@ -54,38 +56,26 @@ def _layer(layer: Any, bottoms: List[Shape]) -> Tuple[Shape, int]:
     )
 
 
-def _spatial(p: Any, name: str, default: int) -> List[int]:
-    """Return a field of a layer's window as (height, width)."""
-    field = "kernel_size" if name == "kernel" else name
-    if name != "dilation" and p.HasField(f"{name}_h"):
-        return [getattr(p, f"{name}_h"), getattr(p, f"{name}_w")]
-    value = getattr(p, field)
-    values = list(value) if hasattr(value, "__len__") else [value]
-    values = values or [default]
-    return values * 2 if len(values) == 1 else values
-
-
 def _convolution(layer: Any, bottom: Shape) -> Tuple[Shape, int]:
-    p = layer.convolution_param
-    kernel, stride = _spatial(p, "kernel", 0), _spatial(p, "stride", 1)
-    pad, dilation = _spatial(p, "pad", 0), _spatial(p, "dilation", 1)
+    p, window = layer.convolution_param, read_window(layer.type, layer, axes=2)
+    assert window is not None
     n, channels, *size = bottom
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
-    each = math.prod(kernel) * channels * p.num_output // p.group
+    each = math.prod(window.kernel) * channels * p.num_output // p.group
+    axes = list(zip(size, window.reach, window.stride, window.pad))
     if layer.type == "Deconvolution":
-        top = [s * (i - 1) + r - 2 * b for i, r, s, b in zip(size, reach, stride, pad)]
+        top = [s * (i - 1) + r - 2 * b for i, r, s, b in axes]
         return (n, p.num_output, *top), n * math.prod(size) * each
-    top = [(i + 2 * b - r) // s + 1 for i, r, s, b in zip(size, reach, stride, pad)]
+    top = [(i + 2 * b - r) // s + 1 for i, r, s, b in axes]
     return (n, p.num_output, *top), n * math.prod(top) * each
 
 
-def _pooling(p: Any, bottom: Shape) -> Shape:
-    if p.global_pooling:
+def _pooling(layer: Any, bottom: Shape) -> Shape:
+    p, window = layer.pooling_param, read_window(layer.type, layer, axes=2)
+    if window is None:
         return (*bottom[:2], 1, 1)
     top = []
-    kernel, stride, pad = (_spatial(p, name, 1) for name in ("kernel", "stride", "pad"))
-    for i, k, s, b in zip(bottom[2:], kernel, stride, pad):
-        reach = (i + 2 * b - k) / s
-        out = (math.ceil if p.round_mode == p.CEIL else math.floor)(reach) + 1
-        top.append(out - 1 if any(pad) and (out - 1) * s >= i + b else out)
+    for i, k, s, b in zip(bottom[2:], window.kernel, window.stride, window.pad):
+        steps = (i + 2 * b - k) / s
+        out = (math.ceil if p.round_mode == p.CEIL else math.floor)(steps) + 1
+        top.append(out - 1 if any(window.pad) and (out - 1) * s >= i + b else out)
     return (*bottom[:2], *top)

@@ -1,54 +1,79 @@
-"""`python -m fcn_data fetch NAME...`, `check [NAME...]`, `list`."""
+"""Fetches, checks and lists the published files: `python -m fcn_data fetch NAME...`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
-from . import published
+from fcn_common import command
+
+from .catalogue import DATA_SETS
+from .published import NAMES, ROOT, check, fetch, missing
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fcn_data", description=__doc__)
-    parser.add_argument("--root", default=published.ROOT, help="the repository (default: this one)")
-    commands = parser.add_subparsers(dest="command", required=True)
-    fetch = commands.add_parser("fetch", help="download, check and lay out what is missing")
-    fetch.add_argument("names", nargs="+", metavar="NAME", help=", ".join(published.NAMES))
-    fetch.add_argument(
-        "--base-url", help="a folder to fetch from instead of the published addresses"
+def parser() -> argparse.ArgumentParser:
+    """The command line: `fetch`, `check` and `list`."""
+    result = argparse.ArgumentParser(
+        prog="python -m fcn_data", description="Fetch, check and list the published files."
     )
-    check = commands.add_parser(
-        "check", help="read what is there and compare it with the published"
+    result.add_argument(
+        "--root", default=ROOT, metavar="DIR", help="the repository (default: this one)"
     )
-    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that is there")
-    commands.add_parser("list", help="the names, and whether each is there")
-    args = parser.parse_args(argv)
-    try:
-        if args.command == "fetch":
-            published.fetch(*args.names, root=args.root, base_url=args.base_url)
-            for name in args.names:
-                print(f"{name}: in place")
-            return 0
-        if args.command == "list":
-            for name in published.NAMES:
-                print(f"{name}: {'missing' if published.missing(name, args.root) else 'in place'}")
-            return 0
-        there = [name for name in published.NAMES if not published.missing(name, args.root)]
-        failed = 0
-        for name in args.names or there:
-            try:
-                print(f"{name}: {published.check(name, args.root)}")
-            except OSError as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                failed += 1
-        if not args.names and not there:
-            print("nothing is there yet: python -m fcn_data fetch NAME...")
-        return 1 if failed else 0
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    commands = result.add_subparsers(dest="command", required=True)
+    fetching = commands.add_parser("fetch", help="download, check and lay out missing files")
+    fetching.add_argument(
+        "names", nargs="+", metavar="NAME", help=f"a data set (voc), or files: {', '.join(NAMES)}"
+    )
+    fetching.add_argument(
+        "--base-url", metavar="URL", help="folder to fetch from instead of the published addresses"
+    )
+    checking = commands.add_parser("check", help="compare files with what was published")
+    checking.add_argument(
+        "names", nargs="*", metavar="NAME", help="(default: all that are in place)"
+    )
+    commands.add_parser("list", help="list the names, and whether each is in place")
+    return result
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Run one of the commands. Raises OSError if a file cannot be fetched or is damaged."""
+    args = parser().parse_args(argv)
+    if args.command == "fetch":
+        names = [file for name in args.names for file in _files(name)]
+        fetch(*names, root=args.root, base_url=args.base_url)
+        for name in names:
+            print(f"{name}: in place")
+    elif args.command == "list":
+        for name in NAMES:
+            print(f"{name}: {'missing' if missing(name, args.root) else 'in place'}")
+    else:
+        _check(args.names, args.root)
+
+
+def _files(name: str) -> Sequence[str]:
+    """Return the published files of a data set, or the one file of this name."""
+    if name not in DATA_SETS:
+        return (name,)
+    if not DATA_SETS[name].archives:
+        raise ValueError(f"data set {name}: is drawn, not fetched; run python -m fcn_data.{name}")
+    return DATA_SETS[name].archives
+
+
+def _check(names: Sequence[str], root: str) -> None:
+    present = names or [name for name in NAMES if not missing(name, root)]
+    if not present:
+        print("nothing is in place yet: python -m fcn_data fetch NAME...")
+    damaged = []
+    for name in present:
+        try:
+            print(f"{name}: {check(name, root)}")
+        except (OSError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            damaged.append(name)
+    if damaged:
+        raise OSError(f"missing or damaged: {', '.join(damaged)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

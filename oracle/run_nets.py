@@ -204,7 +204,7 @@ def run_in_fork(net: dict, path: str, scratch: str, rounding: Optional[int] = No
         os.rename(path + ".part", path + ".npz")
     except BaseException as error:
         # The engine's own refusals stand alone, as their line; BVLC Caffe's come after its log.
-        if type(error).__name__ == "CaffeError":
+        if isinstance(error, getattr(caffe, "CaffeError", ())):
             os.ftruncate(2, 0)
             os.lseek(2, 0, os.SEEK_SET)
             os.write(2, str(error).encode())

@@ -1,4 +1,4 @@
-"""What the tests share: quiet engines, few threads, a few small pictures."""
+"""Fixtures and settings of all tests: a quiet engine, one thread, a few small pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import pytest  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests import tiny  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
-def alone_again():
-    """What a test told Caffe of its place among solvers does not last."""
+def single_solver():
+    """After each test, Caffe is a single solver again."""
     yield
     launch = sys.modules.get("caffe.launch")
     if launch is not None:
@@ -30,8 +32,6 @@ def alone_again():
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory):
     """A folder with a data set of five small pictures and the weights of a cast classifier."""
-    from tests import tiny
-
     folder = tmp_path_factory.mktemp("tiny")
     tiny.data(str(folder))
     tiny.start(str(folder), str(folder))
@@ -40,8 +40,7 @@ def tiny_start(tmp_path_factory):
 
 @pytest.fixture
 def tiny_stage(tiny_start, tmp_path):
-    """Makes a stage's folder over the small pictures: `tiny_stage(variant, **solver_fields)`."""
-    from tests import tiny
+    """Writes a stage's folder over the small pictures: `tiny_stage(variant, **solver_fields)`."""
 
     def make(variant="voc-fcn32s", **solver):
         return tiny.nets(str(tmp_path / variant), str(tiny_start), variant, **solver)

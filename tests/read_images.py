@@ -1,4 +1,4 @@
-"""`read_images.py PROTOTXT N`: what N forward passes of a data net give, under either Caffe."""
+"""Prints shapes and digests of N images and labels, with either Caffe: read_images.py NET N."""
 
 import hashlib
 import json
@@ -12,13 +12,13 @@ import caffe  # noqa: E402
 
 def run(prototxt, n):
     net = caffe.Net(prototxt, caffe.TRAIN)
-    seen = []
+    passes = []
     for _ in range(n):
         net.forward()
         blobs = [net.blobs[name].data for name in ("data", "label")]
         digests = [hashlib.sha256(blob.tobytes()).hexdigest() for blob in blobs]
-        seen.append([[list(blob.shape), digest] for blob, digest in zip(blobs, digests)])
-    return seen
+        passes.append([[list(blob.shape), digest] for blob, digest in zip(blobs, digests)])
+    return passes
 
 
 if __name__ == "__main__":

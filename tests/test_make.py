@@ -1,5 +1,8 @@
+"""The Makefile: its targets, and how values reach the programs."""
+
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,24 +18,53 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 VARIANTS = set(net_gen.VARIANTS)
 
 
-def make(*arguments, code=0):
-    command = ["make", *arguments]
-    outer = (
-        "MAKELEVEL",
-        "MAKEFLAGS",
-        "MFLAGS",
-        "MAKEOVERRIDES",
-        "PY",
-        "DATA",
-        "GPU",
-        "ITERS",
-        "SEED",
-        "OUT",
+#: Variables of this process that would reach the programs under test.
+OUTER = {"MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "PY"}
+#: By target, its program, and options that have another name in the Makefile.
+PROGRAMS = {
+    "demo": ("solvers.demo", {"data": "DEMO_DATA"}),
+    "demo-all": ("experiments", {}),
+    "voc-fcn8s": ("solvers.chain", {}),
+    "prototxts": ("net_gen", {}),
+    "infer": ("solvers.infer", {}),
+    "score": ("solvers.score", {}),
+    "bench": ("bench", {"write-docs": "DOCS"}),
+}
+
+
+def values():
+    """The variables of the Makefile that carry values of the user."""
+    text = re.search(r"^VALUES := ((?:.*\\\n)*.*)\n", MAKEFILE, re.M).group(1)
+    return set(text.replace("\\\n", " ").split())
+
+
+def make(*arguments, code=0, **environment):
+    env = {name: text for name, text in os.environ.items() if name not in OUTER | values()}
+    env.update(environment)
+    result = subprocess.run(
+        ["make", *arguments], cwd=str(ROOT), env=env, capture_output=True, text=True
     )
-    env = {name: value for name, value in os.environ.items() if name not in outer}
-    result = subprocess.run(command, cwd=str(ROOT), env=env, capture_output=True, text=True)
     assert result.returncode == code, result.stderr
     return result
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """Runs make with a Python that only records its arguments: the list of each call."""
+
+    def run(*arguments, **environment):
+        log = tmp_path / "calls"
+        log.unlink(missing_ok=True)
+        recorder = tmp_path / "python"
+        recorder.write_text(
+            f"#!{sys.executable}\nimport json, sys\n"
+            f"print(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
+        )
+        recorder.chmod(0o755)
+        make(*arguments, f"PY={recorder}", **environment)
+        return [json.loads(line) for line in log.read_text().splitlines()]
+
+    return run
 
 
 def targets():
@@ -42,7 +74,7 @@ def targets():
     return names | VARIANTS
 
 
-def test_make_alone_lists_every_target_in_a_line():
+def test_make_without_a_target_lists_every_target_in_a_line():
     lines = make().stdout.splitlines()
     listed = [line.split()[1] for line in lines]
     assert sorted(listed) == sorted(targets())
@@ -50,45 +82,80 @@ def test_make_alone_lists_every_target_in_a_line():
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "voc-fcn8s", "infer"])
-def test_a_target_installs_what_it_needs_first(target):
-    said = make("-n", "-B", target, "IMAGE=photo.jpg").stdout
-    assert said.index("pip install") < said.index("touch .venv/installed")
-    assert re.search(r"-m (solvers|ruff)", said.split("touch .venv/installed")[1])
+def test_a_target_installs_its_packages_first(target):
+    commands = make("-n", "-B", target, "IMAGE=photo.jpg").stdout
+    assert commands.index("pip install") < commands.index("touch .venv/installed")
+    assert re.search(r"-m (solvers|ruff)", commands.split("touch .venv/installed")[1])
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "voc-fcn8s"])
-def test_another_python_is_used_as_it_is(target):
-    said = make("-n", "-B", target, f"PY={sys.executable}").stdout
-    assert "pip install" not in said and f"{sys.executable} -m " in said
+def test_nothing_is_installed_for_another_python(target):
+    commands = make("-n", "-B", target, f"PY={sys.executable}").stdout
+    assert "pip install" not in commands and '"$PY" -m ' in commands
 
 
-def test_the_choices_reach_the_programs():
-    said = make("-n", "voc-fcn16s", "DATA=demo", "ITERS=2", "GPU=cpu").stdout
-    assert "solvers.chain voc-fcn16s --data demo --iters 2 --gpu cpu" in said
-    assert "solvers.chain voc-fcn8s --data voc\n" in re.sub(
-        " +\n", "\n", make("-n", "voc-fcn8s").stdout
-    )
-    assert "solvers.demo --seed 3 --gpu 1" in make("-n", "demo", "SEED=3", "GPU=1").stdout
-    assert (
-        "solvers.infer 'a b.jpg' --out 'x'" in make("-n", "infer", "IMAGE=a b.jpg", "OUT=x").stdout
-    )
+def test_values_reach_the_programs(calls):
+    assert calls("voc-fcn16s", "DATA=demo", "ITERS=2", "GPU=cpu") == [
+        ["-m", "solvers.chain", "voc-fcn16s", "--data", "demo", "--iters", "2", "--gpu", "cpu"]
+    ]
+    assert calls("voc-fcn8s") == [["-m", "solvers.chain", "voc-fcn8s"]]
+    assert calls("demo", "SEED=3", GPU="1") == [["-m", "solvers.demo", "--seed", "3", "--gpu", "1"]]
+    assert calls("data") == [["-m", "fcn_data", "fetch", "voc"]]
+    assert calls("score", "VARIANT=voc-fcn32s") == [["-m", "solvers.score", "voc-fcn32s"]]
 
 
-def test_infer_without_a_photograph_says_how():
-    said = make("infer", f"PY={sys.executable}", code=2).stderr
-    assert "error: name a photograph: make infer IMAGE=photo.jpg" in said
+def test_the_experiments_use_the_demo_that_make_trains(calls):
+    assert calls("demo-all", "DEMO=runs/d", "OUT=runs/e", "EXPERIMENTS=skips bounds") == [
+        ["-m", "solvers.demo", "--out", "runs/d"],
+        ["-m", "experiments", "skips", "bounds", "--out", "runs/e", "--demo", "runs/d"],
+    ]
 
 
-def test_an_old_python_is_refused_with_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    "text", ["it's.jpg", "a b.jpg", 'say "a".jpg', "$(HOME)$x`id`;id.jpg", "a\\#b*.jpg", "-a&b"]
+)
+def test_a_value_is_no_part_of_a_shell_command(calls, text):
+    expected = [["-m", "solvers.infer", text, "--out", text]]
+    assert calls("infer", f"IMAGE={text}", f"OUT={text}") == expected
+    assert calls("infer", IMAGE=text, OUT=text) == expected
+
+
+def test_a_python_in_a_folder_with_a_space_is_used(calls, tmp_path):
+    folder = tmp_path / "my tools"
+    folder.mkdir()
+    (folder / "python").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "python").chmod(0o755)
+    assert make("prototxts", f"PY={folder}/python").stdout == "-m net_gen\n"
+
+
+@pytest.mark.parametrize("target", PROGRAMS)
+def test_make_offers_every_option_of_the_program(calls, target):
+    program, names = PROGRAMS[target]
+    text = subprocess.run(
+        [sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    options = set(re.findall(r"^ +--([a-z-]+)", text, re.M)) - {"help"}
+    variables = {name: names.get(name, name.upper().replace("-", "_")) for name in options}
+    settings = [f"{variable}=7" for variable in variables.values()]
+    arguments = calls(target, "IMAGE=a.jpg", *settings)[-1]
+    assert {argument[2:] for argument in arguments if argument.startswith("--")} == options
+
+
+def test_infer_without_a_photograph_is_refused_with_an_example():
+    error = make("infer", f"PY={sys.executable}", code=2).stderr
+    assert "error: name a photograph: make infer IMAGE=photo.jpg" in error
+
+
+def test_an_old_python_is_refused_with_an_example(tmp_path):
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
     old.chmod(0o755)
-    said = make("-B", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv", code=2).stderr
-    assert "is Python 3.9.2, needed Python 3.10 or newer" in said
+    error = make("-B", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv", code=2).stderr
+    assert "is Python 3.9.2, needs Python 3.10 or newer" in error
     assert not (tmp_path / "venv").exists()
 
 
-def test_the_test_command_ends_with_pytest_so_its_closing_line_is_the_last():
+def test_the_last_command_of_make_test_is_pytest():
     commands = [line for line in make("-n", "test").stdout.splitlines() if line.strip()]
     assert " -m pytest" in commands[-1]
     assert any("ruff check" in c for c in commands) and any("-m mypy" in c for c in commands)
@@ -100,10 +167,10 @@ def test_every_direct_dependency_is_pinned():
     project = (ROOT / "pyproject.toml").read_text()
     lists = re.findall(r"^(?:dependencies|test) = \[(.*?)\]", project, re.M | re.S)
     names = [name for text in lists for name in re.findall(r'"(.*?)"', text)]
-    wanted = [re.match(r"[\w-]+", name).group() for name in names]
-    assert len(lists) == 2 and {name.lower() for name in wanted} <= pinned
+    packages = {re.match(r"[\w-]+", name).group().lower() for name in names}
+    assert len(lists) == 2 and packages <= pinned
 
 
-def test_what_a_change_has_to_pass():
+def test_the_check_of_a_change_runs_the_tests_and_the_oracle():
     script = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"^make (.*)$", script, re.M) == ["test", "oracle", "test-oracle"]

@@ -1,4 +1,4 @@
-"""The data layers, in a net, on small folders in VOC's and SBD's layouts."""
+"""The data layers of VOC and SBD, each in a net, over small folders in the published layouts."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def sbd(tmp_path):
 
 
 def prototxt(root, layer=None, tops=("data", "label"), bottoms="", text=None, **changed):
-    """A net of one data layer over `root`, written beside it; gives its path."""
+    """Write a net of one data layer over `root` beside that folder, and return its path."""
     layer = layer or ("SBDDSegDataLayer" if root.name == "dataset" else "VOCSegDataLayer")
     params = {
         "sbdd_dir" if layer[0] == "S" else "voc_dir": str(root),
@@ -91,30 +91,30 @@ def net(root, **kwargs):
     return caffe.Net(prototxt(root, **kwargs), caffe.TRAIN)
 
 
-def widths(made, n):
-    """The widths of the next n images; `sbd`'s images are told apart by them."""
-    return [made.forward()["data"].shape[3] - 30 for _ in range(n)]
+def widths(data_net, n):
+    """The widths of the next n images, less 30: the index of each image of `sbd`."""
+    return [data_net.forward()["data"].shape[3] - 30 for _ in range(n)]
 
 
-def test_a_voc_image_comes_whole_in_bgr_minus_the_mean(voc):
-    made = net(voc)
+def test_an_image_has_its_own_size_in_bgr_minus_the_mean(voc):
+    data_net = net(voc)
     for k in range(3):
-        made.forward()
+        data_net.forward()
         with Image.open(voc / "JPEGImages" / f"2011_{k:06d}.jpg") as image:
             expected = np.asarray(image, np.float32)[:, :, ::-1].transpose(2, 0, 1)
         expected = np.float32(np.float64(expected) - np.float64(MEAN)[:, None, None])
-        assert made.blobs["data"].data.dtype == np.float32
-        assert np.array_equal(made.blobs["data"].data, expected[None])
+        assert data_net.blobs["data"].data.dtype == np.float32
+        assert np.array_equal(data_net.blobs["data"].data, expected[None])
 
 
 @pytest.mark.parametrize("dataset", ["voc", "sbd"])
-def test_a_label_comes_as_class_indices_with_255_where_ignored(dataset, request):
-    made = net(request.getfixturevalue(dataset), randomize=False)
+def test_a_label_holds_class_indices_and_255_where_ignored(dataset, request):
+    data_net = net(request.getfixturevalue(dataset), randomize=False)
     for k in range(3):
-        made.forward()
-        label = made.blobs["label"].data
+        data_net.forward()
+        label = data_net.blobs["label"].data
         assert np.array_equal(label, truth(k, *label.shape[2:])[None, None])
-        assert label.shape[2:] == made.blobs["data"].data.shape[2:]
+        assert label.shape[2:] == data_net.blobs["data"].data.shape[2:]
 
 
 def test_a_grey_image_becomes_three_equal_planes(voc):
@@ -124,57 +124,67 @@ def test_a_grey_image_becomes_three_equal_planes(voc):
     assert np.allclose(data[0], data[1], atol=1e-4) and np.allclose(data[0], data[2], atol=1e-4)
 
 
-def test_the_order_of_train_is_python_twos_draw(sbd):
+def test_the_order_of_train_is_that_of_python_2(sbd):
     assert widths(net(sbd), 8) == DRAWN
 
 
-def test_a_split_without_train_in_its_name_comes_in_order_and_starts_over(voc):
-    made = net(voc)
-    assert [made.forward()["data"].shape[2] for _ in range(5)] == [20, 21, 22, 20, 21]
+def test_a_split_without_train_in_its_name_comes_in_its_order_again_and_again(voc):
+    data_net = net(voc)
+    assert [data_net.forward()["data"].shape[2] for _ in range(5)] == [20, 21, 22, 20, 21]
 
 
-def test_randomize_off_reads_train_in_order(sbd):
+def test_without_randomize_train_comes_in_its_order(sbd):
     assert widths(net(sbd, randomize=False), 8) == [0, 1, 2, 3, 4, 5, 6, 0]
 
 
-def test_no_seed_is_another_order_every_run(sbd):
+def test_without_a_seed_every_run_has_another_order(sbd):
     assert len({tuple(widths(net(sbd, seed=None), 8)) for _ in range(3)}) > 1
 
 
-@pytest.mark.parametrize("shown", [0, 1])
-def test_skip_passes_over_what_forward_passes_would_have_shown(sbd, voc, shown):
-    made = net(sbd)
-    assert widths(made, shown) == DRAWN[:shown]
-    made.layers[0].skip(3)
-    assert widths(made, 3) == DRAWN[shown + 3 : shown + 6]
-    made = net(voc)
-    made.layers[0].skip(4)
-    assert made.forward()["data"].shape[2] == 21
+@pytest.mark.parametrize("passes", [0, 1])
+def test_skip_advances_as_forward_passes_do(sbd, voc, passes):
+    data_net = net(sbd)
+    assert widths(data_net, passes) == DRAWN[:passes]
+    data_net.layers[0].skip(3)
+    assert widths(data_net, 3) == DRAWN[passes + 3 : passes + 6]
+    data_net = net(voc)
+    data_net.layers[0].skip(4)
+    assert data_net.forward()["data"].shape[2] == 21
 
 
-def test_more_classes_can_be_named(voc):
+def test_param_str_can_set_the_number_of_classes(voc):
     label = np.full((20, 33), 58, np.uint8)
     Image.fromarray(label).save(voc / "SegmentationClass/2011_000000.png")
     assert np.unique(net(voc, classes=59).forward()["label"]) == [58]
 
 
+def test_ids_may_contain_spaces_and_start_after_a_byte_order_mark(voc):
+    for folder, suffix in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png")):
+        (voc / folder / f"2011_000001{suffix}").rename(voc / folder / f"a house{suffix}")
+    split = voc / "ImageSets/Segmentation/seg11valid.txt"
+    split.write_bytes(b"\xef\xbb\xbf2011_000000\r\na house \r\n\r\n2011_000002")
+    data_net = net(voc)
+    assert data_net.layers[0].indices == ["2011_000000", "a house", "2011_000002"]
+    assert [data_net.forward()["data"].shape[2] for _ in range(3)] == [20, 21, 22]
+
+
 def refused(kind, root, **kwargs):
-    """The one line that a net, or its first passes, refuse with."""
+    """The one line with which the setup of a net or its first passes fail."""
     with pytest.raises(kind) as error:
-        made = net(root, **kwargs)
+        data_net = net(root, **kwargs)
         for _ in range(3):
-            made.forward()
+            data_net.forward()
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 
 
-def test_param_str_is_never_evaluated(voc):
+def test_code_in_param_str_is_not_executed(voc):
     text = "{'voc_dir': __import__('os').getcwd(), 'split': 'val', 'mean': (0, 0, 0)}"
     assert "literals" in refused(ValueError, voc, text=text)
 
 
 @pytest.mark.parametrize("text", ["", "17", "{'voc_dir': ", "no dict"])
-def test_a_param_str_that_is_no_dict_is_quoted(voc, text):
+def test_a_param_str_that_is_not_a_dict_is_quoted(voc, text):
     message = refused(ValueError, voc, text=text)
     assert repr(text) in message and "VOCSegDataLayer" in message
 
@@ -185,31 +195,32 @@ def test_a_param_str_that_is_no_dict_is_quoted(voc, text):
         ({"splitt": "val"}, "splitt"),
         ({"split": None}, "split"),
         ({"seed": "1337"}, "seed"),
-        ({"mean": (1, 2)}, "three numbers"),
-        ({"mean": (1, 2, "x")}, "three numbers"),
-        ({"classes": 300}, "300"),
+        ({"mean": (1, 2)}, "3 numbers"),
+        ({"mean": (1, 2, "x")}, "3 numbers"),
+        ({"classes": 300}, "classes is 300, needs 2 to 255, because label 255 is ignored"),
+        ({"classes": 1}, "classes is 1"),
     ],
 )
 def test_a_wrong_parameter_is_named(voc, changed, named):
     assert named in refused(ValueError, voc, **changed)
 
 
-def test_wrong_counts_of_tops_and_bottoms_are_named(voc):
+def test_wrong_numbers_of_tops_and_bottoms_are_named(voc):
     assert "1 tops" in refused(ValueError, voc, tops=("data",))
     x = "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 } } } "
     assert "1 bottoms" in refused(ValueError, voc, bottoms=x)
 
 
-def test_a_folder_named_from_too_high_is_found_in_data_beside_the_layers(
+def test_a_folder_one_level_too_high_is_found_in_the_data_of_the_repository(
     voc, tmp_path, monkeypatch
 ):
     (tmp_path / "data" / "pascal").mkdir(parents=True)
     moved = voc.rename(tmp_path / "data" / "pascal" / "VOC2011")
-    monkeypatch.setattr("voc_layers.__file__", str(tmp_path / "voc_layers.py"))
+    monkeypatch.setattr("fcn_data.layers.ROOT", str(tmp_path))
     (tmp_path / "voc-fcn16s").mkdir()
     monkeypatch.chdir(tmp_path / "voc-fcn16s")
-    made = net(moved, voc_dir="../../data/pascal/VOC2011")
-    assert made.forward()["data"].shape == (1, 3, 20, 33)
+    data_net = net(moved, voc_dir="../../data/pascal/VOC2011")
+    assert data_net.forward()["data"].shape == (1, 3, 20, 33)
 
 
 def test_a_missing_folder_and_a_missing_split_are_named(voc):
@@ -234,7 +245,7 @@ def test_a_missing_or_unreadable_file_is_named(voc, sbd):
     assert "GTcls" in refused(OSError, sbd, randomize=False)
 
 
-def test_a_label_out_of_range_is_named_with_its_file_and_the_range(voc):
+def test_a_label_out_of_range_is_refused_with_its_file_and_the_range(voc):
     label = truth(1, 21, 33)
     label[5, 5] = 21
     Image.fromarray(label).save(voc / "SegmentationClass/2011_000001.png")
@@ -242,27 +253,27 @@ def test_a_label_out_of_range_is_named_with_its_file_and_the_range(voc):
     assert "2011_000001.png: has label 21, needs 0..20 or 255" in message
 
 
-def test_a_colour_image_as_label_is_refused(voc):
+def test_a_colour_image_is_refused_as_a_label(voc):
     Image.fromarray(photograph(1, 21, 33)).save(voc / "SegmentationClass/2011_000001.png")
     assert "one class index a pixel" in refused(ValueError, voc)
 
 
-def test_image_and_label_of_different_sizes_are_named_with_both(voc):
+def test_a_label_of_another_size_than_its_image_is_refused_with_both_sizes(voc):
     Image.fromarray(truth(1, 33, 21)).save(voc / "SegmentationClass/2011_000001.png")
     message = refused(ValueError, voc)
     assert "33 x 21" in message and "21 x 33" in message
 
 
 @pytest.mark.oracle
-def test_bvlc_caffe_reads_the_same_numbers(voc, sbd, tmp_path):
+def test_bvlc_caffe_reads_the_same_images_and_labels(voc, sbd, tmp_path):
     for root in (voc, sbd):
         path = prototxt(root)
-        seen = []
+        outputs = []
         for python in (sys.executable, str(ROOT / "oracle/caffe-python")):
             command = [python, str(ROOT / "tests/read_images.py"), path, "8"]
             result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
             if result.returncode == 127:
                 pytest.skip(result.stderr.strip())
             assert result.returncode == 0, result.stderr
-            seen.append(json.loads(result.stdout.splitlines()[-1]))
-        assert seen[0] == seen[1]
+            outputs.append(json.loads(result.stdout.splitlines()[-1]))
+        assert outputs[0] == outputs[1]

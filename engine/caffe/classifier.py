@@ -1,4 +1,4 @@
-"""Classifier: images in, class scores out."""
+"""`Classifier`: class scores of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def preprocessing(
     raw_scale: float | None,
     channel_swap: Sequence[int] | None,
 ) -> io.Transformer:
-    """The Transformer of a net's first input, for images H x W x C."""
+    """Return the Transformer of a net's first input, for images H x W x C.
+
+    mean, input_scale, raw_scale, channel_swap: as in `caffe.io.Transformer`; None leaves the step
+        out.
+    """
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].data.shape})
     transformer.set_transpose(name, (2, 0, 1))
@@ -35,10 +39,11 @@ def preprocessing(
 
 
 class Classifier(Net):
-    """A net for classification, with the preprocessing of its images.
+    """A net that classifies images, with their preprocessing.
 
-    model_file, pretrained_file: the prototxt with one input, and its weights.
-    image_dims: (height, width) to resize to before cropping; the input's own by default.
+    model_file, pretrained_file: the prototxt of a net with one input, and its weights.
+    image_dims: the (height, width) to which images are resized before they are cropped; by default
+        the size of the input.
     mean, input_scale, raw_scale, channel_swap: as in `caffe.io.Transformer`.
     """
 
@@ -58,10 +63,10 @@ class Classifier(Net):
         self.image_dims: Any = image_dims or self.crop_dims
 
     def predict(self, inputs: Sequence[np.ndarray], oversample: bool = True) -> np.ndarray:
-        """The scores of N images H x W x C.
+        """Return the scores of N images H x W x C.
 
-        With `oversample` the mean over ten crops of each, N x classes; otherwise those of the
-        centre, in the output's own shape.
+        With `oversample` they are the means over ten crops of each image, N x classes. Without,
+        they are those of the centre of each image, in the shape of the net's output.
         """
         images = np.array([io.resize_image(image, self.image_dims) for image in inputs], np.float32)
         if oversample:

@@ -1,9 +1,10 @@
-"""Where the pixels of one blob lie in another, worked out from the layers between them.
+"""Maps between the spatial coordinates of blobs, derived from the layers between the blobs.
 
-A layer is a map (axis, scale, shift): what lies at x in its bottom lies at scale * x + shift in its
-top, along every axis from `axis` on, counted without the batch axis or, as `Convolution.axis` does,
-from the channels (1); axis None stands for a map that holds whatever the axis. Scale and shift are
-numbers or arrays with an entry for each spatial axis. All else is composing and inverting maps.
+The map of a layer is a triple (axis, scale, shift): the point at x in the bottom lies at
+scale * x + shift in the top, along every axis from `axis` on. `axis` counts as `Convolution.axis`
+does: 1 is the channels, so that the spatial axes are the ones after it. The axis None stands for a
+map that holds for every axis. Scale and shift are numbers, or arrays with one entry for all spatial
+axes or one for each. All other maps are compositions and inverses of layers' maps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
+from .layers.registry import pointwise_types
+from .layers.windows import read_window, set_fields, window_settings
 from .net_spec import Function, Top
 from .net_spec import layers as L
 
@@ -19,81 +22,73 @@ CoordMap = Tuple[Optional[int], Any, Any]
 
 IDENTITY: CoordMap = (None, 1, 0)
 
-PASS_THROUGH_LAYERS = [
-    *("AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "Log"),
-    *("LRN", "MVN", "Power", "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH"),
-    "Threshold",
-]
+#: The layer types whose tops have the coordinates of their bottoms.
+PASS_THROUGH_LAYERS = pointwise_types()
 
 
 class UndefinedMapException(Exception):  # noqa: N818
-    """Raised for layers that keep no correspondence of positions, such as InnerProduct."""
+    """Raised for a layer that keeps no correspondence of positions, such as InnerProduct."""
 
 
 class AxisMismatchException(Exception):  # noqa: N818
-    """Raised when maps that begin at different axes are composed."""
-
-
-def _settings(fn: Function) -> Dict[str, Any]:
-    """A layer's settings, whether given as they are or inside `<type>_param`."""
-    settings = dict(fn.params)
-    for name in ("convolution_param", "pooling_param", "crop_param"):
-        settings.update(settings.pop(name, {}))
-    return settings
-
-
-def _extents(settings: Dict[str, Any], name: str, default: Any, stem: str = "") -> Optional[Any]:
-    """Setting `name` as an array, from `<stem>_h` and `<stem>_w` where those are given."""
-    h, w = (settings.get(f"{stem or name}_{side}") for side in "hw")
-    if h is not None or w is not None:
-        return np.array([default if h is None else h, default if w is None else w])
-    value = settings.get(name, default)
-    return None if value is None else np.array(value, ndmin=1)
+    """Raised where maps that begin at different axes are composed."""
 
 
 def conv_params(fn: Function) -> Tuple[int, Any, Any, Any]:
-    """(axis, stride, kernel size with dilation, pad) of a Convolution, Deconvolution or Pooling.
+    """Return (axis, stride, kernel size with dilation, pad) of a layer that slides a window.
 
-    Raises ValueError without a kernel size.
+    fn: a Convolution, Deconvolution, Pooling or Im2col. The last three values are arrays with one
+        entry for all spatial axes or one for each.
+
+    Raises ValueError for a layer without a kernel size.
     """
-    settings = _settings(fn)
-    kernel = _extents(settings, "kernel_size", None, "kernel")
-    if kernel is None or None in kernel:
-        raise ValueError(f"{fn.type_name} layer with {fn.params}: it needs kernel_size")
-    reach = (kernel - 1) * _extents(settings, "dilation", 1) + 1
-    stride, pad = _extents(settings, "stride", 1), _extents(settings, "pad", 0)
-    return settings.get("axis", 1), stride, reach, pad
+    where = f"{fn.type_name} layer with {fn.params}"
+    try:
+        window = read_window(fn.type_name, fn.params)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if window is None:
+        raise ValueError(f"{where}: global_pooling has no kernel_size; it needs one")
+    kernel, stride, pad, dilation = (np.array(extent) for extent in window[:4])
+    axis = window_settings(fn.type_name, fn.params).get("axis", 1)
+    return axis, stride, (kernel - 1) * dilation + 1, pad
 
 
 def crop_params(fn: Function) -> Tuple[int, Any]:
-    """(axis, offset) of a Crop layer."""
-    settings = _settings(fn)
+    """Return (axis, offset) of a Crop layer; offset is an array."""
+    settings = dict(fn.params)
+    settings.update(set_fields(settings.pop("crop_param", {})))
     return settings.get("axis", 2), np.array(settings.get("offset", 0), ndmin=1)
 
 
 def coord_map(fn: Function) -> CoordMap:
-    """The map of one layer, from its bottom to its top.
+    """Return the map of one layer, from its bottom to its top.
 
-    Raises UndefinedMapException for a layer type that has none.
+    Raises UndefinedMapException for a layer without a map.
     """
     if fn.type_name in PASS_THROUGH_LAYERS:
         return IDENTITY
     if fn.type_name == "Crop":
         axis, offset = crop_params(fn)
         return axis - 1, 1, -offset
-    if fn.type_name in ("Convolution", "Pooling", "Im2col") and not fn.params.get("global_pooling"):
+    if fn.type_name in ("Convolution", "Pooling", "Im2col") and _has_fixed_window(fn):
         axis, stride, kernel, pad = conv_params(fn)
         return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
     if fn.type_name == "Deconvolution":
         axis, stride, kernel, pad = conv_params(fn)
         return axis, stride, (kernel - 1) / 2 - pad
-    raise UndefinedMapException(f"{fn.type_name} layers keep no map of coordinates")
+    raise UndefinedMapException(f"{fn.type_name} layers have no map of coordinates")
+
+
+def _has_fixed_window(fn: Function) -> bool:
+    """Whether the layer slides a window, unlike a Pooling over the whole bottom."""
+    return not window_settings(fn.type_name, fn.params).get("global_pooling")
 
 
 def compose(base_map: CoordMap, next_map: CoordMap) -> CoordMap:
-    """The map that does `next_map` and then `base_map`.
+    """Return the map that applies `next_map` first and then `base_map`.
 
-    Raises AxisMismatchException if they begin at different axes.
+    Raises AxisMismatchException for maps that begin at different axes.
     """
     axis, scale, shift = base_map
     next_axis, next_scale, next_shift = next_map
@@ -103,18 +98,19 @@ def compose(base_map: CoordMap, next_map: CoordMap) -> CoordMap:
 
 
 def inverse(coord_map: CoordMap) -> CoordMap:
-    """The map back."""
+    """Return the map in the other direction."""
     axis, scale, shift = coord_map
     return axis, 1 / scale, -shift / scale
 
 
-def _bottoms(top: Top) -> Tuple[Top, ...]:
-    # A Crop takes nothing but extents from its second bottom.
+def _mapped_bottoms(top: Top) -> Tuple[Top, ...]:
+    """The bottoms whose coordinates the map of the top's layer starts from."""
+    # The second bottom of a Crop gives the size of the top, not its coordinates.
     return top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
 
 
 def _maps_from(start: Top) -> Dict[Top, CoordMap]:
-    """The map from every blob that `start` is made of to `start`, by the shortest way."""
+    """Return the map to `start` from every blob it is computed from, along the shortest path."""
     maps = {start: IDENTITY}
     frontier = [start]
     for top in frontier:
@@ -124,7 +120,7 @@ def _maps_from(start: Top) -> Dict[Top, CoordMap]:
             step = coord_map(top.fn)
         except UndefinedMapException:
             continue
-        for bottom in _bottoms(top):
+        for bottom in _mapped_bottoms(top):
             if bottom not in maps:
                 maps[bottom] = compose(maps[top], step)
                 frontier.append(bottom)
@@ -132,12 +128,12 @@ def _maps_from(start: Top) -> Dict[Top, CoordMap]:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
-    """The map from the coordinates of `top_from` to those of `top_to`.
+    """Return the map from the coordinates of `top_from` to those of `top_to`.
 
-    Goes by way of a blob that both are made of, or that one of them is.
+    The map leads through a blob from which both are computed, which may be one of the two.
 
-    Raises RuntimeError where there is none, AxisMismatchException where the layers on the way count
-    from different axes.
+    Raises RuntimeError where no such blob exists, and AxisMismatchException where the layers
+    between the blobs begin at different axes.
     """
     from_maps, to_maps = _maps_from(top_from), _maps_from(top_to)
     for top, to_map in to_maps.items():
@@ -150,19 +146,19 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
 
 
 def crop(top_from: Top, top_to: Top) -> Top:
-    """A Crop layer that cuts `top_from` to the extents and the place of `top_to`.
+    """Return a Crop layer that cuts `top_from` to the size and the position of `top_to`.
 
-    Raises ValueError where scales differ, or the offset is negative or not whole, besides what
-    `coord_map_from_to` raises.
+    Raises ValueError for scales that differ and for an offset that is negative or no integer, and
+    the exceptions of `coord_map_from_to`.
     """
     axis, scale, shift = coord_map_from_to(top_from, top_to)
     scale, offset = np.atleast_1d(scale), -np.atleast_1d(shift).astype(float)
-    what = f"crop of a top of {top_from.fn.type_name} to one of {top_to.fn.type_name}"
+    where = f"crop of a top of {top_from.fn.type_name} to one of {top_to.fn.type_name}"
     if not np.allclose(scale, 1, rtol=1e-9):
-        raise ValueError(f"{what}: scale {scale.tolist()}, 1 is needed")
+        raise ValueError(f"{where}: scale {scale.tolist()}, 1 is needed")
     if not np.allclose(offset, np.round(offset), rtol=0, atol=1e-6):
-        raise ValueError(f"{what}: offset {offset.tolist()}, a whole number is needed")
+        raise ValueError(f"{where}: offset {offset.tolist()}, a whole number is needed")
     if (np.round(offset) < 0).any():
-        raise ValueError(f"{what}: offset {offset.tolist()}, 0 or more is needed; pad earlier")
+        raise ValueError(f"{where}: offset {offset.tolist()}, 0 or more is needed; pad earlier")
     offsets = [int(value) for value in np.round(offset)]
     return L.Crop(top_from, top_to, crop_param={"axis": (axis or 1) + 1, "offset": offsets})

@@ -1,4 +1,4 @@
-"""Detector: windows of images in, scores of each window out."""
+"""`Detector`: scores of windows of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from . import io
 from .classifier import preprocessing
-from .errors import CaffeError
+from .errors import CaffeError, UsageError
 from .net import Net
 from .proto.caffe_pb2 import TEST
 
@@ -18,9 +18,9 @@ from .proto.caffe_pb2 import TEST
 class Detector(Net):
     """A net that scores windows of images (R-CNN), with their cropping and preprocessing.
 
-    model_file, pretrained_file: the prototxt with one input, and its weights.
+    model_file, pretrained_file: the prototxt of a net with one input, and its weights.
     mean, input_scale, raw_scale, channel_swap: as in `caffe.io.Transformer`.
-    context_pad: how many pixels of the image around a window belong into the net's input.
+    context_pad: the pixels of the net's input, on each side, that show what surrounds a window.
     """
 
     def __init__(
@@ -40,34 +40,38 @@ class Detector(Net):
     def detect_windows(
         self, images_windows: Iterable[tuple[str, Sequence[Any]]]
     ) -> list[dict[str, Any]]:
-        """The scores of windows (ymin, xmin, ymax, xmax) of image files.
+        """Return the scores of windows (ymin, xmin, ymax, xmax) of image files.
 
-        Gives, for each window, its `window`, its `prediction` and the `filename`.
+        images_windows: pairs of a file name and its windows.
+
+        The result has a dict for each window, with its `window`, `prediction` and `filename`.
         """
-        found, crops = [], []
+        detections: list[dict[str, Any]] = []
+        crops = []
         for filename, windows in images_windows:
             image = io.load_image(filename).astype(np.float32)
             for window in windows:
-                found.append({"window": window, "prediction": None, "filename": filename})
+                detections.append({"window": window, "prediction": None, "filename": filename})
                 crops.append(self.crop(image, window))
         name = self.inputs[0]
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], np.float32)
         scores = self.forward_all(None, **{name: batch})[self.outputs[0]]
-        for detection, score in zip(found, scores):
+        for detection, score in zip(detections, scores):
             detection["prediction"] = score
-        return found
+        return detections
 
     def detect_selective_search(self, image_fnames: Iterable[str]) -> list[dict[str, Any]]:
-        """The scores of the windows that selective search proposes in image files.
+        """Return the scores of the windows that selective search proposes, as `detect_windows`.
 
-        Needs the package `selective_search_ijcv_with_python`, which runs MATLAB.
+        Raises CaffeError without the package `selective_search_ijcv_with_python`, which runs
+        MATLAB.
         """
         try:
             import selective_search_ijcv_with_python as selective_search
         except ImportError:
             raise CaffeError(
                 "selective search needs selective_search_ijcv_with_python on PYTHONPATH; without "
-                "it, give windows of your own to detect_windows"
+                "it, pass your own windows to detect_windows"
             ) from None
         names = [os.path.abspath(name) for name in image_fnames]
         return self.detect_windows(
@@ -75,10 +79,12 @@ class Detector(Net):
         )
 
     def crop(self, im: np.ndarray, window: Any) -> np.ndarray:
-        """The window (ymin, xmin, ymax, xmax) of an image H x W x C.
+        """Return the window (ymin, xmin, ymax, xmax) of an image H x W x C.
 
-        With `context_pad`, warped to the net's input with its context around it, and the mean where
-        the context is outside the image.
+        With `context_pad` the window is warped to the size of the net's input, with its context
+        around it, and with the mean where the context lies outside the image.
+
+        Raises UsageError for a window that lies outside the image.
         """
         window = np.asarray(window)
         if not self.context_pad:
@@ -93,7 +99,7 @@ class Detector(Net):
         pad = np.round(np.maximum(0, -low) * scale).astype(int)
         low, high = (np.clip(edge, 0, im.shape[:2]).astype(int) for edge in (low, high))
         if (high <= low).any():
-            raise CaffeError(f"window {window.tolist()} lies outside the image {im.shape[:2]}")
+            raise UsageError(f"window {window.tolist()} lies outside the image {im.shape[:2]}")
         extent = np.minimum(np.round((high - low + 1) * scale).astype(int), size - pad)
         out = np.ones(self.crop_dims, dtype=np.float32) * self.crop_mean
         out[pad[0] : pad[0] + extent[0], pad[1] : pad[1] + extent[1]] = io.resize_image(
@@ -102,10 +108,13 @@ class Detector(Net):
         return out
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Set how much context is around a window, and what is where the image ends."""
+        """Set the context around a window, and the values that stand for the context off the image.
+
+        These values are the mean of the preprocessing, in the image's range and order.
+        """
         name, transformer = self.inputs[0], self.transformer
-        back = np.argsort(transformer.transpose[name])
-        self.crop_dims = np.array(self.blobs[name].data.shape[1:])[back]
+        to_image = np.argsort(transformer.transpose[name])
+        self.crop_dims = np.array(self.blobs[name].data.shape[1:])[to_image]
         self.context_pad = context_pad
         if not context_pad:
             return
@@ -113,7 +122,7 @@ class Detector(Net):
         if mean is None:
             self.crop_mean = np.zeros(self.crop_dims, dtype=np.float32)
             return
-        mean = mean.transpose(back)
+        mean = mean.transpose(to_image)
         if name in transformer.channel_swap:
             mean = mean[:, :, np.argsort(transformer.channel_swap[name])]
         self.crop_mean = mean / transformer.raw_scale.get(name, 1)

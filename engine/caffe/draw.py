@@ -1,6 +1,6 @@
-"""Pictures of nets, as Graphviz graphs.
+"""Drawings of nets, as Graphviz graphs.
 
-`dot_text` needs nothing; the functions of pycaffe's interface need pydot, pictures Graphviz too.
+`dot_text` needs no other package. pycaffe's functions need pydot, and pictures need Graphviz too.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Graph = tuple[dict[str, tuple[str, Style]], list[tuple[str, str, str]]]
 
 
 def get_pooling_types_dict() -> dict[int, str]:
-    """The names of the pooling methods by their numbers."""
+    """Return the names of the pooling methods by their numbers."""
     return {number: name for name, number in caffe_pb2.PoolingParameter.PoolMethod.items()}
 
 
 def get_edge_label(layer: Any) -> str:
-    """What is written on the edges from a LayerParameter to its tops."""
+    """Return the text on the edges from a LayerParameter to its tops."""
     if layer.type == "Data":
         return f"Batch {layer.data_param.batch_size}"
     if layer.type in _LEARNED:
@@ -49,7 +49,7 @@ def get_edge_label(layer: Any) -> str:
 
 
 def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
-    """The learning-rate multipliers of the weights and the bias of a LayerParameter.
+    """Return the learning-rate multipliers of the weights and the bias of a LayerParameter.
 
     Raises ValueError for a type that is not Convolution, Deconvolution or InnerProduct.
     """
@@ -60,45 +60,46 @@ def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
 
 
 def get_layer_label(layer: Any, rankdir: str, display_lrm: bool = False) -> str:
-    """What is written into the node of a LayerParameter, in double quotes.
+    """Return the text in the node of a LayerParameter, in double quotes.
 
-    rankdir: LR, RL, TB or BT; in a graph that runs sideways the label has several lines.
+    rankdir: LR, RL, TB or BT; in a graph that runs sideways the text has several lines.
     display_lrm: add the learning-rate multipliers, where the layer has any.
+
+    As in pycaffe, the window of a layer is the first entry of each extent, without _h and _w.
     """
     pool = layer.pooling_param
-    kind = layer.type
-    parts = [layer.name, f"({kind})"]
-    if kind == "Pooling":
-        parts[1] = f"({kind} {get_pooling_types_dict()[pool.pool]})"
+    parts = [layer.name, f"({layer.type})"]
+    if layer.type == "Pooling":
+        parts[1] = f"({layer.type} {get_pooling_types_dict()[pool.pool]})"
         window = (pool.kernel_size, pool.stride, pool.pad)
     else:
         p = layer.convolution_param
         window = ([*p.kernel_size, 1][0], [*p.stride, 1][0], [*p.pad, 0][0])
-    if kind in ("Convolution", "Deconvolution", "Pooling"):
+    if layer.type in ("Convolution", "Deconvolution", "Pooling"):
         parts += [f"kernel size: {window[0]}", f"stride: {window[1]}", f"pad: {window[2]}"]
-    if display_lrm and kind in _LEARNED:
+    if display_lrm and layer.type in _LEARNED:
         parts.append("lr mult: {}, {}".format(*get_layer_lr_mult(layer)))
     return '"' + (" " if rankdir in ("TB", "BT") else "\\n").join(parts) + '"'
 
 
 def choose_color_by_layertype(layertype: str) -> str:
-    """The colour of a layer's node, `#RRGGBB`."""
+    """Return the colour of the node of a layer type, `#RRGGBB`."""
     return _COLORS.get(layertype, LAYER_STYLE_DEFAULT["fillcolor"])
 
 
-def _drawn(net: Any, phase: int | None) -> Iterator[Any]:
-    """The layers of a NetParameter that are there in `phase`; all of them if that is None."""
+def _layers_in(net: Any, phase: int | None) -> Iterator[Any]:
+    """Yield the layers of a NetParameter that `phase` includes; None includes all layers."""
     for layer in net.layer:
-        named = {rule.phase for rule in layer.include}
-        banned = {rule.phase for rule in layer.exclude}
-        if phase is None or ((not named or phase in named) and phase not in banned):
+        included = {rule.phase for rule in layer.include}
+        excluded = {rule.phase for rule in layer.exclude}
+        if phase is None or ((not included or phase in included) and phase not in excluded):
             yield layer
 
 
 def _graph(net: Any, rankdir: str, label_edges: bool, phase: int | None, lrm: bool) -> Graph:
     nodes: dict[str, tuple[str, Style]] = {}
     edges: list[tuple[str, str, str]] = []
-    for layer in _drawn(net, phase):
+    for layer in _layers_in(net, phase):
         key = f"{layer.name}_{layer.type}"
         style = dict(LAYER_STYLE_DEFAULT, fillcolor=choose_color_by_layertype(layer.type))
         if len(layer.bottom) == len(layer.top) == 1 and layer.bottom[0] == layer.top[0]:
@@ -124,7 +125,7 @@ def dot_text(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> str:
-    """A NetParameter as a graph in Graphviz's language; the arguments of `get_pydot_graph`."""
+    """Return a NetParameter as a graph in Graphviz's language; arguments as `get_pydot_graph`."""
     nodes, edges = _graph(caffe_net, rankdir, label_edges, phase, display_lrm)
     lines = [f"digraph {_quoted(caffe_net.name or 'Net')} {{", f"rankdir={rankdir};"]
     for label, style in nodes.values():
@@ -143,33 +144,34 @@ def get_pydot_graph(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> Any:
-    """A NetParameter as a pydot.Dot.
+    """Return a NetParameter as a pydot.Dot.
 
-    rankdir: LR, RL, TB or BT, the way the graph runs.
-    label_edges: write batch sizes and numbers of outputs on the edges.
-    phase: leave out the layers of the other phase.
-    display_lrm: write learning-rate multipliers into the nodes.
+    rankdir: LR, RL, TB or BT, the direction of the graph.
+    label_edges: label the edges with batch sizes and numbers of outputs.
+    phase: leave out the layers of the other phase; None draws all layers.
+    display_lrm: add learning-rate multipliers to the nodes.
 
     Raises CaffeError without the package pydot.
     """
     pydot = _pydot()
     nodes, edges = _graph(caffe_net, rankdir, label_edges, phase, display_lrm)
     graph = pydot.Dot(caffe_net.name or "Net", graph_type="digraph", rankdir=rankdir)
-    made = {key: pydot.Node(label, **style) for key, (label, style) in nodes.items()}
-    for node in made.values():
+    drawn = {key: pydot.Node(label, **style) for key, (label, style) in nodes.items()}
+    for node in drawn.values():
         graph.add_node(node)
     for source, target, label in edges:
-        graph.add_edge(pydot.Edge(made[source], made[target], label=label))
+        graph.add_edge(pydot.Edge(drawn[source], drawn[target], label=label))
     return graph
 
 
 def _pydot() -> Any:
+    """The optional package pydot. Raises CaffeError without it."""
     try:
         import pydot
     except ImportError:
         raise CaffeError(
             "drawing needs the package pydot (`pip install pydot`) and Graphviz; dot_text(net) "
-            "gives the graph as text without them"
+            "returns the graph as text without them"
         ) from None
     return pydot
 
@@ -181,13 +183,16 @@ def draw_net(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> bytes:
-    """A NetParameter as the bytes of a picture of the type `ext`, made by Graphviz."""
+    """Return a NetParameter as a picture of the file type `ext`, in bytes.
+
+    Raises CaffeError without pydot or Graphviz.
+    """
     graph = get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm)
     try:
         return graph.create(format=ext)
     except (OSError, AssertionError) as error:
-        why = (str(error).strip() or "it failed").splitlines()[0]
-        raise CaffeError(f"Graphviz's program dot made no {ext} picture: {why}") from None
+        reason = (str(error).strip() or "it failed").splitlines()[0]
+        raise CaffeError(f"Graphviz's program dot made no {ext} picture: {reason}") from None
 
 
 def draw_net_to_file(
@@ -197,9 +202,9 @@ def draw_net_to_file(
     phase: int | None = None,
     display_lrm: bool = False,
 ) -> None:
-    """Write `draw_net`'s picture to a file, of the type that its name ends in.
+    """Write the picture of `draw_net` to a file, in the type of the file name's extension.
 
-    A name that ends in .dot or .gv gets the graph as text, which needs no other program.
+    A file with the extension .dot or .gv holds the graph as text, which needs no other program.
     """
     ext = os.path.splitext(filename)[1][1:]
     if ext in ("dot", "gv"):

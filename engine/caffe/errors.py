@@ -5,7 +5,8 @@
     │   └── PrototxtError          a text file whose syntax or field names are wrong
     ├── NetError                   a NetParameter or SolverParameter that makes no net or solver
     │   └── LayerError             a layer's parameters; has `layer` and `layer_type`
-    │       └── ShapeError         the shapes of a layer's bottoms, tops or parameters
+    │       ├── ShapeError         the shapes of a layer's bottoms, tops or parameters
+    │       └── LayerFileError     a file that a layer reads or writes; also a FileError
     ├── WeightsError               weights or a solver state that do not fit the net
     ├── DeviceError                a device, a precision or a place among workers
     ├── UsageError                 a call or a command line with unusable arguments
@@ -49,6 +50,10 @@ class LayerError(NetError):
 
 class ShapeError(LayerError):
     """A layer whose bottoms, tops or parameters have shapes that it cannot work with."""
+
+
+class LayerFileError(LayerError, FileError):
+    """A file that a layer reads or writes, such as the source of a data layer."""
 
 
 class WeightsError(CaffeError):

@@ -1,4 +1,4 @@
-"""Weight fillers: Caffe's ways to initialise a blob."""
+"""Weight fillers: Caffe's ways to initialise a blob (filler.hpp)."""
 
 from __future__ import annotations
 
@@ -11,87 +11,102 @@ import torch
 
 from . import mode
 from .blob import Blob
-from .errors import CaffeError
+from .errors import LayerError, ShapeError
 from .memory import Memory
 
-#: Draws the values of a blob.
-Make = Callable[[np.random.RandomState], np.ndarray]
-#: Values that are worth waiting with.
+#: Draws the values of a blob, float32 of the blob's shape.
+Draw = Callable[[np.random.RandomState], np.ndarray]
+#: Values of a blob from which on drawing is put off until the values are needed: 4 MB.
 LARGE = 1 << 20
 
 
-def fill(blob: Blob, filler: Any, where: str) -> None:
-    """Fill `blob` as the FillerParameter says; `where` names the layer in errors.
+def fill(blob: Blob, filler: Any, layer: str, layer_type: str) -> None:
+    """Fill `blob` as the FillerParameter `filler` says.
 
-    Unless there is a seed, values are drawn when they are first asked for: often they are replaced
-    by those of a file before.
+    Without a random seed, the values of a large blob are drawn when they are first needed, because
+    a weights file often replaces them before.
+
+    layer, layer_type: the name and the type of the layer, for errors.
+
+    Raises LayerError for a filler that cannot be used, ShapeError for a blob without elements.
     """
     if filler.type not in _FILLERS:
-        known = ", ".join(sorted(_FILLERS))
-        raise CaffeError(f"{where}: unknown filler type {filler.type!r}; known types: {known}")
+        types = ", ".join(sorted(_FILLERS))
+        raise LayerError(
+            layer, layer_type, f"unknown filler type {filler.type!r}; known types: {types}"
+        )
     if blob.count == 0:
-        raise CaffeError(f"{where}: cannot fill a blob of shape {blob.shape}, it has no elements")
+        raise ShapeError(
+            layer, layer_type, f"cannot fill a blob of shape {blob.shape}, which has no elements"
+        )
     if filler.type == "constant" and filler.value == 0:
         blob.values.zero()
         return
     try:
-        make = _FILLERS[filler.type](blob.shape, filler)
+        draw = _FILLERS[filler.type](blob.shape, filler)
     except ValueError as error:
-        raise CaffeError(f"{where}: filler {filler.type!r}: {error}") from None
+        raise LayerError(layer, layer_type, f"filler {filler.type!r}: {error}") from None
     rng, memory = mode.rng(), blob.values
-    waits = blob.count >= LARGE and not mode.seeded() and not memory.held()
-    if waits and isinstance(memory, Memory):
-        memory.defer(lambda: torch.from_numpy(make(rng)))
+    can_wait = blob.count >= LARGE and not mode.seeded() and not memory.held()
+    if can_wait and isinstance(memory, Memory):
+        memory.defer(lambda: torch.from_numpy(draw(rng)))
     else:
-        memory.set(torch.from_numpy(make(rng)))
+        memory.set(torch.from_numpy(draw(rng)))
 
 
-def _constant(shape: Sequence[int], f: Any) -> Make:
+def _constant(shape: Sequence[int], f: Any) -> Draw:
+    """`value` everywhere."""
     return lambda rng: np.full(shape, f.value, np.float32)
 
 
-def _uniform(shape: Sequence[int], f: Any) -> Make:
+def _uniform(shape: Sequence[int], f: Any) -> Draw:
+    """Uniform in [min, max)."""
     if f.min > f.max:
         raise ValueError(f"min {f.min:g} is above max {f.max:g}")
-    return lambda rng: _draw(shape, lambda n: rng.uniform(f.min, f.max, n))
+    return lambda rng: in_pieces(shape, lambda n: rng.uniform(f.min, f.max, n))
 
 
-def _gaussian(shape: Sequence[int], f: Any) -> Make:
+def _gaussian(shape: Sequence[int], f: Any) -> Draw:
+    """Normal with `mean` and `std`; with `sparse`, about that many weights of an input are kept."""
     if f.std <= 0:
         raise ValueError(f"std is {f.std:g}; it needs to be above 0")
     if f.sparse > shape[0]:
         raise ValueError(f"sparse is {f.sparse}; it needs to be at most {shape[0]} (outputs)")
 
-    def make(rng: np.random.RandomState) -> np.ndarray:
-        values = _draw(shape, lambda n: rng.normal(f.mean, f.std, n))
+    def draw(rng: np.random.RandomState) -> np.ndarray:
+        values = in_pieces(shape, lambda n: rng.normal(f.mean, f.std, n))
         if f.sparse >= 0:
             values *= rng.random_sample(values.shape) < f.sparse / shape[0]
         return values
 
-    return make
+    return draw
 
 
-def _positive_unitball(shape: Sequence[int], f: Any) -> Make:
-    def make(rng: np.random.RandomState) -> np.ndarray:
-        values = _draw(shape, rng.random_sample).reshape(shape[0], -1)
+def _positive_unitball(shape: Sequence[int], f: Any) -> Draw:
+    """Uniform in [0, 1), divided so that the values of each output add up to 1."""
+
+    def draw(rng: np.random.RandomState) -> np.ndarray:
+        values = in_pieces(shape, rng.random_sample).reshape(shape[0], -1)
         values /= values.sum(1, keepdims=True)
         return values.reshape(shape)
 
-    return make
+    return draw
 
 
-def _xavier(shape: Sequence[int], f: Any) -> Make:
+def _xavier(shape: Sequence[int], f: Any) -> Draw:
+    """Uniform in [-a, a) with a = sqrt(3 / n) (Glorot & Bengio 2010); n is `_fan`."""
     bound = math.sqrt(3 / _fan(shape, f))
-    return lambda rng: _draw(shape, lambda n: rng.uniform(-bound, bound, n))
+    return lambda rng: in_pieces(shape, lambda n: rng.uniform(-bound, bound, n))
 
 
-def _msra(shape: Sequence[int], f: Any) -> Make:
+def _msra(shape: Sequence[int], f: Any) -> Draw:
+    """Normal with mean 0 and std sqrt(2 / n) (He et al. 2015); n is `_fan`."""
     std = math.sqrt(2 / _fan(shape, f))
-    return lambda rng: _draw(shape, lambda n: rng.normal(0, std, n))
+    return lambda rng: in_pieces(shape, lambda n: rng.normal(0, std, n))
 
 
-def _bilinear(shape: Sequence[int], f: Any) -> Make:
-    """The kernel of bilinear interpolation in every channel (for upsampling, with group)."""
+def _bilinear(shape: Sequence[int], f: Any) -> Draw:
+    """The kernel of bilinear interpolation in every channel, for upsampling with `group`."""
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ValueError(f"the blob has shape {tuple(shape)}; it needs 4 axes and a square kernel")
     factor = math.ceil(shape[3] / 2)
@@ -101,7 +116,7 @@ def _bilinear(shape: Sequence[int], f: Any) -> Make:
 
 
 def _fan(shape: Sequence[int], f: Any) -> float:
-    """Fan-in, fan-out or their mean, as Caffe counts them."""
+    """Fan-in, fan-out or their mean, as `variance_norm` says, counted as Caffe counts them."""
     count = math.prod(shape)
     fan_in = count / shape[0]
     fan_out = count / shape[1] if len(shape) > 1 else count
@@ -110,16 +125,20 @@ def _fan(shape: Sequence[int], f: Any) -> float:
     ]
 
 
-def _draw(shape: Sequence[int], draw: Callable[[int], np.ndarray]) -> np.ndarray:
-    """float32 values from a float64 source, a piece at a time so that the latter stays small."""
-    flat, piece = np.empty(math.prod(shape), np.float32), 1 << 22
-    for start in range(0, flat.size, piece):
-        part = flat[start : start + piece]
+#: Values that are drawn at a time: 32 MB in float64.
+PIECE = 1 << 22
+
+
+def in_pieces(shape: Sequence[int], draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return float32 values from a source of float64, in pieces that need little memory."""
+    flat = np.empty(math.prod(shape), np.float32)
+    for start in range(0, flat.size, PIECE):
+        part = flat[start : start + PIECE]
         part[:] = draw(part.size)
     return flat.reshape(shape)
 
 
-_FILLERS: dict[str, Callable[[Sequence[int], Any], Make]] = {
+_FILLERS: dict[str, Callable[[Sequence[int], Any], Draw]] = {
     "constant": _constant,
     "uniform": _uniform,
     "gaussian": _gaussian,

@@ -1,4 +1,4 @@
-"""Arrays in and out: messages, images, and the preprocessing between an image and a net."""
+"""Arrays to and from messages, images from files, and the preprocessing of images for a net."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .proto import caffe_pb2
 
 
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
-    """The values of a BlobProto, or its gradient, in the shape that it states, as float64.
+    """Return the values of a BlobProto, or with `return_diff` its gradient, as float64.
 
-    Raises ValueError if there are not as many values as the shape holds.
+    Raises ValueError where the number of values is not that of the message's shape.
     """
     values = (blob.double_diff or blob.diff) if return_diff else (blob.double_data or blob.data)
     legacy = ("num", "channels", "height", "width")
@@ -22,13 +22,13 @@ def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
         shape = list(blob.shape.dim)
     data = np.array(values, dtype=float)
     if data.size != np.prod(shape, dtype=np.int64):
-        what = "gradients" if return_diff else "values"
-        raise ValueError(f"BlobProto with {data.size} {what}: its shape is {shape}")
+        noun = "gradients" if return_diff else "values"
+        raise ValueError(f"BlobProto with {data.size} {noun}: its shape is {shape}")
     return data.reshape(shape)
 
 
 def array_to_blobproto(arr: np.ndarray, diff: Optional[np.ndarray] = None) -> Any:
-    """A BlobProto with the values of `arr`, of any shape, and the gradient `diff`."""
+    """Return a BlobProto with the values of `arr`, of any shape, and the gradient `diff`."""
     arr = np.asarray(arr)
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
@@ -39,20 +39,20 @@ def array_to_blobproto(arr: np.ndarray, diff: Optional[np.ndarray] = None) -> An
 
 
 def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
-    """A BlobProtoVector of the arrays, serialized."""
+    """Return the bytes of a BlobProtoVector of the arrays."""
     blobs = [array_to_blobproto(arr) for arr in arraylist]
     return caffe_pb2.BlobProtoVector(blobs=blobs).SerializeToString()
 
 
 def blobprotovector_str_to_arraylist(str: bytes) -> List[np.ndarray]:
-    """The arrays of a serialized BlobProtoVector."""
+    """Return the arrays in the bytes of a BlobProtoVector."""
     return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(str).blobs]
 
 
 def array_to_datum(arr: np.ndarray, label: Optional[int] = None) -> Any:
-    """A Datum of an array C x H x W: bytes where it is uint8, else floats.
+    """Return a Datum of an array C x H x W, as bytes for uint8 and as floats for other types.
 
-    Raises ValueError if the array has not three axes.
+    Raises ValueError for an array without 3 axes.
     """
     if arr.ndim != 3:
         raise ValueError(f"array of shape {arr.shape}: a Datum needs channels x height x width")
@@ -68,7 +68,7 @@ def array_to_datum(arr: np.ndarray, label: Optional[int] = None) -> Any:
 
 
 def datum_to_array(datum: Any) -> np.ndarray:
-    """The array C x H x W of a Datum, uint8 or float64; its label is in `datum.label`."""
+    """Return the array of a Datum, C x H x W, uint8 or float64. Its label is `datum.label`."""
     shape = (datum.channels, datum.height, datum.width)
     if len(datum.data):
         return np.frombuffer(datum.data, dtype=np.uint8).reshape(shape).copy()
@@ -76,12 +76,12 @@ def datum_to_array(datum: Any) -> np.ndarray:
 
 
 class Transformer:
-    """Turns an image into what a net's input takes, and back.
+    """Converts images to values of a net's inputs, and back.
 
-    In this order: resize to the input, transpose (H x W x C to C x H x W), swap channels, scale,
-    subtract the mean, scale again; what is not set is left out.
+    The steps, in order: resize to the input, transpose (H x W x C to C x H x W), swap channels,
+    scale, subtract the mean, scale again. A step that is not set is left out.
 
-    inputs: the name of each input -> its shape N x C x H x W, as in
+    inputs: the shape N x C x H x W of each input by its name, as in
         `{"data": net.blobs["data"].data.shape}`.
     """
 
@@ -99,7 +99,7 @@ class Transformer:
         return tuple(self.inputs[in_])
 
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image `data`, H x W x C, as float32 for input `in_`."""
+        """Return the image `data`, H x W x C, as float32 values of the input `in_`."""
         shape = self._shape(in_)
         result = data.astype(np.float32)
         if result.shape[:2] != shape[2:]:
@@ -117,7 +117,7 @@ class Transformer:
         return result
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image that `preprocess` made `data` of, but for its size."""
+        """Return the image, H x W x C, whose `preprocess` gives `data`; its size stays."""
         self._shape(in_)
         result = data.copy().squeeze()
         if in_ in self.input_scale:
@@ -133,9 +133,9 @@ class Transformer:
         return result
 
     def set_transpose(self, in_: str, order: Sequence[int]) -> None:
-        """The order of the axes: (2, 0, 1) makes H x W x C into C x H x W.
+        """Set the order of the axes: (2, 0, 1) turns H x W x C into C x H x W.
 
-        Raises ValueError if `order` has another number of axes than the input without its batch.
+        Raises ValueError unless `order` has as many axes as the input without its batch axis.
         """
         axes = len(self._shape(in_)) - 1
         if len(order) != axes:
@@ -143,9 +143,9 @@ class Transformer:
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """The order of the channels: (2, 1, 0) makes RGB into BGR.
+        """Set the order of the channels: (2, 1, 0) turns RGB into BGR.
 
-        Raises ValueError if `order` has another number of channels than the input.
+        Raises ValueError unless `order` has as many channels as the input.
         """
         channels = self._shape(in_)[1]
         if len(order) != channels:
@@ -155,14 +155,14 @@ class Transformer:
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
-        """The factor before the mean: 255 brings [0, 1] to the range of Caffe's models."""
+        """Set the factor before the mean: 255 turns [0, 1] into the range of Caffe's models."""
         self._shape(in_)
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """The mean to subtract: a value a channel, or an image C x H x W, resized to the input.
+        """Set the mean to subtract: C values, or an image C x H x W, which is resized.
 
-        Raises ValueError if it fits the input in neither way.
+        Raises ValueError for a mean that does not fit the input.
         """
         shape = self._shape(in_)
         if mean.ndim == 1:
@@ -179,23 +179,24 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """The factor after the mean."""
+        """Set the factor after the mean."""
         self._shape(in_)
         self.input_scale[in_] = scale
 
 
 def _over_range(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """`change` of the image brought to [0, 1], brought back."""
+    """Apply `change` to the image scaled to [0, 1], and scale the result back."""
     low, high = float(image.min()), float(image.max())
     span = high - low or 1.0
     return change((image - low) / span) * span + low
 
 
 def load_image(filename: str, color: bool = True) -> np.ndarray:
-    """An image file as float32 in [0, 1], H x W x 3 in RGB; H x W x 1 if not `color`.
+    """Return an image file as float32 in [0, 1]: H x W x 3 in RGB, or H x W x 1 without `color`.
 
-    Raises OSError if it cannot be read.
+    Raises OSError for a file that cannot be read.
     """
+    # Imported here because scikit-image is slow to import and most programs read no images.
     import skimage.io
     from skimage.util import img_as_float
 
@@ -203,7 +204,7 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
         image = img_as_float(skimage.io.imread(filename, as_gray=not color)).astype(np.float32)
     except FileNotFoundError:
         raise
-    except Exception as error:  # readers raise whatever they like, SyntaxError among it
+    except Exception as error:  # image readers raise exceptions of any type, even SyntaxError
         raise OSError(f"{filename}: no image that can be read ({error})") from error
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
@@ -212,31 +213,34 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
-    """An image H x W x C, of any range, resized to `new_dims` (height, width), as float32."""
+    """Return an image H x W x C, of any range, resized to `new_dims` (height, width), as float32.
+
+    interp_order: of the spline interpolation; 1 is bilinear.
+    """
     new_dims = tuple(new_dims)
     if im.shape[-1] in (1, 3):
         low, high = im.min(), im.max()
         if high <= low:
             return np.full((*new_dims, im.shape[-1]), low, dtype=np.float32)
-        from skimage.transform import resize
+        from skimage.transform import resize  # imported here: see `load_image`
 
         return _over_range(
             im, lambda unit: resize(unit, new_dims, order=interp_order, mode="constant")
         ).astype(np.float32)
-    from scipy.ndimage import zoom
+    from scipy.ndimage import zoom  # imported here: see `load_image`
 
     scale = tuple(new / old for new, old in zip(new_dims, im.shape))
-    # "nearest": the last row may fall a rounding error outside, where the default mode reads zeros.
+    # The last row may lie outside by a rounding error, where the default mode reads zeros.
     return zoom(im, (*scale, 1), order=interp_order, mode="nearest").astype(np.float32)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
-    """Ten crops of each image: the corners, the centre, and the mirrors of these five.
+    """Return ten crops of each image: the corners, the centre, and the mirrors of these five.
 
     images: N images H x W x C of one size.
     crop_dims: (height, width).
 
-    Gives 10N x height x width x C, float32.
+    The result is 10N x height x width x C, float32.
     """
     im_shape, (height, width) = np.array(images[0].shape), crop_dims
     top, left = im_shape[0] - height, im_shape[1] - width

@@ -1,4 +1,4 @@
-"""Nets written in Python: every layer type and every setting of caffe.proto, by its own name.
+"""Nets written in Python, with every layer type and every field of caffe.proto by its own name.
 
     n = NetSpec()
     n.data, n.label = layers.Data(ntop=2, source="list", batch_size=8)
@@ -7,8 +7,9 @@
     n.loss = layers.SoftmaxWithLoss(n.relu1, n.label, loss_weight=2)
     n.to_proto()
 
-A call makes a `Function` and gives its `Top`s; the names that they get in the `NetSpec` are the
-names in the net. Nothing here lists layer types or fields: the messages' descriptors do.
+A call makes a `Function` and returns its `Top`s. The names of the tops in the `NetSpec` are the
+names in the net. This module lists no layer types and no fields; it reads the descriptors of the
+messages.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .proto import caffe_pb2
 
 
 def param_name_dict() -> Dict[str, str]:
-    """Maps a layer type to the stem of its settings' field: {'Convolution': 'convolution', ...}."""
+    """Return the stem of each layer type's settings field: {'Convolution': 'convolution', ...}."""
     names = {}
     field: Any
     for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields:
@@ -36,7 +37,8 @@ def param_name_dict() -> Dict[str, str]:
 _param_names = param_name_dict()
 
 
-def _nearest(word: str, words: Iterable[str]) -> str:
+def _suggestion(word: str, words: Iterable[str]) -> str:
+    """A hint at the word most like `word`, for the end of a message; "" without one."""
     near = difflib.get_close_matches(word, list(words), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -45,7 +47,8 @@ def _is_repeated(message: Message, field: Any) -> bool:
     return hasattr(getattr(message, field.name), "extend")
 
 
-def _needed(field: Any) -> str:
+def _expected(field: Any) -> str:
+    """What the values of a field are, in words."""
     if field.enum_type is not None:
         return f"one of {', '.join(field.enum_type.values_by_name)}"
     return {
@@ -59,7 +62,7 @@ def _needed(field: Any) -> str:
 
 
 def _plain(field: Any, val: Any) -> Any:
-    """A value as every protobuf runtime takes it: NumPy scalars, bools and names of enum values."""
+    """Return a NumPy scalar, a bool or the name of an enum value as every protobuf accepts it."""
     if isinstance(val, np.generic):
         val = val.item()
     if isinstance(val, bool) and field.cpp_type != field.CPPTYPE_BOOL:
@@ -72,6 +75,7 @@ def _plain(field: Any, val: Any) -> Any:
 
 
 def _fill(message: Message, values: Union[Dict[str, Any], Message], where: str) -> None:
+    """Set the fields of a message from a dict or from another message."""
     if isinstance(values, Message):
         message.MergeFrom(values)
     elif isinstance(values, dict):
@@ -83,18 +87,18 @@ def _fill(message: Message, values: Union[Dict[str, Any], Message], where: str) 
 
 
 def assign_proto(proto: Message, name: str, val: Any) -> None:
-    """Sets the field `name` of a message from plain Python.
+    """Set the field `name` of a message from plain Python values.
 
-    A dict fills a nested message; a list or tuple fills a repeated field, and one value stands for
-    a list of one; an enum is given by number or by name.
+    A dict fills a nested message. A list, tuple or array fills a repeated field; a single value
+    stands for a list of one. An enum is a number or a name.
 
-    Raises AttributeError if there is no such field, TypeError or ValueError if the value does not
-    fit it; the message names the field and the value.
+    Raises AttributeError for an unknown field, and TypeError or ValueError for a value that does
+    not fit the field. The error names the field and the value.
     """
     descriptor = proto.DESCRIPTOR
     field: Any = descriptor.fields_by_name.get(name)
     if field is None:
-        hint = _nearest(name, descriptor.fields_by_name)
+        hint = _suggestion(name, descriptor.fields_by_name)
         raise AttributeError(f"{descriptor.name} has no field {name!r} (given {val!r}){hint}")
     where = f"{descriptor.name}.{name}"
     repeated = _is_repeated(proto, field)
@@ -114,30 +118,30 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
         else:
             setattr(proto, name, _plain(field, val))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{where} = {val!r}: {_needed(field)} is needed") from None
+        raise type(error)(f"{where} = {val!r}: {_expected(field)} is needed") from None
 
 
 class Top:
-    """Output number `n` of the layer that `fn` describes."""
+    """Output number `n` of the layer `fn`, a Function."""
 
     def __init__(self, fn: Function, n: int) -> None:
         self.fn = fn
         self.n = n
 
     def to_proto(self) -> Any:
-        """The NetParameter of the net that ends in this top."""
+        """Return the NetParameter of the net that ends in this top."""
         return to_proto(self)
 
 
 class Function:
-    """One layer: its type, its bottoms and its settings, not yet named.
+    """A layer without a name: its type, its bottoms and its settings.
 
     type_name: the layer type, such as "Convolution".
-    inputs: the `Top`s that it reads.
-    params: the settings, fields of `<type>_param` or else of LayerParameter. `ntop` is the number
-        of tops (1); `in_place=True` makes the tops the bottoms themselves.
+    inputs: the bottoms, each a Top.
+    params: the settings, by the names of fields of `<type>_param` or else of LayerParameter.
+        `ntop` is the number of tops (1); with `in_place=True` the tops are the bottoms.
 
-    Raises TypeError if an input is not a Top.
+    Raises TypeError for an input that is not a Top.
     """
 
     def __init__(self, type_name: str, inputs: Iterable[Top], params: Dict[str, Any]) -> None:
@@ -152,26 +156,26 @@ class Function:
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
     def to_proto(self) -> Any:
-        """The NetParameter of the net that ends in this layer."""
+        """Return the NetParameter of the net that ends in this layer."""
         return to_proto(self)
 
     def fill(self, layer: Any) -> None:
-        """Writes the settings into a LayerParameter.
+        """Write the settings into a LayerParameter.
 
-        Raises what `assign_proto` raises, with the layer's name and type before it.
+        Raises the exceptions of `assign_proto`, with the name and the type of the layer.
         """
-        own = _param_names.get(self.type_name)
-        own_field: Any = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name.get(f"{own}_param")
-        own_names = own_field.message_type.fields_by_name if own_field else {}
+        stem = _param_names.get(self.type_name)
+        settings: Any = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name.get(f"{stem}_param")
+        settings_names = settings.message_type.fields_by_name if settings else {}
         for name, val in self.params.items():
             try:
-                if name in own_names and not name.endswith("param"):
-                    assign_proto(getattr(layer, own_field.name), name, val)
-                elif own_field and name not in layer.DESCRIPTOR.fields_by_name:
-                    both = [*own_names, *layer.DESCRIPTOR.fields_by_name]
+                if name in settings_names and not name.endswith("param"):
+                    assign_proto(getattr(layer, settings.name), name, val)
+                elif settings and name not in layer.DESCRIPTOR.fields_by_name:
+                    names = [*settings_names, *layer.DESCRIPTOR.fields_by_name]
                     raise AttributeError(
-                        f"neither {own_field.message_type.name} nor LayerParameter has a field "
-                        f"{name!r} (given {val!r}){_nearest(name, both)}"
+                        f"neither {settings.message_type.name} nor LayerParameter has a field "
+                        f"{name!r} (given {val!r}){_suggestion(name, names)}"
                     )
                 else:
                     assign_proto(layer, name, val)
@@ -180,7 +184,7 @@ class Function:
 
 
 def _in_order(roots: Iterable[Union[Top, Function]]) -> Iterator[Function]:
-    """The functions behind `roots`, each once and after all that it reads."""
+    """Yield every function that `roots` depend on, once, after the functions of its inputs."""
     done = set()
     stack: List[Tuple[Function, bool]] = []
     for root in roots:
@@ -198,12 +202,13 @@ def _in_order(roots: Iterable[Union[Top, Function]]) -> Iterator[Function]:
 
 
 def _net(roots: Iterable[Union[Top, Function]], names: Dict[Any, str]) -> Any:
-    """The NetParameter that makes `roots`, where `names` names tops and functions.
+    """Return the NetParameter that computes `roots`.
 
-    The others get their type and a number. A layer has the name of its first top.
+    names: the names of tops and functions. The other names are a type and a number. A layer has
+        the name of its first top.
     """
     names = dict(names)
-    taken = set(names.values())
+    used_names = set(names.values())
     counts: Counter = Counter()
     blobs: Dict[Top, str] = {}
     net = caffe_pb2.NetParameter()
@@ -212,7 +217,7 @@ def _net(roots: Iterable[Union[Top, Function]], names: Dict[Any, str]) -> Any:
         while thing not in names:
             counts[type_name] += 1
             name = f"{type_name}{counts[type_name]}"
-            if name not in taken:
+            if name not in used_names:
                 names[thing] = name
         return names[thing]
 
@@ -234,15 +239,15 @@ def _net(roots: Iterable[Union[Top, Function]], names: Dict[Any, str]) -> Any:
 
 
 def to_proto(*tops: Union[Top, Function]) -> Any:
-    """The NetParameter of the net that makes `tops`, every layer and blob named by its type."""
+    """Return the NetParameter that computes `tops`; all names are a type and a number."""
     return _net(tops, {})
 
 
 class NetSpec:
-    """A net being written: its attributes are its tops, in the order they were set.
+    """The named tops of a net, as attributes, in the order in which they are set.
 
-    Names that are no Python names go in brackets: `n["inception/pool"] = ...`. A layer without
-    tops is kept under a name too: `n.silence = layers.Silence(n.extra, ntop=0)`.
+    A name that is no Python name goes in brackets: `n["inception/pool"] = ...`. A layer without
+    tops has a name too: `n.silence = layers.Silence(n.extra, ntop=0)`.
     """
 
     tops: OrderedDict
@@ -263,7 +268,7 @@ class NetSpec:
         try:
             return self.tops[name]
         except KeyError:
-            raise AttributeError(f"no top {name!r}{_nearest(name, self.tops)}") from None
+            raise AttributeError(f"no top {name!r}{_suggestion(name, self.tops)}") from None
 
     def __delattr__(self, name: str) -> None:
         self.__getattr__(name)
@@ -274,7 +279,7 @@ class NetSpec:
 
     def __getitem__(self, item: str) -> Any:
         if item not in self.tops:
-            raise KeyError(f"no top {item!r}{_nearest(item, self.tops)}")
+            raise KeyError(f"no top {item!r}{_suggestion(item, self.tops)}")
         return self.tops[item]
 
     def __delitem__(self, key: str) -> None:
@@ -282,14 +287,15 @@ class NetSpec:
         del self.tops[key]
 
     def to_proto(self) -> Any:
-        """The NetParameter; raises what `assign_proto` raises, with the layer's name."""
+        """Return the NetParameter. Raises the exceptions of `assign_proto`, with the layer."""
         return _net(self.tops.values(), {top: name for name, top in self.tops.items()})
 
 
 class Layers:
     """`layers.Type(*bottoms, **settings)` for any layer type.
 
-    Gives the `Top`; a tuple of them where `ntop` is not 1; the `Function` where it is 0.
+    The call returns the Top, or a tuple of Tops where `ntop` is above 1, or the Function where
+    `ntop` is 0.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -317,13 +323,13 @@ class _Constants:
             raise AttributeError(name)
         values = self._message.DESCRIPTOR.enum_values_by_name
         if name not in values:
-            known = ", ".join(values) or "none"
-            raise AttributeError(f"{self._message.__name__} has no value {name!r}; known: {known}")
+            names = ", ".join(values) or "none"
+            raise AttributeError(f"{self._message.__name__} has no value {name!r}; known: {names}")
         return values[name].number
 
 
 class Parameters:
-    """`params.Pooling.MAX`: the enum values of `<Type>Parameter`."""
+    """The enum values of `<Type>Parameter`: `params.Pooling.MAX`."""
 
     def __getattr__(self, name: str) -> _Constants:
         if name.startswith("__"):
@@ -331,7 +337,7 @@ class Parameters:
         message = getattr(caffe_pb2, f"{name}Parameter", None)
         if message is None:
             names = [m[: -len("Parameter")] for m in caffe_pb2.DESCRIPTOR.message_types_by_name]
-            raise AttributeError(f"no message {name}Parameter{_nearest(name, names)}")
+            raise AttributeError(f"no message {name}Parameter{_suggestion(name, names)}")
         return _Constants(message)
 
 

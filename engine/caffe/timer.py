@@ -1,4 +1,4 @@
-"""Timer: how long something took, on the GPU too."""
+"""`Timer`: elapsed time, of work on a GPU too."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from . import mode
 
 
 class Timer:
-    """A stopwatch: `start()`, `stop()`, then `ms` milliseconds.
+    """A stopwatch: `start()`, `stop()`, then `ms`, in milliseconds.
 
-    Work that a GPU has not finished yet is waited for. `ms` of a timer that runs stops it; of one
-    that never ran it is 0.
+    Starting and stopping wait for the work of the GPU. Reading `ms` stops a running timer; `ms` of
+    a timer that never ran is 0.
     """
 
     def __init__(self) -> None:
@@ -21,17 +21,18 @@ class Timer:
         self._seconds = 0.0
 
     def start(self) -> None:
-        """Start, from zero; nothing happens to a timer that runs."""
+        """Start from zero. A running timer runs on."""
         if self._started is None:
             self._started = self._now()
 
     def stop(self) -> None:
-        """Stop a timer that runs."""
+        """Stop. A timer that does not run stays as it is."""
         if self._started is not None:
             self._seconds, self._started = self._now() - self._started, None
 
     @property
     def ms(self) -> float:
+        """The milliseconds from the last start to its stop."""
         self.stop()
         return self._seconds * 1000
 

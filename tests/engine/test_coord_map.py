@@ -7,10 +7,10 @@ from caffe.net_spec import layers as L
 from caffe.net_spec import to_proto
 
 
-def approx(found, axis, scale, shift):
-    assert found[0] == axis
-    np.testing.assert_allclose(np.atleast_1d(found[1]), np.atleast_1d(scale))
-    np.testing.assert_allclose(np.atleast_1d(found[2]), np.atleast_1d(shift))
+def approx(coord_map, axis, scale, shift):
+    assert coord_map[0] == axis
+    np.testing.assert_allclose(np.atleast_1d(coord_map[1]), np.atleast_1d(scale))
+    np.testing.assert_allclose(np.atleast_1d(coord_map[2]), np.atleast_1d(shift))
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def data():
         ({"kernel_h": 3, "kernel_w": 1, "stride_w": 2}, [1, 0.5], [-1, 0]),
     ],
 )
-def test_windows_scale_by_the_stride_and_shift_to_their_middle(data, layer, settings, scale, shift):
+def test_a_window_divides_by_its_stride_and_shifts_to_its_middle(
+    data, layer, settings, scale, shift
+):
     approx(C.coord_map(getattr(L, layer)(data, **settings).fn), 1, scale, shift)
 
 
@@ -46,19 +48,25 @@ def test_crop_shifts_by_its_offset(data):
 
 
 @pytest.mark.parametrize("layer", C.PASS_THROUGH_LAYERS)
-def test_elementwise_layers_leave_coordinates_alone(data, layer):
+def test_a_pointwise_layer_keeps_coordinates(data, layer):
     assert C.coord_map(getattr(L, layer)(data).fn) == (None, 1, 0)
 
 
 @pytest.mark.parametrize("layer", ["InnerProduct", "Flatten", "Concat", "Input", "Python"])
-def test_a_layer_without_a_map_is_named(layer):
+def test_a_layer_without_a_map_is_refused_by_name(layer):
     with pytest.raises(C.UndefinedMapException, match=layer):
         C.coord_map(getattr(L, layer)().fn)
 
 
-def test_a_pooling_over_everything_has_no_map(data):
+@pytest.mark.parametrize(
+    "settings", [{"global_pooling": True}, {"pooling_param": {"global_pooling": True}}]
+)
+def test_a_pooling_over_the_whole_bottom_has_no_map(data, settings):
+    fn = L.Pooling(data, **settings).fn
     with pytest.raises(C.UndefinedMapException, match="Pooling"):
-        C.coord_map(L.Pooling(data, global_pooling=True).fn)
+        C.coord_map(fn)
+    with pytest.raises(ValueError, match="Pooling layer .*kernel_size"):
+        C.conv_params(fn)
 
 
 def test_a_window_without_a_size_is_refused(data):
@@ -81,7 +89,7 @@ def test_maps_from_different_axes_do_not_compose(data):
         C.coord_map_from_to(top, data)
 
 
-def test_the_map_goes_through_all_layers_between_and_back(data):
+def test_a_map_goes_through_all_layers_between_two_blobs_in_either_direction(data):
     down = L.Pooling(L.Convolution(data, kernel_size=3, pad=100), kernel_size=2, stride=2)
     up = L.Deconvolution(L.ReLU(down), convolution_param={"kernel_size": 4, "stride": 2})
     approx(C.coord_map_from_to(up, data), 1, 1, -100)
@@ -89,7 +97,7 @@ def test_the_map_goes_through_all_layers_between_and_back(data):
     assert C.coord_map_from_to(up, up) == (None, 1, 0)
 
 
-def test_a_crop_passes_on_the_coordinates_of_its_first_bottom_alone(data):
+def test_a_crop_has_the_coordinates_of_its_first_bottom_alone(data):
     other = L.Input()
     cut = L.Crop(other, L.Convolution(data, kernel_size=3), axis=2, offset=1)
     approx(C.coord_map_from_to(cut, other), 1, 1, 1)
@@ -97,14 +105,14 @@ def test_a_crop_passes_on_the_coordinates_of_its_first_bottom_alone(data):
         C.coord_map_from_to(cut, data)
 
 
-def test_layers_without_a_map_do_not_hide_another_way(data):
+def test_a_map_avoids_layers_without_a_map_where_it_can(data):
     both = L.Eltwise(L.InnerProduct(data), L.Convolution(data, kernel_size=3))
     approx(C.coord_map_from_to(both, data), 1, 1, 1)
     with pytest.raises(RuntimeError, match="InnerProduct and Input"):
         C.coord_map_from_to(L.InnerProduct(data), data)
 
 
-def test_crop_puts_one_blob_in_the_place_of_another(data):
+def test_crop_cuts_one_blob_to_the_place_of_another(data):
     down = L.Convolution(data, kernel_size=3, pad=7, stride=2)
     up = L.Deconvolution(down, convolution_param={"kernel_size": 3, "stride": 2})
     layer = to_proto(C.crop(up, data)).layer[-1]
@@ -112,7 +120,7 @@ def test_crop_puts_one_blob_in_the_place_of_another(data):
     assert (layer.crop_param.axis, list(layer.crop_param.offset)) == (2, [7])
 
 
-def test_crop_of_axes_with_different_offsets_gives_each(data):
+def test_crop_has_an_offset_for_each_axis_where_they_differ(data):
     crop = C.crop(L.Convolution(data, kernel_size=[3, 5], pad=[4, 3]), data)
     assert crop.fn.params["crop_param"] == {"axis": 2, "offset": [3, 1]}
 
@@ -129,6 +137,6 @@ def test_crop_to_a_blob_of_the_same_coordinates_has_offset_0(data):
         ({"kernel_size": 3}, r"offset \[-1.0\], 0 or more is needed"),
     ],
 )
-def test_a_crop_that_cannot_be_is_refused_with_its_numbers(data, settings, message):
+def test_a_crop_that_is_impossible_is_refused_with_its_numbers(data, settings, message):
     with pytest.raises(ValueError, match=rf"Convolution to one of Input: {message}"):
         C.crop(L.Convolution(data, **settings), data)

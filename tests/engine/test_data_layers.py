@@ -1,4 +1,4 @@
-"""What data layers refuse, read ahead and share out; their numbers are in test_golden.py."""
+"""Data layers: their errors, reading ahead, and sharing of records. test_golden.py has numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from caffe import CaffeError, launch
 from caffe.data import db
 from caffe.data.transformer import DataTransformer
+from caffe.errors import ShapeError
 from caffe.proto import caffe_pb2
 from caffe.tools import convert_imageset
 
@@ -22,7 +23,7 @@ from tests.engine.nets import build, write
 
 @pytest.fixture
 def images(tmp_path, monkeypatch):
-    """Works in a folder with six images of one colour each, `list.txt` and the LMDB `db`."""
+    """Enters a folder with six images of one colour each, `list.txt` and the LMDB database `db`."""
     monkeypatch.chdir(tmp_path)
     for i in range(6):
         cv2.imwrite(f"{i}.png", np.full((4, 5, 3), 10 * i, np.uint8))
@@ -41,7 +42,7 @@ def labels(net, forwards):
     return [net.forward() and net.blobs["y"].data.tolist() for _ in range(forwards)]
 
 
-def test_a_database_is_read_over_and_over_in_the_order_of_its_keys(images):
+def test_a_database_is_read_in_the_order_of_its_keys_again_and_again(images):
     assert labels(build(images, data()), 4) == [[0, 1], [2, 3], [4, 5], [0, 1]]
 
 
@@ -50,14 +51,14 @@ def test_two_nets_read_one_database(images):
     assert [labels(net, 2) for net in nets] == [[[0, 1], [2, 3]]] * 2
 
 
-def test_solvers_that_train_together_share_out_the_records(images):
+def test_solvers_that_train_together_take_turns_at_the_records(images):
     launch.set_solver_count(2)
     try:
-        seen = []
+        batches = []
         for rank in range(2):
             launch.set_solver_rank(rank)
-            seen.append(labels(build(images, data(), caffe.TRAIN), 3))
-        assert seen == [[[0, 2], [4, 0], [2, 4]], [[1, 3], [5, 1], [3, 5]]]
+            batches.append(labels(build(images, data(), caffe.TRAIN), 3))
+        assert batches == [[[0, 2], [4, 0], [2, 4]], [[1, 3], [5, 1], [3, 5]]]
         assert labels(build(images, data(), caffe.TEST), 1) == [[0, 1]]
     finally:
         launch.set_solver_count(1)
@@ -67,7 +68,7 @@ def test_solvers_that_train_together_share_out_the_records(images):
 LISTED = "source: 'list.txt' batch_size: 2"
 
 
-def test_an_error_comes_at_the_batch_to_which_it_belongs_and_again(images):
+def test_an_error_is_raised_at_the_batch_to_which_it_belongs_and_again(images):
     net = build(images, data(LISTED, type_="ImageData", name="image_data"))
     (images / "4.png").write_bytes(b"no image")
     assert labels(net, 2) == [[0, 1], [2, 3]]
@@ -88,24 +89,24 @@ FROM_FILES = data(
 
 
 @pytest.mark.parametrize("text", [FROM_DATABASE, FROM_FILES])
-def test_what_is_drawn_does_not_depend_on_how_far_is_read_ahead(images, text):
+def test_random_numbers_do_not_depend_on_the_number_of_batches_read_ahead(images, text):
     rng = np.random.RandomState(0)
     for i in range(6):
         cv2.imwrite(f"{i}.png", rng.randint(0, 255, (4, 5, 3)).astype(np.uint8))
     assert convert_imageset.main(["./", "list.txt", "many"]) == 0
-    seen = []
+    runs = []
     for ahead in ("1", "4", "11"):
         caffe.set_random_seed(7)
-        own = text.replace("AHEAD", ahead).replace("'db'", "'many'")
-        net = build(images, own, caffe.TRAIN)
+        prototxt = text.replace("AHEAD", ahead).replace("'db'", "'many'")
+        net = build(images, prototxt, caffe.TRAIN)
         batches = [net.forward() and net.blobs["x"].data.copy() for _ in range(7)]
-        seen.append((batches, labels(net, 3)))
-    for batches, numbers in seen[1:]:
-        np.testing.assert_array_equal(batches, seen[0][0])
-        assert numbers == seen[0][1]
+        runs.append((batches, labels(net, 3)))
+    for batches, numbers in runs[1:]:
+        np.testing.assert_array_equal(batches, runs[0][0])
+        assert numbers == runs[0][1]
 
 
-def test_nothing_is_read_ahead_before_the_first_forward_and_after_the_net_is_gone(images):
+def test_the_reading_thread_starts_with_the_first_forward_and_ends_with_the_net(images):
     def reading():
         return [t for t in threading.enumerate() if t.name == "prefetch of alone"]
 
@@ -117,7 +118,7 @@ def test_nothing_is_read_ahead_before_the_first_forward_and_after_the_net_is_gon
     end = time.monotonic() + 20
     while reading():
         assert time.monotonic() < end
-        gc.collect()  # a batch that is being read keeps what reads it until it is done
+        gc.collect()  # a batch that is being read keeps its layer alive until it is complete
         time.sleep(0.01)
 
 
@@ -130,7 +131,7 @@ def test_an_error_of_the_reading_thread_reaches_forward(images):
         net.forward()
 
 
-def test_memory_data_refuses_what_does_not_fit(tmp_path):
+def test_memory_data_refuses_arrays_that_do_not_fit(tmp_path):
     net = build(
         tmp_path,
         data(
@@ -139,13 +140,13 @@ def test_memory_data_refuses_what_does_not_fit(tmp_path):
     )
     with pytest.raises(CaffeError, match="set_input_arrays"):
         net.forward()
-    fits, given = np.zeros((4, 1, 1, 3), np.float32), np.zeros(4, np.float32)
+    fits, four = np.zeros((4, 1, 1, 3), np.float32), np.zeros(4, np.float32)
     for values, numbers, words in (
-        (fits.astype(float), given, "C contiguous float32"),
-        (fits[:, :, :, ::-1], given, "C contiguous float32"),
-        (fits[:, :, :, :2].copy(), given, "needs N x 1 x 1 x 3"),
-        (fits[:3], given[:3], "multiple of batch_size 2"),
-        (fits, given[:2], "4 data and 2 labels"),
+        (fits.astype(float), four, "C contiguous float32"),
+        (fits[:, :, :, ::-1], four, "C contiguous float32"),
+        (fits[:, :, :, :2].copy(), four, "needs N x 1 x 1 x 3"),
+        (fits[:3], four[:3], "multiple of batch_size 2"),
+        (fits, four[:2], "4 data and 2 labels"),
     ):
         with pytest.raises(CaffeError, match=words):
             net.set_input_arrays(values, numbers)
@@ -187,16 +188,17 @@ def test_only_a_net_that_begins_with_memory_data_takes_arrays(images):
         (data("num: 2", "", "DummyData", "dummy_data"), "0 channels for 2 tops"),
     ],
 )
-def test_a_data_layer_that_cannot_read_says_why(images, text, words):
+def test_a_data_layer_that_cannot_read_says_the_reason_in_one_line(images, text, words):
     with pytest.raises(CaffeError, match=words) as error:
         build(images, text)
     assert "\n" not in str(error.value)
 
 
-def test_three_mean_values_do_not_fit_one_channel(images):
-    p = caffe_pb2.TransformationParameter(mean_value=[1, 2, 3])
-    with pytest.raises(CaffeError, match="3 mean_value; 1 or 1, one a channel"):
-        DataTransformer(p, caffe.TEST, "here")(np.zeros((1, 4, 4), np.uint8))
+def test_three_mean_values_for_one_channel_are_refused(images):
+    layer = caffe_pb2.LayerParameter(name="d", type="Data", phase=caffe.TEST)
+    layer.transform_param.mean_value.extend([1, 2, 3])
+    with pytest.raises(ShapeError, match="layer 'd' .*3 mean_value; it needs 1, or 1, one for"):
+        DataTransformer(layer)(np.zeros((1, 4, 4), np.uint8))
 
 
 def test_hdf5_output_takes_one_batch(tmp_path, monkeypatch):
@@ -228,13 +230,13 @@ def test_without_the_lmdb_package_the_error_says_what_to_install(images, monkeyp
         build(images, data())
 
 
-def test_a_database_that_fails_midway_is_not_left_behind(tmp_path):
+def test_a_database_whose_writing_fails_is_removed(tmp_path):
     with pytest.raises(ZeroDivisionError), db.Writer(str(tmp_path / "new")) as writer:
         writer.put(b"a", b"b")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_is_never_written_over(images):
+def test_an_existing_database_is_never_overwritten(images):
     with pytest.raises(CaffeError, match="is there already"):
         db.Writer("db")

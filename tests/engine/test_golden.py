@@ -1,7 +1,7 @@
 """The engine against numbers recorded from BVLC Caffe (tests/golden, written by `make golden`).
 
-What agreement means is said in oracle/compare.py: 1e-5 of the largest value of each array. What
-BVLC Caffe wrote to a file, read by the engine and written again, is the same bytes.
+Arrays agree within 1e-5 of the largest value of each (oracle/compare.py). A file of BVLC Caffe that
+the engine reads and writes again has the same bytes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def test_the_engine_gives_the_numbers_of_bvlc_caffe(name, tmp_path):
     assert not disagreements(run(case, str(tmp_path)), recorded)
 
 
-#: What is recorded of these is of the CPU: on a device, an array that is kept shows and hands over
-#: nothing until it is taken again (as with SyncedMemory), and a CUDA build has NCCL.
+#: Cases whose numbers hold for the CPU alone. On a device, as with SyncedMemory, an array that a
+#: script keeps does not change until the script reads it from the blob again; and a CUDA build of
+#: Caffe has NCCL.
 OF_THE_CPU = ("program.views", "calls.has_nccl()")
 
 
@@ -44,7 +45,7 @@ CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden(CASES[
 
 
 def snapshots(name):
-    """The files that BVLC Caffe wrote in a training case: name -> bytes."""
+    """The bytes of the files that BVLC Caffe wrote in a training case, by file name."""
     start = f"{name}/file/"
     numbers = golden(CASES[name].group)
     return {k[len(start) :]: v.tobytes() for k, v in numbers.items() if k.startswith(start)}
@@ -52,18 +53,18 @@ def snapshots(name):
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
-    """Lays the snapshots of a case in a folder and works there."""
+    """Enters a folder; the function writes the snapshots of a case there."""
     monkeypatch.chdir(tmp_path)
     return lambda name: [(tmp_path / k).write_bytes(v) for k, v in snapshots(name).items()]
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-def test_files_of_bvlc_caffe_read_and_written_again_are_the_same(name, beside, tmp_path):
+def test_a_file_of_bvlc_caffe_that_is_written_again_has_the_same_bytes(name, beside, tmp_path):
     beside(name)
     rewrite(CASES[name])
     for file, theirs in snapshots(name).items():
         ours = (tmp_path / file).read_bytes()
-        # HDF5 files also hold how the library that wrote them laid them out.
+        # The bytes of an HDF5 file depend on the library that wrote it.
         if file.endswith(".h5"):
             assert not file_disagreement(file, ours, theirs, 0)
         else:
@@ -71,7 +72,7 @@ def test_files_of_bvlc_caffe_read_and_written_again_are_the_same(name, beside, t
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-def test_a_run_goes_on_from_bvlc_caffes_snapshot(name, beside):
+def test_training_continues_from_a_snapshot_of_bvlc_caffe(name, beside):
     beside(name)
     numbers = {}
     proceed(CASES[name], numbers)
@@ -112,11 +113,11 @@ def test_every_recorded_case_is_compared():
         (np.array("a"), np.array("b")),
     ],
 )
-def test_the_comparison_sees_a_difference(ours, theirs):
+def test_the_comparison_reports_a_difference(ours, theirs):
     assert disagreement(ours, theirs)
 
 
-def test_the_comparison_sees_a_difference_in_a_file():
+def test_the_comparison_reports_a_difference_in_a_file():
     theirs = golden("train")["train.fixed/file/snap_iter_5.caffemodel"].tobytes()
     message = caffe_pb2.NetParameter.FromString(theirs)
     assert file_disagreement("a.caffemodel", theirs, theirs) is None
@@ -128,6 +129,6 @@ def test_the_comparison_sees_a_difference_in_a_file():
     assert file_disagreement("a.caffemodel", message.SerializeToString(), theirs)
 
 
-def test_the_comparison_allows_what_rounding_does():
+def test_the_comparison_allows_for_rounding():
     theirs = np.array([1000.0, 1.0, np.nan, -np.finfo(np.float32).max])
     assert disagreement(theirs + np.array([0.009, 0.009, 0, 0]), theirs) is None

@@ -13,7 +13,7 @@ def draw():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (7,), (), (0, 3)])
-def test_arrays_of_any_shape_come_back_from_their_message(draw, shape):
+def test_an_array_of_any_shape_survives_its_message(draw, shape):
     array = np.asarray(draw.randn(*shape), np.float32)
     blob = caffe_pb2.BlobProto.FromString(
         io.array_to_blobproto(array, 2 * array).SerializeToString()
@@ -23,17 +23,17 @@ def test_arrays_of_any_shape_come_back_from_their_message(draw, shape):
     assert io.blobproto_to_array(blob).shape == shape
 
 
-def test_the_old_four_extents_are_read():
+def test_a_message_with_num_channels_height_and_width_is_read():
     blob = caffe_pb2.BlobProto(num=1, channels=2, height=1, width=3, data=range(6))
     assert io.blobproto_to_array(blob).tolist() == [[[[0, 1, 2]], [[3, 4, 5]]]]
 
 
-def test_doubles_are_read():
+def test_a_message_of_doubles_is_read():
     blob = caffe_pb2.BlobProto(double_data=[0.1, 0.2], shape={"dim": [2]})
     assert io.blobproto_to_array(blob).tolist() == [0.1, 0.2]
 
 
-def test_a_message_whose_shape_holds_another_count_is_refused():
+def test_a_message_with_another_number_of_values_than_its_shape_is_refused():
     blob = caffe_pb2.BlobProto(data=[1, 2, 3], shape={"dim": [2, 2]})
     with pytest.raises(ValueError, match=r"3 values: its shape is \[2, 2\]"):
         io.blobproto_to_array(blob)
@@ -42,7 +42,7 @@ def test_a_message_whose_shape_holds_another_count_is_refused():
         io.blobproto_to_array(blob, return_diff=True)
 
 
-def test_lists_of_arrays_come_back(draw):
+def test_a_list_of_arrays_survives_its_message(draw):
     arrays = [draw.randn(2, 3).astype(np.float32), draw.randn(4).astype(np.float32)]
     back = io.blobprotovector_str_to_arraylist(io.arraylist_to_blobprotovector_str(arrays))
     assert len(back) == 2
@@ -51,7 +51,7 @@ def test_lists_of_arrays_come_back(draw):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, int])
-def test_a_datum_keeps_bytes_as_bytes_and_the_rest_as_floats(draw, kind):
+def test_a_datum_holds_uint8_as_bytes_and_other_types_as_floats(draw, kind):
     array = draw.randint(0, 256, (3, 4, 5)).astype(kind)
     datum = io.array_to_datum(array, label=7)
     assert (datum.label, bool(datum.data), bool(datum.float_data)) == (
@@ -74,7 +74,7 @@ def change():
     return io.Transformer({"data": (1, 3, 20, 24)})
 
 
-def test_preprocess_does_everything_in_caffes_order(draw, change):
+def test_preprocess_applies_its_steps_in_the_order_of_caffe(draw, change):
     photo = draw.rand(20, 24, 3).astype(np.float32)
     before = photo.copy()
     change.set_input_scale("data", 0.5)
@@ -84,14 +84,14 @@ def test_preprocess_does_everything_in_caffes_order(draw, change):
     change.set_transpose("data", (2, 0, 1))
     ready = change.preprocess("data", photo)
     mean = np.array([1.0, 2.0, 3.0])[:, None, None]
-    wanted = (photo.transpose(2, 0, 1)[::-1] * 255 - mean) * 0.5
-    np.testing.assert_allclose(ready, wanted, rtol=1e-5)
+    expected = (photo.transpose(2, 0, 1)[::-1] * 255 - mean) * 0.5
+    np.testing.assert_allclose(ready, expected, rtol=1e-5)
     assert ready.dtype == np.float32
     np.testing.assert_array_equal(photo, before)
     np.testing.assert_allclose(change.deprocess("data", ready[None]), photo, atol=1e-6)
 
 
-def test_nothing_set_leaves_the_image_but_makes_it_float32(change):
+def test_without_settings_preprocess_only_converts_to_float32(change):
     image = np.arange(20 * 24 * 3).reshape(20, 24, 3)
     ready = change.preprocess("data", image)
     assert ready.dtype == np.float32
@@ -121,13 +121,13 @@ def test_a_mean_image_of_another_size_is_resized_within_its_range(draw, change):
         ("set_mean", np.zeros((2, 3, 4, 5)), r"mean of data: shape \(2, 3, 4, 5\)"),
     ],
 )
-def test_what_does_not_fit_the_input_is_refused(change, method, value, message):
+def test_a_setting_that_does_not_fit_the_input_is_refused(change, method, value, message):
     with pytest.raises(ValueError, match=message):
         getattr(change, method)("data", value)
 
 
 @pytest.mark.parametrize("method", ["set_transpose", "set_mean", "set_raw_scale", "preprocess"])
-def test_an_input_that_is_not_there_is_refused(change, method):
+def test_an_unknown_input_is_refused(change, method):
     with pytest.raises(ValueError, match="image is not one of the net inputs: data"):
         getattr(change, method)("image", np.zeros(3))
 
@@ -144,14 +144,14 @@ def test_images_load_as_rgb_in_0_to_1(tmp_path, draw, mode, shape, grey):
     np.testing.assert_allclose(image, np.broadcast_to(pixels[:, :, :3], shape) / 255, atol=1e-6)
 
 
-def test_images_load_as_one_channel_where_colour_is_not_wanted(tmp_path, draw):
+def test_an_image_loads_as_one_channel_without_color(tmp_path, draw):
     Image.fromarray(draw.randint(0, 256, (5, 7, 3)).astype(np.uint8)).save(tmp_path / "i.png")
     image = io.load_image(str(tmp_path / "i.png"), color=False)
     assert (image.shape, image.dtype) == ((5, 7, 1), np.float32)
 
 
 @pytest.mark.filterwarnings("ignore:.*plugin is deprecated")
-def test_a_file_that_is_no_image_is_named(tmp_path):
+def test_a_file_that_is_no_image_is_refused_by_name(tmp_path):
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(OSError, match="no.png: no image that can be read"):
         io.load_image(str(tmp_path / "no.png"))

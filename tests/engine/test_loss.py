@@ -1,11 +1,11 @@
-"""Losses read scores as they lie in memory."""
+"""Losses of scores in different memory layouts."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from caffe.layers.loss import _SoftmaxLoss
+from caffe.layers.softmax_loss import softmax_loss
 
 LAYOUTS = {
     "planes": lambda x: x.contiguous(),
@@ -24,11 +24,11 @@ def test_softmax_loss_is_the_same_in_every_layout(layout, axis):
     exact = scores.clone().requires_grad_()
     log_prob = F.log_softmax(exact, axis)
     picked = log_prob.movedim(axis, -1).gather(-1, label[..., None])[..., 0]
-    wanted = -(picked * counted).sum() / 3
-    wanted.backward()
+    expected = -(picked * counted).sum() / 3
+    expected.backward()
     x = LAYOUTS[layout](scores.float()).requires_grad_()
-    loss, prob = _SoftmaxLoss.apply(x, label, counted, axis, torch.tensor(3.0))
+    loss, prob = softmax_loss(x, label, counted, axis, torch.tensor(3.0))
     loss.backward()
-    assert torch.allclose(loss.double(), wanted, rtol=1e-6)
-    for found, right in ((prob, log_prob.exp()), (x.grad, exact.grad)):
-        assert found.shape == right.shape and torch.allclose(found.double(), right, atol=1e-6)
+    assert torch.allclose(loss.double(), expected, rtol=1e-6)
+    for result, right in ((prob, log_prob.exp()), (x.grad, exact.grad)):
+        assert result.shape == right.shape and torch.allclose(result.double(), right, atol=1e-6)

@@ -27,7 +27,7 @@ def test_attributes_name_tops_and_layers():
     ]
 
 
-def test_what_has_no_name_gets_its_type_and_a_number():
+def test_a_layer_without_a_name_is_named_by_its_type_and_a_number():
     data = L.DummyData(ntop=2)
     net = to_proto(L.Eltwise(L.ReLU(data[0]), L.ReLU(data[1])))
     assert wiring(net) == [
@@ -38,7 +38,7 @@ def test_what_has_no_name_gets_its_type_and_a_number():
     ]
 
 
-def test_a_number_that_is_taken_is_passed_over():
+def test_a_name_that_the_net_has_already_is_skipped():
     n = NetSpec()
     n.ReLU1 = L.ReLU(L.Input())
     n.last = L.ReLU(L.ReLU(n.ReLU1))
@@ -71,7 +71,7 @@ def test_a_layer_without_tops_is_kept_under_a_name():
     )
 
 
-def test_only_what_is_kept_is_in_the_net():
+def test_only_tops_that_the_spec_holds_are_in_the_net():
     n = NetSpec()
     n.x, n.y = L.Input(), L.Input()
     L.ReLU(n.x)
@@ -89,7 +89,7 @@ def test_a_chain_of_thousands_of_unnamed_layers_is_written():
     assert len(to_proto(top).layer) == 5001
 
 
-def test_settings_go_to_the_types_own_message_or_to_the_layer():
+def test_settings_go_to_the_message_of_the_type_or_to_the_layer():
     net = to_proto(
         L.Convolution(
             kernel_size=[3, 5],
@@ -112,36 +112,36 @@ def test_settings_go_to_the_types_own_message_or_to_the_layer():
 @pytest.mark.parametrize(
     "value", [P.Pooling.AVE, "AVE", np.int64(1), caffe_pb2.PoolingParameter.AVE]
 )
-def test_an_enum_is_given_by_number_or_by_name(value):
+def test_an_enum_is_set_by_number_or_by_name(value):
     assert to_proto(L.Pooling(pool=value)).layer[0].pooling_param.pool == 1
 
 
 @pytest.mark.parametrize("value", [(3, 4), [3, 4], np.array([3, 4])])
-def test_a_list_is_given_as_list_tuple_or_array(value):
+def test_a_repeated_field_is_set_from_a_list_tuple_or_array(value):
     net = to_proto(L.Convolution(kernel_size=value))
     assert list(net.layer[0].convolution_param.kernel_size) == [3, 4]
 
 
-def test_a_message_stands_for_a_dict():
+def test_a_message_may_replace_a_dict():
     param = caffe_pb2.PoolingParameter(kernel_size=3)
     net = to_proto(L.Pooling(pooling_param=param))
     assert net.layer[0].pooling_param == param and net.layer[0].pooling_param is not param
 
 
-def test_settings_that_are_changed_after_the_call_count():
+def test_settings_may_change_after_the_call():
     n = NetSpec()
     n.relu = L.ReLU(L.Input())
     n.relu.fn.params["negative_slope"] = 0.5
     assert n.to_proto().layer[1].relu_param.negative_slope == 0.5
 
 
-def test_a_call_does_not_change_what_it_was_given():
+def test_a_call_leaves_its_settings_unchanged():
     settings = {"ntop": 2, "in_place": False, "batch_size": 3}
     net_spec.Function("Data", [], settings)
     assert settings == {"ntop": 2, "in_place": False, "batch_size": 3}
 
 
-def test_every_settings_message_has_its_layer_type():
+def test_every_settings_message_belongs_to_a_layer_type():
     names = param_name_dict()
     assert names["InnerProduct"] == "inner_product" and names["ReLU"] == "relu"
     for layer_type, stem in names.items():
@@ -197,12 +197,12 @@ def test_a_setting_that_does_not_fit_is_refused_with_layer_and_value(make, error
 
 
 @pytest.mark.parametrize("value", [3, None, "data", [L.Input()]])
-def test_an_input_that_is_no_top_is_refused_at_once(value):
+def test_an_input_that_is_no_top_is_refused_by_the_call(value):
     with pytest.raises(TypeError, match="ReLU input 1 is not a Top"):
         L.ReLU(L.Input(), value)
 
 
-def test_what_is_no_top_gets_no_name():
+def test_a_value_that_is_no_top_cannot_be_named():
     n = NetSpec()
     with pytest.raises(TypeError, match="'x' is set to tuple, a Top is needed; give 2 names"):
         n.x = L.Data(ntop=2)
@@ -210,7 +210,7 @@ def test_what_is_no_top_gets_no_name():
         n["x"] = 3
 
 
-def test_a_top_that_is_not_there_is_refused_by_name():
+def test_a_missing_top_is_refused_by_name():
     n = NetSpec()
     n.score = L.Input()
     with pytest.raises(AttributeError, match="no top 'scroe'; did you mean 'score'"):
@@ -221,7 +221,7 @@ def test_a_top_that_is_not_there_is_refused_by_name():
         del n.scroe
 
 
-def test_constants_that_are_not_there_are_refused_by_name():
+def test_a_missing_constant_is_refused_by_name():
     with pytest.raises(AttributeError, match="'MEAN'; known: MAX, AVE"):
         _ = P.Pooling.MEAN
     with pytest.raises(AttributeError, match="no message PolingParameter; did you mean 'Pooling'"):

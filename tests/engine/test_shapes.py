@@ -1,4 +1,4 @@
-"""The shapes that layers say are those that PyTorch's shape functions find."""
+"""The shapes that layers compute are those of PyTorch's shape functions."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("text", LAYERS)
-def test_a_layer_says_the_shape_that_its_computation_has(tmp_path, text):
+def test_a_layers_shapes_are_those_of_its_computation(tmp_path, text):
     net = build(tmp_path, INPUT + text)
     last = net.layers[-1]
     assert isinstance(last, Function) and type(last).shapes is not Function.shapes
     bottoms = [net.blobs[name].shape for name in net.bottom_names["l"]]
-    said = [net.blobs[name].shape for name in net.top_names["l"]]
-    assert said == [tuple(shape) for shape in Function.shapes(last, bottoms)]
+    stated = [net.blobs[name].shape for name in net.top_names["l"]]
+    assert stated == [tuple(shape) for shape in Function.shapes(last, bottoms)]
     net.forward()
-    assert said == [net.blobs[name].data.shape for name in net.top_names["l"]]
+    assert stated == [net.blobs[name].data.shape for name in net.top_names["l"]]
 
 
-def test_a_classifier_and_a_fully_convolutional_net_need_no_symbolic_shapes(tmp_path):
-    """PyTorch loads what it works shapes out with at the first use, which takes up to 2 s."""
+def test_two_large_nets_are_built_without_symbolic_shapes(tmp_path):
+    """PyTorch's shape functions load a package of symbolic mathematics, which takes up to 2 s."""
     import net_gen
 
     for name, param in (
@@ -78,7 +78,7 @@ def test_a_classifier_and_a_fully_convolutional_net_need_no_symbolic_shapes(tmp_
     ):
         path = str(tmp_path / name)
         net_gen.write(param, path)
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", BUILDS_WITHOUT.format(path=path)], capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr[-300:]
+        assert result.returncode == 0, result.stderr[-300:]

@@ -23,7 +23,10 @@ def build(tmp_path, shape, fields, phase, layer=POOL):
 
 
 def windows(x, kernel, stride):
-    """Each window's values that lie inside the image, in rows, for ceil-mode output sizes."""
+    """The values of each window inside the image, in rows, by the window's place in the top.
+
+    The number of windows is rounded up.
+    """
     sizes = [int(np.ceil((n - k) / s)) + 1 for n, k, s in zip(x.shape[2:], kernel, stride)]
     return {
         (n, c, i, j): x[
@@ -48,7 +51,7 @@ GEOMETRIES = [
 
 
 @pytest.mark.parametrize("fields, kernel, stride", GEOMETRIES)
-def test_in_test_a_window_gives_its_squares_over_its_sum(tmp_path, fields, kernel, stride):
+def test_in_the_test_phase_a_window_gives_its_expected_value(tmp_path, fields, kernel, stride):
     net = build(tmp_path, (2, 3, 6, 7), fields, caffe.TEST)
     x = np.maximum(np.random.RandomState(0).standard_normal((2, 3, 6, 7)), 0).astype(np.float32)
     x[0, 0] = 0
@@ -66,19 +69,19 @@ def test_in_test_a_window_gives_its_squares_over_its_sum(tmp_path, fields, kerne
 
 
 @pytest.mark.parametrize("fields, kernel, stride", GEOMETRIES)
-def test_in_train_a_window_gives_one_of_its_values(tmp_path, fields, kernel, stride):
+def test_in_the_train_phase_a_window_gives_one_of_its_values(tmp_path, fields, kernel, stride):
     net = build(tmp_path, (2, 3, 6, 7), fields, caffe.TRAIN)
     x = np.random.RandomState(0).random_sample((2, 3, 6, 7)).astype(np.float32)
     net.blobs["x"].data[...] = x
     y = net.forward()["y"]
-    found = windows(x, kernel, stride)
-    assert y.size == len(found)
-    # Between stride 3 and kernel 1, the last window misses the image.
-    assert all(y[place] in (values if values.size else [0]) for place, values in found.items())
+    pooled = windows(x, kernel, stride)
+    assert y.size == len(pooled)
+    # With stride 3 and kernel 1, the last window lies outside the image.
+    assert all(y[place] in (values if values.size else [0]) for place, values in pooled.items())
 
 
 def draws(net, values, count):
-    """How often each of a 2 x 2 window's four values is drawn in `count` windows."""
+    """The number of times that each of four values is drawn in `count` windows of 2 x 2."""
     net.blobs["x"].data[...] = np.asarray(values, np.float32).reshape(2, 2)
     y = net.forward()["y"].ravel()
     assert y.size == count
@@ -86,18 +89,18 @@ def draws(net, values, count):
 
 
 @pytest.mark.parametrize("values", [(1, 2, 3, 4), (4, 3, 2, 1), (0, 0.5, 0, 8), (0.25, 1, 1.5, 7)])
-def test_values_are_drawn_in_proportion_to_themselves(tmp_path, values):
+def test_a_value_is_drawn_with_a_probability_in_proportion_to_the_value(tmp_path, values):
     count = 40_000
     net = build(tmp_path, (count, 1, 2, 2), "kernel_size: 2", caffe.TRAIN)
     caffe.set_random_seed(3)
-    found = draws(net, values, count)
+    counts = draws(net, values, count)
     chances = np.array(values) / sum(values)
     deviation = np.sqrt(count * chances * (1 - chances))
-    # Zeros are never drawn; five standard deviations are 1 in two million for a right sampler.
-    assert (np.abs(found - count * chances)[chances > 0] < 5 * deviation[chances > 0]).all()
-    assert found[chances > 0].sum() == count
+    # A correct sampler is off by five standard deviations in 1 of two million runs.
+    assert (np.abs(counts - count * chances)[chances > 0] < 5 * deviation[chances > 0]).all()
+    assert counts[chances > 0].sum() == count, "a zero was drawn"
     uniform = np.where(chances > 0, count / (chances > 0).sum(), 0)
-    assert (np.abs(found - uniform) > 5 * deviation).any()
+    assert (np.abs(counts - uniform) > 5 * deviation).any()
 
 
 def test_windows_are_drawn_independently(tmp_path):
@@ -108,7 +111,7 @@ def test_windows_are_drawn_independently(tmp_path):
     assert abs(np.corrcoef(y.T)[0, 1]) < 5 / np.sqrt(10_000)
 
 
-def test_overlapping_windows_send_their_gradients_to_what_they_drew(tmp_path):
+def test_overlapping_windows_pass_their_gradients_to_the_values_that_they_drew(tmp_path):
     net = build(tmp_path, (3, 2, 5, 5), "kernel_size: 3 stride: 1", caffe.TRAIN)
     caffe.set_random_seed(1)
     rs = np.random.RandomState(0)
@@ -120,7 +123,7 @@ def test_overlapping_windows_send_their_gradients_to_what_they_drew(tmp_path):
     net.backward()
     expected = np.zeros_like(x)
     for value, g in zip(y.ravel(), gradient.ravel()):
-        expected[x == value] += g  # every value of x is there once
+        expected[x == value] += g  # the values of x are all different
     np.testing.assert_allclose(net.blobs["x"].diff, expected, atol=1e-6)
 
 
@@ -131,7 +134,7 @@ def test_a_window_of_zeros_gives_zero(tmp_path, phase):
     assert (net.forward()["y"] == 0).all()
 
 
-def test_a_seed_repeats_the_draws(tmp_path):
+def test_the_same_seed_draws_the_same_values(tmp_path):
     net = build(tmp_path, (4, 4, 8, 8), "kernel_size: 2 stride: 2", caffe.TRAIN)
     x = np.random.RandomState(0).random_sample((4, 4, 8, 8)).astype(np.float32)
 
@@ -145,7 +148,7 @@ def test_a_seed_repeats_the_draws(tmp_path):
     assert (net.forward()["y"].copy() != run(6)).any()
 
 
-def test_a_train_layer_in_a_test_net_sends_gradients_to_what_its_forward_drew(tmp_path):
+def test_a_train_layer_in_a_test_net_keeps_the_draw_of_its_forward(tmp_path):
     text = (
         INPUT.replace("force_backward: true ", "") % (64, 1, 2, 2)
         + "layer { name: 's' type: 'Scale' bottom: 'x' top: 's' }"
@@ -164,7 +167,7 @@ def test_a_train_layer_in_a_test_net_sends_gradients_to_what_its_forward_drew(tm
 SPP = "layer { name: 'y' type: 'SPP' bottom: 'x' top: 'y' spp_param { pool: STOCHASTIC %s } }"
 
 
-def test_a_pyramid_is_pooled_level_by_level(tmp_path):
+def test_a_pyramid_pools_each_of_its_levels(tmp_path):
     net = build(tmp_path, (1, 1, 4, 4), "pyramid_height: 2", caffe.TEST, SPP)
     x = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
     net.blobs["x"].data[...] = x
@@ -186,7 +189,9 @@ def test_a_pyramid_is_pooled_level_by_level(tmp_path):
         (SPP, "pyramid_height: 2", "needs padding (1, 1)"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(tmp_path, layer, fields, words):
+def test_stochastic_pooling_with_padding_or_indices_is_refused_in_one_line(
+    tmp_path, layer, fields, words
+):
     with pytest.raises(CaffeError) as refusal:
         build(tmp_path, (1, 1, 5, 5), fields, caffe.TEST, layer)
     assert words in str(refusal.value).replace("[", "(").replace("]", ")")

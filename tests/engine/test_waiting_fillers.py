@@ -1,4 +1,4 @@
-"""When fillers draw; what they draw is in test_golden.py and tests/oracle/test_fillers.py."""
+"""When fillers draw. test_golden.py and tests/oracle/test_fillers.py test what they draw."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.engine.nets import SCORER, build
 
 @pytest.fixture
 def unseeded(monkeypatch):
-    """Runs a function in a thread without a seed, where all fillers wait."""
+    """Runs a function in a thread without a random seed, where fillers of any size wait."""
     monkeypatch.setattr("caffe.fillers.LARGE", 1)
 
     def run(function):
-        found = []
-        thread = threading.Thread(target=lambda: found.append(function()))
+        results = []
+        thread = threading.Thread(target=lambda: results.append(function()))
         thread.start()
         thread.join()
-        return found[0]
+        return results[0]
 
     return run
 
@@ -30,14 +30,14 @@ def weights(net, name="conv"):
     return net.params[name][0]
 
 
-def test_without_a_seed_weights_are_drawn_when_they_are_asked_for(unseeded, tmp_path):
+def test_without_a_seed_weights_are_drawn_when_they_are_first_read(unseeded, tmp_path):
     net = unseeded(lambda: build(tmp_path, SCORER))
     assert weights(net).values.is_deferred() and net.params["conv"][1].values.is_deferred()
     assert 0.05 < weights(net).data.std() < 0.2 and (net.params["conv"][1].data == 0.2).all()
     np.testing.assert_array_equal(weights(net).data, weights(net).data)
 
 
-def test_weights_that_a_file_gives_are_never_drawn(unseeded, tmp_path, monkeypatch):
+def test_weights_from_a_file_are_never_drawn(unseeded, tmp_path, monkeypatch):
     path = str(tmp_path / "w.caffemodel")
     caffe.set_random_seed(1)
     saved = build(tmp_path, SCORER)
@@ -48,24 +48,24 @@ def test_weights_that_a_file_gives_are_never_drawn(unseeded, tmp_path, monkeypat
         raise AssertionError("drawn")
 
     with monkeypatch.context() as patch:
-        patch.setattr("caffe.fillers._draw", drawing)
+        patch.setattr("caffe.fillers.in_pieces", drawing)
         net = unseeded(lambda: build(tmp_path, part, weights=path))
         np.testing.assert_array_equal(weights(net).data, weights(saved).data)
-    assert weights(net, "other").data.std() > 0.1, "what the file does not have is drawn"
+    assert weights(net, "other").data.std() > 0.1, "the layer that the file lacks was not drawn"
 
 
 def test_with_a_seed_weights_are_drawn_in_the_order_of_the_layers(tmp_path, monkeypatch):
     monkeypatch.setattr("caffe.fillers.LARGE", 1)
-    seen = []
+    runs = []
     for order in (("conv", "score"), ("score", "conv")):
         caffe.set_random_seed(3)
         net = build(tmp_path, SCORER)
-        seen.append({name: weights(net, name).data.copy() for name in order})
+        runs.append({name: weights(net, name).data.copy() for name in order})
     for name in ("conv", "score"):
-        np.testing.assert_array_equal(seen[0][name], seen[1][name])
+        np.testing.assert_array_equal(runs[0][name], runs[1][name])
 
 
-def test_data_that_somebody_holds_is_drawn_into_his_array(unseeded, tmp_path):
+def test_data_is_drawn_into_an_array_that_a_script_holds(unseeded, tmp_path):
     net = unseeded(
         lambda: build(
             tmp_path,

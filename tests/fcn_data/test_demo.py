@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
+from fcn_common import command
 from fcn_common.voc import CLASSES, PALETTE
 from fcn_data import demo
+from fcn_data.demo import build
+from fcn_data.demo.__main__ import main
+from fcn_data.split_files import read_ids
 
 SMALL = {"train": 4, "val": 2, "test": 3, "crops": 22, "crops_val": 21}
 
@@ -41,7 +45,7 @@ def test_every_class_of_voc_has_a_shape_and_a_look_in_its_order():
     assert list(demo.SHAPES) == list(demo.LOOKS) == list(CLASSES[1:])
 
 
-def test_palette_is_vocs():
+def test_the_palette_is_that_of_voc():
     assert PALETTE.shape == (256, 3)
     for index, rgb in {0: (0, 0, 0), 1: (128, 0, 0), 15: (192, 128, 128)}.items():
         assert tuple(PALETTE[index]) == rgb
@@ -49,10 +53,10 @@ def test_palette_is_vocs():
     assert tuple(PALETTE[255]) == (224, 224, 192)
 
 
-def test_splits_lie_in_the_two_published_layouts(root):
+def test_splits_are_written_in_the_layouts_of_sbd_and_voc(root):
     sbd, voc = root / "sbdd/dataset", root / "pascal/VOC2011"
     sets = voc / "ImageSets/Segmentation"
-    splits = {name: (sets / f"{name}.txt").read_text().split() for name in ("train", "val", "test")}
+    splits = {name: read_ids(str(sets / f"{name}.txt")) for name in ("train", "val", "test")}
     assert {name: len(ids) for name, ids in splits.items()} == {"train": 4, "val": 2, "test": 3}
     assert (sets / "seg11valid.txt").read_text() == (sets / "val.txt").read_text()
     assert (sbd / "train.txt").read_text().split() == splits["train"]
@@ -71,19 +75,19 @@ def test_labels_are_palette_images_with_objects_and_ignored_borders(root):
             assert image.getpalette()[:63] == PALETTE[:21].ravel().tolist()
             label = np.asarray(image)
         assert label.shape in demo.SIZES
-        found = set(np.unique(label))
-        assert found <= {*range(21), 255}
-        assert {0, 255} < found
+        values = set(np.unique(label))
+        assert values <= {*range(21), 255}
+        assert {0, 255} < values
 
 
-def test_every_object_is_parted_from_what_is_around_it_by_a_border():
+def test_an_ignored_border_separates_every_object_from_its_surroundings():
     for k in range(6):
         _, label = demo.draw_scene(np.random.RandomState([1, k]))
         for a, b in ((label[1:], label[:-1]), (label[:, 1:], label[:, :-1])):
             assert not np.any((a != b) & (a != 255) & (b != 255))
 
 
-def test_crops_go_through_the_classes_ground_included(root):
+def test_crops_go_through_the_classes_in_turn_with_the_ground(root):
     with np.load(root / "objects/train.npz") as file:
         assert file["data"].shape == (22, 96, 96, 3)
         assert file["data"].dtype == np.uint8
@@ -102,36 +106,36 @@ def test_another_seed_draws_another_set():
     assert first[0].shape != second[0].shape or not np.array_equal(first[0], second[0])
 
 
-def test_a_whole_set_is_recognised_and_left_alone(root):
+def test_a_complete_set_is_not_drawn_again(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     demo.make(str(root), seed=3, **SMALL)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-def test_a_set_of_other_arguments_is_refused_with_both_values(root):
+def test_a_set_with_other_arguments_is_refused_with_both_values(root):
     with pytest.raises(ValueError, match="train 4, needs 5"):
         demo.make(str(root), seed=3, **dict(SMALL, train=5))
     with pytest.raises(ValueError, match="seed 3, needs 4"):
         demo.make(str(root), seed=4, **SMALL)
 
 
-def test_a_folder_with_other_files_is_left_as_it_was(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="name another folder"):
         demo.make(str(tmp_path), **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_run_killed_midway_is_done_again_from_the_start(root, tmp_path, monkeypatch):
-    draw_scene, drawn = demo.draw_scene, []
+def test_after_a_killed_run_the_set_is_drawn_from_the_start(root, tmp_path, monkeypatch):
+    draw_scene, calls = build.draw_scene, []
 
     def killed(*args):
-        drawn.append(args)
-        if len(drawn) == 6:
+        calls.append(args)
+        if len(calls) == 6:
             raise KeyboardInterrupt
         return draw_scene(*args)
 
-    monkeypatch.setattr(demo, "draw_scene", killed)
+    monkeypatch.setattr(build, "draw_scene", killed)
     with pytest.raises(KeyboardInterrupt):
         demo.make(str(tmp_path / "set"), seed=3, **SMALL)
     assert not (tmp_path / "set").exists()
@@ -141,7 +145,7 @@ def test_a_run_killed_midway_is_done_again_from_the_start(root, tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_scale_makes_images_of_vocs_size():
+def test_scale_2_1_makes_images_of_the_size_of_voc():
     image, label = demo.draw_scene(np.random.RandomState(1), scale=2.1)
     assert image.shape[:2] == label.shape
     assert label.shape in [tuple(round(2.1 * side) for side in size) for size in demo.SIZES]
@@ -150,8 +154,10 @@ def test_scale_makes_images_of_vocs_size():
     assert 0.005 < border < 0.15
 
 
-def test_the_command_line_draws_and_refuses(tmp_path, capsys):
+def test_the_command_line_draws_a_set_and_refuses_another_seed(tmp_path, capsys):
     args = ["--train", "1", "--val", "1", "--test", "1", "--crops", "1", "--crops-val", "1"]
-    assert demo.main([str(tmp_path / "set"), *args]) == 0
-    assert demo.main([str(tmp_path / "set"), *args, "--seed", "2"]) == 1
+    main([str(tmp_path / "set"), *args])
+    with pytest.raises(SystemExit) as end:
+        command.run(lambda: main([str(tmp_path / "set"), *args, "--seed", "2"]))
+    assert end.value.code == 1
     assert "seed 1, needs 2" in capsys.readouterr().err

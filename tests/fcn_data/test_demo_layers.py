@@ -29,39 +29,39 @@ def net(crops, tops=("data", "label"), **changed):
     return caffe.Net(str(path), caffe.TRAIN)
 
 
-def labels(made, n):
-    return [made.forward()["label"].astype(int).tolist() for _ in range(n)]
+def labels(data_net, n):
+    return [data_net.forward()["label"].astype(int).tolist() for _ in range(n)]
 
 
 def test_a_batch_is_bgr_minus_the_mean_with_its_labels(crops):
-    made = net(crops)
-    made.forward()
+    data_net = net(crops)
+    data_net.forward()
     with np.load(crops) as file:
-        chosen = made.blobs["label"].data.astype(int)
-        bgr = file["data"][chosen][..., ::-1].transpose(0, 3, 1, 2)
-    assert made.blobs["data"].data.shape == (4, 3, 8, 8)
+        batch = data_net.blobs["label"].data.astype(int)
+        bgr = file["data"][batch][..., ::-1].transpose(0, 3, 1, 2)
+    assert data_net.blobs["data"].data.shape == (4, 3, 8, 8)
     expected = np.float32(bgr) - np.float32(MEAN)[:, None, None]
-    assert np.array_equal(made.blobs["data"].data, expected)
+    assert np.array_equal(data_net.blobs["data"].data, expected)
 
 
-def test_the_seed_sets_the_order(crops):
+def test_the_seed_determines_the_order(crops):
     assert labels(net(crops), 5) == labels(net(crops), 5)
     assert labels(net(crops), 5) != labels(net(crops, seed=6), 5)
     assert labels(net(crops, seed=None), 9) != labels(net(crops, seed=None), 9)
 
 
-def test_without_shuffling_all_crops_come_in_turn(crops):
+def test_without_shuffling_the_crops_come_in_their_order(crops):
     expected = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
     assert labels(net(crops, shuffle=False), 3) == expected
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_skip_passes_over_what_forward_passes_would_have_shown(crops, shuffle):
+def test_skip_advances_as_forward_passes_do(crops, shuffle):
     expected = labels(net(crops, shuffle=shuffle), 6)
-    made = net(crops, shuffle=shuffle)
-    assert labels(made, 1) == expected[:1]
-    made.layers[0].skip(3)
-    assert labels(made, 2) == expected[4:]
+    data_net = net(crops, shuffle=shuffle)
+    assert labels(data_net, 1) == expected[:1]
+    data_net.layers[0].skip(3)
+    assert labels(data_net, 2) == expected[4:]
 
 
 def refused(kind, crops, **kwargs):
@@ -71,15 +71,15 @@ def refused(kind, crops, **kwargs):
     return str(error.value)
 
 
-def test_wrong_parameters_are_named(crops):
+def test_a_wrong_parameter_is_named(crops):
     assert "lacks 'mean'" in refused(ValueError, crops, mean=None)
     assert "'bach'" in refused(ValueError, crops, bach=3)
     assert "batch is 0" in refused(ValueError, crops, batch=0)
-    assert "seed is 'x'" in refused(ValueError, crops, seed="x")
+    assert "seed is 'x', needs int or None" in refused(ValueError, crops, seed="x")
     assert "1 tops" in refused(ValueError, crops, tops=("data",))
 
 
-def test_wrong_files_are_named(crops):
+def test_a_missing_or_damaged_file_is_named(crops):
     nowhere = str(crops.parent / "none.npz")
     assert "none.npz: no such file" in refused(OSError, crops, file=nowhere)
     np.savez(crops, data=np.zeros((3, 8, 8)), label=np.zeros(3))

@@ -1,1 +1,1 @@
-"""What data layers read: databases, records ahead of time, transformed images."""
+"""The parts of data layers: databases, reading ahead, decoding and transforming images."""

@@ -1,4 +1,4 @@
-"""Key-value databases of Datum messages: LMDB."""
+"""Databases of Datum messages by key: LMDB."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .. import glog
-from ..errors import CaffeError
+from ..errors import CaffeError, FileError, UsageError
 
 NO_LEVELDB = (
     "LevelDB has no Python package that is still maintained, so this engine reads and writes LMDB "
-    "only; make the database anew with backend lmdb (convert_imageset -backend lmdb)"
+    "only; make the database again with backend lmdb (convert_imageset -backend lmdb)"
 )
 
 
 def _lmdb() -> Any:
+    """The package lmdb, which is imported only where a net or a tool uses a database."""
     try:
         import lmdb
     except ImportError:
@@ -29,81 +30,92 @@ def _lmdb() -> Any:
 
 
 class _Environment:
-    """An open database; LMDB lets a process open one once, so that its readers share it."""
+    """An open database. LMDB opens a database once in a process, so that its readers share it."""
 
     def __init__(self, path: str) -> None:
         lmdb = _lmdb()
         try:
             self.lmdb = lmdb.open(path, readonly=True, lock=False, subdir=os.path.isdir(path))
         except lmdb.Error as error:
-            raise CaffeError(f"{path}: is no LMDB database that can be read: {error}") from None
+            raise FileError(f"{path}: is no LMDB database that can be read: {error}") from None
 
 
-def _opened(path: str) -> None:
+def _log_opened(path: str) -> None:
     glog.write("db_lmdb.cpp:35", f"Opened lmdb {path}")
 
 
-_open: WeakValueDictionary[str, _Environment] = WeakValueDictionary()
+#: The open databases, by their real path.
+_environments: WeakValueDictionary[str, _Environment] = WeakValueDictionary()
 
 
 class Reader:
-    """The values of an LMDB database in the order of their keys, with a place in it."""
+    """The values of an LMDB database in the order of their keys, with a position at one of them.
+
+    Raises FileError for a database that is missing, cannot be read or is empty, and CaffeError
+    without the package lmdb.
+    """
 
     def __init__(self, path: str) -> None:
         if not os.path.exists(path):
-            raise CaffeError(f"{path}: there is no LMDB database")
+            raise FileError(f"{path}: there is no LMDB database")
         key, self.path = os.path.realpath(path), path
-        environment = _open.get(key)
+        environment = _environments.get(key)
         if environment is None:
-            environment = _open[key] = _Environment(path)
+            environment = _environments[key] = _Environment(path)
         self._environment = environment
-        _opened(path)
+        _log_opened(path)
         self._cursor = environment.lmdb.begin(buffers=False).cursor()
         if not self._cursor.first():
-            raise CaffeError(f"{path}: the database is empty")
+            raise FileError(f"{path}: the database is empty; it needs at least 1 record")
 
     @property
     def value(self) -> bytes:
+        """The value at the position."""
         return self._cursor.value()
 
     def next(self) -> bool:
-        """Go to the next value; False, and to the first, behind the last."""
+        """Go to the next value. After the last, go to the first and return False."""
         if self._cursor.next():
             return True
         self._cursor.first()
         return False
 
     def __iter__(self) -> Iterator[bytes]:
-        """All values, from the first."""
+        """Yield all values, from the first."""
         for _, value in self._cursor.iternext() if self._cursor.first() else ():
             yield value
 
 
 class Writer:
-    """A new LMDB database, which appears whole, by rename, where `with` ends without an error."""
+    """A new LMDB database, written in a `with` block.
+
+    The database appears by a rename when the block ends without an error; an error leaves nothing
+    behind. Raises FileError for a path that exists or whose folder does not.
+    """
 
     #: Values between two commits.
     BATCH = 1000
+    #: The largest size of the file, in bytes. The file is sparse: unwritten parts take no space.
+    MAP_SIZE = 1 << 40
 
     def __init__(self, path: str) -> None:
         self.path, self.count, self._lmdb = path, 0, _lmdb()
         if os.path.exists(path):
-            raise CaffeError(f"{path}: is there already; remove it or name another")
+            raise FileError(f"{path}: is there already; remove it or name another")
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):
-            raise CaffeError(f"{path}: its folder {folder} does not exist; make it first")
+            raise FileError(f"{path}: its folder {folder} does not exist; make it first")
 
     def __enter__(self) -> Writer:
         folder, name = os.path.split(os.path.abspath(self.path))
         self._part = tempfile.mkdtemp(prefix=name + ".", dir=folder)
-        # The file is sparse: it takes up only what is written.
-        self._env = self._lmdb.open(self._part, map_size=1 << 40, sync=False)
+        self._env = self._lmdb.open(self._part, map_size=self.MAP_SIZE, sync=False)
         self._transaction = self._env.begin(write=True)
-        _opened(self.path)
+        _log_opened(self.path)
         return self
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Write a value; what a key already had is replaced."""
+        """Write a value. The value replaces one that the key already has."""
         self._transaction.put(key, value)
         self.count += 1
         if self.count % self.BATCH == 0:
@@ -123,8 +135,8 @@ class Writer:
 
 
 def check_backend(name: str) -> None:
-    """Raise CaffeError for a database that is not LMDB."""
+    """Raise UsageError for a database backend other than lmdb."""
     if name == "leveldb":
-        raise CaffeError(NO_LEVELDB)
+        raise UsageError(NO_LEVELDB)
     if name != "lmdb":
-        raise CaffeError(f"backend is {name!r}; it needs to be lmdb")
+        raise UsageError(f"backend is {name!r}; it needs to be lmdb")

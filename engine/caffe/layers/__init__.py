@@ -1,24 +1,80 @@
-"""Caffe's layer catalogue, in files named after its headings."""
+"""Caffe's layer catalogue: one family of layer types a file, all in one registry.
 
-from . import activation, common, data, loss, normalization, python, recurrent, utility, vision
+`base` has the `Layer` that users extend and the `EngineLayer` of the catalogue, `function` the
+`Function` whose gradient comes from autograd, and `windows` the reader of kernels, strides and
+pads.
+"""
+
+from . import (
+    accuracy,
+    activation,
+    convolution,
+    crop,
+    data,
+    dropout,
+    hdf5,
+    image_data,
+    inner_product,
+    join,
+    loss,
+    normalization,
+    pooling,
+    python,
+    recurrent,
+    reduction,
+    scale,
+    selection,
+    softmax_loss,
+    source,
+    views,
+    window_data,
+)
+from .activation import ReLU
 from .base import EngineLayer, Layer
-from .function import Function
-from .registry import create, layer_type_list, register
+from .convolution import Convolution
+from .function import Function, Tensors
+from .join import Split
+from .registry import create, layer_class, layer_type_list, pointwise_types, register
+from .views import Silence
+from .windows import POINT, Window, read_window
 
 __all__ = [
+    "POINT",
+    "Convolution",
     "EngineLayer",
     "Function",
     "Layer",
+    "ReLU",
+    "Silence",
+    "Split",
+    "Tensors",
+    "Window",
+    "accuracy",
     "activation",
-    "common",
+    "convolution",
     "create",
+    "crop",
     "data",
+    "dropout",
+    "hdf5",
+    "image_data",
+    "inner_product",
+    "join",
+    "layer_class",
     "layer_type_list",
     "loss",
     "normalization",
+    "pointwise_types",
+    "pooling",
     "python",
+    "read_window",
     "recurrent",
+    "reduction",
     "register",
-    "utility",
-    "vision",
+    "scale",
+    "selection",
+    "softmax_loss",
+    "source",
+    "views",
+    "window_data",
 ]

@@ -1,4 +1,4 @@
-"""Activation layers: a value at a time."""
+"""Activation layers: functions of single values. Top and bottom have the same shape."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..fillers import fill
 from ..proto import caffe_pb2
 from .axes import check_legacy_axes
-from .function import POINT, Function, Window
+from .function import Function
 from .registry import register
+from .windows import POINT, Window
 
 
-class _Pointwise(Function):
+class _Activation(Function):
     bottoms, tops = (1, 1), (1, 1)
     keeps_shape = True
-    #: In place, the gradient is taken at the outcome, which has overwritten the input, as in Caffe.
-    slope_at_outcome = False
+    pointwise = True
+    #: In place, Caffe computes the gradient from the top, which has overwritten the bottom.
+    slope_at_top = False
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        if self.slope_at_outcome and top[0] is bottom[0]:
+        if self.slope_at_top and top[0] is bottom[0]:
             self.forget()
         super().backward(top, propagate_down, bottom)
 
 
 @register
-class ReLU(_Pointwise):
-    """y = max(x, 0) + negative_slope * min(x, 0)."""
+class ReLU(_Activation):
+    """y = max(x, 0) + negative_slope * min(x, 0) (relu_layer.cpp)."""
 
     precision = "kept"
     idempotent = True
@@ -46,8 +47,11 @@ class ReLU(_Pointwise):
 
 
 @register
-class PReLU(_Pointwise):
-    """y = max(x, 0) + w * min(x, 0), with a learned w for each channel, or one for all."""
+class PReLU(_Activation):
+    """y = max(x, 0) + w * min(x, 0) with a learned w (He et al. 2015; prelu_layer.cpp).
+
+    w has a value for each channel (axis 1), or with channel_shared one for all; it starts at 0.25.
+    """
 
     keeps_shape = False
 
@@ -55,53 +59,54 @@ class PReLU(_Pointwise):
         p, shape = self.layer_param.prelu_param, bottom[0].shape
         check_legacy_axes(self, shape)
         if len(shape) < 2:
-            raise self.error(f"the bottom has shape {shape}; it needs a channel axis")
-        self.blobs.add_blob(*(() if p.channel_shared else shape[1:2]))
+            raise self.shape_error(f"the bottom has shape {shape}; it needs a channel axis")
         default = caffe_pb2.FillerParameter(type="constant", value=0.25)
-        fill(self.blobs[0], p.filler if p.HasField("filler") else default, f"layer {self.name!r}")
+        self.add_parameter(
+            () if p.channel_shared else shape[1:2], p.filler if p.HasField("filler") else default
+        )
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         w = self.weights[0]
         if w.dim() and w.shape[0] != x.shape[1]:
-            raise self.error(f"{x.shape[1]} channels; the weights need {w.shape[0]}")
+            raise self.shape_error(f"{x.shape[1]} channels; the weights need {w.shape[0]}")
         return F.prelu(x, w.reshape(-1))
 
 
 @register
-class ELU(_Pointwise):
-    """y = x where x > 0, else alpha * (exp(x) - 1)."""
+class ELU(_Activation):
+    """y = x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015; elu_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return F.elu(x, self.layer_param.elu_param.alpha)
 
 
 @register
-class Sigmoid(_Pointwise):
-    """y = 1 / (1 + exp(-x))."""
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x)) (sigmoid_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(x)
 
 
 @register
-class TanH(_Pointwise):
-    """y = tanh(x)."""
+class TanH(_Activation):
+    """y = tanh(x) (tanh_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(x)
 
 
 @register
-class Swish(_Pointwise):
-    """y = x / (1 + exp(-beta * x))."""
+class Swish(_Activation):
+    """y = x / (1 + exp(-beta * x)) (Ramachandran et al. 2017; swish_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.sigmoid(self.layer_param.swish_param.beta * x)
 
 
 @register
-class AbsVal(_Pointwise):
-    """y = |x|."""
+class AbsVal(_Activation):
+    """y = |x| (absval_layer.cpp)."""
 
     in_place = False
 
@@ -110,8 +115,8 @@ class AbsVal(_Pointwise):
 
 
 @register
-class Power(_Pointwise):
-    """y = (shift + scale * x) ^ power."""
+class Power(_Activation):
+    """y = (shift + scale * x) ^ power (power_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.power_param
@@ -121,14 +126,14 @@ class Power(_Pointwise):
         return y if p.power == 1 else y**p.power
 
 
-def _base(base: float) -> float:
-    """The natural logarithm of a base, where -1 stands for e."""
+def _log_of_base(base: float) -> float:
+    """The natural logarithm of a base; -1 stands for the base e."""
     return 1.0 if base == -1 else math.log(base)
 
 
 @register
-class Exp(_Pointwise):
-    """y = base ^ (shift + scale * x); base -1 stands for e."""
+class Exp(_Activation):
+    """y = base ^ (shift + scale * x); base -1 stands for e (exp_layer.cpp)."""
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         base = self.layer_param.exp_param.base
@@ -137,12 +142,12 @@ class Exp(_Pointwise):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.exp_param
-        return torch.exp(_base(p.base) * (p.shift + p.scale * x))
+        return torch.exp(_log_of_base(p.base) * (p.shift + p.scale * x))
 
 
 @register
-class Log(_Pointwise):
-    """y = log of (shift + scale * x) to the base; base -1 stands for e."""
+class Log(_Activation):
+    """y = log(shift + scale * x) / log(base); base -1 stands for e (log_layer.cpp)."""
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         base = self.layer_param.log_param.base
@@ -151,22 +156,22 @@ class Log(_Pointwise):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.log_param
-        return torch.log(p.shift + p.scale * x) / _base(p.base)
+        return torch.log(p.shift + p.scale * x) / _log_of_base(p.base)
 
 
 @register
-class BNLL(_Pointwise):
-    """y = log(1 + exp(x))."""
+class BNLL(_Activation):
+    """y = log(1 + exp(x)), the binomial normal log likelihood (bnll_layer.cpp)."""
 
-    slope_at_outcome = True
+    slope_at_top = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.logaddexp(x, torch.zeros_like(x))
 
 
 @register
-class Threshold(_Pointwise):
-    """y = 1 where x > threshold, else 0."""
+class Threshold(_Activation):
+    """y = 1 where x > threshold, else 0; there is no gradient (threshold_layer.cpp)."""
 
     differentiable = False
 
@@ -176,15 +181,15 @@ class Threshold(_Pointwise):
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        # As in Caffe, whatever is asked for: no layer below can learn.
-        raise self.error("has no gradient; give the layers below no loss or no learning")
+        # As in Caffe, also where no bottom asks for a gradient.
+        raise self.error("has no gradient; no layer below it can learn from a loss above it")
 
 
 @register
-class Clip(_Pointwise):
-    """y = max(min(x, max), min)."""
+class Clip(_Activation):
+    """y = max(min(x, max), min) (clip_layer.cpp)."""
 
-    slope_at_outcome = True
+    slope_at_top = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.clip_param

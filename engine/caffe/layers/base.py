@@ -1,27 +1,34 @@
-"""`Layer`, which users extend, and `EngineLayer`, the base of the layers that come with the engine.
+"""`Layer`, the class that users extend, and `EngineLayer`, the base of the engine's own layers.
 
-What the engine needs to know of a type (how many bottoms it takes, whether it is a loss, ...) are
-attributes of `EngineLayer` alone. A user's class may use any other name for its attributes and
-methods: the engine reads `blobs`, `setup`, `reshape`, `forward` and `backward` of it, nothing else.
+Of a user's layer the engine reads `blobs` and calls `setup`, `reshape`, `forward` and `backward`.
+All else that the engine needs to know about a layer type, such as its number of bottoms or whether
+it is a loss, is an attribute of `EngineLayer` alone. A user's class is free to use those names.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ..blob import Blob, BlobVec
-from ..errors import LayerError
+from ..errors import FileError, LayerError, LayerFileError, ShapeError
+from ..fillers import fill
+from .windows import Window
 
 
 class Layer:
-    """A layer of the user's, named by `python_param` in a prototxt.
+    """The base of a layer that a user writes and that `python_param` in a prototxt names.
 
-    A subclass has four methods. `setup(bottom, top)` reads `param_str` once, `reshape(bottom, top)`
-    gives the tops their shapes, `forward(bottom, top)` computes the tops' data, and
-    `backward(top, propagate_down, bottom)` computes the bottoms' diff from the tops'. `bottom` and
-    `top` are lists of Blob; `propagate_down` has a bool for each bottom. For example:
+    A subclass has four methods:
+
+    - `setup(bottom, top)` reads `param_str`; it is called once.
+    - `reshape(bottom, top)` gives the tops their shapes; it is called before each forward.
+    - `forward(bottom, top)` computes the data of the tops.
+    - `backward(top, propagate_down, bottom)` computes the diff of the bottoms.
+
+    `bottom` and `top` are lists of Blob; `propagate_down` has a bool for each bottom. For example:
 
         class Double(caffe.Layer):
             def setup(self, bottom, top):
@@ -34,100 +41,131 @@ class Layer:
                 top[0].data[...] = 2 * bottom[0].data
 
             def backward(self, top, propagate_down, bottom):
-                bottom[0].diff[...] = 2 * top[0].diff
+                if propagate_down[0]:
+                    bottom[0].diff[...] = 2 * top[0].diff
 
-    `blobs` holds the layer's parameters, `phase` is caffe.TRAIN or caffe.TEST, `param_str` the
-    prototxt's text. All other names belong to the subclass.
+    As in BVLC Caffe, `blobs` and `type` are read-only, and `phase` (caffe.TRAIN or caffe.TEST) and
+    `param_str` (the text in the prototxt) are set. All other names belong to the subclass.
     """
 
     def __init__(self, param: Any) -> None:
-        self.__type: str = param.type
-        self.__blobs = BlobVec()
+        self._caffe_type: str = param.type
+        self._caffe_blobs = BlobVec()
         self.phase: int = param.phase
         self.param_str: str = param.python_param.param_str
 
     @property
     def type(self) -> str:
-        """The layer type, as in the prototxt."""
-        return self.__type
+        """The layer type in the prototxt."""
+        return self._caffe_type
 
     @property
     def blobs(self) -> BlobVec:
-        """The layer's parameters, a list of Blob; `add_blob(*shape)` appends one of zeros."""
-        return self.__blobs
+        """The parameters, a list of Blob. `blobs.add_blob(*shape)` appends a blob of zeros."""
+        return self._caffe_blobs
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Read the parameters, once."""
+        """Read the settings and add the parameters. Called once."""
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Give the tops the shapes that follow from the bottoms'."""
+        """Give the tops the shapes that follow from the shapes of the bottoms."""
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Compute the tops' data."""
+        """Compute the data of the tops."""
         raise NotImplementedError(f"{self.type} has no forward")
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        """Compute the bottoms' diff, where `propagate_down` says so, from the tops' diff."""
+        """Compute the diff of the bottoms for which `propagate_down` is true."""
         raise NotImplementedError(f"{self.type} has no backward")
 
 
 class EngineLayer(Layer):
-    """A layer of Caffe's catalogue: what the engine knows of its type is in class attributes."""
+    """A layer of Caffe's catalogue. Class attributes describe the layer type to the engine.
 
-    #: How many bottoms and tops the type takes: (least, most).
+    param: the LayerParameter.
+    """
+
+    #: The least and the largest number of bottoms, and of tops.
     bottoms: ClassVar[tuple[int, float]] = (0, math.inf)
     tops: ClassVar[tuple[int, float]] = (0, math.inf)
     equal_bottoms_and_tops: ClassVar[bool] = False
-    #: A loss: its first top has loss weight 1 unless the prototxt says otherwise.
+    #: The first top has loss weight 1 unless the prototxt sets another.
     loss: ClassVar[bool] = False
-    #: Tops that the prototxt leaves out are made without a name, down to this many.
+    #: The engine adds unnamed tops until the layer has this many.
     auto_tops: ClassVar[int] = 0
-    #: May run with a top that is its bottom.
+    #: A top may be the bottom itself.
     in_place: ClassVar[bool] = True
-    #: A value of the top depends on the values at the same place of the bottoms, and the top has
-    #: the bottom's shape.
+    #: Every position of the top belongs to the same position of the bottoms, and the top has the
+    #: shape of the first bottom. Statistics may come from other positions, as in BatchNorm.
     pointwise: ClassVar[bool] = False
     #: The tops are the bottom under other names.
     copies: ClassVar[bool] = False
-    #: Running the layer a second time gives, or does, something else.
+    #: Two forward passes differ in their result, or the second changes the layer again.
     stateful: ClassVar[bool] = False
-    #: The layer runs on the device alone, so that a CUDA graph of a pass may contain it: it reads
-    #: nothing back, and nothing in Python depends on having run.
+    #: A CUDA graph of a pass may contain the layer: forward reads nothing back from the device, and
+    #: no state in Python depends on a call of forward.
     replayable: ClassVar[bool] = False
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
         self.layer_param = param
-        # Per parameter blob: whether backward computes its gradient. Set by the wiring.
+        # For each parameter, whether backward computes its gradient. The wiring sets the list.
         self.param_propagate_down: list[bool] = []
 
     @property
     def name(self) -> str:
-        """The layer's name in the prototxt."""
+        """The name of the layer in the prototxt."""
         return self.layer_param.name
 
     def error(self, reason: str) -> LayerError:
-        """A LayerError about this layer."""
+        """Return a LayerError about the parameters of this layer."""
         return LayerError(self.name, self.type, reason)
+
+    def shape_error(self, reason: str) -> ShapeError:
+        """Return a ShapeError about the bottoms, tops or parameters of this layer."""
+        return ShapeError(self.name, self.type, reason)
+
+    def file_error(self, reason: str) -> LayerFileError:
+        """Return a LayerFileError about a file that this layer reads or writes."""
+        return LayerFileError(self.name, self.type, reason)
+
+    @contextmanager
+    def using_files(self) -> Iterator[None]:
+        """Raise the FileErrors of functions that know no layer as LayerFileErrors of this layer."""
+        try:
+            yield
+        except LayerFileError:
+            raise
+        except FileError as error:
+            raise self.file_error(str(error)) from error
+
+    def fill(self, blob: Blob, filler: Any) -> None:
+        """Fill a blob as the FillerParameter `filler` says. Raises LayerError or ShapeError."""
+        fill(blob, filler, self.name, self.type)
+
+    def add_parameter(self, shape: Sequence[int], filler: Any) -> None:
+        """Append a parameter of this shape, filled as the FillerParameter `filler` says."""
+        self.blobs.add_blob(*shape)
+        self.fill(self.blobs[-1], filler)
 
     @property
     def products(self) -> int:
-        """The multiplications for one value of a top; 0 where they are not worth counting."""
+        """The multiplications for one value of a top; 0 where they are too few to count."""
         return 0
 
-    def window(self) -> Any:
-        """The `Window` of each position of an N x C x H x W top, where it is the same everywhere.
+    def window(self) -> Window | None:
+        """Return the positions that one position of an N x C x H x W top depends on.
 
-        None says that it is not, or that the layer is not known to have one.
+        None where the positions differ from place to place, or where the layer cannot tell.
         """
         return None
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
-        """The shapes of the tops from those of the bottoms."""
-        raise NotImplementedError(f"{self.type} does not say its shapes")
+        """Return the shapes of the tops for bottoms of these shapes."""
+        raise NotImplementedError(f"{self.type} cannot tell its shapes")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        """Whether `force_backward` reaches this bottom (labels say no)."""
+        """Whether `force_backward` asks for the gradient of this bottom; labels have none."""
         return True

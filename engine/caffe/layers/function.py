@@ -1,68 +1,64 @@
-"""`Function`: a layer that is a function of tensors, with its gradient from autograd."""
+"""`Function`: a layer that is a function of tensors, whose gradient comes from autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from .. import mode
 from ..blob import Blob
+from ..memory import Memory, MemoryView
 from .base import EngineLayer
+from .windows import POINT, Window
+
+__all__ = ["POINT", "Function", "Tensors", "Window"]
 
 Tensors = tuple[torch.Tensor, ...]
 
 
-class Window(NamedTuple):
-    """The spatial positions of a bottom that a position of the top is made of, by axis.
-
-    Position o sees o * stride - pad + dilation * i for i below kernel; `fill` is what lies beyond
-    the edges.
-    """
-
-    kernel: Sequence[int] = (1, 1)
-    stride: Sequence[int] = (1, 1)
-    pad: Sequence[int] = (0, 0)
-    dilation: Sequence[int] = (1, 1)
-    fill: float = 0.0
-
-
-POINT = Window()
-
-
 class Function(EngineLayer):
-    """A layer that is a function of tensors: a subclass writes `compute`, the rest follows.
+    """A layer that computes its tops as a function of its bottoms and its parameters.
 
-    Shapes come from `compute` on meta tensors, gradients from autograd through `compute`.
+    A subclass writes `compute`. The shapes of the tops come from `compute` on meta tensors, which
+    have a shape and no values, and the gradients come from autograd through `compute`.
     """
 
-    #: Running `compute` again on the outcome of an in-place layer gives the same gradient.
+    #: Computing the gradient from the top of an in-place layer, in place of the bottom that the
+    #: top has overwritten, gives the same gradient.
     idempotent: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
-    #: Bottoms for which there is no gradient: labels and indices.
+    #: The numbers of the bottoms that have no gradient: labels and indices.
     no_gradient: ClassVar[tuple[int, ...]] = ()
-    #: The top has the bottom's shape, whatever that is.
+    #: The top has the shape of the bottom, whatever the shape is.
     keeps_shape: ClassVar[bool] = False
     replayable = True
-    #: Precision: "full" computes in float32; "low" as `mode.set_precision` says; "kept" moves or
-    #: compares values, and takes them as they come.
+    #: "full" computes in float32; "low" computes in the precision of `mode.set_precision`; "kept"
+    #: moves or compares values and keeps the precision of the bottoms.
     precision: ClassVar[str] = "full"
-    #: `compute` keeps in `derived` what it makes of the first parameter, unless that learns, with
-    #: the state of it that it is of.
+    #: `compute` derives tensors from the first parameter while the parameter does not learn, and
+    #: keeps them in `derived` together with the state of the parameter.
     derives: ClassVar[bool] = False
-    #: The tops' values from the bottoms'; parameters are in `self.weights`.
-    compute: Callable[..., torch.Tensor | Tensors]
 
     def __init__(self, param: Any) -> None:
         super().__init__(param)
+        #: The parameters, in the precision that `compute` uses.
         self.weights: Tensors = ()
-        #: Set by the net: keep the graph of each forward for the backward that follows.
+        #: Whether forward records the graph for backward. The wiring sets it.
         self.record = False
-        self._rounded: tuple[Any, Tensors] | None = None
         self.derived: tuple[Any, Tensors | None] | None = None
+        self._rounded: tuple[Any, Tensors] | None = None
+        # Bottoms, tops and parameters of the last recorded `compute`.
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None
         self._shapes: tuple[Any, Sequence[Sequence[int]]] | None = None
+
+    def compute(self, *x: Any, **more: Any) -> torch.Tensor | Tensors:
+        """Return the top, or the tops, for these bottoms. The parameters are in `weights`.
+
+        A subclass names its bottoms; the tensors may be meta tensors.
+        """
+        raise NotImplementedError(f"{self.type} has no compute")
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         key = [b.shape for b in bottom]
@@ -72,26 +68,26 @@ class Function(EngineLayer):
             blob.resize(shape)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
-        """The shapes of the tops from those of the bottoms."""
+        """Return the shapes of the tops for bottoms of these shapes."""
         if self.keeps_shape:
             return bottoms
         self.weights = tuple(torch.empty(b.shape, device="meta") for b in self.blobs)
         x = [torch.empty(shape, device="meta") for shape in bottoms]
-        return [y.shape for y in self._outcome(self.compute(*x))]
+        return [y.shape for y in _as_tuple(self.compute(*x))]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         on = mode.device()
         x = [b.values.tensor(on) for b in bottom]
         self._tape = None
         if self.record:
-            # What is kept for backward must not be memory that the outcome is written into.
+            # The tape must not hold memory that the tops are written into.
             x = [t.clone() if b in top and b.values.held() else t for b, t in zip(bottom, x)]
             self._tape = self._run_recorded(x, on)
             y = self._tape[1]
         else:
             self.weights = self.ready_weights(on)
             with torch.no_grad():
-                y = self._outcome(self.compute(*self.rounded(x)))
+                y = _as_tuple(self.compute(*self.rounded(x)))
         for blob, value in zip(top, y):
             value = value.detach()
             if any(_same_memory(value, t) for b, t in zip(bottom, x) if b is not blob):
@@ -102,77 +98,70 @@ class Function(EngineLayer):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         on = mode.device()
-        if not self.differentiable:
-            if any(propagate_down):
-                raise self.error("has no gradient; set propagate_down: false on its bottoms")
+        if not self._has_gradients(propagate_down, len(bottom)):
             return
-        for i in self.no_gradient:
-            if i < len(bottom) and propagate_down[i]:
-                raise self.error(f"has no gradient for bottom {i}; set its propagate_down: false")
         if self._tape is None:
             self._tape = self._run_recorded([b.values.tensor(on) for b in bottom], on)
         x, y, weights = self._tape
-        wanted = [(b.gradient, t) for b, t, go in zip(bottom, x, propagate_down) if go]
-        wanted_weights = [
-            (b.gradient, w)
-            for b, w, go in zip(self.blobs, weights, self.param_propagate_down)
-            if go
-        ]
-        pairs = [
-            (value, blob.gradient.tensor(on).to(value.dtype))
+        to_bottoms = [(b.gradient, t) for b, t, go in zip(bottom, x, propagate_down) if go]
+        learned = zip(self.blobs, weights, self.param_propagate_down)
+        to_weights = [(b.gradient, w) for b, w, go in learned if go]
+        if not to_bottoms + to_weights:
+            return
+        outputs = [value for value in y if value.requires_grad]
+        diffs = [
+            blob.gradient.tensor(on).to(value.dtype)
             for value, blob in zip(y, top)
             if value.requires_grad
         ]
-        inputs = [t for _, t in wanted + wanted_weights]
-        if not inputs:
-            return
-        grads: Sequence[torch.Tensor | None] = [None] * len(inputs)
-        if pairs:
-            grads = torch.autograd.grad(
-                [value for value, _ in pairs],
-                inputs,
-                [diff for _, diff in pairs],
-                retain_graph=True,
-                allow_unused=True,
+        inputs = [t for _, t in to_bottoms + to_weights]
+        gradients: Sequence[torch.Tensor | None] = [None] * len(inputs)
+        if outputs:
+            gradients = torch.autograd.grad(
+                outputs, inputs, diffs, retain_graph=True, allow_unused=True
             )
-        taken = [diff for _, diff in pairs]
-        for i, ((memory, _), grad) in enumerate(zip(wanted + wanted_weights, grads)):
-            if grad is None:
-                if i < len(wanted):
-                    memory.zero()
-                continue
-            # A gradient handed on as it came would be one memory under two blobs.
-            if 0 in grad.stride() or any(_same_memory(grad, other) for other in taken):
-                grad = grad.clone(memory_format=torch.contiguous_format)
-            taken.append(grad)
-            if i < len(wanted):
-                memory.set(grad)
-            else:
-                memory.add(grad)
+        gradients = _with_own_memory(gradients, diffs)
+        for (memory, _), gradient in zip(to_bottoms, gradients):
+            _set(memory, gradient)
+        for (memory, _), gradient in zip(to_weights, gradients[len(to_bottoms) :]):
+            if gradient is not None:
+                memory.add(gradient)
+
+    def _has_gradients(self, propagate_down: Sequence[bool], bottoms: int) -> bool:
+        """Whether the layer is differentiable.
+
+        Raises LayerError where a gradient is asked for that does not exist.
+        """
+        if not self.differentiable and any(propagate_down):
+            raise self.error("has no gradient; set propagate_down: false on its bottoms")
+        for i in self.no_gradient if self.differentiable else ():
+            if i < bottoms and propagate_down[i]:
+                raise self.error(f"has no gradient for bottom {i}; set its propagate_down: false")
+        return self.differentiable
 
     def inside(self, *x: torch.Tensor) -> torch.Tensor | Tensors:
-        """As `compute`, of bottoms that already hold what the windows see beyond the edges."""
+        """As `compute`, for bottoms that include the positions that windows read beyond edges."""
         return self.compute(*x)
 
     def rounded(self, x: Sequence[torch.Tensor]) -> Tensors:
-        """Bottoms or parameters in the precision that the layer computes in."""
+        """Return bottoms or parameters in the precision that `compute` uses."""
         if self.precision == "kept":
             return tuple(x)
         dtype = mode.low_dtype() if self.precision == "low" else torch.float32
         return tuple(t.to(dtype) for t in x)
 
     def rounds_weight(self) -> bool:
-        """Whether `compute` rounds the first parameter by itself where gradients are recorded."""
+        """Whether `compute` itself rounds the first parameter when gradients are recorded."""
         return False
 
     def rounded_to_learn(self, weights: Tensors) -> Tensors:
-        """As `rounded`, of parameters whose gradients are recorded."""
+        """As `rounded`, for parameters whose gradients are recorded."""
         if weights and self.rounds_weight():
             return (weights[0], *self.rounded(weights[1:]))
         return self.rounded(weights)
 
     def ready_weights(self, on: torch.device) -> Tensors:
-        """The parameters as the layer computes with them; rounded ones are kept while they last."""
+        """Return the parameters as `compute` uses them; rounded ones are kept until they change."""
         low = mode.low_dtype()
         if self.precision != "low" or low == torch.float32 or not len(self.blobs):
             self._rounded = None
@@ -185,7 +174,7 @@ class Function(EngineLayer):
         if self._rounded is not None and state is not None and self._rounded[0] == state:
             return self._rounded[1]
         if weights is None:
-            # Those that are still in their file are rounded from there.
+            # Parameters that are still in their file are rounded while they are read.
             read = [m.rounded(low) for m in memories]
             weights = tuple(m.tensor(on) if r is None else r for m, r in zip(memories, read))
         rounded = self.rounded(weights)
@@ -194,15 +183,15 @@ class Function(EngineLayer):
         return rounded
 
     def parameters(self, on: torch.device) -> Tensors:
-        """The parameters on a device, in the layout in which the layer reads them fast."""
+        """Return the parameters on a device, in the layout that `compute` reads fastest."""
         return tuple(b.values.tensor(on) for b in self.blobs)
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The first parameter, and the second if there is one."""
+        """Return the first parameter and the second, or None where there is no second."""
         return self.weights[0], self.weights[1] if len(self.weights) > 1 else None
 
     def kept_tensors(self) -> list[Any]:
-        """What the layer keeps from pass to pass: rounded and derived parameters."""
+        """Return what the layer keeps from pass to pass: rounded and derived parameters."""
         return [self._rounded, self.derived]
 
     def forget(self) -> None:
@@ -213,18 +202,45 @@ class Function(EngineLayer):
     def _run_recorded(
         self, x: list[torch.Tensor], on: torch.device
     ) -> tuple[Sequence[torch.Tensor], Tensors, Tensors]:
+        """Run `compute` under autograd and return bottoms, tops and parameters."""
         # `.data` instead of detach: the leaf must not share the version counter of a blob that
         # the solver, the user or an in-place layer writes to between forward and backward.
         leaves = [t.data.requires_grad_() for t in x]
         weights = tuple(w.data.requires_grad_() for w in self.parameters(on))
         with torch.enable_grad():
             self.weights = self.rounded_to_learn(weights)
-            return leaves, self._outcome(self.compute(*self.rounded(leaves))), weights
+            return leaves, _as_tuple(self.compute(*self.rounded(leaves))), weights
 
-    @staticmethod
-    def _outcome(y: torch.Tensor | Tensors) -> Tensors:
-        return y if isinstance(y, tuple) else (y,)
+
+def _as_tuple(y: torch.Tensor | Tensors) -> Tensors:
+    return y if isinstance(y, tuple) else (y,)
 
 
 def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _with_own_memory(
+    gradients: Sequence[torch.Tensor | None], diffs: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Return the gradients, copied where autograd hands on a top's diff or another gradient.
+
+    Without the copy, two blobs would share one memory.
+    """
+    separate: list[torch.Tensor | None] = []
+    used = list(diffs)
+    for gradient in gradients:
+        if gradient is not None:
+            if 0 in gradient.stride() or any(_same_memory(gradient, other) for other in used):
+                gradient = gradient.clone(memory_format=torch.contiguous_format)
+            used.append(gradient)
+        separate.append(gradient)
+    return separate
+
+
+def _set(memory: Memory | MemoryView, gradient: torch.Tensor | None) -> None:
+    """Write the gradient of a bottom; None is a gradient of zeros."""
+    if gradient is None:
+        memory.zero()
+    else:
+        memory.set(gradient)

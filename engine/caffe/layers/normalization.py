@@ -1,4 +1,4 @@
-"""Normalization layers: LRN, MVN, BatchNorm."""
+"""Normalization layers: LRN, MVN, BatchNorm, Softmax."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..ops.lrn import normalize_across
 from ..proto import caffe_pb2
-from .function import POINT, Function, Window
+from .axes import canonical_axis
+from .function import Function
 from .registry import register
+from .windows import POINT, Window
 
 
 @register
 class LRN(Function):
-    """y = x / (k + alpha / n * sum of x^2 over n neighbours) ^ beta.
+    """y = x / (k + alpha / n * sum of x^2 over n neighbours) ^ beta (lrn_layer.cpp).
 
-    The neighbours are channels, or with WITHIN_CHANNEL the n x n positions around (then k is 1).
+    x is N x C x H x W and n is local_size. The neighbours are channels (Krizhevsky et al. 2012,
+    section 3.3); with WITHIN_CHANNEL they are the n x n positions around, divided by n^2, and k is
+    1.
     """
 
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
+    pointwise = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.lrn_param
@@ -31,7 +36,7 @@ class LRN(Function):
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         if len(bottoms[0]) != 4:
-            raise self.error(f"the bottom has shape {bottoms[0]}; it needs 4 axes")
+            raise self.shape_error(f"the bottom has shape {bottoms[0]}; it needs 4 axes")
         return bottoms
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
@@ -49,47 +54,54 @@ class LRN(Function):
 
 @register
 class MVN(Function):
-    """y = (x - mean) / (std + eps), over each channel or, across channels, each image."""
+    """y = (x - mean) / (std + eps) (mvn_layer.cpp).
+
+    Mean and std are those of each channel of each image, or with across_channels of each image.
+    Without normalize_variance the divisor is 1. x has 1 to 4 axes.
+    """
 
     bottoms, tops = (1, 1), (1, 1)
+    pointwise = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.mvn_param
         if not 1 <= x.dim() <= 4:
-            raise self.error(f"the bottom has shape {tuple(x.shape)}; it needs 1 to 4 axes")
+            raise self.shape_error(f"the bottom has shape {tuple(x.shape)}; it needs 1 to 4 axes")
         x = x.reshape(*x.shape, *[1] * (4 - x.dim()))
         rows = x.flatten(1 if p.across_channels else 2)
         y = rows - rows.mean(-1, keepdim=True)
         if p.normalize_variance:
             variance = (y * y).mean(-1, keepdim=True)
             std = variance.detach().sqrt() + p.eps
-            # The gradient treats eps as a part of the standard deviation.
+            # As in Caffe, the gradient treats eps as a part of the standard deviation.
             y = y / (std + (variance - variance.detach()) / (2 * std))
         return y.reshape(x.shape)
 
 
 @register
 class BatchNorm(Function):
-    """y = (x - mean) / sqrt(var + eps), per channel, of the batch or as learned.
+    """y = (x - mean) / sqrt(var + eps) for each channel (batch_norm_layer.cpp).
 
-    The parameters are the running sums of means and variances, and of the weights by which both
-    are divided.
+    x is N x C x any further axes. With use_global_stats, which is the default in TEST alone, mean
+    and variance are the running ones; without, they are those of the batch. The three parameters
+    are the running sums of means (C) and of variances (C), and of the weight (1) that divides both.
     """
 
     bottoms, tops = (1, 1), (1, 1)
+    pointwise = True
     stateful = True
     replayable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.batch_norm_param, bottom[0].shape
-        self.learned = (
+        self.uses_running_sums = (
             p.use_global_stats if p.HasField("use_global_stats") else self.phase == caffe_pb2.TEST
         )
         if len(shape) < 2:
-            raise self.error(f"the bottom has shape {shape}; it needs a channel axis")
+            raise self.shape_error(f"the bottom has shape {shape}; it needs a channel axis")
         for size in (shape[1], shape[1], 1):
             self.blobs.add_blob(size)
-        # The solver does not touch these.
+        # The solver leaves the running sums alone.
         for i in range(3):
             if i == len(self.layer_param.param):
                 self.layer_param.param.add().lr_mult = 0
@@ -99,32 +111,51 @@ class BatchNorm(Function):
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         shape, channels = bottoms[0], self.blobs[0].shape[0]
         if len(shape) < 2 or shape[1] != channels:
-            raise self.error(f"the bottom has shape {shape}; axis 1 needs {channels} channels")
+            raise self.shape_error(
+                f"the bottom has shape {shape}; axis 1 needs {channels} channels"
+            )
         return bottoms
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
         channels = x.flatten(2) if x.dim() > 2 else x[..., None]
-        if self.learned:
+        if self.uses_running_sums:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
             mean, var = (mean * scale).detach(), (var * scale).detach()
         else:
             mean = channels.mean((0, 2))
             var = ((channels - mean[:, None]) ** 2).mean((0, 2))
-            self._learn(mean.detach(), var.detach(), x.numel() // mean.numel())
+            self._add_to_sums(mean.detach(), var.detach(), x.numel() // mean.numel())
         y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
         return y.reshape(x.shape)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        # As in Caffe, which gives the gradient whether or not it was asked for.
+        # As in Caffe, the bottom gets its gradient whatever `propagate_down` says.
         super().backward(top, [True], bottom)
 
-    def _learn(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
-        """Fade the running sums and add this batch's mean and unbiased variance."""
+    def _add_to_sums(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """Decay the running sums and add the mean and the unbiased variance of this batch.
+
+        mean, var: C values each. count: the number of values in a channel.
+        """
         fraction = self.layer_param.batch_norm_param.moving_average_fraction
         unbiased = count / (count - 1) if count > 1 else 1.0
-        news = (mean, var * unbiased, torch.ones(1, device=mean.device))
-        for blob, new in zip(self.blobs, news):
-            blob.values.mutable(mean.device).data.mul_(fraction).add_(new)
+        terms = (mean, var * unbiased, torch.ones(1, device=mean.device))
+        for blob, term in zip(self.blobs, terms):
+            blob.values.mutable(mean.device).data.mul_(fraction).add_(term)
+
+
+@register
+class Softmax(Function):
+    """y = exp(x) / sum of exp(x) along `axis` of softmax_param (1) (softmax_layer.cpp)."""
+
+    bottoms, tops = (1, 1), (1, 1)
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        canonical_axis(self, self.layer_param.softmax_param.axis, bottoms[0])
+        return bottoms
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))

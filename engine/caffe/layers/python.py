@@ -1,4 +1,4 @@
-"""The Python layer type: a class of the user's, named by module and class in `python_param`."""
+"""The Python layer type: a class that the user writes, named by module and class in a prototxt."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from .registry import register
 
 
 def _python_layer(param: Any) -> Layer:
-    """The user's layer that `python_param` names.
+    """Return the user's layer that `python_param` of a LayerParameter names.
 
-    Raises LayerError for a module that cannot be imported or that has no such layer class.
+    Raises LayerError for a module that cannot be imported, and for a module without the layer.
     """
     p = param.python_param
+    if not p.module:
+        raise LayerError(param.name, param.type, "has no python_param module; name one")
     try:
         module = importlib.import_module(p.module)
     except ImportError as error:
-        raise LayerError(
-            param.name, param.type, f"module {p.module!r} cannot be imported: {error}"
-        ) from error
+        cause = " ".join(str(error).split())
+        reason = f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH"
+        raise LayerError(param.name, param.type, reason) from error
     cls = getattr(module, p.layer, None)
     if not (isinstance(cls, type) and issubclass(cls, Layer)):
         raise LayerError(

@@ -1,4 +1,7 @@
-"""Recurrent layers: RNN, LSTM and the step of the latter."""
+"""Recurrent layers: RNN, LSTM, and LSTMUnit, one step of an LSTM.
+
+T is the number of steps, N the number of sequences, D is num_output.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..fillers import fill
 from .function import Function, Tensors
 from .registry import register
 
@@ -18,28 +20,34 @@ from .registry import register
 def _lstm_step(
     c: torch.Tensor, gates: torch.Tensor, cont: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The next c and h (N x D each) from c, the gates (N x 4D: i, f, o, g) and cont (N)."""
+    """Return the next c and h, both N x D (lstm_unit_layer.cpp).
+
+    c: N x D. gates: N x 4D, before the nonlinearity, in the order i, f, o, g. cont: N, 0 where a
+    sequence starts.
+    """
     i, f, o, g = gates.chunk(4, -1)
-    # Where cont is not 0 or 1, the gradient still is that of a sigmoid with this outcome.
-    kept = (cont[:, None] * torch.sigmoid(f)).detach()
-    f = kept + kept * (1 - kept) * (f - f.detach())
+    # As in Caffe, the gradient is that of a sigmoid with the value cont * sigmoid(f).
+    forget = (cont[:, None] * torch.sigmoid(f)).detach()
+    f = forget + forget * (1 - forget) * (f - f.detach())
     c = f * c + torch.sigmoid(i) * torch.tanh(g)
     return c, torch.sigmoid(o) * torch.tanh(c)
 
 
 class _Recurrent(Function):
-    """A recurrence over axis 0 of x (T x N x ...); cont (T x N) is 0 where a sequence starts.
+    """A recurrence over the steps of x, T x N x ... (recurrent_layer.cpp).
 
-    A further bottom, N x ..., is seen at every step. The hidden state goes on from one batch to
-    the next, or with expose_hidden is a bottom and a top; in both no gradient passes through it.
-    All bottoms but cont get a gradient, wanted or not, as in Caffe.
+    The second bottom, cont (T x N), is 0 where a sequence starts and else 1. A third bottom,
+    N x ..., is an input to every step. The first top is T x N x D. The hidden state continues from
+    one batch to the next; with expose_hidden the state is further bottoms and tops, each 1 x N x D.
+    No gradient passes through the state. As in Caffe, all bottoms but cont get their gradient
+    whatever `propagate_down` says.
     """
 
-    tops = (1, math.inf)
-    bottoms = (2, math.inf)
+    bottoms, tops = (2, math.inf), (1, math.inf)
     in_place = False
     stateful = True
     replayable = False
+    #: The number of hidden states, N x D each, and of the gates, which the input has N x D each.
     states: ClassVar[int]
     gates: ClassVar[int]
 
@@ -66,74 +74,87 @@ class _Recurrent(Function):
         if self.static:
             inputs.append((d * self.gates, self.static_features))
         for size in [*inputs, *self.hidden_shapes(d)]:
-            self.blobs.add_blob(*size)
-            filler = p.bias_filler if len(size) == 1 else p.weight_filler
-            fill(self.blobs[-1], filler, f"layer {self.name!r}")
+            self.add_parameter(size, p.bias_filler if len(size) == 1 else p.weight_filler)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._check_shapes(bottom)
         super().reshape(bottom, top)
 
     def _check_shapes(self, bottom: Sequence[Blob]) -> None:
+        """Raise ShapeError for bottoms that the recurrence cannot read."""
         shape, cont = bottom[0].shape, bottom[1].shape
         if len(shape) < 3 or cont != shape[:2]:
-            raise self.error(
-                f"x has shape {shape} and cont {cont}; they need T x N x ... and T x N"
+            raise self.shape_error(
+                f"x has shape {shape} and cont has {cont}; they need T x N x ... and T x N"
             )
         if shape[0] != self.steps or math.prod(shape[2:]) != self.features:
-            raise self.error(
+            raise self.shape_error(
                 f"x has shape {shape}; it needs {self.steps} steps of {self.features} values each, "
                 "as when the net was built"
             )
         if self.static and bottom[2].shape[:1] != shape[1:2]:
-            raise self.error(
+            raise self.shape_error(
                 f"the static input has shape {bottom[2].shape} for x of shape {shape}; it needs "
                 f"{shape[1]} rows"
             )
         if self.static and math.prod(bottom[2].shape[1:]) != self.static_features:
-            raise self.error(
+            raise self.shape_error(
                 f"the static input has shape {bottom[2].shape}; it needs {self.static_features} "
                 "values a row, as when the net was built"
             )
         state = (1, shape[1], self.layer_param.recurrent_param.num_output)
         for blob in bottom[3 if self.static else 2 :]:
             if blob.shape != state:
-                raise self.error(f"a bottom of its state has shape {blob.shape}; it needs {state}")
+                raise self.shape_error(
+                    f"a bottom of the hidden state has shape {blob.shape}; it needs {state}"
+                )
 
     def hidden_shapes(self, d: int) -> list[tuple[int, ...]]:
-        """The shapes of the parameters behind those of the inputs."""
+        """Return the shapes of the parameters that follow those of the inputs."""
         raise NotImplementedError
 
     def step(
         self, state: Tensors, x: torch.Tensor, cont: torch.Tensor
     ) -> tuple[Tensors, torch.Tensor]:
-        """The next state and the output from the transformed input x (N x gates * D)."""
+        """Return the next state and the output of one step, N x D.
+
+        x: the input after its linear transform, N x (gates * D). cont: N.
+        """
         raise NotImplementedError
 
     def compute(self, x: torch.Tensor, cont: torch.Tensor, *more: torch.Tensor) -> Tensors:
-        p, (steps, n) = self.layer_param.recurrent_param, x.shape[:2]
+        steps, n = x.shape[:2]
         w, b = self.weights[:2]
         gates = F.linear(x.reshape(steps, n, -1), w, b)
         if self.static:
             gates = gates + F.linear(more[0].reshape(n, -1), self.weights[2])
             more = more[1:]
         self.hidden_weights = self.weights[3 if self.static else 2 :]
-        shape = (n, p.num_output)
-        memory: Tensors = tuple(s.detach().reshape(shape) for s in more)
-        if not p.expose_hidden:
-            # A smaller batch goes on from the first rows, a larger one from zero.
-            kept = self.state if not x.is_meta and self.state and len(self.state[0]) >= n else ()
-            memory = tuple(s.to(x.device) for s in kept or [x.new_zeros(shape)] * self.states)
-        state: Tensors = tuple(s[:n] for s in memory)
+        start = self._first_state(x, more)
+        state: Tensors = tuple(s[:n] for s in start)
         outputs = []
         for t in range(steps):
             state, y = self.step(state, gates[t], cont[t].detach())
             outputs.append(y)
         last = tuple(s.detach() for s in state)
         if not x.is_meta:
-            self.state = tuple(torch.cat([s, old[n:]]) for s, old in zip(last, memory))
-        exposed = tuple(s[None] for s in last) if p.expose_hidden else ()
-        return (torch.stack(outputs), *exposed)
+            self.state = tuple(torch.cat([s, old[n:]]) for s, old in zip(last, start))
+        if not self.layer_param.recurrent_param.expose_hidden:
+            return (torch.stack(outputs),)
+        return (torch.stack(outputs), *(s[None] for s in last))
+
+    def _first_state(self, x: torch.Tensor, exposed: Tensors) -> Tensors:
+        """The state before the first step, at least N x D: the bottoms', or the last batch's.
+
+        A batch that is smaller than the last continues with the state's first rows; a larger one
+        starts from zero.
+        """
+        p, n = self.layer_param.recurrent_param, x.shape[1]
+        if p.expose_hidden:
+            return tuple(s.detach().reshape(n, p.num_output) for s in exposed)
+        if self.state and len(self.state[0]) >= n and not x.is_meta:
+            return tuple(s.to(x.device) for s in self.state)
+        return tuple(x.new_zeros(n, p.num_output) for _ in range(self.states))
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
@@ -143,7 +164,11 @@ class _Recurrent(Function):
 
 @register
 class LSTM(_Recurrent):
-    """Long short-term memory: c' = f c + i g, h' = o tanh(c')."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997; lstm_layer.cpp).
+
+    c' = f c + i g, h' = o tanh(c'); i, f and o are sigmoids and g is the tanh of their part of
+    W_x x + b + W_h h. The parameters are W_x (4D x inputs), b (4D) and W_h (4D x D).
+    """
 
     states = 2
     gates = 4
@@ -162,7 +187,10 @@ class LSTM(_Recurrent):
 
 @register
 class RNN(_Recurrent):
-    """h' = tanh(W_hh h + x), y = tanh(W_ho h' + b_o)."""
+    """h' = tanh(W_hh h + W_xh x + b_h), y = tanh(W_ho h' + b_o) (rnn_layer.cpp).
+
+    The parameters are W_xh (D x inputs), b_h (D), W_hh (D x D), W_ho (D x D) and b_o (D).
+    """
 
     states = 1
     gates = 1
@@ -180,7 +208,11 @@ class RNN(_Recurrent):
 
 @register
 class LSTMUnit(Function):
-    """One step of LSTM: c (1 x N x D), gates (1 x N x 4D), cont (1 x N) to the next c and h."""
+    """One step of an LSTM (lstm_unit_layer.cpp).
+
+    The bottoms are c (1 x N x D), the gates before their nonlinearity (1 x N x 4D) and cont
+    (1 x N); the tops are the next c and h, 1 x N x D each.
+    """
 
     bottoms, tops = (3, 3), (2, 2)
     in_place = False
@@ -196,7 +228,7 @@ class LSTMUnit(Function):
             or tuple(gates.shape) != (1, shape[1], 4 * shape[2])
             or tuple(cont.shape) != shape[:2]
         ):
-            raise self.error(
+            raise self.shape_error(
                 f"bottoms of shapes {shape}, {tuple(gates.shape)}, {tuple(cont.shape)}; they need "
                 "1 x N x D, 1 x N x 4D and 1 x N"
             )

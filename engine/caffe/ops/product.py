@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
 
 # PyTorch passes float32 products to MKL, which on some processors reaches a third to a half of
@@ -34,7 +35,7 @@ Room = Callable[[], "torch.Tensor | None"]
 
 def large(blob: Blob) -> bool:
     """Return whether a parameter is so large that the product works in place and in pieces."""
-    return blob.count >= LARGE
+    return blob.count >= LARGE and mode.fast()
 
 
 def room(

@@ -14,7 +14,7 @@ import torch
 from .. import mode
 from ..layers import Function
 from ..layers.activation import ReLU
-from ..layers.vision import Convolution
+from ..layers.convolution import Convolution
 from ..ops import cuda
 from .border import Border, Indices
 from .functional import as_tuple

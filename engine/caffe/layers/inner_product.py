@@ -1,4 +1,4 @@
-"""Common layers: InnerProduct, Dropout."""
+"""Layers whose weights are a matrix: InnerProduct and Embed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from .. import mode
 from ..blob import Blob
-from ..fillers import fill
 from ..ops.product import large, product, room
-from ..proto import caffe_pb2
 from .axes import canonical_axis
 from .function import Function
 from .registry import register
@@ -20,7 +17,11 @@ from .registry import register
 
 @register
 class InnerProduct(Function):
-    """y[n] = w x[n] + b, where x[n] is everything from `axis` on as one vector."""
+    """y[n] = w x[n] + b, where x[n] is all values from `axis` on as one vector.
+
+    N x inputs becomes N x num_output (inner_product_layer.cpp); N stands for the axes before
+    `axis` (1). The weights are num_output x inputs, or inputs x num_output with `transpose`.
+    """
 
     precision = "low"
     bottoms, tops = (1, 1), (1, 1)
@@ -33,17 +34,15 @@ class InnerProduct(Function):
         self.axis = canonical_axis(self, p.axis, shape)
         self.inputs = math.prod(shape[self.axis :])
         matrix = (self.inputs, p.num_output) if p.transpose else (p.num_output, self.inputs)
-        self.blobs.add_blob(*matrix)
-        fill(self.blobs[0], p.weight_filler, f"layer {self.name!r}")
+        self.add_parameter(matrix, p.weight_filler)
         if p.bias_term:
-            self.blobs.add_blob(p.num_output)
-            fill(self.blobs[1], p.bias_filler, f"layer {self.name!r}")
+            self.add_parameter((p.num_output,), p.bias_filler)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
-        shape, found = bottoms[0], math.prod(bottoms[0][self.axis :])
-        if found != self.inputs:
-            raise self.error(
-                f"a bottom of shape {shape} has {found} values from axis {self.axis} on; the "
+        shape, inputs = bottoms[0], math.prod(bottoms[0][self.axis :])
+        if inputs != self.inputs:
+            raise self.shape_error(
+                f"a bottom of shape {shape} has {inputs} values from axis {self.axis} on; the "
                 f"weights need {self.inputs}"
             )
         return [(*shape[: self.axis], self.layer_param.inner_product_param.num_output)]
@@ -62,37 +61,12 @@ class InnerProduct(Function):
 
 
 @register
-class Dropout(Function):
-    """TRAIN: each value is zeroed with chance `dropout_ratio`, the rest grow to keep the mean."""
-
-    precision = "kept"
-    bottoms, tops = (1, 1), (1, 1)
-    keeps_shape = True
-
-    @property
-    def idempotent(self) -> bool:  # type: ignore[override]
-        return self.phase == caffe_pb2.TEST
-
-    @property
-    def stateful(self) -> bool:  # type: ignore[override]
-        return self.phase == caffe_pb2.TRAIN
-
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        ratio = self.layer_param.dropout_param.dropout_ratio
-        if not 0 <= ratio < 1:
-            raise self.error(f"dropout_ratio is {ratio:g}; it needs to be at least 0 and below 1")
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        if self.phase == caffe_pb2.TEST:
-            return x.view_as(x)
-        keep = 1 - self.layer_param.dropout_param.dropout_ratio
-        mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
-        return x * mask.div_(keep)
-
-
-@register
 class Embed(Function):
-    """y[n] = w[x[n]] + b: the row of a table for each index."""
+    """y[n] = w[x[n]] + b: the row of a table for each index (embed_layer.cpp).
+
+    x is of any shape and holds indices 0 .. input_dim - 1; y has a further axis of num_output. The
+    weights are input_dim x num_output.
+    """
 
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
@@ -100,21 +74,22 @@ class Embed(Function):
     replayable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, where = self.layer_param.embed_param, f"layer {self.name!r}"
+        p = self.layer_param.embed_param
         if p.num_output < 1 or p.input_dim < 1:
             raise self.error(
                 f"num_output {p.num_output}, input_dim {p.input_dim}; both need to be at least 1"
             )
-        self.blobs.add_blob(p.input_dim, p.num_output)
-        fill(self.blobs[0], p.weight_filler, where)
+        self.add_parameter((p.input_dim, p.num_output), p.weight_filler)
         if p.bias_term:
-            self.blobs.add_blob(p.num_output)
-            fill(self.blobs[1], p.bias_filler, where)
+            self.add_parameter((p.num_output,), p.bias_filler)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         w, b = self.weight_and_bias()
         index = x.detach().long()
         if not x.is_meta and x.numel() and not 0 <= index.min() <= index.max() < w.shape[0]:
-            raise self.error(f"an index is outside 0 .. {w.shape[0] - 1}")
+            raise self.error(
+                f"an index is outside 0 .. {w.shape[0] - 1}; the indices are {int(index.min())} .. "
+                f"{int(index.max())}"
+            )
         y = F.embedding(index, w)
         return y if b is None else y + b

@@ -1,0 +1,48 @@
+"""Dropout: values that are zeroed at random while a net trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .. import mode
+from ..blob import Blob
+from ..proto import caffe_pb2
+from .function import Function
+from .registry import register
+
+
+@register
+class Dropout(Function):
+    """y = x * mask / (1 - dropout_ratio) in TRAIN, y = x in TEST (dropout_layer.cpp).
+
+    Each value of the mask is 0 with probability dropout_ratio and else 1, drawn at every forward.
+    """
+
+    precision = "kept"
+    bottoms, tops = (1, 1), (1, 1)
+    keeps_shape = True
+    pointwise = True
+
+    @property
+    def idempotent(self) -> bool:  # type: ignore[override]
+        """In TEST, top and bottom are equal, so either gives the gradient."""
+        return self.phase == caffe_pb2.TEST
+
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        """In TRAIN, each forward draws another mask."""
+        return self.phase == caffe_pb2.TRAIN
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        ratio = self.layer_param.dropout_param.dropout_ratio
+        if not 0 <= ratio < 1:
+            raise self.error(f"dropout_ratio is {ratio:g}; it needs to be at least 0 and below 1")
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        if self.phase == caffe_pb2.TEST:
+            return x.view_as(x)
+        keep = 1 - self.layer_param.dropout_param.dropout_ratio
+        mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        return x * mask.div_(keep)

@@ -1,0 +1,76 @@
+"""ImageData: image files with labels, from a list of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .. import glog, mode
+from ..data.transformer import Random, draw, planes, read_image
+from .prefetching import Prefetching, Record
+from .registry import register
+from .text_files import read_lines
+
+
+@register
+class ImageData(Prefetching):
+    """Image files with labels, in the order of `source` or shuffled (image_data_layer.cpp).
+
+    Each line of `source` is a path below root_folder, a space, and an integer label. new_height and
+    new_width resize the images.
+    """
+
+    settings = "image_data_param"
+    log_place = "image_data_layer.cpp:90"
+
+    def open(self) -> Sequence[int]:
+        p = self.layer_param.image_data_param
+        if bool(p.new_height) != bool(p.new_width):
+            raise self.error(
+                f"new_height {p.new_height}, new_width {p.new_width}; it needs both or none"
+            )
+        glog.write("image_data_layer.cpp:38", f"Opening file {p.source}")
+        self.lines = self._read_list(p.source)
+        self.random = Random() if p.shuffle else None
+        if self.random:
+            glog.write("image_data_layer.cpp:53", "Shuffling data")
+            self.random.shuffle(self.lines)
+        glog.write("image_data_layer.cpp:63", f"A total of {len(self.lines)} images.")
+        #: The line at which the first pass over the list begins.
+        self.start = 0
+        if p.rand_skip:
+            self.start = draw(mode.rng()) % p.rand_skip
+            glog.write("image_data_layer.cpp:70", f"Skipping first {self.start} data points.")
+            if self.start >= len(self.lines):
+                raise self.error(f"rand_skip skips {self.start} of {len(self.lines)} images")
+        return self._read_image(self.lines[self.start][0]).shape
+
+    def _read_list(self, source: str) -> list[tuple[str, int]]:
+        """Return the paths and labels in `source`, at least one."""
+        pairs = []
+        for line in read_lines(self, source):
+            path, _, label = line.rpartition(" ")
+            try:
+                pairs.append((path, int(label)))
+            except ValueError:
+                raise self.file_error(f"{source}: {line!r} is not a path and a label") from None
+        if not pairs:
+            raise self.file_error(f"{source}: is empty; it needs lines of a path and a label")
+        return pairs
+
+    def records(self) -> Iterator[Record]:
+        while True:
+            for path, label in self.lines[self.start :]:
+                yield self.transformer(self._read_image(path)), label
+            self.start = 0
+            if self.random:
+                self.random.shuffle(self.lines)
+
+    def _read_image(self, path: str) -> np.ndarray:
+        """Return the image, uint8, C x H x W."""
+        p = self.layer_param.image_data_param
+        image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
+        if image is None:
+            raise self.file_error(f"{p.root_folder + path}: no image that can be read")
+        return planes(image)

@@ -1,0 +1,219 @@
+"""Layers that join, add and cut blobs: Split, Concat, Slice, Eltwise, Tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .. import mode
+from ..blob import Blob
+from .axes import canonical_axis
+from .base import EngineLayer
+from .function import Function, Tensors
+from .registry import register
+from .windows import POINT, Window
+
+
+@register
+class Split(EngineLayer):
+    """One blob under several names, whose gradient is the sum of theirs (split_layer.cpp).
+
+    The net inserts a Split where several layers read a blob.
+    """
+
+    bottoms, tops = (1, 1), (1, math.inf)
+    in_place = False
+    pointwise = True
+    copies = True
+    replayable = True
+
+    def window(self) -> Window | None:
+        return POINT
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [bottoms[0]] * len(self.layer_param.top)
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        for blob in top:
+            blob.share_data(bottom[0])
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if not propagate_down[0]:
+            return
+        diffs = [b.gradient.tensor(mode.device()) for b in top if not b.gradient.is_zero()]
+        if not diffs:
+            bottom[0].gradient.zero()
+            return
+        total = diffs[0] + diffs[1] if len(diffs) > 1 else diffs[0].clone()
+        for diff in diffs[2:]:
+            total += diff
+        bottom[0].gradient.set(total)
+
+
+def _share_single(bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    """Make a single top the memory of a single bottom, as Caffe's Concat and Slice do."""
+    if len(bottom) == len(top) == 1:
+        top[0].share_data(bottom[0])
+        top[0].share_diff(bottom[0])
+
+
+@register
+class Concat(Function):
+    """The bottoms, joined along `axis` of concat_param (1) (concat_layer.cpp).
+
+    The bottoms have equal sizes on all other axes.
+    """
+
+    precision = "kept"
+    bottoms, tops = (1, math.inf), (1, 1)
+    in_place = False
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p, shape = self.layer_param.concat_param, bottoms[0]
+        if p.HasField("axis") and p.HasField("concat_dim"):
+            raise self.error("axis and concat_dim are names of one field; set one of them")
+        axis = canonical_axis(self, self._axis(), shape)
+        for other in bottoms[1:]:
+            if len(other) != len(shape) or any(
+                a != b for i, (a, b) in enumerate(zip(other, shape)) if i != axis
+            ):
+                raise self.shape_error(
+                    f"bottoms of shapes {shape} and {other}; all axes but {axis} need to be equal"
+                )
+        return [(*shape[:axis], sum(s[axis] for s in bottoms), *shape[axis + 1 :])]
+
+    def compute(self, *xs: torch.Tensor) -> torch.Tensor:
+        return torch.cat(xs, canonical_axis(self, self._axis(), xs[0].shape))
+
+    def window(self) -> Window | None:
+        return POINT if self._axis() == 1 and len(self.layer_param.bottom) > 1 else None
+
+    def _axis(self) -> int:
+        p = self.layer_param.concat_param
+        return p.concat_dim if p.HasField("concat_dim") else p.axis
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        _share_single(bottom, top)
+        super().reshape(bottom, top)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if len(bottom) > 1:
+            super().backward(top, propagate_down, bottom)
+
+
+@register
+class Slice(Function):
+    """The bottom, cut along `axis` of slice_param (1) (slice_layer.cpp).
+
+    The cuts are at the `slice_point`s; without any, the parts are equal.
+    """
+
+    bottoms, tops = (1, 1), (1, math.inf)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.slice_param
+        if p.HasField("axis") and p.HasField("slice_dim"):
+            raise self.error("axis and slice_dim are names of one field; set one of them")
+        if p.slice_point and len(p.slice_point) != len(top) - 1:
+            raise self.error(
+                f"{len(p.slice_point)} slice_point for {len(top)} tops; it needs {len(top) - 1}"
+            )
+        self.parts = len(top)
+
+    def compute(self, x: torch.Tensor) -> Tensors:
+        p = self.layer_param.slice_param
+        axis = canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
+        size = x.shape[axis]
+        if p.slice_point:
+            points = [0, *p.slice_point, size]
+        elif size % self.parts:
+            raise self.shape_error(
+                f"axis {axis} of size {size} does not divide into {self.parts} tops"
+            )
+        else:
+            points = list(range(0, size + 1, size // self.parts))
+        if any(b <= a for a, b in zip(points, points[1:])):
+            raise self.shape_error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
+        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        _share_single(bottom, top)
+        super().reshape(bottom, top)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if len(top) > 1:
+            super().backward(top, propagate_down, bottom)
+
+
+@register
+class Eltwise(Function):
+    """The product, the sum weighted by `coeff`, or the maximum of equal shapes, element by element.
+
+    eltwise_layer.cpp.
+    """
+
+    precision = "kept"
+    bottoms, tops = (2, math.inf), (1, 1)
+    pointwise = True
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.eltwise_param
+        if len(p.coeff) not in (0, len(bottom)):
+            raise self.error(
+                f"{len(p.coeff)} coeff for {len(bottom)} bottoms; it needs none, or one for each"
+            )
+        if p.coeff and p.operation == p.PROD:
+            raise self.error("coeff is for operation SUM; MAX ignores it, PROD refuses it")
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        for shape in bottoms[1:]:
+            if shape != bottoms[0]:
+                raise self.shape_error(
+                    f"bottoms of shapes {bottoms[0]} and {shape}; they need to be equal"
+                )
+        return bottoms[:1]
+
+    def compute(self, *xs: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.eltwise_param
+        if p.operation == p.SUM and p.coeff:
+            xs = tuple(c * x for c, x in zip(p.coeff, xs))
+        y = xs[0]
+        for i, x in enumerate(xs[1:]):
+            if p.operation == p.SUM:
+                y = y + x
+            elif p.operation == p.PROD:
+                y = y * x
+            else:
+                # As in Caffe, of equal values the second bottom wins over the first; a later
+                # bottom needs a larger value to win.
+                y = torch.where(y > x, y, x) if i == 0 else torch.where(x > y, x, y)
+        return y
+
+    def window(self) -> Window | None:
+        return POINT
+
+
+@register
+class Tile(Function):
+    """The bottom, repeated `tiles` times along `axis` of tile_param (1) (tile_layer.cpp)."""
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.tile_param
+        if p.tiles < 1:
+            raise self.error(f"tiles is {p.tiles}; it needs to be at least 1")
+        return torch.cat([x] * p.tiles, canonical_axis(self, p.axis, x.shape))

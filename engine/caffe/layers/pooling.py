@@ -1,0 +1,221 @@
+"""Pooling over windows and over pyramids of bins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .. import mode
+from ..blob import Blob
+from ..ops import cuda
+from ..proto import caffe_pb2
+from .function import Function, Tensors
+from .registry import register
+from .windows import FLT_MAX, Window, read_window
+
+
+@register
+class Pooling(Function):
+    """The maximum, the mean or a drawn value of each window (pooling_layer.cpp).
+
+    N x C x H x W becomes N x C x output size, (size + 2 pad - kernel) / stride + 1, rounded up
+    unless round_mode is FLOOR. A mean counts the padding but not what lies beyond it. With pool
+    MAX, a second top holds the index of each maximum, row * W + column. `stochastic_pool` describes
+    pool STOCHASTIC.
+    """
+
+    precision = "kept"
+    bottoms, tops = (1, 1), (1, 2)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.pooling_param
+        if len(bottom[0].shape) != 4:
+            raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 4 axes")
+        try:
+            window = read_window(self.type, self.layer_param, 2)
+        except ValueError as error:
+            raise self.error(str(error)) from None
+        #: None pools over the whole bottom.
+        self.kernel: tuple[int, ...] | None = None if window is None else window.kernel
+        self.stride, self.pad = ((1, 1), (0, 0)) if window is None else window[1:3]
+        self.stochastic = p.pool == p.STOCHASTIC
+        if self.stochastic and any(self.pad):
+            raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
+        if len(top) > 1 and p.pool != p.MAX:
+            raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
+        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL
+        self.with_mask = len(top) > 1
+
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        """Stochastic pooling draws other values at each forward in TRAIN."""
+        return self.stochastic and self.phase == caffe_pb2.TRAIN
+
+    def output_size(self, size: Sequence[int]) -> list[int]:
+        """Return the spatial size of the top for a bottom of spatial size `size`."""
+        kernel = self.kernel or size
+        return [self._places(*axis) for axis in zip(size, kernel, self.stride, self.pad)]
+
+    def _places(self, size: int, kernel: int, stride: int, pad: int) -> int:
+        """The number of windows along one axis."""
+        count = (math.ceil if self.ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
+        # With rounding up, a bottom smaller than the kernel by less than a stride has one window.
+        if count < 1:
+            raise self.shape_error(
+                f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}"
+            )
+        # With padding on either axis, the last window has to start inside the image or in the
+        # padding before it.
+        clipped = any(self.pad) and (count - 1) * stride >= size + pad
+        return count - 1 if clipped else count
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [(*bottoms[0][:2], *self.output_size(bottoms[0][2:]))] * (1 + self.with_mask)
+
+    def window(self) -> Window | None:
+        if not self.kernel or not self.maximum or self.with_mask:
+            return None
+        return Window(self.kernel, self.stride, self.pad, fill=-FLT_MAX)
+
+    def inside(self, *x: torch.Tensor) -> torch.Tensor:
+        assert self.kernel
+        size = [(n - k) // s + 1 for n, k, s in zip(x[0].shape[2:], self.kernel, self.stride)]
+        if self._on_device(x[0], self.kernel):
+            return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
+        return F.max_pool2d(x[0], self.kernel, self.stride)
+
+    def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
+        """Whether the engine's CUDA kernel computes the maxima of windows without padding.
+
+        The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
+        """
+        small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
+        return small and not self.with_mask and cuda.takes(x)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
+        size = tuple(x.shape[2:])
+        kernel, out = self.kernel or size, self.output_size(size)
+        if self.maximum and all(
+            2 * p <= k and (o - 1) * s < n + p
+            for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad)
+        ):
+            return self._max_pool(x, kernel, out)
+        # A window may also reach past the bottom, or lie outside. The padding up to the last
+        # window makes each window complete, with values that never win or that do not count.
+        reach = [(o - 1) * s + k for o, s, k in zip(out, self.stride, kernel)]
+        (top, left), (height, width) = self.pad, reach
+        edges = (left, max(0, width - left - size[1]), top, max(0, height - top - size[0]))
+        if self.stochastic:
+            return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
+        if self.maximum:
+            padded = F.pad(x, edges, value=-FLT_MAX)
+            y, index = F.max_pool2d(padded, kernel, self.stride, return_indices=True)
+            row, column = index // padded.shape[3] - top, index % padded.shape[3] - left
+            return (y, (row * size[1] + column).float()) if self.with_mask else y
+        total = F.avg_pool2d(F.pad(x, edges), kernel, self.stride, divisor_override=1)
+        return total / self._areas(size, kernel, out, x.device)
+
+    def _max_pool(
+        self, x: torch.Tensor, kernel: tuple[int, ...], out: Sequence[int]
+    ) -> torch.Tensor | Tensors:
+        """Max pooling where PyTorch's padding and rounding are Caffe's."""
+        if not any(self.pad) and self._on_device(x, kernel):
+            return cuda.MaxPool.apply(x, kernel, self.stride, out)
+        y, index = F.max_pool2d(
+            x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
+        )
+        return (y, index.float()) if self.with_mask else y
+
+    def _areas(
+        self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
+    ) -> torch.Tensor:
+        """The positions in each window, H x W: the padding counts, what lies beyond does not."""
+        counts = []
+        for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad):
+            start = torch.arange(o, device=on) * s - p
+            counts.append((start + k).clamp(max=n + p) - start)
+        return counts[0][:, None] * counts[1]
+
+
+def stochastic_pool(
+    x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int], phase: int
+) -> torch.Tensor:
+    """Pool stochastically (Zeiler & Fergus 2013, "Stochastic Pooling", sections 3.1 and 3.2).
+
+    x: N x C x H x W with values of at least 0, such as the top of a ReLU. Windows without padding
+        cover the map.
+
+    TRAIN: each window gives one of its values, drawn with a probability in proportion to the value.
+    A negative value counts as 0; if all values are 0, the first is drawn. TEST: each window gives
+    the expected value of the draw, sum(x * x) / sum(x), or 0 where the sum is 0.
+    """
+    windows = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1]).flatten(4)
+    if phase == caffe_pb2.TEST:
+        total = windows.sum(-1)
+        empty = total == 0
+        # Where the sum is 0 the divisor is 1, which keeps the gradient finite.
+        return (windows * windows).sum(-1).mul(~empty) / (total + empty)
+    if x.is_meta:
+        return windows[..., 0]
+    cumulative = windows.detach().clamp(min=0).cumsum(-1)
+    uniform = torch.rand(cumulative.shape[:-1], generator=mode.generator(x.device), device=x.device)
+    # 1 - uniform is never 0: a threshold of 0 would draw a leading zero.
+    threshold = cumulative[..., -1:] * (1 - uniform)[..., None]
+    drawn = (cumulative < threshold).sum(-1, keepdim=True)
+    return windows.gather(-1, drawn)[..., 0]
+
+
+@register
+class SPP(Function):
+    """Spatial pyramid pooling (He et al. 2014; spp_layer.cpp).
+
+    Level i pools N x C x H x W into 2^i x 2^i bins. The top is the levels joined along axis 1, one
+    row for each image; a pyramid of one level keeps the shape N x C x 1 x 1.
+    """
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        """Stochastic pooling draws other values at each forward in TRAIN."""
+        p = self.layer_param.spp_param
+        return p.pool == p.STOCHASTIC and self.phase == caffe_pb2.TRAIN
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.spp_param
+        if x.dim() != 4 or p.pyramid_height < 1:
+            raise self.shape_error(
+                f"a bottom of shape {tuple(x.shape)} with pyramid_height {p.pyramid_height}; it "
+                "needs 4 axes and at least 1 level"
+            )
+        levels = [self._level(x, 1 << i) for i in range(p.pyramid_height)]
+        return levels[0] if len(levels) == 1 else torch.cat([y.flatten(1) for y in levels], 1)
+
+    def _level(self, x: torch.Tensor, bins: int) -> torch.Tensor:
+        """Pool into bins x bins windows of equal size."""
+        p, size = self.layer_param.spp_param, tuple(x.shape[2:])
+        kernel = [math.ceil(n / bins) for n in size]
+        # The bins cover more than the image. Half of the excess, rounded up, pads the front.
+        pad = [(k * bins - n + 1) // 2 for n, k in zip(size, kernel)]
+        if any(a >= k for a, k in zip(pad, kernel)):
+            raise self.shape_error(
+                f"an image of {size} does not spread over {bins} x {bins} bins: "
+                f"windows of {kernel} would need padding {pad}"
+            )
+        if p.pool == p.STOCHASTIC and any(pad):
+            raise self.shape_error(
+                f"an image of {size} needs padding {pad} to spread over {bins} x {bins} bins; "
+                "pool STOCHASTIC needs an image that the bins divide"
+            )
+        ends = [k * bins - n - a for n, k, a in zip(size, kernel, pad)]
+        sides = (pad[1], ends[1], pad[0], ends[0])
+        if p.pool == p.MAX:
+            return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+        if p.pool == p.STOCHASTIC:
+            return stochastic_pool(x, kernel, kernel, self.phase)
+        return F.avg_pool2d(F.pad(x, sides), kernel, kernel)

@@ -1,0 +1,153 @@
+"""The files of the demo set."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+from PIL import Image
+
+from fcn_common.files import write_json, write_text
+from fcn_common.progress import ProgressBar
+from fcn_common.voc import CLASSES, PALETTE
+
+from .scenes import CROP, SIZES, draw_crop, draw_scene
+
+#: Version of the drawings; a set of another version is not used.
+VERSION = 1
+
+
+def make(
+    root: str,
+    seed: int = 1,
+    train: int = 800,
+    val: int = 80,
+    test: int = 120,
+    crops: int = 3150,
+    crops_val: int = 420,
+    sizes: Sequence[Tuple[int, int]] = SIZES,
+    scale: float = 1.0,
+) -> None:
+    """Draw the demo set as the folder `root`; return at once if the set is there.
+
+    `train` scenes lie in `root`/sbdd/dataset (and in VOC's train split), `val` and `test` scenes in
+    `root`/pascal/VOC2011: the splits seg11valid (and val) and test. `crops` and `crops_val` crops
+    for a classifier lie in `root`/objects/{train,val}.npz: `data` N x 96 x 96 x 3, uint8, RGB, and
+    `label` N, class indices, where 0 is a crop of ground alone. `sizes` are height and width of the
+    scenes. `scale` multiplies everything in the scenes; 2.1 gives images of up to 500 pixels.
+
+    The same arguments draw the same set. Raises ValueError if `root` holds anything else.
+    """
+    manifest = {
+        "version": VERSION,
+        "seed": seed,
+        "train": train,
+        "val": val,
+        "test": test,
+        "crops": crops,
+        "crops_val": crops_val,
+        "sizes": [list(size) for size in sizes],
+        "scale": scale,
+    }
+    root = os.path.abspath(root)
+    if os.path.isdir(root) and os.listdir(root):
+        _check_manifest(root, manifest)
+        return
+    part = root + ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    scenes = {"train": train, "seg11valid": val, "test": test}
+    with ProgressBar(
+        train + val + test + crops + crops_val, "drawing the demo set", leave=False
+    ) as bar:
+        _draw_scenes(part, scenes, seed, sizes, scale, bar)
+        _draw_crops(os.path.join(part, "objects"), {"train": crops, "val": crops_val}, seed, bar)
+    write_json(os.path.join(part, "manifest.json"), manifest, sort_keys=True)
+    if os.path.isdir(root):
+        os.rmdir(root)
+    os.replace(part, root)
+
+
+def _draw_scenes(
+    root: str,
+    counts: Dict[str, int],
+    seed: int,
+    sizes: Sequence[Tuple[int, int]],
+    scale: float,
+    bar: ProgressBar,
+) -> None:
+    """Draw the scenes of each split in VOC's layout, and the train split in SBD's layout too."""
+    sbd = os.path.join(root, "sbdd", "dataset")
+    voc = os.path.join(root, "pascal", "VOC2011")
+    sets = os.path.join(voc, "ImageSets", "Segmentation")
+    for folder in ("img", "cls"):
+        os.makedirs(os.path.join(sbd, folder))
+    for folder in ("JPEGImages", "SegmentationClass"):
+        os.makedirs(os.path.join(voc, folder))
+    for k, (split, count) in enumerate(counts.items()):
+        ids = [f"2011_{100000 * k + i:06d}" for i in range(count)]
+        for i, idx in enumerate(ids):
+            image, label = draw_scene(np.random.RandomState([seed, k, i]), sizes, scale)
+            photograph = os.path.join(voc, "JPEGImages", idx + ".jpg")
+            Image.fromarray(image).save(photograph, quality=92, subsampling=0)
+            _save_label(os.path.join(voc, "SegmentationClass", idx + ".png"), label)
+            if split == "train":
+                shutil.copyfile(photograph, os.path.join(sbd, "img", idx + ".jpg"))
+                _save_mat(os.path.join(sbd, "cls", idx + ".mat"), label)
+            bar.update()
+        _write_ids(os.path.join(sets, split + ".txt"), ids)
+        if split == "train":
+            _write_ids(os.path.join(sbd, "train.txt"), ids)
+        elif split == "seg11valid":
+            _write_ids(os.path.join(sets, "val.txt"), ids)
+
+
+def _draw_crops(folder: str, counts: Dict[str, int], seed: int, bar: ProgressBar) -> None:
+    """Draw crops that go through the classes in turn."""
+    os.makedirs(folder)
+    for k, (split, count) in enumerate(counts.items()):
+        # The turn starts again at crop 256, as in every set of version 1.
+        label = (np.arange(count) % 256 % len(CLASSES)).astype(np.uint8)
+        data = np.empty((count, CROP, CROP, 3), np.uint8)
+        for i in range(count):
+            data[i] = draw_crop(np.random.RandomState([seed, 3 + k, i]), int(label[i]))
+            bar.update()
+        np.savez(os.path.join(folder, split + ".npz"), data=data, label=label)
+
+
+def _check_manifest(root: str, needed: Dict[str, Any]) -> None:
+    """Raise ValueError unless `root` holds the demo set of these arguments."""
+    try:
+        with open(os.path.join(root, "manifest.json"), encoding="utf-8") as file:
+            manifest = json.load(file)
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{root}: has files but no demo set's manifest.json; name another folder")
+    for key, value in needed.items():
+        if manifest.get(key) != value:
+            raise ValueError(
+                f"{root}: is a demo set with {key} {manifest.get(key)}, needs {value}; "
+                "remove the folder or name another"
+            )
+
+
+def _write_ids(path: str, ids: List[str]) -> None:
+    write_text(path, "".join(idx + "\n" for idx in ids))
+
+
+def _save_label(path: str, label: np.ndarray) -> None:
+    image = Image.fromarray(label)
+    image.putpalette(PALETTE.tobytes())
+    image.save(path)
+
+
+def _save_mat(path: str, label: np.ndarray) -> None:
+    # scipy.io takes 0.3 s to import, and only drawing needs it.
+    from scipy.io import savemat
+
+    truth = np.zeros((1, 1), [("Segmentation", object)])
+    truth[0, 0]["Segmentation"] = label
+    savemat(path, {"GTcls": truth}, do_compression=True)

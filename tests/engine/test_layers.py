@@ -1,0 +1,149 @@
+"""The layer catalogue: traits of the types, errors by kind, integers that stay exact."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+from caffe.errors import FileError, LayerError, NetError, ShapeError
+from caffe.layers import layer_class, layer_type_list, pointwise_types
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from tests.engine.nets import build
+
+
+def wired(text, phase=caffe.TEST):
+    """The net of this prototxt text, whose errors keep their types."""
+    param = text_format.Parse(text, caffe_pb2.NetParameter())
+    param.state.phase = phase
+    return caffe.Net.from_param(param)
+
+
+def over(shape, layer, more="", top="y"):
+    """A net with an input `x` of this shape, and `b` of `more`, under one layer."""
+    dims = " ".join(f"dim: {n}" for n in shape)
+    tops = "top: 'x' top: 'b'" if more else "top: 'x'"
+    shapes = f"shape {{ {dims} }}" + (f" shape {{ {more} }}" if more else "")
+    bottoms = "bottom: 'x'" + (" bottom: 'b'" if more else "")
+    return (
+        f"layer {{ name: 'in' type: 'Input' {tops} input_param {{ {shapes} }} }}"
+        f"layer {{ name: 'l' {bottoms} top: '{top}' {layer} }}"
+    )
+
+
+def test_every_type_but_python_has_a_class_with_its_traits():
+    types = set(layer_type_list())
+    assert {t for t in types if layer_class(t) is None} == {"Python"}
+    assert layer_class("NoSuchType") is None
+
+
+@pytest.mark.parametrize("type_", pointwise_types())
+def test_the_top_of_a_pointwise_layer_has_the_shape_of_its_first_bottom(type_):
+    shape, more = (2, 6, 5, 4), ""
+    if type_ == "Eltwise":
+        more = "dim: 2 dim: 6 dim: 5 dim: 4"
+    net = wired(over(shape, f"type: '{type_}'", more))
+    assert net.blobs["y"].shape == shape
+
+
+SHAPES = [
+    ("type: 'Convolution' convolution_param { num_output: 2 kernel_size: 9 }", (1, 2, 4, 4), ""),
+    ("type: 'Pooling' pooling_param { kernel_size: 9 }", (1, 2, 4, 4), ""),
+    ("type: 'Pooling' pooling_param { kernel_size: 2 }", (1, 2, 4), ""),
+    ("type: 'Concat'", (1, 2, 4), "dim: 1 dim: 2 dim: 5"),
+    ("type: 'Eltwise'", (1, 2), "dim: 2"),
+    ("type: 'Crop' crop_param { axis: 1 }", (1, 2), "dim: 1 dim: 3"),
+    ("type: 'Reshape' reshape_param { shape { dim: 5 } }", (2, 3), ""),
+    ("type: 'Scale' scale_param { axis: 1 num_axes: 3 }", (2, 3), ""),
+    ("type: 'SoftmaxWithLoss'", (2, 3), "dim: 3"),
+    ("type: 'BatchNorm'", (4,), ""),
+    ("type: 'Softmax' softmax_param { axis: 4 }", (2, 3), ""),
+    ("type: 'InnerProduct' inner_product_param { num_output: 2 }", (2, 0), ""),
+]
+
+
+@pytest.mark.parametrize("layer, shape, more", SHAPES)
+def test_shapes_that_do_not_fit_raise_a_shape_error_with_the_layer(layer, shape, more):
+    with pytest.raises(ShapeError) as error:
+        wired(over(shape, layer, more))
+    assert error.value.layer == "l" and f"'{error.value.layer_type}'" in layer
+    assert "\n" not in str(error.value)
+
+
+SETTINGS = [
+    "type: 'Convolution' convolution_param { num_output: 0 kernel_size: 1 }",
+    "type: 'Convolution' convolution_param { num_output: 2 kernel_size: 1 group: 0 }",
+    "type: 'Convolution' convolution_param { num_output: 2 }",
+    "type: 'Pooling'",
+    "type: 'Dropout' dropout_param { dropout_ratio: 1 }",
+    "type: 'Tile' tile_param { tiles: 0 }",
+    "type: 'NoSuchType'",
+    "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'none' } }",
+    "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'bilinear' } }",
+]
+
+
+@pytest.mark.parametrize("layer", SETTINGS)
+def test_settings_that_cannot_be_used_raise_a_layer_error_with_the_layer(layer):
+    with pytest.raises(LayerError) as error:
+        wired(over((2, 4, 3, 3), layer))
+    assert not isinstance(error.value, (ShapeError, FileError))
+    assert error.value.layer == "l" and f"'{error.value.layer_type}'" in layer
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "type: 'ImageData' image_data_param { source: 'none.txt' batch_size: 1 }",
+        "type: 'HDF5Data' hdf5_data_param { source: 'none.txt' batch_size: 1 }",
+        "type: 'Data' data_param { source: 'none' backend: LMDB batch_size: 1 }",
+        "type: 'WindowData' window_data_param { source: 'none.txt' batch_size: 1 } top: 'z' "
+        "transform_param { crop_size: 2 }",
+        "type: 'Data' data_param { source: 'none' backend: LMDB batch_size: 1 } "
+        "transform_param { mean_file: 'none' }",
+    ],
+)
+def test_a_file_at_fault_raises_a_file_error_with_the_layer(layer):
+    with pytest.raises(FileError) as error:
+        wired(f"layer {{ name: 'l' top: 'y' {layer} }}")
+    assert isinstance(error.value, LayerError) and isinstance(error.value, NetError)
+    assert error.value.layer == "l" and str(error.value).count("layer 'l'") == 1
+    assert "none" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def precision(request):
+    caffe.set_precision(request.param)
+    yield request.param
+    caffe.set_precision("float32")
+
+
+def test_argmax_counts_classes_beyond_those_that_a_byte_holds(tmp_path, precision):
+    layer = "type: 'ArgMax' argmax_param { axis: 1 }"
+    net = build(tmp_path, over((2, 5000, 3, 3), layer))
+    expected = np.random.RandomState(0).randint(0, 5000, (2, 1, 3, 3))
+    scores = (np.arange(5000)[None, :, None, None] == expected).astype(np.float32)
+    net.blobs["x"].data[...] = scores
+    labels = net.forward()["y"]
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_the_indices_of_max_pooling_are_exact_in_every_precision(tmp_path, precision):
+    layer = "type: 'Pooling' top: 'index' pooling_param { global_pooling: true }"
+    net = build(tmp_path, over((1, 1, 60, 70), layer))
+    net.blobs["x"].data[...] = 0
+    net.blobs["x"].data[0, 0, 59, 68] = 1
+    net.forward()
+    assert net.blobs["index"].data.item() == 59 * 70 + 68
+
+
+def test_labels_beyond_those_that_a_byte_holds_reach_the_loss(tmp_path):
+    layer = "type: 'SoftmaxWithLoss'"
+    net = build(tmp_path, over((2, 1000), layer, "dim: 2"), caffe.TRAIN)
+    net.blobs["x"].data[...] = 0
+    net.blobs["x"].data[[0, 1], [999, 300]] = 100
+    net.blobs["b"].data[...] = [999, 300]
+    assert net.forward()["y"] < 1e-3
