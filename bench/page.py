@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from bench.peers import CASES, PEERS, find_peer
+from bench.peers import CASES, PEERS, base_name, find_peer
 from bench.sections import areas, details, floor, overview, title
 from bench.settings import Json
 from bench.statistics import Summaries, summaries
@@ -100,7 +100,7 @@ def section(results: Json) -> str:
         entries = [
             f"- {title(e['peer'])}{' in ' + e['case'] if e['case'] else ''}: {e['why']}"
             for e in results["left_out"]
-            if e["peer"].partition("@")[0] in PEERS
+            if base_name(e["peer"]) in PEERS
         ]
         parts += ["### Left out", "\n".join(entries)]
     return "\n\n".join(part for part in parts if part)

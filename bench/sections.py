@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Sequence, Set
 
-from bench.peers import CASES, ENGINE, PEERS, SIDES, find_peer, in_order
+from bench.peers import CASES, ENGINE, PEERS, SIDES, base_name, find_peer, in_order
 from bench.settings import Json
 from bench.statistics import Summaries, Summary, line, power
 from bench.text import seconds, share, size
@@ -37,8 +37,8 @@ def title(peer: str) -> str:
 def peers_that_ran(cases: Summaries, precision: str = "") -> List[str]:
     """Return the peers with a result in any case, of one precision or of all."""
     ran: Set[str] = {peer for peers in cases.values() for peer in peers}
-    known = (peer for peer in ran if peer.partition("@")[0] in PEERS)
-    return [n for n in in_order(known) if not precision or find_peer(n).precision == precision]
+    listed = (peer for peer in ran if base_name(peer) in PEERS)
+    return [n for n in in_order(listed) if not precision or find_peer(n).precision == precision]
 
 
 def overview(cases: Summaries) -> str:
