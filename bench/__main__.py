@@ -83,7 +83,9 @@ def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help="another checkout of this project, whose engine is measured beside this one's; "
         "without --peers, only the two engines are measured",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="at most (3; 1 with --quick)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="at most (3; 6 with --baseline; 1 with --quick)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="of a process (one a core)")
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="how long a process measures a case (6)"
@@ -105,7 +107,8 @@ def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     cores = len(os.sched_getaffinity(0))
     args.threads = cores if args.threads is None else args.threads
-    args.rounds = (1 if args.quick else 3) if args.rounds is None else args.rounds
+    if args.rounds is None:
+        args.rounds = 1 if args.quick else 3 if args.baseline is None else 6
     for name in ("rounds", "threads"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} {getattr(args, name)}: needs at least 1")

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from bench import machine, nets
 from bench.jobs import job_of_turn, make_job, score_file
 from bench.operations import count
-from bench.peers import CASES, ENGINE, FLOOR, REFERENCES, find_peer, in_order
+from bench.peers import CASES, ENGINE, FLOOR, REFERENCES, base_name, find_peer, in_order
 from bench.plan import Turn, plan, visits
 from bench.process import PeerError, Processes
 from bench.results import Results
@@ -55,6 +55,7 @@ class Bench:
                 self.measure_floor(1)
                 data["finished"] = True
         data["differences"] = self.differences()
+        data["between_engines"] = self.between_engines()
         self.results.write(out)
         return data
 
@@ -146,9 +147,7 @@ class Bench:
         """
         differences: Dict[str, Json] = {}
         for case in self.settings.cases:
-            ran = {run["peer"] for run in self.results.data["runs"] if run["case"] == case}
-            files = {peer: score_file(self.settings, case, peer) for peer in in_order(ran)}
-            files = {peer: path for peer, path in files.items() if path.exists()}
+            files = self.score_files(case)
             reference = next((name for name in REFERENCES if name in files), None)
             if reference is None:
                 continue
@@ -158,3 +157,21 @@ class Bench:
                 if peer != reference:
                     differences[case][peer] = difference(np.load(path), expected)
         return differences
+
+    def between_engines(self) -> Dict[str, Json]:
+        """Return case -> peer -> `difference` of another engine's scores from this engine's."""
+        differences: Dict[str, Json] = {}
+        for case in self.settings.cases:
+            files = self.score_files(case)
+            for peer, path in files.items():
+                ours = files.get(base_name(peer))
+                if find_peer(peer).engine and ours is not None:
+                    apart = difference(np.load(path), np.load(ours))
+                    differences.setdefault(case, {})[peer] = apart
+        return differences
+
+    def score_files(self, case: str) -> Dict[str, Path]:
+        """Return the files with the scores of the peers that ran in a case."""
+        ran = {run["peer"] for run in self.results.data["runs"] if run["case"] == case}
+        files = {peer: score_file(self.settings, case, peer) for peer in in_order(ran)}
+        return {peer: path for peer, path in files.items() if path.exists()}

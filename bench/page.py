@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence
 
 from bench.peers import CASES, PEERS, base_name, find_peer
-from bench.sections import areas, details, floor, overview, title
+from bench.sections import areas, details, engines, floor, overview, title
 from bench.settings import Json
 from bench.statistics import Summaries, summaries
 from bench.text import size
@@ -92,6 +92,7 @@ def section(results: Json) -> str:
     parts = [f"## {HEADINGS[results['key']['device']]}", lines, overview(cases)]
     parts += case_sections(results, cases)
     for heading, text in (
+        ("This engine and that of another checkout", engines(results, cases)),
         ("How far from the floor", floor(results, cases)),
         ("Against the area of the image", areas(cases)),
     ):

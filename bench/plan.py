@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-from bench.peers import ALONE, CASES
+from bench.peers import ALONE, CASES, find_peer
 from bench.settings import Settings
 
 
@@ -24,7 +24,7 @@ def plan(settings: Settings, peers: Sequence[str]) -> Iterator[Turn]:
     come together, one peer after the other, so that the cases of a peer can share a process.
     """
     measured = {case: measured_peers(settings, case, peers) for case in settings.cases}
-    rounds = {case: min(settings.rounds, CASES[case].rounds) for case in measured}
+    rounds = {case: rounds_of(settings, case) for case in measured}
     if settings.device == "cpu":
         for case in measured:
             for i in range(rounds[case]):
@@ -36,6 +36,12 @@ def plan(settings: Settings, peers: Sequence[str]) -> Iterator[Turn]:
             for case in alone_last:
                 if peer in measured[case] and i < rounds[case]:
                     yield Turn(case, peer, i)
+
+
+def rounds_of(settings: Settings, case: str) -> int:
+    """Return how many rounds a case has: all of them where two engines are compared."""
+    compared = any(find_peer(name).engine for name in settings.peers)
+    return settings.rounds if compared else min(settings.rounds, CASES[case].rounds)
 
 
 def measured_peers(settings: Settings, case: str, peers: Sequence[str]) -> List[str]:

@@ -20,8 +20,9 @@ class Results:
 
     Its entries: key, machine, started, finished; versions (by peer), left_out, runs (one for each
     turn: case, peer, round, load, times and what else the worker measured), differences (case ->
-    peer -> difference of the scores), operations (net and size -> multiply-adds), weights (bytes),
-    core_types (OPENBLAS_CORETYPE -> rate), scales.
+    peer -> difference of the scores from the reference's), between_engines (the same from this
+    engine's, for the engines of other checkouts), operations (net and size -> multiply-adds),
+    weights (bytes), core_types (OPENBLAS_CORETYPE -> rate), scales.
     """
 
     def __init__(self, settings: Settings) -> None:

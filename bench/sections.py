@@ -6,7 +6,7 @@ from typing import Dict, Iterable, List, Sequence, Set
 
 from bench.peers import CASES, ENGINE, PEERS, SIDES, base_name, find_peer, in_order
 from bench.settings import Json
-from bench.statistics import Summaries, Summary, line, power
+from bench.statistics import Summaries, Summary, line, power, round_ratios
 from bench.text import seconds, share, size
 from fcn_common import tables
 
@@ -101,6 +101,37 @@ def details(results: Json, case: str, peers: Dict[str, Summary]) -> str:
             row.append(share(values["labels"]) if isinstance(values, dict) else "")
         rows.append(row)
     return table(head, rows)
+
+
+def engines(results: Json, cases: Summaries) -> str:
+    """Return a table with this engine beside the engines of other checkouts; "" without any."""
+    rows = []
+    for case, peers in cases.items():
+        for peer in in_order(name for name in peers if base_name(name) in PEERS):
+            engine = base_name(peer)
+            if peer == engine or engine not in peers:
+                continue
+            runs = [run for run in results["runs"] if run["case"] == case]
+            ours = [run for run in runs if run["peer"] == engine]
+            ratios = round_ratios(ours, [run for run in runs if run["peer"] == peer])
+            apart = results.get("between_engines", {}).get(case, {}).get(peer)
+            rows.append(
+                [
+                    CASES[case].title,
+                    find_peer(peer).precision,
+                    seconds(peers[engine].seconds),
+                    seconds(peers[peer].seconds),
+                    f"{peers[engine].seconds / peers[peer].seconds:.3f}",
+                    f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "-",
+                    size(peers[engine].memory),
+                    size(peers[peer].memory),
+                    share(apart["scores"]) if apart else "-",
+                ]
+            )
+    if not rows:
+        return ""
+    head = ["", "precision", "this engine", "the other", "ratio", "ratio of a round"]
+    return table([*head, "memory", "memory of the other", "scores differ"], rows)
 
 
 def floor(results: Json, cases: Summaries) -> str:

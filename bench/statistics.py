@@ -61,6 +61,13 @@ def summaries(results: Json) -> Summaries:
     }
 
 
+def round_ratios(runs: List[Json], theirs: List[Json]) -> List[float]:
+    """Return the ratios of the medians of `runs` to those of `theirs`, a ratio for each round."""
+    medians = {run["round"]: median(run["times"]) for run in theirs}
+    both = sorted((r for r in runs if r["round"] in medians), key=lambda r: r["round"])
+    return [median(run["times"]) / medians[run["round"]] for run in both]
+
+
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Json:
     """Return how far scores are from those of the reference, `theirs`.
 

@@ -134,6 +134,12 @@ def test_another_checkout_s_engine_has_a_row_and_a_column():
         *("the engine in /other", "1.50 s", "-", "1.50"),
     ]
     assert "the engine in /other (caffe 1.0.0+x)" in written
+    both["between_engines"] = {"forward-500x500": {"engine@/other": {"scores": 0.0, "labels": 0.0}}}
+    table = page.section(both).split("### This engine and that of another checkout")[1]
+    assert cells(table, "| Forward, 500 x 500")[1:6] == [
+        *("float32", "1.00 s", "1.50 s", "0.667", "0.67 to 0.67"),
+    ]
+    assert cells(table, "| Forward, 500 x 500")[-1] == "0"
 
 
 @pytest.mark.parametrize(

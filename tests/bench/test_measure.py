@@ -123,7 +123,9 @@ def test_the_engine_of_another_checkout_is_measured(folder, tmp_path):
         run.visit([Turn("forward-224x224", peer, 0)], tmp_path / "out.json")
     assert not run.results.data["left_out"]
     differences = run.differences()["forward-224x224"]
-    assert differences == {"reference": "engine", peers[1]: {"scores": 0.0, "labels": 0.0}}
+    equal = {peers[1]: {"scores": 0.0, "labels": 0.0}}
+    assert differences == {"reference": "engine", **equal}
+    assert run.between_engines() == {"forward-224x224": equal}
 
 
 def test_bvlc_caffe_s_root_does_not_see_this_engine(bench, monkeypatch):

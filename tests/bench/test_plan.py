@@ -38,6 +38,13 @@ def test_another_engine_has_the_turns_of_this_one(tmp_path):
     assert [turn.peer for turn in turns] == ["engine", "engine@/other/engine"] * 2
 
 
+def test_compared_engines_have_all_rounds_of_every_case(tmp_path):
+    peers = ("engine", "engine@/other/engine")
+    for names, rounds in ((peers[:1], 2), (peers, 5)):
+        run = settings(tmp_path, cases=("forward-375x500",), rounds=5, peers=names)
+        assert len(list(plan(run, names))) == rounds * len(names)
+
+
 def test_a_case_of_a_device_is_measured_there_alone(tmp_path):
     cpu, cuda = (
         settings(tmp_path, cases=("train-pictures",), device=device) for device in ("cpu", "cuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.statistics import difference, line, power, summaries, summary
+from bench.statistics import difference, line, power, round_ratios, summaries, summary
 
 
 def run(times, i=0, case="forward", peer="engine", **more):
@@ -69,3 +69,9 @@ def test_the_exponent_of_a_power_law_is_fitted():
 def test_a_straight_line_is_fitted():
     areas = [1.0, 4.0, 9.0, 100.0]
     assert line(areas, [3 + 2 * a for a in areas]) == pytest.approx((3, 2))
+
+
+def test_ratios_of_rounds_compare_what_was_measured_close_together():
+    ours = [run([2.0, 2.0], 1), run([1.0, 3.0], 0), run([9.0], 2)]
+    theirs = [run([4.0], 0, peer="other"), run([1.0], 1, peer="other")]
+    assert round_ratios(ours, theirs) == [0.5, 2.0]
