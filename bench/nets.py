@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import caffe
-import caffe.tools.net_to_onnx as net_to_onnx
 import numpy as np
 import torch
+from caffe.tools import onnx as onnx_writer
 
 import net_gen
 import surgery
@@ -123,7 +123,7 @@ def write_onnx(folder: Path) -> None:
     for name in NETS:
         files = [str(folder / f"{name}.{kind}") for kind in ("prototxt", "caffemodel", "onnx")]
         net = caffe.Net(files[0], caffe.TEST, weights=files[1])
-        net_to_onnx.write(net, files[2])
+        onnx_writer.write(net, files[2])
 
 
 def fixed_onnx(folder: Path, net: str, size: Sequence[int]) -> str:
