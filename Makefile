@@ -110,7 +110,7 @@ compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against 
 	@$(if $(FULL),"$$PY" -m oracle.measure)
 	@"$$PY" -m oracle.compatibility
 
-bench: $(BENCH_READY) ## time this engine beside others (DEVICE=cuda CASES= PEERS= QUICK=1 BASELINE=)
+bench: $(BENCH_READY) ## time this engine beside others (DEVICE= CASES= PEERS= BASELINE= QUICK=1)
 	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \
 	  THREADS:threads SECONDS:seconds MINUTES:minutes FOLDER:folder OUT:out BASELINE:baseline) \
 	  $(call flags,QUICK:quick DOCS:write-docs)
