@@ -1,4 +1,4 @@
-"""What the process of a peer is told to do for a case."""
+"""The jobs of the worker processes: what a process measures, on which files, and how."""
 
 from __future__ import annotations
 

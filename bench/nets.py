@@ -23,7 +23,7 @@ try:
 except ImportError:  # `make bench-setup` installs it
     onnx = None
 
-#: Net -> the variant whose deploy net it is. Every case measures MAIN, one case each the others.
+#: Net -> the variant whose deploy net it is. Each net but MAIN has one case; MAIN has the others.
 NETS = {
     "fcn8s": "voc-fcn8s",
     "fcn-alexnet": "voc-fcn-alexnet",

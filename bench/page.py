@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 #: Remarks on the kept results, by device, and what was tried without success; written by hand.
 REMARKS = {"cpu": HERE / "cpu.md", "cuda": HERE / "gpu.md"}
 TRIED = HERE / "tried.md"
-#: The results that the page is made from, by device.
+#: The results that the page shows, by device.
 KEPT = {"cpu": DOCS / "performance.json", "cuda": DOCS / "performance-cuda.json"}
 #: Bytes of weights; FCN-8s has more at full width.
 FULL = 4 * 134_000_000

@@ -22,7 +22,7 @@ class Peer:
     devices: where it runs. trains: whether it can run the cases that train.
     bvlc: whether it runs in BVLC Caffe's root, with the Python there.
     engine: the folder that `import caffe` finds, "" for this checkout's.
-    options: what the runner is told besides.
+    options: more settings for the runner.
     """
 
     title: str

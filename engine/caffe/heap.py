@@ -40,8 +40,8 @@ SETTLED = 2
 #: Seconds of the processor in which a byte that was returned is allocated again, in page faults:
 #: 2 us for 4 KB on a virtual machine.
 FAULT = 0.5e-9
-#: Between two trims the processor works so many times as long as a trim costs in page faults, so
-#: that passes over images of changing sizes lose 3 % of their time at most.
+#: The least time of the processor between two trims, in units of the page faults that a trim costs:
+#: passes over images of changing sizes lose about 3 % of their time.
 SHARE = 32
 
 

@@ -191,7 +191,7 @@ def _takes_channels(x: torch.Tensor, channels: int) -> bool:
 
 
 class Places(NamedTuple):
-    """Where each row and column of a map is found in the map's patch and border.
+    """The rows and columns of the patch and of the border that a map consists of.
 
     tensors: int32, for the rows and the columns of the map the row and the column of the patch,
     then those of the border, -1 where there is none. A position without a row or column in the

@@ -74,7 +74,7 @@ class PackedKernel:
 
 
 def fills_chunks(x: torch.Tensor, channels: int) -> bool:
-    """Return whether `channels` values of x's type fill whole chunks, few enough for a block."""
+    """Return whether `channels` values of x's type fill complete chunks, few enough for a block."""
     size = channels * BYTES.get(x.dtype, 0)
     return x.device.type == "cuda" and size > 0 and size % CHUNK == 0 and size <= POSITION
 
@@ -104,7 +104,7 @@ def launch_packed(
 
 
 def block_size(x: torch.Tensor, threads: int) -> int:
-    """Return how many threads a block has: whole positions of x, `threads` at most if one fits.
+    """Return the threads of a block: a multiple of a position's chunks, up to `threads` if one fits.
 
     A thread then stays at one chunk of the channels.
     """
