@@ -104,7 +104,7 @@ def launch_packed(
 
 
 def block_size(x: torch.Tensor, threads: int) -> int:
-    """Return the threads of a block: a multiple of a position's chunks, up to `threads` if one fits.
+    """Return a block's threads: a multiple of a position's chunks, up to `threads` if one fits.
 
     A thread then stays at one chunk of the channels.
     """
