@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import glog, graph, hdf5, heap, weights
+from . import glog, graph, hdf5, weights
 from .blob import Blob
 from .errors import FileError, UsageError, WeightsError, in_file
 from .layers import Layer
@@ -76,7 +76,6 @@ class Net:
         return net
 
     def _build(self, param: Any) -> None:
-        heap.keep()
         self.wiring = wire(param)
         self.executor = Executor(self.wiring)
         self.name: str = self.wiring.name

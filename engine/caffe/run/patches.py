@@ -15,7 +15,7 @@ from .. import mode
 from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
-from ..ops.cuda import kernels as cuda
+from ..ops import cuda
 from .border import Border, Indices
 from .functional import as_tuple
 from .geometry import (
