@@ -50,7 +50,7 @@ def apply(root, verb, anchor, path, code):
         return
     text = file.read_text()
     if verb == "append":
-        file.write_text(text + code)
+        file.write_text(f"{text}\n\n{code}")
     elif verb == "replace":
         assert text.count(anchor) == 1, f"{path}: {anchor!r}"
         file.write_text(text.replace(anchor, code.rstrip("\n")))
