@@ -43,16 +43,15 @@ def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown
     fields: list[Unknown] = []
     try:
         text_format.Parse(text, message)
-    except text_format.ParseError as first:
-        error = first
+    except text_format.ParseError as error:
         try:
             fields = unknown.scan(text, message.DESCRIPTOR)
             message.Clear()
             text_format.Parse(unknown.without(text, fields), message)
         except unknown.MalformedTextError:
             raise _syntax_error(path, message, error) from None
-        except text_format.ParseError as second:
-            raise _syntax_error(path, message, second) from None
+        except text_format.ParseError as second_error:
+            raise _syntax_error(path, message, second_error) from None
     return text, fields
 
 
