@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops.cuda import kernels
+from ..ops import cuda
 from ..proto import caffe_pb2
 from .function import Function, Tensors
 from .registry import register
@@ -85,7 +85,7 @@ class Pooling(Function):
         assert self.kernel
         size = [(n - k) // s + 1 for n, k, s in zip(x[0].shape[2:], self.kernel, self.stride)]
         if self._on_device(x[0], self.kernel):
-            return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
+            return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
         return F.max_pool2d(x[0], self.kernel, self.stride)
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
@@ -94,7 +94,7 @@ class Pooling(Function):
         The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
         """
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
-        return small and not self.with_mask and kernels.takes(x)
+        return small and not self.with_mask and cuda.takes(x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -124,7 +124,7 @@ class Pooling(Function):
     ) -> torch.Tensor | Tensors:
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
-            return kernels.MaxPool.apply(x, kernel, self.stride, out)
+            return cuda.MaxPool.apply(x, kernel, self.stride, out)
         y, index = F.max_pool2d(
             x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
         )
