@@ -26,11 +26,18 @@ def outputs(bvlc_caffe):
     return json.loads(bvlc.stdout), json.loads(engine.stdout)
 
 
-@pytest.mark.parametrize("part", ["schema", "param_name_dict", "nets"])
-def test_messages_and_nets_are_the_same(outputs, part):
+@pytest.mark.parametrize("part", ["schema", "param_name_dict"])
+def test_the_engine_has_every_message_that_bvlc_caffe_has(outputs, part):
+    """The engine's schema also has the messages of Caffe's forks."""
     bvlc, engine = outputs
     assert len(bvlc[part]) > 10
-    assert engine[part] == bvlc[part]
+    assert [line for line in bvlc[part] if line not in engine[part]] == []
+
+
+def test_nets_are_the_same(outputs):
+    bvlc, engine = outputs
+    assert len(bvlc["nets"]) > 10
+    assert engine["nets"] == bvlc["nets"]
 
 
 def test_coordinate_maps_are_the_same(outputs):
