@@ -47,7 +47,6 @@ def fcn(
     pad: pixels around the image, in the first layer.
     train_split, val_split: names of the data set's splits to read in place of the published ones.
     settings: further keys of the data layer's param_str, such as voc_dir, sbdd_dir, seed and mean.
-
     Raises ValueError for an argument that makes no net.
     """
     variant = resolve_variant(variant)
