@@ -8,6 +8,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from oracle.cases.bvlc import in_bvlc
 from oracle.cases.case import Case, Numbers, RandomState, add, file_bytes, record, write
 from oracle.cases.tools import run_tool
 
@@ -172,7 +173,8 @@ layers { name: "py" type: POWER bottom: "r" top: "u" power_param { power: 2 } bl
 """,
     "v1_types": "".join(
         'layers { name: "%s" type: %s }\n' % (t, t)
-        for t, _ in caffe_pb2.V1LayerParameter.LayerType.items()
+        for t, number in caffe_pb2.V1LayerParameter.LayerType.items()
+        if in_bvlc(number)
     ),
     "layer_and_layers": """
 layer { name: "a" type: "ReLU" bottom: "x" top: "y" }

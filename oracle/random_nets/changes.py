@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any, List, Tuple
 
-from caffe import layer_type_list
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+
+from oracle.cases.bvlc import LAYER_TYPES, in_bvlc
 
 
 def change_net(net: dict) -> dict:
@@ -65,7 +66,7 @@ def change_field(r: random.Random, message: Any, field: Any) -> None:
 def other_value(r: random.Random, field: Any, value: Any) -> Any:
     """Return a value of the field's type, which may be the same one."""
     if field.enum_type is not None:
-        return r.choice(field.enum_type.values).number
+        return random_enum_value(r, field)
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -77,19 +78,24 @@ def other_value(r: random.Random, field: Any, value: Any) -> Any:
     return r.choice((value + "x", ""))
 
 
+def random_enum_value(r: random.Random, field: Any) -> int:
+    """Return one of the values that BVLC Caffe has for an enum field."""
+    return r.choice([v.number for v in field.enum_type.values if in_bvlc(v.number)])
+
+
 def set_absent_field(r: random.Random, message: Any) -> None:
     """Set a field that is not set, of the layer's own parameters if the layer has any."""
     for field, value in message.ListFields():
         if field.name.endswith("_param") and not field.is_repeated and r.random() < 0.8:
             message = value
-    fields = [f for f in message.DESCRIPTOR.fields if f.message_type is None]
+    fields = [f for f in message.DESCRIPTOR.fields if f.message_type is None and in_bvlc(f.number)]
     fields = [f for f in fields if f.name not in ("type", "name", "source", "engine")]
     if not fields:
         return
     field = r.choice(fields)
     new: object = r.choice((0, 1, 2, 3, -1, 5))
     if field.enum_type is not None:
-        new = r.choice(field.enum_type.values).number
+        new = random_enum_value(r, field)
     elif field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64):
         new = r.choice((0, 1, 2, 3, 5))
     elif field.cpp_type == field.CPPTYPE_BOOL:
@@ -119,7 +125,7 @@ def change_graph(r: random.Random, net: Any) -> None:
     elif change == 7:
         net.layer.add().CopyFrom(layer)
     elif change == 8:
-        layer.type = r.choice((layer.type + "s", *layer_type_list()))
+        layer.type = r.choice((layer.type + "s", *LAYER_TYPES))
     elif change == 9:
         net.layer.add().CopyFrom(net.layer[i])
         del net.layer[i]
