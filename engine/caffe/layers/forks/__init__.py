@@ -1,0 +1,1 @@
+"""The layers that forks of Caffe added, one family a file."""
