@@ -165,12 +165,12 @@ def write_weights(folder: Path) -> None:
 def write_onnx(folder: Path) -> None:
     """NET.onnx and its weights, NET.onnx.data."""
     import caffe
-    import caffe.tools.net_to_onnx as net_to_onnx
+    from caffe.tools import onnx
 
     for name in NETS:
         files = [str(folder / f"{name}.{kind}") for kind in ("prototxt", "caffemodel", "onnx")]
         net = caffe.Net(files[0], caffe.TEST, weights=files[1])
-        net_to_onnx.write(net, files[2])
+        onnx.write(net, files[2])
 
 
 def fixed_onnx(folder: Path, net: str, size: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from . import classifier, coord_map, detector, draw, io, net_spec, proto
 from .classifier import Classifier
 from .detector import Detector
 from .errors import CaffeError
+from .forks import set_fork
 from .glog import init_log, log
 from .launch import (
     set_multiprocess,
@@ -92,6 +93,7 @@ __all__ += (
     "params",
     "precision",
     "proto",
+    "set_fork",
     "set_precision",
     "to_proto",
 )

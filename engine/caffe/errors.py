@@ -17,6 +17,9 @@ Callers decide by the type of an exception, never by its text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CaffeError(RuntimeError):
     """Base of the engine's exceptions: a file, layer or value that cannot be used."""
@@ -70,3 +73,13 @@ class UsageError(CaffeError):
 
 class WorkerLostError(CaffeError):
     """Another worker of a training run has ended, so this one ends too."""
+
+
+@contextmanager
+def in_file(path: str) -> Iterator[None]:
+    """Put `path` before the message of a CaffeError that is raised inside; its type stays."""
+    try:
+        yield
+    except CaffeError as error:
+        error.args = (f"{path}: {error}",)
+        raise

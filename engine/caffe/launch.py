@@ -1,6 +1,6 @@
-"""This process's place among the solvers that train together.
+"""The place of this process among the solvers that train together.
 
-A launcher such as torchrun puts the place into the environment; a script may set another one for
+A launcher such as torchrun sets the place in the environment. A script may set another place for
 its thread.
 """
 
@@ -14,7 +14,11 @@ from .errors import DeviceError
 
 
 class Place(NamedTuple):
-    """This process among those that train together: its number, theirs, its number on this host."""
+    """A process among the processes that train together.
+
+    rank: its number, from 0. size: how many processes there are. local: its number among the
+    processes on its host.
+    """
 
     rank: int
     size: int
@@ -22,16 +26,16 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """From RANK, WORLD_SIZE and LOCAL_RANK; (0, 1, 0) where none is set.
+    """Return the place that RANK, WORLD_SIZE and LOCAL_RANK give; (0, 1, 0) if none is set.
 
-    Raises DeviceError for values that do not go together.
+    Raises DeviceError for values that are no numbers or contradict each other.
     """
-    given = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
-    if not any(given.values()):
+    variables = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
+    if not any(variables.values()):
         return Place(0, 1, 0)
-    given["LOCAL_RANK"] = os.environ.get("LOCAL_RANK") or given["RANK"]
+    variables["LOCAL_RANK"] = os.environ.get("LOCAL_RANK") or variables["RANK"]
     numbers = []
-    for name, value in given.items():
+    for name, value in variables.items():
         if value is None or not value.isdigit():
             raise DeviceError(
                 f"{name} is {value!r} in the environment; it needs to be a number, with RANK and "
@@ -40,12 +44,14 @@ def place() -> Place:
         numbers.append(int(value))
     rank, count, local = numbers
     if rank >= count:
-        raise DeviceError(f"RANK is {rank} of WORLD_SIZE {count}; it needs to be below that")
+        raise DeviceError(
+            f"RANK is {rank} and WORLD_SIZE is {count}; RANK needs to be below WORLD_SIZE"
+        )
     return Place(rank, count, local if count > 1 else 0)
 
 
 class _Override(threading.local):
-    """What a script said of its thread's place; None leaves it to the launcher."""
+    """The place that a script has set for its thread; None leaves it to the launcher."""
 
     count: int | None = None
     rank: int | None = None
@@ -56,17 +62,17 @@ _override = _Override()
 
 
 def solver_count() -> int:
-    """The number of solvers that train together: the script's, else the launcher's, else 1."""
+    """Return the number of solvers that train together, from the script or the launcher."""
     return place().size if _override.count is None else _override.count
 
 
 def set_solver_count(count: int) -> None:
-    """Set how many solvers train together; TRAIN data layers share out their records."""
+    """Set how many solvers train together; their data layers in the TRAIN phase share records."""
     _override.count = count
 
 
 def solver_rank() -> int:
-    """The number of this thread's solver among those that train together, from 0."""
+    """Return the number of this thread's solver among those that train together, from 0."""
     return place().rank if _override.rank is None else _override.rank
 
 
@@ -76,10 +82,10 @@ def set_solver_rank(rank: int) -> None:
 
 
 def set_multiprocess(multiprocess: bool) -> None:
-    """Set whether the solvers that train together run in processes of their own."""
+    """Set whether the solvers that train together run in separate processes, as here they do."""
     _override.multiprocess = multiprocess
 
 
 def reset_place() -> None:
-    """Leave this thread's place to the launcher again."""
+    """Forget the place that a script has set for this thread."""
     _override.count = _override.rank = None

@@ -12,8 +12,9 @@ import numpy as np
 
 from . import glog, graph, hdf5, heap, weights
 from .blob import Blob
-from .errors import CaffeError, FileError, NetError, UsageError, WeightsError
+from .errors import FileError, UsageError, WeightsError, in_file
 from .layers import Layer
+from .layers.source import MemoryData
 from .run.executor import Executor
 from .run.loss import Loss
 from .run.wiring import Parameter, Wiring, wire
@@ -62,10 +63,8 @@ class Net:
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages)
-        try:
+        with in_file(os.fspath(network_file)):
             self._build(param)
-        except CaffeError as error:
-            raise NetError(f"{os.fspath(network_file)}: {error}") from None
         if weights is not None:
             self.copy_from(weights)
 
@@ -428,11 +427,10 @@ class Net:
         data: N x C x H x W, float32. labels: N x 1 x 1 x 1. Raises UsageError without such a layer.
         """
         layer = self.wiring.nodes[0].layer if self.wiring.nodes else None
-        set_arrays = getattr(layer, "set_input_arrays", None)
-        if set_arrays is None:
+        if not isinstance(layer, MemoryData):
             raise UsageError(
                 "set_input_arrays may only be called if the first layer is a MemoryDataLayer"
             )
-        set_arrays(data, labels)
+        layer.set_input_arrays(data, labels)
 
     _set_input_arrays = set_input_arrays

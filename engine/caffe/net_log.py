@@ -1,4 +1,4 @@
-"""What BVLC Caffe's log says while a net is built."""
+"""The lines that BVLC Caffe logs while it builds a net."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _log(line: int, message: str) -> None:
 
 
 def begin(param: Any) -> None:
-    """The filtered NetParameter, before anything is built."""
+    """Log the filtered NetParameter, before its layers are built."""
     if glog.shown():
         _log(53, f"Initializing net from parameters: \n{to_text(param)}")
 
 
 def creating(param: Any, automatic_tops: int) -> None:
-    """A LayerParameter, before its layer is set up."""
+    """Log a LayerParameter, before its layer is set up."""
     name = param.name
     glog.write("layer_factory.hpp:77", f"Creating layer {name}")
     _log(86, f"Creating Layer {name}")
@@ -35,7 +35,7 @@ def creating(param: Any, automatic_tops: int) -> None:
 
 
 def set_up(name: str, top: Sequence[Blob], loss_weights: Sequence[float], memory: int) -> None:
-    """A layer's tops; `memory` is the count of values of all tops so far."""
+    """Log the tops of a layer. `memory` is the number of values in all tops of the net so far."""
     _log(124, f"Setting up {name}")
     for blob, weight in zip(top, loss_weights):
         _log(131, "Top shape: " + "".join(f"{n} " for n in blob.shape) + f"({blob.count})")
@@ -45,7 +45,7 @@ def set_up(name: str, top: Sequence[Blob], loss_weights: Sequence[float], memory
 
 
 def end(names: Sequence[str], needs_backward: Sequence[bool], outputs: Sequence[str]) -> None:
-    """Which layers run backward, last first, and what nobody reads."""
+    """Log which layers run backward, last layer first, and the output blobs."""
     for name, needs in reversed(list(zip(names, needs_backward))):
         if needs:
             _log(200, f"{name} needs backward computation.")

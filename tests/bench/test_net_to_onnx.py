@@ -10,6 +10,7 @@ import pytest
 from caffe import layers as L
 from caffe import params as P
 from caffe.tools import net_to_onnx
+from caffe.tools import onnx as writer
 
 FILL = {"type": "gaussian", "std": 0.5}
 BOTH = {"weight_filler": FILL, "bias_filler": FILL}
@@ -77,8 +78,8 @@ def sums(n):
     n.f, n.g, n.h = L.Slice(n.e, ntop=3, slice_point=[2, 7])
     n.i, n.j = L.Slice(n.data, ntop=2)
     for i, operation in enumerate(("SUM", "ASUM", "SUMSQ", "MEAN")):
-        how = {"operation": getattr(P.Reduction, operation), "axis": i, "coeff": 0.5}
-        n[f"k{i}"] = L.Reduction(n.data, **how)
+        fields = {"operation": getattr(P.Reduction, operation), "axis": i, "coeff": 0.5}
+        n[f"k{i}"] = L.Reduction(n.data, **fields)
     n.t = L.Tile(n.data, axis=2, tiles=3)
     n.m = L.ArgMax(n.data, axis=1)
 
@@ -98,7 +99,7 @@ NETS = [convolutions, pools, activations, normalisations, sums, shapes]
 
 
 def engine(folder, add, shape=SHAPE):
-    """A net of the layers that `add` gives, every blob an output as well as what is read again."""
+    """Return a net of an Input layer and the layers that `add(net_spec)` adds."""
     n = caffe.NetSpec()
     n.data = L.Input(shape={"dim": list(shape)})
     add(n)
@@ -143,18 +144,18 @@ def openvino_of(path):
     import openvino
 
     core = openvino.Core()
-    how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    model = core.compile_model(core.read_model(str(path)), "CPU", how)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    model = core.compile_model(core.read_model(str(path)), "CPU", options)
     return lambda x: {o.get_any_name(): value for o, value in model({"data": x}).items()}
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("add", NETS, ids=lambda f: f.__name__)
-def test_onnx_runtime_gives_the_engines_numbers_at_any_size(add, tmp_path):
+def test_onnx_runtime_computes_the_numbers_of_the_engine_at_any_size(add, tmp_path):
     import onnx
 
     net = engine(tmp_path, add)
-    net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+    writer.write(net, str(tmp_path / "net.onnx"))
     onnx.checker.check_model(str(tmp_path / "net.onnx"), full_check=True)
     fixed = any(layer.type == "InnerProduct" for layer in net.layers)
     assert_same(net, onnxruntime_of(tmp_path / "net.onnx"), [SHAPE] if fixed else
@@ -163,7 +164,7 @@ def test_onnx_runtime_gives_the_engines_numbers_at_any_size(add, tmp_path):
 
 @pytest.mark.bench
 @pytest.mark.parametrize("of", [onnxruntime_of, openvino_of], ids=["onnxruntime", "openvino"])
-def test_fcn8s_gives_the_engines_scores_at_any_size(of, folder):
+def test_the_scores_of_fcn8s_are_those_of_the_engine_at_any_size(of, folder):
     from bench import prepare
 
     net = caffe.Net(
@@ -175,7 +176,7 @@ def test_fcn8s_gives_the_engines_scores_at_any_size(of, folder):
 
 
 @pytest.mark.bench
-def test_the_command_writes_model_and_weights(folder, tmp_path):
+def test_the_command_writes_a_model_and_its_weights(folder, tmp_path):
     out = tmp_path / "net.onnx"
     files = [str(folder / name) for name in ("fcn8s.prototxt", "fcn8s.caffemodel")]
     assert net_to_onnx.main([*files, str(out)]) == 0
@@ -186,7 +187,7 @@ def test_the_command_writes_model_and_weights(folder, tmp_path):
 
 @pytest.mark.bench
 @pytest.mark.parametrize(
-    ("add", "said"),
+    ("add", "message"),
     [
         (lambda n: setattr(n, "a", L.MVN(n.data)), "a layer of type MVN is not written as ONNX"),
         (lambda n: setattr(n, "a", L.Pooling(n.data, kernel_size=2, stride=3)),
@@ -194,15 +195,15 @@ def test_the_command_writes_model_and_weights(folder, tmp_path):
         (lambda n: setattr(n, "a", L.LRN(n.data, norm_region=1)), "WITHIN_CHANNEL"),
     ],
 )  # fmt: skip
-def test_what_has_no_counterpart_is_refused_by_layer(add, said, tmp_path):
+def test_a_setting_that_onnx_cannot_express_is_refused_with_its_layer(add, message, tmp_path):
     net = engine(tmp_path, add)
-    with pytest.raises(caffe.CaffeError, match=f"'a'.*{said}"):
-        net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+    with pytest.raises(caffe.CaffeError, match=f"'a'.*{message}"):
+        writer.write(net, str(tmp_path / "net.onnx"))
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_without_the_package_the_refusal_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_package_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     net = engine(tmp_path, activations)
     with pytest.raises(caffe.CaffeError, match="pip install onnx"):
-        net_to_onnx.write(net, str(tmp_path / "net.onnx"))
+        writer.write(net, str(tmp_path / "net.onnx"))

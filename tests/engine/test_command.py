@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
+import torch
 from caffe import __main__ as caffe_command
 from caffe.tools import command, convert_imageset, extract_features, upgrade_net_proto_text
 
@@ -43,7 +45,10 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def caffe(folder, capfd):
-    """Runs the command; its exit status and its log, lines of (place, message)."""
+    """Return a function that runs the command and returns its exit status and its log.
+
+    The log is a list of (place, message).
+    """
 
     def run(*arguments):
         capfd.readouterr()
@@ -56,11 +61,11 @@ def caffe(folder, capfd):
 
 
 def words(log):
-    """The log without its numbers."""
+    """Return the messages of a log with N for each number."""
     return [re.sub(r"-?\d+(\.\d+)?(e[+-]\d+)?", "N", message) for _, message in log]
 
 
-def test_train_writes_bvlc_caffes_lines_and_snapshots(caffe, folder):
+def test_train_logs_the_lines_of_bvlc_caffe_and_writes_snapshots(caffe, folder):
     status, log = caffe("train", "-solver", "solver.prototxt")
     assert status == 0
     assert log[0] == ("caffe.cpp:197", "Use CPU.")
@@ -98,7 +103,7 @@ def test_train_writes_bvlc_caffes_lines_and_snapshots(caffe, folder):
     assert {"snap_iter_8.solverstate", "snap_iter_12.caffemodel"} <= set(os.listdir(folder))
 
 
-def test_train_resumes_and_finetunes(caffe):
+def test_train_resumes_from_a_snapshot_and_finetunes_weights(caffe):
     assert caffe("train", "--solver=solver.prototxt")[0] == 0
     status, log = caffe("train", "--solver=solver.prototxt", "-snapshot=snap_iter_8.solverstate")
     messages = [message for _, message in log]
@@ -109,7 +114,7 @@ def test_train_resumes_and_finetunes(caffe):
     assert status == 0 and ("solver.cpp:72", "Finetuning from snap_iter_8.caffemodel") in log
 
 
-def test_test_writes_each_batch_and_the_means(caffe):
+def test_test_logs_each_batch_and_the_means(caffe):
     caffe("train", "-solver", "solver.prototxt")
     weights = ("-weights", "snap_iter_12.caffemodel")
     status, log = caffe("test", "--model", "net.prototxt", *weights, "-iterations", "2")
@@ -125,7 +130,7 @@ def test_test_writes_each_batch_and_the_means(caffe):
     assert float(log[-3][1].split()[1]) == pytest.approx(sum(batches) / 2, rel=1e-5)
 
 
-def test_time_writes_each_layer_and_the_sums(caffe):
+def test_time_logs_each_layer_and_the_sums(caffe):
     status, log = caffe("time", "-model", "net.prototxt", "-iterations=2", "-phase", "TEST")
     assert status == 0
     lines = words(log)
@@ -148,7 +153,7 @@ def test_time_writes_each_layer_and_the_sums(caffe):
 
 
 @pytest.mark.parametrize(
-    "arguments, why",
+    "arguments, message",
     [
         (["train"], "Need a solver definition to train"),
         (["test"], "Need a model definition to score"),
@@ -166,20 +171,64 @@ def test_time_writes_each_layer_and_the_sums(caffe):
         (["time", "-model", "net.prototxt", "-iterations", "0"], "at least 1"),
     ],
 )
-def test_what_cannot_run_ends_in_one_fatal_line(caffe, arguments, why):
+def test_an_unusable_command_line_ends_in_one_fatal_line(caffe, arguments, message):
     status, log = caffe(*arguments)
-    assert status == 1 and why in log[-1][1]
+    assert status == 1 and message in log[-1][1]
 
 
-@pytest.mark.skipif(caffe_command.torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("how", [["-gpu", "0"], ["-gpu=0"], []])
-def test_a_gpu_that_is_not_there_is_an_error(caffe, folder, how):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("flags", [["-gpu", "0"], ["-gpu=0"], []])
+def test_a_missing_gpu_is_an_error(caffe, folder, flags):
     write(folder, SOLVER + "solver_mode: GPU", "solver.prototxt")
-    status, log = caffe("train", "-solver", "solver.prototxt", *how)
+    status, log = caffe("train", "-solver", "solver.prototxt", *flags)
     assert status == 1 and "GPU 0 was asked for" in log[-1][1]
 
 
-def test_device_query_without_a_device_asks_for_none(caffe):
+PYTHON_NET = """
+layer { name: "data" type: "DummyData" top: "data" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "mine" type: "Python" bottom: "data" top: "mine"
+  python_param { module: "MODULE" layer: "Mine" } }
+"""
+
+
+@pytest.mark.parametrize(
+    "module, message",
+    [
+        ("no_such_module", "No module named 'no_such_module'"),
+        ("needs_another", "No module named 'another_package'"),
+    ],
+)
+def test_a_python_layer_that_cannot_be_imported_is_one_line(
+    caffe, folder, monkeypatch, module, message
+):
+    monkeypatch.syspath_prepend(str(folder))
+    write(folder, "import another_package", "needs_another.py")
+    write(folder, PYTHON_NET.replace("MODULE", module))
+    status, log = caffe("train", "-solver", "solver.prototxt")
+    assert status == 1
+    assert (
+        f"net.prototxt: layer 'mine' (Python): module {module!r} cannot be imported: {message}"
+        in log[-1][1]
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_an_exception_in_a_python_layer_keeps_its_traceback(caffe, folder, monkeypatch, error):
+    monkeypatch.syspath_prepend(str(folder))
+    text = f"""
+        import caffe
+        class Mine(caffe.Layer):
+            def setup(self, bottom, top):
+                raise {error.__name__}("a bad setting")
+    """
+    module = f"raises_{error.__name__}"
+    write(folder, textwrap.dedent(text), f"{module}.py")
+    write(folder, PYTHON_NET.replace("MODULE", module))
+    with pytest.raises(error, match="a bad setting"):
+        caffe("train", "-solver", "solver.prototxt")
+
+
+def test_device_query_without_a_device_queries_none(caffe):
     assert caffe("device_query") == (0, [("caffe.cpp:138", "Querying GPUs ")])
 
 
@@ -203,16 +252,24 @@ def test_flags_end_at_two_dashes():
 
 
 @pytest.mark.parametrize(
-    "line, why",
+    "line, message",
     [
         ("-nosuch 1", "unknown command line flag 'nosuch'"),
         ("-solver", "flag '-solver' is missing its argument"),
         ("-iterations many", "illegal value 'many' specified for int32 flag 'iterations'"),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_status_1(line, why, capsys):
+def test_an_unreadable_flag_is_one_line_and_status_1(line, message, capsys):
     assert caffe_command.main(["train", *line.split()]) == 1
-    assert why in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argument, status, words", [("--version", 0, "caffe version"), ("-help", 1, "-sighup_effect")]
+)
+def test_version_and_help_are_answered_in_place_of_an_action(argument, status, words, capsys):
+    assert caffe_command.main(["train", argument, "-nosuch"]) == status
+    assert words in capsys.readouterr().out
 
 
 def test_without_a_command_the_usage_is_shown(capsys):
@@ -223,7 +280,7 @@ def test_without_a_command_the_usage_is_shown(capsys):
 
 
 @pytest.mark.parametrize("effect, stops", [("stop", True), ("snapshot", False)])
-def test_a_signal_stops_or_snapshots(folder, effect, stops):
+def test_a_signal_stops_training_or_writes_a_snapshot(folder, effect, stops):
     text = SOLVER.replace("max_iter: 12", "max_iter: 1000000").replace("test_interval: 6", "")
     write(folder, text.replace("test_iter: 2", "").replace("snapshot: 8", ""), "long.prototxt")
     run = subprocess.Popen(
@@ -240,18 +297,18 @@ def test_a_signal_stops_or_snapshots(folder, effect, stops):
             break
     run.send_signal(signal.SIGINT)
     if not stops:
-        until = time.time() + 60
-        while not list(folder.glob("*.solverstate")) and time.time() < until:
+        deadline = time.time() + 60
+        while not list(folder.glob("*.solverstate")) and time.time() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGHUP)
-    rest = run.communicate(timeout=60)[1]
+    log = run.communicate(timeout=60)[1]
     assert run.returncode == 0
-    assert rest.count("Snapshotting solver state") == (1 if stops else 2)
-    assert "Optimization stopped early." in rest and "Optimization Done." in rest
+    assert log.count("Snapshotting solver state") == (1 if stops else 2)
+    assert "Optimization stopped early." in log and "Optimization Done." in log
     assert len(list(folder.glob("*.solverstate"))) == (1 if stops else 2)
 
 
-def test_the_upgrade_tools_tell_what_is_wrong_by_their_status(folder, capfd):
+def test_the_exit_status_of_the_upgrade_tools_depends_on_the_error(folder, capfd):
     assert upgrade_net_proto_text.main(["one"]) == 1
     assert upgrade_net_proto_text.main(["none", "new"]) == 1
     write(folder, "layer { nme: 'x' }", "bad.prototxt")
@@ -263,7 +320,7 @@ def test_the_upgrade_tools_tell_what_is_wrong_by_their_status(folder, capfd):
     assert not (folder / "new").exists()
 
 
-def test_conversion_leaves_out_what_cannot_be_read_and_refuses_leveldb(folder, capfd):
+def test_convert_imageset_skips_unreadable_images_and_refuses_leveldb(folder, capfd):
     write(folder, "none.png 1\n", "list.txt")
     assert convert_imageset.main(["-backend", "leveldb", "./", "list.txt", "db"]) == 1
     assert "LevelDB has no Python package" in capfd.readouterr().err
@@ -274,7 +331,7 @@ def test_conversion_leaves_out_what_cannot_be_read_and_refuses_leveldb(folder, c
     assert "'none.png' is not a path and a label" in capfd.readouterr().err
 
 
-def test_features_need_as_many_databases_as_blobs(folder, capfd):
+def test_extract_features_needs_a_database_for_each_blob(folder, capfd):
     assert extract_features.main(["a", "b"]) == 1
     assert extract_features.main(["a", "net.prototxt", "ip,x", "f", "1", "lmdb"]) == 1
     assert "2 blobs for 1 databases" in capfd.readouterr().err

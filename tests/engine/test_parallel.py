@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from caffe import CaffeError, launch
-from caffe import __main__ as command
-from caffe.train import parallel
+from caffe.tools import train as train_command
+from caffe.train import averaging, spawn
 
 from tests.engine import workers
 
@@ -27,23 +27,23 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def alone(iters=5, **fields):
-    """The weights that one process reaches which sees the batches of two."""
+def train_alone(iters=5, **fields):
+    """Return the weights that one process reaches on the batches of two."""
     return workers.train(workers.solver(iter_size=2, **fields), iters)
 
 
-def saved(name):
-    with np.load(name) as found:
-        return [found[k] for k in found.files]
+def load(name):
+    with np.load(name) as arrays:
+        return [arrays[k] for k in arrays.files]
 
 
 def close(ours, theirs):
-    """Equal but for the order of float32 sums."""
+    """Return whether weights are equal but for the order of float32 sums."""
     return all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(ours, theirs))
 
 
-def succeeded(ended):
-    assert [status for status, _ in ended] == [0, 0], ended
+def assert_success(results):
+    assert [status for status, _ in results] == [0, 0], results
 
 
 KINDS = {
@@ -58,88 +58,89 @@ def test_two_processes_reach_the_weights_of_one_with_iter_size_2(folder):
     code = f"""
 for name, fields in {KINDS!r}.items():
     # Small buckets: every parameter travels by itself, or two in one.
-    parallel.BUCKET = 12 if name == "adam" else 14 if name == "steps" else 1 << 22
+    averaging.BUCKET = 12 if name == "adam" else 14 if name == "steps" else 1 << 22
     np.savez(f"{{name}}{{rank}}.npz", *train(solver(**fields), 5))
 """
-    succeeded(workers.run(code, folder))
+    assert_success(workers.run(code, folder))
     for name, fields in KINDS.items():
-        ours = saved(f"{name}0.npz")
-        assert all(np.array_equal(a, b) for a, b in zip(ours, saved(f"{name}1.npz"))), name
-        assert close(ours, alone(**fields)), name
-        assert not close(ours, alone(iters=4, **fields)), name
+        ours = load(f"{name}0.npz")
+        assert all(np.array_equal(a, b) for a, b in zip(ours, load(f"{name}1.npz"))), name
+        assert close(ours, train_alone(**fields)), name
+        assert not close(ours, train_alone(iters=4, **fields)), name
 
 
 @pytest.mark.slow
-def test_worker_0_gives_its_weights_and_alone_writes_and_tells(folder):
+def test_worker_0_gives_its_weights_and_is_the_only_one_to_log_and_write_snapshots(folder):
     code = """
-made = solver(display=1, snapshot=2, test_iter=1, test_interval=2, random_seed=7)
-np.savez(f"own{rank}.npz", *weights(made))
-made.step(0)
-np.savez(f"start{rank}.npz", *weights(made))
-made.step(2)
+trainer = solver(display=1, snapshot=2, test_iter=1, test_interval=2, random_seed=7)
+np.savez(f"filled{rank}.npz", *weights(trainer))
+trainer.step(0)
+np.savez(f"start{rank}.npz", *weights(trainer))
+trainer.step(2)
 if rank:
     try:
-        made.snapshot()
+        trainer.snapshot()
     except caffe.CaffeError as error:
-        open("refused", "w").write(str(error))
+        open("refusal", "w").write(str(error))
 """
-    ended = workers.run(code, folder, GLOG_minloglevel="0")
-    succeeded(ended)
-    own = [saved(f"own{r}.npz")[0] for r in (0, 1)]
+    results = workers.run(code, folder, GLOG_minloglevel="0")
+    assert_success(results)
+    filled = [load(f"filled{r}.npz")[0] for r in (0, 1)]
     caffe.set_random_seed(8)
-    filled = caffe.Net("net.prototxt", caffe.TRAIN).params["ip1"][0].data
-    assert np.array_equal(own[1], filled) and not np.array_equal(*own)
-    assert np.array_equal(saved("start1.npz")[0], own[0])
-    assert "Testing net" in ended[0][1] and "Snapshotting" in ended[0][1]
-    assert "]" not in ended[1][1]
+    expected = caffe.Net("net.prototxt", caffe.TRAIN).params["ip1"][0].data
+    assert np.array_equal(filled[1], expected) and not np.array_equal(*filled)
+    assert np.array_equal(load("start1.npz")[0], filled[0])
+    assert "Testing net" in results[0][1] and "Snapshotting" in results[0][1]
+    assert "]" not in results[1][1]
     assert sorted(p.name for p in folder.glob("train_iter*")) == [
         "train_iter_2.caffemodel",
         "train_iter_2.solverstate",
     ]
-    assert "worker 1" in (folder / "refused").read_text()
+    assert "worker 1" in (folder / "refusal").read_text()
 
 
 def test_workers_that_start_at_different_iterations_are_refused(folder):
     workers.train(workers.solver(), 2)
-    made = workers.solver()
-    made.step(2)
-    made.snapshot()
+    solver = workers.solver()
+    solver.step(2)
+    solver.snapshot()
     code = """
-made = solver()
+trainer = solver()
 if rank == 0:
-    made.restore("train_iter_2.solverstate")
+    trainer.restore("train_iter_2.solverstate")
 try:
-    made.step(1)
+    trainer.step(1)
 except caffe.CaffeError as error:
-    open(f"said{rank}", "w").write(str(error))
+    open(f"error{rank}", "w").write(str(error))
 """
-    succeeded(workers.run(code, folder))
-    for rank, at in ((0, 2), (1, 0)):
-        said = (folder / f"said{rank}").read_text()
-        assert f"worker {rank} is at iteration {at}" in said and "between 0 and 2" in said
+    assert_success(workers.run(code, folder))
+    for rank, iteration in ((0, 2), (1, 0)):
+        error = (folder / f"error{rank}").read_text()
+        assert f"worker {rank} is at iteration {iteration}" in error
+        assert "between 0 and 2" in error
 
 
 @pytest.mark.slow
-def test_bvlc_s_way_with_nccl_gives_the_same(folder):
+def test_a_script_that_uses_nccl_as_bvlc_caffe_s_do_reaches_the_same_weights(folder):
     uid = caffe.NCCL.new_uid()
     code = f"""
 rank = int(os.environ["WORKER"])
 caffe.set_solver_count(2)
 caffe.set_solver_rank(rank)
 caffe.set_multiprocess(True)
-made = solver()
-nccl = caffe.NCCL(made, {uid!r})
+trainer = solver()
+nccl = caffe.NCCL(trainer, {uid!r})
 nccl.bcast()
-made.add_callback(nccl)
-made.net.after_backward(nccl)
-np.savez(f"nccl{{rank}}.npz", *train(made, 5))
+trainer.add_callback(nccl)
+trainer.net.after_backward(nccl)
+np.savez(f"nccl{{rank}}.npz", *train(trainer, 5))
 """
-    succeeded(workers.run(code, folder, launch=False))
-    assert close(saved("nccl0.npz"), alone()) and close(saved("nccl1.npz"), alone())
+    assert_success(workers.run(code, folder, launch=False))
+    assert close(load("nccl0.npz"), train_alone()) and close(load("nccl1.npz"), train_alone())
 
 
-#: A net of layers that keep channels last on a device, trained there without callbacks, so that
-#: passes are replayed once they have come a few times.
+#: A net whose layers keep channels last on a device. It is trained there without callbacks, so that
+#: passes are replayed after a few iterations.
 ON_A_GPU = """
 PATCHES = NET.replace("dim: 2 dim: 3", "dim: 2 dim: 3 dim: 6 dim: 6").replace(
     'type: "InnerProduct"', 'type: "Convolution"').replace(
@@ -149,83 +150,83 @@ caffe.set_device(0)
 caffe.set_mode_gpu()
 caffe.set_precision("tf32")
 
-def on_a_gpu(iters, count, rank, company=None):
-    made = solver(net=f"net{os.getpid()}.prototxt")
-    made.company = company or made.company
+def train_on_gpu(iters, count, rank, group=None):
+    trainer = solver(net=f"net{os.getpid()}.prototxt")
+    trainer.company = group or trainer.company
     for i in range(iters):
         batch = np.random.RandomState(i * count + rank).randn(2, 3, 6, 6)
-        made.net.blobs["data"].data[...] = batch
-        made.step(1)
-    return weights(made)
+        trainer.net.blobs["data"].data[...] = batch
+        trainer.step(1)
+    return trainer
 """
 
 
 @pytest.mark.cuda
 def test_two_workers_on_one_gpu_average_their_gradients(folder):
     code = f"""{ON_A_GPU}
-np.savez(f"two{{rank}}.npz", *on_a_gpu(6, 2, rank))
-assert parallel._group.backend == "gloo"
+trainer = train_on_gpu(6, 2, rank)
+np.savez(f"two{{rank}}.npz", *weights(trainer))
+assert trainer.company.backend == "gloo"
 """
-    succeeded(workers.run(code, folder))
-    ours = saved("two0.npz")
-    assert all(np.array_equal(a, b) for a, b in zip(ours, saved("two1.npz")))
-    # Gradients are linear in the batch: means over two workers are those of one with both batches.
+    assert_success(workers.run(code, folder))
+    ours = load("two0.npz")
+    assert all(np.array_equal(a, b) for a, b in zip(ours, load("two1.npz")))
+    # The mean gradient of two workers is the gradient of one worker with the batches of both.
     code = f"""{ON_A_GPU}
-made = solver(net=f"net{{os.getpid()}}.prototxt", iter_size=2)
+trainer = solver(net=f"net{{os.getpid()}}.prototxt", iter_size=2)
 batches = iter(range(12))
 
 def feed(layer):
     if layer == 0:
         batch = np.random.RandomState(next(batches)).randn(2, 3, 6, 6)
-        made.net.blobs["data"].data[...] = batch
+        trainer.net.blobs["data"].data[...] = batch
 
-made.net.before_forward(feed)
-made.step(6)
-np.savez("one.npz", *weights(made))
+trainer.net.before_forward(feed)
+trainer.step(6)
+np.savez("one.npz", *weights(trainer))
 """
     assert [status for status, _ in workers.run(code, folder, 1, launch=False)] == [0]
-    one = saved("one.npz")
+    one = load("one.npz")
     assert all(np.allclose(a, b, rtol=2e-3, atol=2e-4) for a, b in zip(ours, one))
 
 
 @pytest.mark.cuda
-def test_gradients_pass_through_nccl(folder):
+def test_gradients_travel_over_nccl_between_cuda_devices(folder):
     code = f"""{ON_A_GPU}
 import torch.distributed as dist
-alone = on_a_gpu(6, 1, 0)
-store = dist.TCPStore("localhost", parallel.free_port(), is_master=True)
-group = parallel.Group(0, 1, store, "localhost")
+alone = weights(train_on_gpu(6, 1, 0))
+store = dist.TCPStore("localhost", meeting.free_port(), is_master=True)
+group = company.Group(0, 1, store, "localhost")
 assert group.backend == "nccl"
-together = on_a_gpu(6, 1, 0, group)
+together = weights(train_on_gpu(6, 1, 0, group))
 assert all(np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(alone, together))
 """
-    ended = workers.run(code, folder, 1, launch=False)
-    assert [status for status, _ in ended] == [0], ended
+    results = workers.run(code, folder, 1, launch=False)
+    assert [status for status, _ in results] == [0], results
 
 
-def test_gradients_are_laid_out_as_the_values_before_they_travel():
+def test_gradients_are_laid_out_as_the_weights_before_they_travel():
     values = torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
     blob = caffe.blob.Blob((4, 3, 2, 2))
     blob.values.set(values)
     gradient = torch.randn(4, 3, 2, 2)
     blob.gradient.set(gradient.clone())
-    found = parallel._gradient(blob, torch.device("cpu"))
-    assert found.stride() == values.stride() and torch.equal(found, gradient)
-    row = parallel._as_it_lies(found)
+    laid_out = averaging.gradient(blob, torch.device("cpu"))
+    assert laid_out.stride() == values.stride() and torch.equal(laid_out, gradient)
+    row = averaging.as_row(laid_out)
     assert torch.equal(row, gradient.permute(0, 2, 3, 1).flatten())
     row.zero_()
     assert not blob.gradient.tensor().any()
 
 
 DIES = """
-made = solver(snapshot=2)
-before = made.net.before_backward
+trainer = solver(snapshot=2)
 def die(layer):
-    if made.iter == 3 and rank == {rank}:
+    if trainer.iter == 3 and rank == {rank}:
         {how}
-made.net.before_backward(die)
+trainer.net.before_backward(die)
 try:
-    train(made, 6)
+    train(trainer, 6)
 except caffe.CaffeError as error:
     sys.exit(f"error: {{error}}")
 """
@@ -233,55 +234,59 @@ except caffe.CaffeError as error:
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_worker_that_dies_ends_the_run_with_a_line_and_a_snapshot_to_continue_from(folder, rank):
-    started = time.monotonic()
-    ended = workers.run(DIES.format(rank=rank, how="os.kill(os.getpid(), signal.SIGKILL)"), folder)
-    assert time.monotonic() - started < 60
-    assert ended[rank][0] == -signal.SIGKILL
-    status, said = ended[1 - rank]
+    start = time.monotonic()
+    code = DIES.format(rank=rank, how="os.kill(os.getpid(), signal.SIGKILL)")
+    results = workers.run(code, folder)
+    assert time.monotonic() - start < 60
+    assert results[rank][0] == -signal.SIGKILL
+    status, stderr = results[1 - rank]
     assert status == 1
-    assert said.strip().splitlines()[-1] == (
+    assert last_line(stderr) == (
         f"error: worker {rank} died, so all 2 workers end; continue from train_iter_3"
     )
     assert sorted(p.name for p in folder.glob("*iter*")) == [
         f"train_iter_{n}.{kind}" for n in (2, 3) for kind in ("caffemodel", "solverstate")
     ]
-    # One process continues as well as two would: the batches of both, averaged.
-    made = workers.solver(iter_size=2)
-    made.restore("train_iter_3.solverstate")
-    assert close(workers.train(made, 3), alone(6))
+    # One process can continue in place of two, with the mean over the batches of both.
+    solver = workers.solver(iter_size=2)
+    solver.restore("train_iter_3.solverstate")
+    assert close(workers.train(solver, 3), train_alone(6))
+
+
+def last_line(stderr):
+    return stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_a_worker_with_an_error_of_its_own_ends_the_others(folder):
-    ended = workers.run(DIES.format(rank=1, how='raise ValueError("a bad label")'), folder)
-    assert [status for status, _ in ended] == [1, 1]
-    assert "a bad label" in ended[1][1]
-    assert ended[0][1].strip().splitlines()[-1] == (
+def test_an_exception_in_one_worker_ends_the_others(folder):
+    results = workers.run(DIES.format(rank=1, how='raise ValueError("a bad label")'), folder)
+    assert [status for status, _ in results] == [1, 1]
+    assert "a bad label" in results[1][1]
+    assert last_line(results[0][1]) == (
         "error: worker 1 has ended, so all 2 workers end; continue from train_iter_3"
     )
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_taken_for_dead(folder):
-    code = "parallel.BEAT, parallel.SILENCE = 0.5, 3"
+def test_a_worker_that_hangs_is_treated_as_dead(folder):
+    code = "watch.BEAT, watch.SILENCE = 0.5, 3"
     code += DIES.format(rank=1, how="os.kill(os.getpid(), signal.SIGSTOP)")
-    started = time.monotonic()
-    status, said = workers.run(code, folder, hangs=1)[0]
-    assert time.monotonic() - started < 60
+    start = time.monotonic()
+    status, stderr = workers.run(code, folder, hangs=1)[0]
+    assert time.monotonic() - start < 60
     assert status == 1
-    assert said.strip().splitlines()[-1] == (
-        "error: worker 1 has been silent for 3 s, so all 2 workers end; continue from train_iter_3"
+    assert last_line(stderr) == (
+        "error: worker 1 has sent nothing for 3 s, so all 2 workers end; continue from train_iter_3"
     )
     assert (folder / "train_iter_3.solverstate").is_file()
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_with_a_snapshot(folder):
-    ended = workers.run(DIES.format(rank=0, how="os.kill(os.getpid(), signal.SIGTERM)"), folder)
-    assert [status for status, _ in ended] == [1, 1]
-    assert (
-        "worker 0 was told to stop (SIGTERM), so all 2 workers end; continue from " in ended[0][1]
-    )
+def test_sigterm_to_one_worker_ends_all_workers_with_a_snapshot(folder):
+    code = DIES.format(rank=0, how="os.kill(os.getpid(), signal.SIGTERM)")
+    results = workers.run(code, folder)
+    assert [status for status, _ in results] == [1, 1]
+    assert "worker 0 received SIGTERM, so all 2 workers end; continue from " in results[0][1]
     assert (folder / "train_iter_3.solverstate").is_file()
 
 
@@ -295,7 +300,7 @@ layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1
 
 @pytest.fixture
 def shared(folder):
-    """A solver prototxt over seven records."""
+    """Return a function that writes a solver prototxt over a data layer with seven records."""
     (folder / "shared.prototxt").write_text(SHARED)
     with h5py.File(folder / "data.h5", "w") as file:
         file["data"] = np.random.RandomState(3).randn(7, 3).astype(np.float32)
@@ -310,30 +315,37 @@ def shared(folder):
     return write
 
 
-def of_file(path):
-    return workers.weights(_Loaded(path))
-
-
-class _Loaded:
-    def __init__(self, path):
-        self.net = caffe.Net("shared.prototxt", path, caffe.TEST)
-
-
-def test_caffe_train_in_two_processes_shares_the_records_out(shared, folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLOG_minloglevel", "0")
-        status = parallel.spawn(["train", "-solver", shared("two", display=1)], 2)
+def test_caffe_train_in_two_processes_deals_out_the_records(shared, folder, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    status = spawn.spawn(["train", "-solver", shared("two", display=1)], 2)
     assert status == 0
-    made = caffe.get_solver(shared("one", iter_size=2))
-    made.step(6)
-    assert close(of_file("train_iter_6.caffemodel"), workers.weights(made))
+    together = caffe.Net("shared.prototxt", "train_iter_6.caffemodel", caffe.TEST)
+    solver = caffe.get_solver(shared("one", iter_size=2))
+    solver.step(6)
+    assert close(workers.weights_of_net(together), workers.weights(solver))
+
+
+def test_spawned_workers_import_the_engine_of_their_parent(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    environment = spawn.worker_environment(2)
+    first, *others = environment["PYTHONPATH"].split(os.pathsep)
+    assert os.path.samefile(os.path.join(first, "caffe", "__init__.py"), caffe.__file__)
+    assert others == ["elsewhere"] and environment["WORLD_SIZE"] == "2"
+
+
+def test_a_system_without_prctl_is_logged_before_workers_start(monkeypatch, capfd, folder, shared):
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    monkeypatch.setattr(spawn.ctypes, "CDLL", lambda name: object())
+    (folder / "list").write_text("missing.h5\n")
+    assert spawn.spawn(["train", "-solver", shared("one")], 1) == 1
+    assert "No prctl on this system" in capfd.readouterr().err
 
 
 @pytest.mark.slow
 def test_an_interrupt_stops_all_workers_at_one_iteration(shared, folder):
     shared("long", max_iter=10**9, display=10)
-    code = "from caffe.train import parallel; import sys; "
-    code += "sys.exit(parallel.spawn(['train', '-solver=long'], 2))"
+    code = "from caffe.train import spawn; import sys; "
+    code += "sys.exit(spawn.spawn(['train', '-solver=long'], 2))"
     run = subprocess.Popen(
         [sys.executable, "-c", code],
         env=dict(os.environ, GLOG_minloglevel="0"),
@@ -345,40 +357,40 @@ def test_an_interrupt_stops_all_workers_at_one_iteration(shared, folder):
             if "Iteration 20 " in line:
                 break
         run.send_signal(signal.SIGINT)
-        said = run.communicate(timeout=60)[1]
+        stderr = run.communicate(timeout=60)[1]
     finally:
         run.kill()
         run.wait()
-    assert run.returncode == 0, said
-    assert "Optimization stopped early." in said
+    assert run.returncode == 0, stderr
+    assert "Optimization stopped early." in stderr
     (state,) = folder.glob("*.solverstate")
     assert int(state.name[len("train_iter_") : -len(".solverstate")]) >= 20
 
 
 @pytest.mark.slow
-def test_caffe_train_ends_when_a_worker_cannot_go_on(shared, folder, capfd):
+def test_caffe_train_fails_if_a_worker_cannot_read_its_data(shared, folder, capfd):
     (folder / "list").write_text("missing.h5\n")
-    assert parallel.spawn(["train", "-solver", shared("two")], 2) == 1
+    assert spawn.spawn(["train", "-solver", shared("two")], 2) == 1
     assert "missing.h5" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "environment, why",
+    "environment, message",
     [
         ({"RANK": "0"}, "WORLD_SIZE is None"),
         ({"WORLD_SIZE": "2"}, "RANK is None"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x'"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 of WORLD_SIZE 2"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE is 2"),
     ],
 )
-def test_a_launcher_s_words_that_do_not_go_together_are_refused(monkeypatch, environment, why):
+def test_inconsistent_variables_of_a_launcher_are_refused(monkeypatch, environment, message):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(CaffeError, match=why):
+    with pytest.raises(CaffeError, match=message):
         caffe.solver_count()
 
 
-def test_the_launcher_says_how_many_solvers_there_are_unless_the_script_does(monkeypatch):
+def test_rank_and_count_of_solvers_come_from_the_launcher(monkeypatch):
     assert (caffe.solver_rank(), caffe.solver_count()) == (0, 1)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -389,33 +401,32 @@ def test_the_launcher_says_how_many_solvers_there_are_unless_the_script_does(mon
 
 
 @pytest.mark.skipif(caffe.mode.torch.cuda.is_available(), reason="there is a GPU")
-def test_a_worker_s_own_gpu_that_is_not_there_is_an_error(monkeypatch):
+def test_a_missing_gpu_of_a_worker_is_an_error(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(CaffeError, match="GPU 1 was asked for, .* finds 0 CUDA devices"):
         caffe.set_mode_gpu()
 
 
-def test_each_worker_takes_its_device_of_those_named(monkeypatch):
+def test_each_worker_uses_its_device_of_the_gpu_flag(monkeypatch):
     for name, value in {"RANK": "5", "WORLD_SIZE": "6", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert command._own_device("2,3", [2, 3]) == 3
+    assert train_command.device_of_worker("2,3", [2, 3]) == 3
     with pytest.raises(CaffeError, match="-gpu 2 names 1 devices; worker 1 on this host"):
-        command._own_device("2", [2])
+        train_command.device_of_worker("2", [2])
 
 
 @pytest.mark.slow
-def test_workers_that_do_not_come_are_waited_for_only_so_long(folder):
+def test_a_worker_that_does_not_come_is_an_error_after_the_time_to_join(folder):
     code = """
-parallel.JOIN = 2
+watch.JOIN = 2
 if rank == 0:
     try:
         solver()
     except caffe.CaffeError as error:
-        open("said", "w").write(str(error))
+        open("error", "w").write(str(error))
 """
-    succeeded(workers.run(code, folder))
-    said = (folder / "said").read_text()
-    assert (
-        "worker 0 of 2 did not find all the others at localhost:" in said and "within 2 s" in said
-    )
+    assert_success(workers.run(code, folder))
+    error = (folder / "error").read_text()
+    assert "worker 0 of 2 did not find all the others at localhost:" in error
+    assert "within 2 s" in error

@@ -4,6 +4,9 @@ import caffe
 import numpy as np
 import pytest
 from caffe import CaffeError
+from caffe.errors import LayerError
+from caffe.proto import caffe_pb2
+from caffe.train import policies
 
 from tests.engine.nets import TRAINED, solver, write
 
@@ -47,7 +50,7 @@ def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
         ('lr_policy: "sigmoid" gamma: 1 stepsize: 7', 7, 0.5),
     ],
 )
-def test_learning_rate_policies(tmp_path, policy, at, rate):
+def test_a_policy_gives_the_learning_rate_of_an_iteration(tmp_path, policy, at, rate):
     s = solver(tmp_path, f"base_lr: 1 {policy}")
     feed(s)
     s.step(at)
@@ -62,13 +65,13 @@ def test_a_clipped_gradient_keeps_its_direction(tmp_path):
     for s in (free, clipped):
         feed(s)
         s.step(1)
-    whole, short = weights(free) - start, weights(clipped) - start
+    long, short = weights(free) - start, weights(clipped) - start
     gradient = short / np.where(np.arange(18) < 15, 1, 2)
     assert np.linalg.norm(gradient) == pytest.approx(0.01, rel=1e-4)
-    np.testing.assert_allclose(short / np.linalg.norm(short), whole / np.linalg.norm(whole), 1e-4)
+    np.testing.assert_allclose(short / np.linalg.norm(short), long / np.linalg.norm(long), 1e-4)
 
 
-def test_iter_size_two_is_the_mean_of_two_gradients(tmp_path):
+def test_iter_size_averages_the_gradients(tmp_path):
     one = solver(tmp_path, "")
     two = solver(tmp_path, "iter_size: 2")
     two.share_weights(one.net)
@@ -85,38 +88,38 @@ def test_iter_size_two_is_the_mean_of_two_gradients(tmp_path):
 
 @pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
 @pytest.mark.parametrize("form", ["BINARYPROTO", "HDF5"])
-def test_a_restored_run_ends_where_an_uninterrupted_one_does(tmp_path, kind, form):
+def test_a_restored_run_reaches_the_weights_of_an_uninterrupted_run(tmp_path, kind, form):
     momentum = "momentum: 0.9 " if kind not in ("AdaGrad", "RMSProp") else ""
     text = (
         f'type: "{kind}" base_lr: 0.05 lr_policy: "multistep" gamma: 0.5 stepvalue: 2 '
         f"stepvalue: 5 delta: 1e-4 snapshot_format: {form} {momentum}"
     )
-    whole = solver(tmp_path, text, cls=caffe.get_solver)
-    assert whole.type == kind
-    feed(whole)
-    whole.step(3)
-    whole.snapshot()
-    whole.step(4)
+    uninterrupted = solver(tmp_path, text, cls=caffe.get_solver)
+    assert uninterrupted.type == kind
+    feed(uninterrupted)
+    uninterrupted.step(3)
+    uninterrupted.snapshot()
+    uninterrupted.step(4)
     suffix = ".h5" if form == "HDF5" else ""
-    again = solver(tmp_path, text, cls=caffe.get_solver)
-    again.restore(str(tmp_path / f"snap_iter_3.solverstate{suffix}"))
-    feed(again)
-    assert again.iter == 3
-    again.step(4)
-    np.testing.assert_array_equal(weights(again), weights(whole))
+    restored = solver(tmp_path, text, cls=caffe.get_solver)
+    restored.restore(str(tmp_path / f"snap_iter_3.solverstate{suffix}"))
+    feed(restored)
+    assert restored.iter == 3
+    restored.step(4)
+    np.testing.assert_array_equal(weights(restored), weights(uninterrupted))
 
 
-def test_snapshots_come_at_their_interval_and_after_the_end(tmp_path):
+def test_snapshots_are_written_at_their_interval_and_after_training(tmp_path):
     s = solver(tmp_path, "snapshot: 2 max_iter: 5")
     feed(s)
     s.solve()
-    found = sorted(p.name for p in tmp_path.glob("snap_iter_*"))
-    assert found == [
+    names = sorted(p.name for p in tmp_path.glob("snap_iter_*"))
+    assert names == [
         f"snap_iter_{n}.{kind}" for n in (2, 4, 5) for kind in ("caffemodel", "solverstate")
     ]
 
 
-def test_a_state_finds_its_weights_beside_it(tmp_path):
+def test_weights_that_were_moved_are_found_beside_their_state(tmp_path):
     s = solver(tmp_path)
     feed(s)
     s.step(1)
@@ -127,11 +130,11 @@ def test_a_state_finds_its_weights_beside_it(tmp_path):
         path.rename(moved / path.name)
     s.restore(str(moved / "snap_iter_1.solverstate"))
     (moved / "snap_iter_1.caffemodel").unlink()
-    with pytest.raises(CaffeError, match="its weights .* are neither there nor beside it"):
+    with pytest.raises(CaffeError, match="its weights .* are neither there nor beside the state"):
         s.restore(str(moved / "snap_iter_1.solverstate"))
 
 
-def test_a_broken_state_changes_nothing(tmp_path):
+def test_restoring_a_truncated_state_changes_nothing(tmp_path):
     s = solver(tmp_path)
     feed(s)
     s.step(1)
@@ -167,7 +170,7 @@ def test_the_log_has_the_lines_that_log_readers_look_for(tmp_path, capfd, monkey
     assert text.count("Optimization Done.") == 1
 
 
-def test_callbacks_come_around_each_gradient(tmp_path):
+def test_callbacks_are_called_before_and_after_each_gradient(tmp_path):
     s = solver(tmp_path)
     feed(s)
     calls = []
@@ -197,19 +200,19 @@ def test_callbacks_come_around_each_gradient(tmp_path):
         ('type: "AdaGrad"', "momentum is 0.9; AdaGrad uses none"),
     ],
 )
-def test_a_mistake_in_a_solver_prototxt_is_one_line(tmp_path, text, message):
+def test_an_error_in_a_solver_prototxt_is_one_line(tmp_path, text, message):
     with pytest.raises(CaffeError, match=message) as caught:
         solver(tmp_path, text, cls=caffe.get_solver)
     assert "\n" not in str(caught.value) and "solver.prototxt" in str(caught.value)
 
 
 @pytest.mark.parametrize("policy", ["fixed", "poly"])
-def test_a_policy_without_gamma_takes_any(tmp_path, policy):
+def test_a_policy_that_ignores_gamma_accepts_any_gamma(tmp_path, policy):
     text = f'base_lr: 1 lr_policy: "{policy}" gamma: -0.5 max_iter: 2 power: 1'
     assert solver(tmp_path, text, cls=caffe.get_solver).param.gamma == -0.5
 
 
-def test_a_snapshot_folder_that_is_not_there_is_said_before_training(tmp_path):
+def test_a_missing_snapshot_folder_is_an_error_before_training(tmp_path):
     net = write(tmp_path, TRAINED)
     path = write(
         tmp_path,
@@ -219,3 +222,58 @@ def test_a_snapshot_folder_that_is_not_there_is_said_before_training(tmp_path):
     )
     with pytest.raises(CaffeError, match=r"no/s.*is not a folder that can be written; make it"):
         caffe.SGDSolver(path)
+
+
+def test_a_sigmoid_far_below_its_step_is_zero():
+    param = caffe_pb2.SolverParameter(base_lr=1, lr_policy="sigmoid", gamma=1, stepsize=5000)
+    assert policies.learning_rate(param, 0, 0) == pytest.approx(0)
+
+
+def test_multistep_passes_one_step_value_in_an_iteration():
+    param = caffe_pb2.SolverParameter(lr_policy="multistep", stepvalue=[2, 2, 5])
+    drops = 0
+    counts = [drops := policies.count_drops(param, i, drops) for i in range(7)]
+    assert counts == [0, 0, 1, 2, 2, 3, 3]
+
+
+def test_the_last_line_of_the_log_averages_the_last_losses(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    s = solver(tmp_path, "display: 1 average_loss: 3 max_iter: 4")
+    feed(s)
+    losses = []
+    s.net.after_forward(lambda layer: losses.append(float(s.net.blobs["loss"].data)))
+    s.solve()
+    last = [line for line in capfd.readouterr().err.splitlines() if "Iteration 4, loss" in line]
+    per_pass = losses[len(s.net.layers) - 1 :: len(s.net.layers)]
+    assert float(last[0].split("= ")[1]) == pytest.approx(np.mean(per_pass[-3:]), rel=1e-4)
+
+
+@pytest.mark.parametrize("rule, moves", [("SGD", True), ("Nesterov", True), ("Adam", False)])
+def test_momentum_moves_weights_whose_learning_rate_has_become_zero(tmp_path, rule, moves):
+    s = solver(
+        tmp_path,
+        f'type: "{rule}" base_lr: 0.1 lr_policy: "fixed" momentum: 0.5',
+        TRAINED.replace("lr_mult: 1 ", "lr_mult: 0 "),
+        caffe.get_solver,
+    )
+    feed(s)
+    memory = s.net.params["ip"][0].values
+    s.step(1)
+    before, version = weights(s)[:15], memory.version
+    s.history[0].data[...] = 1
+    s.step(1)
+    assert (memory.version > version) == moves
+    assert np.array_equal(weights(s)[:15], before) != moves
+
+
+def test_a_shared_test_net_has_the_trained_weights(tmp_path):
+    s = solver(tmp_path, "test_iter: 1 test_interval: 1")
+    feed(s)
+    s.step(2)
+    tested = s.test_nets[0].params["ip"][0].data
+    np.testing.assert_array_equal(tested, s.net.params["ip"][0].data)
+
+
+def test_errors_keep_their_type_behind_the_name_of_the_solver_file(tmp_path):
+    with pytest.raises(LayerError, match=r"solver\.prototxt: .*train\.prototxt: layer 'ip'"):
+        solver(tmp_path, net=TRAINED.replace("num_output: 3", ""))

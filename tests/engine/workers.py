@@ -1,6 +1,7 @@
-"""Starts Python code in two processes that train together, as a launcher would, and waits for it.
+"""Runs Python code in several processes that train together, as a launcher would, and waits for it.
 
-The code finds `caffe`, `np`, `rank` and a small net: `NET`, `solver(**fields)`, `train(made, n)`.
+The code finds `caffe`, `np`, `rank`, the modules of `caffe.train`, and a small net: `NET`,
+`solver(**fields)`, `train(solver, n)`, `weights(solver)`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 
 import caffe
 import numpy as np
-from caffe.train import parallel
+from caffe.train import meeting
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
@@ -36,32 +37,41 @@ FIELDS = {
 
 
 def solver(**fields):
-    """A solver over NET in the working directory."""
-    with open(f"{os.getpid()}.prototxt", "w") as file:
+    """Return a solver over net.prototxt in the working directory."""
+    path = f"{os.getpid()}.prototxt"
+    with open(path, "w") as file:
         for name, value in {**FIELDS, **fields}.items():
             file.write(f"{name}: {value!r}\n".replace("'", '"'))
-    made = caffe.get_solver(f"{os.getpid()}.prototxt")
-    os.remove(f"{os.getpid()}.prototxt")
-    return made
+    result = caffe.get_solver(path)
+    os.remove(path)
+    return result
 
 
-def train(made, iters, seed=0):
-    """Train on numbered batches, of which each worker draws its own; gives the weights."""
-    batches = [int(made.iter) * made.param.iter_size * caffe.solver_count() + caffe.solver_rank()]
+def train(solver, iters, seed=0):
+    """Train on numbered batches, of which each worker draws its own; return the weights."""
+    count = caffe.solver_count()
+    batch = int(solver.iter) * solver.param.iter_size * count + caffe.solver_rank()
 
     def feed(layer):
+        nonlocal batch
         if layer == 0:
-            batch = np.random.RandomState(seed + batches[0])
-            made.net.blobs["data"].data[...] = batch.randn(2, 3)
-            batches[0] += caffe.solver_count()
+            values = np.random.RandomState(seed + batch).randn(2, 3)
+            solver.net.blobs["data"].data[...] = values
+            batch += count
 
-    made.net.before_forward(feed)
-    made.step(iters)
-    return weights(made)
+    solver.net.before_forward(feed)
+    solver.step(iters)
+    return weights(solver)
 
 
-def weights(made):
-    return [np.array(b.data) for blobs in made.net.params.values() for b in blobs]
+def weights(solver):
+    """Return a copy of each parameter of the solver's net."""
+    return weights_of_net(solver.net)
+
+
+def weights_of_net(net):
+    """Return a copy of each parameter of a net."""
+    return [np.array(blob.data) for blobs in net.params.values() for blob in blobs]
 
 
 HEAD = """
@@ -71,14 +81,14 @@ import torch
 torch.set_num_threads(1)
 import caffe
 import numpy as np
-from caffe.train import parallel
+from caffe.train import averaging, company, meeting, watch
 from tests.engine.workers import NET, solver, train, weights
 rank = caffe.solver_rank()
 """
 
 
 def run(code, folder, count=2, timeout=120, launch=True, hangs=None, **environment):
-    """Run the code in `count` processes in `folder`: a list of (exit status, stderr).
+    """Run the code in `count` processes in `folder`; return a list of (exit status, stderr).
 
     The worker `hangs` is killed once all others have ended.
     """
@@ -90,16 +100,15 @@ def run(code, folder, count=2, timeout=120, launch=True, hangs=None, **environme
         file.write(NET)
     env = dict(os.environ, **environment)
     if launch:
-        env.update(
-            WORLD_SIZE=str(count), MASTER_ADDR="localhost", MASTER_PORT=str(parallel.free_port())
-        )
-    started = []
+        port = str(meeting.free_port())
+        env.update(WORLD_SIZE=str(count), MASTER_ADDR="localhost", MASTER_PORT=port)
+    processes = []
     for rank in range(count):
-        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if launch else {"WORKER": str(rank)}
-        started.append(
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if launch else {"WORKER": str(rank)}
+        processes.append(
             subprocess.Popen(
                 [sys.executable, path],
-                env={**env, **own},
+                env={**env, **place},
                 cwd=folder,
                 stderr=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -107,13 +116,13 @@ def run(code, folder, count=2, timeout=120, launch=True, hangs=None, **environme
             )
         )
     try:
-        said = {}
-        for process in sorted(started, key=lambda p: started.index(p) == hangs):
-            if started.index(process) == hangs:
+        stderr = {}
+        for process in sorted(processes, key=lambda p: processes.index(p) == hangs):
+            if processes.index(process) == hangs:
                 process.kill()
-            said[process] = process.communicate(timeout=timeout)[1]
-        return [(process.returncode, said[process]) for process in started]
+            stderr[process] = process.communicate(timeout=timeout)[1]
+        return [(process.returncode, stderr[process]) for process in processes]
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
             process.wait()

@@ -18,17 +18,17 @@ sys.exit(subprocess.call(sys.argv[1:], env=dict(os.environ, GLOG_minloglevel="0"
 
 
 def lines(log):
-    """Places and messages, without stamps, losses and times.
+    """Return places and messages, without stamps, losses and times.
 
     The lines of layer_factory.hpp are left out: a loss of BVLC Caffe makes a layer inside.
     """
-    found = [re.sub(r"^[IWE]\d{4} \S+ +\d+ ", "", line) for line in log.splitlines()]
+    unstamped = [re.sub(r"^[IWE]\d{4} \S+ +\d+ ", "", line) for line in log.splitlines()]
     number = r"-?\d+(\.\d+)?(e[+-]\d+)?"
     return [
         re.sub(rf"(= |loss: |: |\(){number}( loss| iter/s, {number}s| ms\.)?", r"\1#", line)
         if "caffe.cpp" in line or "solver.cpp" in line
         else line
-        for line in found
+        for line in unstamped
         if not line.startswith("layer_factory")
     ]
 
@@ -38,6 +38,7 @@ def lines(log):
     [
         "train -solver solver.prototxt",
         "train -solver=solver.prototxt --snapshot snap_iter_8.solverstate",
+        "train -solver=adam.prototxt --snapshot snap_iter_8.solverstate",
         "train -solver=solver.prototxt --weights snap_iter_8.caffemodel",
         "test -model net.prototxt -weights snap_iter_12.caffemodel -iterations 2",
         "time -model net.prototxt -iterations 2",
@@ -49,8 +50,10 @@ def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatc
     monkeypatch.setenv("GLOG_minloglevel", "0")
     write(tmp_path, NET)
     write(tmp_path, SOLVER + "solver_mode: CPU", "solver.prototxt")
+    write(tmp_path, SOLVER + 'solver_mode: CPU type: "Adam" momentum2: 0.9', "adam.prototxt")
     if "snap_" in command:
-        assert caffe_command.main(["train", "-solver", "solver.prototxt"]) == 0
+        solver = "adam.prototxt" if "adam" in command else "solver.prototxt"
+        assert caffe_command.main(["train", "-solver", solver]) == 0
     capfd.readouterr()
     assert caffe_command.main(command.split()) == 0
     ours = lines(capfd.readouterr().err)

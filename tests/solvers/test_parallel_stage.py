@@ -13,7 +13,7 @@ import threading
 import caffe
 import numpy as np
 import pytest
-from caffe.train import parallel
+from caffe.train import meeting
 from PIL import Image
 
 from solvers import available, device, infer, score, snapshots, stage, workers
@@ -43,7 +43,7 @@ def together(arguments, cwd, count=2, timeout=150):
     """Run `python ARGUMENTS` as workers: a list of (exit status, stdout, stderr)."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     env = dict(os.environ, PYTHONPATH=root, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
-    env["MASTER_PORT"] = str(parallel.free_port())
+    env["MASTER_PORT"] = str(meeting.free_port())
     started = [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],

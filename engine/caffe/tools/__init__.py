@@ -1,1 +1,4 @@
-"""Caffe's command-line tools, a module each: `python -m caffe.tools.NAME`."""
+"""Caffe's command-line tools, a module for each: `python -m caffe.tools.NAME`.
+
+The modules `train`, `test`, `time` and `device_query` are the actions of `python -m caffe`.
+"""

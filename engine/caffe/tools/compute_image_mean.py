@@ -1,4 +1,4 @@
-"""Writes the mean of a database's images.
+"""Writes the mean of the images in a database.
 
 compute_image_mean [FLAGS] INPUT_DB [OUTPUT_FILE]
 """
@@ -14,7 +14,7 @@ import numpy as np
 from .. import glog
 from ..data import db
 from ..data.transformer import decode
-from ..errors import CaffeError
+from ..errors import FileError
 from ..proto import caffe_pb2
 from ..wire import parse_binary, write_binary
 from . import command
@@ -31,7 +31,11 @@ def _log(line: int, message: str) -> None:
 
 
 def mean(path: str) -> np.ndarray:
-    """The mean image C x H x W of an LMDB database, added up in float32 as BVLC Caffe does."""
+    """Return the mean image, C x H x W, of an LMDB database.
+
+    The images are added up in float32, as in BVLC Caffe. Raises FileError for images of different
+    sizes.
+    """
     total, count = np.zeros(0, np.float32), 0
     reader = db.Reader(path)
     _log(70, "Starting iteration")
@@ -41,9 +45,10 @@ def mean(path: str) -> np.ndarray:
         if not count:
             total = np.zeros(image.shape, np.float32)
         elif image.shape != total.shape:
-            raise CaffeError(
-                f"{path}: image {count} is {image.shape}, the first is {total.shape}; all need to "
-                "be of one size (convert_imageset -resize_height -resize_width)"
+            raise FileError(
+                f"{path}: image {count} has the shape {image.shape}, the first image "
+                f"{total.shape}; all images need one size, so convert them with "
+                "convert_imageset -resize_height H -resize_width W"
             )
         total += image
         count += 1
@@ -72,6 +77,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
     return command.run("compute_image_mean", USAGE, FLAGS, _body, argv)
 
 

@@ -1,4 +1,4 @@
-"""Makes an LMDB database of image files and labels.
+"""Writes image files and their labels into an LMDB database.
 
 convert_imageset [FLAGS] ROOTFOLDER/ LISTFILE DB_NAME
 """
@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import glog
+import cv2
+
+from .. import files, glog
 from ..data import db
 from ..data.transformer import planes, read_image
-from ..errors import CaffeError
+from ..errors import FileError, UsageError
 from ..proto import caffe_pb2
 from . import command
 
@@ -38,44 +40,55 @@ def _log(line: int, message: str, level: int = 0) -> None:
     glog.write(f"convert_imageset.cpp:{line}", message, level)
 
 
-def _encoding(path: str, given: str) -> str:
-    """The file type to encode an image as: what is given, or the image file's own."""
+def _encoding(path: str, encode_type: str) -> str:
+    """Return the file type to encode an image as: `encode_type`, or the type of the image file."""
     _, dot, suffix = path.rpartition(".")
-    if not given and not dot:
+    if not encode_type and not dot:
         _log(120, f"Failed to guess the encoding of '{path}'", 1)
-    return (given or (suffix if dot else "")).lower()
+    return (encode_type or (suffix if dot else "")).lower()
 
 
 def to_datum(path: str, label: int, flags: Any) -> Any | None:
-    """The Datum of an image file, encoded if the flags say so; None if it cannot be read."""
+    """Return the Datum of an image file, encoded if the flags say so; None if it cannot be read.
+
+    Raises UsageError for an encoding that OpenCV does not know.
+    """
     image = read_image(path, not flags.gray, flags.resize_height, flags.resize_width)
     if image is None:
         glog.write("io.cpp:83", f"Could not open or find file {path}", 2)
         return None
-    channels, height, width = planes(image).shape
     encoding = _encoding(path, flags.encode_type) if flags.encoded or flags.encode_type else ""
-    if not encoding:
+    if encoding and _is_encoded(path, encoding, flags):
+        return caffe_pb2.Datum(data=files.read_bytes(path), label=label, encoded=True)
+    if encoding:
+        try:
+            data = cv2.imencode("." + encoding, image)[1].tobytes()
+        except cv2.error:
+            raise UsageError(
+                f"{path}: cannot be encoded as {encoding!r}; use -encode_type png or jpg"
+            ) from None
+    else:
         data = planes(image).tobytes()
-        return caffe_pb2.Datum(
-            channels=channels, height=height, width=width, data=data, label=label, encoded=False
-        )
-    suffix = path.rpartition(".")[2].lower()
-    same = suffix == encoding or (encoding, suffix) == ("jpg", "jpeg")
-    if same and not flags.gray and not (flags.resize_height and flags.resize_width):
-        with open(path, "rb") as file:
-            return caffe_pb2.Datum(data=file.read(), label=label, encoded=True)
-    import cv2
-
-    try:
-        data = cv2.imencode("." + encoding, image)[1].tobytes()
-    except cv2.error:
-        raise CaffeError(f"{path}: cannot be encoded as {encoding!r}; png or jpg will do") from None
+    channels, height, width = planes(image).shape
     return caffe_pb2.Datum(
-        channels=channels, height=height, width=width, data=data, label=label, encoded=True
+        channels=channels,
+        height=height,
+        width=width,
+        data=data,
+        label=label,
+        encoded=bool(encoding),
     )
 
 
+def _is_encoded(path: str, encoding: str, flags: Any) -> bool:
+    """Return whether the bytes of an image file are already what the flags ask for."""
+    suffix = path.rpartition(".")[2].lower()
+    same = suffix == encoding or (encoding, suffix) == ("jpg", "jpeg")
+    return same and not flags.gray and not (flags.resize_height and flags.resize_width)
+
+
 def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a key and a Datum for each listed image that can be read."""
     size, count = None, 0
     for number, (name, label) in enumerate(lines):
         datum = to_datum(root + name, label, flags)
@@ -83,7 +96,10 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
             continue
         if flags.check_size:
             if size is not None and len(datum.data) != size:
-                raise CaffeError(f"{root + name}: {len(datum.data)} values, the first has {size}")
+                raise FileError(
+                    f"{root + name}: has {len(datum.data)} values, the first image has {size}; "
+                    "resize the images, or leave -check_size out"
+                )
             size = len(datum.data)
         count += 1
         if count % 1000 == 0:
@@ -94,14 +110,15 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
 
 
 def _read_list(path: str) -> list[tuple[str, int]]:
+    """Return the image names and labels of a list file. Raises FileError for an unusable line."""
     lines = []
-    with open(path, encoding="utf-8") as file:
+    with files.reading(path), open(path, encoding="utf-8") as file:
         for line in filter(None, (line.rstrip("\n") for line in file)):
             name, _, label = line.rpartition(" ")
             try:
                 lines.append((name, int(label)))
             except ValueError:
-                raise CaffeError(f"{path}: {line!r} is not a path and a label") from None
+                raise FileError(f"{path}: {line!r} is not a path and a label") from None
     return lines
 
 
@@ -110,8 +127,8 @@ def _body(flags: Any, arguments: list[str]) -> int:
         command.show_usage("convert_imageset", USAGE, FLAGS)
         return 1
     db.check_backend(flags.backend)
-    root, listed, path = arguments
-    lines = _read_list(listed)
+    root, list_file, path = arguments
+    lines = _read_list(list_file)
     if flags.shuffle:
         _log(86, "Shuffling data")
         random.shuffle(lines)
@@ -125,6 +142,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
     return command.run("convert_imageset", USAGE, FLAGS, _body, argv)
 
 

@@ -1,4 +1,4 @@
-"""Writes what a trained net computes of a data layer's images into LMDB databases.
+"""Writes the blobs that a trained net computes from its data layer into LMDB databases.
 
 extract_features WEIGHTS NET BLOB[,BLOB...] DB[,DB...] BATCHES lmdb [CPU|GPU] [DEVICE_ID=0]
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import glog, mode
 from ..data import db
-from ..errors import CaffeError
+from ..errors import FileError, UsageError
 from ..net import Net
 from ..proto import caffe_pb2
 from . import command
@@ -36,17 +36,19 @@ def _log(line: int, message: str, level: int = 2) -> None:
     glog.write(f"extract_features.cpp:{line}", message, level)
 
 
-def _number(text: str, what: str) -> int:
+def _parse_number(text: str, name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise CaffeError(f"{what} is {text!r}; a number is needed") from None
+        raise UsageError(f"{name} is {text!r}; it needs to be a number") from None
 
 
 def _datums(blob: np.ndarray) -> Iterator[bytes]:
-    """Each of a batch's features as a Datum of floats."""
+    """Yield the features of each item of a batch, as a Datum of floats."""
     if blob.ndim > 4:
-        raise CaffeError(f"a blob of shape {blob.shape} cannot be saved; it has more than 4 axes")
+        raise UsageError(
+            f"a blob of shape {blob.shape} cannot be saved; a Datum holds an item of at most 3 axes"
+        )
     channels, height, width = (*blob.shape[1:], 1, 1, 1)[:3]
     for values in blob.reshape(len(blob), -1):
         yield caffe_pb2.Datum(
@@ -54,9 +56,10 @@ def _datums(blob: np.ndarray) -> Iterator[bytes]:
         ).SerializeToString()
 
 
-def _use(arguments: list[str]) -> None:
+def _set_mode(arguments: list[str]) -> None:
+    """Compute where the arguments [CPU|GPU] [DEVICE_ID] say."""
     if arguments and arguments[0] == "GPU":
-        device = _number(arguments[1], "DEVICE_ID") if len(arguments) > 1 else 0
+        device = _parse_number(arguments[1], "DEVICE_ID") if len(arguments) > 1 else 0
         _log(51, "Using GPU")
         mode.set_device(device)
         mode.set_mode_gpu()
@@ -72,37 +75,48 @@ def _body(flags: Any, arguments: list[str]) -> int:
     weights, model, blobs, datasets, batches, backend = arguments[:6]
     names, paths = blobs.split(","), datasets.split(",")
     if len(names) != len(paths):
-        raise CaffeError(f"{len(names)} blobs for {len(paths)} databases; as many of each, please")
+        raise UsageError(
+            f"{len(names)} blobs for {len(paths)} databases; each blob needs one database"
+        )
     db.check_backend(backend)
-    _use(arguments[6:])
+    _set_mode(arguments[6:])
     for path in paths:
         if os.path.exists(path):
-            raise CaffeError(f"{path}: is there already; remove it or name another")
-    count = _number(batches, "num_mini_batches")
+            raise FileError(f"{path}: already exists; remove it or name another database")
+    count = _parse_number(batches, "num_mini_batches")
     net = Net(model, caffe_pb2.TEST)
     net.copy_from(weights)
     for name in names:
         if name not in net.blobs:
-            raise CaffeError(f"Unknown feature blob name {name} in the network {model}")
+            raise UsageError(f"Unknown feature blob name {name} in the network {model}")
+    _extract(net, count, names, paths)
+    _log(181, "Successfully extracted the features!")
+    return 0
+
+
+def _extract(net: Net, batches: int, names: Sequence[str], paths: Sequence[str]) -> None:
+    """Run the net and write each named blob of each batch into the database of its path."""
     with ExitStack() as stack:
         writers = []
         for path in paths:
             _log(125, f"Opening dataset {path}", 0)
-            writers.append(stack.enter_context(db.Writer(path)))
+            try:
+                writers.append(stack.enter_context(db.Writer(path)))
+            except OSError as error:
+                raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         _log(133, "Extracting Features")
-        for _ in range(count):
-            float(net.executor.forward_all())
+        for _ in range(batches):
+            net.executor.forward_all()
             for name, writer in zip(names, writers):
                 for value in _datums(net.blobs[name].data):
                     writer.put(f"{writer.count:010d}".encode(), value)
     for name, writer in zip(names, writers):
         _log(176, f"Extracted features of {writer.count} query images for feature blob {name}")
-    _log(181, "Successfully extracted the features!")
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("extract_features", USAGE, {}, _body, argv)
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
+    return command.run("extract_features", USAGE, {}, _body, argv, runs_layers=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Brings a net's prototxt of any age to the present form.
+"""Upgrades a net's prototxt of any age to the present form.
 
 upgrade_net_proto_text OLD NEW
 """
@@ -10,15 +10,16 @@ from collections.abc import Sequence
 
 from ..proto import caffe_pb2
 from ..text import read_text, write_text
-from . import _upgrade
+from . import upgrading
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return _upgrade.main(
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
+    return upgrading.main(
         "upgrade_net_proto_text",
         "NetParameter text",
         lambda path: read_text(path, caffe_pb2.NetParameter()),
-        _upgrade.upgrade_net,
+        upgrading.upgrade_net,
         write_text,
         argv,
     )

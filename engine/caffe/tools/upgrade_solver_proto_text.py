@@ -1,4 +1,4 @@
-"""Brings a solver's prototxt of any age to the present form.
+"""Upgrades a solver's prototxt of any age to the present form.
 
 upgrade_solver_proto_text OLD NEW
 """
@@ -12,7 +12,7 @@ from typing import Any
 from .. import upgrade
 from ..proto import caffe_pb2
 from ..text import read_text, write_text
-from . import _upgrade
+from . import upgrading
 
 
 def _upgrade_solver(solver: Any, path: str) -> bool | None:
@@ -23,7 +23,8 @@ def _upgrade_solver(solver: Any, path: str) -> bool | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return _upgrade.main(
+    """Run the tool on a command line (sys.argv if None); return the exit status."""
+    return upgrading.main(
         "upgrade_solver_proto_text",
         "SolverParameter text",
         lambda path: read_text(path, caffe_pb2.SolverParameter()),

@@ -1,50 +1,50 @@
-"""`caffe.NCCL`, with which scripts of BVLC Caffe's time train on several GPUs."""
+"""`caffe.NCCL`, with which scripts written for BVLC Caffe train on several GPUs."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
 from .. import launch
-from ..errors import CaffeError
-from . import parallel
-
-if TYPE_CHECKING:
-    from .solver import Solver
+from ..errors import DeviceError
+from . import meeting
+from .company import Trainer
 
 
 def has_nccl() -> bool:
-    """Whether this build of PyTorch has NCCL; without it, solvers train together on CPUs alone."""
+    """Return whether this build of PyTorch has NCCL; without it, gradients travel over gloo."""
     return dist.is_available() and dist.is_nccl_available()
 
 
 class NCCL:
-    """A solver's connection to those that train with it, one a process, on CPUs or GPUs.
+    """A solver's connection to the solvers that train with it, a process each, on CPUs or GPUs.
 
     Each process calls `set_solver_count`, `set_solver_rank` and `set_multiprocess(True)`, builds
-    its solver, then `NCCL(solver, uid)`, `bcast()` and `solver.add_callback(nccl)`. Under torchrun
-    all this is done already.
+    its solver, then calls `NCCL(solver, uid)`, `bcast()` and `solver.add_callback(nccl)`. Under
+    torchrun, the solver has already done all of this.
 
-    uid: what `new_uid()` gave one of them. Raises CaffeError if not all come together.
+    uid: what `new_uid()` returned in one of the processes. Raises DeviceError if solver_count is
+    below 2, or if not all processes come together.
     """
 
-    def __init__(self, solver: Solver, uid: str) -> None:
+    def __init__(self, solver: Trainer, uid: str) -> None:
         if launch.solver_count() < 2:
-            raise CaffeError(
+            raise DeviceError(
                 f"solver_count is {launch.solver_count()}; NCCL needs at least 2, set by "
                 "set_solver_count in each process or by torchrun"
             )
-        self._solver, self.group = solver, parallel.join(uid)
+        self._solver, self.group = solver, meeting.join(uid)
 
     @staticmethod
     def new_uid() -> str:
-        """Where solvers can meet: HOST:PORT."""
-        return parallel.new_uid()
+        """Return where the solvers can meet, as HOST:PORT."""
+        return meeting.new_uid()
 
     def bcast(self) -> None:
-        """Give all the weights of solver 0. Returns once every one of them has come here."""
+        """Give all solvers the weights of solver 0; return once every solver has called this."""
         self.group.broadcast(self._solver)
 
     def __call__(self, layer: int) -> None:
-        """For `net.after_backward(nccl)`: nothing; gradients are averaged once all are there."""
+        """Do nothing. `net.after_backward(nccl)` takes this object, as BVLC Caffe's scripts do.
+
+        Gradients are averaged once all of them are there.
+        """

@@ -1,0 +1,129 @@
+"""The model that is written, and the registry of the functions that write layers into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+
+from ...errors import LayerError
+from ...layers import EngineLayer
+from ...layers.axes import canonical_axis
+
+#: The element type float32 in ONNX (TensorProto.FLOAT).
+FLOAT = 1
+
+
+class Model:
+    """The nodes and tensors of an ONNX graph, as they are added.
+
+    helper, numpy_helper: the modules of the package `onnx` with these names.
+    """
+
+    def __init__(self, helper: Any, numpy_helper: Any) -> None:
+        self.helper, self.numpy_helper = helper, numpy_helper
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+        self.inputs: list[Any] = []
+        #: The layer that is being written; the names of its nodes and tensors begin with it.
+        self.layer = ""
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output and return the name of the output."""
+        return self.add_split(op, 1, *inputs, **attributes)[0]
+
+    def add_split(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node with several outputs and return the names of the outputs."""
+        number = len(self.nodes)
+        names = [f"{self.layer}/{op}_{number}_{i}" for i in range(outputs)]
+        self.nodes.append(self.helper.make_node(op, inputs, names, name=names[0], **attributes))
+        return names
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """Add a tensor and return its name."""
+        name = f"{self.layer}/tensor_{len(self.tensors)}"
+        array = np.ascontiguousarray(values, dtype).reshape(np.shape(values))
+        self.tensors.append(self.numpy_helper.from_array(array, name))
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add a tensor of int64 with one axis and return its name."""
+        return self.constant(values, np.int64)
+
+
+@dataclass
+class Source:
+    """A layer that is written: the engine's layer, and its inputs in the model."""
+
+    layer: Any
+    #: The names and the shapes of the layer's bottoms.
+    inputs: list[str]
+    shapes: list[tuple[int, ...]]
+
+    @property
+    def param(self) -> Any:
+        """The LayerParameter."""
+        return self.layer.layer_param
+
+    @property
+    def input(self) -> str:
+        """The name of the first bottom."""
+        return self.inputs[0]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of the first bottom."""
+        return len(self.shapes[0])
+
+    def axis(self, axis: int) -> int:
+        """Return an axis of the first bottom counted from the front; -1 is the last axis."""
+        return canonical_axis(self.layer, axis, self.shapes[0])
+
+    def parameters(self) -> list[np.ndarray]:
+        """Return the values of the layer's parameters."""
+        return [blob.data for blob in self.layer.blobs]
+
+
+#: A writer returns the name of the layer's top in the model, or the names of its tops.
+Writer = Callable[[Model, Source], Union[str, Sequence[str]]]
+#: Layer type -> the function that writes layers of this type.
+WRITERS: dict[str, Writer] = {}
+
+
+def writes(function: Writer) -> Writer:
+    """Register the function that writes layers of the type that is the function's name."""
+    WRITERS[function.__name__] = function
+    return function
+
+
+def refusal(layer: EngineLayer, setting: str) -> LayerError:
+    """Return the error for a layer, or a setting of a layer, that ONNX cannot express."""
+    return layer.error(
+        f"{setting} is not written as ONNX; remove it, or compute it outside the net"
+    )
+
+
+def linear(m: Model, x: str, scale: float, shift: float) -> str:
+    """Write x * scale + shift with two numbers."""
+    x = x if scale == 1 else m.add("Mul", x, m.constant(scale))
+    return x if shift == 0 else m.add("Add", x, m.constant(shift))
+
+
+def affine(
+    m: Model, x: str, axis: int, ndim: int, scale: np.ndarray | None, shift: np.ndarray | None
+) -> str:
+    """Write x * scale + shift with arrays whose first axis is `axis` of x; x has `ndim` axes."""
+    for op, values in (("Mul", scale), ("Add", shift)):
+        if values is not None:
+            ones = [1] * (ndim - axis - values.ndim)
+            x = m.add(op, x, m.constant(values.reshape(*values.shape, *ones)))
+    return x
+
+
+def broadcast(m: Model, source: Source, axis: int) -> str:
+    """Write the second bottom with axes of size 1 behind it, so that its first axis is `axis`."""
+    missing = range(len(source.shapes[1]), source.ndim - axis)
+    second = source.inputs[1]
+    return m.add("Unsqueeze", second, m.integers(*missing)) if missing else second

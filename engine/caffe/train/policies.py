@@ -1,0 +1,90 @@
+"""Learning-rate policies, as in BVLC Caffe's `SGDSolver::GetLearningRate`.
+
+A policy computes the learning rate of an iteration from the fields of a SolverParameter. The
+policies "step" and "multistep" also count how often the rate has dropped. A solver keeps that count
+and writes it to its .solverstate as `current_step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import glog
+from ..errors import NetError
+
+#: Exponents above this overflow a float64.
+LARGEST_EXPONENT = 700.0
+
+
+def check(param: Any) -> None:
+    """Check the fields of a SolverParameter that its policy reads.
+
+    Raises NetError for an unknown policy, a step size below 1 or a negative gamma.
+    """
+    policy = param.lr_policy
+    if policy not in POLICIES:
+        raise NetError(f"lr_policy is {policy!r}; it needs to be one of {', '.join(POLICIES)}")
+    if policy == "step" and param.stepsize < 1:
+        raise NetError(f"lr_policy 'step' has stepsize {param.stepsize}; it needs at least 1")
+    if policy in ("step", "exp", "inv", "multistep", "sigmoid") and param.gamma < 0:
+        raise NetError(f"lr_policy {policy!r} has gamma {param.gamma}; it needs at least 0")
+
+
+def count_drops(param: Any, iteration: int, drops: int) -> int:
+    """Return how often the rate has dropped at `iteration`, which had dropped `drops` times before.
+
+    The policy "multistep" passes at most one of its step values in a call, as in BVLC Caffe.
+    """
+    if param.lr_policy == "step":
+        return iteration // param.stepsize
+    if param.lr_policy == "multistep":
+        steps = param.stepvalue
+        if drops < len(steps) and iteration >= steps[drops]:
+            drops += 1
+            glog.write(
+                "sgd_solver.cpp:49", f"MultiStep Status: Iteration {iteration}, step = {drops}"
+            )
+    return drops
+
+
+def learning_rate(param: Any, iteration: int, drops: int) -> float:
+    """Return the learning rate at `iteration`, after the rate has dropped `drops` times."""
+    return POLICIES[param.lr_policy](param, iteration, drops)
+
+
+def _fixed(p: Any, iteration: int, drops: int) -> float:
+    return p.base_lr
+
+
+def _step(p: Any, iteration: int, drops: int) -> float:
+    return p.base_lr * p.gamma**drops
+
+
+def _exp(p: Any, iteration: int, drops: int) -> float:
+    return p.base_lr * p.gamma**iteration
+
+
+def _inv(p: Any, iteration: int, drops: int) -> float:
+    return p.base_lr * (1 + p.gamma * iteration) ** -p.power
+
+
+def _poly(p: Any, iteration: int, drops: int) -> float:
+    return p.base_lr * (1 - iteration / p.max_iter) ** p.power
+
+
+def _sigmoid(p: Any, iteration: int, drops: int) -> float:
+    exponent = min(-p.gamma * (iteration - p.stepsize), LARGEST_EXPONENT)
+    return p.base_lr / (1 + math.exp(exponent))
+
+
+POLICIES: dict[str, Callable[[Any, int, int], float]] = {
+    "fixed": _fixed,
+    "step": _step,
+    "exp": _exp,
+    "inv": _inv,
+    "multistep": _step,
+    "poly": _poly,
+    "sigmoid": _sigmoid,
+}

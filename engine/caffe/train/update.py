@@ -1,0 +1,219 @@
+"""The update of all parameters: in pieces on the CPU, in one kernel launch on a CUDA device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Union
+
+import torch
+
+from .. import glog, mode
+from ..blob import Blob
+from ..memory import Memory, MemoryView
+from ..ops.cuda import kernels
+from ..run.wiring import Parameter
+from . import rules
+
+AnyMemory = Union[Memory, MemoryView]
+
+#: The values of a parameter that are updated at a time on the CPU: 1 MB of weights, and as much of
+#: the gradient and of each history, so that a piece stays in the cache between a rule's operations.
+PIECE = 1 << 18
+
+
+class _Work(NamedTuple):
+    """A parameter during an update: where its values are and which factors apply to it."""
+
+    weights: AnyMemory
+    gradient: AnyMemory
+    history: Sequence[AnyMemory]
+    lr_mult: float
+    decay: float
+
+
+class Updater:
+    """Applies a rule to the parameters of a net.
+
+    param: the SolverParameter, which says how gradients are clipped, normalized and regularized.
+    """
+
+    def __init__(self, rule: rules.Rule, param: Any) -> None:
+        self._rule, self._param = rule, param
+        self._kernel = kernels.SGD()
+        self._logged_missing_kernel = False
+
+    def apply(
+        self, parameters: Sequence[Parameter], history: Sequence[Blob], rate: float, iteration: int
+    ) -> None:
+        """Turn the gradients into updates and subtract them from the weights.
+
+        history: for each of the rule's histories in turn, a blob for each parameter. Afterwards
+        `diff` of a parameter holds the update.
+        """
+        on = mode.device()
+        self._clip(parameters, on)
+        work = [
+            _Work(
+                blob.values,
+                blob.gradient,
+                [h.values for h in history[i :: len(parameters)]],
+                lr_mult,
+                self._param.weight_decay * decay_mult,
+            )
+            for i, (blob, lr_mult, decay_mult) in enumerate(parameters)
+        ]
+        work = [parameter for parameter in work if not self._rests(parameter)]
+        if on.type == "cuda" and self._fits_one_launch():
+            self._launch(work, rate, on)
+            return
+        for parameter in work:
+            for piece in _pieces(parameter, on, self._moves(parameter, on)):
+                self._update(piece, rate * parameter.lr_mult, parameter.decay, iteration)
+
+    def _clip(self, parameters: Sequence[Parameter], on: torch.device) -> None:
+        """Scale all gradients down together if their L2 norm is above clip_gradients."""
+        limit = self._param.clip_gradients
+        if limit < 0:
+            return
+        gradients = [parameter.blob.gradient for parameter in parameters]
+        tensors = [gradient.tensor(on).flatten() for gradient in gradients]
+        norm = math.sqrt(float(sum(torch.dot(t, t) for t in tensors)))
+        if norm > limit:
+            glog.write(
+                "sgd_solver.cpp:93",
+                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
+                f"by scale factor {limit / norm:g}",
+            )
+            for gradient in gradients:
+                gradient.mutable(on).mul_(limit / norm)
+
+    def _rests(self, parameter: _Work) -> bool:
+        """Return whether a parameter does not learn and never has; zero its gradient then.
+
+        Zero is the update of such a parameter.
+        """
+        zero = all(h.is_zero() for h in parameter.history)
+        rests = self._rule.has_momentum and parameter.lr_mult == 0 and zero
+        if rests:
+            parameter.gradient.zero()
+        return rests
+
+    def _moves(self, parameter: _Work, on: torch.device) -> bool:
+        """Return whether the update can change the weights; momentum does so even at lr_mult 0."""
+        if parameter.lr_mult != 0:
+            return True
+        pending = (h for h in parameter.history if self._rule.has_momentum and not h.is_zero())
+        return any(bool(h.tensor(on).any()) for h in pending)
+
+    def _update(
+        self, piece: Sequence[torch.Tensor], rate: float, decay: float, iteration: int
+    ) -> None:
+        weights, gradient, *history = piece
+        p = self._param
+        if p.iter_size > 1:
+            gradient /= p.iter_size
+        if decay:
+            penalty = weights if p.regularization_type == "L2" else weights.sign()
+            gradient.add_(penalty, alpha=decay)
+        self._rule.update(gradient, history, rate, iteration)
+        weights -= gradient
+
+    # ---- one launch on a CUDA device -----------------------------------------------------------
+
+    def _fits_one_launch(self) -> bool:
+        """Return whether the kernel of SGD computes this update, and can be compiled here."""
+        p = self._param
+        is_sgd = type(self._rule) is rules.SGD
+        if not is_sgd or p.iter_size != 1 or p.regularization_type != "L2":
+            return False
+        if self._kernel.possible():
+            return True
+        if not self._logged_missing_kernel:
+            self._logged_missing_kernel = True
+            glog.write(
+                "update.py:1",
+                "The SGD kernel cannot be compiled on this device; updates run as separate "
+                "PyTorch operations",
+            )
+        return False
+
+    def _launch(self, work: Sequence[_Work], rate: float, on: torch.device) -> None:
+        if not work:
+            return
+        rows = [(_alike(p, on, changes=True), p.lr_mult, p.decay) for p in work]
+        self._kernel.update(rows, rate, self._param.momentum)
+        for parameter in work:
+            _defer_update(parameter.gradient, parameter.history[0], on)
+
+
+class _UpdateInHistory:
+    """The update of a parameter, which SGD's kernel leaves in the history alone.
+
+    The gradient's memory holds this object, by `values`, until the gradient is read or changed. As
+    long, the history calls `before_change` before its next values replace the update.
+    """
+
+    def __init__(self, history: AnyMemory, on: torch.device) -> None:
+        self._history, self._on = history, on
+        self._copy: torch.Tensor | None = None
+
+    def values(self) -> torch.Tensor:
+        """Return a copy of the update."""
+        return self._history.tensor(self._on).clone() if self._copy is None else self._copy
+
+    def before_change(self) -> None:
+        """Copy the update while the history still holds it."""
+        self._copy = self.values()
+
+
+def _defer_update(gradient: AnyMemory, history: AnyMemory, on: torch.device) -> None:
+    """Let the gradient be the update that `history` now holds, copied when it is first read."""
+    if gradient.held() or not isinstance(gradient, Memory):
+        gradient.set(history.tensor(on).clone())
+        return
+    update = _UpdateInHistory(history, on)
+    gradient.defer(update.values)
+    history.watch(gradient, update.before_change)
+
+
+# ---- where the values lie ------------------------------------------------------------------------
+
+
+def _pieces(parameter: _Work, on: torch.device, changes: bool) -> Iterator[Sequence[torch.Tensor]]:
+    """Yield the weights, the gradient and each history, a piece at a time on the CPU.
+
+    Unless `changes`, the weights' memory does not count as changed.
+    """
+    if on.type != "cpu":
+        yield _alike(parameter, on, changes)
+        return
+    others = (parameter.gradient, *parameter.history)
+    tensors = [_in_axis_order(parameter.weights, on, changes)]
+    tensors += [_in_axis_order(other, on, changes=True) for other in others]
+    yield from zip(*(tensor.view(-1).split(PIECE) for tensor in tensors))
+
+
+def _alike(parameter: _Work, on: torch.device, changes: bool) -> list[torch.Tensor]:
+    """Return the weights, the gradient and each history, all laid out in memory as the weights.
+
+    Unless `changes`, the weights' memory does not count as changed.
+    """
+    memory = parameter.weights
+    weights = memory.mutable(on) if changes else memory.tensor(on)
+    others = (parameter.gradient, *parameter.history)
+    return [weights, *(other.mutable_like(weights) for other in others)]
+
+
+def _in_axis_order(memory: AnyMemory, on: torch.device, changes: bool) -> torch.Tensor:
+    """Return the values, to be written, in memory in the order of their axes.
+
+    Unless `changes`, the memory does not count as changed.
+    """
+    if not changes:
+        return memory.tensor(on).contiguous()
+    tensor = memory.mutable(on)
+    if not tensor.is_contiguous():
+        memory.set(tensor.contiguous())
+        tensor = memory.mutable(on)
+    return tensor
