@@ -50,10 +50,11 @@ class Pooling(Function):
         window = window or Window((), (1,) * axes, (0,) * axes, (1,) * axes)
         self.stride, self.pad, self.dilation = window[1:4]
         self.stochastic = p.pool == p.STOCHASTIC
-        if self.stochastic and (any(self.pad) or axes != 2 or set(self.dilation) != {1}):
+        if self.stochastic and any(self.pad):
+            raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
+        if self.stochastic and (axes != 2 or set(self.dilation) != {1}):
             raise self.error(
-                f"pool STOCHASTIC has pad {self.pad}, hole {self.dilation} and {axes} axes; it "
-                "needs pad 0, no holes and 2 axes"
+                f"pool STOCHASTIC has hole {self.dilation}; it needs 2 axes and no holes"
             )
         if len(top) > 1 and p.pool != p.MAX:
             raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
@@ -98,7 +99,8 @@ class Pooling(Function):
     def inside(self, *x: torch.Tensor) -> torch.Tensor:
         assert self.kernel
         size = [
-            (n - r) // s + 1 for n, r, s in zip(x[0].shape[2:], self._reach(self.kernel), self.stride)
+            (n - r) // s + 1
+            for n, r, s in zip(x[0].shape[2:], self._reach(self.kernel), self.stride)
         ]
         if self._on_device(x[0], self.kernel):
             return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
@@ -168,9 +170,7 @@ class Pooling(Function):
             return pool(x, kernel, self.stride, divisor_override=1)
         ones = x.new_ones(x.shape[1], 1, *kernel)
         convolution = F.conv3d if x.dim() == 5 else F.conv2d
-        return convolution(
-            x, ones, None, self.stride, 0, self.dilation, x.shape[1]
-        )
+        return convolution(x, ones, None, self.stride, 0, self.dilation, x.shape[1])
 
     def _areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device

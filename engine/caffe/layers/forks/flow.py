@@ -206,4 +206,6 @@ class Resample(Function):
         weights = (triangle if p.type == p.LINEAR else cubic)(
             (places - centre[:, None]) / (ratio if widened else 1.0)
         )
-        return weights / weights.sum(1, keepdim=True)
+        # Where the filter reaches no row at all, the top is 0.
+        total = weights.sum(1, keepdim=True)
+        return weights / torch.where(total == 0, 1, total)

@@ -35,7 +35,11 @@ class Reorg(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.reorg_param
         s = p.stride
-        if x.dim() != 4 or x.shape[1] % (s * s) or (not p.reverse and any(n % s for n in x.shape[2:])):
+        if (
+            x.dim() != 4
+            or x.shape[1] % (s * s)
+            or (not p.reverse and any(n % s for n in x.shape[2:]))
+        ):
             raise self.shape_error(
                 f"a bottom of shape {tuple(x.shape)}; it needs 4 axes, channels that {s * s} "
                 f"divides, and a height and width that {s} divides"
