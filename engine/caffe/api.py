@@ -20,7 +20,7 @@ from .launch import (
     solver_count,
     solver_rank,
 )
-from .layers import Layer, layer_type_list
+from .layers import Layer, layer_type_list, register_layer
 from .mode import (
     precision,
     set_device,
@@ -93,6 +93,7 @@ __all__ += (
     "params",
     "precision",
     "proto",
+    "register_layer",
     "set_fork",
     "set_precision",
     "to_proto",

@@ -172,12 +172,12 @@ def gradient_error(case: Case, directions: int = 3) -> float:
         for _ in range(directions):
             direction = random.standard_normal(blob.shape)
             step = STEP * size
-            values = []
+            losses = []
             for sign in (1, -1):
                 blob.data[...] = start + sign * step * direction
-                values.append(loss())
+                losses.append(loss())
             blob.data[...] = start
-            measured = (values[0] - values[1]) / (2 * step)
+            measured = (losses[0] - losses[1]) / (2 * step)
             unit = np.linalg.norm(gradient) * np.linalg.norm(direction) / np.sqrt(gradient.size)
             errors.append(abs(measured - (gradient * direction).sum()) / max(unit, 1e-12))
     return max(errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import caffe
 import numpy as np
@@ -40,6 +41,15 @@ def margin_product(bottoms: Arrays, parameters: Arrays, margin: int, weight: flo
     return y
 
 
+def margins(margin: int) -> Callable[[Arrays, Arrays], np.ndarray]:
+    """Return a reference with this margin and lambda 5."""
+
+    def product(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
+        return margin_product(bottoms, parameters, margin, 5.0)
+
+    return product
+
+
 def added(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
     """0.35 less at the label of each row."""
     y = bottoms[0].copy()
@@ -49,7 +59,10 @@ def added(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
 
 
 SPHEREFACE = "Liu et al. 2017, SphereFace; wy1iu/sphereface"
-MARGIN = "margin_inner_product_param { num_output: 4 type: %s base: 20 gamma: 1 power: 2 lambda_min: %s }"
+MARGIN = (
+    "margin_inner_product_param { num_output: 4 type: %s base: 20 gamma: 1 power: 2 "
+    "lambda_min: %s }"
+)
 WINDOWS = "happynear/caffe-windows"
 
 CASES = [
@@ -66,7 +79,7 @@ CASES = [
             MARGIN % (kind, "3"),
             with_labels,
             SPHEREFACE,
-            lambda b, p, margin=margin: margin_product(b, p, margin, 5.0),
+            margins(margin),
             kind,
             phase=caffe.TRAIN,
             smooth=(),
@@ -78,7 +91,7 @@ CASES = [
         "margin_inner_product_param { num_output: 4 type: QUADRUPLE lambda_min: 5 base: 5 }",
         with_labels,
         SPHEREFACE,
-        lambda b, p: margin_product(b, p, 4, 5.0),
+        margins(4),
         "fixed lambda",
     ),
     Case(

@@ -49,7 +49,7 @@ def with_flow(random: np.random.RandomState) -> list[np.ndarray]:
 def far_apart(random: np.random.RandomState) -> list[np.ndarray]:
     """Two maps whose values never come near each other or 0, where |a - b| has no derivative."""
     signs = random.choice([-1, 1], (2, 2, 4, 7, 8))
-    return list(signs * (random.uniform(1, 2, signs.shape) + [[[[[0]]]], [[[[2]]]]]))
+    return list(signs * (random.uniform(1, 2, signs.shape) + np.reshape([0, 2], (2, 1, 1, 1, 1))))
 
 
 def linear_weight(x: float) -> float:
@@ -114,7 +114,7 @@ CASES = [
         "",
         with_flow,
         FLOWNET2,
-        lambda b, p: warped(*b, 0.0),
+        lambda b, p: warped(b[0], b[1], 0.0),
         opencv=True,
         smooth=(0, 1),
     ),
@@ -123,7 +123,7 @@ CASES = [
         "flow_warp_param { fill_value: NOT_A_NUMBER }",
         with_flow,
         FLOWNET2,
-        lambda b, p: warped(*b, math.nan),
+        lambda b, p: warped(b[0], b[1], math.nan),
         "NOT_A_NUMBER",
         smooth=(),
     ),

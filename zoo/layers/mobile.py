@@ -41,7 +41,7 @@ CASES = [
         CONVOLUTION % "",
         normal((2, 4, 7, 9)),
         SHUFFLE,
-        lambda b, p: depthwise(b[0], *p, 2, 1),
+        lambda b, p: depthwise(b[0], p[0], p[1], 2, 1),
         opencv=True,
         learns=(0, 1),
     ),
@@ -50,7 +50,7 @@ CASES = [
         CONVOLUTION % "group: 4",
         normal((2, 4, 7, 9)),
         f"{MOBILE}; yonghenglh6/DepthwiseConvolution",
-        lambda b, p: depthwise(b[0], *p, 2, 1),
+        lambda b, p: depthwise(b[0], p[0], p[1], 2, 1),
         learns=(0, 1),
     ),
     Case(

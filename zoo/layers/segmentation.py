@@ -127,7 +127,7 @@ CASES = [
     ),
     Case(
         "BN",
-        "bn_param { scale_filler { type: 'constant' value: 1 } moving_average: true var_eps: 1e-5 }",
+        "bn_param { moving_average: true var_eps: 1e-5 }",
         normal((2, 3, 4, 5)),
         "Liu et al. 2015, ParseNet; debidatta/caffe-parsenet",
         lambda b, p: (b[0] - p[2]) / (np.sqrt(p[3]) + 1e-5) * p[0] + p[1],
@@ -181,7 +181,7 @@ CASES = [
         "upsample_param { scale: 2 pad_out_h: true }",
         lambda random: masked(random, 7, 10),
         SEGNET,
-        lambda b, p: at_places(*b, 7, 10),
+        lambda b, p: at_places(b[0], b[1], 7, 10),
         "with a mask",
     ),
     Case(
@@ -189,7 +189,7 @@ CASES = [
         "upsample_param { upsample_h: 9 upsample_w: 11 }",
         lambda random: masked(random, 9, 11),
         SEGNET,
-        lambda b, p: at_places(*b, 9, 11),
+        lambda b, p: at_places(b[0], b[1], 9, 11),
         "with a mask and a size",
     ),
     Case(
@@ -205,7 +205,7 @@ CASES = [
         "unpooling_param { unpool: MAX kernel_size: 2 stride: 2 unpool_size: 10 }",
         lambda random: masked(random, 10, 10),
         DECONVNET,
-        lambda b, p: at_places(*b, 10, 10),
+        lambda b, p: at_places(b[0], b[1], 10, 10),
         "MAX",
     ),
     Case(

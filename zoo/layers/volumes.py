@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .case import Case, normal
+from .case import Arrays, Case, normal
+
+#: All images and all channels.
+ALL = (slice(None), slice(None))
 
 
 def pooled(
@@ -31,11 +34,21 @@ def pooled(
             at = [place[a] * stride[a] - pad[a] + step[a] * hole[a] for a in axes]
             area += all(at[a] < size[a] + pad[a] for a in axes)
             if all(0 <= at[a] < size[a] for a in axes):
-                values.append(x[(slice(None), slice(None), *at)])
-        y[(slice(None), slice(None), *place)] = (
-            sum(values) / area if mean else np.max(values, axis=0)
-        )
+                index = (*ALL, *at)
+                values.append(x[index])
+        top = (*ALL, *place)
+        y[top] = sum(values) / area if mean else np.max(values, axis=0)
     return y
+
+
+def pooling(method: str, *window: Sequence[int]) -> Callable[[Arrays, Arrays], np.ndarray]:
+    """Return a reference that pools with this window: kernel, stride, pad and hole."""
+
+    def pool(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
+        kernel, stride, pad, hole = window
+        return pooled(bottoms[0], kernel, stride, pad, hole, method == "AVE")
+
+    return pool
 
 
 def convolved(
@@ -56,10 +69,9 @@ def convolved(
         window = [
             slice(place[a] * stride[a], place[a] * stride[a] + reach[a], hole[a]) for a in axes
         ]
-        patch = x[(slice(None), slice(None), *window)]
-        y[(slice(None), slice(None), *place)] = (
-            patch.reshape(len(x), -1) @ w.reshape(len(w), -1).T + b
-        )
+        index, top = (*ALL, *window), (*ALL, *place)
+        patch = x[index]
+        y[top] = patch.reshape(len(x), -1) @ w.reshape(len(w), -1).T + b
     return y
 
 
@@ -76,9 +88,7 @@ CASES = [
             C3D_POOL % method,
             normal(VOLUME),
             C3D,
-            lambda b, p, mean=method == "AVE": pooled(
-                b[0], (1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1), mean
-            ),
+            pooling(method, (1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1)),
             f"{method} of a volume",
         )
         for kind in ("Pooling3D", "Pooling")
@@ -98,7 +108,7 @@ CASES = [
         "stride: 2 temporal_stride: 1 }",
         normal(VOLUME),
         C3D,
-        lambda b, p: convolved(b[0], *p, (1, 2, 2), (1, 1, 1), (1, 1, 1)),
+        lambda b, p: convolved(b[0], p[0], p[1], (1, 2, 2), (1, 1, 1), (1, 1, 1)),
         learns=(0, 1),
     ),
     Case(
@@ -107,7 +117,7 @@ CASES = [
         "stride_shape { dim: 1 dim: 1 dim: 2 } pad_shape { dim: 0 dim: 1 dim: 1 } }",
         normal(VOLUME),
         VIDEO,
-        lambda b, p: convolved(b[0], *p, (1, 1, 2), (0, 1, 1), (1, 1, 1)),
+        lambda b, p: convolved(b[0], p[0], p[1], (1, 1, 2), (0, 1, 1), (1, 1, 1)),
         learns=(0, 1),
     ),
     Case(
@@ -124,7 +134,7 @@ CASES = [
         "convolution_param { num_output: 2 kernel_size: 3 pad: 2 hole: 2 }",
         normal((2, 3, 8, 9)),
         DEEPLAB,
-        lambda b, p: convolved(b[0], *p, (1, 1), (2, 2), (2, 2)),
+        lambda b, p: convolved(b[0], p[0], p[1], (1, 1), (2, 2), (2, 2)),
         "hole",
         learns=(0, 1),
     ),
@@ -134,7 +144,7 @@ CASES = [
             f"pooling_param {{ pool: {method} kernel_size: 3 pad: 1 stride: 2 hole: 2 }}",
             normal((2, 3, 8, 9)),
             DEEPLAB,
-            lambda b, p, mean=method == "AVE": pooled(b[0], (3, 3), (2, 2), (1, 1), (2, 2), mean),
+            pooling(method, (3, 3), (2, 2), (1, 1), (2, 2)),
             f"{method} with hole",
         )
         for method in ("MAX", "AVE")

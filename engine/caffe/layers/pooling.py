@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops.cuda import kernels
+from ..ops import cuda
 from ..proto import caffe_pb2
 from .function import Function, Tensors
 from .registry import register
@@ -103,7 +103,7 @@ class Pooling(Function):
             for n, r, s in zip(x[0].shape[2:], self._reach(self.kernel), self.stride)
         ]
         if self._on_device(x[0], self.kernel):
-            return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
+            return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
         return F.max_pool2d(x[0], self.kernel, self.stride, 0, self.dilation)
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
@@ -113,7 +113,7 @@ class Pooling(Function):
         """
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
         plain = x.dim() == 4 and set(self.dilation) == {1} and not self.with_mask
-        return small and plain and kernels.takes(x)
+        return small and plain and cuda.takes(x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -157,13 +157,13 @@ class Pooling(Function):
     ) -> torch.Tensor | Tensors:
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
-            return kernels.MaxPool.apply(x, kernel, self.stride, out)
+            return cuda.MaxPool.apply(x, kernel, self.stride, out)
         y, index = _max_pool_function(x)(
             x, kernel, self.stride, self.pad, self.dilation, self.ceil, return_indices=True
         )
         return (y, index.float()) if self.with_mask else y
 
-    def _window_sums(self, x: torch.Tensor, kernel: Sequence[int]) -> torch.Tensor:
+    def _window_sums(self, x: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
         """The sum of the values in each window of a padded map."""
         if set(self.dilation) == {1}:
             pool = F.avg_pool3d if x.dim() == 5 else F.avg_pool2d

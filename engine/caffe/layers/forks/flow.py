@@ -25,7 +25,7 @@ def _check_maps(layer: Function, shapes: Sequence[Sequence[int]], equal: Sequenc
 
 @register
 class Correlation(Function):
-    """How well patches of two maps match at each displacement (Dosovitskiy et al. 2015, FlowNet, 3).
+    """How well patches of two maps match at each displacement (Dosovitskiy et al. 2015, FlowNet).
 
     a, b: N x C x H x W, padded with `pad` zeros. With K = kernel_size and r = max_displacement /
     stride_2, channel (q + r) (2 r + 1) + (p + r) of the top is, at position (i, j), the sum over

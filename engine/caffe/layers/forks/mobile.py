@@ -57,7 +57,7 @@ class ReLU6(Function):
 
 @register
 class ShuffleChannel(Function):
-    """The channels of G groups in turn, y[k G + g] = x[g C / G + k] (Zhang et al. 2017, ShuffleNet).
+    """The channels of G groups in turn, y[k G + g] = x[g C / G + k] (Zhang et al. 2017).
 
     x is N x C x any further axes; G is `group` of shuffle_channel_param (1).
     """

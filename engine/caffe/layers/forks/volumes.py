@@ -1,8 +1,8 @@
 """Layers of videos and volumes: other names of Convolution, Deconvolution and Pooling.
 
 N x C x L x H x W is convolved and pooled by the layers that the engine has for images. C3D (Tran et
-al. 2015) says kernel_depth, temporal_stride and temporal_pad for the axis L; C3D 1.1 and video-caffe
-say kernel_shape, stride_shape and pad_shape for all three.
+al. 2015) says kernel_depth, temporal_stride and temporal_pad for the axis L; C3D 1.1 and
+video-caffe say kernel_shape, stride_shape and pad_shape for all three.
 """
 
 from __future__ import annotations
