@@ -1,0 +1,24 @@
+"""What a prototxt means, without weights and without a pass: `caffe inspect`.
+
+from caffe.inspect import inspect_net
+
+report = inspect_net("deploy.prototxt")
+report.row("conv1").shapes
+"""
+
+from .inputs import Inputs, parse_inputs
+from .report import CropRow, LayerRow, Report, Totals, inspect_net
+from .tables import csv_text, markdown, report_text
+
+__all__ = [
+    "CropRow",
+    "Inputs",
+    "LayerRow",
+    "Report",
+    "Totals",
+    "csv_text",
+    "inspect_net",
+    "markdown",
+    "parse_inputs",
+    "report_text",
+]
