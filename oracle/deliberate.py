@@ -104,6 +104,13 @@ DELIBERATE = (
         engine=r"dropout_ratio is .*; it needs to be at least 0 and below 1",
     ),
     Difference(
+        "more than four axes",
+        "PReLU and Pooling run on blobs of more than four axes, as in forks of Caffe that have "
+        "volumes; BVLC Caffe aborts.",
+        _has_type("PReLU", "Pooling"),
+        bvlc=r"Check failed: (num_axes\(\) <= 4 \(5|4 == bottom\[0\]->num_axes\(\) \(4 vs\. 5)",
+    ),
+    Difference(
         "stochastic pooling on the CPU",
         "Stochastic pooling runs on the CPU and on the GPU; BVLC Caffe has it for the GPU only, "
         "and aborts on the CPU. In TRAIN the random draws differ from BVLC Caffe's.",

@@ -48,8 +48,9 @@ def without_scratch(engine: dict, bvlc: dict) -> dict:
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the largest absolute difference of two arrays."""
-    return float(np.abs(np.nan_to_num(a - b.astype(np.float64), posinf=0, neginf=0)).max())
+    """Return the largest absolute difference of two arrays where it is finite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(np.nan_to_num(a - b.astype(np.float64), posinf=0, neginf=0)).max())
 
 
 def beyond_rounding(net: dict, folder: str, engine: dict, bvlc: dict) -> List[str]:

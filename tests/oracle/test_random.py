@@ -81,7 +81,7 @@ python_param { module: 'oracle.python_layers' layer: 'Endless' param_str: '%s' }
 
 
 def endless(resource):
-    net = REFUSED["prelu_of_five_axes"]
+    net = REFUSED["parameter_of_negative_size"]
     return {**net, "name": resource, "text": LIMITED % resource, "limits": [2, 1 << 28]}
 
 
@@ -119,7 +119,7 @@ def test_a_net_that_exceeds_a_limit_in_bvlc_caffe_is_not_compared(bvlc_caffe):
     ],
 )
 def test_every_pair_of_refusals_has_a_verdict(engine, bvlc, verdict, tmp_path):
-    tally, net = Tally(), REFUSED["prelu_of_five_axes"]
+    tally, net = Tally(), REFUSED["parameter_of_negative_size"]
     tally.judge(net, Outcome(None, engine), Outcome(None, bvlc), str(tmp_path))
     assert tally.counts == {verdict: 1}
     assert len(tally.disagreements) == (verdict == "disagree")
