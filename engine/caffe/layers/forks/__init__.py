@@ -3,6 +3,16 @@
 Every class states its formula and its source: the paper, and the fork whose layer it agrees with.
 """
 
-from . import rcnn, ssd
+from . import faces, flow, mobile, rcnn, segmentation, ssd, text, volumes, yolo
 
-__all__ = ["rcnn", "ssd"]
+__all__ = [
+    "faces",
+    "flow",
+    "mobile",
+    "rcnn",
+    "segmentation",
+    "ssd",
+    "text",
+    "volumes",
+    "yolo",
+]
