@@ -3,6 +3,6 @@
 Every class states its formula and its source: the paper, and the fork whose layer it agrees with.
 """
 
-from . import rcnn, ssd
+from . import evaluation, multibox, ohem, rcnn, ssd
 
-__all__ = ["rcnn", "ssd"]
+__all__ = ["evaluation", "multibox", "ohem", "rcnn", "ssd"]
