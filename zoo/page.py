@@ -26,8 +26,8 @@ TRAINED = ROOT / "docs" / "forks-segnet.json"
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
 
-`python -m zoo.page` measured and wrote this page. The engine reads the prototxts of Caffe's forks by
-the names of their fields, and runs the layer types below.
+`python -m zoo.page` measured and wrote this page. The engine reads the prototxts of Caffe's forks
+by the names of their fields, and runs the layer types below.
 
 An error is the largest difference over the largest value. "NumPy" is a second implementation in
 plain loops and float64 (`zoo/layers/`), "OpenCV" is OpenCV 4's reader of Caffe nets where OpenCV
@@ -39,14 +39,15 @@ OpenCV differs from the forks in three places, which the table leaves out: `Inte
 shrink_factor, `Resample` of type LINEAR places pixels otherwise, and `Axpy` scales its third bottom
 where SENet scales the second (the table compares it with these bottoms exchanged).
 
-Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are set,
-then by the number of bottoms or blobs, then by `caffe.set_fork`.
+Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are
+set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
 """
 NETS_TEXT = """\
 ## Nets
 
-`make zoo` builds each net with NetSpec (`zoo/nets/`), narrow and with random weights, and compares
-every fork's layer in its place with NumPy, and the outputs with OpenCV where OpenCV reads every layer.
+`make zoo` builds each net with NetSpec (`zoo/nets/`), narrow and with random weights. Each layer of
+a fork is compared in its place with NumPy, and the outputs with OpenCV where OpenCV reads every
+layer.
 """
 
 

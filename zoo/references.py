@@ -30,12 +30,9 @@ def _upsample(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndar
 
 def _convolution(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
     settings = layer.convolution_param
-    if layer.type == "Convolution3D":
-        s, pad, hole = (1, 1, 1), (1, 1, 1), (1, 1, 1)
-    else:
-        (hole,), (n,) = settings.hole or [1], settings.pad
-        s, pad, hole = (1, 1), (n, n), (hole, hole)
-    return volumes.convolved(x[0], p[0], p[1], s, pad, hole)
+    axes = len(shape) - 2
+    (hole,), (pad,) = settings.hole or [1], settings.pad
+    return volumes.convolved(x[0], p[0], p[1], [1] * axes, [pad] * axes, [hole] * axes)
 
 
 def _pooling(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:

@@ -9,8 +9,13 @@ from zoo import compare
 from zoo.__main__ import agrees
 from zoo.nets import NETS
 
+#: The nets of the short run; together they have every family of layers.
+QUICK = ("SegNet", "ShuffleNet", "FlowNetC", "C3D", "DeconvNet", "DeepLab v1", "DeepLab v2")
 
-@pytest.mark.parametrize("name", NETS)
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
+)
 def test_a_net_of_the_zoo_agrees_with_what_it_is_compared_with(name):
     result = compare.compare(name)
     assert result.forks and agrees(result), result

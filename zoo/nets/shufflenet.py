@@ -25,7 +25,7 @@ def normalized(net: Any, name: str, top: Any, relu: bool) -> Any:
 
 
 def unit(net: Any, name: str, bottom: Any, inputs: int, channels: int, stride: int) -> Any:
-    """Return a ShuffleNet unit; with stride 2 its bottom's mean is joined, else the bottom added."""
+    """Return a ShuffleNet unit; stride 2 joins the bottom's mean, stride 1 adds the bottom."""
     inner = channels // 4
     group = 1 if inputs % GROUPS or inputs < 60 * inner // channels else GROUPS
     top = with_batch_norm(net, f"{name}_conv1", bottom, inner, 1, group=group)
