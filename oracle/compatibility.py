@@ -30,6 +30,7 @@ from oracle.cases.training import rewrite
 from oracle.compare import disagreement, file_disagreement, golden
 from oracle.deliberate import DELIBERATE
 from oracle.fifty import FIELDS, VARIANTS
+from oracle.ignored import IGNORED
 from oracle.measure import MEASURED, SEED
 
 DOCUMENT = os.path.join(
@@ -368,6 +369,8 @@ def document(measured: Optional[Dict[str, Any]] = None) -> str:
         table(["what became of them", "nets"], [[k, f"{n:,}"] for k, n in sorted(counts.items())]),
         "## Deliberately different\n",
         "".join(f"- {one}\n" for one in [*DIFFERENT, *(d.sentence for d in DELIBERATE)]),
+        "## Fields without effect\n\nThe engine reads every other field of the schema.\n",
+        table(["field", "reason"], [[f"`{f.lstrip('.')}`", why] for f, why in IGNORED.items()]),
     ]
     return "\n".join(parts)
 

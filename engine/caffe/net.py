@@ -79,6 +79,7 @@ class Net:
         heap.keep()
         self.wiring = wire(param)
         self.executor = Executor(self.wiring)
+        self.executor.debug_info = param.debug_info
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from caffe.proto import caffe_pb2
 
 from net_gen import STAGES
 from oracle.classifiers import CLASSIFIERS
 from oracle.compare import FEW, TIE, TOLERANCE, WHOLE_NET
 from oracle.compatibility import rounded
 from oracle.fifty import MARGIN, RUNS
+from oracle.ignored import IGNORED
 from oracle.measure import COUNT, MEASURED
 from oracle.surface import differences
 
@@ -73,6 +76,38 @@ def test_no_random_net_disagrees(measured):
 )
 def test_an_error_is_rounded_up(value, text):
     assert rounded(value) == text
+
+
+def names_in_the_engine():
+    """Return the attributes and the strings in the engine's source, the schema left out."""
+    names = set()
+    for path in (ROOT / "engine" / "caffe").rglob("*.py"):
+        if "proto" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                names.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names.add(node.value)
+    # windows.py puts the names of these fields together.
+    windows = {f"{name}_{side}" for name in ("kernel", "pad", "stride") for side in "hw"}
+    return names | windows
+
+
+def test_every_field_of_the_schema_is_read_or_listed_as_ignored():
+    read, ignored = names_in_the_engine(), set()
+    for message in caffe_pb2.DESCRIPTOR.message_types_by_name.values():
+        for field in message.fields:
+            keys = {f"{message.name}.{field.name}", f".{field.name}"} & IGNORED.keys()
+            ignored |= keys
+            assert keys or field.name in read, f"{message.name}.{field.name}"
+    assert ignored == IGNORED.keys()
+
+
+def test_every_ignored_field_is_on_the_page():
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    for field, reason in IGNORED.items():
+        assert f"| `{field.lstrip('.')}` | {reason} |" in page
 
 
 @pytest.mark.slow

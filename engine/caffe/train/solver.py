@@ -128,6 +128,9 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
+            # As in BVLC Caffe, the train net logs what the solver asks for, and only where the
+            # iteration is displayed.
+            self.net.executor.debug_info = p.debug_info and self._is_due(p.display)
             self._losses.add([self.net.executor.step() for _ in range(p.iter_size)])
             if self._is_due(p.display):
                 self._display(speed)
