@@ -22,7 +22,7 @@ IGNORED = {
     "WindowDataParameter.cache_images": "kept image files in memory",
     "DataParameter.force_encoded_color": "has no effect in BVLC Caffe 1.0; force_color has",
     "PythonParameter.share_in_parallel": "has no effect in BVLC Caffe 1.0",
-    "RecurrentParameter.debug_info": "logged the layers of an unrolled net, which is not built here",
+    "RecurrentParameter.debug_info": "logged the layers of the unrolled net, which is not built",
     "V0LayerParameter.new_num": "belonged to a Reshape layer that no release of Caffe had",
     "V0LayerParameter.new_channels": "belonged to a Reshape layer that no release of Caffe had",
 }

@@ -10,10 +10,25 @@ import numpy as np
 from .errors import CaffeError
 from .memory import Memory, MemoryView
 
+#: The values that a blob of BVLC Caffe can have at most, and its axes.
+INT_MAX, MAX_AXES = 2**31 - 1, 32
+
 
 def _check(shape: Sequence[int]) -> None:
+    """Raise CaffeError for a shape that no blob of BVLC Caffe can have."""
     if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
         raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+    if len(shape) > MAX_AXES:
+        raise CaffeError(f"a blob has {len(shape)} axes; it can have at most {MAX_AXES}")
+    count = 1
+    for n in map(int, shape):
+        # As in BVLC Caffe, the sizes behind an axis of size 0 are not counted.
+        if count and n > INT_MAX // count:
+            raise CaffeError(
+                f"a blob cannot take the shape {tuple(map(int, shape))}: blob size exceeds "
+                f"INT_MAX, it can hold at most {INT_MAX} values"
+            )
+        count *= n
 
 
 class Blob:

@@ -7,7 +7,7 @@ map that holds for every axis. Scale and shift are numbers, or arrays with one e
 axes or one for each. All other maps are compositions and inverses of layers' maps.
 """
 
-from __future__ import annotations
+from __future__ import annotations, division  # noqa: UP010  (a name of pycaffe's module)
 
 from typing import Any, Dict, Optional, Tuple
 

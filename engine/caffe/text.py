@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.text_encoding import CEscape
 
-from . import files
+from . import files, spelling
 from .errors import PrototxtError
 
 
@@ -23,14 +23,22 @@ def read_text(path: str | os.PathLike, message: Any) -> Any:
     """
     path = os.fspath(path)
     try:
-        with files.reading(path), open(path, encoding="utf-8") as file:
-            text_format.Parse(file.read(), message)
-    except UnicodeDecodeError as error:
-        raise PrototxtError(f"{path}: is not text in UTF-8: {error.reason}") from None
+        text_format.Parse(_content(path), message)
     except text_format.ParseError as error:
         place = re.sub(r"\s+", " ", str(error)).strip()
         raise PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})") from None
     return message
+
+
+def _content(path: str) -> str:
+    """Return a prototxt as protobuf's reader takes it. Raises FileError or PrototxtError."""
+    try:
+        return spelling.respell(files.read_bytes(path))
+    except spelling.NotTextError as error:
+        raise PrototxtError(
+            f"{path}:{error.line}: is not text in UTF-8; save the file in UTF-8 (comments alone "
+            "may have any encoding)"
+        ) from None
 
 
 def write_text(path: str | os.PathLike, message: Any) -> None:

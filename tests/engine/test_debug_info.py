@@ -13,8 +13,8 @@ NET = """
 layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param {
   shape { dim: 4 dim: 3 } shape { dim: 4 }
   data_filler { type: "constant" value: 1 } data_filler { type: "constant" value: 0 } } }
-layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" } inner_product_param {
-  num_output: 2 weight_filler { type: "constant" value: 0.3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" }
+  inner_product_param { num_output: 2 weight_filler { type: "constant" value: 0.3 } } }
 layer { name: "r" type: "ReLU" bottom: "y" top: "y" }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss" }
 layer { name: "acc" type: "Accuracy" bottom: "y" bottom: "t" top: "acc" include { phase: TEST } }
@@ -32,7 +32,7 @@ FIRST_ITERATION = """\
     [Forward] Layer loss, top blob loss data: 0.693147
     [Backward] Layer loss, bottom blob y diff: 0.125
     [Backward] Layer r, bottom blob y diff: 0.125
-    [Backward] Layer ip, param blob w diff: 0.5
+    [Backward] Layer ip, param blob 0 diff: 0.5
     [Backward] Layer ip, param blob 1 diff: 0.5
     [Backward] All net params (data, diff): L1 norm = (1.8, 4); L2 norm = (0.734847, 1.41421)
 """.splitlines()

@@ -123,7 +123,7 @@ def test_a_prototxt_error_names_file_and_line(tmp_path):
     with pytest.raises(PrototxtError, match=r"net\.prototxt:2:9 : .*\"nme\".*\(reading a NetPara"):
         text.read_text(path, caffe_pb2.NetParameter())
     path.write_bytes(b"\xff")
-    with pytest.raises(PrototxtError, match=r"net\.prototxt: is not text in UTF-8"):
+    with pytest.raises(PrototxtError, match=r"net\.prototxt:1: is not text in UTF-8"):
         text.read_text(path, caffe_pb2.NetParameter())
     with pytest.raises(FileError, match="none: cannot be read") as error:
         text.read_text(tmp_path / "none", caffe_pb2.NetParameter())

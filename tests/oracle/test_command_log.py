@@ -13,7 +13,8 @@ from tests.engine.test_debug_info import NET as CONSTANT_NET
 
 pytestmark = pytest.mark.oracle
 DEBUG = f"""solver_mode: CPU debug_info: true momentum: 0.9 display: 1 max_iter: 3 base_lr: 0.1
-lr_policy: "fixed" snapshot_prefix: "debug" net_param {{ {CONSTANT_NET} }} test_iter: 1 test_interval: 2
+lr_policy: "fixed" snapshot_prefix: "debug"
+net_param {{ {CONSTANT_NET} }} test_iter: 1 test_interval: 2
 snapshot_after_train: false"""
 PROGRAM = """
 import os, subprocess, sys

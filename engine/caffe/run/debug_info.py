@@ -30,8 +30,7 @@ def log_backward(wiring: Wiring, node: Node) -> None:
             _log(621, f"[Backward] Layer {node.name}, bottom blob {name}", blob.gradient)
     for index, blob in enumerate(node.layer.blobs):
         if _learns(node, index):
-            name = _parameter_name(node, index)
-            _log(632, f"[Backward] Layer {node.name}, param blob {name}", blob.gradient)
+            _log(632, f"[Backward] Layer {node.name}, param blob {index}", blob.gradient)
 
 
 def log_parameters(wiring: Wiring) -> None:
