@@ -22,8 +22,8 @@ VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 # Values from the user reach the shell through the environment, as they were typed: a quote, a space
 # or a $ in a value is no part of a command. In the recipes $(call options,GPU:gpu) becomes
 # `--gpu VALUE` if GPU is set, and $(call flags,QUICK:quick) becomes `--quick`.
-VALUES := BASE_URL CASES CHANNELS CLASSES DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS FOLDER GPU \
-	IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET OUT PAD PEERS ROUNDS SBDD_DIR SCALE SECONDS SEED \
+VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
+	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET OUT PAD PEERS ROUNDS SBDD_DIR SCALE SECONDS SEED \
 	THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
@@ -110,9 +110,9 @@ compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against 
 	@$(if $(FULL),"$$PY" -m oracle.measure)
 	@"$$PY" -m oracle.compatibility
 
-bench: $(BENCH_READY) ## time this engine beside others (DEVICE=cuda CASES= PEERS= QUICK=1)
+bench: $(BENCH_READY) ## time this engine beside others (DEVICE= CASES= PEERS= BASELINE= QUICK=1)
 	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \
-	  THREADS:threads SECONDS:seconds MINUTES:minutes FOLDER:folder OUT:out) \
+	  THREADS:threads SECONDS:seconds MINUTES:minutes FOLDER:folder OUT:out BASELINE:baseline) \
 	  $(call flags,QUICK:quick DOCS:write-docs)
 
 bench-setup: $(BENCH_READY) ## install the benchmark's peers into .venv-bench

@@ -1,1 +1,1 @@
-"""Measures this engine beside every other program here that runs the same nets."""
+"""Measures this engine beside every other program on this machine that runs the same nets."""

@@ -1,4 +1,4 @@
-"""What the benchmark runs on, in words."""
+"""What the benchmark runs on: processor, memory, system, CUDA device."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import platform
 import re
 from pathlib import Path
 
+import torch
+
+#: Instruction sets of the processor that the results name.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
 
 def _field(path: str, name: str) -> str:
+    """Return the value after `name:` in a file of /proc, "" without one."""
     try:
-        found = re.search(rf"^{name}\s*:\s*(.*)$", Path(path).read_text(), re.M)
+        match = re.search(rf"^{name}\s*:\s*(.*)$", Path(path).read_text(), re.M)
     except OSError:
         return ""
-    return found.group(1) if found else ""
+    return match.group(1) if match else ""
 
 
 def flags() -> set[str]:
-    """The processor's instruction sets, as Linux names them."""
+    """Return the processor's instruction sets, as Linux names them."""
     return set(_field("/proc/cpuinfo", "flags").split())
 
 
 def describe(device: str = "cpu") -> dict[str, object]:
-    """Processor, cores, memory, system; for `cuda`, the device. Raises ValueError without one."""
-    import torch
+    """Return processor, cores, memory (bytes) and system, and with "cuda" the device.
 
-    known = flags()
-    wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in known]
-    found: dict[str, object] = {
+    Raises ValueError if PyTorch finds no CUDA device.
+    """
+    instructions = [name for name in INSTRUCTIONS if name in flags()]
+    machine: dict[str, object] = {
         "processor": _field("/proc/cpuinfo", "model name") or platform.machine(),
-        "instructions": ", ".join(wide),
+        "instructions": ", ".join(instructions),
         "cores": len(os.sched_getaffinity(0)),
         "memory": int(_field("/proc/meminfo", "MemTotal").split()[0]) * 1024,
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
@@ -38,26 +44,26 @@ def describe(device: str = "cpu") -> dict[str, object]:
     if device == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(
-                "device cuda: PyTorch finds no CUDA device here, needed one; run without "
+                "device cuda: PyTorch finds no CUDA device here, needs one; run without "
                 "DEVICE=cuda to measure the processor"
             )
-        found["device"] = torch.cuda.get_device_name()
-        found["cuda"] = torch.version.cuda
-    return found
+        machine["device"] = torch.cuda.get_device_name()
+        machine["cuda"] = torch.version.cuda
+    return machine
 
 
 def core_types() -> list[str]:
-    """The names OpenBLAS may take for this processor (OPENBLAS_CORETYPE), the widest first."""
-    known = flags()
+    """Return the values of OPENBLAS_CORETYPE that fit this processor, the widest vectors first."""
+    instructions = flags()
     names = []
-    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= known:
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= instructions:
         names.append("SkylakeX")
-    if "avx2" in known:
+    if "avx2" in instructions:
         vendor = _field("/proc/cpuinfo", "vendor_id")
         names += ["Zen", "Haswell"] if vendor == "AuthenticAMD" else ["Haswell"]
-    return names or (["Sandybridge"] if "avx" in known else [])
+    return names or (["Sandybridge"] if "avx" in instructions else [])
 
 
 def load() -> float:
-    """How many other processes wanted a core in the last minute."""
+    """Return how many processes wanted a core in the last minute, on average."""
     return os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""FCN-8s as one would write it in PyTorch today, to compare with."""
+"""FCN-8s as one writes it in PyTorch today, for comparison."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+#: Outputs and number of the convolutions in each block of VGG16.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class FCN8s(nn.Module):
     """FCN-8s on VGG16 (arXiv 1411.4038): N x 3 x H x W to scores, N x classes x H x W.
 
-    Layers have the names of the Caffe net; its padding of 100 and its crops are kept, so that the
-    same weights give the same scores.
+    The layers have the names, the padding of 100 and the crops of the Caffe net, so that the same
+    weights give the same scores. width: factor of the number of channels. dense: channels of fc6
+    and fc7.
     """
 
     def __init__(self, classes: int = 21, width: float = 1, dense: int = 4096) -> None:
@@ -36,6 +38,7 @@ class FCN8s(nn.Module):
         self.upscore8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the scores of an image."""
         x, pools = image, {}
         for block, (_, count) in enumerate(BLOCKS, 1):
             for i in range(1, count + 1):
@@ -53,12 +56,13 @@ class FCN8s(nn.Module):
 
 
 def crop(x: torch.Tensor, offset: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the part of x that starts at `offset` in both axes and is as large as `like`."""
     height, width = like.shape[2:]
     return x[:, :, offset : offset + height, offset : offset + width]
 
 
 def optimizer(model: FCN8s, lr: float, momentum: float, decay: float) -> torch.optim.SGD:
-    """The papers' SGD: biases learn twice as fast and do not decay; upsampling stays as it is."""
+    """Return the papers' SGD: biases learn twice as fast without decay; upsampling is fixed."""
     learning = [(n, p) for n, p in model.named_parameters() if not n.startswith("up")]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith("up"))

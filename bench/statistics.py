@@ -1,22 +1,23 @@
-"""From the measured times to medians, spreads, ratios and differences."""
+"""From measured times to medians, spreads, ratios, and differences of scores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-Json = dict[str, Any]
+Json = Dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A peer in a case. seconds: the median of all passes; low, high: of the rounds' medians.
+    """A peer in a case.
 
-    memory: the largest of the rounds, in bytes. rounds: how many. extra: medians of what else a
-    case measures.
+    seconds: the median of all passes. low, high: the lowest and highest median of a round.
+    memory: the largest of the rounds, in bytes. rounds: how many were measured.
+    extra: medians of what else the case measures, by name.
     """
 
     seconds: float
@@ -24,16 +25,20 @@ class Summary:
     high: float
     memory: int
     rounds: int
-    extra: dict[str, float]
+    extra: Dict[str, float]
 
     @property
     def spread(self) -> float:
-        """Half the distance between the fastest and the slowest round, of the median."""
+        """Half the distance between the fastest and the slowest round, as a share of the median."""
         return (self.high - self.low) / 2 / self.seconds
 
 
-def summary(runs: list[Json]) -> Summary:
-    """The runs of a peer in a case, a round each."""
+#: By case, by peer.
+Summaries = Dict[str, Dict[str, Summary]]
+
+
+def summary(runs: List[Json]) -> Summary:
+    """Return the summary of a peer's runs in a case, one for each round."""
     rounds = [median(run["times"]) for run in runs]
     passes = [t for run in runs for t in run["times"]]
     memory = max(int(run.get("device_memory") or run.get("memory") or 0) for run in runs)
@@ -45,9 +50,9 @@ def summary(runs: list[Json]) -> Summary:
     return Summary(median(passes), min(rounds), max(rounds), memory, len(rounds), extra)
 
 
-def summaries(results: Json) -> dict[str, dict[str, Summary]]:
-    """Case -> peer -> Summary, in the order of the run."""
-    groups: dict[str, dict[str, list[Json]]] = {}
+def summaries(results: Json) -> Summaries:
+    """Return the summaries of a run's results, in the order of the run."""
+    groups: Dict[str, Dict[str, List[Json]]] = {}
     for run in sorted(results["runs"], key=lambda run: run["round"]):
         groups.setdefault(run["case"], {}).setdefault(run["peer"], []).append(run)
     return {
@@ -56,11 +61,22 @@ def summaries(results: Json) -> dict[str, dict[str, Summary]]:
     }
 
 
+def round_ratios(runs: List[Json], theirs: List[Json]) -> List[float]:
+    """Return the ratios of the medians of `runs` to those of `theirs`, a ratio for each round."""
+    medians = {run["round"]: median(run["times"]) for run in theirs}
+    both = sorted((r for r in runs if r["round"] in medians), key=lambda r: r["round"])
+    return [median(run["times"]) / medians[run["round"]] for run in both]
+
+
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Json:
-    """`scores`: the largest difference, of their largest score; `labels`: the share of pixels whose
-    highest score (N x K x H x W, along axis 1) is another class, None for other arrays."""
+    """Return how far scores are from those of the reference, `theirs`.
+
+    scores: the largest difference, divided by the largest reference score. labels: the share of
+    pixels whose highest score (N x K x H x W, along axis 1) is another class; None for other
+    arrays. Raises ValueError for arrays of different shapes.
+    """
     if ours.shape != theirs.shape:
-        raise ValueError(f"scores of shape {ours.shape}, needed {theirs.shape} as the reference")
+        raise ValueError(f"scores of shape {ours.shape}, needs {theirs.shape} as the reference has")
     largest = float(np.abs(theirs).max())
     off = float(np.abs(ours - theirs).max())
     labels = None
@@ -69,12 +85,12 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> Json:
     return {"scores": off / largest if largest else off, "labels": labels}
 
 
-def line(areas: list[float], values: list[float]) -> tuple[float, float]:
-    """a and b of value = a + b * area that fit best."""
+def line(areas: List[float], values: List[float]) -> Tuple[float, float]:
+    """Return a and b of the best fit of value = a + b * area."""
     b, a = np.polyfit(areas, values, 1)
     return float(a), float(b)
 
 
-def slope(areas: list[float], values: list[float]) -> float:
-    """The exponent b of value = a * area ** b that fits best: 1 is linear."""
+def power(areas: List[float], values: List[float]) -> float:
+    """Return the exponent b of the best fit of value = a * area ** b; 1 is linear growth."""
     return float(np.polyfit(np.log(areas), np.log(values), 1)[0])

@@ -1,9 +1,10 @@
-"""One process of the benchmark: one peer, one round, one case or several in turn.
+"""One process of the benchmark: one peer in one round, in one case or several, one after another.
 
     python -m bench.worker JOBS.json RESULTS.json
 
-It times itself and writes what it found, after every job, to RESULTS.json. Runs on Python 3.9 as
-well, inside BVLC Caffe's root, and imports only what its peer needs.
+The process times itself, and writes the results to RESULTS.json after every job. It also runs on
+Python 3.9 inside BVLC Caffe's root, and imports only what its peer needs, so that neither the start
+nor the memory of a peer includes the libraries of another one.
 """
 
 from __future__ import annotations
@@ -11,31 +12,30 @@ from __future__ import annotations
 import gc
 import importlib
 import json
-import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import numpy as np
 
+from fcn_common.files import write_json
+from fcn_common.memory import peak_memory
+
 #: Layers whose weights are compared after a training step.
 COMPARED = ("conv1_1", "conv3_1", "conv5_3", "score_pool3", "score_fr")
+#: Training iterations of one timed pass over pictures: each size comes often enough that it is no
+#: longer run layer by layer.
+ITERATIONS = 50
+Job = Dict[str, Any]
 Result = Dict[str, Any]
 
 
-def peak_memory() -> int:
-    """The largest resident memory of this process so far, in bytes, with what was read of maps."""
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status: has no VmHWM")
+def measure(job: Job, once: Callable[[], Any]) -> List[float]:
+    """Return the seconds of each pass after the warm-up.
 
-
-def measure(job: Dict[str, Any], once: Callable[[], Any]) -> List[float]:
-    """Seconds of each pass after the warm-up: `least` at least, more while there is time.
-
-    On a CUDA device, the time between two events around the pass.
+    There are job["least"] passes, and more, up to job["passes"], until job["seconds"] are over. On
+    a CUDA device the time is that between two events around the pass.
     """
     clock = _device_clock if job["device"] == "cuda" else _host_clock
     for _ in range(job["warm"]):
@@ -56,7 +56,7 @@ def _host_clock(once: Callable[[], Any]) -> float:
 
 
 def _device_clock(once: Callable[[], Any]) -> float:
-    import torch
+    import torch  # only in processes whose peer uses it
 
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
@@ -67,28 +67,33 @@ def _device_clock(once: Callable[[], Any]) -> float:
     return start.elapsed_time(end) / 1000
 
 
-def used(job: Dict[str, Any]) -> Result:
-    """Peak memory of the process, and of the CUDA device where it runs there."""
-    found: Result = {"memory": peak_memory()}
+def memory(job: Job) -> Result:
+    """Return the peak memory, in bytes, of the process and of a CUDA device that it runs on."""
+    result: Result = {"memory": peak_memory()}
     if job["device"] == "cuda":
-        import torch
+        import torch  # only in processes whose peer uses it
 
-        found["device_memory"] = torch.cuda.max_memory_allocated()
-    return found
+        result["device_memory"] = torch.cuda.max_memory_allocated()
+    return result
 
 
-def save(job: Dict[str, Any], values: Any) -> None:
+def save(job: Job, values: Any) -> None:
+    """Save scores for comparison, if the job has a file for them."""
     if job.get("save"):
         step = job.get("sample", 1)
         np.save(job["save"], np.asarray(values, np.float32)[..., ::step, ::step])
 
 
-def probe(runner: Any, job: Dict[str, Any]) -> Result:
+def probe(runner: Any, job: Job) -> Result:
+    """Ask a peer for its version."""
     return {"version": runner.version()}
 
 
-def forward(runner: Any, job: Dict[str, Any]) -> Result:
-    """From the input as an array to the scores as one; on a CUDA device both stay there."""
+def forward(runner: Any, job: Job) -> Result:
+    """Time the way from the input as an array to the scores as an array.
+
+    On a CUDA device both stay there.
+    """
     image = np.load(job["images"][0])
     runner.load()
     if job["device"] == "cuda":
@@ -102,65 +107,67 @@ def forward(runner: Any, job: Dict[str, Any]) -> Result:
             runner.scores()
 
         times = measure(job, once)
-    result = {"times": times, **used(job)}
+    result = {"times": times, **memory(job)}
     save(job, runner.scores())
     return result
 
 
-def stream(runner: Any, job: Dict[str, Any]) -> Result:
-    """Images of mixed sizes in turn; the time of one image. `first` is that of the first time.
+def stream(runner: Any, job: Job) -> Result:
+    """Time images of mixed sizes, one after another: seconds an image.
 
-    On a CUDA device the others are of sizes whose graphs have been captured.
+    first: the seconds when each size comes for the first time. On a CUDA device the other times
+    are of sizes whose graphs have been captured.
     """
-    loaded = {path: np.load(path) for path in job["images"]}
+    images = [np.load(path) for path in job["images"]]
     runner.load()
 
     def once() -> None:
-        for path in job["images"]:
-            runner.place(loaded[path])
+        for image in images:
+            runner.place(image)
             runner.run()
             runner.scores()
 
     first = _host_clock(once)
-    each = 1 / len(job["images"])
+    each = 1 / len(images)
     warm = job["warm"] if job["device"] == "cuda" else 0
     times = [t * each for t in measure(dict(job, warm=warm, device="cpu"), once)]
-    result = {"times": times, "first": first * each, **used(job)}
+    result = {"times": times, "first": first * each, **memory(job)}
     save(job, runner.scores())
     return result
 
 
-def train(runner: Any, job: Dict[str, Any]) -> Result:
-    """Forward, backward and update on one image."""
+def train(runner: Any, job: Job) -> Result:
+    """Time forward, backward and update on one image.
+
+    What is compared is the change of the weights of COMPARED in the first step. Each layer's
+    change is divided by the largest one of the first peer, so that no layer hides another.
+    """
     runner.prepare_training(np.load(job["images"][0]), np.load(job["labels"][0]))
     before = runner.parameters(COMPARED)
     runner.step()
     after = runner.parameters(COMPARED)
     times = measure(job, runner.step)
-    result = {"times": times, **used(job)}
+    result = {"times": times, **memory(job)}
     if job.get("save"):
         changes = [after[name] - before[name] for name in COMPARED]
-        # Each layer's largest change counts as 1, so that none hides behind another.
-        scales = job.get("scales") or [float(np.abs(c).max()) for c in changes]
+        scales = job.get("scales") or [float(np.abs(change).max()) for change in changes]
         np.save(job["save"], np.concatenate([c.ravel() / s for c, s in zip(changes, scales)]))
         result["scales"] = scales
     return result
 
 
-ITERATIONS = 50
-
-
-def train_pictures(runner: Any, job: Dict[str, Any]) -> Result:
-    """An iteration of training on files: decoding, forward, backward and update, the loss read."""
+def train_pictures(runner: Any, job: Job) -> Result:
+    """Time a training iteration on files: decoding, forward, backward, update, reading the loss."""
     runner.prepare_pictures()
-    # Enough of them that every size has come as often as it is run layer by layer.
     times = measure(dict(job, device="cpu"), lambda: runner.train_on_pictures(ITERATIONS))
-    return {"times": [t / ITERATIONS for t in times], **used(job)}
+    return {"times": [t / ITERATIONS for t in times], **memory(job)}
 
 
-def load(runner: Any, job: Dict[str, Any]) -> Result:
-    """From the files to a net that is ready to run; `touched` is with one small pass, which reads
-    every weight."""
+def load(runner: Any, job: Job) -> Result:
+    """Time the way from the files to a net that is ready to run.
+
+    touched: the seconds with one small pass, which reads every weight.
+    """
     image = np.load(job["images"][0])
     start = time.perf_counter()
     runner.load()
@@ -168,74 +175,67 @@ def load(runner: Any, job: Dict[str, Any]) -> Result:
     runner.place(image)
     runner.run()
     runner.scores()
-    return {"times": [loaded], "touched": time.perf_counter() - start, **used(job)}
+    return {"times": [loaded], "touched": time.perf_counter() - start, **memory(job)}
 
 
-def first(runner: Any, job: Dict[str, Any]) -> Result:
-    """One label map; whoever started this process measures until the line that says so."""
+def first(runner: Any, job: Job) -> Result:
+    """Compute one label map; the parent process times it until this one prints `answer`."""
     runner.load()
     runner.place(np.load(job["images"][0]))
     runner.run()
     scores = runner.scores()
     label = scores.argmax(1).astype(np.uint8)
     print("answer", label.shape, flush=True)
-    result = used(job)
+    result = memory(job)
     save(job, scores)
     return result
 
 
-def score(runner: Any, job: Dict[str, Any]) -> Result:
-    """Files of images and truth to the histogram and the metrics of them all.
+def score(runner: Any, job: Job) -> Result:
+    """Time the way from files of images and truth to the metrics of them all: seconds an image.
 
-    On a CUDA device they are scored a few times before: libraries load, graphs are captured.
+    On a CUDA device they are scored a few times before, for libraries load and graphs are captured.
     """
-    own = hasattr(runner, "score_pictures")
-    runner.load_val() if own else runner.load()
-
-    def once() -> np.ndarray:
-        return runner.score_pictures(job["count"]) if own else _score_pictures(runner, job)
-
+    if hasattr(runner, "score_pictures"):
+        runner.load_val()
+        once = lambda: runner.score_pictures(job["count"])  # noqa: E731
+    else:
+        runner.load()
+        # These load PyTorch, which the time and other cases of the peer must not include.
+        pictures = importlib.import_module("bench.pictures")
+        scoring = importlib.import_module("solvers.score")
+        once = lambda: _score_pictures(runner, job, pictures, scoring)  # noqa: E731
     for _ in range(job["warm"] if job["device"] == "cuda" else 0):
         once()
     start = time.perf_counter()
     metrics = once()
     times = [(time.perf_counter() - start) / job["count"]]
-    result = {"times": times, **used(job)}
+    result = {"times": times, **memory(job)}
     save(job, np.nan_to_num(metrics)[None])
     return result
 
 
-def _score_pictures(runner: Any, job: Dict[str, Any]) -> np.ndarray:
-    from PIL import Image
-
-    from bench.prepare import MEAN
-    from solvers.score import fast_hist, labels, metrics
-
-    folder = job["pictures"]
-    with open(os.path.join(folder, "ImageSets/Segmentation/seg11valid.txt")) as file:
-        names = file.read().split()[: job["count"]]
+def _score_pictures(runner: Any, job: Job, pictures: Any, scoring: Any) -> np.ndarray:
+    """Return IU and accuracy of each class. pictures, scoring: the modules of these names."""
     hist: Any = 0
-    for name in names:
-        photo = np.asarray(Image.open(os.path.join(folder, "JPEGImages", name + ".jpg")))
-        truth = np.asarray(Image.open(os.path.join(folder, "SegmentationClass", name + ".png")))
-        data = photo[:, :, ::-1].astype(np.float32) - np.array(MEAN, np.float32)
-        runner.place(np.ascontiguousarray(data.transpose(2, 0, 1))[None])
+    for image, truth in pictures.read_pictures(Path(job["pictures"]), job["count"]):
+        runner.place(image)
         runner.run()
         scores = runner.scores()
-        hist = hist + fast_hist(truth, labels(scores), scores.shape[1])
-    found = metrics(hist)
-    return np.concatenate([found["iu"], found["accuracy"]])
+        hist = hist + scoring.fast_hist(truth, scoring.labels(scores), scores.shape[1])
+    metrics = scoring.metrics(hist)
+    return np.concatenate([metrics["iu"], metrics["accuracy"]])
 
 
-def products(job: Dict[str, Any]) -> Result:
-    """Seconds of a product of two square matrices in PyTorch, the best of several."""
-    import torch
+def products(job: Job) -> Result:
+    """Time the product of two square matrices in PyTorch."""
+    import torch  # only in processes whose peer uses it
 
     torch.set_num_threads(job["threads"])
     torch.backends.cuda.matmul.allow_tf32 = job["precision"] == "tf32"
-    kind = torch.bfloat16 if job["precision"] == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if job["precision"] == "bfloat16" else torch.float32
     n = job["matrix"]
-    a, b = (torch.randn(n, n, device=job["device"]).to(kind) for _ in range(2))
+    a, b = (torch.randn(n, n, device=job["device"]).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     times = measure(job, lambda: torch.mm(a, b, out=out))
     return {"times": times, "operations": n**3}
@@ -244,8 +244,8 @@ def products(job: Dict[str, Any]) -> Result:
 KINDS = {f.__name__: f for f in (probe, forward, stream, train, train_pictures, load, first, score)}
 
 
-def work(job: Dict[str, Any]) -> Result:
-    """What one job found. Its net goes when it ends."""
+def work(job: Job) -> Result:
+    """Return the result of one job; its net is freed."""
     if job["kind"] == "products":
         return products(job)
     runner = importlib.import_module("bench.runners." + job["runner"]).Runner(job)
@@ -253,8 +253,8 @@ def work(job: Dict[str, Any]) -> Result:
 
 
 def clear_device() -> None:
-    """Give back what the last job took of the CUDA device, and begin its peak anew."""
-    import torch
+    """Free the CUDA device's memory that the last job took, and start its peak anew."""
+    import torch  # only in processes whose peer uses it
 
     gc.collect()
     torch.cuda.empty_cache()
@@ -262,6 +262,7 @@ def clear_device() -> None:
 
 
 def main() -> None:
+    """Run the command line."""
     jobs, out = sys.argv[1:]
     with open(jobs) as file:
         todo = json.load(file)
@@ -270,9 +271,7 @@ def main() -> None:
         if results and job["device"] == "cuda":
             clear_device()
         results.append(work(job))
-        with open(out + ".partial", "w") as file:
-            json.dump(results, file)
-        os.replace(out + ".partial", out)
+        write_json(out, results)
 
 
 if __name__ == "__main__":

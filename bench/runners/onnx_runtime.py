@@ -1,16 +1,15 @@
-"""ONNX Runtime on the exported net, fixed to the input's size where there is only one."""
+"""ONNX Runtime on the exported net, whose input has a fixed size in cases with one size."""
 
 from __future__ import annotations
-
-from typing import Any, Dict
 
 import numpy as np
 import onnxruntime
 
+from bench.runners.base import BaseRunner
 
-class Runner:
-    def __init__(self, job: Dict[str, Any]) -> None:
-        self.job = job
+
+class Runner(BaseRunner):
+    """ONNX Runtime, on the CPU."""
 
     def version(self) -> str:
         return f"ONNX Runtime {onnxruntime.__version__}"

@@ -1,4 +1,4 @@
-"""OpenVINO on the exported net, fixed to the input's size where there is only one."""
+"""OpenVINO on the exported net, whose input has a fixed size in cases with one size."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import Any, Dict
 import numpy as np
 import openvino
 
+from bench.runners.base import BaseRunner
+
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-class Runner:
+class Runner(BaseRunner):
+    """OpenVINO, on the CPU. Raises ValueError for bfloat16 on a processor without it."""
+
     def __init__(self, job: Dict[str, Any]) -> None:
-        self.job = job
+        super().__init__(job)
         self.core = openvino.Core()
-        able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if job["precision"] == "bfloat16" and "BF16" not in able:
-            raise ValueError(f"OpenVINO computes {', '.join(able)} on this processor, not BF16")
+        types = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if job["precision"] == "bfloat16" and "BF16" not in types:
+            raise ValueError(f"OpenVINO computes {', '.join(types)} on this processor, needs BF16")
 
     def version(self) -> str:
         return f"OpenVINO {openvino.__version__.split('-')[0]}"
 
     def load(self) -> None:
-        how = {
+        settings = {
             "INFERENCE_PRECISION_HINT": HINTS[self.job["precision"]],
             "INFERENCE_NUM_THREADS": self.job["threads"],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        model = self.core.compile_model(self.core.read_model(self.job["onnx"]), "CPU", how)
+        model = self.core.compile_model(self.core.read_model(self.job["onnx"]), "CPU", settings)
         self.request = model.create_infer_request()
 
     def place(self, image: np.ndarray) -> None:

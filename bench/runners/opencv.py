@@ -7,12 +7,16 @@ from typing import Any, Dict
 import cv2
 import numpy as np
 
+from bench.runners.base import BaseRunner
 
-class Runner:
+
+class Runner(BaseRunner):
+    """OpenCV's module dnn. Raises ValueError for an OpenCV without the importer."""
+
     def __init__(self, job: Dict[str, Any]) -> None:
-        self.job = job
+        super().__init__(job)
         if not hasattr(cv2.dnn, "readNetFromCaffe"):
-            raise ValueError(f"OpenCV {cv2.__version__} has no Caffe importer, needed OpenCV 4")
+            raise ValueError(f"OpenCV {cv2.__version__} has no Caffe importer, needs OpenCV 4")
         cv2.setNumThreads(job["threads"])
 
     def version(self) -> str:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, Dict, List
+from typing import Any, Dict, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from bench.plain_fcn import FCN8s, optimizer
+from bench.runners.base import BaseRunner
+from fcn_common import voc
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+#: Passes before a CUDA graph is captured, as PyTorch's documentation asks for.
+CAPTURE_WARM_UP = 3
 
 
-class Runner:
-    """Options: `layout` "channels_last"; `graph` true, a CUDA graph of the pass for each size."""
+class Runner(BaseRunner):
+    """PyTorch.
+
+    Options: layout, "channels_last" or nothing; graph, whether each size's pass is captured as a
+    CUDA graph.
+    """
 
     def __init__(self, job: Dict[str, Any]) -> None:
-        self.job, self.options = job, job["options"]
+        super().__init__(job)
+        self.options = job["options"]
         self.device, self.dtype = torch.device(job["device"]), DTYPES[job["precision"]]
         torch.set_num_threads(job["threads"])
         torch.backends.cuda.matmul.allow_tf32 = job["precision"] == "tf32"
@@ -49,19 +58,20 @@ class Runner:
             self.top = self._replay() if self.options.get("graph") else self.model(self.image)
 
     def _replay(self) -> torch.Tensor:
+        """Return the scores by the graph of the image's size, which is captured at first."""
         size = tuple(self.image.shape)
         if size not in self.graphs:
-            still, stream = self.image.clone(), torch.cuda.Stream()
+            static, stream = self.image.clone(), torch.cuda.Stream()
             with torch.cuda.stream(stream):
-                for _ in range(3):
-                    self.model(still)
+                for _ in range(CAPTURE_WARM_UP):
+                    self.model(static)
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                top = self.model(still)
-            self.graphs[size] = graph, still, top
-        graph, still, top = self.graphs[size]
-        still.copy_(self.image)
+                top = self.model(static)
+            self.graphs[size] = graph, static, top
+        graph, static, top = self.graphs[size]
+        static.copy_(self.image)
         graph.replay()
         return top
 
@@ -70,8 +80,10 @@ class Runner:
 
     def prepare_training(self, image: np.ndarray, label: np.ndarray) -> None:
         self.net = self._model().train()
-        how = self.job["solver_settings"]
-        self.optimizer = optimizer(self.net, how["base_lr"], how["momentum"], how["weight_decay"])
+        solver = self.job["solver_settings"]
+        self.optimizer = optimizer(
+            self.net, solver["base_lr"], solver["momentum"], solver["weight_decay"]
+        )
         x = torch.from_numpy(image).to(self.device)
         self.image = x.contiguous(memory_format=self.layout)
         self.label = torch.from_numpy(label[:, 0].astype(np.int64)).to(self.device)
@@ -80,11 +92,13 @@ class Runner:
         low = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if low else nullcontext():
             scores = self.net(self.image)
-        loss = F.cross_entropy(scores.float(), self.label, ignore_index=255, reduction="sum")
+        loss = F.cross_entropy(
+            scores.float(), self.label, ignore_index=voc.IGNORE_LABEL, reduction="sum"
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
 
-    def parameters(self, names: List[str]) -> Dict[str, np.ndarray]:
+    def parameters(self, names: Sequence[str]) -> Dict[str, np.ndarray]:
         layers = dict(self.net.named_modules())
         return {n: layers[n].weight.detach().float().cpu().numpy().copy() for n in names}

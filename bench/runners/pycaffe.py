@@ -1,16 +1,28 @@
-"""Whatever `import caffe` finds: this engine, or BVLC Caffe in its own root."""
+"""The Caffe that `import caffe` finds: this engine, another checkout's, or BVLC Caffe."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+import importlib
+from typing import Any, Dict, Sequence
 
 import caffe
 import numpy as np
 
+from bench.runners.base import BaseRunner
 
-class Runner:
+try:
+    import torch
+except ImportError:  # BVLC Caffe's root has none
+    torch = None  # type: ignore[assignment]
+
+
+class Runner(BaseRunner):
+    """A pycaffe. Raises ValueError for a precision that it does not have."""
+
     def __init__(self, job: Dict[str, Any]) -> None:
-        self.job = job
+        super().__init__(job)
+        if job["engine"] and not caffe.__file__.startswith(job["engine"]):
+            raise ValueError(f"caffe is {caffe.__file__}, needs the one in {job['engine']}")
         if job["device"] == "cuda":
             caffe.set_device(0)
             caffe.set_mode_gpu()
@@ -19,8 +31,10 @@ class Runner:
         if hasattr(caffe, "set_precision"):
             caffe.set_precision(job["precision"])
         elif job["precision"] != "float32":
-            raise ValueError(f"this Caffe has no set_precision, needed for {job['precision']}")
-        _threads(job["threads"])
+            raise ValueError(f"this Caffe has no set_precision, needs it for {job['precision']}")
+        # BVLC Caffe reads the number of threads from the environment, as PyTorch does at first.
+        if torch is not None:
+            torch.set_num_threads(job["threads"])
 
     def version(self) -> str:
         return f"caffe {caffe.__version__}"
@@ -57,6 +71,9 @@ class Runner:
     def step(self) -> None:
         self.solver.step(1)
 
+    def parameters(self, names: Sequence[str]) -> Dict[str, np.ndarray]:
+        return {name: np.array(self.net.params[name][0].data) for name in names}
+
     def prepare_pictures(self) -> None:
         self.solver = caffe.get_solver(self.job["pictures_solver"])
         self.solver.net.copy_from(self.job["weights"])
@@ -66,24 +83,13 @@ class Runner:
             self.solver.step(1)
             float(self.solver.net.blobs["loss"].data)
 
-    def parameters(self, names: List[str]) -> Dict[str, np.ndarray]:
-        return {name: np.array(self.net.params[name][0].data) for name in names}
-
-    def score_pictures(self, count: int) -> np.ndarray:
-        """IU and accuracy of each class over the val net's first pictures."""
-        from solvers.score import score_net
-
-        scores = score_net(self.val, count)
-        return np.concatenate([scores["iu"], scores["accuracy"]])
-
     def load_val(self) -> None:
+        """Read the val net, which reads image files, and its weights."""
+        # Other cases measure the start of the process, which must not load the solvers.
+        self.scoring = importlib.import_module("solvers.score")
         self.val = caffe.Net(self.job["val"], caffe.TEST, weights=self.job["weights"])
 
-
-def _threads(count: int) -> None:
-    """BVLC Caffe takes the number from the environment; so does PyTorch, and it is set again."""
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(count)
+    def score_pictures(self, count: int) -> np.ndarray:
+        """Return IU and accuracy of each class over the val net's first images."""
+        scores = self.scoring.score_net(self.val, count)
+        return np.concatenate([scores["iu"], scores["accuracy"]])

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import caffe
 import pytest
+
+from bench import images, nets, prepare
 
 WIDTH = 1 / 16
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """What the benchmark runs on, at 1/16 of the width and with three pictures."""
-    import caffe
-
-    from bench import prepare
-
+    """The benchmark's files, with 1/16 of the channels and three pictures."""
     caffe.set_mode_cpu()
     root = tmp_path_factory.mktemp("bench")
     prepare.prepare(root, WIDTH, 3)
@@ -21,7 +20,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def job(folder):
     """A worker's job over that folder: `job(runner, **changes)`."""
-    from bench import prepare
 
     def make(runner="pycaffe", **changes):
         paths = {
@@ -34,21 +32,23 @@ def job(folder):
             "pictures": "voc",
             "pictures_solver": "pictures.prototxt",
         }
-        how = {
+        settings = {
             "runner": runner,
+            "engine": "",
             "precision": "float32",
             "options": {},
             "device": "cpu",
             "threads": 1,
-            "solver_settings": prepare.SOLVER,
+            "solver_settings": nets.SOLVER,
             "warm": 0,
             "least": 2,
             "passes": 2,
             "seconds": 0,
-            "images": [prepare.input_file(folder, "image", (40, 56))],
-            "labels": [prepare.input_file(folder, "label", (40, 56))],
+            "images": [images.input_file(folder, "image", (40, 56))],
+            "labels": [images.input_file(folder, "label", (40, 56))],
             "count": 3,
         }
-        return {**{name: str(folder / path) for name, path in paths.items()}, **how, **changes}
+        files = {name: str(folder / path) for name, path in paths.items()}
+        return {**files, **settings, **changes}
 
     return make

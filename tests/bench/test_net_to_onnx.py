@@ -165,14 +165,14 @@ def test_onnx_runtime_computes_the_numbers_of_the_engine_at_any_size(add, tmp_pa
 @pytest.mark.bench
 @pytest.mark.parametrize("of", [onnxruntime_of, openvino_of], ids=["onnxruntime", "openvino"])
 def test_the_scores_of_fcn8s_are_those_of_the_engine_at_any_size(of, folder):
-    from bench import prepare
+    from bench import nets
 
     net = caffe.Net(
         str(folder / "fcn8s.prototxt"), caffe.TEST, weights=str(folder / "fcn8s.caffemodel")
     )
     sizes = [(1, 3, 40, 56), (1, 3, 91, 64)]
     assert_same(net, of(folder / "fcn8s.onnx"), sizes)
-    assert_same(net, of(prepare.fixed_onnx(folder, "fcn8s", (40, 56))), sizes[:1])
+    assert_same(net, of(nets.fixed_onnx(folder, "fcn8s", (40, 56))), sizes[:1])
 
 
 @pytest.mark.bench

@@ -1,9 +1,10 @@
-"""The programs that are always here, on the same files."""
+"""This engine and plain PyTorch, which are always installed, agree on the same files."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from bench import worker
 from bench.plain_fcn import FCN8s
@@ -13,67 +14,70 @@ from bench.statistics import difference
 RUNNERS = {"pycaffe": pycaffe, "plain_torch": plain_torch}
 
 
-def made(kind, job, tmp_path, name, **changes):
-    """The result of a worker's function, and what it saved."""
-    told = job(name, kind=kind, save=str(tmp_path / f"{name}.npy"), **changes)
-    result = worker.KINDS[kind](RUNNERS[name].Runner(told), told)
+def work(kind, job, tmp_path, name, **changes):
+    """The result of a worker's function, and the scores that it saved."""
+    settings = job(name, kind=kind, save=str(tmp_path / f"{name}.npy"), **changes)
+    result = worker.KINDS[kind](RUNNERS[name].Runner(settings), settings)
     return result, np.load(tmp_path / f"{name}.npy")
 
 
 @pytest.mark.parametrize("options", [{}, {"layout": "channels_last"}], ids=["plain", "last"])
 @pytest.mark.parametrize("kind", ["forward", "stream", "first"])
-def test_plain_pytorch_gives_the_engines_scores(kind, options, job, tmp_path, capsys):
+def test_plain_pytorch_gives_the_engine_s_scores(kind, options, job, tmp_path, capsys):
     ours, theirs = (
-        made(kind, job, tmp_path, name, options=options)[1] for name in ("pycaffe", "plain_torch")
+        work(kind, job, tmp_path, name, options=options)[1] for name in ("pycaffe", "plain_torch")
     )
-    found = difference(ours, theirs)
+    apart = difference(ours, theirs)
     assert ours.shape == (1, 21, 40, 56) and np.abs(theirs).max() > 1
-    assert found["scores"] < 1e-5 and found["labels"] == 0
+    assert apart["scores"] < 1e-5 and apart["labels"] == 0
 
 
 def test_a_training_step_changes_the_weights_alike(job, tmp_path):
-    result, ours = made("train", job, tmp_path, "pycaffe")
+    result, ours = work("train", job, tmp_path, "pycaffe")
     assert len(result["times"]) == 2 and min(result["scales"]) > 0
-    _, theirs = made("train", job, tmp_path, "plain_torch", scales=result["scales"])
+    _, theirs = work("train", job, tmp_path, "plain_torch", scales=result["scales"])
     assert np.abs(ours).max() == pytest.approx(1)
     assert difference(ours, theirs)["scores"] < 2e-3  # a change is a rounded part of a weight
 
 
-def test_training_on_pictures_learns_from_each_of_them(job, monkeypatch):
+def test_training_on_pictures_runs_the_solver(job, monkeypatch):
     monkeypatch.setattr(worker, "ITERATIONS", 2)
-    told = job("pycaffe", kind="train_pictures")
-    runner = pycaffe.Runner(told)
-    result = worker.train_pictures(runner, told)
+    settings = job("pycaffe", kind="train_pictures")
+    runner = pycaffe.Runner(settings)
+    result = worker.train_pictures(runner, settings)
     assert len(result["times"]) == 2 and runner.solver.iter == 4
     assert np.isfinite(float(runner.solver.net.blobs["loss"].data))
 
 
 def test_scoring_gives_the_same_metrics(job, tmp_path):
-    ours, theirs = (made("score", job, tmp_path, n)[1] for n in ("pycaffe", "plain_torch"))
+    ours, theirs = (work("score", job, tmp_path, n)[1] for n in ("pycaffe", "plain_torch"))
     assert ours.shape == (1, 42) and theirs.max() > 0
     assert difference(ours, theirs)["scores"] < 1e-3
 
 
 def test_loading_is_timed_without_and_with_one_pass(job, tmp_path):
-    told = job("pycaffe", kind="load")
-    result = worker.load(pycaffe.Runner(told), told)
+    settings = job("pycaffe", kind="load")
+    result = worker.load(pycaffe.Runner(settings), settings)
     assert 0 < result["times"][0] < result["touched"] and result["memory"] > 1e7
 
 
-def test_a_first_answer_is_said_when_it_is_there(job, tmp_path, capsys):
-    made("first", job, tmp_path, "plain_torch")
+def test_the_worker_prints_when_it_has_the_first_answer(job, tmp_path, capsys):
+    work("first", job, tmp_path, "plain_torch")
     assert capsys.readouterr().out.startswith("answer (1, 40, 56)")
 
 
-def test_bfloat16_is_near_and_not_the_same(job, tmp_path):
-    _, exact = made("forward", job, tmp_path, "plain_torch")
-    _, near = made("forward", job, tmp_path, "plain_torch", precision="bfloat16")
+def test_bfloat16_is_near_float32_but_not_equal(job, tmp_path):
+    _, exact = work("forward", job, tmp_path, "plain_torch")
+    _, near = work("forward", job, tmp_path, "plain_torch", precision="bfloat16")
     assert 1e-4 < difference(near, exact)["scores"] < 0.1
 
 
-def test_at_full_width_it_has_the_weights_of_vgg16_but_for_the_last_layer():
-    import torch
+def test_another_engine_than_the_job_s_is_refused(job, tmp_path):
+    with pytest.raises(ValueError, match=f"caffe is .*, needs the one in {tmp_path}"):
+        pycaffe.Runner(job("pycaffe", engine=str(tmp_path)))
 
+
+def test_at_full_width_plain_pytorch_has_the_weights_of_vgg16_but_for_the_last_layer():
     with torch.device("meta"):
         model = FCN8s()
     scores = 21 * (4096 + 512 + 256 + 3) + 21 * 21 * (4 * 4 + 4 * 4 + 16 * 16)
@@ -82,10 +86,10 @@ def test_at_full_width_it_has_the_weights_of_vgg16_but_for_the_last_layer():
 
 
 def test_passes_end_with_the_time_but_not_before_the_least():
-    told = {"device": "cpu", "warm": 2, "least": 3, "passes": 9, "seconds": 0}
+    settings = {"device": "cpu", "warm": 2, "least": 3, "passes": 9, "seconds": 0}
     calls = []
-    assert len(worker.measure(told, lambda: calls.append(1))) == 3 and len(calls) == 5
-    assert len(worker.measure({**told, "seconds": 60}, lambda: None)) == 9
+    assert len(worker.measure(settings, lambda: calls.append(1))) == 3 and len(calls) == 5
+    assert len(worker.measure({**settings, "seconds": 60}, lambda: None)) == 9
 
 
 def test_a_matrix_product_is_measured(job):
@@ -95,11 +99,9 @@ def test_a_matrix_product_is_measured(job):
 
 @pytest.mark.cuda
 def test_a_job_leaves_nothing_on_the_device(job, tmp_path):
-    import torch
-
     peaks = []
     for _ in range(2):
         worker.clear_device()
-        assert torch.cuda.memory_allocated() < 50e6  # what libraries keep for themselves
+        assert torch.cuda.memory_allocated() < 50e6  # libraries keep some memory
         peaks.append(worker.work(job(kind="forward", device="cuda"))["device_memory"])
     assert peaks[1] < 1.2 * peaks[0]

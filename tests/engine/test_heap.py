@@ -1,73 +1,164 @@
-"""Memory that a pass frees stays with the process."""
+"""Memory that a pass frees stays with the process, and goes back when it has become much."""
 
 from __future__ import annotations
 
 import platform
 
 import pytest
-import torch
 from caffe import heap
 
-#: Frees 200 MB in pieces that are of the heap, and says how many pages taking it again needs.
+from tests.engine import nets
+
+#: Frees 200 MB in blocks of the heap, and prints how many pages their next allocation needs.
 AGAIN = """
 import resource, sys
 import torch
 from caffe import heap
 if sys.argv[1] == "keep":
     assert heap.keep()
-def take():
+def allocate():
     return [torch.ones(1 << 20) for _ in range(50)]
-take(), take()
+allocate(), allocate()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-take()
+allocate()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-
-
-#: Between passes frees 32 MB, then 400; says after each by how many megabytes the process grew.
+#: Between passes frees 32 MB, then 400 MB; prints after each by how many MB the process has grown.
 GROWTH = """
 import torch
 from caffe import heap
-def passes(count, pieces):
+def passes(count, blocks):
     for _ in range(count):
-        made = [torch.ones(1 << 20) for _ in range(pieces)]
-        del made
+        tensors = [torch.ones(1 << 20) for _ in range(blocks)]
+        del tensors
         heap.tidy()
 passes(2, 1)
-before = heap._resident()
-for pieces in (8, 100, 8):
-    passes(1, pieces)
-    print((heap._resident() - before) >> 20)
+before = heap.resident_memory()
+for blocks in (8, 100, 8):
+    passes(1, blocks)
+    print((heap.resident_memory() - before) >> 20)
 """
+#: Prints whether malloc's settings were changed after importing caffe, making a net, and a forward.
+WHEN = """
+import ctypes, sys
+calls = []
+class Library:
+    def __getattr__(self, name):
+        return lambda *arguments: calls.append(name) or 1
+ctypes.CDLL = lambda name, *a, **k: Library()
+import caffe
+print("mallopt" in calls)
+net = caffe.Net(sys.argv[1], caffe.TEST)
+print("mallopt" in calls)
+net.forward()
+print(calls.count("mallopt"))
+net.forward()
+caffe.Net(sys.argv[1], caffe.TEST).forward()
+print(calls.count("mallopt"))
+"""
+MB = 1 << 20
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 
 
-@glibc
-def test_memory_that_was_freed_is_taken_again_without_new_pages(program):
-    kept, given_back = (int(program("-c", AGAIN, how).stdout) for how in ("keep", "leave"))
-    assert kept < 1000 < given_back
+class Process:
+    """A process of `memory` bytes, of which a trim leaves `needed`; its clock stands still."""
+
+    def __init__(self, needed):
+        self.needed = self.memory = needed
+        self.seconds, self.trims = 0.0, 0
+
+    def trim(self):
+        self.memory, self.trims = self.needed, self.trims + 1
+
+    def trimmer(self):
+        return heap.Trimmer(lambda: self.memory, lambda: self.seconds, self.trim)
+
+
+def settled(process):
+    """A trimmer that knows what a pass of the process needs."""
+    trimmer = process.trimmer()
+    for _ in range(heap.SETTLED):
+        trimmer.before_pass()
+    return trimmer
+
+
+def test_a_process_that_has_grown_by_more_than_the_slack_is_trimmed():
+    process = Process(300 * MB)
+    trimmer = settled(process)
+    process.memory += heap.SLACK
+    trimmer.before_pass()
+    assert not process.trims
+    process.memory += 1
+    trimmer.before_pass()
+    assert process.trims == 1 and process.memory == process.needed
+
+
+def test_a_process_that_needs_more_gets_a_higher_limit():
+    process = Process(300 * MB)
+    trimmer = settled(process)
+    process.needed = process.memory = 300 * MB + 3 * heap.SLACK
+    for _ in range(1 + heap.SETTLED):
+        trimmer.before_pass()
+    assert process.trims == 1 and trimmer.limit == process.needed + heap.SLACK
+
+
+def test_trims_wait_until_the_processor_has_worked_for_their_page_faults():
+    process = Process(300 * MB)
+    trimmer = settled(process)
+    returned = 200 * MB
+    process.memory += returned
+    trimmer.before_pass()
+    wait = heap.SHARE * heap.FAULT * returned
+    for seconds, trims in ((0, 1), (0.9 * wait, 1), (1.1 * wait, 2)):
+        process.seconds = seconds
+        process.memory = process.needed
+        for _ in range(heap.SETTLED):
+            trimmer.before_pass()
+        process.memory += returned
+        trimmer.before_pass()
+        assert process.trims == trims
+
+
+def test_passes_over_random_sizes_spend_little_time_on_page_faults():
+    """Each pass allocates another amount: 40 ms of work and the faults for what is new."""
+    process = Process(100 * MB)
+    trimmer, faults = process.trimmer(), 0.0
+    for i in range(1000):
+        pass_memory = process.needed + (i * 37 % 100) * 3 * MB
+        new = max(0, pass_memory - process.memory)
+        process.memory += new
+        faults += heap.FAULT * new
+        process.seconds += 0.04 + heap.FAULT * new
+        trimmer.before_pass()
+    assert 0 < process.trims < 30 and faults < 0.04 * process.seconds
 
 
 @glibc
-def test_memory_that_has_become_much_is_given_back(program):
+def test_memory_that_was_freed_is_allocated_again_without_new_pages(program):
+    kept, returned = (int(program("-c", AGAIN, way).stdout) for way in ("keep", "leave"))
+    assert kept < 1000 < returned
+
+
+@glibc
+def test_much_free_memory_is_returned_before_a_pass(program):
     few, many, after = (int(grown) for grown in program("-c", GROWTH).stdout.split())
     assert 20 < few < 60 and many < 20 and 20 < after < 60
 
 
-@glibc
-def test_a_process_that_needs_more_is_given_more():
-    limit = heap._Limit()
-    used = [heap._resident()]
-    for _ in range(heap.SETTLED):
-        limit.tidy()
-    held = [torch.ones(1 << 18) for _ in range(3 * heap.SLACK >> 20)]
-    for _ in range(1 + heap.SETTLED):
-        limit.tidy()
-        used.append(limit.most)
-    assert limit.passes == heap.SETTLED and limit.most >= used[0] + len(held) * (1 << 20)
+def test_the_first_forward_changes_malloc_s_settings_once(program, tmp_path):
+    run = program("-c", WHEN, nets.write(tmp_path, nets.SCORER))
+    assert run.stdout.split() == ["False", "False", "2", "2"], run.stderr
 
 
-def test_a_setting_of_the_environment_is_left(program):
-    code = "from caffe import heap; print(heap.keep())"
-    assert program("-c", code, MALLOC_TRIM_THRESHOLD_="1000000").stdout.split() == ["False"]
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MALLOC_TRIM_THRESHOLD_", "1000000", "MALLOC_TRIM_THRESHOLD_ is set"),
+        ("CAFFE_MALLOPT", "0", "CAFFE_MALLOPT=0 is set"),
+        ("CAFFE_FAST", "0", "CAFFE_FAST=0 is set"),
+    ],
+)
+def test_a_setting_of_the_environment_leaves_malloc_alone(program, name, value, reason):
+    code = "from caffe import heap; print(heap.keep(), heap.reason_against(), sep=': ')"
+    assert program("-c", code, **{name: value}).stdout.strip() == f"False: {reason}"

@@ -1,4 +1,4 @@
-"""Normalization across channels, against the formula in float64."""
+"""Normalization across channels agrees with the formula in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
 def exact(x, n, a, beta, k):
-    """The same by a sum over all pairs of channels."""
+    """The formula, with a sum over all pairs of channels."""
     channels = torch.arange(x.shape[1])
     near = ((channels[:, None] - channels).abs() <= n // 2).to(x.dtype)
     return x / (k + a * torch.einsum("ncyx,cd->ndyx", x * x, near)) ** beta
@@ -19,29 +19,33 @@ def exact(x, n, a, beta, k):
 
 @pytest.mark.parametrize("stretch", [1, 1 << 20], ids=["a position at a time", "at once"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["planes", "channels last"])
-@pytest.mark.parametrize("how", [(5, 0.1, 0.75, 1.0), (3, 2.0, 0.6, 0.5), (9, 0.3, 0.75, 2.0)])
+@pytest.mark.parametrize(
+    "constants", [(5, 0.1, 0.75, 1.0), (3, 2.0, 0.6, 0.5), (9, 0.3, 0.75, 2.0)]
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_outcome_and_gradient_are_the_formula_s(shape, how, layout, stretch, monkeypatch):
+def test_output_and_gradient_are_those_of_the_formula(
+    shape, constants, layout, stretch, monkeypatch
+):
     monkeypatch.setattr(lrn, "STRETCH", stretch)
     torch.manual_seed(1)
     x, diff = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
     x.requires_grad_()
-    expected = exact(x, *how)
+    expected = exact(x, *constants)
     (gradient,) = torch.autograd.grad(expected, x, diff)
     ours = x.detach().float().contiguous(memory_format=layout).requires_grad_()
-    y = lrn.normalize_across(ours, *how)
+    y = lrn.normalize_across(ours, *constants)
     assert y.stride() == ours.stride()
     torch.testing.assert_close(y.double(), expected, rtol=2e-6, atol=1e-6)
-    # A gradient comes as the layer above lays it out.
-    for given in LAYOUTS:
-        (found,) = torch.autograd.grad(
-            y, ours, diff.float().contiguous(memory_format=given), retain_graph=True
+    # The layer above chooses the layout of the gradient.
+    for diff_layout in LAYOUTS:
+        (our_gradient,) = torch.autograd.grad(
+            y, ours, diff.float().contiguous(memory_format=diff_layout), retain_graph=True
         )
-        torch.testing.assert_close(found.double(), gradient, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(our_gradient.double(), gradient, rtol=1e-5, atol=1e-5)
 
 
-def test_a_part_of_a_larger_map_is_normalized_alike():
+def test_a_part_of_a_map_has_the_values_of_the_entire_map():
     x = torch.randn(1, 8, 12, 12).contiguous(memory_format=torch.channels_last)
     part = x[:, :, 2:9, 3:11]
-    whole = lrn.normalize_across(x, 5, 0.2, 0.75, 1.0)[:, :, 2:9, 3:11]
-    assert torch.equal(lrn.normalize_across(part, 5, 0.2, 0.75, 1.0), whole)
+    expected = lrn.normalize_across(x, 5, 0.2, 0.75, 1.0)[:, :, 2:9, 3:11]
+    assert torch.equal(lrn.normalize_across(part, 5, 0.2, 0.75, 1.0), expected)

@@ -87,4 +87,4 @@ def test_each_position_beside_the_patch_counts_once_for_its_border(windows):
 def test_places_say_whether_the_whole_patch_is_in_the_map(windows):
     for _, _, places, _, shape in windows:
         counts = [int((t >= 0).sum()) for t in places.tensors[:2]]
-        assert places.whole == (counts == list(shape[2:]))
+        assert places.patch_inside == (counts == list(shape[2:]))

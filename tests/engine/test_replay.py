@@ -8,7 +8,7 @@ import caffe
 import numpy as np
 import pytest
 import torch
-from caffe.ops.cuda import kernels
+from caffe.ops import cuda
 from caffe.run import replay
 
 from tests.engine import nets
@@ -114,9 +114,9 @@ def test_a_region_is_the_layers_one_by_one(tmp_path, monkeypatch, trunk, precisi
 def test_the_kernel_that_joins_maps_is_used(tmp_path, monkeypatch, precision):
     always(monkeypatch)
     caffe.set_precision(precision)
-    biases, join = [], kernels.Join.forward
+    biases, join = [], cuda.Join.forward
     count = staticmethod(lambda ctx, *a: biases.append(a[1]) or join(ctx, *a))
-    monkeypatch.setattr(kernels.Join, "forward", count)
+    monkeypatch.setattr(cuda.Join, "forward", count)
     eager(build(tmp_path, WIDE, True, (1, 40, 33))).forward()
     assert len(biases) > 3 and any(bias is not None for bias in biases)
 
@@ -290,8 +290,8 @@ def test_the_update_in_one_pass_is_the_update_in_steps(tmp_path, monkeypatch):
     text = VGG + LABEL
     once, steps = trainers(tmp_path, text)
     learn(once, passes=4)
-    assert kernels.SGD().possible()
-    monkeypatch.setattr(kernels.SGD, "possible", lambda self: False)
+    assert cuda.SGD().possible()
+    monkeypatch.setattr(cuda.SGD, "possible", lambda self: False)
     learn(steps, passes=4)
     check_alike(once, steps, 1e-6)
     for ours, theirs in zip(once.history, steps.history):

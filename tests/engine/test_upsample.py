@@ -1,4 +1,4 @@
-"""Upsampling an axis at a time gives what transposed convolutions give, and runs where it may."""
+"""Upsampling one axis after the other equals transposed convolution, and runs where it can."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ MORE = [((1, 3, 9, 9), 7, 1, 6), ((2, 5, 9, 9), 6, 2, 5), ((1, 4, 1, 1), 64, 32,
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("case", test_kernels.SHAPES + MORE, ids=str)
-def test_outcome_and_gradient_are_those_of_the_exact_transposed_convolution(case, layout):
+def test_output_and_gradient_are_those_of_the_exact_transposed_convolution(case, layout):
     shape, k, s, p = case
     torch.manual_seed(2)
     x, down, across = torch.randn(shape), torch.randn(shape[1], k), torch.randn(shape[1], k + 1)
     exact = x.double().requires_grad_()
     outer = (down.double()[:, :, None] * across.double()[:, None])[:, None]
     stride, pad = (s, s + 1), (p, 0)
-    wanted = F.conv_transpose2d(exact, outer, None, stride, pad, groups=shape[1])
+    expected = F.conv_transpose2d(exact, outer, None, stride, pad, groups=shape[1])
     ours = x.contiguous(memory_format=layout).requires_grad_()
-    found = upsample.upsample(ours, down, across, wanted.shape[2:], stride, pad)
-    assert found.shape == wanted.shape and apart(found, wanted) < 1e-6
-    diff = torch.randn(wanted.shape)
-    wanted.backward(diff.double())
-    found.backward(diff.contiguous(memory_format=layout))
+    y = upsample.upsample(ours, down, across, expected.shape[2:], stride, pad)
+    assert y.shape == expected.shape and apart(y, expected) < 1e-6
+    diff = torch.randn(expected.shape)
+    expected.backward(diff.double())
+    y.backward(diff.contiguous(memory_format=layout))
     assert apart(ours.grad, exact.grad) < 2e-6
 
 
-def test_outer_products_factor_and_others_do_not():
+def test_only_outer_products_have_factors():
     torch.manual_seed(2)
     down, across = torch.randn(3, 4), torch.randn(3, 6)
     down[1] = 0
     outer = down[:, :, None] * across[:, None]
-    found = upsample.factors(outer)
-    assert found is not None and [f.shape for f in found] == [(3, 4), (3, 6)]
-    assert torch.allclose(found[0][:, :, None] * found[1][:, None], outer, rtol=1e-6, atol=0)
+    factors = upsample.factors(outer)
+    assert factors is not None and [f.shape for f in factors] == [(3, 4), (3, 6)]
+    assert torch.allclose(factors[0][:, :, None] * factors[1][:, None], outer, rtol=1e-6, atol=0)
     outer[2, 1, 1] *= 1 + 1e-5
     assert upsample.factors(outer) is None
 
 
 def net_of(folder, kind):
-    """Scores upsampled by bilinear kernels, drawn ones that factor, or drawn ones."""
+    """A net whose Deconvolution has bilinear kernels, or random ones with or without factors."""
     group = 4 if kind == "grouped" else 1
     text = f"""force_backward: {str(kind == "learned").lower()}
 layer {{ name: "data" type: "Input" top: "data"
@@ -72,7 +72,7 @@ layer {{ name: "up" type: "Deconvolution" bottom: "score" top: "up" param {{ lr_
     return net
 
 
-def shows(net):
+def values_and_gradients(net):
     net.forward()
     net.blobs["up"].diff[...] = np.random.RandomState(3).randn(*net.blobs["up"].shape)
     net.backward()
@@ -80,36 +80,36 @@ def shows(net):
     return [np.array(net.blobs["up"].data), *(np.array(b.diff) for b in blobs)]
 
 
-def counted(monkeypatch):
-    """The shapes of the maps that are upsampled an axis at a time from now on."""
-    seen, run = [], upsample.upsample
+def calls(monkeypatch):
+    """Return a list that gets the shape of each map that is upsampled axis by axis."""
+    shapes, run = [], upsample.upsample
     monkeypatch.setattr(
-        upsample, "upsample", lambda x, *rest: seen.append(tuple(x.shape)) or run(x, *rest)
+        upsample, "upsample", lambda x, *rest: shapes.append(tuple(x.shape)) or run(x, *rest)
     )
-    return seen
+    return shapes
 
 
 KINDS = ["diagonal", "grouped", "full", "without factors", "learned"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kernels_that_factor_and_stay_apart_take_it(tmp_path, monkeypatch, kind):
-    seen = counted(monkeypatch)
-    ours = shows(net_of(tmp_path, kind))
-    assert bool(seen) == (kind in ("diagonal", "grouped"))
+def test_fixed_kernels_with_factors_are_upsampled_axis_by_axis(tmp_path, monkeypatch, kind):
+    shapes = calls(monkeypatch)
+    ours = values_and_gradients(net_of(tmp_path, kind))
+    assert bool(shapes) == (kind in ("diagonal", "grouped"))
     monkeypatch.setattr(upsample, "takes", lambda x: False)
-    for a, b in zip(ours, shows(net_of(tmp_path, kind))):
+    for a, b in zip(ours, values_and_gradients(net_of(tmp_path, kind))):
         assert np.allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_factors_follow_the_weights(tmp_path, monkeypatch):
+def test_changed_weights_are_factored_again(tmp_path, monkeypatch):
     net = net_of(tmp_path, "diagonal")
     net.params["up"][1].data[...] = 0
-    seen = counted(monkeypatch)
+    shapes = calls(monkeypatch)
     before = net.forward()["up"].copy()
     net.params["up"][0].data[...] *= 2
     assert np.allclose(net.forward()["up"], 2 * before, rtol=1e-5, atol=1e-6)
-    assert len(seen) == 2
+    assert len(shapes) == 2
     weights = net.params["up"][0].data
     weights[0, 1] = 1
     assert not np.allclose(net.forward()["up"][:, 1], 2 * before[:, 1], rtol=1e-3)
@@ -118,8 +118,10 @@ def test_factors_follow_the_weights(tmp_path, monkeypatch):
 
 
 def test_weights_are_factored_once_while_a_solver_runs(tmp_path, monkeypatch):
-    seen, factors = [], upsample.factors
-    monkeypatch.setattr(upsample, "factors", lambda own: seen.append(own) or factors(own))
+    factored, factors = [], upsample.factors
+    monkeypatch.setattr(
+        upsample, "factors", lambda kernels: factored.append(kernels) or factors(kernels)
+    )
     text = """
 layer { name: "data" type: "Input" top: "data" top: "truth"
   input_param { shape { dim: 1 dim: 2 dim: 5 dim: 6 } shape { dim: 1 dim: 2 dim: 12 dim: 14 } } }
@@ -133,6 +135,6 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "up" bottom: "truth" top: "lo
     before = np.array(solver.net.params["up"][0].data)
     solver.net.blobs["data"].data[...] = 1
     solver.step(3)
-    assert len(seen) == 1
+    assert len(factored) == 1
     assert np.array_equal(solver.net.params["up"][0].data, before)
     assert not solver.net.params["up"][0].diff.any()

@@ -1,4 +1,4 @@
-"""Winograd's algorithm gives the convolution and its gradients, and runs where it pays."""
+"""Winograd's algorithm computes the convolution and its gradients, and runs where it is faster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def apart(ours, theirs):
     )
 
 
-def drawn(case, bias=True):
+def random_leaves(case, bias=True):
     """x, w and b in float64, and the padding."""
     n, channels, outputs, high, wide, pad = SHAPES[case]
     torch.manual_seed(3)
@@ -45,49 +45,49 @@ def drawn(case, bias=True):
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("case", SHAPES)
-def test_outcome_and_gradients_are_those_of_the_exact_convolution(case, bias):
-    leaves, pad = drawn(case, bias)
+def test_output_and_gradients_are_those_of_the_exact_convolution(case, bias):
+    leaves, pad = random_leaves(case, bias)
     expected = torch.nn.functional.conv2d(*leaves, padding=pad)
     diff = torch.randn_like(expected)
     ours = [t.detach().float().requires_grad_() for t in leaves]
     y = winograd.convolve(*ours, *([] if bias else [None]), (pad, pad))
     assert y.shape == expected.shape and apart(y, expected) < 1e-5
-    found = torch.autograd.grad(y, ours, diff.float())
-    for grad, exact in zip(found, torch.autograd.grad(expected, leaves, diff)):
+    grads = torch.autograd.grad(y, ours, diff.float())
+    for grad, exact in zip(grads, torch.autograd.grad(expected, leaves, diff)):
         assert apart(grad, exact) < 1e-5
 
 
 @pytest.mark.parametrize("each", [2, 6, 12])
-def test_groups_of_coordinates_are_put_together(monkeypatch, each):
-    leaves, pad = drawn("two images")
+def test_groups_of_coordinates_give_the_same_convolution(monkeypatch, each):
+    leaves, pad = random_leaves("two images")
     x, w, b = (t.detach().float().requires_grad_() for t in leaves)
     diff = torch.randn(winograd.convolve(x, w, b, (pad, pad)).shape)
-    made = []
+    outcomes = []
     for coordinates in (winograd.COORDINATES, each * w[:, :, 0, 0].numel()):
         monkeypatch.setattr(winograd, "COORDINATES", coordinates)
         monkeypatch.setattr(winograd, "BLOCK", (8, 16))
         y = winograd.convolve(x, w, b, (pad, pad))
-        made.append((y, *torch.autograd.grad(y, (x, w, b), diff)))
-    assert len(winograd._groups(w.reshape(-1, 9))) == 36 // each
-    for whole, grouped in zip(*made):
-        assert apart(grouped, whole.double()) < 2e-6
+        outcomes.append((y, *torch.autograd.grad(y, (x, w, b), diff)))
+    assert len(winograd.coordinate_groups(w[:, :, 0, 0].numel())) == 36 // each
+    for together, grouped in zip(*outcomes):
+        assert apart(grouped, together.double()) < 2e-6
 
 
-def test_a_padding_of_one_axis_alone_is_that_axis_s():
-    (x, w, b), _ = drawn("odd sizes")
+def test_the_axes_can_have_different_paddings():
+    (x, w, b), _ = random_leaves("odd sizes")
     y = winograd.convolve(x.float(), w.float(), b.float(), (2, 0))
     assert apart(y, torch.nn.functional.conv2d(x, w, b, padding=(2, 0))) < 1e-5
 
 
-def test_the_layout_of_the_bottom_does_not_matter():
-    (x, w, b), pad = drawn("two images")
+def test_the_layout_of_the_bottom_does_not_change_the_output():
+    (x, w, b), pad = random_leaves("two images")
     x, w, b = x.float(), w.float(), b.float()
     last = x.contiguous(memory_format=torch.channels_last)
     first = winograd.convolve(x, w, b, (pad, pad))
     assert torch.equal(first, winograd.convolve(last, w, b, (pad, pad)))
 
 
-def test_values_do_not_reach_beyond_their_windows():
+def test_a_nan_stays_within_the_tiles_that_see_it():
     x, w = torch.zeros(1, 32, 20, 20), torch.ones(32, 32, 3, 3)
     x[0, 0, 0, -1] = float("nan")
     y = winograd.convolve(x, w, None, (0, 0))
@@ -95,12 +95,12 @@ def test_values_do_not_reach_beyond_their_windows():
 
 
 def calls(monkeypatch):
-    """The shapes of the bottoms that are convolved by Winograd's algorithm from now on."""
-    seen, convolve = [], winograd.convolve
+    """Return a list that gets the shape of each bottom that Winograd's algorithm convolves."""
+    shapes, convolve = [], winograd.convolve
     monkeypatch.setattr(
-        winograd, "convolve", lambda x, *rest: seen.append(tuple(x.shape)) or convolve(x, *rest)
+        winograd, "convolve", lambda x, *rest: shapes.append(tuple(x.shape)) or convolve(x, *rest)
     )
-    return seen
+    return shapes
 
 
 def one_layer(folder, text="", channels=128, size=60, outputs=128, kernel=3):
@@ -108,11 +108,11 @@ def one_layer(folder, text="", channels=128, size=60, outputs=128, kernel=3):
     return nets.build(folder, head + conv("conv", "data", outputs, kernel, 1, text))
 
 
-def test_large_maps_of_many_channels_take_it(tmp_path, monkeypatch):
+def test_a_large_map_of_many_channels_is_convolved_by_it(tmp_path, monkeypatch):
     net = one_layer(tmp_path)
-    seen = calls(monkeypatch)
+    shapes = calls(monkeypatch)
     net.forward()
-    assert seen == [(1, 128, 60, 60)]
+    assert shapes == [(1, 128, 60, 60)]
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_large_maps_of_many_channels_take_it(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_others_do_not(tmp_path, monkeypatch, other):
+def test_other_convolutions_are_not_convolved_by_it(tmp_path, monkeypatch, other):
     net = one_layer(tmp_path, **other)
-    seen = calls(monkeypatch)
+    shapes = calls(monkeypatch)
     net.forward()
-    assert not seen
+    assert not shapes
 
 
 @pytest.mark.parametrize(
@@ -148,18 +148,26 @@ def test_others_do_not(tmp_path, monkeypatch, other):
         (4, 512, 512, 14, True),
     ],
 )
-def test_it_is_taken_where_it_is_faster(images, channels, outputs, size, expected):
-    """As measured on two cores; the edges between lie elsewhere on another machine."""
+def test_it_is_used_where_it_is_faster(images, channels, outputs, size, expected):
+    """The times were measured on two cores; another machine has other limits."""
     x, w = torch.empty(images, channels, size, size), torch.empty(outputs, channels, 3, 3)
     assert winograd.pays(x, w, (1, 1)) is expected
 
 
-def test_a_lower_precision_does_not(tmp_path, monkeypatch):
+def test_without_fast_paths_nothing_is_convolved_by_it(tmp_path, monkeypatch):
     net = one_layer(tmp_path)
-    seen = calls(monkeypatch)
+    shapes = calls(monkeypatch)
+    monkeypatch.setattr(caffe.mode, "fast", lambda: False)
+    net.forward()
+    assert not shapes
+
+
+def test_a_lower_precision_is_not_convolved_by_it(tmp_path, monkeypatch):
+    net = one_layer(tmp_path)
+    shapes = calls(monkeypatch)
     caffe.set_precision("bfloat16")
     net.forward()
-    assert not seen
+    assert not shapes
 
 
 WIDE = (
@@ -177,20 +185,20 @@ WIDE = (
 
 
 def fast_and_plain(folder, phase=caffe.TEST):
-    """A net by the fast path and Winograd's algorithm, and one by layers and oneDNN's."""
+    """A net with regions, and one that runs layer by layer."""
     return (build(folder, WIDE, fast, (1, 60, 71), phase, force=True) for fast in (True, False))
 
 
-def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monkeypatch):
+def test_regions_with_the_algorithm_agree_with_plain_convolutions(tmp_path, monkeypatch):
     monkeypatch.setattr(region, "WORTHWHILE", 100)
     fast, plain = fast_and_plain(tmp_path, caffe.TRAIN)
     for net, cost in ((fast, 1.0), (plain, 0.0)):
         monkeypatch.setattr(winograd, "PLAIN", cost)
-        seen = calls(monkeypatch)
+        shapes = calls(monkeypatch)
         fill(net)
         net.forward()
         net.backward(top=np.random.RandomState(1).randn(*net.blobs["top"].shape))
-        assert bool(seen) == (net is fast)
+        assert bool(shapes) == (net is fast)
     close(fast.blobs["top"].data, plain.blobs["top"].data, 1e-5)
     close(fast.blobs["data"].diff, plain.blobs["data"].diff, 1e-5)
     for name, (weight, bias) in plain.params.items():
@@ -198,9 +206,9 @@ def test_the_fast_path_agrees_with_plain_convolutions_one_by_one(tmp_path, monke
         close(fast.params[name][1].diff, bias.diff, 1e-5)
 
 
-@pytest.mark.parametrize("asked", [None, "pool1", "conv2"])
+@pytest.mark.parametrize("requested", [None, "pool1", "conv2"])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, batch):
+def test_strips_of_rows_give_the_values_of_entire_maps(tmp_path, monkeypatch, requested, batch):
     monkeypatch.setattr(region, "WORTHWHILE", 100)
     monkeypatch.setattr(strips, "STRIP", 128 * 60 * 12)
     ran = []
@@ -216,10 +224,10 @@ def test_strips_of_rows_give_what_whole_maps_give(tmp_path, monkeypatch, asked, 
             fill(net)
             net.forward()
             tops.append(net.blobs["top"].data.copy())
-            if asked:
-                tops.append(net.blobs[asked].data.copy())
+            if requested:
+                tops.append(net.blobs[requested].data.copy())
     assert ran[:2] == [range(5), range(5, 8)]
-    assert ran[2:] == ([range(4, 8)] if asked == "conv2" else ran[:2])
+    assert ran[2:] == ([range(4, 8)] if requested == "conv2" else ran[:2])
     half = len(tops) // 2
     for ours, theirs in zip(tops[:half], tops[half:]):
         close(ours, theirs)

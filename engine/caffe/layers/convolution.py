@@ -10,8 +10,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops import upsample, winograd
-from ..ops.cuda import kernels
+from ..ops import cuda, upsample, winograd
 from ..ops.product import large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
@@ -245,7 +244,7 @@ class Deconvolution(_Convolving):
         if factors is not None:
             size = self.output_size(x.shape[2:])
             if x.device.type == "cuda":
-                return kernels.Upsample.apply(x, *factors, b, size, self.stride, self.pad)
+                return cuda.Upsample.apply(x, *factors, b, size, self.stride, self.pad)
             down, across = factors
             y = upsample.upsample(x, down, across, size, self.stride, self.pad)
             return y if b is None else y + b[:, None, None]
@@ -281,7 +280,7 @@ class Deconvolution(_Convolving):
             return False
         if len(self.kernel) != 2 or x.dim() != 4:
             return False
-        return upsample.takes(x) or kernels.upsamples(x, self.output_size(x.shape[2:]))
+        return upsample.takes(x) or cuda.upsamples(x, self.output_size(x.shape[2:]))
 
     def _derive_kernels(self, w: torch.Tensor, on: torch.device) -> Tensors | None:
         """As `_channel_kernels`, from the weights."""

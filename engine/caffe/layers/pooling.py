@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops.cuda import kernels
+from ..ops import cuda
 from ..proto import caffe_pb2
 from .function import Function, Tensors
 from .registry import register
@@ -22,9 +22,9 @@ class Pooling(Function):
     """The maximum, the mean or a drawn value of each window (pooling_layer.cpp).
 
     N x C x H x W becomes N x C x output size, (size + 2 pad - kernel) / stride + 1, rounded up
-    unless round_mode is FLOOR. A mean counts the padding but not what lies beyond it. With pool
-    MAX, a second top holds the index of each maximum, row * W + column. `stochastic_pool` describes
-    pool STOCHASTIC.
+    unless round_mode is FLOOR or ceil_mode, a field of forks, is false. A mean counts the padding
+    but not what lies beyond it. With pool MAX, a second top holds the index of each maximum,
+    row * W + column. `stochastic_pool` describes pool STOCHASTIC.
     """
 
     precision = "kept"
@@ -47,7 +47,7 @@ class Pooling(Function):
             raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
         if len(top) > 1 and p.pool != p.MAX:
             raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
-        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL
+        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL and p.ceil_mode
         self.with_mask = len(top) > 1
 
     @property
@@ -85,7 +85,7 @@ class Pooling(Function):
         assert self.kernel
         size = [(n - k) // s + 1 for n, k, s in zip(x[0].shape[2:], self.kernel, self.stride)]
         if self._on_device(x[0], self.kernel):
-            return kernels.MaxPool.apply(x[0], self.kernel, self.stride, size)
+            return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
         return F.max_pool2d(x[0], self.kernel, self.stride)
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
@@ -94,7 +94,7 @@ class Pooling(Function):
         The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
         """
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
-        return small and not self.with_mask and kernels.takes(x)
+        return small and not self.with_mask and cuda.takes(x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -124,7 +124,7 @@ class Pooling(Function):
     ) -> torch.Tensor | Tensors:
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
-            return kernels.MaxPool.apply(x, kernel, self.stride, out)
+            return cuda.MaxPool.apply(x, kernel, self.stride, out)
         y, index = F.max_pool2d(
             x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
         )

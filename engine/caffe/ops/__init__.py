@@ -1,1 +1,1 @@
-"""Functions of tensors that layers compute with."""
+"""What layers compute with: functions of tensors, each with its own gradient."""

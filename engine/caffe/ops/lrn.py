@@ -1,7 +1,9 @@
-"""Local response normalization across channels: y = x s^-beta, s = k + a (sum of x^2 around).
+"""Local response normalization across channels.
 
-The sum over n channels is the values and, added in place, n - 1 times those of another channel;
-nothing is copied to be padded. On the CPU that is done a stretch of positions at a time.
+y = x s^-beta with s = k + a (the sum of x^2 over n channels around each channel).
+
+The sum is the squares themselves plus, added in place, the squares of each of the n - 1 neighbours;
+no padded copy is made. On the CPU the work is done for a stretch of positions at a time.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ from typing import Any
 
 import torch
 
-#: So many values at a time on the CPU: what comes of them stays in cache, and is not new memory.
+#: Values of a stretch on the CPU. The intermediate results of a stretch stay in the cache.
 STRETCH = 1 << 20
 
 
 def normalize_across(x: torch.Tensor, n: int, a: float, beta: float, k: float) -> torch.Tensor:
-    """N x C x H x W, normalized over n channels around each; beyond the ends are zeros."""
+    """Return x, N x C x H x W, normalized over n channels around each; channels outside are 0."""
     return _Normalize.apply(x, n, a, beta, k)
 
 
 def sum_across(values: torch.Tensor, n: int) -> torch.Tensor:
-    """The sums over n channels, axis 1, around each."""
+    """Return for each channel (axis 1) the sum over the n channels around it."""
     sums = values.clone()
     for d in range(1, min(n // 2, values.shape[1] - 1) + 1):
         sums[:, d:] += values[:, :-d]
@@ -35,7 +37,7 @@ class _Normalize(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, n: int, a: float, beta: float, k: float
     ) -> torch.Tensor:
         ctx.save_for_backward(x)
-        ctx.how = n, a, beta, k
+        ctx.constants = n, a, beta, k
         y = torch.empty_like(x)
         for x_part, y_part in _stretches(x, y):
             power = _power(sum_across(x_part * x_part, n).mul_(a).add_(k), beta)
@@ -45,18 +47,18 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        n, a, beta, k = ctx.how
-        found = torch.empty_like(x)
-        for x_part, grad_part, found_part in _stretches(x, grad, found):
+        n, a, beta, k = ctx.constants
+        to_x = torch.empty_like(x)
+        for x_part, grad_part, to_part in _stretches(x, grad, to_x):
             s = sum_across(x_part * x_part, n).mul_(a).add_(k)
-            torch.div(grad_part, _power(s, beta), out=found_part)
-            through = sum_across((found_part * x_part).div_(s), n)
-            found_part.addcmul_(x_part, through, value=-2 * a * beta)
-        return found, None, None, None, None
+            torch.div(grad_part, _power(s, beta), out=to_part)
+            through_sums = sum_across((to_part * x_part).div_(s), n)
+            to_part.addcmul_(x_part, through_sums, value=-2 * a * beta)
+        return to_x, None, None, None, None
 
 
 def _power(s: torch.Tensor, beta: float) -> torch.Tensor:
-    """s^beta; with roots for the exponent of every published net, 3/4."""
+    """Return s^beta, by square roots if beta is 3/4, the exponent of every published net."""
     if beta != 0.75:
         return s**beta
     root = s.sqrt()
@@ -64,10 +66,14 @@ def _power(s: torch.Tensor, beta: float) -> torch.Tensor:
 
 
 def _stretches(*maps: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The same positions of each map, with channels as axis 1; parts of the last can be written."""
+    """Yield parts of the maps with the same positions and channels as axis 1.
+
+    The part of the last map is a view that can be written to. The first map decides whether the
+    maps are divided: they are if it lies on the CPU with channels last.
+    """
     last = torch.channels_last
-    first = maps[0]
-    if first.device.type == "cpu" and first.is_contiguous(memory_format=last):
+    x = maps[0]
+    if x.device.type == "cpu" and x.is_contiguous(memory_format=last):
         rows = [m.contiguous(memory_format=last).permute(0, 2, 3, 1).flatten(0, 2) for m in maps]
         yield from zip(*(r.split(max(1, STRETCH // max(1, r.shape[1]))) for r in rows))
     else:

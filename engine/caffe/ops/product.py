@@ -1,4 +1,8 @@
-"""The matrix product of a layer with its weights."""
+"""The matrix product of a layer's input with the layer's weights, and its gradients.
+
+Large weights (LARGE values or more) get their gradient in memory that their blob lends, and are
+rounded to a lower precision in pieces, so that no second copy of them is made.
+"""
 
 from __future__ import annotations
 
@@ -8,48 +12,66 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
 
-# Float32 products of PyTorch go to MKL, which reaches a third to a half of oneDNN's rate on some
-# processors.
+# PyTorch passes float32 products to MKL, which on some processors reaches a third to a half of
+# oneDNN's rate.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-# Products of lower precision with an outcome in float32 came with PyTorch 2.8.
+# PyTorch 2.8 added products of a lower precision that write a float32 result.
 _WIDENING = hasattr(torch.ops.aten.mm, "dtype_out")
-#: Products are left to MKL with fewer rows and fewer weights.
+#: MKL computes products with fewer rows than ROWS and fewer weights than WEIGHTS.
 ROWS, WEIGHTS = 16, 1 << 20
-#: MKL computes a gradient faster in up to so many pieces, each on a core of its own.
+#: The most pieces of a gradient's product: MKL is faster with one piece for each core.
 PIECES = 16
-#: Weights are rounded, and their gradients widened, in so many, which find place in the cache.
+#: Pieces in which weights are rounded and their gradients are widened; a piece fits the cache.
 ROUNDED = 8
-#: From so many values on, rounded weights and gradients are not made anew where that can be helped.
+#: Values from which on weights and gradients are not copied if a copy can be avoided.
 LARGE = 1 << 22
+
+#: Returns memory for the gradient of a layer's weights, as a matrix, or None if there is none.
+Room = Callable[[], "torch.Tensor | None"]
 
 
 def large(blob: Blob) -> bool:
-    """Whether a parameter is so large that it is worked with in place and in pieces."""
-    return blob.count >= LARGE
-
-
-Room = Callable[[], "torch.Tensor | None"]
+    """Return whether a parameter is so large that the product works in place and in pieces."""
+    return blob.count >= LARGE and mode.fast()
 
 
 def room(
     blob: Blob, w: torch.Tensor, matrix: Callable[[torch.Tensor], torch.Tensor]
 ) -> Room | None:
-    """Where the gradient of a large parameter, which `matrix` makes a matrix of, may be put."""
+    """Return where `product` may write the gradient of a large parameter; None for small ones.
+
+    w: the parameter's values. matrix: makes the matrix that `product` multiplies with out of a
+    tensor like w.
+    """
     if not large(blob) or not w.requires_grad:
         return None
     gradient, like = blob.gradient, w.detach()
 
-    def lent() -> torch.Tensor | None:
-        found = gradient.room(like)
-        return None if found is None else matrix(found)
+    def borrow() -> torch.Tensor | None:
+        memory = gradient.room(like)
+        return None if memory is None else matrix(memory)
 
-    return lent
+    return borrow
+
+
+def product(
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, room: Room | None = None
+) -> torch.Tensor:
+    """Return x w^T + b, for x of N x K, w of M x K and b of M.
+
+    If x has a lower precision than w, w is rounded to it. room: see `room`; the gradient of w is
+    written to the memory that it returns.
+    """
+    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None:
+        return _Product.apply(x, w, b, room)
+    return F.linear(x, w, b)
 
 
 class _Product(torch.autograd.Function):
-    """x w^T + b; w may be of a higher precision than x, to which it is rounded."""
+    """x w^T + b, where w may have a higher precision than x."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -63,30 +85,31 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(x, w)
         y = x.new_empty(x.shape[0], w.shape[0])
         biases = [None] * ROUNDED if b is None else b.tensor_split(ROUNDED)
-        for part, into, bias in zip(_rounded(w, 0, x.dtype), y.tensor_split(ROUNDED, 1), biases):
-            into.copy_(F.linear(x, part, bias))
+        pieces = _rounded_pieces(w, 0, x.dtype)
+        for piece, columns, bias in zip(pieces, y.tensor_split(ROUNDED, 1), biases):
+            columns.copy_(F.linear(x, piece, bias))
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
-        to_x, to_w, to_b, _ = ctx.needs_input_grad
-        found = None
-        if to_w:
-            into = ctx.room() if ctx.room is not None else None
-            if into is None:
-                into = torch.empty_like(w, dtype=ctx.dtype)
-            found = _weight_gradient(grad, x, into)
+        needs_x, needs_w, needs_b, _ = ctx.needs_input_grad
+        to_w = None
+        if needs_w:
+            out = ctx.room() if ctx.room is not None else None
+            if out is None:
+                out = torch.empty_like(w, dtype=ctx.dtype)
+            to_w = _weight_gradient(grad, x, out)
         return (
-            _input_gradient(grad, w) if to_x else None,
-            found,
-            grad.sum(0) if to_b else None,
+            _input_gradient(grad, w) if needs_x else None,
+            to_w,
+            grad.sum(0) if needs_b else None,
             None,
         )
 
 
-def _rounded(w: torch.Tensor, axis: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    """Pieces of a matrix, rounded, each in the place of the one before."""
+def _rounded_pieces(w: torch.Tensor, axis: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    """Yield the pieces of a matrix along an axis, rounded, each in the memory of the one before."""
     pieces = w.tensor_split(ROUNDED, axis)
     memory = torch.empty(pieces[0].numel(), dtype=dtype)
     for piece in pieces:
@@ -94,33 +117,34 @@ def _rounded(w: torch.Tensor, axis: int, dtype: torch.dtype) -> Iterator[torch.T
 
 
 def _input_gradient(grad: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """grad w, for grad of N x M and w of M x K."""
+    """Return grad w, for grad of N x M and w of M x K."""
     if grad.dtype != w.dtype:
-        found = grad.new_empty(grad.shape[0], w.shape[1])
-        parts = found.tensor_split(ROUNDED, 1)
-        for part, into in zip(_rounded(w, 1, grad.dtype), parts):
-            into.copy_(grad @ part)
-        return found
+        to_x = grad.new_empty(grad.shape[0], w.shape[1])
+        pieces = _rounded_pieces(w, 1, grad.dtype)
+        for piece, columns in zip(pieces, to_x.tensor_split(ROUNDED, 1)):
+            columns.copy_(grad @ piece)
+        return to_x
     if grad.device.type != "cpu" or grad.dtype != torch.float32:
         return grad @ w
     count = max(n for n in range(1, PIECES + 1) if w.shape[1] % n == 0)
-    pieces = w.t().unflatten(0, (count, -1))
-    return torch.bmm(pieces, grad.t().expand(count, -1, -1)).flatten(0, 1).t()
+    transposed = w.t().unflatten(0, (count, -1))
+    return torch.bmm(transposed, grad.t().expand(count, -1, -1)).flatten(0, 1).t()
 
 
-def _weight_gradient(grad: torch.Tensor, x: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
-    """grad^T x, for grad of N x M and x of N x K, written to `into`, M x K."""
+def _weight_gradient(grad: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Write grad^T x to `out`, M x K, for grad of N x M and x of N x K; return `out`."""
     rows = grad.t()
-    if grad.dtype == into.dtype:
-        return torch.mm(rows, x, out=into)
+    if grad.dtype == out.dtype:
+        return torch.mm(rows, x, out=out)
     if grad.device.type == "cuda" and _WIDENING:
-        return torch.mm(rows, x, out_dtype=into.dtype, out=into)
-    for some, part in zip(rows.tensor_split(ROUNDED), into.tensor_split(ROUNDED)):
-        part.copy_(some @ x)
-    return into
+        return torch.mm(rows, x, out_dtype=out.dtype, out=out)
+    for piece, to_piece in zip(rows.tensor_split(ROUNDED), out.tensor_split(ROUNDED)):
+        to_piece.copy_(piece @ x)
+    return out
 
 
 def _by_onednn(x: torch.Tensor, w: torch.Tensor) -> bool:
+    """Return whether oneDNN computes the product: float32 on the CPU, and not small."""
     return (
         _ONEDNN is not None
         and x.device.type == "cpu"
@@ -136,15 +160,3 @@ def _product(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None) -> torch.
         return F.linear(x, w, b)
     assert _ONEDNN is not None
     return _ONEDNN(x, w, b, "none", [], "")
-
-
-def product(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, room: Room | None = None
-) -> torch.Tensor:
-    """x w^T + b, for x of N x K and w of M x K, which is rounded if x is.
-
-    room: gives a tensor of w's shape that the gradient of w is written to, or None.
-    """
-    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None:
-        return _Product.apply(x, w, b, room)
-    return F.linear(x, w, b)

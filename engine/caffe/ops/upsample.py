@@ -1,7 +1,8 @@
-"""Transposed convolutions of each channel with a kernel of its own that factors, on the CPU.
+"""Transposed convolutions of each channel with the channel's own kernel, on the CPU.
 
-Bilinear interpolation is one: its kernels are outer products. An axis at a time, each stride of
-outputs is one small matrix, a channel's own, times the few inputs that it sees.
+The kernels have to be outer products, as those of bilinear interpolation are. The convolution then
+runs along one axis after the other. Along an axis, `stride` neighbouring outputs see the same few
+inputs, and are a small matrix, the same all along the channel, times these inputs.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-#: A kernel factors if its factors give it back to this share of its largest value.
+from .. import mode
+
+#: The largest difference between a kernel and its factors' outer product, as a share of the
+#: kernel's largest value: two roundings of float32.
 ROUNDING = 2.0**-22
 
 
 def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """C x kh and C x kw whose outer products are the kernels, C x kh x kw; None without any."""
+    """Return factors, C x kh and C x kw, whose outer products are the kernels, C x kh x kw.
+
+    Return None if a kernel is no outer product.
+    """
     exact = kernels.double()
     peak, at = exact.abs().flatten(1).max(1)
     row, column = at // exact.shape[2], at % exact.shape[2]
@@ -31,8 +38,8 @@ def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
 
 
 def takes(x: torch.Tensor) -> bool:
-    """Whether maps like this one, N x C x H x W, are upsampled here."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    """Return whether `upsample` takes maps like x: float32 on the CPU, with fast paths on."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and mode.fast()
 
 
 def upsample(
@@ -43,7 +50,11 @@ def upsample(
     stride: Sequence[int],
     pad: Sequence[int],
 ) -> torch.Tensor:
-    """N x C x H x W to N x C x size; down is C x kh, across C x kw, and both get no gradient."""
+    """Return the transposed convolution of x, N x C x H x W, as N x C x size.
+
+    down (C x kh) and across (C x kw) are the factors of the kernels; they get no gradient. size,
+    stride and pad are (height, width).
+    """
     return _Upsample.apply(x, down, across, tuple(size), tuple(stride), tuple(pad))
 
 
@@ -68,44 +79,48 @@ class _Upsample(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         down, across = ctx.saved_tensors
         rows = _gather(grad.flatten(0, 1), down, *ctx.axes[0]).transpose(1, 2)
-        found = _gather(rows, across, *ctx.axes[1]).transpose(1, 2)
-        return (found.unflatten(0, grad.shape[:2]), *[None] * 5)
+        to_x = _gather(rows, across, *ctx.axes[1]).transpose(1, 2)
+        return (to_x.unflatten(0, grad.shape[:2]), *[None] * 5)
 
 
 def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int) -> torch.Tensor:
-    """y[p, o] = sum_i x[p, i] kernel[p, o + pad - stride i], for x of P x I x M and y of P x n x M.
+    """Return y, P x n x M, with y[p, o] = sum_i x[p, i] kernel[p, o + pad - stride i].
 
-    The kernels are those of C channels, P a multiple of it.
+    x: P x I x M. kernel: C x K, for C channels; P is a multiple of C.
     """
-    strides = _in_strides(kernel, stride, x.shape[0])
-    seen = strides.shape[1]
-    count = x.shape[1] + seen - 1
-    windows = F.pad(x, (0, 0, seen - 1, seen - 1)).unfold(1, seen, 1).transpose(2, 3)
-    matrices = strides.flip(1).transpose(1, 2)
-    y = torch.bmm(_each(matrices, count), windows.flatten(0, 1))
+    matrices = _in_strides(kernel, stride, x.shape[0])
+    inputs = matrices.shape[1]
+    count = x.shape[1] + inputs - 1
+    windows = F.pad(x, (0, 0, inputs - 1, inputs - 1)).unfold(1, inputs, 1).transpose(2, 3)
+    flipped = matrices.flip(1).transpose(1, 2)
+    y = torch.bmm(_repeat_each(flipped, count), windows.flatten(0, 1))
     return y.view(x.shape[0], count * stride, -1)[:, pad : pad + n]
 
 
 def _gather(y: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int) -> torch.Tensor:
-    """The gradient of `_spread`'s input, P x n x M, from that of its outcome, P x O x M."""
-    strides = _in_strides(kernel, stride, y.shape[0])
-    seen = strides.shape[1]
-    count = n + seen - 1
-    whole = F.pad(y, (0, 0, pad, count * stride - pad - y.shape[1]))
-    parts = torch.bmm(_each(strides, count), whole.reshape(-1, stride, y.shape[2]))
+    """Return the gradient of the input of `_spread`, P x n x M, from that of its output."""
+    matrices = _in_strides(kernel, stride, y.shape[0])
+    inputs = matrices.shape[1]
+    count = n + inputs - 1
+    padded = F.pad(y, (0, 0, pad, count * stride - pad - y.shape[1]))
+    strides = padded.reshape(-1, stride, y.shape[2])
+    parts = torch.bmm(_repeat_each(matrices, count), strides)
     parts = parts.view(-1, count, *parts.shape[1:])
-    found = parts[:, :n, 0]
-    for i in range(1, seen):
-        found = found + parts[:, i : i + n, i]
-    return found
+    sums = parts[:, :n, 0]
+    for i in range(1, inputs):
+        sums = sums + parts[:, i : i + n, i]
+    return sums
 
 
 def _in_strides(kernel: torch.Tensor, stride: int, count: int) -> torch.Tensor:
-    """Kernels of C x K in whole strides, zeros at the end, and again up to a count: P x R x S."""
-    whole = F.pad(kernel, (0, -kernel.shape[1] % stride)).unflatten(1, (-1, stride))
-    return whole.repeat(count // whole.shape[0], 1, 1)
+    """Return kernels, C x K, cut into strides and repeated `count` / C times: count x R x stride.
+
+    Zeros fill the last stride.
+    """
+    filled = F.pad(kernel, (0, -kernel.shape[1] % stride)).unflatten(1, (-1, stride))
+    return filled.repeat(count // filled.shape[0], 1, 1)
 
 
-def _each(matrices: torch.Tensor, count: int) -> torch.Tensor:
-    """Every matrix so many times in turn."""
+def _repeat_each(matrices: torch.Tensor, count: int) -> torch.Tensor:
+    """Return each matrix `count` times, one after the other."""
     return matrices.repeat_interleave(count, 0)

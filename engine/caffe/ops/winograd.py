@@ -1,8 +1,9 @@
 """3 x 3 convolutions with a quarter of the multiplications, on the CPU.
 
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
-section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. With both and the kernel in another basis,
-in 36 coordinates, the convolution is 36 products, tiles x channels by channels x outputs.
+section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. If the inputs and the kernel are written in
+another basis, with 36 coordinates, the convolution is 36 matrix products, one for each coordinate:
+tiles x channels times channels x outputs.
 """
 
 from __future__ import annotations
@@ -14,24 +15,29 @@ from typing import Any
 
 import torch
 
-# Fewer channels or outputs, or channels times outputs, are left to the plain convolution.
+from .. import mode
+
+# The least channels or outputs, and the least channels times outputs, that this algorithm takes.
 CHANNELS = 64
 KERNELS = 1 << 13
-# What either takes, on one machine: seconds a multiplication of a plain convolution and in
-# coordinates, a multiplication by a basis, a kernel put into coordinates, and a strip of tiles.
+# Seconds, measured on one machine: for a multiplication of a plain convolution, of a product of
+# coordinates and of a change of basis, for a kernel's change of basis, and for a strip of tiles.
 PLAIN, PRODUCT, BASIS, KERNEL_BASIS, STRIP = 1 / 105e9, 1 / 75e9, 1 / 60e9, 22e-9, 80e-6
-# Tiles worked on together are as many as the channels, in these bounds: enough for the products,
-# few enough for the cache. Of the weights' coordinates so many values are there at a time.
+# Tiles of a block: as many as the channels, but at least enough to make the products fast, and at
+# most as many as fit the cache.
 BLOCK = 128, 384
+# The most values of the weights' coordinates in memory at a time.
 COORDINATES = 18 << 18
-# Interpolation points are these and infinity. They err a fifth as much as 0, 1, -1, 2, -2 do.
+# Interpolation points, besides infinity. Their error is a fifth of that of 0, 1, -1, 2, -2.
 POINTS = (0, 2**0.5, -(2**0.5), 0.5**0.5, -(0.5**0.5))
 
 
 def _bases() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """To coordinates from an input tile, 36 x 36, and from a kernel, 36 x 9; to outputs, 16 x 36.
+    """Return the changes of basis: input tile to coordinates, 36 x 36; kernel to coordinates,
+    36 x 9; coordinates to outputs, 16 x 36.
 
-    Positions of tiles and coordinates are columns first, those of kernels rows first.
+    The positions of tiles and the coordinates go down the columns first, those of kernels along
+    the rows first.
     """
     points = torch.tensor(POINTS, dtype=torch.float64)[:, None]
 
@@ -50,13 +56,13 @@ TILE, KERNEL, OUTPUT = _bases()
 
 
 class _Rooms(threading.local):
-    """Memory by what it is for, kept: memory new to a process costs more than filling it."""
+    """Memory by name, kept between calls: memory new to a process costs more than filling it."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, torch.Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> torch.Tensor:
-        """Float32 values of this shape, in the place of those of this name before."""
+        """Return a float32 tensor of this shape, in the memory that the name had before."""
         count = math.prod(shape)
         if name not in self._rooms or self._rooms[name].numel() < count:
             self._rooms.pop(name, None)
@@ -68,27 +74,30 @@ _room = _Rooms()
 
 
 def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
-    """Whether a 3 x 3 convolution of stride 1, N x C x H x W, runs here faster, and may."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or max(pad) > 2:
+    """Return whether `convolve` can be used and is faster than the plain convolution.
+
+    x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or max(pad) > 2 or not mode.fast():
         return False
     outputs, channels = w.shape[:2]
     if min(outputs, channels) < CHANNELS or outputs * channels < KERNELS:
         return False
-    high, wide = _tiles(x, pad)
-    strips = x.shape[0] * high
+    down, across = _tiles(x, pad)
+    strips = x.shape[0] * down
     positions = x.shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(x.shape[2:], pad))
-    here = (
-        36 * strips * wide * (PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs))
-        + KERNEL_BASIS * outputs * channels
-        + STRIP * strips
-    )
-    return here < PLAIN * 9 * positions * outputs * channels
+    products = PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs)
+    estimate = 36 * strips * across * products + KERNEL_BASIS * outputs * channels + STRIP * strips
+    return estimate < PLAIN * 9 * positions * outputs * channels
 
 
 def convolve(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
 ) -> torch.Tensor:
-    """The convolution of N x C x H x W with K x C x 3 x 3, of stride 1; pad is 2 at most."""
+    """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C x 3 x 3.
+
+    b: K biases, or None. pad: (height, width), each 2 at most.
+    """
     return _Convolution.apply(x, w, b, tuple(pad))
 
 
@@ -104,12 +113,12 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
-        to_x, to_w, to_b, _ = ctx.needs_input_grad
-        turned = w.flip(2, 3).transpose(0, 1)
+        needs_x, needs_w, needs_b, _ = ctx.needs_input_grad
+        transposed = w.flip(2, 3).transpose(0, 1)
         return (
-            _forward(grad, turned, None, tuple(2 - p for p in ctx.pad)) if to_x else None,
-            _weight_gradient(x, grad, ctx.pad) if to_w else None,
-            grad.sum((0, 2, 3)) if to_b else None,
+            _forward(grad, transposed, None, tuple(2 - p for p in ctx.pad)) if needs_x else None,
+            _weight_gradient(x, grad, ctx.pad) if needs_w else None,
+            grad.sum((0, 2, 3)) if needs_b else None,
             None,
         )
 
@@ -118,65 +127,68 @@ def _forward(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
 ) -> torch.Tensor:
     size, (outputs, channels) = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)], w.shape[:2]
-    high, wide = _tiles(x, pad)
+    down, across = _tiles(x, pad)
     y = x.new_empty(x.shape[0], *size, outputs)
-    strips, weights = _Strips(x, pad, wide, TILE), w.reshape(-1, 9)
-    groups = _groups(weights)
-    kernels = _in_coordinates(weights, groups[0]) if len(groups) == 1 else None
-    for places in _blocks(x.shape[0] * high, wide, channels):
-        tiles = _by_coordinate(strips.block(places, high, "tiles"))
+    strips, weights = _Strips(x, pad, across, TILE), w.reshape(-1, 9)
+    groups = coordinate_groups(len(weights))
+    kernels = _kernel_coordinates(weights, groups[0]) if len(groups) == 1 else None
+    for block in _blocks(x.shape[0] * down, across, channels):
+        tiles = _by_coordinate(strips.block(block, down, "tiles"))
         products = _room("products", 36, tiles.shape[1], outputs)
-        for some in groups:
-            u = _in_coordinates(weights, some) if kernels is None else kernels
+        for group in groups:
+            u = _kernel_coordinates(weights, group) if kernels is None else kernels
             u = u.view(-1, outputs, channels).transpose(1, 2)
-            torch.bmm(tiles[some], u, out=products[some])
-        products = products.view(36, len(places), wide, outputs)
-        for i, place in enumerate(places):
-            image, row = divmod(place, high)
-            _put(products[:, i], b, y[image, 4 * row : 4 * row + 4])
+            torch.bmm(tiles[group], u, out=products[group])
+        products = products.view(36, len(block), across, outputs)
+        for i, strip in enumerate(block):
+            image, row = divmod(strip, down)
+            _write_outputs(products[:, i], b, y[image, 4 * row : 4 * row + 4])
     return y.permute(0, 3, 1, 2)
 
 
 def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
-    """The gradient K x C x 3 x 3 from that of the outcome, N x K x H x W."""
+    """Return the weights' gradient, K x C x 3 x 3, from that of the outputs, N x K x H x W."""
     channels, outputs = x.shape[1], grad.shape[1]
-    high, wide = _tiles(x, pad)
-    found = x.new_zeros(outputs * channels, 9)
-    for some in _groups(found):
-        strips = _Strips(x, pad, wide, TILE[some])
-        diffs = _Strips(grad, (0, 0), wide, OUTPUT.t()[some])
+    down, across = _tiles(x, pad)
+    to_w = x.new_zeros(outputs * channels, 9)
+    for group in coordinate_groups(len(to_w)):
+        strips = _Strips(x, pad, across, TILE[group])
+        diffs = _Strips(grad, (0, 0), across, OUTPUT.t()[group])
         total = _room("kernels", strips.basis.shape[1], outputs, channels)
-        for places in _blocks(x.shape[0] * high, wide, channels):
-            tiles = _by_coordinate(strips.block(places, high, "tiles"))
-            diff = _by_coordinate(diffs.block(places, high, "diffs")).transpose(1, 2)
-            torch.baddbmm(total, diff, tiles, beta=float(places.start > 0), out=total)
-        found.addmm_(total.flatten(1).t(), KERNEL[some])
-    return found.view(outputs, channels, 3, 3)
+        for block in _blocks(x.shape[0] * down, across, channels):
+            tiles = _by_coordinate(strips.block(block, down, "tiles"))
+            diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
+            torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
+        to_w.addmm_(total.flatten(1).t(), KERNEL[group])
+    return to_w.view(outputs, channels, 3, 3)
 
 
 class _Strips:
-    """A map in strips of as many rows as a tile has, and the tiles of a strip in coordinates.
+    """A map in strips, as high as a tile, and the tiles of a strip in coordinates.
 
-    A strip is laid out columns first, so that each of its overlapping tiles lies in one piece.
-    basis: coordinates x the tile's positions.
+    A strip is stored column by column, so that each of its overlapping tiles is contiguous.
+    basis: coordinates x positions of a tile.
     """
 
     def __init__(
-        self, x: torch.Tensor, pad: tuple[int, int], wide: int, basis: torch.Tensor
+        self, x: torch.Tensor, pad: tuple[int, int], across: int, basis: torch.Tensor
     ) -> None:
         self.x, self.pad = x.permute(0, 2, 3, 1), pad
         self.side, channels = int(basis.shape[1] ** 0.5), x.shape[1]
-        self.strip = x.new_zeros(4 * wide + self.side - 4, self.side, channels)
-        size, stride = (wide, self.side**2, channels), (4 * self.side * channels, channels, 1)
+        self.strip = x.new_zeros(4 * across + self.side - 4, self.side, channels)
+        size, stride = (across, self.side**2, channels), (4 * self.side * channels, channels, 1)
         self.tiles = self.strip.as_strided(size, stride)
-        self.basis = basis.expand(wide, *basis.shape)
+        self.basis = basis.expand(across, *basis.shape)
 
-    def block(self, places: range, high: int, room: str) -> torch.Tensor:
-        """The tiles of some strips, strips x tiles x coordinates x C."""
-        wide, _, channels = self.tiles.shape
-        out = _room(room, len(places), wide, self.basis.shape[1], channels)
-        for place, made in zip(places, out):
-            image, row = divmod(place, high)
+    def block(self, block: range, down: int, room: str) -> torch.Tensor:
+        """Return the tiles of the strips in `block`: strips x tiles x coordinates x C.
+
+        down: strips of an image. room: the name of the memory for the tiles.
+        """
+        across, _, channels = self.tiles.shape
+        out = _room(room, len(block), across, self.basis.shape[1], channels)
+        for strip, tiles in zip(block, out):
+            image, row = divmod(strip, down)
             start = 4 * row - self.pad[0]
             first, last = max(start, 0), min(start + self.side, self.x.shape[1])
             if last - first < self.side:
@@ -184,53 +196,53 @@ class _Strips:
             columns = slice(self.pad[1], self.pad[1] + self.x.shape[2])
             rows = self.x[image, first:last].transpose(0, 1)
             self.strip[columns, first - start : last - start].copy_(rows)
-            torch.bmm(self.basis, self.tiles, out=made)
+            torch.bmm(self.basis, self.tiles, out=tiles)
         return out
 
 
 def _tiles(x: torch.Tensor, pad: Sequence[int]) -> tuple[int, int]:
-    """The tiles that cover the outcome, down and across."""
-    high, wide = (-(-(n + 2 * p - 2) // 4) for n, p in zip(x.shape[2:], pad))
-    return high, wide
+    """Return how many tiles cover the outputs, down and across."""
+    down, across = (-(-(n + 2 * p - 2) // 4) for n, p in zip(x.shape[2:], pad))
+    return down, across
 
 
-def _blocks(strips: int, wide: int, channels: int) -> Iterator[range]:
-    """Strips of all images, in nearly equal blocks."""
+def _blocks(strips: int, across: int, channels: int) -> Iterator[range]:
+    """Yield the strips of all images, by number, in blocks of nearly equal size."""
     least, most = BLOCK
-    each = max(1, round(min(max(channels, least), most) / wide))
+    each = max(1, round(min(max(channels, least), most) / across))
     count = -(-strips // each)
     for i in range(count):
         yield range(i * strips // count, (i + 1) * strips // count)
 
 
-def _groups(weights: torch.Tensor) -> list[slice]:
-    """The 36 coordinates, in groups of as many as there are at a time for so many kernels x 9."""
-    most = COORDINATES // len(weights)
+def coordinate_groups(kernels: int) -> list[slice]:
+    """Return the 36 coordinates in groups so small that a group of `kernels` 3 x 3 kernels has
+    COORDINATES values at most, or in pairs."""
+    most = COORDINATES // kernels
     each = max(n for n in (2, 4, 6, 12, 18, 36) if n == 2 or n <= most)
     return [slice(first, first + each) for first in range(0, 36, each)]
 
 
 def _by_coordinate(tiles: torch.Tensor) -> torch.Tensor:
-    """Strips x tiles x coordinates x C as coordinates x tiles x C."""
+    """Return strips x tiles x coordinates x C as coordinates x tiles x C."""
     return tiles.flatten(0, 1).transpose(0, 1)
 
 
-def _in_coordinates(weights: torch.Tensor, some: slice) -> torch.Tensor:
-    """Kernels x 9 in some of the coordinates, coordinates x kernels."""
-    basis = KERNEL[some]
-    found = _room("kernels", len(basis), len(weights))
-    return torch.mm(basis, weights.t(), out=found)
+def _kernel_coordinates(weights: torch.Tensor, group: slice) -> torch.Tensor:
+    """Return a group of the coordinates of kernels x 9 weights: coordinates x kernels."""
+    basis = KERNEL[group]
+    return torch.mm(basis, weights.t(), out=_room("kernels", len(basis), len(weights)))
 
 
-def _put(products: torch.Tensor, b: torch.Tensor | None, rows: torch.Tensor) -> None:
+def _write_outputs(products: torch.Tensor, b: torch.Tensor | None, rows: torch.Tensor) -> None:
     """Write the outputs of a strip's tiles, 36 x tiles x K, into up to 4 rows, each W x K."""
-    wide, outputs = products.shape[1:]
-    made = _room("outputs", wide, 16, outputs)
-    torch.bmm(OUTPUT.expand(wide, 16, 36), products.transpose(0, 1), out=made)
-    made = made.view(wide, 4, 4, outputs).permute(2, 0, 1, 3)[: rows.shape[0]]
-    whole, rest = divmod(rows.shape[1], 4)
-    pairs = [(made[:, :whole], rows[:, : 4 * whole].unflatten(1, (whole, 4)))] if whole else []
+    across, outputs = products.shape[1:]
+    tiles = _room("outputs", across, 16, outputs)
+    torch.bmm(OUTPUT.expand(across, 16, 36), products.transpose(0, 1), out=tiles)
+    tiles = tiles.view(across, 4, 4, outputs).permute(2, 0, 1, 3)[: rows.shape[0]]
+    full, rest = divmod(rows.shape[1], 4)
+    pairs = [(tiles[:, :full], rows[:, : 4 * full].unflatten(1, (full, 4)))] if full else []
     if rest:
-        pairs.append((made[:, whole, :rest], rows[:, 4 * whole :]))
+        pairs.append((tiles[:, full, :rest], rows[:, 4 * full :]))
     for source, out in pairs:
         out.copy_(source) if b is None else torch.add(source, b, out=out)

@@ -147,6 +147,7 @@ class Executor:
 
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
+        heap.keep()
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None

@@ -6,7 +6,9 @@ one, it is computed from the input and the weights of the pass, layer by layer.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -109,11 +111,14 @@ class Pass:
         A replay calls this too: its input and its weights lie in the same tensors.
         """
         self._weights, self._copied = self._live_weights, False
-        self._waiting: dict[int, tuple[Memory, Thunk]] = {}
+        # The memory alone keeps its thunk, which keeps the pass: a pass that kept the thunks would
+        # live, with its input and its border, until the next search for garbage.
+        self._waiting: dict[int, tuple[Memory, weakref.ref[Thunk]]] = {}
         for b, memory, shape in self._deferred:
             memory.reshape(shape)
-            self._waiting[b] = memory, self._thunk(b)
-            memory.defer(self._waiting[b][1])
+            thunk = self._thunk(b)
+            self._waiting[b] = memory, weakref.ref(thunk)
+            memory.defer(thunk)
         if any(memory.held() for memory in self._parameters):
             self.before_weights_change()
         else:
@@ -146,8 +151,9 @@ class Pass:
         self._requested.add(blob)
         with torch.no_grad():
             self._run_plainly(tensors)
-        for b, (memory, thunk) in self._waiting.items():
-            if b != blob:
+        for b, (memory, reference) in self._waiting.items():
+            thunk = reference()
+            if b != blob and thunk is not None:
                 memory.settle(thunk, tensors[b])
         return tensors[blob]
 
@@ -207,23 +213,24 @@ class Pass:
             for b, go in zip(node.bottoms, node.propagate_down)
             if go and node.backward and b != self.region.source
         }
-        diffs, thunks = self._diffs, dict[int, Thunk]()
+        diffs, thunks = self._diffs, dict[int, weakref.ref[Thunk]]()
 
         def compute(blob: int) -> torch.Tensor:
             grads = self._gradients(diffs, list(thunks))
             for b, values in grads.items():
-                memory = memories[b]
-                if b != blob and isinstance(memory, Memory):
-                    memory.settle(thunks[b], values)
+                memory, thunk = memories[b], thunks[b]()
+                if b != blob and thunk is not None and isinstance(memory, Memory):
+                    memory.settle(thunk, values)
             return grads[blob]
 
         held = []
         for b, memory in memories.items():
-            thunks[b] = lambda b=b: compute(b)  # type: ignore[misc]
+            thunk = partial(compute, b)
+            thunks[b] = weakref.ref(thunk)
             if memory.held() or not isinstance(memory, Memory):
                 held.append(b)
             else:
-                memory.defer(thunks[b])
+                memory.defer(thunk)
         if held:
             for b, grad in self._gradients(diffs, held).items():
                 memories[b].set(grad)

@@ -11,7 +11,7 @@ import torch
 from .. import glog, mode
 from ..blob import Blob
 from ..memory import Memory, MemoryView
-from ..ops.cuda import kernels
+from ..ops import cuda
 from ..run.wiring import Parameter
 from . import rules
 
@@ -40,7 +40,7 @@ class Updater:
 
     def __init__(self, rule: rules.Rule, param: Any) -> None:
         self._rule, self._param = rule, param
-        self._kernel = kernels.SGD()
+        self._kernel = cuda.SGD()
         self._logged_missing_kernel = False
 
     def apply(

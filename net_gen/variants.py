@@ -1,0 +1,125 @@
+"""The variants: one line of a table each. `python -m net_gen NAME` writes the folder of one."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+
+from fcn_data import DATA_SETS, DataSet
+
+from .arguments import check_choice
+from .trunks import TRUNKS
+
+
+class Image(NamedTuple):
+    """A blob that a net reads images from, and the name of that input in the data set."""
+
+    blob: str = "data"
+    input: str = "data"
+
+
+class Branch(NamedTuple):
+    """A trunk of a net; a net with several averages their scores.
+
+    images: the blobs that the trunk reads. Several are joined along the channels, as `data`.
+    suffix: is put behind the names of the trunk's layers and blobs.
+    renamed: name of a layer of the trunk -> its name in this net, before the suffix.
+    """
+
+    images: Tuple[Image, ...] = (Image(),)
+    suffix: str = ""
+    renamed: Mapping[str, str] = MappingProxyType({})
+
+
+class Head(NamedTuple):
+    """A map of scores for every pixel, and its loss.
+
+    suffix: is put behind the names of the head's layers and blobs.
+    label: the blob of the labels, and the name of these labels in the data set.
+    loss: the name of the loss.
+    """
+
+    suffix: str = ""
+    label: str = "label"
+    loss: str = "loss"
+
+
+class Variant(NamedTuple):
+    """A net of the family, and how it is trained.
+
+    stride: of the last upsampling, in pixels; one below the trunk's stride takes skips.
+    base_lr: the learning rate.
+    init: the variant whose trained weights it starts from; None for those of the classifier.
+    data_root: the folder of the data, as seen from the variant's folder.
+    trunk: a key of `TRUNKS`.
+    at_once: trained in one stage from the classifier, with scaled skips.
+    normalize: the loss is the mean over the pixels, not the sum.
+    solver: the fields that differ from `net_gen.solver.PUBLISHED`, beside the learning rate.
+    data_set: a key of `fcn_data.DATA_SETS`.
+    branches, heads: the trunks and the maps of scores of the net.
+    """
+
+    stride: int
+    base_lr: float
+    init: Optional[str] = None
+    data_root: str = "../data"
+    trunk: str = "vgg16"
+    at_once: bool = False
+    normalize: bool = False
+    solver: Mapping[str, Any] = MappingProxyType({})
+    data_set: str = "voc"
+    branches: Tuple[Branch, ...] = (Branch(),)
+    heads: Tuple[Head, ...] = (Head(),)
+
+    @property
+    def data(self) -> DataSet:
+        """The record of the data set."""
+        return DATA_SETS[self.data_set]
+
+    @property
+    def title(self) -> str:
+        """The name of the net in prose: FCN-8s, FCN-GoogLeNet-16s."""
+        trunk = TRUNKS[self.trunk]
+        stride = f"-{self.stride}s" if self.stride < trunk.stride or not trunk.title else ""
+        return f"FCN{trunk.title and '-' + trunk.title}{stride}{' at once' * self.at_once}"
+
+    @property
+    def images(self) -> Tuple[Image, ...]:
+        """The blobs that the net reads images from."""
+        return tuple(image for branch in self.branches for image in branch.images)
+
+
+#: Momentum and batch of FCN-AlexNet (arXiv 1411.4038, section 4.3).
+_BATCHES = MappingProxyType({"momentum": 0.9, "iter_size": 20})
+#: The published nets, then those of GoogLeNet. For a loss averaged over the pixels of 20 images,
+#: the papers' learning rates are 1e-4 for VGG16 and 5e-5 for GoogLeNet (arXiv 1411.4038, section
+#: 4.3). So each stage of GoogLeNet has half the rate of the same stage of VGG16.
+#: The published files of voc-fcn16s look for the data one folder further up than all others.
+VARIANTS: Dict[str, Variant] = {
+    "voc-fcn32s": Variant(32, 1e-10),
+    "voc-fcn16s": Variant(16, 1e-12, "voc-fcn32s", data_root="../../data"),
+    "voc-fcn8s": Variant(8, 1e-14, "voc-fcn16s"),
+    "voc-fcn8s-atonce": Variant(8, 1e-10, at_once=True, solver={"max_iter": 300000}),
+    "voc-fcn-alexnet": Variant(32, 1e-4, trunk="alexnet", normalize=True, solver=_BATCHES),
+    "voc-fcn-googlenet": Variant(32, 5e-11, trunk="googlenet"),
+    "voc-fcn-googlenet16s": Variant(16, 5e-13, "voc-fcn-googlenet", trunk="googlenet"),
+    "voc-fcn-googlenet8s": Variant(8, 5e-15, "voc-fcn-googlenet16s", trunk="googlenet"),
+}
+#: The stages of the papers' staged training: 32s, 16s and 8s on VGG16.
+STAGES: Dict[str, Variant] = {
+    name: VARIANTS[name] for name in ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")
+}
+
+
+def resolve_variant(variant: Union[str, Variant]) -> Variant:
+    """Return the `Variant` of a name; a `Variant` is returned as it is.
+
+    Raises ValueError for a name that is not in `VARIANTS`, for a trunk that is not in `TRUNKS` and
+    for a data set that is not in `DATA_SETS`.
+    """
+    if isinstance(variant, str):
+        check_choice("variant", variant, VARIANTS)
+        return VARIANTS[variant]
+    check_choice("trunk", variant.trunk, TRUNKS)
+    check_choice("data_set", variant.data_set, DATA_SETS)
+    return variant
