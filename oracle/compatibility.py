@@ -49,6 +49,8 @@ DIFFERENT = (
     "is not there, where BVLC Caffe writes an empty database.",
     "`set_mode_gpu()` without a CUDA device is an error.",
     "SoftmaxWithLoss with a second top can be built.",
+    "Adam with a momentum of 1 or -1, or a momentum2 above 1, is refused; BVLC Caffe divides by "
+    "zero, or takes the root of a negative number.",
     "LevelDB has no living Python package: its databases are refused with a line that says so.",
     "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
     "The log has no lines about time that a data layer waited, and none of HDF5 data types.",

@@ -222,7 +222,7 @@ class Memory:
             assert self._deferred is not None
             refit = self._deferred if isinstance(self._deferred, _Refit) else None
             self._take(self._deferred())
-            self._buffer = refit and refit.buffer
+            self._buffer = None if refit is None else refit.buffer
         if on.type == "cpu":
             return self._to_host()
         if self._head is Head.HOST or self._device is None or self._device.device != on:

@@ -79,9 +79,9 @@ def test_a_signal_during_a_call_of_apply_update_is_handled_after_it(tmp_path, mo
     assert solver.iter == 1 and solver.net.params["ip"][1].diff.any()
 
 
-def test_ctrl_c_during_a_pass_is_handled_after_the_iteration(tmp_path):
+def test_ctrl_c_during_an_iteration_is_handled_after_the_iteration(tmp_path):
     solver = solver_with_data(tmp_path)
-    solver.net.before_forward(lambda layer: layer == 1 and signal.raise_signal(signal.SIGINT))
+    solver.add_callback(lambda: signal.raise_signal(signal.SIGINT), lambda: None)
     with pytest.raises(KeyboardInterrupt):
         solver.step(3)
     assert solver.iter == 1

@@ -48,5 +48,5 @@ def test_a_string_in_another_encoding_is_refused_with_its_line(tmp_path):
 
 def test_an_error_keeps_its_line_behind_respelled_text(tmp_path):
     content = b"# \xff\nlayer { inner_product_param { axis: -\n1 } }\nlayer { nme: 'x' }"
-    with pytest.raises(PrototxtError, match=r"net\.prototxt:4:9 : .*nme"):
+    with pytest.raises(PrototxtError, match='no field named "nme" .line 4'):
         read(tmp_path, content)
