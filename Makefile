@@ -24,7 +24,8 @@ VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 # `--gpu VALUE` if GPU is set, and $(call flags,QUICK:quick) becomes `--quick`.
 VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
 	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET NYUD_DIR OUT PAD PEERS ROUNDS SBDD_DIR SCALE \
-	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK
+	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
+	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -32,7 +33,7 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
+.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score inspect \
 	oracle golden compatibility bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
@@ -100,6 +101,12 @@ infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder 
 score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split (GPU=)
 	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,NET:net WEIGHTS:weights \
 	  IMAGES:images OUT:out GPU:gpu)
+
+inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HTML=)
+	@[ -n "$${NET-}" ] || { \
+	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
+	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
+	  SOLVER:solver FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
 
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build

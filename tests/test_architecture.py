@@ -48,6 +48,7 @@ ROOMS = (
     ("run",),
     ("net", "draw"),
     ("train", "timer", "classifier", "detector"),
+    ("inspect",),
     ("tools",),
     ("api", "_caffe", "pycaffe"),
     ("__init__", "__main__"),

@@ -13,7 +13,7 @@ import numpy as np
 from . import glog, graph, hdf5, weights
 from .blob import Blob
 from .errors import FileError, UsageError, WeightsError, in_file
-from .layers import Layer, layer_type_list, users_types
+from .layers import EngineLayer, Layer, layer_type_list, users_types
 from .layers.source import MemoryData
 from .run.executor import Executor
 from .run.loss import Loss
@@ -370,8 +370,9 @@ class Net:
                     f"{path}: layer {name!r} has {len(stored)} blobs there and {len(blobs)} "
                     "in this net"
                 )
+            loose = isinstance(node.layer, EngineLayer) and node.layer.loose_axes
             for i, source in stored.items():
-                if not source.fits(blobs[i].shape):
+                if not source.fits(blobs[i].shape, loose):
                     raise WeightsError(
                         f"{path}: layer {name!r}: blob {i} has the shape {source.shape} there and "
                         f"{blobs[i].shape} in this net; load it into a net of its own prototxt and "
