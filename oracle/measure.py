@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 import torch
 
-import net_gen
 from fcn_common import command, files
 from oracle.cases import CASES, Case
 from oracle.cases import run as run_case
@@ -43,7 +42,7 @@ from oracle.random_nets.comparison import compare_nets
 from oracle.random_nets.nets import make_net
 from oracle.random_nets.tally import Tally
 from oracle.run import load_arrays, run
-from oracle.whole_nets import photograph, photographs, score_blob
+from oracle.whole_nets import FCNS, photograph, photographs, score_blob
 
 #: PASCAL VOC's usual height and width.
 SIZE = (375, 500)
@@ -121,7 +120,7 @@ def run_opencv(name: str, folder: str, shape: Tuple[int, ...]) -> Tuple[np.ndarr
 
 def measure_nets(names: List[str]) -> Dict[str, Any]:
     """Return net -> agreement, of these nets or of all."""
-    return {name: measure_net(name) for name in names or [*net_gen.VARIANTS, *CLASSIFIERS]}
+    return {name: measure_net(name) for name in names or [*FCNS, *CLASSIFIERS]}
 
 
 def measure_files() -> Dict[str, Any]:

@@ -22,8 +22,8 @@ from caffe import _caffe
 MODULES = ("", "_caffe", "pycaffe", "io", "classifier", "detector", "net_spec", "coord_map")
 CLASSES = ("Net", "Layer", "SGDSolver", "Timer", "Classifier", "Detector", "NetSpec")
 IN_C = ("Blob", "BlobVec", "Solver", "SolverParameter")
-#: Names that pycaffe's modules import for themselves, and a helper that makes properties.
-NOT_INTERFACE = {"OrderedDict", "izip_longest", "resize", "zoom", "division", "_Net_get_id_name"}
+#: A package for programs that also run on Python 2, which the engine does not need.
+NOT_INTERFACE = {"six"}
 NET = """layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
 layer { name: 'y' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param { num_output: 1 } }
 """
@@ -64,7 +64,7 @@ def names(owner: object) -> Dict[str, Optional[List[Any]]]:
     return {
         name: parameters(getattr(owner, name))
         for name in dir(owner)
-        if not name.startswith("__") and not inspect.ismodule(getattr(owner, name))
+        if not name.startswith("__") or name == "__version__"
     }
 
 

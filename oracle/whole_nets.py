@@ -31,6 +31,8 @@ from oracle.cases.case import Numbers, copy, fill_params
 from oracle.classifiers import CLASSES, CLASSIFIERS
 from tests import tiny
 
+#: The FCNs that are compared: those with one image and one map of scores.
+FCNS = tuple(name for name, v in net_gen.VARIANTS.items() if v.data_set == "voc")
 #: The number of images in a classifier's input.
 BATCH = 2
 SOLVER = dict(
@@ -154,7 +156,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=tiny.WIDTH)
     parser.add_argument("--size", type=int, nargs=2, default=[134, 146])
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--nets", nargs="*", default=list(net_gen.VARIANTS))
+    parser.add_argument("--nets", nargs="*", default=list(FCNS))
     args = parser.parse_args()
     folder = os.path.abspath(args.folder)
     images = os.path.join(folder, "data")
@@ -164,7 +166,7 @@ def main() -> None:
     numbers: Any = {}
     for name in args.nets:
         record_scores(name, folder, numbers, args.width, args.size)
-        if args.steps and name in net_gen.VARIANTS:
+        if args.steps and name in FCNS:
             record_training(name, folder, numbers, args.width, args.steps)
     np.savez(os.path.join(folder, args.name + ".npz"), **numbers)
     peak = peak_memory() / 2**30

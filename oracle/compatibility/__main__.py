@@ -16,6 +16,7 @@ from oracle.compatibility import files as file_rows
 from oracle.compatibility.agreement import exponent
 from oracle.deliberate import DELIBERATE
 from oracle.fifty import FIELDS
+from oracle.ignored import IGNORED
 from oracle.measure import SEED
 from oracle.places import CHECKOUT, MEASURED
 
@@ -28,6 +29,8 @@ DIFFERENCES = (
     "does not exist, where BVLC Caffe writes an empty database.",
     "`set_mode_gpu()` without a CUDA device is an error.",
     "SoftmaxWithLoss with a second top can be built.",
+    "Adam with a momentum of 1 or -1, or a momentum2 above 1, is refused; BVLC Caffe divides by "
+    "zero, or takes the root of a negative number.",
     "LevelDB has no maintained Python package; the engine refuses LevelDB databases with a message "
     "that says so.",
     "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
@@ -65,6 +68,7 @@ def values(measured: Dict[str, Any]) -> Dict[str, Any]:
         "seed": SEED,
         "agreed": len(AGREED),
         "refused": len(REFUSED),
+        "ignored": [[f"`{field.lstrip('.')}`", reason] for field, reason in IGNORED.items()],
         "differences": [*DIFFERENCES, *(entry.sentence for entry in DELIBERATE)],
     }
 

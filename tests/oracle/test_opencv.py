@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-import net_gen
 from oracle.classifiers import CLASSIFIERS
 from oracle.compare import assert_same_scores, score_agreement
-from oracle.whole_nets import deployed, score_blob
+from oracle.whole_nets import FCNS, deployed, score_blob
 
-NETS = [*net_gen.VARIANTS, *CLASSIFIERS]
+NETS = [*FCNS, *CLASSIFIERS]
 
 
 def compare(name, folder, width, size=(134, 146)):

@@ -25,6 +25,8 @@ def test_every_name_of_pycaffe_exists_with_its_parameters(bvlc):
     assert sum(map(len, bvlc.values())) > 300
     assert bvlc["Net"]["share_with"] == [2, 2] and bvlc["Solver"]["solve"] == [1, 2]
     assert bvlc["Net"]["forward"] == ["self", "blobs=None", "start=None", "end=None", "kwargs"]
+    assert {"resize", "zoom", "skimage"} <= bvlc["caffe.io"].keys()
+    assert {"np", "caffe", "_Net_get_id_name"} <= bvlc["caffe.pycaffe"].keys()
     assert differences(bvlc) == {}
     assert caffe.__version__.startswith("1.0.0")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import net_gen
 from oracle.classifiers import CLASSIFIERS
 from oracle.compare import WHOLE_NET, assert_same_scores, disagreements
+from oracle.whole_nets import FCNS
 
 pytestmark = pytest.mark.oracle
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def select(numbers, *parts):
     return {k: v for k, v in numbers.items() if all(part in k.split("/") for part in parts)}
 
 
-@pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
+@pytest.mark.parametrize("variant", FCNS)
 @pytest.mark.parametrize("part", ["score", "data", "label", "loss", "update", "trained"])
 def test_scores_and_training_agree_through_the_whole_net(variant, part, narrow):
     engine, bvlc = (select(numbers, variant, part) for numbers in narrow)
@@ -54,7 +54,7 @@ def test_scores_and_training_agree_through_the_whole_net(variant, part, narrow):
     assert not disagreements(engine, bvlc, 0.0 if part in ("data", "label") else WHOLE_NET)
 
 
-@pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
+@pytest.mark.parametrize("variant", FCNS)
 def test_label_maps_are_identical(variant, narrow):
     engine, bvlc = (numbers[variant + "/score"] for numbers in narrow)
     assert len(np.unique(bvlc.argmax(1))) > 1
@@ -73,7 +73,7 @@ def test_classifiers_agree(name, narrow_classifiers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*net_gen.VARIANTS, *CLASSIFIERS])
+@pytest.mark.parametrize("name", [*FCNS, *CLASSIFIERS])
 def test_whole_nets_of_full_width_agree(name, bvlc_caffe, tmp_path):
     """The FCNs read an image of PASCAL VOC's usual size."""
     options = ("--width", 1, "--size", 375, 500, "--steps", 0, "--nets", name)
