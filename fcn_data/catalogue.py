@@ -76,6 +76,7 @@ PASCAL_CONTEXT = DataSet(
         "train": _CONTEXT._replace(name="train", prototxt="train"),
         "val": _CONTEXT._replace(name="val", prototxt="val", images=5105),
     },
+    archives=("voc2010", "pascal-context", "pascal-context-labels", "pascal-context-59"),
 )
 
 _SIFT_FLOW = _read_by(
@@ -99,6 +100,7 @@ SIFT_FLOW = DataSet(
         "train": _SIFT_FLOW._replace(name="trainval", prototxt="trainval"),
         "val": _SIFT_FLOW._replace(name="test", prototxt="test", images=200),
     },
+    archives=("siftflow",),
 )
 
 _NYUD = _read_by(
@@ -120,6 +122,7 @@ NYUD = DataSet(
         "train": _NYUD._replace(name="trainval", prototxt="trainval"),
         "val": _NYUD._replace(name="test", prototxt="test", images=654),
     },
+    archives=("nyud",),
 )
 DATA_SETS: Dict[str, DataSet] = {
     data_set.name: data_set for data_set in (VOC, DEMO, PASCAL_CONTEXT, SIFT_FLOW, NYUD)
