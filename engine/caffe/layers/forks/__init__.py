@@ -4,9 +4,11 @@ Every class states its formula and its source: the paper, and the fork whose lay
 """
 
 from . import (
+    crf,
     evaluation,
     faces,
     flow,
+    label_data,
     mobile,
     multibox,
     ohem,
@@ -19,9 +21,11 @@ from . import (
 )
 
 __all__ = [
+    "crf",
     "evaluation",
     "faces",
     "flow",
+    "label_data",
     "mobile",
     "multibox",
     "ohem",
