@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .layers import detection, flow, mobile, segmentation, volumes, yolo
+from .layers import crf, detection, flow, mobile, segmentation, volumes, yolo
 from .layers.case import Arrays
 
 #: (LayerParameter, bottoms, parameters, shape of the top) -> the top.
@@ -77,6 +77,11 @@ def _normalize(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.nda
     return detection.normalized(x, p, layer.norm_param.across_spatial)
 
 
+def _mean_field(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    s = layer.multi_stage_meanfield_param
+    return crf.mean_field(x, p, s.num_iterations, s.theta_alpha, s.theta_beta, s.theta_gamma)
+
+
 REFERENCES: dict[str, Reference] = {
     "Axpy": lambda layer, x, p, shape: x[0].reshape(*x[1].shape[:2], 1, 1) * x[1] + x[2],
     "BN": _bn,
@@ -88,6 +93,7 @@ REFERENCES: dict[str, Reference] = {
     "Interp": _interp,
     "Normalize": _normalize,
     "Permute": lambda layer, x, p, shape: np.transpose(x[0], layer.permute_param.order),
+    "MultiStageMeanfield": _mean_field,
     "Pooling3D": _pooling,
     "PriorBox": _prior_boxes,
     "PSROIPooling": _psroi_pooling,
