@@ -11,6 +11,7 @@ from . import classifier, coord_map, detector, draw, io, net_spec, proto
 from .classifier import Classifier
 from .detector import Detector
 from .errors import CaffeError
+from .forks import set_fork
 from .glog import init_log, log
 from .launch import (
     set_multiprocess,
@@ -19,7 +20,7 @@ from .launch import (
     solver_count,
     solver_rank,
 )
-from .layers import Layer, layer_type_list
+from .layers import Layer, layer_type_list, register_layer
 from .mode import (
     precision,
     set_device,
@@ -92,6 +93,8 @@ __all__ += (
     "params",
     "precision",
     "proto",
+    "register_layer",
+    "set_fork",
     "set_precision",
     "to_proto",
 )

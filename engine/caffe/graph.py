@@ -4,29 +4,99 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import glog
-from .errors import LayerError, NetError
+from .errors import LayerError, NetError, PrototxtError
 from .proto import caffe_pb2
-from .text import read_text
+from .text import read_known, read_text, refuse_unknown, warn_left_out, warn_of_tuning
+from .unknown import Unknown, refusal
 from .upgrade import upgrade_net, upgrade_solver
+
+
+@dataclass
+class NetFile:
+    """A net's prototxt file.
+
+    net: the NetParameter, upgraded to the present form, of what the schema knows. text: the text of
+    the file. unknown: what the schema lacks.
+    """
+
+    path: str
+    net: Any
+    text: str
+    unknown: list[Unknown]
+
+    def check(self, state: Any, layer_types: Collection[str], own_types: Collection[str]) -> None:
+        """Refuse what the engine lacks for the net that a NetState includes, in one message.
+
+        layer_types: the types that there are. own_types: those of them that users registered; the
+            unknown fields of their layers become their `param_str`.
+
+        What belongs to layers that the state leaves out, or only tunes how a fork computes, is
+        logged and left out. Raises PrototxtError for unknown fields, NetError for unknown types.
+        """
+        if not self.unknown and all(layer.type in layer_types for layer in self.net.layer):
+            return
+        included = {layer.name: layer for layer in self.net.layer if _is_included(state, layer)}
+        types = [(n, p.type) for n, p in included.items() if p.type not in layer_types]
+        fields = []
+        for item in self.unknown:
+            layer = included.get(item.layer)
+            if item.layer and layer is None:
+                warn_left_out(self.path, item, "the layer is not in this net")
+            elif layer is not None and layer.type in own_types:
+                self._keep_as_param_str(layer, item)
+            elif not warn_of_tuning(self.path, item):
+                fields.append(item)
+        if types or fields:
+            error = PrototxtError if fields else NetError
+            raise error(f"{self.path}: {refusal(types, fields, layer_types)}")
+
+    def _keep_as_param_str(self, layer: Any, item: Unknown) -> None:
+        text = self.text[item.start : item.end]
+        before = layer.python_param.param_str
+        layer.python_param.param_str = f"{before}\n{text}" if before else text
+
+
+def read_net_file(path: str | os.PathLike) -> NetFile:
+    """Return a net's prototxt file of any age; `check` refuses what the engine lacks.
+
+    Raises FileError if the file cannot be read, PrototxtError for its syntax, and NetError if the
+    net cannot be upgraded.
+    """
+    net = caffe_pb2.NetParameter()
+    text, unknown = read_known(path, net)
+    try:
+        upgrade_net(net, os.fspath(path))
+    except NetError as error:
+        raise NetError(f"{os.fspath(path)}: {error}") from None
+    return NetFile(os.fspath(path), net, text, _set_v1_types(net, unknown))
+
+
+def _set_v1_types(net: Any, unknown: list[Unknown]) -> list[Unknown]:
+    """Give upgraded V1 layers the unknown types of their text; return the other unknown items."""
+    types = {item.layer: item.value for item in unknown if _is_v1_type(item)}
+    for layer in net.layer:
+        if not layer.type and layer.name in types:
+            layer.type = types[layer.name]
+    return [item for item in unknown if not _is_v1_type(item)]
+
+
+def _is_v1_type(item: Unknown) -> bool:
+    return (item.message, item.name) == ("V1LayerParameter", "type")
 
 
 def read_net(path: str | os.PathLike) -> Any:
     """Return the NetParameter of a prototxt file of any age, upgraded to the present form.
 
-    Raises FileError if the file cannot be read, PrototxtError for its syntax, and NetError if the
-    net cannot be upgraded.
+    Raises as `read_net_file` does, and PrototxtError for fields that the schema lacks.
     """
-    net = read_text(path, caffe_pb2.NetParameter())
-    try:
-        upgrade_net(net, os.fspath(path))
-    except NetError as error:
-        raise NetError(f"{os.fspath(path)}: {error}") from None
-    return net
+    file = read_net_file(path)
+    refuse_unknown(path, file.unknown)
+    return file.net
 
 
 def read_solver(path: str | os.PathLike) -> Any:
@@ -66,6 +136,13 @@ def filter_net(net: Any) -> Any:
         if included:
             filtered.layer.add().CopyFrom(layer)
     return filtered
+
+
+def _is_included(state: Any, layer: Any) -> bool:
+    """Whether a NetState includes a layer. Nothing is logged."""
+    rules = layer.include or layer.exclude
+    meets = any(not any(True for _ in _differences(state, rule)) for rule in rules)
+    return meets if layer.include else not meets
 
 
 def _without_layers(net: Any) -> Any:

@@ -8,13 +8,27 @@ import numpy as np
 
 from .proto import caffe_pb2
 
+#: The types of NVCaffe's `raw_data`, by StorageType.
+RAW_DTYPES: Dict[int, str] = {
+    caffe_pb2.DOUBLE: "<f8",
+    caffe_pb2.FLOAT: "<f4",
+    caffe_pb2.FLOAT16: "<f2",
+}
+
 
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
     """Return the values of a BlobProto, or with `return_diff` its gradient, as float64.
 
     Raises ValueError where the number of values is not that of the message's shape.
     """
-    values = (blob.double_diff or blob.diff) if return_diff else (blob.double_data or blob.data)
+    if return_diff:
+        raw, raw_type = blob.raw_diff, blob.raw_diff_type
+        values = blob.double_diff or blob.diff
+    else:
+        raw, raw_type = blob.raw_data, blob.raw_data_type
+        values = blob.double_data or blob.data
+    if raw:
+        values = np.frombuffer(raw, RAW_DTYPES[raw_type])
     legacy = ("num", "channels", "height", "width")
     if any(blob.HasField(name) for name in legacy):
         shape = [getattr(blob, name) for name in legacy]

@@ -13,7 +13,7 @@ import numpy as np
 from . import glog, graph, hdf5, weights
 from .blob import Blob
 from .errors import FileError, UsageError, WeightsError, in_file
-from .layers import Layer
+from .layers import Layer, layer_type_list, users_types
 from .layers.source import MemoryData
 from .run.executor import Executor
 from .run.loss import Loss
@@ -59,10 +59,12 @@ class Net:
         for path in (network_file, weights):
             if path is not None and not os.path.isfile(path):
                 raise FileError(f"Could not open file {os.fspath(path)}")
-        param = graph.read_net(network_file)
+        file = graph.read_net_file(network_file)
+        param = file.net
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages)
+        file.check(param.state, layer_type_list(), users_types())
         with in_file(os.fspath(network_file)):
             self._build(param)
         if weights is not None:

@@ -4,33 +4,82 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.text_encoding import CEscape
 
-from . import files
+from . import files, glog, unknown
 from .errors import PrototxtError
+from .unknown import Unknown
 
 
 def read_text(path: str | os.PathLike, message: Any) -> Any:
     """Parse a prototxt file into `message` and return `message`.
 
-    Raises FileError if the file cannot be read, and PrototxtError, with line and column, if it
-    does not describe such a message.
+    Unknown fields that only tune how a fork computes are left out with a warning in the log. Raises
+    FileError if the file cannot be read, and PrototxtError, with every unknown field or with line
+    and column, if the file does not describe such a message.
+    """
+    _, fields = read_known(path, message)
+    refuse_unknown(path, fields)
+    return message
+
+
+def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown]]:
+    """Parse what the schema knows of a prototxt file into `message`.
+
+    Return the text of the file, and what the schema lacks. Raises as `read_text` does, but not for
+    unknown fields.
     """
     path = os.fspath(path)
     try:
         with files.reading(path), open(path, encoding="utf-8") as file:
-            text_format.Parse(file.read(), message)
+            text = file.read()
     except UnicodeDecodeError as error:
         raise PrototxtError(f"{path}: is not text in UTF-8: {error.reason}") from None
+    fields: list[Unknown] = []
+    try:
+        text_format.Parse(text, message)
     except text_format.ParseError as error:
-        place = re.sub(r"\s+", " ", str(error)).strip()
-        raise PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})") from None
-    return message
+        try:
+            fields = unknown.scan(text, message.DESCRIPTOR)
+            message.Clear()
+            text_format.Parse(unknown.without(text, fields), message)
+        except unknown.MalformedTextError:
+            raise _syntax_error(path, message, error) from None
+        except text_format.ParseError as second_error:
+            raise _syntax_error(path, message, second_error) from None
+    return text, fields
+
+
+def _syntax_error(path: str, message: Any, error: Exception) -> PrototxtError:
+    place = re.sub(r"\s+", " ", str(error)).strip()
+    return PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})")
+
+
+def refuse_unknown(path: str | os.PathLike, fields: Iterable[Unknown]) -> None:
+    """Raise PrototxtError for unknown fields; warn of those that only tune how a fork computes."""
+    serious = [item for item in fields if not warn_of_tuning(path, item)]
+    if serious:
+        raise PrototxtError(f"{os.fspath(path)}: {unknown.refusal([], serious, [])}")
+
+
+def warn_of_tuning(path: str | os.PathLike, item: Unknown) -> bool:
+    """Return whether a field only tunes how a fork computes; such a field is logged as left out."""
+    if item.tunes:
+        warn_left_out(path, item, "it only tunes how a fork computes")
+    return item.tunes
+
+
+def warn_left_out(path: str | os.PathLike, item: Unknown, reason: str) -> None:
+    """Log that a field is left out."""
+    name = f"{item.name}: {item.value}" if item.value else item.name
+    of_layer = f" of layer {item.layer!r}" if item.layer else ""
+    message = f"{os.fspath(path)}:{item.line}: left out {name}{of_layer}: {reason}"
+    glog.write("upgrade_proto.cpp:90", message, 1)
 
 
 def write_text(path: str | os.PathLike, message: Any) -> None:

@@ -17,7 +17,7 @@ from . import hdf5, wire
 from .blob import Blob
 from .errors import FileError
 from .hdf5 import is_hdf5
-from .io import blobproto_to_array
+from .io import RAW_DTYPES, blobproto_to_array
 from .lazy import MappedFile
 from .proto import caffe_pb2
 from .records import LayerWeights, SolverState, StoredBlob, StoredLayers, contiguous_array
@@ -37,6 +37,8 @@ __all__ = [
 #: The fields of a BlobProto: num, channels, height and width; data and diff as float; shape;
 #: data and diff as double.
 LEGACY_SHAPE, FLOATS, SHAPE, DOUBLES = (1, 2, 3, 4), (5, 6), 7, (8, 9)
+#: NVCaffe's fields: the types of data and of diff, and their bytes.
+RAW_TYPES, RAW = (10, 11), (12, 13)
 
 
 def read_blob(path: str | os.PathLike) -> np.ndarray:
@@ -133,7 +135,8 @@ def _blob(path: str, buffer: memoryview) -> StoredBlob:
     shape: tuple[int, ...] | None = None
     legacy_shape = dict.fromkeys(LEGACY_SHAPE, 0)
     legacy = False
-    pieces: dict[int, list[memoryview]] = {number: [] for number in FLOATS + DOUBLES}
+    pieces: dict[int, list[memoryview]] = {number: [] for number in FLOATS + DOUBLES + RAW}
+    raw_types = dict.fromkeys(RAW_TYPES, 0)
     for number, wire_type, value in wire.fields(buffer):
         if number == SHAPE and wire_type == wire.BYTES:
             shape = _dims(value)
@@ -141,19 +144,40 @@ def _blob(path: str, buffer: memoryview) -> StoredBlob:
             pieces[number].append(value)
         elif number in legacy_shape and wire_type == wire.VARINT:
             legacy_shape[number], legacy = wire.signed(value), True
+        elif number in raw_types and wire_type == wire.VARINT:
+            raw_types[number] = value
     # double_data is what a double-precision solver wrote; it counts before data, as in Caffe.
     data, diff = (
-        doubles if doubles.size else floats
-        for floats, doubles in (
-            (_array(pieces[float_field], "<f4"), _array(pieces[double_field], "<f8"))
-            for float_field, double_field in zip(FLOATS, DOUBLES)
+        _first_values(
+            _raw_array(path, pieces[raw], raw_types[raw_type]),
+            _array(pieces[double], "<f8"),
+            _array(pieces[single], "<f4"),
         )
+        for single, double, raw, raw_type in zip(FLOATS, DOUBLES, RAW, RAW_TYPES)
     )
     legacy = legacy and shape is None
     size = tuple(legacy_shape.values()) if legacy else shape or ()
     if data.size != math.prod(size):
         raise FileError(f"{path}: a blob of shape {size} holds {data.size} values")
     return StoredBlob(path, size, data, diff if diff.size == data.size else None, legacy)
+
+
+def _first_values(*arrays: np.ndarray) -> np.ndarray:
+    """Return the first array that has values, or an empty one."""
+    return next((array for array in arrays if array.size), arrays[-1])
+
+
+def _raw_array(path: str, pieces: Sequence[memoryview], storage_type: int) -> np.ndarray:
+    """Return NVCaffe's `raw_data`, or its `raw_diff`, as float32 or float64."""
+    if not pieces:
+        return np.empty(0, np.float32)
+    try:
+        values = _array(pieces, RAW_DTYPES[storage_type])
+    except KeyError:
+        raise FileError(
+            f"{path}: raw_data of the type {storage_type}; one of {sorted(RAW_DTYPES)} is needed"
+        ) from None
+    return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
 def _dims(buffer: memoryview) -> tuple[int, ...]:

@@ -190,7 +190,7 @@ def test_a_python_layer_runs_forward_and_backward(tmp_path):
     "change, message",
     [
         (("kernel_size: 3", "kernel_sise: 3"), "kernel_sise"),
-        (('type: "ReLU"', 'type: "RelU"'), "unknown type 'RelU'; known types: .*ReLU"),
+        (('type: "ReLU"', 'type: "RelU"'), "unknown type 'RelU' .*did you mean 'ReLU'"),
         (('bottom: "pool"', 'bottom: "pol"'), "layer 'score'.*no layer before it makes.*'pol'"),
         (("num_output: 4", "num_output: 0"), "layer 'conv'.*num_output is 0; it needs.*at least 1"),
         (

@@ -30,10 +30,13 @@ SCALARS = {
 }
 
 
-def declared():
-    """Return the lines of schema(), read from the text of caffe.proto."""
+BASE, FORKS = ((FOLDER / name).read_text() for name in ("caffe.proto", "forks.proto"))
+
+
+def declared(text):
+    """Return the lines of schema(), read from the text of a schema."""
     lines, scopes = [], [["caffe", set()]]
-    text = re.sub(r"//.*", "", (FOLDER / "caffe.proto").read_text())
+    text = re.sub(r"//.*", "", text)
     fields = []
     for line in map(str.strip, text.splitlines()):
         opened = re.match(r"(message|enum) (\w+) {", line)
@@ -77,14 +80,34 @@ def declared():
     return sorted(lines)
 
 
-def test_the_generated_module_declares_what_caffe_proto_declares():
-    assert declared() == schema()
+def owner(line):
+    """The message or enum that a line of schema() belongs to."""
+    return line.split(" = ")[0].rsplit(".", 1)[0]
 
 
-def test_the_messages_are_those_of_bvlc_caffe():
-    lines = schema()
+def test_the_generated_module_declares_what_both_schemas_declare():
+    assert declared(generate.join(BASE, FORKS)) == schema()
+
+
+def test_the_messages_of_caffe_proto_are_those_of_bvlc_caffe():
+    lines = declared(BASE)
     assert len(lines) == 534
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == BVLC
+    assert set(lines) <= set(schema())
+
+
+def test_fields_of_forks_have_numbers_that_neither_bvlc_nor_a_fork_uses():
+    owners = {owner(line) for line in declared(BASE)}
+    added = [line for line in set(schema()) - set(declared(BASE)) if owner(line) in owners]
+    added = [line for line in added if not line.startswith("caffe.BlobProto.raw_")]
+    assert len(added) > 60
+    assert all(int(re.search(r" = (\d+)", line)[1]) >= 100_000 for line in added)
+
+
+def test_a_block_of_forks_proto_needs_a_message_to_extend():
+    block = "extend Missing {\n  optional bool flag = 100000;\n}\n"
+    with pytest.raises(RuntimeError, match="extends Missing, which caffe.proto does not declare"):
+        generate.join(BASE, block)
 
 
 @pytest.mark.parametrize("runtime", ["python", "upb"])

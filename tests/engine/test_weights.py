@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from caffe import CaffeError, wire
+from caffe import CaffeError, weights, wire
 from caffe.errors import FileError
 from caffe.proto import caffe_pb2
 
@@ -206,3 +206,30 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, net, monkeypatch):
 def test_saving_into_a_missing_folder_is_refused(tmp_path, net, save):
     with pytest.raises(FileError, match=r"missing/w\.caffemodel: cannot be written"):
         getattr(net, save)(str(tmp_path / "missing" / "w.caffemodel"))
+
+
+@pytest.mark.parametrize(
+    "storage, dtype", [("FLOAT", "<f4"), ("FLOAT16", "<f2"), ("DOUBLE", "<f8")]
+)
+def test_the_raw_data_of_nvcaffe_is_read(tmp_path, storage, dtype):
+    values = np.array([[1.5, -2.25, 0], [8, 0.125, -64]])
+    blob = caffe_pb2.BlobProto(raw_data_type=storage, raw_data=values.astype(dtype).tobytes())
+    blob.shape.dim.extend(values.shape)
+    net = caffe_pb2.NetParameter(layer=[{"name": "ip", "type": "InnerProduct", "blobs": [blob]}])
+    path = tmp_path / "nv.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    ((name, blobs),) = weights.read_net(str(path))
+    assert name == "ip" and blobs[0].shape == values.shape
+    assert blobs[0].data.dtype in (np.float32, np.float64)
+    np.testing.assert_array_equal(blobs[0].data.reshape(values.shape), values)
+    np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob), values)
+
+
+def test_raw_data_of_an_unknown_type_is_refused(tmp_path):
+    blob = caffe_pb2.BlobProto(raw_data_type="INT", raw_data=b"\0\0\0\0")
+    blob.shape.dim.append(1)
+    net = caffe_pb2.NetParameter(layer=[{"name": "ip", "blobs": [blob]}])
+    path = tmp_path / "nv.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(CaffeError, match=r"nv.caffemodel: raw_data of the type 3"):
+        weights.read_net(str(path))

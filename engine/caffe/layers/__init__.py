@@ -12,6 +12,7 @@ from . import (
     crop,
     data,
     dropout,
+    forks,
     hdf5,
     image_data,
     inner_product,
@@ -34,7 +35,16 @@ from .base import EngineLayer, Layer
 from .convolution import Convolution
 from .function import Function, Tensors
 from .join import Split
-from .registry import create, layer_class, layer_type_list, pointwise_types, register
+from .registry import (
+    check_types,
+    create,
+    layer_class,
+    layer_type_list,
+    pointwise_types,
+    register,
+    register_layer,
+    users_types,
+)
 from .views import Silence
 from .windows import POINT, Window, read_window
 
@@ -51,11 +61,13 @@ __all__ = [
     "Window",
     "accuracy",
     "activation",
+    "check_types",
     "convolution",
     "create",
     "crop",
     "data",
     "dropout",
+    "forks",
     "hdf5",
     "image_data",
     "inner_product",
@@ -71,10 +83,12 @@ __all__ = [
     "recurrent",
     "reduction",
     "register",
+    "register_layer",
     "scale",
     "selection",
     "softmax_loss",
     "source",
+    "users_types",
     "views",
     "window_data",
 ]

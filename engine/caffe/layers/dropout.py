@@ -18,6 +18,8 @@ class Dropout(Function):
     """y = x * mask / (1 - dropout_ratio) in TRAIN, y = x in TEST (dropout_layer.cpp).
 
     Each value of the mask is 0 with probability dropout_ratio and else 1, drawn at every forward.
+    With scale_train false, a field of detection forks, y = x * mask in TRAIN and
+    y = x * (1 - dropout_ratio) in TEST (Srivastava et al. 2014, section 4).
     """
 
     precision = "kept"
@@ -27,7 +29,7 @@ class Dropout(Function):
 
     @property
     def idempotent(self) -> bool:  # type: ignore[override]
-        """In TEST, top and bottom are equal, so either gives the gradient."""
+        """In TEST, the gradient does not depend on the bottom."""
         return self.phase == caffe_pb2.TEST
 
     @property
@@ -41,8 +43,9 @@ class Dropout(Function):
             raise self.error(f"dropout_ratio is {ratio:g}; it needs to be at least 0 and below 1")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.dropout_param
+        keep = 1 - p.dropout_ratio
         if self.phase == caffe_pb2.TEST:
-            return x.view_as(x)
-        keep = 1 - self.layer_param.dropout_param.dropout_ratio
+            return x.view_as(x) if p.scale_train else x * keep
         mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
-        return x * mask.div_(keep)
+        return x * (mask.div_(keep) if p.scale_train else mask)

@@ -22,9 +22,9 @@ class Pooling(Function):
     """The maximum, the mean or a drawn value of each window (pooling_layer.cpp).
 
     N x C x H x W becomes N x C x output size, (size + 2 pad - kernel) / stride + 1, rounded up
-    unless round_mode is FLOOR. A mean counts the padding but not what lies beyond it. With pool
-    MAX, a second top holds the index of each maximum, row * W + column. `stochastic_pool` describes
-    pool STOCHASTIC.
+    unless round_mode is FLOOR or ceil_mode, a field of forks, is false. A mean counts the padding
+    but not what lies beyond it. With pool MAX, a second top holds the index of each maximum,
+    row * W + column. `stochastic_pool` describes pool STOCHASTIC.
     """
 
     precision = "kept"
@@ -47,7 +47,7 @@ class Pooling(Function):
             raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
         if len(top) > 1 and p.pool != p.MAX:
             raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
-        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL
+        self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL and p.ceil_mode
         self.with_mask = len(top) > 1
 
     @property

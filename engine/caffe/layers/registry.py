@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ..errors import LayerError
+from ..errors import NetError
+from ..unknown import refusal
 from .base import EngineLayer, Layer
 
 _registry: dict[str, Callable[[Any], Layer]] = {}
+_users_types: set[str] = set()
 L = TypeVar("L", bound=Callable[[Any], Layer])
 
 
@@ -19,6 +21,31 @@ def register(make: L, name: str | None = None) -> L:
     """
     _registry[name or make.__name__] = make
     return make
+
+
+def register_layer(layer: type[Layer], name: str | None = None) -> type[Layer]:
+    """Register a user's layer class as a layer type that prototxts name directly.
+
+    layer: a subclass of `caffe.Layer`. Its `param_str` is that of `python_param`, followed by the
+        text of the layer's fields that the engine does not have, such as `my_param { size: 3 }`.
+    name: the name of the type in prototxts; by default the name of the class. A type of the
+        engine's own is replaced.
+
+    Return the class, so that the function is also a decorator. Raises TypeError for another object.
+
+        @caffe.register_layer
+        class Double(caffe.Layer): ...        # layer { name: "d" type: "Double" ... }
+    """
+    if not (isinstance(layer, type) and issubclass(layer, Layer)):
+        raise TypeError(f"register_layer({layer!r}): a subclass of caffe.Layer is needed")
+    register(layer, name)
+    _users_types.add(name or layer.__name__)
+    return layer
+
+
+def users_types() -> set[str]:
+    """Return the layer types that `register_layer` registered."""
+    return set(_users_types)
 
 
 def layer_type_list() -> list[str]:
@@ -41,12 +68,14 @@ def pointwise_types() -> list[str]:
     return [layer_type for layer_type, cls in classes.items() if cls is not None and cls.pointwise]
 
 
+def check_types(params: Iterable[Any]) -> None:
+    """Raise NetError if LayerParameters have types that are not registered; all are listed."""
+    types = [(param.name, param.type) for param in params if param.type not in _registry]
+    if types:
+        raise NetError(refusal(types, [], layer_type_list()))
+
+
 def create(param: Any) -> Layer:
-    """Return the layer of a LayerParameter, before `setup`. Raises LayerError."""
-    if param.type not in _registry:
-        raise LayerError(
-            param.name,
-            param.type,
-            f"unknown type {param.type!r}; known types: {', '.join(layer_type_list())}",
-        )
+    """Return the layer of a LayerParameter, before `setup`. Raises NetError."""
+    check_types([param])
     return _registry[param.type](param)

@@ -1,4 +1,8 @@
-"""Write caffe_pb2.py and caffe_pb2.pyi from caffe.proto: `make proto`.
+"""Write caffe_pb2.py and caffe_pb2.pyi from caffe.proto and forks.proto: `make proto`.
+
+caffe.proto has BVLC's messages. forks.proto has the messages and fields of Caffe's forks; its
+blocks `extend A, B { ... }` add fields, or enum values, to what caffe.proto declares. `join` makes
+one schema of both.
 
 The compiler is grpcio-tools, which this program installs into a virtual environment of its own and
 removes again. Its version is the last whose modules import on every protobuf release from 4.21 on;
@@ -10,6 +14,7 @@ This program does not import `caffe`, so that it also runs while caffe_pb2.py is
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,13 +48,42 @@ def install_compiler(folder: Path) -> Path:
     return python
 
 
-def generate(python: Path, folder: Path) -> List[Path]:
-    """Compile caffe.proto into `folder`; return the paths of the module and of its types.
+def join(base: str, additions: str) -> str:
+    """Return the text of one schema: `base`, extended by the text of forks.proto.
 
-    `python` is a Python with grpcio-tools. Raises RuntimeError if caffe.proto has an error or the
+    Raises RuntimeError if a block extends a message or enum that `base` does not declare.
+    """
+    text = base
+    blocks = re.compile(r"^extend ([\w., ]+) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
+    for names, fields in blocks.findall(additions):
+        for name in names.split(", "):
+            text = _extend(text, name, fields)
+    return text + "\n" + blocks.sub("", additions)
+
+
+def _extend(text: str, name: str, fields: str) -> str:
+    """Put `fields` at the end of a message (`A`) or of an enum in a message (`A.B`)."""
+    outer, _, inner = name.partition(".")
+    message = re.search(rf"^message {outer} \{{\n.*?^\}}", text, re.MULTILINE | re.DOTALL)
+    block = message and message[0]
+    if block and inner:
+        enum = re.search(rf"^  enum {inner} \{{\n.*?^  \}}", block, re.MULTILINE | re.DOTALL)
+        block = enum and enum[0]
+    if not block:
+        raise RuntimeError(f"forks.proto: extends {name}, which caffe.proto does not declare")
+    *lines, end = block.split("\n")
+    return text.replace(block, "\n".join([*lines, fields.rstrip("\n"), end]))
+
+
+def generate(python: Path, folder: Path) -> List[Path]:
+    """Compile the joined schema into `folder`; return the paths of the module and of its types.
+
+    `python` is a Python with grpcio-tools. Raises RuntimeError if the schema has an error or the
     compiler is too new.
     """
-    options = [f"-I{HERE}", f"--python_out={folder}", f"--pyi_out={folder}"]
+    schema = folder / "caffe.proto"
+    schema.write_text(join((HERE / "caffe.proto").read_text(), (HERE / "forks.proto").read_text()))
+    options = [f"-I{folder}", f"--python_out={folder}", f"--pyi_out={folder}"]
     result = _run([str(python), "-m", "grpc_tools.protoc", *options, "caffe.proto"])
     if result.returncode:
         raise RuntimeError(f"caffe.proto: {result.stderr.strip()}")

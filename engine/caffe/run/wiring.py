@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .. import graph, net_log
 from ..blob import Blob
 from ..errors import CaffeError, LayerError, NetError
-from ..layers import EngineLayer, Function, Layer, create
+from ..layers import EngineLayer, Function, Layer, check_types, create
 from ..proto import caffe_pb2
 
 AUTOMATIC_TOP = "(automatic)"
@@ -122,6 +122,7 @@ def wire(param: Any) -> Wiring:
     Raises NetError, LayerError or ShapeError for a net that cannot be built.
     """
     param = graph.filter_net(param)
+    check_types(param.layer)
     net_log.begin(param)
     param = graph.insert_splits(param)
     builder = _Builder(param.name, param.state.phase)

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import glog, graph, upgrade
 from ..errors import NetError, in_file
+from ..layers import layer_type_list, users_types
 from ..net import Net
 from ..proto import caffe_pb2
 
@@ -78,9 +79,9 @@ def _check_tests(param: Any, count: int) -> None:
 
 def _build(source: Any, phase: Any, state: Any) -> Net:
     """Build the net of a file name or a NetParameter, in `phase` and with the rest of `state`."""
-    is_file = isinstance(source, str)
-    if is_file:
-        param = graph.read_net(source)
+    file = graph.read_net_file(source) if isinstance(source, str) else None
+    if file:
+        param = file.net
     else:
         param = caffe_pb2.NetParameter()
         param.CopyFrom(source)
@@ -91,8 +92,9 @@ def _build(source: Any, phase: Any, state: Any) -> Net:
     if state is not None:
         net_state.MergeFrom(state)
     param.state.CopyFrom(net_state)
-    if not is_file:
+    if file is None:
         return Net.from_param(param)
+    file.check(param.state, layer_type_list(), users_types())
     with in_file(source):
         return Net.from_param(param)
 

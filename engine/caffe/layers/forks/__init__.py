@@ -1,0 +1,8 @@
+"""Layer types that forks of Caffe added, one family a file.
+
+Every class states its formula and its source: the paper, and the fork whose layer it agrees with.
+"""
+
+from . import rcnn, ssd
+
+__all__ = ["rcnn", "ssd"]

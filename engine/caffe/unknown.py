@@ -1,0 +1,242 @@
+"""What a prototxt has that the schema does not: unknown fields and values, all of them at once.
+
+Protobuf's reader stops at the first unknown field. `scan` walks the whole text instead and lists
+every field and enum value that the schema lacks. `without` blanks them, so that protobuf can read
+the rest. `refusal` writes the message about those that cannot be left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .proto.origins import forks_of
+
+#: Fields that only tune how a fork computes: its engine, its precision, its memory, its threads.
+TUNING = {
+    *("backward_math", "backward_type", "bn_stats_batch_size", "cache"),
+    *("compile_net_state", "conv_algorithm", "conv_algos_override"),
+    *("cudnn_convolution_algo_seeker", "debug_display", "default_backward_math"),
+    *("default_backward_type", "default_conv_algos_override"),
+    *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
+    *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),
+    *("forward_type", "fuse", "global_grad_scale_adaptive", "gpuIdx"),
+    *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads"),
+    *("per_fla_fuse", "precache", "reduce_buckets", "solver_data_type"),
+    *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
+    "workspace_MB",
+}
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
+    r"""|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[{}<>:;,\[\]])""",
+    re.DOTALL,
+)
+
+
+@dataclass
+class Node:
+    """A field in a text: its name, its place, and a value or the fields inside.
+
+    values: the words of a scalar or of a list, as written.
+    """
+
+    name: str
+    start: int
+    end: int = 0
+    values: list[str] = field(default_factory=list)
+    children: list[Node] | None = None
+
+    def text_of(self, name: str) -> str:
+        """Return the value of the scalar field `name` inside, without quotes; "" if missing."""
+        for child in self.children or ():
+            if child.name == name and child.values:
+                return "".join(value.strip("\"'") for value in child.values)
+        return ""
+
+
+class Unknown(NamedTuple):
+    """A field, or a value of an enum, that the schema lacks.
+
+    message: the name of the message that lacks the field. value: the value, if only the value is
+    unknown. layer, layer_type: of the layer around the field, or "". start, end: its place in the
+    text. near: the names of the message's own fields or values.
+    """
+
+    message: str
+    name: str
+    value: str
+    layer: str
+    layer_type: str
+    line: int
+    start: int
+    end: int
+    near: tuple[str, ...]
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the field only tunes how a fork computes."""
+        return self.name in TUNING
+
+
+class MalformedTextError(ValueError):
+    """Text that is not in protobuf's text format."""
+
+
+def parse(text: str) -> list[Node]:
+    """Return the fields of a text in protobuf's text format. Raises MalformedTextError."""
+    tokens = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise MalformedTextError
+        if match.lastgroup != "space":
+            tokens.append(match)
+        at = match.end()
+    return _Parser(tokens).fields(None)
+
+
+class _Parser:
+    def __init__(self, tokens: list[re.Match[str]]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
+
+    def take(self) -> re.Match[str]:
+        if self.at == len(self.tokens):
+            raise MalformedTextError
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def fields(self, closing: str | None) -> list[Node]:
+        """Return the fields up to the mark `closing`, or up to the end of the text."""
+        nodes = []
+        while self.peek() != (closing or ""):
+            name = self.take()
+            if name.lastgroup != "word":
+                raise MalformedTextError
+            node = Node(name[0], name.start())
+            self.value(node)
+            nodes.append(node)
+            node.end = self.tokens[self.at - 1].end()
+            if self.peek() in (",", ";") and self.peek():
+                self.take()
+        return nodes
+
+    def value(self, node: Node) -> None:
+        """Read what follows the name of a field."""
+        if self.peek() == ":":
+            self.take()
+        if self.peek() in ("{", "<") and self.peek():
+            closing = "}" if self.take()[0] == "{" else ">"
+            node.children = (node.children or []) + self.fields(closing)
+            self.take()
+        elif self.peek() == "[":
+            self.take()
+            while self.peek() != "]":
+                self.value(node)
+                if self.peek() == ",":
+                    self.take()
+            self.take()
+        else:
+            first = self.take()
+            if first.lastgroup not in ("word", "string"):
+                raise MalformedTextError
+            node.values.append(first[0])
+            while first.lastgroup == "string" and self.peek()[:1] in ('"', "'") and self.peek():
+                node.values.append(self.take()[0])
+
+
+def scan(text: str, descriptor: Any) -> list[Unknown]:
+    """Return what a text has that the message of `descriptor` lacks. Raises MalformedTextError."""
+    return list(_scan(text, parse(text), descriptor, ("", "")))
+
+
+def _scan(
+    text: str, nodes: Sequence[Node], descriptor: Any, layer: tuple[str, str]
+) -> Iterator[Unknown]:
+    for node in nodes:
+        declared = descriptor.fields_by_name.get(node.name)
+        place = (text.count("\n", 0, node.start) + 1, node.start, node.end)
+        if declared is None:
+            near = tuple(descriptor.fields_by_name)
+            yield Unknown(descriptor.name, node.name, "", *layer, *place, near)
+        elif declared.enum_type is not None:
+            names = declared.enum_type.values_by_name
+            for value in node.values:
+                if value not in names and not value.lstrip("-").isdigit():
+                    yield Unknown(descriptor.name, node.name, value, *layer, *place, tuple(names))
+        elif declared.message_type is not None and node.children is not None:
+            inner = layer
+            if node.name in ("layer", "layers"):
+                inner = (node.text_of("name") or layer[0], node.text_of("type") or layer[1])
+            yield from _scan(text, node.children, declared.message_type, inner)
+
+
+def without(text: str, unknown: Iterable[Unknown]) -> str:
+    """Return the text with spaces in the place of fields; lines and columns stay as they are."""
+    parts = list(text)
+    for item in unknown:
+        blank = (c if c == "\n" else " " for c in text[item.start : item.end])
+        parts[item.start : item.end] = blank
+    return "".join(parts)
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the word most like `word`, or ""."""
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.75)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _origin(forks: Sequence[str], hint: str) -> str:
+    return f"; from the fork {' or '.join(forks[:3])}" if forks else hint
+
+
+def refusal(
+    types: Sequence[tuple[str, str]], fields: Sequence[Unknown], type_names: Iterable[str]
+) -> str:
+    """Return one message about all unknown types and fields, and what can be done about them.
+
+    types: (layer, type) of each layer of an unknown type. type_names: the types that there are.
+    """
+    parts = []
+    layers_of: dict[str, list[str]] = {}
+    for layer, layer_type in types:
+        layers_of.setdefault(layer_type, []).append(layer)
+    names = list(type_names)
+    for layer_type, layers in layers_of.items():
+        origin = _origin(forks_of(layer_type), suggestion(layer_type, names))
+        parts.append(f"unknown type {layer_type!r} ({_listed('layer', layers)}{origin})")
+    places: dict[tuple[str, str, str], list[Unknown]] = {}
+    for item in fields:
+        places.setdefault((item.message, item.name, item.value), []).append(item)
+    for (message, name, value), items in places.items():
+        near = suggestion(value or name, items[0].near)
+        origin = _origin(forks_of(name, message), near)
+        subject = f'{message} has no field named "{name}"'
+        if value:
+            subject = f"{message}.{name} has no value {value}"
+        where = _listed("line", [str(item.line) for item in items])
+        layers = list(dict.fromkeys(item.layer for item in items if item.layer))
+        where = f"{where}, {_listed('layer', layers)}" if layers else where
+        parts.append(f"{subject} ({where}{origin})")
+    advice = []
+    if types:
+        advice.append(
+            "write a class for the type and register it with caffe.register_layer(class, type)"
+        )
+    if fields:
+        advice.append("correct or remove the fields")
+    return "; ".join([*parts, " and ".join(advice)])
+
+
+def _listed(noun: str, items: Sequence[str]) -> str:
+    """Return "layer a", "layers a, b" or, of many, "layers a, b, c and 5 more"."""
+    more = f" and {len(items) - 6} more" if len(items) > 6 else ""
+    return f"{noun}{'s' if len(items) > 1 else ''} {', '.join(items[:6])}{more}"

@@ -1,0 +1,167 @@
+"""What a prototxt has that the engine does not: unknown types, fields and values."""
+
+import caffe
+import numpy as np
+import pytest
+from caffe import CaffeError, forks, text, unknown
+from caffe.errors import NetError, PrototxtError, UsageError
+from caffe.proto import caffe_pb2
+
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }\n'
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Return a function that builds the TEST net of a text, or the net of another phase."""
+
+    def make(layers, phase=caffe.TEST, head=INPUT):
+        path = tmp_path / "net.prototxt"
+        path.write_text(head + layers)
+        return caffe.Net(str(path), phase)
+
+    return make
+
+
+def test_all_unknown_types_and_fields_are_told_in_one_message(build):
+    with pytest.raises(PrototxtError) as error:
+        build(
+            'layer { name: "a" type: "RegionLoss" bottom: "data" top: "a"\n'
+            "  region_loss_param { thresh: 0.5 } }\n"
+            'layer { name: "b" type: "Whirl" bottom: "data" top: "b" }\n'
+            'layer { name: "c" type: "Whirl" bottom: "data" top: "c" relu_param { slope: 1 } }\n'
+        )
+    (line,) = str(error.value).splitlines()
+    assert "unknown type 'RegionLoss' (layer a; from the fork eric612/MobileNet-YOLO" in line
+    assert "unknown type 'Whirl' (layers b, c)" in line
+    assert 'LayerParameter has no field named "region_loss_param" (line 3, layer a; from' in line
+    assert 'ReLUParameter has no field named "slope" (line 5, layer c)' in line
+    assert "caffe.register_layer(class, type) and correct or remove the fields" in line
+
+
+def test_unknown_types_of_a_net_parameter_are_told_in_one_message():
+    net = caffe_pb2.NetParameter(layer=[{"name": n, "type": n.upper()} for n in ("aa", "bb")])
+    with pytest.raises(NetError, match="unknown type 'AA' .*unknown type 'BB'"):
+        caffe.Net.from_param(net)
+
+
+@pytest.mark.parametrize(
+    "layers, words",
+    [
+        ('layer { name: "x" type: "Convolutoin" bottom: "data" }', "did you mean 'Convolution'"),
+        (
+            'layer { name: "x" type: "Pooling" pooling_param { kernal_size: 3 } }',
+            "no field named \"kernal_size\" .*did you mean 'kernel_size'",
+        ),
+        (
+            'layer { name: "x" type: "Pooling" pooling_param { pool: MAXI } }',
+            "PoolingParameter.pool has no value MAXI .*did you mean 'MAX'",
+        ),
+        ("forse_backward: true", "did you mean 'force_backward'"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(build, layers, words):
+    with pytest.raises(CaffeError, match=words):
+        build(layers)
+
+
+def test_fields_that_only_tune_a_fork_are_left_out_with_a_warning(build, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    net = build(
+        'default_forward_type: FLOAT16 layer { name: "r" type: "ReLU" bottom: "data" top: "r"\n'
+        "  forward_math: FLOAT relu_param { engine: MKL2017 negative_slope: 0.5 fuse: true } }"
+    )
+    net.blobs["data"].data[...] = -2
+    assert (net.forward()["r"] == -1).all()
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    assert len(warnings) == 4 and all(line.startswith("W") for line in warnings)
+    assert any("left out engine: MKL2017 of layer 'r'" in line for line in warnings)
+
+
+def test_unknown_fields_of_layers_that_are_not_in_the_net_are_left_out(build, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    data = 'layer { name: "train" type: "Wild" include { phase: TRAIN } wild_param { a: [1, 2] } }'
+    build(data)
+    assert "left out wild_param of layer 'train'" in capfd.readouterr().err
+    with pytest.raises(PrototxtError, match="wild_param"):
+        build(data, caffe.TRAIN)
+
+
+def test_an_unknown_v1_type_is_told_by_its_name(build):
+    head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 1 input_dim: 1\n'
+    with pytest.raises(NetError, match="unknown type 'WHIRL' .layer w."):
+        build('layers { name: "w" type: WHIRL bottom: "data" top: "w" }', head=head)
+
+
+def test_v1_types_and_fields_of_forks_are_read(build):
+    head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\n'
+    net = build(
+        'layers { name: "p" type: PERMUTE bottom: "data" top: "p" '
+        "permute_param { order: 0 order: 2 } }",
+        head=head,
+    )
+    assert net.blobs["p"].shape == (1, 3, 2, 4)
+
+
+class Doubling(caffe.Layer):
+    """A user's layer; reads a factor from its own settings."""
+
+    def setup(self, bottom, top):
+        self.factor = 3 if "factor: 3" in self.param_str else 2
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.factor * bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = self.factor * top[0].diff
+
+
+def test_a_registered_python_layer_runs_under_its_own_type(build):
+    assert caffe.register_layer(Doubling, "Whirlpool") is Doubling
+    assert "Whirlpool" in caffe.layer_type_list()
+    net = build(
+        'force_backward: true layer { name: "w" type: "Whirlpool" bottom: "data" top: "w" }\n'
+        'layer { name: "v" type: "Whirlpool" bottom: "w" top: "v"\n  whirl_param { factor: 3 } }\n'
+    )
+    net.blobs["data"].data[...] = 1
+    assert (net.forward()["v"] == 6).all()
+    net.blobs["v"].diff[...] = 1
+    net.backward()
+    assert (net.blobs["data"].diff == 6).all()
+
+
+def test_only_layers_can_be_registered():
+    with pytest.raises(TypeError, match="subclass of caffe.Layer"):
+        caffe.register_layer(np.ndarray)
+
+
+@pytest.mark.parametrize(
+    "written", ["a { b: 1 }", "a: < b: [1, -2e3] >; c: 'x' \"y\"", "a { } # }\nb: -inf, c: 1"]
+)
+def test_the_scanner_reads_what_protobuf_reads(written):
+    names = {node.name for node in unknown.parse(written)}
+    assert "a" in names
+    assert {item.name for item in unknown.scan(written, caffe_pb2.BlobShape.DESCRIPTOR)} == names
+
+
+@pytest.mark.parametrize("written", ["a {", "a: }", "a: 'x", "1 { } }", "a: \x01"])
+def test_malformed_text_is_a_syntax_error(written, tmp_path):
+    with pytest.raises(unknown.MalformedTextError):
+        unknown.parse(written)
+    path = tmp_path / "net.prototxt"
+    path.write_text("name: 'n'\n" + written)
+    with pytest.raises(PrototxtError, match="net.prototxt:2"):
+        text.read_text(path, caffe_pb2.NetParameter())
+
+
+def test_a_fork_is_set_by_name(monkeypatch):
+    assert forks.current_fork() is None
+    monkeypatch.setenv("CAFFE_FORK", "yolo")
+    assert forks.current_fork() == "yolo"
+    caffe.set_fork("segnet")
+    assert forks.current_fork() == "segnet"
+    caffe.set_fork(None)
+    with pytest.raises(UsageError, match="did you mean 'segnet'"):
+        caffe.set_fork("segnt")
