@@ -14,7 +14,8 @@ BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
-TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench
+TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py fcn_common fcn_data net_gen \
+	surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
@@ -22,9 +23,10 @@ VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 # Values from the user reach the shell through the environment, as they were typed: a quote, a space
 # or a $ in a value is no part of a command. In the recipes $(call options,GPU:gpu) becomes
 # `--gpu VALUE` if GPU is set, and $(call flags,QUICK:quick) becomes `--quick`.
-VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
-	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET OUT PAD PEERS ROUNDS SBDD_DIR SCALE SECONDS SEED \
-	THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK
+VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
+	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET NYUD_DIR OUT PAD PEERS ROUNDS SBDD_DIR SCALE \
+	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
+	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -32,8 +34,8 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score \
-	oracle golden compatibility bench bench-setup test-bench proto lint format clean
+.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score inspect \
+	oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -81,7 +83,8 @@ $(VARIANTS): $(READY) ## train up to it, only what is not done (DATA=demo ITERS=
 
 prototxts: $(READY) ## write the prototxts of every variant folder (VARIANT= OUT=)
 	@"$$PY" -m net_gen $${VARIANT:+"$$VARIANT"} $(call options,OUT:out CLASSES:classes WIDTH:width \
-	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir TRAIN_SPLIT:train-split \
+	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir CONTEXT_DIR:context-dir \
+	  SIFTFLOW_DIR:siftflow-dir NYUD_DIR:nyud-dir TRAIN_SPLIT:train-split \
 	  VAL_SPLIT:val-split SEED:seed MEAN:mean DROPOUT:dropout PAD:pad)
 
 data: $(READY) ## fetch and lay out a data set: PASCAL VOC 2011 with SBD (DATA=voc)
@@ -100,6 +103,13 @@ score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split 
 	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,NET:net WEIGHTS:weights \
 	  IMAGES:images OUT:out GPU:gpu)
 
+inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HTML=)
+	@[ -n "$${NET-}" ] || { \
+	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
+	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
+	  SOLVER:solver WEIGHTS:weights \
+	  DIFF:diff FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
+
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build
 
@@ -109,6 +119,9 @@ golden: ## record the numbers in tests/golden from BVLC Caffe
 compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe first)
 	@$(if $(FULL),"$$PY" -m oracle.measure)
 	@"$$PY" -m oracle.compatibility
+
+zoo: $(READY) ## build and compare nets of Caffe's forks (DOCS=1 writes docs/forks.md)
+	@"$$PY" -m zoo$(if $(DOCS),.page)
 
 bench: $(BENCH_READY) ## time this engine beside others (DEVICE= CASES= PEERS= BASELINE= QUICK=1)
 	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \

@@ -4,14 +4,11 @@ A module an experiment: `run(out, demo, gpu=None)` gives a `report.Result`, and
 `python -m experiments.NAME` makes it; `python -m experiments` makes all, then one page.
 """
 
-import os
+from solvers import threads
 
-from solvers.demo import THREADS
-
-# Read when caffe is imported, so before it: the same seed then gives the demo's own numbers.
-_threads = os.environ.get("OMP_NUM_THREADS", str(THREADS))
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, _threads)
+# Caffe and NumPy, imported below, read the number of threads. It is that of the demo, so that the
+# same seed gives the same numbers.
+threads.pin()
 
 # In the order of the page.
 EXPERIMENTS = (

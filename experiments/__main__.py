@@ -13,9 +13,9 @@ from typing import List, Optional, Sequence
 
 from experiments import EXPERIMENTS, report
 from fcn_common import command
+from fcn_common.files import write_text
 from solvers import available
 from solvers.demo import SEED
-from solvers.log import write_text
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

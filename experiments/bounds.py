@@ -81,11 +81,11 @@ def interpolation(cells: int, pixels: int, factor: int) -> np.ndarray:
 
 def bounds(labels: Iterator[np.ndarray], count: int, title: str) -> Dict[str, List[float]]:
     """The mean IU of each way of `WAYS`, in the order of `FACTORS`, over `count` label maps."""
-    from solvers.log import progress
+    from fcn_common.progress import track
     from solvers.score import fast_hist, metrics
 
     hist = {(way, f): np.zeros((CLASSES, CLASSES), np.int64) for way in WAYS for f in FACTORS}
-    for label in progress(labels, count, title):
+    for label in track(labels, count, title):
         for (way, factor), found in hist.items():
             found += fast_hist(label, WAYS[way](label, factor), CLASSES)
     return {way: [metrics(hist[way, f])["mean_iu"] for f in FACTORS] for way in WAYS}

@@ -21,10 +21,10 @@ import numpy as np
 from experiments import pairs, report, training
 from experiments.pairs import Pair
 from experiments.report import Cell, Figure, Number, Table, percent
+from fcn_common.progress import track
 from fcn_common.voc import CLASSES
 from solvers import available, device, figures, infer
 from solvers.device import Gpu
-from solvers.log import progress
 
 NETS = ("alexnet", "caffenet", "vgg16", "googlenet")
 WIDTH = 1.0  # of every channel count of these
@@ -142,7 +142,7 @@ def find(whole: Pair, scenes: Sequence[Tuple[np.ndarray, np.ndarray]]) -> List[F
     found = []
     for factor in SIZES:
         outputs, hits, chances, aboves, right = [], [], [], [], []
-        for image, label in progress(scenes, len(scenes), f"heat maps, input x {factor:g}"):
+        for image, label in track(scenes, len(scenes), f"heat maps, input x {factor:g}"):
             seen = heat(whole, image, factor)
             truth = seen.truth(label)
             outputs.append(truth.size)
@@ -507,7 +507,7 @@ def run(out: str, demo: str, gpu: Gpu = None) -> report.Result:
     k = CLASSES.index(PHOTO_CLASS)
     photos = [row(known, photo, k, PHOTO_CLASS)]
     proofs = []
-    for name in progress(NETS, len(NETS), "cast nets against classifiers"):
+    for name in track(NETS, len(NETS), "cast nets against classifiers"):
         whole = pairs.published_pair(name, WIDTH)
         proof = prove(whole)
         if whole.weights == "published":

@@ -26,9 +26,9 @@ import numpy as np
 from experiments import report, training
 from experiments.report import Cell, Figure, Number, Result, Table, count, percent
 from fcn_common import command
+from fcn_common.files import write_text
 from solvers import available
 from solvers.device import Gpu
-from solvers.log import write_text
 
 # ------------------------------------------------------------------- knobs
 SCENES = 20  # of the demo's split `test`
@@ -105,7 +105,12 @@ def drawings() -> Dict[str, Any]:
     """What each drawing shows, by its file, as JSON has it: the same as is kept inside the PNG."""
     from net_gen import STAGES, VARIANTS
 
-    others = [net for net, what in VARIANTS.items() if what.stride == 32 and net not in STAGES]
+    coarse = [
+        net
+        for net, variant in VARIANTS.items()
+        if (variant.stride, variant.data_set) == (32, "voc")
+    ]
+    others = [net for net in coarse if net not in STAGES]
     shown = {
         PLACES: [
             [pad, *places(DRAWN_NET, pad, DRAWN_SIZE, DRAWN_BLOBS)] for pad in drawn_paddings()
@@ -333,11 +338,11 @@ def time_in_a_process(net: str, pad: int) -> Dict[str, float]:
 
 def time_rows(smallest: int) -> List[List[Cell]]:
     """Time and memory of the nets of `TIMED_NETS`, with each padding of `paddings`."""
-    from solvers.log import progress
+    from fcn_common.progress import track
 
     tried = [(net, pad) for net in TIMED_NETS for pad in paddings(net, smallest)]
     rows: List[List[Cell]] = []
-    for net, pad in progress(tried, len(tried), "timing"):
+    for net, pad in track(tried, len(tried), "timing"):
         found = time_in_a_process(net, pad)
         rows.append([net, count(pad), Number(found["seconds"], ".2f"), count(found["mib"])])
     return rows
@@ -358,9 +363,9 @@ class Scored(NamedTuple):
 def score(folder: str, net: str, pad: int, demo: training.Demo, scenes: Sequence[str]) -> Scored:
     """A stage of the demo with another padding, scored on the first scenes of the split `test`."""
     import net_gen
+    from fcn_common.progress import track
     from fcn_common.voc import CLASSES
     from solvers import infer
-    from solvers.log import progress
     from solvers.score import fast_hist, metrics
 
     path = os.path.join(folder, f"{net}-pad{pad}", "deploy.prototxt")
@@ -369,7 +374,7 @@ def score(folder: str, net: str, pad: int, demo: training.Demo, scenes: Sequence
     hist: Any = 0
     inner: Any = 0
     labels = []
-    for name in progress(scenes, len(scenes), f"{net}, pad {pad}"):
+    for name in track(scenes, len(scenes), f"{net}, pad {pad}"):
         labels.append(infer.predict(loaded, _photo(demo, name))[0])
         truth = _truth(demo, name)
         hist = hist + fast_hist(truth, labels[-1], len(CLASSES))

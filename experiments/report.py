@@ -17,9 +17,9 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
+from fcn_common.files import write_text
 from solvers import available, device
 from solvers.device import Gpu
-from solvers.log import write_text
 
 OUT = os.path.join(available.ROOT, "runs", "experiments")
 DEMO = os.path.join(available.ROOT, "runs", "demo")

@@ -166,15 +166,15 @@ def _changed(net: training.Net, change: Callable[[Any], Any]) -> training.Net:
 def changes(demo: training.Demo, before: str, after: str, path: str) -> Tuple[float, float]:
     """The shares of the test split's pixels that are right only after and only before, of two
     trained nets; the first scenes are drawn to `path`."""
+    from fcn_common.progress import track
     from solvers import available, infer
-    from solvers.log import progress
 
     nets = [infer.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
             for folder in (before, after)]  # fmt: skip
     names = demo.test_images()
     gained = lost = known = 0
     rows: List[List[np.ndarray]] = []
-    for name in progress(names, len(names), os.path.basename(path)):
+    for name in track(names, len(names), os.path.basename(path)):
         photo, truth = demo.photo(name), demo.truth(name)
         one, two = (infer.predict(net, photo)[0] for net in nets)
         labelled = truth < 255

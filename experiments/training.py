@@ -10,10 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
+from fcn_common.files import write_text
 from solvers import available, snapshots, stage
 from solvers import demo as recipe
 from solvers.device import Gpu
-from solvers.log import losses, write_text
+from solvers.log import losses
 from solvers.score import Scores
 
 SPLITS = ("train", "val", "test", "deploy")

@@ -168,8 +168,8 @@ def measured(job_file: str) -> None:
 
     import caffe
 
+    from fcn_common.files import write_text
     from solvers import device, infer
-    from solvers.log import write_text
     from solvers.score import fast_hist
 
     with open(job_file) as file:
@@ -226,7 +226,7 @@ def measure(
     folder: str, name: str, way: Way, files: Files, demo: training.Demo, gpu: Gpu
 ) -> Dict[str, Any]:
     """What a child process found for a way; measured once, then read."""
-    from solvers.log import write_text
+    from fcn_common.files import write_text
 
     stem = os.path.join(folder, name)
     job = {

@@ -55,7 +55,7 @@ def out(
     )
 
 
-def data(names: Sequence[str], default: str = "voc") -> argparse.ArgumentParser:
+def data(names: Sequence[str], default: Optional[str] = "voc") -> argparse.ArgumentParser:
     """--data NAME: a data set, one of `names`."""
     return option(
         "--data", default=default, metavar="NAME", help=", ".join(names) + _default(default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from typing import Callable
@@ -22,9 +23,9 @@ def run(main: Callable[[], object]) -> None:
 
     ValueError, OSError, RuntimeError and ImportError print their message on stderr and exit with
     1; Ctrl-C exits with 130. With FCN_TRACEBACK=1 in the environment the error is raised instead.
-    Caffe's own log is limited to warnings and errors, unless GLOG_minloglevel is set.
+    The log of Caffe is limited (`limit_log`).
     """
-    os.environ.setdefault("GLOG_minloglevel", "1")
+    limit_log()
     try:
         main()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -36,6 +37,24 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         print("\nstopped; the same command continues", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def limit_log() -> None:
+    """Limit the log of Caffe to warnings and errors, unless GLOG_minloglevel is set.
+
+    BVLC Caffe reads the variable when it is imported.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "1")
+
+
+def require_caffe() -> None:
+    """End the program with one error line if there is no module named caffe.
+
+    For programs that import a package which imports caffe.
+    """
+    if importlib.util.find_spec("caffe") is None:
+        print(f"error: {NO_CAFFE}", file=sys.stderr)
+        sys.exit(FAILED)
 
 
 def message(error: Exception) -> str:

@@ -16,15 +16,19 @@ IGNORE_LABEL = 255
 MEAN = (104.00699, 116.66877, 122.67892)
 
 
-def _palette() -> np.ndarray:
-    index = np.arange(256)[:, None]
+def palette(count: int = 256) -> np.ndarray:
+    """Return VOC's colours of `count` class indices, count x 3, uint8, RGB; count is up to 2^24.
+
+    The bits of the index are dealt to R, G and B in turn, lowest bit first, into the colours' bits
+    from the highest down.
+    """
+    index = np.arange(count)[:, None]
     channel = np.arange(3)
-    colours = np.zeros((256, 3), int)
+    colours = np.zeros((count, 3), int)
     for bit in range(8):
         colours |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
     return colours.astype(np.uint8)
 
 
-#: Colours by class index, 256 x 3, uint8, RGB. The bits of the index are dealt to R, G and B in
-#: turn, lowest bit first, into the colours' bits from the highest down.
-PALETTE = _palette()
+#: Colours by class index, 256 x 3, uint8, RGB.
+PALETTE = palette()

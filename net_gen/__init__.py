@@ -1,29 +1,38 @@
-"""The nets, written by functions: a trunk, a head and a data source make a NetParameter.
+"""Generators of Caffe nets: a trunk, a head and a data set make a NetParameter.
 
     net_gen.write(net_gen.fcn("voc-fcn8s", "train"), "train.prototxt")
 
-The published prototxts are the defaults; other classes, widths and data are arguments.
+The defaults give the published prototxts; other classes, widths and data are arguments.
 """
 
+from fcn_common.voc import MEAN
+
 from . import padding
-from .classifier import CLASSIFIERS, alexnet, caffenet, googlenet, vgg16
-from .data import MEAN, SBDD_DIR, VOC_DIR, PythonData
-from .fcn import SPLITS, STAGES, VARIANTS, Variant, fcn
+from .data import SPLITS, PythonData
+from .fcn import fcn
 from .generate import generate
+from .programs import write_programs
 from .solver import solver
 from .text import to_text, write
-from .trunks import TRUNKS
+from .trunks import CLASSIFIERS, PAD, TRUNKS, Trunk
+from .variants import STAGES, VARIANTS, Branch, Head, Image, Variant, resolve_variant
+
+vgg16, alexnet = CLASSIFIERS["vgg16"], CLASSIFIERS["alexnet"]
+caffenet, googlenet = CLASSIFIERS["caffenet"], CLASSIFIERS["googlenet"]
 
 __all__ = [
     "CLASSIFIERS",
     "MEAN",
-    "SBDD_DIR",
+    "PAD",
     "SPLITS",
     "STAGES",
     "TRUNKS",
     "VARIANTS",
-    "VOC_DIR",
+    "Branch",
+    "Head",
+    "Image",
     "PythonData",
+    "Trunk",
     "Variant",
     "alexnet",
     "caffenet",
@@ -31,8 +40,10 @@ __all__ = [
     "generate",
     "googlenet",
     "padding",
+    "resolve_variant",
     "solver",
     "to_text",
     "vgg16",
     "write",
+    "write_programs",
 ]

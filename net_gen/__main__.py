@@ -1,4 +1,4 @@
-"""Writes the prototxts of the variants: `python -m net_gen [variant ...]`."""
+"""Write the folders of variants: `python -m net_gen [VARIANT ...]`."""
 
 from __future__ import annotations
 
@@ -7,56 +7,74 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from fcn_common import command
+from fcn_common import arguments, command
 
-from .arguments import one_of
-from .data import MEAN
-from .fcn import VARIANTS
+from .arguments import check_choice
 from .generate import generate
+from .programs import write_programs
 from .trunks import PAD
+from .variants import VARIANTS
+
+#: Options of the data layer; one that is not on the command line keeps the published value.
+DATA_OPTIONS: Dict[str, Dict[str, Any]] = {
+    "sbdd_dir": {"metavar": "DIR", "help": "SBD, as seen from the variant's folder"},
+    "voc_dir": {"metavar": "DIR", "help": "VOC, as seen from the variant's folder"},
+    "context_dir": {"metavar": "DIR", "help": "PASCAL-Context, as seen from the variant's folder"},
+    "siftflow_dir": {"metavar": "DIR", "help": "SIFT Flow, as seen from the variant's folder"},
+    "nyud_dir": {"metavar": "DIR", "help": "NYUDv2, as seen from the variant's folder"},
+    "train_split": {"metavar": "NAME", "help": "split of the train net"},
+    "val_split": {"metavar": "NAME", "help": "split of the val net"},
+}
 
 
 def _fraction(text: str) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number such as 1/8 is needed") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: needs a number such as 1/8") from None
 
 
 def _numbers(text: str) -> Tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: numbers as 104,117,123 are needed") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: needs numbers such as 104,117,123") from None
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments are those of `net_gen.fcn`."""
-    fcn = argparse.ArgumentParser(prog="python -m net_gen", description=__doc__.split(":")[0] + ".")
-    fcn.add_argument("variant", nargs="*", help=f"{', '.join(VARIANTS)} (all)")
-    fcn.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="over the folders (.)")
-    fcn.add_argument("--classes", type=int, default=21, metavar="N", help="with background (21)")
-    fcn.add_argument("--width", type=_fraction, default=1, metavar="F", help="of channels, as 1/8")
-    fcn.add_argument("--channels", type=int, default=3, metavar="N", help="of the input (3)")
-    fcn.add_argument("--sbdd-dir", metavar="DIR", help="SBD, as seen from the variant's folder")
-    fcn.add_argument("--voc-dir", metavar="DIR", help="VOC, as seen from the variant's folder")
-    fcn.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
-    fcn.add_argument("--val-split", default="seg11valid", metavar="NAME", help="(seg11valid)")
-    fcn.add_argument("--seed", type=int, default=1337, metavar="N", help="of the order (1337)")
-    fcn.add_argument("--mean", type=_numbers, default=MEAN, metavar="B,G,R", help="to subtract")
-    fcn.add_argument("--dropout", type=float, metavar="F", help="0 for none (0.5; GoogLeNet 0.4)")
-    fcn.add_argument("--pad", type=int, default=PAD, metavar="N", help="around the image (100)")
-    return fcn
+    """Return the parser, whose options are the arguments of `net_gen.fcn`."""
+    program = argparse.ArgumentParser(
+        prog="python -m net_gen",
+        description="Write the prototxts of variants, and net.py and solve.py where they are "
+        "missing. The defaults give the published nets.",
+        parents=[
+            arguments.out(Path(), "folder that holds the variants' folders", Path),
+            arguments.seed(purpose="order of the training images"),
+        ],
+    )
+    add = program.add_argument
+    add("variant", nargs="*", metavar="VARIANT", help=f"{', '.join(VARIANTS)} (default: all)")
+    add("--classes", type=int, metavar="N", help="number of classes with the background")
+    add("--width", type=_fraction, default=1, metavar="F", help="fraction of the channels (1)")
+    add("--channels", type=int, metavar="N", help="channels of the image")
+    for name, settings in DATA_OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", **settings)
+    add("--mean", type=_numbers, metavar="B,G,R", help="mean that is subtracted from the image")
+    add("--dropout", type=float, metavar="F", help="ratio of the Dropout layers; 0 for none")
+    add("--pad", type=int, default=PAD, metavar="N", help=f"pixels around the image ({PAD})")
+    return program
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
-    """Writes the four files of each variant and prints their paths."""
-    given: Dict[str, Any] = vars(parser().parse_args(arguments))
-    variants, out = given.pop("variant") or list(VARIANTS), given.pop("out")
+def main(argv: Optional[List[str]] = None) -> None:
+    """Write the folder of each variant and print the paths of the files."""
+    options: Dict[str, Any] = vars(parser().parse_args(argv))
+    variants, out = options.pop("variant") or list(VARIANTS), options.pop("out")
+    changed = {name: value for name, value in options.items() if value is not None}
     for variant in variants:
-        one_of("variant", variant, VARIANTS)
+        check_choice("variant", variant, VARIANTS)
     for variant in variants:
-        for path in generate(variant, out / variant, **given):
+        folder = out / variant
+        for path in (*generate(variant, folder, **changed), *write_programs(variant, folder)):
             print(path)
 
 

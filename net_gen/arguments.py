@@ -1,4 +1,4 @@
-"""Checks of what callers give: one line with the value found and what is needed."""
+"""Checks of the arguments of the generators. A bad value is a ValueError of one line."""
 
 from __future__ import annotations
 
@@ -7,40 +7,46 @@ from numbers import Integral, Real
 from typing import Any, Iterable
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int. Raises ValueError if it is no whole number or less than `least`."""
+def check_integer(name: str, value: Any, least: int = 1) -> int:
+    """Return `value` as an int.
+
+    Raises ValueError if `value` is not an integer or is less than `least`.
+    """
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ValueError(f"{name} {value!r}: a whole number from {least} on is needed")
+        raise ValueError(f"{name} is {value!r}, needs an integer of at least {least}")
     return int(value)
 
 
-def one_of(name: str, value: Any, known: Iterable[Any]) -> None:
-    """Raises ValueError if `value` is not among `known`."""
-    known = list(known)
-    if value not in known:
-        raise ValueError(f"{name} {value!r}: one of {', '.join(map(str, known))} is needed")
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ValueError if `value` is not one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, needs one of {', '.join(map(str, choices))}")
 
 
-def share(name: str, value: Any) -> float:
-    """`value` as a float. Raises ValueError if it is not in [0, 1)."""
+def check_ratio(name: str, value: Any) -> float:
+    """Return `value` as a float.
+
+    Raises ValueError if `value` is not a number in [0, 1).
+    """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ValueError(f"{name} {value!r}: a number from 0 up to, but not, 1 is needed")
+        raise ValueError(f"{name} is {value!r}, needs a number of at least 0 and below 1")
     return float(value)
 
 
-def scaled(channels: int, width: Any, groups: int = 1) -> int:
-    """`channels` times `width`, rounded.
+def scale_channels(channels: int, width: Any, groups: int = 1) -> int:
+    """Return `channels` times `width`, rounded to an integer.
 
-    Raises ValueError if `width` is no positive number, leaves no channel or a number of them that
-    does not divide into `groups`.
+    Raises ValueError if `width` is not a positive finite number, if the result is 0, or if
+    `groups` does not divide the result.
     """
     if isinstance(width, bool) or not isinstance(width, Real) or not 0 < float(width) < math.inf:
-        raise ValueError(f"width {width!r}: a number over 0 is needed, such as 1 or 1/8")
+        raise ValueError(f"width is {width!r}, needs a positive number such as 1 or 1/8")
     count = round(channels * float(width))
     if count < 1:
-        raise ValueError(f"width {width}: makes {channels} channels {count}, 1 or more is needed")
+        raise ValueError(f"width is {width}: {channels} channels become {count}, needs at least 1")
     if count % groups:
         raise ValueError(
-            f"width {width}: makes {channels} channels {count}, which {groups} groups do not divide"
+            f"width is {width}: {channels} channels become {count}, needs a multiple of {groups}"
         )
     return count

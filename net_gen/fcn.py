@@ -2,149 +2,165 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from types import MappingProxyType
-from typing import Any, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from caffe.net_spec import NetSpec
+from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
 
-from . import data as sources
-from . import heads, trunks
-from .arguments import one_of, share, whole
+from fcn_data import Labels
 
-SPLITS = ("train", "val", "deploy")
-IGNORE_LABEL = 255
+from .arguments import check_choice, check_integer, check_ratio
+from .data import SPLITS, Input, PythonData
+from .heads import HeadBuilder
+from .layers import Names
+from .trunks import PAD, TRUNKS, Features
+from .variants import Branch, Head, Variant, resolve_variant
+
+#: Height and width in pixels of the input of a deploy net, until it is reshaped.
 DEPLOY_SIZE = 500
-
-
-class Variant(NamedTuple):
-    """A net of the family.
-
-    stride: of its last upsampling, in pixels; a smaller one than the trunk's takes skips.
-    base_lr: the learning rate.
-    init: the variant whose weights it starts from; None for the classifier's.
-    data: the folder of the data in the prototxts, as seen from the variant's own.
-    trunk: a key of `TRUNKS`.
-    at_once: trained in one stage, the blobs of the skips scaled.
-    normalize: the loss is the mean over the pixels, not the sum.
-    solver: what differs from the published solver of FCN-32s, beside the learning rate.
-    """
-
-    stride: int
-    base_lr: float
-    init: Optional[str]
-    data: str = "../data"
-    trunk: str = "vgg16"
-    at_once: bool = False
-    normalize: bool = False
-    solver: Mapping[str, Any] = MappingProxyType({})
-
-
-STAGES = OrderedDict(
-    [
-        ("voc-fcn32s", Variant(32, 1e-10, None)),
-        # One folder further up than the others: the published files of 16s say so.
-        ("voc-fcn16s", Variant(16, 1e-12, "voc-fcn32s", "../../data")),
-        ("voc-fcn8s", Variant(8, 1e-14, "voc-fcn16s")),
-    ]
-)
-#: The published nets, then those of GoogLeNet. The papers' rates for a loss averaged over the
-#: pixels of 20 images are 1e-4 for VGG16 and 5e-5, half of it, for GoogLeNet (arXiv 1411.4038,
-#: section 4.3); so each stage takes half of the rate that VGG16's takes for the summed loss.
-VARIANTS = OrderedDict(
-    [
-        *STAGES.items(),
-        ("voc-fcn8s-atonce", Variant(8, 1e-10, None, at_once=True, solver={"max_iter": 300000})),
-        (
-            "voc-fcn-alexnet",
-            Variant(
-                *(32, 1e-4, None),
-                trunk="alexnet",
-                normalize=True,
-                solver={"momentum": 0.9, "iter_size": 20},
-            ),
-        ),
-        ("voc-fcn-googlenet", Variant(32, 5e-11, None, trunk="googlenet")),
-        ("voc-fcn-googlenet16s", Variant(16, 5e-13, "voc-fcn-googlenet", trunk="googlenet")),
-        ("voc-fcn-googlenet8s", Variant(8, 5e-15, "voc-fcn-googlenet16s", trunk="googlenet")),
-    ]
-)
-
-
-def known(variant: Union[str, Variant]) -> Variant:
-    """The variant of a name, or the one given.
-
-    Raises ValueError for a name that is not in `VARIANTS`, or a trunk that is not in `TRUNKS`.
-    """
-    if isinstance(variant, str):
-        one_of("variant", variant, VARIANTS)
-        return VARIANTS[variant]
-    one_of("trunk", variant.trunk, trunks.TRUNKS)
-    return variant
 
 
 def fcn(
     variant: Union[str, Variant],
     split: str,
-    classes: int = sources.CLASSES,
+    classes: Optional[int] = None,
     width: Any = 1,
-    channels: int = 3,
-    sbdd_dir: Optional[str] = None,
-    voc_dir: Optional[str] = None,
-    seed: int = 1337,
-    mean: Sequence[float] = sources.MEAN,
+    channels: Optional[int] = None,
     dropout: Optional[float] = None,
-    train_split: str = "train",
-    val_split: str = "seg11valid",
-    data: Optional[sources.PythonData] = None,
-    pad: int = trunks.PAD,
+    data: Optional[PythonData] = None,
+    pad: int = PAD,
+    train_split: Optional[str] = None,
+    val_split: Optional[str] = None,
+    **settings: Any,
 ) -> Any:
-    """The NetParameter of one split of a variant; the defaults give the published net.
+    """Return the NetParameter of one split of a variant; the defaults give the published net.
 
     variant: a key of `VARIANTS`, or a `Variant`.
     split: "train" and "val" read images and end in a loss; "deploy" has an Input layer, no
         Dropout, and ends in `score`, N x classes x H x W.
-    classes: with the background; labels are 0 to classes - 1, or 255 where they do not count.
-    width: a fraction of every channel count but the classes, such as 1/8.
-    channels: of the input.
-    sbdd_dir, voc_dir, seed, mean, train_split, val_split: what the data layers are told;
-        folders left at None are the published ones.
-    dropout: the ratio, after fc6 and fc7 or before `score_fr`; None is the classifier's, 0 leaves
-        the layers out.
-    data: another Python layer in place of the VOC ones.
+    classes: number of classes with the background; labels are 0 to classes - 1, or the data set's
+        ignored label. None is the data set's number.
+    width: fraction of every channel count but the classes, such as 1/8.
+    channels: of the image; None is the number of the data set's images.
+    dropout: ratio of the Dropout layers; None is the classifier's, 0 leaves the layers out.
+    data: another Python layer in place of the data set's.
     pad: pixels around the image, in the first layer.
-
+    train_split, val_split: names of the data set's splits to read in place of the published ones.
+    settings: further keys of the data layer's param_str, such as voc_dir, sbdd_dir, seed and mean.
     Raises ValueError for an argument that makes no net.
     """
-    what = known(variant)
-    one_of("split", split, SPLITS)
-    classes, channels = whole("classes", classes), whole("channels", channels)
-    pad = whole("pad", pad, least=0)
-    ratio = share("dropout", trunks.DROPOUT[what.trunk] if dropout is None else dropout)
-    source: Union[sources.Input, sources.PythonData]
+    variant = resolve_variant(variant)
+    check_choice("split", split, SPLITS)
+    pad = check_integer("pad", pad, least=0)
+    trunk = TRUNKS[variant.trunk]
+    ratio = check_ratio("dropout", trunk.dropout if dropout is None else dropout)
+    counts = [_classes(variant, head, classes) for head in variant.heads]
+    shapes = _input_shapes(variant, channels)
+    # A misspelt setting is refused for every split, also where no data layer reads it.
+    variant.data.parameters("train", variant.data_root, **settings)
     n = NetSpec()
     if split == "deploy":
-        source, ratio = sources.Input((1, channels, DEPLOY_SIZE, DEPLOY_SIZE)), 0.0
+        Input(shapes).add(n)
+        ratio = 0.0
     elif data is not None:
-        source = sources.PythonData(*data)
+        PythonData(*data).add(n)
     else:
-        if len(mean) != channels:
-            raise ValueError(f"mean {tuple(mean)!r}: {channels} values are needed, one a channel")
-        source = sources.voc(
-            split,
-            sbdd_dir=sbdd_dir or f"{what.data}/{sources.SBDD_DIR}",
-            voc_dir=voc_dir or f"{what.data}/{sources.VOC_DIR}",
-            seed=seed,
-            mean=mean,
-            train_split=train_split,
-            val_split=val_split,
-            classes=classes,
-        )
-    image = source.add(n)
-    trunk = trunks.TRUNKS[what.trunk](n, image, width, pad, ratio)
-    heads.pixelwise(n, trunk, image, what.stride, classes, what.at_once)
-    if split != "deploy":
-        how = {"normalize": what.normalize, "ignore_label": IGNORE_LABEL}
-        n.loss = L.SoftmaxWithLoss(n.score, n.label, loss_param=how)
+        name = train_split if split == "train" else val_split
+        _published_data(variant, split, name, classes, shapes, settings).add(n)
+    image = _image(n, variant.branches[0])
+    features: Dict[str, Features] = {}
+    for head, count in zip(variant.heads, counts):
+        builder = HeadBuilder(n, image, count, variant.at_once, head.suffix)
+        for branch in variant.branches:
+            if branch.suffix not in features:
+                names = Names(n, branch.suffix, branch.renamed)
+                features[branch.suffix] = trunk(names, _image(n, branch), width, pad, ratio)
+            builder.add_branch(features[branch.suffix])
+        scores = builder.add_scores(variant.stride)
+        if split != "deploy":
+            _add_loss(n, variant, head, scores)
     return n.to_proto()
+
+
+def _classes(variant: Variant, head: Head, classes: Optional[int]) -> int:
+    """Return the number of classes of a head."""
+    if classes is None:
+        return len(_labels(variant, head).classes)
+    if len(variant.heads) > 1:
+        raise ValueError(
+            f"classes is {classes!r}, needs None for a net with {len(variant.heads)} heads"
+        )
+    return check_integer("classes", classes)
+
+
+def _labels(variant: Variant, head: Head) -> Labels:
+    """Return the data set's record of the labels that a head learns."""
+    labels = {record.name: record for record in variant.data.labels}
+    check_choice("label", head.label, labels)
+    return labels[head.label]
+
+
+def _input_shapes(variant: Variant, channels: Optional[int]) -> Dict[str, Tuple[int, ...]]:
+    """Return blob -> shape of the inputs of the deploy net."""
+    if channels is not None:
+        channels = check_integer("channels", channels)
+        if len(variant.images) > 1:
+            count = len(variant.images)
+            raise ValueError(f"channels is {channels}, needs None for a net with {count} images")
+    means = {record.name: record.mean for record in variant.data.inputs}
+    shapes: Dict[str, Tuple[int, ...]] = {}
+    for image in variant.images:
+        check_choice("input", image.input, means)
+        shapes[image.blob] = (1, channels or len(means[image.input]), DEPLOY_SIZE, DEPLOY_SIZE)
+    return shapes
+
+
+def _published_data(
+    variant: Variant,
+    split: str,
+    name: Optional[str],
+    classes: Optional[int],
+    shapes: Mapping[str, Tuple[int, ...]],
+    settings: Mapping[str, Any],
+) -> PythonData:
+    """Return the data layer of the variant's data set for one split, called `name` there."""
+    data_set, record = variant.data, variant.data.splits[split]
+    if name is not None:
+        record = record._replace(name=name)
+        data_set = data_set._replace(splits={**data_set.splits, split: record})
+    if len(shapes) == 1:
+        means = {record.name: record.mean for record in data_set.inputs}
+        mean = tuple(settings.get("mean", means[variant.images[0].input]))
+        channels = next(iter(shapes.values()))[1]
+        if len(mean) != channels:
+            raise ValueError(f"mean is {mean!r}, needs {channels} values, one for each channel")
+        if "mean" in settings:
+            settings = {**settings, "mean": mean}
+    labels = [head.label for head in variant.heads]
+    settings = {**settings, "tops": [*(image.input for image in variant.images), *labels]}
+    if classes is not None:
+        settings["classes"] = classes
+    param = data_set.parameters(split, variant.data_root, **settings)
+    return PythonData(record.module, record.layer, param, (*shapes, *labels))
+
+
+def _image(n: NetSpec, branch: Branch) -> Top:
+    """Return the blob that a trunk reads; join the images of the branch if there are several."""
+    blobs = [n[image.blob] for image in branch.images]
+    if len(blobs) == 1:
+        return blobs[0]
+    if "data" not in n.tops:
+        n.data = L.Concat(*blobs)
+    return n.data
+
+
+def _add_loss(n: NetSpec, variant: Variant, head: Head, scores: Top) -> None:
+    """Add the loss of a head: softmax over the classes, summed or averaged over the pixels."""
+    n[head.loss] = L.SoftmaxWithLoss(
+        scores,
+        n[head.label],
+        loss_param={
+            "normalize": variant.normalize,
+            "ignore_label": _labels(variant, head).ignore_label,
+        },
+    )

@@ -1,32 +1,43 @@
-"""The files of a variant."""
+"""The files of a variant's folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Union
 
-from .fcn import SPLITS, Variant, fcn
+from fcn_common.files import PathLike
+
+from .data import SPLITS
+from .fcn import fcn
 from .solver import solver
 from .text import write
+from .variants import Variant, resolve_variant
 
 
 def generate(
     variant: Union[str, Variant],
-    folder: Union[str, Path],
+    folder: PathLike,
     solver_fields: Optional[Mapping[str, Any]] = None,
     **arguments: Any,
 ) -> List[Path]:
-    """Writes train, val, deploy and solver.prototxt of a variant into `folder`; gives their paths.
+    """Write the prototxts of a variant into `folder`: its three nets and its solver.
 
-    solver_fields: what differs from the published solver.
-    arguments: what differs from the published nets, as `fcn` takes it.
+    solver_fields: values in place of the published ones, as `solver` takes them.
+    arguments: those of `fcn`, in place of the published nets'.
 
-    Raises ValueError, before anything is written, for arguments that make no net.
+    Returns the paths of the files. Raises ValueError, before anything is written, for arguments
+    that make no net.
     """
-    messages = {split: fcn(variant, split, **arguments) for split in SPLITS}
+    variant = resolve_variant(variant)
+    messages = {prototxt_stem(variant, split): fcn(variant, split, **arguments) for split in SPLITS}
     messages["solver"] = solver(variant, **(solver_fields or {}))
     paths = []
-    for name, message in messages.items():
-        paths.append(Path(folder) / f"{name}.prototxt")
+    for stem, message in messages.items():
+        paths.append(Path(folder) / f"{stem}.prototxt")
         write(message, paths[-1])
     return paths
+
+
+def prototxt_stem(variant: Variant, split: str) -> str:
+    """Return the name, without its suffix, of the prototxt of a split."""
+    return split if split == "deploy" else variant.data.splits[split].prototxt

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, Dict, Union
 
 from caffe.proto import caffe_pb2
 
-from .fcn import Variant, known
+from .variants import Variant, resolve_variant
 
-# High momentum and a batch of one image in place of batches (arXiv 1605.06211, section 4.3); the
-# loss is summed over the pixels, hence the small learning rates. The program tests, not the solver.
-PUBLISHED = {
-    "train_net": "train.prototxt",
-    "test_net": ["val.prototxt"],
-    "test_iter": [736],
+#: What the solvers of all variants share. High momentum and a batch of one image take the place of
+#: batches (arXiv 1605.06211, section 4.3). The loss is summed over the pixels, which is why the
+#: learning rates are small. The programs of `solvers` score the nets, not the solver's tests.
+PUBLISHED: Dict[str, Any] = {
     "test_interval": 999999999,
     "test_initialization": False,
     "display": 20,
@@ -29,24 +27,37 @@ PUBLISHED = {
 
 
 def solver(variant: Union[str, Variant], **fields: Any) -> Any:
-    """The SolverParameter of a variant; `fields` override the published ones, None drops one.
+    """Return the SolverParameter of a variant.
 
-    Raises ValueError for an unknown variant or field, or a value that the field does not take.
+    fields: values in place of the published ones; None clears a field.
+
+    Raises ValueError for an unknown variant or field, and for a value of the wrong type.
     """
-    what = known(variant)
+    variant = resolve_variant(variant)
+    train, val = (variant.data.splits[split] for split in ("train", "val"))
+    settings = {
+        "train_net": f"{train.prototxt}.prototxt",
+        "test_net": [f"{val.prototxt}.prototxt"],
+        "test_iter": None if val.images is None else [val.images],
+        **PUBLISHED,
+        "base_lr": variant.base_lr,
+        **variant.solver,
+        **fields,
+    }
     message = caffe_pb2.SolverParameter()
-    fields_known = message.DESCRIPTOR.fields_by_name
-    settings = {**PUBLISHED, "base_lr": what.base_lr, **what.solver, **fields}
     for name, value in settings.items():
-        if value is None:
-            continue
-        if name not in fields_known:
-            raise ValueError(f"solver field {name!r}: no such field in SolverParameter")
-        try:
-            if hasattr(getattr(message, name), "extend"):
-                getattr(message, name).extend(value if isinstance(value, list) else [value])
-            else:
-                setattr(message, name, value)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"solver field {name} = {value!r}: {error}") from None
+        if value is not None:
+            _set_field(message, name, value)
     return message
+
+
+def _set_field(message: Any, name: str, value: Any) -> None:
+    if name not in message.DESCRIPTOR.fields_by_name:
+        raise ValueError(f"solver field is {name!r}, needs a field of SolverParameter")
+    try:
+        if hasattr(getattr(message, name), "extend"):
+            getattr(message, name).extend(value if isinstance(value, list) else [value])
+        else:
+            setattr(message, name, value)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"solver field {name} is {value!r}: {error}") from None

@@ -1,32 +1,49 @@
-"""Messages as text, the same on every protobuf release."""
+"""Messages in protobuf's text format, the same text with every protobuf release."""
 
 from __future__ import annotations
 
-import os
 import struct
-import tempfile
-from pathlib import Path
 from typing import Any, Iterator, Union
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from fcn_common.files import PathLike, write_text
+
 _ESCAPES = {
     **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"},
     **{ord('"'): '\\"', ord("'"): "\\'", ord("\\"): "\\\\"},
 }
+#: struct code -> digits that are tried first, and digits that every number of this type needs.
+_DIGITS = {"f": (6, 9), "d": (15, 17)}
+#: The smallest normal float. C++ prints smaller ones with 9 digits.
+_SMALLEST_NORMAL = 2**-126
+
+
+def to_text(message: Message) -> str:
+    """Return a message in protobuf's text format, as the tools of BVLC Caffe print it.
+
+    Fields are in the order of their numbers. A float has 6 digits if these read back as the same
+    float (`1`, `0.0001`, `1e-10`), else 9; a double has 15 or 17. In strings, quotes and all bytes
+    outside of ASCII are escaped.
+    """
+    return "".join(_lines(message, ""))
+
+
+def write(message: Message, path: PathLike) -> None:
+    """Write `to_text(message)` to `path`, atomically.
+
+    Raises OSError if the folder cannot be made or written to.
+    """
+    write_text(path, to_text(message))
 
 
 def _number(value: float, code: str) -> str:
-    """A float ("f") in 6 digits or a double ("d") in 15, if that reads back as the same.
-
-    Else in 9 or 17 digits, as C++'s protobuf 3.12 prints them, to which no 6 digits of a float
-    below the normal ones read back.
-    """
-    few, most = (6, 9) if code == "f" else (15, 17)
+    """Return a float (code "f") or a double (code "d") as C++'s protobuf 3.12 prints it."""
+    few, most = _DIGITS[code]
     text = f"{value:.{few}g}"
     same = struct.pack(code, float(text)) == struct.pack(code, value)
-    subnormal = code == "f" and 0 < abs(value) < 2**-126
+    subnormal = code == "f" and 0 < abs(value) < _SMALLEST_NORMAL
     return text if same and not subnormal else f"{value:.{most}g}"
 
 
@@ -63,33 +80,3 @@ def _lines(message: Message, indent: str) -> Iterator[str]:
                 yield f"{indent}}}\n"
             else:
                 yield f"{indent}{field.name}: {_scalar(field, item)}\n"
-
-
-def to_text(message: Message) -> str:
-    """A message in protobuf's text format, as Caffe's own tools print it.
-
-    Fields come in the order of their numbers. A float has 6 digits where they read back as the
-    same float (`1`, `0.0001`, `1e-10`), else 9. In strings, quotes and all that is not ASCII are
-    escaped.
-    """
-    return "".join(_lines(message, ""))
-
-
-def write(message: Message, path: Union[str, Path]) -> None:
-    """Writes `to_text(message)`; the file appears whole, by rename.
-
-    Raises OSError if the folder cannot be made or written to.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
-            file.write(to_text(message))
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, str(path))
-    except BaseException:
-        os.unlink(part)
-        raise

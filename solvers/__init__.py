@@ -1,5 +1,10 @@
-"""Train the nets in stages, score them, look at what they see."""
+"""Train the nets in stages, score them, and segment photographs."""
 
-from fcn_common.command import run as main
+import importlib.util
 
-__all__ = ["main"]
+from fcn_common import command
+
+command.limit_log()
+# Found but not imported, because the number of threads is set before the import (`threads`).
+if importlib.util.find_spec("caffe") is None:
+    raise ImportError(command.NO_CAFFE, name=__name__)

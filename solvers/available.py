@@ -1,82 +1,111 @@
-"""Which trained weights are on this machine."""
+"""The trained weights on this machine: published, trained here, or the demo's."""
 
 from __future__ import annotations
 
 import os
 from typing import Iterator, NamedTuple, Optional
 
+from fcn_data import VOC, DataSet
+from fcn_data.published import PUBLISHED
+from net_gen import VARIANTS
 from solvers import snapshots
+from solvers.folders import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DEFAULT_VARIANT = "voc-fcn8s"
 
 
-class Choice(NamedTuple):
+class Model(NamedTuple):
+    """A net and its weights: the paths of a prototxt and a .caffemodel.
+
+    origin: where the weights come from, in words for the log.
+    """
+
     net: str
     weights: str
-    what: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.net} with {self.weights} ({self.origin})"
+
+
+def data_set_of(variant: str) -> DataSet:
+    """Return the data set that a variant is trained on; VOC for a name that is no variant."""
+    return VARIANTS[variant].data if variant in VARIANTS else VOC
 
 
 def published(variant: str) -> str:
-    """Where the published weights of a variant go when they are fetched."""
-    from fcn_data.published import PUBLISHED
-
+    """Return the path of a variant's published weights, fetched or not; "" if there are none."""
     name = variant.replace("voc-", "")
     return os.path.join(ROOT, PUBLISHED[name].target) if name in PUBLISHED else ""
 
 
-def weights_of(place: str) -> str:
-    """The weights file that `place` means: a file, or the folder of a stage, of which it is the
-    newest snapshot, or else the variant's published weights.
+def weights_of(path: str) -> str:
+    """Return the weights file that `path` means.
 
-    Raises FileNotFoundError if there is none.
+    path: a file, or the folder of a stage. A folder means its newest snapshot, or, for a variant's
+        folder without one, the variant's published weights.
+
+    Raises FileNotFoundError if there are no weights.
     """
-    place = os.path.abspath(place)
-    if not os.path.isdir(place):
-        if not os.path.isfile(place):
-            raise FileNotFoundError(f"{place}: no such file; needed as weights to start from")
-        return place
-    newest = snapshots.latest(os.path.join(place, snapshots.PREFIX))
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{path}: no such file; needed as weights to start from")
+        return path
+    newest = snapshots.latest(os.path.join(path, snapshots.PREFIX))
     if newest:
         return newest.model
-    name = os.path.basename(place)
-    if os.path.dirname(place) == ROOT and os.path.isfile(published(name)):
+    name = os.path.basename(path)
+    if os.path.dirname(path) == ROOT and os.path.isfile(published(name)):
         return published(name)
     raise FileNotFoundError(
-        f"{os.path.join(place, snapshots.PREFIX)}_iter_*: no complete snapshot to start from; "
+        f"{os.path.join(path, snapshots.PREFIX)}_iter_*: no complete snapshot to start from; "
         f"train {name} first"
     )
 
 
-def choices(variant: str, prototxt: str = "deploy.prototxt") -> Iterator[Choice]:
-    """The weights for a variant, best first: the published, what was trained here, the demo's."""
-    own = os.path.join(ROOT, variant)
+def models(variant: str, prototxt: str = "deploy.prototxt") -> Iterator[Model]:
+    """Yield the trained models of a variant, the best first.
+
+    The published weights come first, then the best snapshot in the variant's folder, then the best
+    snapshot of the demo. prototxt: the name of the prototxt in the folder of the weights.
+    """
+    folder = os.path.join(ROOT, variant)
     if os.path.isfile(published(variant)):
-        yield Choice(os.path.join(own, prototxt), published(variant), "the published weights")
-    for folder, what in (
-        (own, "trained here"),
+        yield Model(os.path.join(folder, prototxt), published(variant), "the published weights")
+    for stage, origin in (
+        (folder, "trained here"),
         (os.path.join(ROOT, "runs", "demo", variant), "trained on the demo set"),
     ):
-        found = snapshots.best(folder)
-        if found:
-            yield Choice(os.path.join(folder, prototxt), found, what)
+        weights = snapshots.best(stage)
+        if weights:
+            yield Model(os.path.join(stage, prototxt), weights, origin)
 
 
-def pick(
-    variant: str, net: Optional[str], weights: Optional[str], prototxt: str = "deploy.prototxt"
-) -> Choice:
-    """The net and weights that were named, or the best that there are.
+def select_model(
+    variant: str,
+    net: Optional[str] = None,
+    weights: Optional[str] = None,
+    prototxt: str = "deploy.prototxt",
+) -> Model:
+    """Return the named net and weights; what is not named is the best of `models(variant)`.
 
-    Weights alone are for the prototxt beside them or in the folder above, else the variant's.
-    Raises ValueError if there are none.
+    If only `weights` is named, the net is the `prototxt` beside them or in the folder above, or
+    else the one in the variant's folder. Raises ValueError for an unknown variant, or if there are
+    no weights for the variant.
     """
     if weights:
         folder = os.path.dirname(os.path.abspath(weights))
         near = [os.path.join(f, prototxt) for f in (folder, os.path.dirname(folder))]
-        own = os.path.join(ROOT, variant, prototxt)
-        return Choice(net or next(filter(os.path.isfile, near), own), weights, "as asked")
-    for choice in choices(variant, prototxt):
-        return choice._replace(net=net or choice.net)
+        published_net = os.path.join(ROOT, variant, prototxt)
+        selected = net or next(filter(os.path.isfile, near), published_net)
+        return Model(selected, weights, "named by the user")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant}: needed one of {', '.join(VARIANTS)}")
+    for model in models(variant, prototxt):
+        return model._replace(net=net or model.net)
     raise ValueError(
-        f"no weights for {variant} here: `make weights` fetches the published ones, `make demo` "
-        f"trains small ones, `make {variant}` trains; or name a file with --weights"
+        f"no weights for {variant} on this machine: `make weights` fetches the published ones, "
+        f"`make demo` trains small ones, `make {variant}` trains full ones; or name a file with "
+        "--weights"
     )

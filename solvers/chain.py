@@ -1,9 +1,9 @@
-"""The whole way to a variant: data, base weights, surgery, stages; each only if not done yet.
+"""All steps up to a trained variant: data, base weights, surgery, stages.
 
-    python -m solvers.chain voc-fcn8s [--data demo] [--iters N] [--gpu N|cpu]
+    python -m solvers.chain voc-fcn8s [--data demo] [--iters N] [--images N] [--gpu N|cpu]
 
-With `--data demo` the demo set, drawn at 500 pixels, lies under the full-size nets, and all that
-comes of it goes to runs/demo-full/.
+Finished steps are skipped. With `--data demo`, the full-size nets are trained on the demo set,
+drawn at 500 pixels, in the folder runs/demo-full/.
 """
 
 from __future__ import annotations
@@ -14,77 +14,87 @@ import sys
 import time
 from typing import Any, List, Optional, Sequence, Tuple
 
+import caffe
+
 import net_gen
 import surgery
+from fcn_common import arguments, command
+from fcn_common.memory import peak_memory
+from fcn_data import DATA_SETS, DEMO, demo, published
 from solvers import available, device, stage, workers
-from solvers.available import ROOT
+from solvers.folders import ROOT
 
 NETS = os.path.join(ROOT, "ilsvrc-nets")
 DEMO_DATA = os.path.join(ROOT, "data", "demo-full")
 DEMO_RUNS = os.path.join(ROOT, "runs", "demo-full")
 DEMO_TRAIN, DEMO_VAL = 16, 4
-DEMO_SCALE = 500 / 240  # of the demo set's largest side, for images of 500 pixels
-WIDTH = 1  # of the nets over the demo set
+#: Enlarges the demo set, whose largest side is 240 pixels, to 500 pixels.
+DEMO_SCALE = 500 / 240
+#: Width of the nets on the demo set, as a fraction of every channel count.
+WIDTH = 1
 
 
 def run(
     variant: str,
-    data: str = "voc",
+    data: Optional[str] = None,
     iters: Optional[int] = None,
     gpu: device.Gpu = None,
     images: Optional[int] = None,
 ) -> None:
-    """Train the stages up to `variant`, on `data`: `voc` (SBD and VOC 2011) or `demo`.
+    """Train all stages up to `variant`, a key of `net_gen.VARIANTS`.
 
-    iters: iterations of each stage; images: how many val images to score. Raises ValueError or
-    OSError with what is missing and where to get it.
+    data: a key of `DATA_SETS`: the variant's data set (the default) or "demo".
+    iters: iterations of each stage (max_iter of solver.prototxt). gpu: as for `device.use`.
+    images: how many images of the val split are scored (all).
+
+    Raises ValueError or OSError that names what is missing and where to get it.
     """
     if variant not in net_gen.VARIANTS:
         raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
-    if data not in ("voc", "demo"):
-        raise ValueError(f"data {data}: needed voc or demo")
+    data_set = net_gen.VARIANTS[variant].data_set
+    data = data or data_set
+    if data not in (data_set, DEMO.name):
+        raise ValueError(f"data {data}: needed {data_set} or {DEMO.name} for {variant}")
     started = time.time()
     names = stages(variant)
-    # The first worker makes what is not there; the others, after it, find it.
+    # The first worker prepares what is missing; then the others have nothing to prepare.
     with workers.one_at_a_time(os.path.join(ROOT, "runs", ".prepare")):
         folders, base = _prepare(names, data)
     for name in names:
         init = net_gen.VARIANTS[name].init
-        folder = os.path.join(folders, name)
         weights = os.path.join(folders, init) if init else base
-        stage.run(folder, weights, iters, images=images, gpu=gpu)
+        stage.run(os.path.join(folders, name), weights, iters, images, gpu)
     workers.say(f"{variant} is trained: {available.weights_of(os.path.join(folders, variant))}")
-    workers.say(f"{time.time() - started:.0f} s, peak memory {peak_memory():.1f} GB")
+    memory = peak_memory() / 1e9
+    workers.say(f"{time.time() - started:.0f} s, peak memory {memory:.1f} GB")
 
 
 def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
-    """Data and base weights for these stages: the folder of the stages, and the base weights."""
+    """Prepare the data and the base weights of stages; return their folder and the weights."""
     trunk = net_gen.VARIANTS[names[-1]].trunk
-    if data == "demo":
+    if data == DEMO.name:
         prepare_demo(names)
         return DEMO_RUNS, demo_base(trunk)
-    from fcn_data.published import fetch
-
-    files = ["sbd", "voc2011", "seg11valid"]
-    needed = [] if os.path.isfile(paths(trunk)[1]) else [surgery.BASES[trunk].classifier]
-    fetch(*files, *needed)
+    fetched = os.path.isfile(paths(trunk)[1])
+    classifiers = [] if fetched else [surgery.BASES[trunk].classifier]
+    published.fetch(*DATA_SETS[data].archives, *classifiers)
     return ROOT, cast_base(trunk)
 
 
 def stages(variant: str) -> List[str]:
-    """The variants from the first stage to this one."""
+    """Return the variants from the first stage to this one."""
     init = net_gen.VARIANTS[variant].init
     return [*(stages(init) if init else []), variant]
 
 
 def paths(trunk: str) -> Tuple[str, str]:
-    """Where the classifier of a trunk lies, and where the net that is cast from it."""
+    """Return the paths of the weights of a trunk's classifier and of the net cast from it."""
     base = surgery.BASES[trunk]
     return os.path.join(NETS, base.weights), os.path.join(NETS, base.cast)
 
 
 def cast_base(trunk: str) -> str:
-    """The cast classifier of a trunk, made if it is not there; its path."""
+    """Cast the classifier of a trunk, unless that is done; return the path of the cast weights."""
     weights, out = paths(trunk)
     if not os.path.isfile(out):
         print(f"casting {weights} into a fully convolutional net")
@@ -97,26 +107,19 @@ def cast_base(trunk: str) -> str:
 
 
 def prepare_demo(variants: Sequence[str]) -> None:
-    """The demo set at 500 pixels and the prototxts of these variants over it."""
-    from fcn_data import demo
-
-    few = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
-    demo.make(DEMO_DATA, scale=DEMO_SCALE, **few)  # type: ignore[arg-type]
+    """Draw the demo set at 500 pixels, and write the prototxts of these variants for it."""
+    counts = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
+    demo.make(DEMO_DATA, scale=DEMO_SCALE, **counts)  # type: ignore[arg-type]
     for name in variants:
         folder = os.path.join(DEMO_RUNS, name)
-        here = os.path.relpath(DEMO_DATA, folder)
-        net_gen.generate(
-            name,
-            folder,
-            {"test_iter": [DEMO_VAL]},
-            width=WIDTH,
-            sbdd_dir=os.path.join(here, "sbdd", "dataset"),
-            voc_dir=os.path.join(here, "pascal", "VOC2011"),
+        variant = net_gen.VARIANTS[name]._replace(
+            data_set=DEMO.name, data_root=os.path.relpath(DEMO_DATA, folder)
         )
+        net_gen.generate(variant, folder, {"test_iter": [DEMO_VAL]}, width=WIDTH)
 
 
 def demo_base(trunk: str) -> str:
-    """The cast classifier of a trunk if there is one, else a random one, said aloud; its path."""
+    """Return the path of a trunk's cast classifier; of random weights, with a note, without one."""
     if any(map(os.path.isfile, paths(trunk))):
         return cast_base(trunk)
     base = surgery.BASES[trunk]
@@ -140,7 +143,7 @@ def demo_base(trunk: str) -> str:
 
 
 def with_fillers(net: Any, filler: str) -> Any:
-    """The NetParameter with this weight filler in every layer that computes with weights."""
+    """Return the NetParameter with a weight filler in each Convolution and InnerProduct layer."""
     for layer in net.layer:
         for kind, param in (
             ("Convolution", layer.convolution_param),
@@ -152,37 +155,27 @@ def with_fillers(net: Any, filler: str) -> Any:
 
 
 def random_weights(prototxt: str, out: str, seed: int = 1) -> None:
-    """Write the weights that the fillers of a prototxt give."""
-    import caffe
-
+    """Write the weights to which the fillers of a prototxt initialise the net."""
     caffe.set_random_seed(seed)
     surgery.save(caffe.Net(prototxt, caffe.TEST), out)
 
 
-def peak_memory() -> float:
-    """The most memory that this process has held, in GB."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command line of `run`."""
     parser = argparse.ArgumentParser(
         prog="python -m solvers.chain",
-        description="Train up to a variant, doing only what is not done yet: data, base weights, "
-        "surgery, stages.",
+        description="Train all stages up to a variant, after its data, base weights and surgery. "
+        "What is finished is skipped.",
+        parents=[
+            arguments.variant(list(net_gen.VARIANTS)),
+            arguments.data(list(DATA_SETS), None),
+            arguments.iters(),
+            arguments.images(),
+            arguments.gpu(),
+        ],
     )
-    parser.add_argument("variant", help=", ".join(net_gen.VARIANTS))
-    parser.add_argument("--data", default="voc", help="voc (SBD and VOC 2011) or demo")
-    parser.add_argument("--iters", type=int, help="iterations of each stage")
-    parser.add_argument("--images", type=int, help="score only so many of the val images")
-    parser.add_argument("--gpu", help="number of a CUDA device, or cpu")
-    args = parser.parse_args(argv)
-    run(args.variant, args.data, args.iters, args.gpu, args.images)
+    run(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":
-    from solvers import main as program
-
-    program(main)
+    command.run(main)

@@ -1,4 +1,4 @@
-"""Progress bars, logs in Caffe's own line format, and files that appear whole."""
+"""The log of a training run, in the format of Caffe's own log, and its table of losses."""
 
 from __future__ import annotations
 
@@ -6,122 +6,68 @@ import csv
 import datetime
 import os
 import sys
-import time
-from typing import Any, Dict, Iterable, Iterator, List, Optional, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Union
 
-T = TypeVar("T")
+from fcn_common.files import write_text
+from solvers import workers
 
-
-class Bar:
-    """A progress bar on stderr: tqdm's on a terminal, else a line every twenty seconds."""
-
-    def __init__(self, total: int, title: str, initial: int = 0, leave: bool = True) -> None:
-        self.total, self.title, self.done, self.first = total, title, initial, initial
-        self.started = self.printed = time.time()
-        self.note, self.tqdm = "", None
-        if sys.stderr.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.tqdm = tqdm(
-                total=total, initial=initial, desc=title, dynamic_ncols=True, leave=leave
-            )
-
-    def update(self, note: str = "", by: int = 1) -> None:
-        self.done += by
-        self.note = note or self.note
-        if self.tqdm is not None:
-            if note:
-                self.tqdm.set_postfix_str(note, refresh=False)
-            self.tqdm.update(by)
-        elif time.time() - self.printed > 20:
-            self._print()
-
-    def write(self, line: str) -> None:
-        """A line above the bar, on stdout."""
-        if self.tqdm is not None:
-            self.tqdm.write(line, file=sys.stdout)
-        else:
-            print(line, flush=True)
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.tqdm is not None:
-            self.tqdm.close()
-        elif self.printed > self.started:
-            self._print()
-
-    def _print(self) -> None:
-        self.printed = time.time()
-        rate = (self.done - self.first) / max(self.printed - self.started, 1e-9)
-        left = (self.total - self.done) / rate if rate else float("nan")
-        words = [f"{self.title}: {self.done}/{self.total}", f"{rate:.3g}/s", f"{left:.0f} s left"]
-        print(", ".join([*words, self.note] if self.note else words), file=sys.stderr, flush=True)
-
-
-def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
-    """The items, with a bar."""
-    with Bar(total, title, leave=False) as bar:
-        for item in items:
-            yield item
-            bar.update()
+#: The columns of loss.csv.
+COLUMNS = ("iteration", "loss", "lr")
 
 
 class Log:
-    """The log of a training run: Caffe's lines, a table of losses, TensorBoard events.
+    """The log of a training run in a folder.
 
-    folder/train.log: lines as Caffe prints them, so scripts that read Caffe's logs read it.
-    folder/loss.csv: iteration, loss (mean over the display interval), learning rate.
-    folder/events: TensorBoard events, if tensorboardX is installed.
-    A run that continues at `iteration` drops what the interrupted one wrote after it.
+        train.log   lines as Caffe prints them, which scripts for Caffe's logs can read
+        loss.csv    iteration, loss (mean over the display interval), learning rate
+        events/     TensorBoard events, if tensorboardX is installed
+
+    iteration: the iteration from which the run continues. Rows and events after it, which an
+        interrupted run wrote, are dropped.
     """
 
     def __init__(self, folder: str, iteration: int = 0) -> None:
         os.makedirs(folder, exist_ok=True)
-        self.file = open(os.path.join(folder, "train.log"), "a")  # noqa: SIM115
-        self.table = os.path.join(folder, "loss.csv")
-        kept = [row for row in losses(self.table) if row["iteration"] <= iteration]
-        text = "iteration,loss,lr\n" + "".join(
-            f"{int(row['iteration'])},{row['loss']:.9g},{row['lr']:.9g}\n" for row in kept
-        )
-        write_text(self.table, text)
-        self.csv = open(self.table, "a")  # noqa: SIM115
-        self.events = _events(os.path.join(folder, "events"), iteration)
+        self._file = open(os.path.join(folder, "train.log"), "a")  # noqa: SIM115
+        table = os.path.join(folder, "loss.csv")
+        rows = [row for row in losses(table) if row["iteration"] <= iteration]
+        write_text(table, ",".join(COLUMNS) + "\n" + "".join(_row(**row) for row in rows))
+        self._table = open(table, "a")  # noqa: SIM115
+        self._events = _event_writer(os.path.join(folder, "events"), iteration)
 
     def line(self, text: str) -> None:
+        """Write a line with the date, the time and the process, as glog does."""
         now = datetime.datetime.now()
         source = f"{now:%m%d %H:%M:%S.%f} {os.getpid():5d} solver.py:1]"
-        self.file.write(f"I{source} {text}\n")
-        self.file.flush()
+        self._file.write(f"I{source} {text}\n")
+        self._file.flush()
 
-    def train(self, iteration: int, loss: float, lr: float, outputs: Dict[str, float]) -> None:
-        """The lines of one display."""
+    def train(self, iteration: int, loss: float, lr: float, outputs: Mapping[str, float]) -> None:
+        """Write the lines of one display: the mean loss, the net's outputs, the learning rate."""
         self.line(f"Iteration {iteration}, loss = {loss:.6g}")
         for i, (name, value) in enumerate(outputs.items()):
             self.line(f"    Train net output #{i}: {name} = {value:.6g}")
         self.line(f"Iteration {iteration}, lr = {lr:.6g}")
-        self.csv.write(f"{iteration},{loss:.9g},{lr:.9g}\n")
-        self.csv.flush()
-        if self.events is not None:
-            self.events.add_scalar("train/loss", loss, iteration)
-            self.events.add_scalar("train/lr", lr, iteration)
+        self._table.write(_row(iteration, loss, lr))
+        self._table.flush()
+        if self._events is not None:
+            self._events.add_scalar("train/loss", loss, iteration)
+            self._events.add_scalar("train/lr", lr, iteration)
 
-    def test(self, iteration: int, outputs: Dict[str, float]) -> None:
-        """The lines of one scoring."""
+    def test(self, iteration: int, outputs: Mapping[str, float]) -> None:
+        """Write the lines of one scoring."""
         self.line(f"Iteration {iteration}, Testing net (#0)")
         for i, (name, value) in enumerate(outputs.items()):
             self.line(f"    Test net output #{i}: {name} = {value:.6g}")
-            if self.events is not None:
-                self.events.add_scalar(f"test/{name}", value, iteration)
+            if self._events is not None:
+                self._events.add_scalar(f"test/{name}", value, iteration)
 
     def close(self) -> None:
-        self.file.close()
-        self.csv.close()
-        if self.events is not None:
-            self.events.close()
+        """Close the files."""
+        self._file.close()
+        self._table.close()
+        if self._events is not None:
+            self._events.close()
 
     def __enter__(self) -> Log:
         return self
@@ -130,35 +76,61 @@ class Log:
         self.close()
 
 
+class NoLog:
+    """The methods of `Log`, which write nothing: the log of every worker but the first."""
+
+    def line(self, text: str) -> None:
+        """Write nothing."""
+
+    def train(self, iteration: int, loss: float, lr: float, outputs: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def test(self, iteration: int, outputs: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close nothing."""
+
+
+def open_log(folder: str, iteration: int = 0) -> Union[Log, NoLog]:
+    """Return the log of a run: a `Log` on worker 0, and a `NoLog` on the other workers."""
+    return NoLog() if workers.rank() else Log(folder, iteration)
+
+
 def losses(path: str) -> List[Dict[str, float]]:
-    """The rows of a loss.csv; a row that was cut off is left out."""
+    """Return the rows of a loss.csv without a truncated row; [] if there is no file."""
     if not os.path.isfile(path):
         return []
     rows = []
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             try:
-                rows.append({key: float(row[key]) for key in ("iteration", "loss", "lr")})
+                rows.append({key: float(row[key]) for key in COLUMNS})
             except (KeyError, TypeError, ValueError):
                 continue
     return rows
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "w") as file:
-            file.write(text)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+def _row(iteration: float, loss: float, lr: float) -> str:
+    return f"{int(iteration)},{loss:.9g},{lr:.9g}\n"
 
 
-def _events(folder: str, iteration: int) -> Optional[Any]:
+def _event_writer(folder: str, iteration: int) -> Optional[Any]:
+    """Return a writer of TensorBoard events; None, after a note on stderr, without tensorboardX."""
     try:
+        # Optional, and the import takes longer than the rest of the log.
         from tensorboardX import SummaryWriter
     except ImportError:
+        print(
+            f"note: no TensorBoard events in {folder}: tensorboardX is not installed "
+            "(pip install tensorboardX)",
+            file=sys.stderr,
+        )
         return None
     return SummaryWriter(folder, purge_step=iteration + 1 if iteration else None)

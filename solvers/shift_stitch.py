@@ -1,9 +1,9 @@
-"""From coarse scores to a score for every pixel, without learning anything.
+"""Scores for every pixel from coarse scores, without learning.
 
 Shift-and-stitch (Sermanet et al., OverFeat, arXiv 1312.6229; Long et al., arXiv 1411.4038, section
-3.2): a net of stride f sees the image f x f times, each time moved by another offset below f, and
-the coarse maps, interlaced, are one map with a position for every pixel. `dense_net` is the single
-net that gives the same map; `interpolate` only draws lines between coarse positions.
+3.2): a net of stride f is run on f x f copies of the image, each moved by another offset below f.
+The coarse maps, interlaced, are one map with a position for every pixel. `dense_net` is the single
+net that gives the same map; `interpolate` interpolates linearly between the coarse positions.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from solvers.log import progress
+import surgery
+from fcn_common.progress import track
+from net_gen.padding import Geometry
 
 
 class Line(NamedTuple):
-    """The positions of a map along one side: the first lies at pixel `origin`, which need not be
-    whole, the others `stride` pixels apart."""
+    """The positions of a map along one side.
+
+    stride: pixels between two positions. origin: the pixel of the first position, which may be a
+    fraction.
+    """
 
     stride: Fraction
     origin: Fraction
@@ -37,13 +42,11 @@ class Map(NamedTuple):
 
 
 def places(net: Any, blob: str) -> Lines:
-    """Where in the image the positions of a blob lie, along height and width.
+    """Return where in the image the positions of a blob lie, along height and width.
 
     net: a NetParameter with the image in `data`. Composes the maps of `caffe.coord_map`; raises
     ValueError for a net that keeps no positions.
     """
-    from net_gen.padding import Geometry
-
     lines = []
     for side in ("height", "width"):
         _, scale, shift = Geometry(net, side=side).maps[blob]
@@ -52,9 +55,10 @@ def places(net: Any, blob: str) -> Lines:
 
 
 def one_pass(net: Any, lines: Lines, image: np.ndarray, blob: str) -> Map:
-    """The scores of one forward pass; lines: the `places` of `blob` in the pycaffe net `net`.
+    """Return the scores of one forward pass on an image, C x H x W.
 
-    A rarefied net's first position is at the place of the first one of the net it was made of.
+    lines: the `places` of `blob` in the pycaffe net `net`. The first position of a rarefied net is
+    that of the net from which it was made.
     """
     return Map(forward(net, image, blob).copy(), *lines)
 
@@ -67,76 +71,79 @@ def shift_and_stitch(
     stride: int = 1,
     title: Optional[str] = None,
 ) -> Map:
-    """The map of `blob` with `stride` pixels between its positions, out of shifted passes.
+    """Return the map of `blob` with `stride` pixels between its positions, from shifted passes.
 
-    net: a pycaffe net; lines: the `places` of `blob` in it; image: C x H x W as its input takes
-    it. The image is moved right and down by every multiple of `stride` below the net's stride f, by
-    zeros before it, one pass after another: (f / stride)^2 passes, the memory of one. Position j
-    of the pass moved by s is position j * f - s of the dense map, counted in pixels.
+    net: a pycaffe net. lines: the `places` of `blob` in the net. image: C x H x W, as the net's
+    input takes images. title: of the progress bar; None shows no bar.
 
-    title: of the progress bar; None shows none. Raises ValueError for a stride that does not
-    divide the net's.
+    The image is moved right and down, with zeros before it, by every multiple of `stride` below
+    the net's stride f: (f / stride)^2 passes, in the memory of one pass. Position j of the pass
+    moved by s is position j * f - s of the dense map, counted in pixels.
+
+    Raises ValueError for a stride that does not divide the net's.
     """
     for line in lines:
         if stride < 1 or line.stride % stride:
             raise ValueError(f"stride {stride}: a divisor of the net's, {line.stride}, is needed")
     factors = [int(line.stride) for line in lines]
     shifts = [(y, x) for y in range(0, factors[0], stride) for x in range(0, factors[1], stride)]
-    bar = shifts if title is None else progress(shifts, len(shifts), title)
-    made: Optional[np.ndarray] = None
+    dense: Optional[np.ndarray] = None
     ends: List[List[int]] = [[], []]
     steps = [f // stride for f in factors]
-    for shift in bar:
+    for shift in shifts if title is None else track(shifts, len(shifts), title):
         moved = np.pad(image, ((0, 0), (shift[0], 0), (shift[1], 0)), mode="constant")
         scores = forward(net, moved, blob)
-        # The largest shift's first position comes first in the dense map.
+        # The first position of the largest shift is the first one of the dense map.
         starts = [(f - stride - s) // stride for f, s in zip(factors, shift)]
         for side in (0, 1):
             ends[side].append(starts[side] + steps[side] * scores.shape[1 + side])
-        if made is None:  # No pass gives more than two positions more than the first.
+        if dense is None:  # No pass has more than two positions more than the first pass.
             size = [n * (count + 2) for n, count in zip(steps, scores.shape[1:])]
-            made = np.zeros((scores.shape[0], *size), np.float32)
-        made[:, starts[0] :: steps[0], starts[1] :: steps[1]][
+            dense = np.zeros((scores.shape[0], *size), np.float32)
+        dense[:, starts[0] :: steps[0], starts[1] :: steps[1]][
             :, : scores.shape[1], : scores.shape[2]
         ] = scores
-    assert made is not None
+    assert dense is not None
     return Map(
-        made[:, : min(ends[0]), : min(ends[1])],
+        dense[:, : min(ends[0]), : min(ends[1])],
         *(Line(Fraction(stride), line.origin - line.stride + stride) for line in lines),
     )
 
 
 def to_pixels(dense: Map, height: int, width: int) -> np.ndarray:
-    """The scores (K x height x width) of the nearest position of a dense map to each pixel.
+    """Return the scores, K x height x width, at the position of a dense map nearest to each pixel.
 
-    A net whose poolings have even kernels sees its pixels from half-way between two positions; it
-    is the later one that is taken. Raises ValueError for a map that is not dense or does not
-    reach over the image.
+    In a net whose poolings have even kernels, pixels lie half-way between two positions; then the
+    later position counts. Raises ValueError for a map that is not dense or does not cover the
+    image.
     """
     parts = []
-    for line, found, needed in zip((dense.rows, dense.columns), dense.scores.shape[1:],
-                                   (height, width)):  # fmt: skip
+    sides = zip((dense.rows, dense.columns), dense.scores.shape[1:], (height, width))
+    for line, positions, pixels in sides:
         start = offset(line)
-        if start < 0 or start + needed > found:
+        if start < 0 or start + pixels > positions:
             raise ValueError(
-                f"a map of {found} positions from pixel {float(line.origin):g} on does not reach "
-                f"over the pixels 0 to {needed - 1}; more padding is needed"
+                f"a map of {positions} positions from pixel {float(line.origin):g} on does not "
+                f"reach over the pixels 0 to {pixels - 1}; more padding is needed"
             )
-        parts.append(slice(start, start + needed))
+        parts.append(slice(start, start + pixels))
     return dense.scores[:, parts[0], parts[1]]
 
 
 def offset(line: Line) -> int:
-    """The position of a dense map that is pixel 0's. Raises ValueError for a map that is not."""
+    """Return the position of a dense map that belongs to pixel 0.
+
+    Raises ValueError for a map that is not dense.
+    """
     if line.stride != 1:
         raise ValueError(f"a map of stride {line.stride}: a dense one, of stride 1, is needed")
     return math.floor(Fraction(1, 2) - line.origin)
 
 
 def interpolate(scores: Map, height: int, width: int) -> np.ndarray:
-    """The scores (K x height x width) on straight lines between the positions of a map.
+    """Return the scores, K x height x width, interpolated linearly between positions.
 
-    Before the first position and after the last one the values stay as they are there.
+    Pixels before the first position and after the last one have the values of that position.
     """
     rows = _weights(scores.rows, scores.scores.shape[1], height)
     columns = _weights(scores.columns, scores.scores.shape[2], width)
@@ -144,48 +151,45 @@ def interpolate(scores: Map, height: int, width: int) -> np.ndarray:
 
 
 def _weights(line: Line, positions: int, pixels: int) -> np.ndarray:
-    """pixels x positions: what each position counts for at each pixel."""
+    """Return the weight of each position at each pixel, pixels x positions."""
     at = (np.arange(pixels) - float(line.origin)) / float(line.stride)
     at = np.clip(at, 0, positions - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(positions))).astype(np.float32)
 
 
 def reaching(net: Any, blob: str, gather: bool = True) -> Any:
-    """The NetParameter with as much padding as its dense map needs to reach the first pixel.
+    """Return the NetParameter with the padding that its dense map needs to reach the first pixel.
 
-    gather: whether all padding is first moved to the first layer. Then what shifts an image shifts
-    its maps, and `shift_and_stitch` and `dense_net` give the same of what is returned; with layers
-    that pad on their own they differ where these see their padding.
+    gather: whether all padding is first moved to the first layer. Then a shift of the image shifts
+        its maps, and `shift_and_stitch` and `dense_net` give the same map of the returned net. If
+        other layers pad, the two maps differ where these layers see their padding.
     """
-    import surgery
-
     extra = max(0, *(math.ceil(line.origin) for line in places(net, blob)))
     return surgery.gather_padding(net, blob, extra) if gather else surgery.add_padding(net, extra)
 
 
 def dense_net(net: Any, blob: str) -> Any:
-    """A NetParameter that gives `blob` for every pixel of `data`, as the blob `score`.
+    """Return a NetParameter whose blob `score` has `blob` for every pixel of `data`.
 
-    net: a NetParameter, such as `reaching` gives. `blob` is made dense by `surgery.rarefy` and cut
-    to the image. Raises ValueError for a net whose positions begin behind the first pixel.
+    net: a NetParameter, such as `reaching` returns. `blob` is made dense by `surgery.rarefy` and
+    cropped to the image. Raises ValueError for a net whose first position lies behind the first
+    pixel.
     """
-    import surgery
-
     starts = [offset(Line(Fraction(1), line.origin)) for line in places(net, blob)]
     if min(starts) < 0:
         raise ValueError(
             f"blob {blob}: its first position is {-min(starts)} pixels inside the image; pad the "
-            "first layer by as much more"
+            "first layer by that number of pixels more"
         )
-    made = surgery.rarefy(net, blob)
-    layer = made.layer.add(name="score", type="Crop", bottom=[blob, "data"], top=["score"])
+    dense = surgery.rarefy(net, blob)
+    layer = dense.layer.add(name="score", type="Crop", bottom=[blob, "data"], top=["score"])
     layer.crop_param.axis = 2
     layer.crop_param.offset.extend(starts)
-    return made
+    return dense
 
 
 def forward(net: Any, image: np.ndarray, blob: str) -> np.ndarray:
-    """The blob's values, K x H x W, for an image C x H x W."""
+    """Return the values of a blob, K x H x W, for an image, C x H x W."""
     data = net.blobs[net.inputs[0]]
     if tuple(data.data.shape) != (1, *image.shape):
         data.reshape(1, *image.shape)

@@ -1,5 +1,5 @@
-"""The pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe's solver writes,
-and beside them scores.jsonl, what they scored."""
+"""Snapshots: the pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe writes,
+and scores.jsonl beside them, with the scores of each snapshot."""
 
 from __future__ import annotations
 
@@ -7,53 +7,59 @@ import glob
 import json
 import os
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
 
-from solvers.log import write_text
+from fcn_common.files import write_text
+from solvers.metrics import Scores
 from surgery.caffemodel import complete_model, complete_state
 
 RECORDS = "scores.jsonl"
+#: The snapshot_prefix of the published solvers, in the folder of a stage.
 PREFIX = os.path.join("snapshot", "train")
-Scores = Dict[str, Any]
 
 
 class Snapshot(NamedTuple):
+    """A trained model and the state of its solver: the paths of both files."""
+
     iteration: int
     model: str
     state: str
 
 
 def complete(prefix: str) -> List[Snapshot]:
-    """The snapshots of which both files were written to their ends, oldest first.
+    """Return the complete snapshots of a prefix, the oldest first.
 
-    Caffe writes the model before the state, so a killed run leaves at most one that is not
-    complete; it is passed over, and overwritten when training comes by again.
+    Caffe writes the model before the state, so a run that was killed has at most one incomplete
+    snapshot. Training writes that snapshot again when it comes to the same iteration.
     """
-    found = []
+    snapshots = []
     for state in glob.glob(glob.escape(prefix) + "_iter_*.solverstate"):
         match = re.search(r"_iter_(\d+)\.solverstate$", state)
         model = state[: -len("solverstate")] + "caffemodel"
         if match and complete_state(state) and complete_model(model):
-            found.append(Snapshot(int(match.group(1)), model, state))
-    return sorted(found)
+            snapshots.append(Snapshot(int(match.group(1)), model, state))
+    return sorted(snapshots)
 
 
 def latest(prefix: str, upto: Optional[int] = None) -> Optional[Snapshot]:
-    """The newest complete snapshot, of those at most `upto` iterations old."""
-    found = [s for s in complete(prefix) if upto is None or s.iteration <= upto]
-    return found[-1] if found else None
+    """Return the newest complete snapshot, or the newest up to iteration `upto`."""
+    snapshots = [s for s in complete(prefix) if upto is None or s.iteration <= upto]
+    return snapshots[-1] if snapshots else None
 
 
-def prune(prefix: str, scored: Iterable[int], best: Optional[int], newest: int = 2) -> List[str]:
-    """Remove all but the newest and the best of the snapshots whose iteration is in `scored`.
+def prune(
+    prefix: str, iterations: Iterable[int], best: Optional[int], newest: int = 2
+) -> List[str]:
+    """Remove snapshots, except the `newest` and that of iteration `best`; return the files.
 
-    Files that this run did not score are somebody else's and stay. Returns what was removed.
+    iterations: those of the snapshots that this run has made. Other files are left alone.
     """
-    found = complete(prefix)
-    keep = {s.iteration for s in found[-newest:]} | {best}
+    snapshots = complete(prefix)
+    keep = {s.iteration for s in snapshots[-newest:]} | {best}
+    removable = set(iterations) - keep
     removed = []
-    for snapshot in found:
-        if snapshot.iteration in set(scored) - keep:
+    for snapshot in snapshots:
+        if snapshot.iteration in removable:
             for path in (snapshot.state, snapshot.model):
                 os.remove(path)
                 removed.append(path)
@@ -61,24 +67,24 @@ def prune(prefix: str, scored: Iterable[int], best: Optional[int], newest: int =
 
 
 def best(folder: str) -> Optional[str]:
-    """The model of the best-scoring snapshot of a stage; the newest if none has a score."""
+    """Return the model of a stage's best snapshot; of the newest one if no snapshot has scores."""
     prefix = os.path.join(folder, PREFIX)
-    records, found = read_records(os.path.dirname(prefix)), complete(prefix)
-    iteration = best_iteration({s.iteration: records.get(s.iteration, {}) for s in found})
-    for snapshot in reversed(found):
+    records, snapshots = read_records(os.path.dirname(prefix)), complete(prefix)
+    iteration = best_iteration({s.iteration: records.get(s.iteration, {}) for s in snapshots})
+    for snapshot in reversed(snapshots):
         if iteration in (None, snapshot.iteration):
             return snapshot.model
     return None
 
 
 def best_iteration(records: Mapping[int, Scores]) -> Optional[int]:
-    """The iteration with the highest mean IU, the later of two; None without a score."""
-    scored = {k: v["mean_iu"] for k, v in records.items() if v.get("mean_iu") is not None}
-    return max(scored, key=lambda k: (scored[k], k)) if scored else None
+    """Return the iteration with the highest mean IU, the later of equal ones; None without any."""
+    mean_iu = {k: v["mean_iu"] for k, v in records.items() if v.get("mean_iu") is not None}
+    return max(mean_iu, key=lambda k: (mean_iu[k], k)) if mean_iu else None
 
 
 def read_records(folder: str) -> Dict[int, Scores]:
-    """The scores of the snapshots in a folder, by iteration."""
+    """Return the scores of the snapshots in a folder, by iteration."""
     path = os.path.join(folder, RECORDS)
     if not os.path.isfile(path):
         return {}
@@ -88,5 +94,6 @@ def read_records(folder: str) -> Dict[int, Scores]:
 
 
 def write_records(folder: str, records: Mapping[int, Scores]) -> None:
+    """Write the scores of the snapshots in a folder; a snapshot without scores has no line."""
     rows = [json.dumps(records[k]) for k in sorted(records) if records[k]]
     write_text(os.path.join(folder, RECORDS), "".join(row + "\n" for row in rows))

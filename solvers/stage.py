@@ -1,9 +1,8 @@
-"""One stage of training: initialise or continue, step, snapshot, score.
+"""One stage of training, as the steps of a variant's solve.py.
 
-Everything it leaves is in the folder of the snapshots: train_iter_N.caffemodel and .solverstate,
-train.log, loss.csv, scores.jsonl, TensorBoard events. Killed at any moment, the same call
-continues from the last complete snapshot, with the images that an uninterrupted run would have
-drawn.
+A stage writes to the folder of its snapshots: train_iter_N.caffemodel and .solverstate, train.log,
+loss.csv, scores.jsonl, TensorBoard events. A stage that was killed continues from its newest
+complete snapshot, with the images that an uninterrupted run would have drawn.
 """
 
 from __future__ import annotations
@@ -12,273 +11,287 @@ import argparse
 import contextlib
 import math
 import os
-import sys
-import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
+from fcn_common import arguments
+from fcn_common.progress import ProgressBar
 from solvers import available, device, snapshots, workers
+from solvers.caffe_solver import copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
-from solvers.log import Bar, Log
-from solvers.score import METRICS, Scores, lines, plain, seg_tests
-from surgery import check_weights, interp, interp_layers, zero_layers
+from solvers.folders import working_folder
+from solvers.log import Log, NoLog, open_log
+from solvers.metrics import METRICS, Scores, plain, score_lines
+from solvers.score import seg_tests
+from surgery import interp, interp_layers
+
+SOLVER = "solver.prototxt"
+#: Iterations between two lines of the log, where the solver prototxt has no `display`.
+DISPLAY = 20
+
+
+class Stage:
+    """The training of the net in a folder, in the order of its method.
+
+        with Stage("voc-fcn16s") as stage:
+            stage.choose_device()
+            stage.make_solver()
+            stage.start_from("../voc-fcn32s")
+            stage.fill_upsampling()
+            for _ in stage.steps():
+                stage.score()
+        print(stage.scores["mean_iu"])
+
+    Inside `with`, the folder is the working directory. If the stage continues from a snapshot,
+    `start_from` and `fill_upsampling` do nothing, because the snapshot has the weights. If the
+    stage is finished, no method does anything, and `scores` are those on disk.
+
+    folder: the folder of solver.prototxt. iters: iterations in all (max_iter of solver.prototxt).
+    images: how many images of the val split are scored (all). seed: Caffe's random seed
+    (random_seed of solver.prototxt). scored: whether snapshots are scored; if not, the solver has
+    no test net.
+
+    Among several workers, each makes the same stage, in a folder that they share. Each draws its
+    own images, the gradients are averaged, and worker 0 writes the files and has the scores.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        iters: Optional[int] = None,
+        images: Optional[int] = None,
+        seed: Optional[int] = None,
+        scored: bool = True,
+    ) -> None:
+        self.folder = os.path.abspath(folder)
+        self.title = os.path.basename(self.folder)
+        self.images, self.seed, self.scored = images, seed, scored
+        self._iters = iters
+        #: Caffe's solver, once `make_solver` has been called.
+        self.solver: Any = None
+        #: The snapshot from which the stage continues.
+        self.snapshot: Optional[snapshots.Snapshot] = None
+        #: The scores of the snapshots, by iteration.
+        self.records: Dict[int, Scores] = {}
+        self.finished = False
+        self._device = ""
+        self._losses: List[float] = []
+        # Open from the first step to the end of `with`.
+        self._log: Union[Log, NoLog] = NoLog()
+        self._bar: Union[ProgressBar, workers.HiddenBar] = workers.HiddenBar()
+        self._started = False
+        self._resources = contextlib.ExitStack()
+
+    def __enter__(self) -> Stage:
+        """Enter the folder and read how far the stage is.
+
+        Raises ValueError for a bad solver prototxt, OSError for a missing one.
+        """
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(working_folder(self.folder))
+            self.param = read_solver(SOLVER)
+            self.iters = self._iters or self.param.max_iter
+            self.interval = min(self.param.snapshot or self.iters, self.iters)
+            self._records_folder = os.path.dirname(self.param.snapshot_prefix) or "."
+            self.records = snapshots.read_records(self._records_folder)
+            self.snapshot = snapshots.latest(self.param.snapshot_prefix)
+            self._resources = resources.pop_all()
+        if self.snapshot and self.snapshot.iteration >= self.iters:
+            self.finished = not self.scored or self.snapshot.iteration in self.records
+        if self.snapshot and self.finished:
+            workers.say(
+                f"{self.title}: done already ({self.snapshot.iteration} iterations, "
+                f"{self.snapshot.model})"
+            )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the log and the progress bar, and go back to the working directory before."""
+        self._resources.close()
+
+    @property
+    def net(self) -> Any:
+        """The net that is trained. Raises ValueError before `make_solver`."""
+        if self.solver is None:
+            raise ValueError(f"{self.title}: has no solver yet; call make_solver() first")
+        return self.solver.net
+
+    @property
+    def iteration(self) -> int:
+        """The number of iterations that have been trained."""
+        if self.solver is not None:
+            return int(self.solver.iter)
+        return self.snapshot.iteration if self.snapshot else 0
+
+    @property
+    def scores(self) -> Scores:
+        """The scores at the present iteration; {} if there are none, and on all but worker 0."""
+        return self.records.get(self.iteration, {})
+
+    def choose_device(self, gpu: Gpu = None) -> None:
+        """Run on a device: `gpu` is as for `device.use`."""
+        if self.finished:
+            return
+        self._device = device.use(gpu)
+        workers.say(f"{self.title}: {device.engine()}; runs on {self._device}")
+
+    def make_solver(self) -> None:
+        """Make Caffe's solver from solver.prototxt, and restore the newest snapshot, if any.
+
+        Raises ValueError if the snapshot does not fill the net.
+        """
+        if self.finished:
+            return
+        images = self.images if self.scored else 0
+        self.solver = make_solver(self.param, self.iters, images, self.seed)
+        if self.snapshot:
+            restore(self.solver, self.param, self.snapshot, self.seed)
+
+    def start_from(self, weights: str) -> None:
+        """Copy weights into the net by layer name, if the stage starts at iteration 0.
+
+        weights: a .caffemodel, or the folder of the stage before.
+
+        Raises ValueError for weights of another net, or from which nothing would be learned;
+        OSError for files that are missing.
+        """
+        if not self.finished and not self.snapshot:
+            copy_weights(self.net, available.weights_of(weights))
+
+    def fill_upsampling(self) -> None:
+        """Fill the layers with `up` in their names with bilinear kernels, which are not learned."""
+        if not self.finished and not self.snapshot:
+            interp(self.net, interp_layers(self.net))
+
+    def steps(self) -> Iterator[int]:
+        """Train to the end, and yield the iteration of each snapshot when it has been written.
+
+        A snapshot that was restored and has no scores comes first, before any training. Raises
+        ValueError if the loss is not finite.
+        """
+        if self.finished:
+            return
+        self._start()
+        if self.snapshot and self.iteration not in self.records:
+            yield self.iteration
+        while self.iteration < self.iters:
+            self.train_iteration()
+            if self.iteration % self.interval == 0 or self.iteration >= self.iters:
+                if workers.rank() == 0:
+                    self.solver.snapshot()
+                prefix = self.param.snapshot_prefix
+                self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+                yield self.iteration
+        # The next stage starts from files that worker 0 has removed or kept by now.
+        workers.meet(self.solver)
+        self.finished = True
+
+    def train_iteration(self) -> None:
+        """Train one iteration. Raises ValueError if the loss is not finite."""
+        iteration = self.iteration
+        self.solver.step(1)
+        blobs = self.net.blobs
+        outputs = {name: float(blobs[name].data.flat[0]) for name in self.net.outputs}
+        loss = outputs.get("loss", sum(outputs.values()))
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"{self.title}: the loss is {loss} at iteration {iteration}, needed a number; "
+                "lower base_lr, or check the labels and the weights from which the stage started"
+            )
+        self._losses = [*self._losses, loss][-max(self.param.average_loss, 1) :]
+        mean = sum(self._losses) / len(self._losses)
+        self._bar.update(note=f"loss {mean:.5g}")
+        if iteration % (self.param.display or DISPLAY) == 0:
+            self._log.train(iteration, mean, float(self.solver.lr), outputs)
+
+    def score(self) -> None:
+        """Score the val split with the present weights, print and record the scores, and remove
+        the snapshots that are neither the newest two nor the best.
+
+        Without scoring (`scored`), only snapshots are removed. Does nothing in a finished stage.
+        """
+        if self.finished:
+            return
+        self._start()
+        self.records[self.iteration] = self._score_split() if self.scored else {}
+        if workers.rank() == 0:
+            best = snapshots.best_iteration(self.records)
+            snapshots.prune(self.param.snapshot_prefix, self.records, best)
+
+    def _score_split(self) -> Scores:
+        """Return the scores on the val split after printing, logging and recording them."""
+        scores = seg_tests(
+            self.solver,
+            self.images,
+            title=f"{self.title} scoring at {self.iteration}",
+            parts=os.path.join(self._records_folder, ".scored"),
+        )
+        if not scores:  # on all workers but the first
+            return {}
+        self._log.test(self.iteration, {name: scores[name] for name in METRICS})
+        title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
+        for line in score_lines(scores, title, available.data_set_of(self.title)):
+            self._log.line(line)
+            self._bar.write(line)
+        record = plain(dict(scores, iteration=self.iteration))
+        snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
+        return record
+
+    def _start(self) -> None:
+        """Open the log and the progress bar, and forget the scores of lost snapshots, once."""
+        if self._started:
+            return
+        self._started = True
+        self.records = {k: v for k, v in self.records.items() if k <= self.iteration}
+        self._log = open_log(self._records_folder, self.iteration)
+        self._resources.enter_context(self._log)
+        self._log.line(f"Solving {self.title} with {device.engine()} on {self._device}")
+        if self.snapshot:
+            workers.say(f"{self.title}: continues from {self.snapshot.state}")
+            self._log.line(f"Restoring previous solver status from {self.snapshot.state}")
+        self._bar = workers.progress_bar(self.iters, f"{self.title} training", self.iteration)
+        self._resources.enter_context(self._bar)
 
 
 def run(
     folder: str,
     weights: Optional[str],
     iters: Optional[int] = None,
-    snapshot: Optional[int] = None,
     images: Optional[int] = None,
     gpu: Gpu = None,
     seed: Optional[int] = None,
-    solver: str = "solver.prototxt",
     score: bool = True,
-    title: Optional[str] = None,
 ) -> Scores:
-    """Train the net of folder/solver.prototxt to its end; the scores of the last snapshot.
+    """Train the net of a folder as its solve.py does, and return the scores of the last snapshot.
 
-    folder: where the prototxts lie; the paths in them, and `weights`, are taken from there.
-    weights: what the first iteration starts from: a .caffemodel, or the folder of the stage
-        before; None for the fillers alone.
-    iters, snapshot: iterations in all, and between snapshots (those of the solver prototxt).
-    images: how many images of the val split to score (all).
-    seed: Caffe's random seed (the solver prototxt's). `score`: whether to score at all.
-
-    Of several workers all call this, in folders that they share. Each draws its own images, the
-    gradients are averaged, and worker 0 writes and returns the scores.
-
-    Raises ValueError for a solver prototxt or weights that do not fit, OSError for files that
-    cannot be read.
+    weights: a .caffemodel, or the folder of the stage before, relative to `folder`; None leaves
+    the layers to their fillers. gpu: as for `device.use`. The other arguments, and the exceptions,
+    are those of `Stage`.
     """
-    folder = os.path.abspath(folder)
-    title = title or os.path.basename(folder)
-    with inside(folder):
-        param = read_solver(solver)
-        iters = iters or param.max_iter
-        every = min(snapshot or param.snapshot or iters, iters)
-        start = snapshots.latest(param.snapshot_prefix)
-        records = os.path.dirname(param.snapshot_prefix) or "."
-        done = snapshots.read_records(records)
-        if start and start.iteration >= iters and (not score or start.iteration in done):
-            workers.say(f"{title}: done already ({start.iteration} iterations, {start.model})")
-            return done.get(start.iteration, {})
-        where = device.use(gpu)
-        workers.say(f"{title}: {device.engine()}; runs on {where}")
-        caffe_solver = _build(param, iters, images if score else 0, seed)
-        net = caffe_solver.net
-        if start:
-            check_weights(net, start.model, need=list(net.params))
-            caffe_solver.restore(start.state)
-            _fast_forward(net, start.iteration * param.iter_size)
-            _reseed(param, seed, start.iteration)
-        else:
-            _initialise(net, weights)
-        with workers.by_first(Log, records, int(caffe_solver.iter)) as log:
-            log.line(f"Solving {title} with {device.engine()} on {where}")
-            if start:
-                workers.say(f"{title}: continues from {start.state}")
-                log.line(f"Restoring previous solver status from {start.state}")
-            done = {k: v for k, v in done.items() if k <= caffe_solver.iter}
-            trainer = _Trainer(caffe_solver, param, log, title, images, score, records, done)
-            return trainer.train(iters, every)
+    with Stage(folder, iters, images, seed, score) as stage:
+        stage.choose_device(gpu)
+        stage.make_solver()
+        if weights is not None:
+            stage.start_from(weights)
+        stage.fill_upsampling()
+        for _ in stage.steps():
+            stage.score()
+    return stage.scores
 
 
-class _Trainer:
-    """Steps a solver and keeps the records of it."""
-
-    def __init__(
-        self,
-        solver: Any,
-        param: Any,
-        log: Any,
-        title: str,
-        images: Optional[int],
-        score: bool,
-        folder: str,
-        records: Dict[int, Scores],
-    ) -> None:
-        self.solver, self.param, self.log, self.title = solver, param, log, title
-        self.images, self.score = images, score
-        self.folder, self.records = folder, records
-        self.recent: List[float] = []
-
-    def train(self, iters: int, every: int) -> Scores:
-        start = int(self.solver.iter)
-        if start and start not in self.records:
-            self._score(None)
-        with workers.by_first(Bar, iters, f"{self.title} training", start) as bar:
-            while self.solver.iter < iters:
-                self._step(bar)
-                iteration = int(self.solver.iter)
-                if iteration % every == 0 or iteration == iters:
-                    if workers.rank() == 0:
-                        self.solver.snapshot()
-                    self.log.line(f"Snapshotting to {self.param.snapshot_prefix}_iter_{iteration}")
-                    self._score(bar)
-        # The next stage starts from files that worker 0 has just sorted out.
-        workers.meet(self.solver)
-        return self.records.get(int(self.solver.iter), {})
-
-    def _step(self, bar: Bar) -> None:
-        iteration, display = int(self.solver.iter), self.param.display or 20
-        self.solver.step(1)
-        outputs = {
-            name: float(self.solver.net.blobs[name].data.flat[0])
-            for name in self.solver.net.outputs
-        }
-        loss = outputs.get("loss", sum(outputs.values()))
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"{self.title}: the loss is {loss} at iteration {iteration}, needed a number; "
-                "lower base_lr, or check the labels and the weights it started from"
-            )
-        self.recent = [*self.recent, loss][-max(self.param.average_loss, 1) :]
-        mean = sum(self.recent) / len(self.recent)
-        bar.update(f"loss {mean:.5g}")
-        if iteration % display == 0:
-            self.log.train(iteration, mean, float(self.solver.lr), outputs)
-
-    def _score(self, bar: Optional[Bar]) -> None:
-        iteration = int(self.solver.iter)
-        if self.score:
-            parts = os.path.join(self.folder, ".scored")
-            title = f"{self.title} scoring at {iteration}"
-            scores = seg_tests(self.solver, self.images, title=title, parts=parts)
-            if workers.rank():
-                self.records[iteration] = {}
-                return
-            self.log.test(iteration, {name: scores[name] for name in METRICS})
-            text = lines(scores, f"{self.title}, iteration {iteration}, {scores['images']} images")
-            for line in text:
-                self.log.line(line)
-                if bar is not None:
-                    bar.write(line)
-                else:
-                    print(line)
-            self.records[iteration] = plain(dict(scores, iteration=iteration))
-            snapshots.write_records(self.folder, self.records)
-        else:
-            self.records[iteration] = {}
-        if workers.rank() == 0:
-            snapshots.prune(
-                self.param.snapshot_prefix, self.records, snapshots.best_iteration(self.records)
-            )
-
-
-def read_solver(path: str) -> Any:
-    """The SolverParameter of a solver prototxt; ValueError if it has a typo."""
-    from caffe.proto import caffe_pb2
-    from google.protobuf import text_format
-
-    param = caffe_pb2.SolverParameter()
-    with open(path) as file:
-        try:
-            text_format.Merge(file.read(), param)
-        except text_format.ParseError as error:
-            raise ValueError(f"{os.path.abspath(path)}: {error}") from None
-    if not param.snapshot_prefix:
-        param.snapshot_prefix = "snapshot/train"
-    return param
-
-
-@contextlib.contextmanager
-def inside(folder: str) -> Iterator[None]:
-    """Work in a folder, as the paths in its prototxts mean it; the repository's modules are found
-    by the Python layers that the prototxts name."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-def _build(param: Any, iters: int, images: Optional[int], seed: Optional[int]) -> Any:
-    """The solver, from a copy of its prototxt in which this module does the display, the
-    snapshots and the tests. No images: no test net."""
-    import caffe
-    from caffe.proto import caffe_pb2
-
-    ours = caffe_pb2.SolverParameter()
-    ours.CopyFrom(param)
-    ours.max_iter = iters
-    ours.display = ours.snapshot = 0
-    ours.test_initialization = False
-    ours.test_interval = 2**31 - 1
-    ours.snapshot_after_train = False
-    ours.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
-    if images == 0:
-        del ours.test_net[:], ours.test_iter[:]
-    elif images:
-        ours.test_iter[:] = [images] * len(ours.test_iter)
-    if seed is not None:
-        ours.random_seed = seed
-    os.makedirs(os.path.dirname(ours.snapshot_prefix) or ".", exist_ok=True)
-    handle, path = tempfile.mkstemp(".prototxt", ".solver_", os.getcwd())
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(str(ours))
-        return caffe.get_solver(path)
-    finally:
-        os.remove(path)
-
-
-def _initialise(net: Any, weights: Optional[str]) -> None:
-    if weights is not None:
-        path = available.weights_of(weights)
-        filled = [name for name in check_weights(net, path) if "up" not in name]
-        net.copy_from(path)
-        dead = [name for name in zero_layers(net, filled) if not name.startswith("score")]
-        if dead:
-            raise ValueError(
-                f"{path}: layer {dead[0]} is all zero, so every score would stay zero and the "
-                "loss where it is; cast a trained classifier with `python -m surgery`"
-            )
-        _warn_unfilled(net, filled)
-    interp(net, interp_layers(net))
-
-
-def _warn_unfilled(net: Any, filled: Sequence[str]) -> None:
-    new = [
-        name
-        for name in net.params
-        if name not in filled and "up" not in name and not name.startswith("score")
-    ]
-    if zero_layers(net, new):
-        raise ValueError(
-            f"layer {new[0]} of the net is not in the weights file and has no filler: it would "
-            "stay zero and nothing would be learned; start from the weights of the stage before"
-        )
-
-
-def _fast_forward(net: Any, draws: int) -> None:
-    for layer in net.layers:
-        if hasattr(layer, "skip"):
-            layer.skip(draws)
-
-
-def _reseed(param: Any, seed: Optional[int], iteration: int) -> None:
-    """A continued run must not repeat the dropout masks of the first iterations."""
-    import caffe
-
-    seed = seed if seed is not None else param.random_seed
-    if seed >= 0:
-        caffe.set_random_seed((seed + iteration) % 2**31)
-
-
-def main(folder: str, weights: str, argv: Optional[Sequence[str]] = None) -> None:
-    """The command line of a variant folder's solve.py."""
+def main(solve: Callable[..., Scores], folder: str, argv: Optional[Sequence[str]] = None) -> None:
+    """The command line of a variant's solve.py: call `solve(gpu, iters, images)`."""
     name = os.path.basename(os.path.abspath(folder))
-    parser = argparse.ArgumentParser(prog="solve.py", description=f"Train {name}.")
-    parser.add_argument("gpu", nargs="?", help="number of a CUDA device, or cpu")
-    parser.add_argument("--iters", type=int, help="iterations in all (solver.prototxt: max_iter)")
-    parser.add_argument("--images", type=int, help="score only so many of the val images")
-    args = parser.parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="solve.py",
+        description=f"Train {name}.",
+        parents=[
+            arguments.option("gpu", nargs="?", help="number of a CUDA device, or cpu"),
+            arguments.iters("iterations in all"),
+            arguments.images(),
+        ],
+    )
     started = time.time()
-    scores = run(folder, weights, args.iters, images=args.images, gpu=args.gpu)
+    scores = solve(**vars(parser.parse_args(argv)))
     if scores:
         workers.say(f"{name}: mean IU {scores['mean_iu']:.4f} after {time.time() - started:.0f} s")

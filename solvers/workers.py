@@ -1,6 +1,7 @@
-"""Several processes on one task, started by a launcher such as torchrun; one alone is worker 0.
+"""Several processes that work on one task, as a launcher such as torchrun starts them.
 
-Caffe says which of them this one is. They see the same folders.
+Caffe knows the number of workers and the rank of this one; a single process is worker 0 of 1. All
+workers use the same folders.
 """
 
 from __future__ import annotations
@@ -8,56 +9,64 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Iterator, Tuple, Union
 
+import caffe
 import numpy as np
 
-#: Seconds for a file that another host has written to be seen here.
+from fcn_common.files import atomic_write
+from fcn_common.progress import ProgressBar
+
+try:
+    import fcntl
+except ImportError:  # A system without file locks, where only a single process can run.
+    fcntl = None  # type: ignore[assignment]
+
+#: Seconds within which a file that another host has written must be visible here.
 VISIBLE = 60
 
 
 def rank() -> int:
-    """The number of this worker, from 0, which does what is done once."""
-    import caffe
-
+    """Return the rank of this worker. Worker 0 does what must be done once."""
     return int(caffe.solver_rank())
 
 
 def count() -> int:
-    """How many workers there are."""
-    import caffe
-
+    """Return the number of workers."""
     return int(caffe.solver_count())
 
 
+def label() -> str:
+    """Return "worker R of N: ", to begin a line with; "" for a single process."""
+    return f"worker {rank()} of {count()}: " if count() > 1 else ""
+
+
 def share(total: int) -> Tuple[int, int]:
-    """The first and the number of this worker's items, of `total` dealt out in equal runs."""
+    """Return the first item of this worker's share of `total` items, and the size of the share."""
     first = rank() * total // count()
     return first, (rank() + 1) * total // count() - first
 
 
 def meet(solver: Any) -> None:
-    """Go on once every worker's solver has come here; all have worker 0's weights then."""
-    import caffe
-
+    """Wait until all workers have called this function; then all have the weights of worker 0."""
     if count() > 1:
         caffe.NCCL(solver, caffe.NCCL.new_uid()).bcast()
 
 
 def sum_up(solver: Any, array: np.ndarray, path: str) -> np.ndarray:
-    """The sum over the workers of an array of each, on worker 0; on the others their own.
+    """Return, on worker 0, the sum of the arrays of all workers; on the others, their own array.
 
-    path: what the files are called that carry the arrays to worker 0; they are removed. The
-    solver's workers wait for each other here. Raises OSError if a file does not arrive.
+    path: the prefix of the files in which the other workers pass on their arrays. Worker 0 removes
+        the files.
+
+    The workers wait for each other. Raises OSError on worker 0 if a file does not arrive.
     """
     if count() == 1:
         return array
     files = [f"{path}.{r}.npy" for r in range(count())]
     if rank():
-        partial = f"{files[rank()]}.{os.getpid()}.partial"
-        with open(partial, "wb") as file:
+        with atomic_write(files[rank()]) as file:
             np.save(file, array)
-        os.replace(partial, files[rank()])
     meet(solver)
     if rank() == 0:
         for part in files[1:]:
@@ -67,12 +76,13 @@ def sum_up(solver: Any, array: np.ndarray, path: str) -> np.ndarray:
 
 
 def _read(path: str) -> np.ndarray:
+    """Return the array in a file, which may become visible here some seconds later."""
     end = time.time() + VISIBLE
     while not os.path.isfile(path):
         if time.time() > end:
             raise OSError(
-                f"{path}: another worker wrote it, but it is not seen here after {VISIBLE} s; "
-                "workers on several hosts need a folder that all of them share"
+                f"{path}: another worker wrote this file, but it is not visible here after "
+                f"{VISIBLE} s; workers on several hosts need a folder that they share"
             )
         time.sleep(0.1)
     return np.load(path)
@@ -80,12 +90,10 @@ def _read(path: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def one_at_a_time(path: str) -> Iterator[None]:
-    """While open, no other worker is in here; `path` is the file that is locked for it."""
+    """Let one worker at a time into a block; `path` is the file that is locked meanwhile."""
     if count() == 1:
         yield
         return
-    import fcntl
-
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -93,22 +101,29 @@ def one_at_a_time(path: str) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line, once for all workers."""
+    """Print a line on worker 0."""
     if rank() == 0:
         print(text, flush=True)
 
 
-def by_first(make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """A progress bar or a log, `make(...)`, on worker 0; on the others one that does nothing."""
-    return _Quiet() if rank() else make(*arguments, **named)
+def progress_bar(
+    total: int, title: str, initial: int = 0, leave: bool = True
+) -> Union[ProgressBar, HiddenBar]:
+    """Return a progress bar, which is visible on worker 0 only."""
+    return HiddenBar() if rank() else ProgressBar(total, title, initial, leave=leave)
 
 
-class _Quiet:
-    def __enter__(self) -> _Quiet:
+class HiddenBar:
+    """The methods of `ProgressBar`, which show nothing."""
+
+    def update(self, steps: int = 1, note: str = "") -> None:
+        """Show nothing."""
+
+    def write(self, line: str) -> None:
+        """Print nothing."""
+
+    def __enter__(self) -> HiddenBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments, **named: None
+        """Leave nothing behind."""

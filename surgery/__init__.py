@@ -1,24 +1,19 @@
-"""Net surgery: weights from one net into another.
+"""Net surgery: weights from one net into another, and nets rewritten for the same weights.
 
-A classifier becomes a fully convolutional net by reshaping: an InnerProduct layer over a
-C x h x w blob is the convolution whose kernel is that window (Long et al. 2015, section 3.1).
+A classifier becomes a fully convolutional net when its weights get another shape: an InnerProduct
+over a C x h x w blob is the convolution whose kernel is that window (Long et al., arXiv 1411.4038,
+section 3.1).
 """
 
 from surgery.bases import BASES, Base
 from surgery.caffemodel import contents
 from surgery.cast import cast, classifiers_of, save
 from surgery.convolutional import convolutional, without_padding
-from surgery.rarefy import add_padding, gather_padding, rarefy
-from surgery.transplant import (
-    Report,
-    bilinear,
-    check_weights,
-    expand_score,
-    interp,
-    interp_layers,
-    transplant,
-    zero_layers,
-)
+from surgery.image_padding import add_padding, gather_padding
+from surgery.rarefy import rarefy
+from surgery.transplant import Report, expand_score, transplant
+from surgery.upsampling import bilinear, interp, interp_layers, upsample_filt
+from surgery.weights import check_weights, zero_layers
 
 __all__ = [
     "BASES",
@@ -38,6 +33,7 @@ __all__ = [
     "rarefy",
     "save",
     "transplant",
+    "upsample_filt",
     "without_padding",
     "zero_layers",
 ]

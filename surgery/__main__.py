@@ -1,65 +1,95 @@
-"""python -m surgery [trunk | classifier.prototxt] [classifier.caffemodel] [deploy] [out]"""
+"""Cast a classifier: `python -m surgery [TRUNK | CLASSIFIER.prototxt] [WEIGHTS] [DEPLOY] [OUT]`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import List, Optional
+from typing import List, NamedTuple, Optional
 
 from fcn_common import command
-from surgery.bases import BASES, NETS, ROOT
+from surgery.bases import BASES, NETS, ROOT, Base
 from surgery.cast import cast
 
 
-def main(argv: Optional[List[str]] = None) -> None:
-    """Casts a classifier and prints what became of its layers."""
-    parser = argparse.ArgumentParser(
+class Files(NamedTuple):
+    """The arguments of `surgery.cast`."""
+
+    classifier: str
+    weights: str
+    deploy: Optional[str]
+    out: str
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    program = argparse.ArgumentParser(
         prog="python -m surgery",
         description="Cast a classifier into a fully convolutional net: copy the layers of the "
-        "same names, reshape InnerProduct weights into convolution kernels.",
+        "same names and reshape the weights of InnerProduct layers into convolution kernels.",
     )
-    trunks = ", ".join(BASES)
-    parser.add_argument(
+    program.add_argument(
         "classifier",
         nargs="?",
         default="vgg16",
-        help=f"prototxt of the classifier, or a trunk: {trunks} (vgg16), of the files in "
-        "ilsvrc-nets/",
+        metavar="CLASSIFIER",
+        help=f"prototxt of the classifier, or a trunk: {', '.join(BASES)} (default: vgg16); a "
+        "trunk has defaults for all other arguments",
     )
     for name, text in (
-        ("weights", "its weights"),
+        ("weights", "weights of the classifier"),
         ("deploy", "prototxt of the fully convolutional net"),
         ("out", "weights file to write"),
     ):
-        parser.add_argument(name, nargs="?", help=f"{text} (the trunk's)")
-    parser.add_argument(
+        program.add_argument(name, nargs="?", metavar=name.upper(), help=text)
+    program.add_argument(
         "--whole",
         action="store_true",
-        help="cast all of the classifier, with the layer that scores; its prototxt is written "
-        "beside OUT, and DEPLOY is left out",
+        help="cast all of the classifier, with the layer that scores the classes; leave out "
+        "DEPLOY, the prototxt is written beside OUT",
     )
-    args = parser.parse_args(argv)
-    base = BASES.get(args.classifier)
-    if args.whole and args.deploy and not args.out:
-        args.deploy, args.out = None, args.deploy
-    if base is None and None in (args.weights, args.out, args.whole or args.deploy):
-        raise ValueError(
-            f"{args.classifier}: no trunk ({trunks}), so weights, deploy and out are needed too"
-        )
-    classifier: Optional[str] = args.classifier
+    return program
+
+
+def files(arguments: argparse.Namespace) -> Files:
+    """Return the files to cast, with the defaults of the trunk if the classifier is a trunk.
+
+    Raises ValueError if a classifier that is not a trunk lacks another argument.
+    """
+    classifier, weights = arguments.classifier, arguments.weights
+    deploy, out = arguments.deploy, arguments.out
+    if arguments.whole and deploy and not out:
+        deploy, out = None, deploy
+    base = BASES.get(classifier)
     if base is not None:
-        args.weights = args.weights or os.path.join(NETS, base.weights)
-        args.deploy = args.deploy or os.path.join(ROOT, base.variant, "deploy.prototxt")
-        whole = base.cast.replace(".caffemodel", "-whole.caffemodel")
-        args.out = args.out or os.path.join(NETS, whole if args.whole else base.cast)
-        beside = os.path.splitext(args.weights)[0] + "_deploy.prototxt"
-        classifier = beside if os.path.isfile(beside) else base.classifier
-    deploy = None if args.whole else args.deploy
-    print(f"{classifier} with {args.weights}, into {deploy or 'convolutions throughout'}")
-    print(cast(classifier, args.weights, deploy, args.out))
-    if args.whole:
-        print(f"wrote {os.path.splitext(args.out)[0]}.prototxt")
-    print(f"wrote {args.out}")
+        weights = weights or os.path.join(NETS, base.weights)
+        classifier = _classifier(base, weights)
+        deploy = deploy or os.path.join(ROOT, base.variant, "deploy.prototxt")
+        stem, suffix = os.path.splitext(base.cast)
+        out = out or os.path.join(NETS, f"{stem}{'-whole' * arguments.whole}{suffix}")
+    elif None in (weights, out, arguments.whole or deploy):
+        raise ValueError(
+            f"classifier {classifier}: is not a trunk ({', '.join(BASES)}), needs WEIGHTS, DEPLOY "
+            "and OUT too"
+        )
+    return Files(classifier, weights, None if arguments.whole else deploy, out)
+
+
+def _classifier(base: Base, weights: str) -> str:
+    """Return the prototxt beside the weights if there is one, else the name of the classifier."""
+    beside = os.path.splitext(weights)[0] + "_deploy.prototxt"
+    return beside if os.path.isfile(beside) else base.classifier
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Cast a classifier and print what became of its layers."""
+    arguments = parser().parse_args(argv)
+    paths = files(arguments)
+    target = paths.deploy or "convolutions throughout"
+    print(f"{paths.classifier} with {paths.weights}, into {target}")
+    print(cast(*paths))
+    if arguments.whole:
+        print(f"wrote {os.path.splitext(paths.out)[0]}.prototxt")
+    print(f"wrote {paths.out}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from typing import Dict, NamedTuple
 
+from net_gen import TRUNKS, VARIANTS
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETS = os.path.join(ROOT, "ilsvrc-nets")
 
 
 class Base(NamedTuple):
-    """A classifier of `net_gen.CLASSIFIERS` and what is made of it; file names in ilsvrc-nets/.
+    """The classifier that a trunk is cast from.
 
-    variant: the net whose deploy.prototxt says which layers are taken over.
+    classifier: a key of `net_gen.CLASSIFIERS`. weights, cast: names of files in ilsvrc-nets/, of
+    the classifier's weights and of those that are cast from them. variant: the net whose
+    deploy.prototxt has the layers that are cast.
     """
 
     classifier: str
@@ -21,16 +25,17 @@ class Base(NamedTuple):
     variant: str
 
 
-#: By trunk. FCN-AlexNet pools before it normalizes, as CaffeNet does.
+def _variant(trunk: str) -> str:
+    """Return the first variant of a trunk that starts from the classifier."""
+    return next(
+        name
+        for name, variant in VARIANTS.items()
+        if variant.trunk == trunk and variant.init is None
+    )
+
+
+#: Name of a trunk -> the classifier that it is cast from.
 BASES: Dict[str, Base] = {
-    "vgg16": Base("vgg16", "VGG_ILSVRC_16_layers.caffemodel", "vgg16-fcn.caffemodel", "voc-fcn32s"),
-    "alexnet": Base(
-        "caffenet",
-        "bvlc_reference_caffenet.caffemodel",
-        "caffenet-fcn.caffemodel",
-        "voc-fcn-alexnet",
-    ),
-    "googlenet": Base(
-        "googlenet", "bvlc_googlenet.caffemodel", "googlenet-fcn.caffemodel", "voc-fcn-googlenet"
-    ),
+    name: Base(trunk.classifier, trunk.weights, trunk.cast, _variant(name))
+    for name, trunk in TRUNKS.items()
 }

@@ -1,7 +1,8 @@
-"""Look into a .caffemodel or .solverstate without reading the numbers in it.
+"""The layers and shapes in a .caffemodel or .solverstate, without its numbers.
 
-Both are protocol buffers: a sequence of (field number, wire type, value). Walking the lengths
-tells the names and shapes, and whether the file was cut off, in milliseconds for half a gigabyte.
+Both files are protocol buffers: sequences of (field number, wire type, value). Walking over the
+lengths finds the names and the shapes, and whether the file is truncated, in milliseconds for half
+a gigabyte.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from typing import Dict, Iterator, List, Tuple, Union
 Buffer = Union[mmap.mmap, bytes, memoryview]
 Shapes = Dict[str, List[Tuple[int, ...]]]
 
-# Field numbers of caffe.proto: NetParameter.layers (V1) and .layer, then name and blobs of each.
+# Field numbers in caffe.proto: NetParameter.layers (V1) and .layer, and of each the name and blobs.
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
 _NAME_AND_BLOBS = {_NET_LAYERS_V1: (4, 6), _NET_LAYER: (1, 7)}
 _BLOB_SHAPE, _SHAPE_DIM, _STATE_CURRENT_STEP = 7, 1, 4
+#: The last of num, channels, height and width, the fields of a shape in Caffe before 2014.
+_LEGACY_DIMS = 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class TruncatedError(ValueError):
-    """The bytes end inside a field, or are no protocol buffer."""
+    """Raised if the bytes end inside a field, or are not a protocol buffer."""
 
 
 def contents(path: str) -> Shapes:
-    """The layers that hold weights: name -> shape of each blob, in the file's order.
+    """Return name -> shape of each blob for the layers with weights, in the file's order.
 
-    Raises OSError for a file that cannot be read, ValueError for one that is cut off, empty or
-    no caffemodel.
+    Raises OSError for a file that cannot be read, and ValueError for a file that is truncated,
+    empty or not a .caffemodel.
     """
     shapes: Shapes = {}
     try:
@@ -40,26 +43,25 @@ def contents(path: str) -> Shapes:
                         shapes[name] = blobs
     except TruncatedError as error:
         raise ValueError(
-            f"{path}: not a whole .caffemodel ({error}); download or train it again"
+            f"{path}: truncated, or not a .caffemodel ({error}); download or train it again"
         ) from None
     if not shapes:
-        raise ValueError(f"{path}: no layer with weights in it, a .caffemodel has at least one")
+        raise ValueError(f"{path}: has no layer with weights, a .caffemodel needs at least one")
     return shapes
 
 
 def complete_state(path: str) -> bool:
-    """Whether a .solverstate was written to its end: Caffe writes `current_step` last."""
+    """Whether a .solverstate is complete. Caffe writes `current_step` last."""
     try:
         with _mapped(path) as data:
-            return [field for field, _, _ in _fields(data, 0, len(data))][-1:] == [
-                _STATE_CURRENT_STEP
-            ]
+            fields = [field for field, _, _ in _fields(data, 0, len(data))]
     except (OSError, ValueError):
         return False
+    return fields[-1:] == [_STATE_CURRENT_STEP]
 
 
 def complete_model(path: str) -> bool:
-    """Whether a .caffemodel was written to its end."""
+    """Whether a .caffemodel is complete."""
     try:
         return bool(contents(path))
     except (OSError, ValueError):
@@ -67,8 +69,7 @@ def complete_model(path: str) -> bool:
 
 
 def _mapped(path: str) -> mmap.mmap:
-    size = os.path.getsize(path)
-    if size == 0:
+    if os.path.getsize(path) == 0:
         raise TruncatedError("0 bytes")
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -91,9 +92,9 @@ def _blob_shape(data: Buffer, start: int, end: int) -> Tuple[int, ...]:
     for field, first, last in _fields(data, start, end):
         if field == _BLOB_SHAPE:
             return tuple(_dims(data, first, last))
-        if field <= 4:  # num, channels, height, width of Caffe before 2014
+        if field <= _LEGACY_DIMS:
             legacy[field] = _varint(data, first, end)[0]
-    return tuple(legacy.get(field, 1) for field in range(1, 5)) if legacy else ()
+    return tuple(legacy.get(field, 1) for field in range(1, _LEGACY_DIMS + 1)) if legacy else ()
 
 
 def _dims(data: Buffer, start: int, end: int) -> Iterator[int]:
@@ -105,7 +106,7 @@ def _dims(data: Buffer, start: int, end: int) -> Iterator[int]:
 
 
 def _fields(data: Buffer, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
-    """(field number, first byte, end) of each value between `at` and `end`."""
+    """Yield (field number, first byte, end) of each value between `at` and `end`."""
     while at < end:
         tag, at = _varint(data, at, end)
         field, wire = tag >> 3, tag & 7
@@ -118,11 +119,11 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
         elif wire in (_FIXED32, _FIXED64):
             at += 4 if wire == _FIXED32 else 8
         else:
-            raise TruncatedError(f"byte {start} is no field of a protocol buffer")
+            raise TruncatedError(f"byte {start} is not a field of a protocol buffer")
         if field == 0:
-            raise TruncatedError(f"byte {start} is no field of a protocol buffer")
+            raise TruncatedError(f"byte {start} is not a field of a protocol buffer")
         if at > end:
-            raise TruncatedError(f"the value at byte {start} should end at byte {at}, found {end}")
+            raise TruncatedError(f"the value at byte {start} ends at byte {at}, the file at {end}")
         yield field, start, at
 
 

@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any, List, Optional
 
+import caffe
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+import net_gen
+from fcn_common.files import atomic_path
 from surgery.caffemodel import contents
 from surgery.convolutional import convolutional
-from surgery.transplant import Report, check_weights, transplant
+from surgery.shapes import names_text
+from surgery.transplant import Report, transplant
+from surgery.weights import check_weights
 
 
-def cast(
-    classifier: Optional[str],
-    weights: str,
-    deploy: Optional[str],
-    out: str,
-) -> Report:
-    """Write to `out` the weights of the net `deploy` taken from a classifier's `weights`.
+def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: str) -> Report:
+    """Write to `out` the weights of the net `deploy`, taken from those of a classifier.
 
-    classifier: path of a prototxt, or a key of `net_gen.CLASSIFIERS`; None is the one of these
-        that the layers in `weights` are of.
-    deploy: path of a prototxt; None is the classifier itself as a fully convolutional net, the
-        layers that score among its 1 x 1 convolutions, written beside `out` as .prototxt.
-    out: appears whole, by rename.
+    classifier: path of a prototxt, or a key of `net_gen.CLASSIFIERS`; None is the key whose layers
+        are in `weights`.
+    weights: path of the classifier's .caffemodel.
+    deploy: path of a prototxt; None is the complete classifier as a fully convolutional net, whose
+        layers that score are 1 x 1 convolutions too. Its prototxt is written beside `out`.
+    out: path of a .caffemodel, written atomically.
 
-    Raises OSError for a file that is missing, ValueError for weights that do not fit.
+    Returns what became of each layer. Raises OSError for a missing file, and ValueError for weights
+    that do not fit.
     """
-    import caffe
-
-    import net_gen
-
     named = classifier in net_gen.CLASSIFIERS
     for path in (None if named else classifier, weights, deploy):
         if path is not None and not os.path.isfile(path):
             raise FileNotFoundError(f"{path}: no such file; it is needed to cast the classifier")
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
-    made = None
-    try:
-        if classifier is None or named:
-            names = [classifier] if classifier else classifiers_of(weights)
-            if deploy is None and len(names) > 1:
-                raise ValueError(
-                    f"{weights}: has the layers of {' and of '.join(names)}, which differ in what "
-                    "lies between; name the classifier to cast it whole"
-                )
-            message = _generated(names[0], weights)
-            classifier = made = beside(out, ".prototxt")
-            net_gen.write(message, made)
-        net = caffe.Net(classifier, caffe.TEST)
+    with tempfile.TemporaryDirectory() as folder:
+        prototxt = classifier
+        if prototxt is None or named:
+            prototxt = os.path.join(folder, "classifier.prototxt")
+            name = classifier or _single_classifier(weights, complete=deploy is None)
+            net_gen.write(_generated(name, weights), prototxt)
+        net = caffe.Net(prototxt, caffe.TEST)
         check_weights(net, weights, need=list(net.params))
         if deploy is None:
             deploy = os.path.splitext(out)[0] + ".prototxt"
-            net_gen.write(convolutional(_read(classifier), net), deploy)
-    finally:
-        if made and os.path.exists(made):
-            os.remove(made)
+            net_gen.write(convolutional(read_net(prototxt), net), deploy)
     net.copy_from(weights)
     new_net = caffe.Net(deploy, caffe.TEST)
     report = transplant(new_net, net)
@@ -63,63 +56,59 @@ def cast(
 
 
 def classifiers_of(weights: str) -> List[str]:
-    """The keys of `net_gen.CLASSIFIERS` whose layers, but the last, a weights file has.
+    """Return the keys of `net_gen.CLASSIFIERS` whose layers, but the last, a weights file has.
 
-    AlexNet and CaffeNet have the same. Raises ValueError if there is none, OSError for a file that
-    cannot be read.
+    AlexNet and CaffeNet have the same layers. Raises ValueError if there is no such key, OSError
+    for a file that cannot be read.
     """
-    import net_gen
-
-    found = contents(weights)
+    layers = contents(weights)
     names = [
         name
         for name, classifier in net_gen.CLASSIFIERS.items()
-        if all(layer in found for layer in _weighted(classifier("deploy"))[:-1])
+        if all(layer in layers for layer in _weighted(classifier("deploy"))[:-1])
     ]
     if names:
         return names
     raise ValueError(
-        f"{weights}: has layers {', '.join(list(found)[:3])} ..., needed those of "
+        f"{weights}: has layers {names_text(layers)}, needs those of one of "
         f"{', '.join(net_gen.CLASSIFIERS)}; name the prototxt of this classifier"
     )
 
 
-def _generated(name: str, weights: str) -> Any:
-    """The NetParameter of a named classifier, with as many classes as the weights have."""
-    import net_gen
+def save(net: Any, path: str) -> None:
+    """Write the weights of a pycaffe net, as `net.save(path)` does, but atomically."""
+    with atomic_path(path) as temporary:
+        net.save(temporary)
 
+
+def read_net(prototxt: str) -> Any:
+    """Return the NetParameter in a prototxt. Raises OSError for a file that cannot be read."""
+    with open(prototxt, encoding="utf-8") as file:
+        return text_format.Parse(file.read(), caffe_pb2.NetParameter())
+
+
+def _single_classifier(weights: str, complete: bool) -> str:
+    """Return the classifier whose layers are in a weights file.
+
+    complete: refuse weights of two classifiers; they differ in layers without weights.
+    """
+    names = classifiers_of(weights)
+    if complete and len(names) > 1:
+        raise ValueError(
+            f"{weights}: has the layers of {' and of '.join(names)}, which differ in layers "
+            "without weights; name the classifier to cast all of it"
+        )
+    return names[0]
+
+
+def _generated(name: str, weights: str) -> Any:
+    """Return the NetParameter of a classifier with as many classes as the weights have."""
     message = net_gen.CLASSIFIERS[name]("deploy")
-    last = contents(weights).get(_weighted(message)[-1])
-    if last:  # the bias: one number a class
-        message = net_gen.CLASSIFIERS[name]("deploy", classes=last[-1][-1])
+    blobs = contents(weights).get(_weighted(message)[-1])
+    if blobs:  # The last blob is the bias, a number for each class.
+        message = net_gen.CLASSIFIERS[name]("deploy", classes=blobs[-1][-1])
     return message
 
 
 def _weighted(net: Any) -> List[str]:
     return [layer.name for layer in net.layer if layer.type in ("Convolution", "InnerProduct")]
-
-
-def _read(prototxt: str) -> Any:
-    from caffe.proto import caffe_pb2
-    from google.protobuf import text_format
-
-    with open(prototxt) as file:
-        return text_format.Parse(file.read(), caffe_pb2.NetParameter())
-
-
-def save(net: object, path: str) -> None:
-    """`net.save(path)`, but the file appears whole or not at all."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    partial = beside(path, ".caffemodel")
-    try:
-        net.save(partial)  # type: ignore[attr-defined]
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
-
-
-def beside(path: str, suffix: str) -> str:
-    """A name in the same folder for a file that is not finished."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(folder, f".{name}.{os.getpid()}{suffix}")

@@ -1,27 +1,26 @@
-"""Copy, coerce, interpolate and expand the weights of pycaffe nets, in place."""
+"""Copy weights from the layers of one pycaffe net into those of another, in place."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional
 
 import numpy as np
 
-from surgery.caffemodel import contents
+from surgery.shapes import Shape, shape_text
 
 log = logging.getLogger("surgery")
-Shape = Tuple[int, ...]
 
 
 @dataclass
 class Report:
-    """What a transplant did, by layer name of the new net (`dropped`: of the old one).
+    """What a transplant did, by layer name of the new net (`dropped`: of the old net).
 
-    copied: every blob had the new shape already.
-    coerced: a blob held the same numbers in another shape, or a smaller window.
+    copied: layers whose blobs had the new shapes already.
+    coerced: layers with a blob of the same numbers in another shape, or of a smaller window.
     dropped: layers or blobs of the old net that the new one lacks.
-    unfilled: layers of the new net that got nothing and keep their fillers' values.
+    unfilled: layers of the new net that keep the values of their fillers.
     zero: layers whose transplanted weights are all zero.
     """
 
@@ -30,6 +29,11 @@ class Report:
     dropped: List[str] = field(default_factory=list)
     unfilled: List[str] = field(default_factory=list)
     zero: List[str] = field(default_factory=list)
+
+    @property
+    def filled(self) -> List[str]:
+        """The layers of the new net that have weights of the old one."""
+        return self.copied + self.coerced
 
     def __str__(self) -> str:
         lines = [
@@ -49,49 +53,50 @@ class Report:
 def transplant(new_net: Any, net: Any, suffix: str = "") -> Report:
     """Copy the weights of `net` into the layers of `new_net` that have the same names.
 
-    A blob that differs only in shape is coerced (fc6: 4096 x 25088 into 4096 x 512 x 7 x 7). An
-    InnerProduct over a C x h x w blob goes into the middle of a larger C x H x W kernel, with
-    zeros around it: C, h and w are those of the layer's bottom in `net`. `suffix` is added to
-    the old names to get the new ones.
+    A blob that differs only in shape is coerced (fc6: 4096 x 25088 into 4096 x 512 x 7 x 7). The
+    weights of an InnerProduct over a C x h x w blob go into the middle of a larger C x H x W
+    kernel, with zeros around them; C, h and w are those of the layer's bottom in `net`.
+
+    suffix: is put behind the old names to get the new ones: conv1_1 fills conv1_1color.
 
     Raises ValueError, before anything is written, for a blob that fits in neither way.
     """
-    report, moves = Report(), []
+    report, values = Report(), []
     for old_name in net.params:
         name = old_name + suffix
         if name not in new_net.params:
             report.dropped.append(old_name)
             continue
         old_blobs, new_blobs = net.params[old_name], new_net.params[name]
-        same = True
-        for i, old_blob in enumerate(old_blobs):
-            if i >= len(new_blobs):
-                report.dropped.append(f"{old_name}[{i}]")
-                continue
-            shape = tuple(new_blobs[i].data.shape)
-            same = same and tuple(old_blob.data.shape) == shape
+        report.dropped += [f"{old_name}[{i}]" for i in range(len(new_blobs), len(old_blobs))]
+        equal = True
+        for i, (old_blob, new_blob) in enumerate(zip(old_blobs, new_blobs)):
+            shape = tuple(new_blob.data.shape)
+            equal = equal and tuple(old_blob.data.shape) == shape
             window = _window(net, old_name) if i == 0 else None
-            values = _coerce(name, i, np.asarray(old_blob.data), shape, window)
-            moves.append((new_blobs[i], values))
-        (report.copied if same else report.coerced).append(name)
+            values.append((new_blob, _coerce(name, i, np.asarray(old_blob.data), shape, window)))
+        (report.copied if equal else report.coerced).append(name)
         if len(old_blobs) and not np.any(old_blobs[0].data):
             report.zero.append(name)
-    filled = report.copied + report.coerced
-    report.unfilled = [name for name in new_net.params if name not in filled]
-    for blob, values in moves:
-        blob.data[...] = values
-    if not filled:
-        log.warning("transplant: the nets share no layer name, so nothing was copied")
-    elif report.zero == filled:
-        log.warning(
-            "transplant: every weight that was copied is zero. A net on a zero trunk gives zero "
-            "scores and its loss never moves: load the trained weights into the old net first"
-        )
+    report.unfilled = [name for name in new_net.params if name not in report.filled]
+    for blob, array in values:
+        blob.data[...] = array
+    _warn(report)
     return report
 
 
+def _warn(report: Report) -> None:
+    if not report.filled:
+        log.warning("transplant: the nets share no layer name, so nothing was copied")
+    elif set(report.zero) == set(report.filled):
+        log.warning(
+            "transplant: every weight that was copied is zero. A net on a zero trunk gives zero "
+            "scores, and its loss never changes: load the trained weights into the old net first"
+        )
+
+
 def _window(net: Any, layer: str) -> Optional[Shape]:
-    """C x h x w of the layer's first bottom blob, where the net tells."""
+    """Return C x h x w of the layer's first bottom; None if the net does not tell."""
     bottoms = net.bottom_names.get(layer)
     if not bottoms:
         return None
@@ -102,139 +107,61 @@ def _window(net: Any, layer: str) -> Optional[Shape]:
 def _coerce(
     layer: str, index: int, old: np.ndarray, shape: Shape, window: Optional[Shape]
 ) -> np.ndarray:
+    """Return the numbers of `old` in a new shape.
+
+    window: C x h x w of the blob that the weights are multiplied with, if that is known.
+    """
     if old.shape == shape:
         return old
-    # The same count over another window would read one pixel's weights as another's.
-    misread = window is not None and old.ndim == 2 and len(shape) == 4 and shape[1:] != window
-    if old.size == int(np.prod(shape)) and not misread:
+    # Equal counts over another window would take one pixel's weights for another's.
+    other_window = window is not None and old.ndim == 2 and len(shape) == 4 and shape[1:] != window
+    if old.size == int(np.prod(shape)) and not other_window:
         return old.reshape(shape)
-    kernel = old if old.ndim == 4 and old.shape[:2] == shape[:2] else None
-    if kernel is None and window is not None and old.size == shape[0] * int(np.prod(window)):
-        kernel = old.reshape((shape[0], *window))
-    if (
-        kernel is not None
-        and len(shape) == 4
-        and kernel.shape[:2] == shape[:2]
-        and kernel.shape[2] <= shape[2]
-        and kernel.shape[3] <= shape[3]
-    ):
-        top, left = (shape[2] - kernel.shape[2]) // 2, (shape[3] - kernel.shape[3]) // 2
-        out = np.zeros(shape, old.dtype)
-        out[:, :, top : top + kernel.shape[2], left : left + kernel.shape[3]] = kernel
-        return out
-    over = f" over a {_text(window)} blob" if window else ""
+    kernel = _kernel(old, shape, window)
+    if kernel is not None:
+        return _centred(kernel, shape)
+    over = f" over a {shape_text(window)} blob" if window else ""
     raise ValueError(
-        f"layer {layer}, blob {index}: found {_text(old.shape)}{over}, needed {_text(shape)}: "
-        f"neither the same {'window' if misread else 'count'} nor a smaller window; rename the "
-        "layer in the new net to leave it out"
+        f"layer {layer}, blob {index}: is {shape_text(old.shape)}{over}, needs "
+        f"{shape_text(shape)}, the same {'window' if other_window else 'count'} or a smaller "
+        "window; rename the layer in the new net to leave it out"
     )
 
 
-def bilinear(size: int) -> np.ndarray:
-    """The size x size kernel that upsamples bilinearly by the factor (size + 1) // 2."""
-    factor = (size + 1) // 2
-    centre = (size - 1) / 2.0
-    line = 1 - np.abs(np.arange(size) - centre) / factor
-    return np.outer(line, line)
+def _kernel(old: np.ndarray, shape: Shape, window: Optional[Shape]) -> Optional[np.ndarray]:
+    """Return weights as K x C x h x w with h and w not above those of `shape`, or None."""
+    if len(shape) != 4:
+        return None
+    kernel = old if old.ndim == 4 and old.shape[:2] == shape[:2] else None
+    if kernel is None and window is not None and old.size == shape[0] * int(np.prod(window)):
+        kernel = old.reshape((shape[0], *window))
+    if kernel is None or kernel.shape[:2] != shape[:2]:
+        return None
+    return kernel if kernel.shape[2] <= shape[2] and kernel.shape[3] <= shape[3] else None
 
 
-def interp(net: Any, layers: Iterable[str]) -> None:
-    """Fill Deconvolution layers with bilinear kernels, each class into itself.
-
-    The weights are K x K x k x k, or K x 1 x k x k with one group a class. Raises ValueError for
-    a kernel that is not square, or that maps one count of channels to another.
-    """
-    for name in layers:
-        if name not in net.params:
-            raise ValueError(f"layer {name}: not in this net, which has {', '.join(net.params)}")
-        weights = net.params[name][0].data
-        shape = tuple(weights.shape)
-        if len(shape) != 4 or shape[2] != shape[3]:
-            raise ValueError(f"layer {name}: found weights {_text(shape)}, needed a square kernel")
-        if shape[1] not in (1, shape[0]):
-            raise ValueError(
-                f"layer {name}: found {shape[0]} to {shape[1]} channels, needed as many in as out"
-            )
-        weights[...] = 0
-        weights[np.arange(shape[0]), np.arange(shape[1])] = bilinear(shape[2])
-
-
-def interp_layers(net: Any) -> List[str]:
-    """The layers that upsample: those with `up` in their names, in the net's order."""
-    return [name for name in net.params if "up" in name]
+def _centred(kernel: np.ndarray, shape: Shape) -> np.ndarray:
+    """Return zeros of `shape` with a kernel in the middle of height and width."""
+    height, width = kernel.shape[2:]
+    top, left = (shape[2] - height) // 2, (shape[3] - width) // 2
+    larger = np.zeros(shape, kernel.dtype)
+    larger[:, :, top : top + height, left : left + width] = kernel
+    return larger
 
 
 def expand_score(new_net: Any, new_layer: str, net: Any, layer: str) -> None:
     """Copy a score layer of K classes into the first K classes of a larger one.
 
-    The further classes keep what they had. Raises ValueError if the new layer has fewer classes
-    or the kernels differ in any other dimension.
+    The further classes keep their values. Raises ValueError if the new layer has fewer classes or
+    the kernels differ in another dimension.
     """
-    for i, (new, old) in enumerate(zip(new_net.params[new_layer], net.params[layer])):
+    blobs = list(zip(new_net.params[new_layer], net.params[layer]))
+    for i, (new, old) in enumerate(blobs):
         new_shape, old_shape = tuple(new.data.shape), tuple(old.data.shape)
         if new_shape[0] < old_shape[0] or new_shape[1:] != old_shape[1:]:
             raise ValueError(
-                f"layer {new_layer}, blob {i}: found {_text(old_shape)} in {layer}, needed at "
-                f"most {new_shape[0]} classes of {_text(new_shape[1:]) or 'one number'}"
+                f"layer {new_layer}, blob {i}: is {shape_text(old_shape)} in {layer}, needs at "
+                f"most {new_shape[0]} classes of {shape_text(new_shape[1:]) or 'one number'}"
             )
-    for new, old in zip(new_net.params[new_layer], net.params[layer]):
+    for new, old in blobs:
         new.data[: old.data.shape[0]] = old.data
-
-
-def check_weights(net: Any, path: str, need: Sequence[str] = ()) -> List[str]:
-    """Whether `net.copy_from(path)` would do what is meant; the layers it would fill.
-
-    Caffe skips, without a word, the layers that a weights file does not name. Raises ValueError
-    for a file that is cut off, that has no layer of `net`, a layer in another shape, or that
-    lacks one of the layers in `need`; OSError for one that cannot be read.
-    """
-    if path.endswith((".h5", ".hdf5")):
-        return []
-    found = contents(path)
-    common = [name for name in net.params if name in found]
-    if not common:
-        raise ValueError(
-            f"{path}: has none of this net's layers: found {_some(found)}, needed "
-            f"{_some(net.params)}; these are the weights of another net"
-        )
-    for name in common:
-        blobs = net.params[name]
-        if len(blobs) != len(found[name]):
-            raise ValueError(
-                f"{path}: layer {name} has {len(found[name])} blobs, this net needs {len(blobs)}"
-            )
-        for i, shape in enumerate(found[name]):
-            needed = tuple(blobs[i].shape)
-            if not _equal(shape, needed):
-                raise ValueError(
-                    f"{path}: layer {name}, blob {i}: found {_text(shape)}, this net needs "
-                    f"{_text(needed)}; these are the weights of another net"
-                )
-    missing = [name for name in need if name not in found]
-    if missing:
-        raise ValueError(
-            f"{path}: lacks layer {_some(missing)} of this net; it has {_some(found)}; these are "
-            "the weights of another net"
-        )
-    return common
-
-
-def zero_layers(net: Any, names: Iterable[str]) -> List[str]:
-    """Those of the named layers whose weights are all zero."""
-    return [name for name in names if not np.any(net.params[name][0].data)]
-
-
-def _equal(shape: Shape, needed: Shape) -> bool:
-    """Caffe's rule: an old-format blob of four dimensions may have ones in front."""
-    if len(shape) == 4 and len(needed) < 4:
-        return shape == (1,) * (4 - len(needed)) + needed
-    return shape == needed
-
-
-def _text(shape: Optional[Shape]) -> str:
-    return " x ".join(str(n) for n in shape or ())
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

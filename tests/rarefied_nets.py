@@ -8,6 +8,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 import net_gen
+from solvers import shift_stitch
 
 WIDTHS = {"voc-fcn32s": 1 / 32, "voc-fcn-alexnet": 1 / 16, "voc-fcn-googlenet": 1 / 16}
 CHAINS = ("voc-fcn32s", "voc-fcn-alexnet")  # without branches
@@ -20,7 +21,7 @@ layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}"
 RELU = ' layer {{ name: "relu{n}" type: "ReLU" bottom: "conv{n}" top: "conv{n}" }}'
 POOL = """
 layer {{ name: "pool{n}" type: "Pooling" bottom: "{bottom}" top: "pool{n}"
-  pooling_param {{ {how} }} }}
+  pooling_param {{ {fields} }} }}
 """
 INPUT = """
 layer { name: "input" type: "Input" top: "data"
@@ -57,30 +58,30 @@ def conv(n, bottom, outputs=4, kernel=3, pad=0, stride=1, group=1):
     )
 
 
-def pool(n, how):
-    return POOL.format(n=n, bottom=f"conv{n}", how=how)
+def pool(n, fields):
+    return POOL.format(n=n, bottom=f"conv{n}", fields=fields)
 
 
 def relu(n):
     return RELU.format(n=n)
 
 
-def two_poolings(how):
-    """A strided convolution, the pooling twice, a convolution behind each, with their padding."""
+def two_poolings(fields):
+    """A strided convolution, then twice a pooling with these fields and a padded convolution."""
     return parse(
         INPUT
         + conv(1, "data", pad=9, stride=2)
         + relu(1)
-        + pool(1, how)
+        + pool(1, fields)
         + conv(2, "pool1", 6, pad=1, group=2)
         + relu(2)
-        + pool(2, how)
+        + pool(2, fields)
         + conv(3, "pool2", 5, kernel=2)
     )
 
 
 def small(inner_pad=1):
-    """Stride 8: a convolution of 2, poolings of 2 by 2 and 3 by 3."""
+    """A net of stride 8: a convolution of stride 2, poolings of 2 x 2 and 3 x 3."""
     return parse(
         INPUT
         + conv(1, "data", pad=20, stride=2)
@@ -106,7 +107,7 @@ REFUSED = {
     "within": POOLED
     + 'layer { name: "norm" type: "LRN" bottom: "pool1" top: "norm" '
     + "lrn_param { norm_region: WITHIN_CHANNEL } }",
-    "global": POOLED + POOL.format(n=2, bottom="pool1", how="pool: AVE global_pooling: true"),
+    "global": POOLED + POOL.format(n=2, bottom="pool1", fields="pool: AVE global_pooling: true"),
     "mixed": POOLED
     + conv(2, "data", stride=3)
     + 'layer { name: "sum" type: "Eltwise" bottom: "pool1" bottom: "conv2" top: "sum" }',
@@ -114,6 +115,7 @@ REFUSED = {
 
 
 def named(name, width=None):
+    """The NetParameter of `small`, of a pooling in `POOLINGS` or of a variant."""
     if name == "small":
         return small()
     if name in POOLINGS:
@@ -122,9 +124,10 @@ def named(name, width=None):
 
 
 class Case:
-    """A net with an image and weights; `factor` is its stride, `top` the blob in question.
+    """A net with an image and weights.
 
-    weights: the file of the weights; by default random ones are written into the folder.
+    factor: the stride of the net. top: the blob whose values are compared. weights: path of a
+    .caffemodel; by default one with random weights is written into the folder.
     """
 
     def __init__(self, name, folder, size=(37, 44), weights=None, width=None):
@@ -136,7 +139,7 @@ class Case:
         self.weights = weights or self._weights(rng)
 
     def _weights(self, rng):
-        net = self.built(self.param)
+        net = self.build(self.param)
         for blobs in net.params.values():
             shape = blobs[0].data.shape
             fan_in = float(np.prod(shape[1:]))
@@ -147,19 +150,19 @@ class Case:
         net.save(path)
         return path
 
-    def built(self, param):
+    def build(self, param):
+        """The pycaffe net of a NetParameter, without weights."""
         path = os.path.join(self.folder, "net.prototxt")
         net_gen.write(param, path)
         return caffe.Net(path, caffe.TEST)
 
     def net(self, param):
-        net = self.built(param)
+        """The pycaffe net of a NetParameter, with the weights."""
+        net = self.build(param)
         net.copy_from(self.weights)
         return net
 
     def scores(self, param, blob=None, image=None):
-        """The blob's values, K x H x W, for an image."""
-        from solvers import shift_stitch
-
+        """The values of a blob, K x H x W, for an image; by default those of `top`."""
         image = self.image if image is None else image
         return np.array(shift_stitch.forward(self.net(param), image, blob or self.top))

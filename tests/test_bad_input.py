@@ -64,7 +64,7 @@ def check_unchanged(before, after):
 
 
 def train(folder, weights):
-    stage.main(str(folder), str(weights), ["cpu"])
+    stage.run(str(folder), str(weights), gpu="cpu")
 
 
 def replace(path, old, new):
@@ -164,7 +164,7 @@ def test_a_missing_device_is_refused_with_the_choice_of_cpu(ready, refused, tmp_
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
     net = ["--net", str(folder / "deploy.prototxt"), "--weights", "w.caffemodel", "--gpu", "99"]
     line = refused(infer.main, [str(tmp_path / "photo.png"), *net])
-    assert "GPU 99 was asked for" in line and "cpu" in line
+    assert "GPU 99 cannot be used" in line and "cpu" in line
 
 
 def test_an_unknown_variant_is_refused_with_the_list_of_variants(refused):

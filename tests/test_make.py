@@ -28,6 +28,7 @@ PROGRAMS = {
     "prototxts": ("net_gen", {}),
     "infer": ("solvers.infer", {}),
     "score": ("solvers.score", {}),
+    "inspect": ("caffe inspect", {}),
     "bench": ("bench", {"write-docs": "DOCS"}),
 }
 
@@ -132,18 +133,23 @@ def test_a_python_in_a_folder_with_a_space_is_used(calls, tmp_path):
 def test_make_offers_every_option_of_the_program(calls, target):
     program, names = PROGRAMS[target]
     text = subprocess.run(
-        [sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", *program.split(), "--help"], cwd=ROOT, capture_output=True, text=True
     ).stdout
     options = set(re.findall(r"^ +--([a-z-]+)", text, re.M)) - {"help"}
     variables = {name: names.get(name, name.upper().replace("-", "_")) for name in options}
     settings = [f"{variable}=7" for variable in variables.values()]
-    arguments = calls(target, "IMAGE=a.jpg", *settings)[-1]
+    arguments = calls(target, "IMAGE=a.jpg", "NET=net.prototxt", *settings)[-1]
     assert {argument[2:] for argument in arguments if argument.startswith("--")} == options
 
 
 def test_infer_without_a_photograph_is_refused_with_an_example():
     error = make("infer", f"PY={sys.executable}", code=2).stderr
     assert "error: name a photograph: make infer IMAGE=photo.jpg" in error
+
+
+def test_inspect_without_a_net_is_refused_with_an_example():
+    error = make("inspect", f"PY={sys.executable}", code=2).stderr
+    assert "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" in error
 
 
 def test_an_old_python_is_refused_with_an_example(tmp_path):

@@ -1,4 +1,4 @@
-"""Writes the prototxts of this folder: `python net.py`."""
+"""Write the prototxts of this folder: `python net.py`."""
 
 import os
 import sys
@@ -6,14 +6,11 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(FOLDER))
 
-from fcn_common import command  # noqa: E402
+from fcn_common import command
 
+command.require_caffe()
 
-def main() -> None:
-    import net_gen
-
-    net_gen.generate(os.path.basename(FOLDER), FOLDER)
-
+import net_gen
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(lambda: net_gen.generate(os.path.basename(FOLDER), FOLDER))

@@ -1,8 +1,9 @@
-"""Train FCN-8s at once, both skips from the start (Long, Shelhamer and Darrell 2016).
+"""Train FCN-8s at once: skips from pool4 and pool3, trained in one stage.
 
-    python solve.py [GPU | cpu]
+    python solve.py [GPU | cpu] [--iters N] [--images N]
 
-Killed at any moment, the same command continues. Snapshots, log and scores go to snapshot/.
+The method is that of Long, Shelhamer and Darrell (arXiv 1605.06211, section 4). A run that was
+killed continues with the same command. snapshot/ has the weights, the log and the scores.
 """
 
 import os
@@ -11,15 +12,33 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(FOLDER))
 
-import solvers  # noqa: E402
-from solvers import stage  # noqa: E402
+from fcn_common import command
 
-# Weights: VGG16, trained to classify ILSVRC's thousand classes and cast into convolutions.
-WEIGHTS = "../ilsvrc-nets/vgg16-fcn.caffemodel"
-# Surgery: the upsampling layers are filled with bilinear kernels and stay so; pool4 and pool3 are
-# scaled by 0.01 and 0.0001 before they are scored, so that no skip drowns the others.
-# Steps: 300,000 of one whole image, momentum 0.99, the rate 1e-10 on a loss summed over pixels.
-# Scores: the val split, at a snapshot every 4,000 steps. The numbers stand in solver.prototxt.
+command.require_caffe()
+
+from solvers.stage import Stage, main
+
+
+def solve(gpu=None, iters=None, images=None):
+    """Train the net and return its last scores. The arguments are those of the command line."""
+    with Stage(FOLDER, iters, images) as stage:
+        stage.choose_device(gpu)
+
+        # solver.prototxt: 300,000 iterations of one whole image, momentum 0.99,
+        # learning rate 1e-10 on a loss that is summed over the pixels.
+        stage.make_solver()
+
+        # Layers are copied by name, and new score layers start at zero. The weights are those of
+        # VGG16, trained to classify ILSVRC's thousand classes and cast into convolutions.
+        stage.start_from("../ilsvrc-nets/vgg16-fcn.caffemodel")
+
+        # Bilinear kernels, which are not learned.
+        stage.fill_upsampling()
+
+        for _ in stage.steps():  # 4,000 iterations and a snapshot
+            stage.score()  # loss, pixel accuracy, mean accuracy and mean IU on the val split
+    return stage.scores
+
 
 if __name__ == "__main__":
-    solvers.main(lambda: stage.main(FOLDER, WEIGHTS))
+    command.run(lambda: main(solve, FOLDER))

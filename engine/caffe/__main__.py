@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import UsageError
+from .inspect import command as inspector
 from .tools import command, device_query, test, time, train
 from .tools.flags import FLAGS
 
@@ -18,7 +19,8 @@ commands:
   train           train or finetune a model
   test            score a model
   device_query    show GPU diagnostic information
-  time            benchmark model execution time"""
+  time            benchmark model execution time
+  inspect         show what a prototxt means; caffe inspect --help"""
 
 ACTIONS: dict[str, Callable[[Any], int]] = {
     "device_query": device_query.run,
@@ -39,8 +41,14 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `caffe` command on a command line (sys.argv if None); return the exit status."""
-    return command.run("caffe", USAGE, FLAGS, _body, argv, runs_layers=True)
+    """Run the `caffe` command on a command line (sys.argv if None); return the exit status.
+
+    `inspect` has options of its own, apart from the flags of BVLC Caffe's actions.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["inspect"]:
+        return inspector.main(arguments[1:])
+    return command.run("caffe", USAGE, FLAGS, _body, arguments, runs_layers=True)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,13 @@ class StoredBlob:
     diff: np.ndarray | None = None
     legacy: bool = False
 
-    def fits(self, shape: Sequence[int]) -> bool:
-        """Whether a blob of `shape` can take the values."""
+    def fits(self, shape: Sequence[int], loose_axes: bool = False) -> bool:
+        """Whether a blob of `shape` can take the values.
+
+        loose_axes: axes of size 1 do not count.
+        """
+        if loose_axes:
+            return [n for n in shape if n != 1] == [n for n in self.shape if n != 1]
         if self.legacy:
             return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
         return tuple(shape) == self.shape

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.engine import nets
-from tests.engine.test_plan import VGG, always, build, close, fill
+from tests.engine.test_regions import VGG, always, build, close, fill
 
 SCRIPT = """
 import sys

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from caffe.run import executor, passes
 
-from tests.engine.test_plan import VGG, always, build, fill
+from tests.engine.test_regions import VGG, always, build, fill
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from caffe.run.patches import Patches
 
-from tests.engine.test_plan import SIZES, TRUNKS, always, build, fill
+from tests.engine.test_regions import SIZES, TRUNKS, always, build, fill
 
 
 def joined(patch, border, places, fill):

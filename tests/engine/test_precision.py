@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine import nets
-from tests.engine.test_plan import INPUT, TRUNKS, always, build, fill, layer
+from tests.engine.test_regions import INPUT, TRUNKS, always, build, fill, layer
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from caffe.ops import cuda
 from caffe.run import replay
 
 from tests.engine import nets
-from tests.engine.test_plan import (
+from tests.engine.test_regions import (
     INPUT,
     TRUNKS,
     VGG,

@@ -10,8 +10,8 @@ from caffe.ops import winograd
 from caffe.run import region, strips
 
 from tests.engine import nets
-from tests.engine.test_plan import INPUT, build, close, conv, fill, pool, relu
 from tests.engine.test_precision import full_again as full_again
+from tests.engine.test_regions import INPUT, build, close, conv, fill, pool, relu
 
 SHAPES = {
     "one tile": (1, 32, 32, 6, 6, 0),

@@ -16,9 +16,9 @@ def seen(demo, folder, part, split):
     del net.layer[1:]
     path = os.path.join(folder, f"{part}-{split}.prototxt")
     net_gen.write(net, path)
-    from solvers.stage import inside
+    from solvers.folders import working_folder
 
-    with inside(folder):
+    with working_folder(folder):
         loaded = caffe.Net(path, caffe.TEST)
         loaded.forward()
         return loaded.blobs["data"].data[0].copy(), loaded.blobs["label"].data[0, 0].copy()

@@ -42,7 +42,7 @@ def test_timing_in_a_process_gives_seconds_and_memory(monkeypatch):
     monkeypatch.setattr(padding, "TIMED_REPEATS", 1)
     found = padding.time_in_a_process("voc-fcn-googlenet", 18)
     assert 0 < found["seconds"] < 60 and 50 < found["mib"] < 4000
-    with pytest.raises(OSError, match="pad -1: .*pad -1"):
+    with pytest.raises(OSError, match="pad -1: .*pad is -1"):
         padding.time_in_a_process("voc-fcn-googlenet", -1)
 
 

@@ -47,7 +47,7 @@ def test_a_training_is_done_once_and_scored_on_the_held_out_split(demo, tmp_path
     assert scores["images"] == len(demo.test_images()) == 3
     assert [row["at"] for row in training.records(folder, 10)] == [10, 20]
     assert training.curve(folder, 100, 2) and training.curve(folder, 100, 2)[0]["at"] == 100
-    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(stage, "make_solver", None)
     assert training.train(folder, net, fields, demo.start, demo.seed, "cpu", score=True) == scores
 
 

@@ -1,6 +1,7 @@
 """Progress, memory and shared options."""
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -63,3 +64,11 @@ def test_shared_options_become_one_parser():
         "weights": None,
     }
     assert "(default: runs/demo)" in parser.format_help()
+
+
+def test_on_a_terminal_a_bar_shows_its_note(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.ProgressBar(2, "training", 1) as bar:
+        bar.update(note="loss 2.5")
+    err = capsys.readouterr().err
+    assert "training" in err and "2/2" in err and "loss 2.5" in err

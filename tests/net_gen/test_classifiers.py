@@ -1,5 +1,6 @@
 """AlexNet, CaffeNet and GoogLeNet."""
 
+import caffe
 import pytest
 
 import net_gen
@@ -57,9 +58,7 @@ def test_googlenet_has_nine_modules_named_as_in_the_published_net():
 @pytest.mark.parametrize(
     "name, count", [("alexnet", 60965224), ("caffenet", 60965224), ("googlenet", 6998552)]
 )
-def test_the_weights_are_as_many_as_in_the_published_net(name, count, tmp_path):
-    import caffe
-
+def test_the_number_of_weights_is_that_of_the_published_net(name, count, tmp_path):
     path = tmp_path / "net.prototxt"
     net_gen.write(net_gen.CLASSIFIERS[name]("deploy"), path)
     net = caffe.Net(str(path), caffe.TEST)
@@ -67,7 +66,7 @@ def test_the_weights_are_as_many_as_in_the_published_net(name, count, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_takes_the_images_of_its_paper_and_others(name):
+def test_the_input_has_the_size_of_the_paper_or_another_one(name):
     shape = net_gen.CLASSIFIERS[name]("deploy", batch=2).layer[0].input_param.shape[0].dim
     assert list(shape) == [2, 3, *[227 if name in ("alexnet", "caffenet") else 224] * 2]
     shape = net_gen.CLASSIFIERS[name]("deploy", size=96, channels=1).layer[0].input_param.shape[0]
@@ -75,9 +74,7 @@ def test_it_takes_the_images_of_its_paper_and_others(name):
 
 
 @pytest.mark.parametrize("size", [31, 33, 64, 96, 97, 223, 224, 225, 300])
-def test_the_last_pooling_of_googlenet_covers_the_whole_map_at_any_size(size, tmp_path):
-    import caffe
-
+def test_the_last_pooling_of_googlenet_covers_the_map_at_any_size(size, tmp_path):
     path = tmp_path / "net.prototxt"
     net_gen.write(net_gen.googlenet("deploy", width=1 / 16, size=size), path)
     net = caffe.Net(str(path), caffe.TEST)
@@ -86,9 +83,9 @@ def test_the_last_pooling_of_googlenet_covers_the_whole_map_at_any_size(size, tm
     assert net.blobs["pool5/7x7_s1"].data.shape[2:] == (1, 1)
 
 
-def test_a_size_of_which_googlenet_leaves_nothing_is_refused():
+def test_an_image_too_small_for_googlenet_is_refused():
     for size in (1, 17, 30):
-        with pytest.raises(ValueError, match=f"size {size}: .* 31 or more is needed"):
+        with pytest.raises(ValueError, match=f"size is {size}, needs at least 31 pixels"):
             net_gen.googlenet("deploy", size=size)
 
 
@@ -106,7 +103,7 @@ def test_weights_are_filled_for_training_and_learned_at_the_published_rates(name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_width_scales_all_but_the_classes(name):
+def test_width_scales_every_channel_count_but_the_classes(name):
     full, eighth = (
         {
             x.name: x.convolution_param.num_output or x.inner_product_param.num_output

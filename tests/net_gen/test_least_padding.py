@@ -1,4 +1,4 @@
-"""What a padding allows, against nets that are built and run."""
+"""Sizes and places of blobs at any padding, against nets that are built and run."""
 
 import functools
 import tempfile
@@ -14,11 +14,12 @@ from caffe.proto import caffe_pb2
 
 import net_gen
 import surgery
-from net_gen import heads, padding, trunks
+from net_gen import padding
 from net_gen.coordinates import coordinates
+from net_gen.heads import HeadBuilder
 
 VARIANTS = list(net_gen.VARIANTS)
-# Of each trunk the one with the most layers; what takes seconds is done for the others when slow.
+# The net with the most layers of each trunk. Tests that take seconds run the others when slow.
 DEEPEST = ("voc-fcn8s-atonce", "voc-fcn-alexnet", "voc-fcn-googlenet8s")
 EACH = [v if v in DEEPEST else pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS]
 WIDTH = {"vgg16": 1 / 64, "alexnet": 1 / 16, "googlenet": 1 / 16}
@@ -62,21 +63,21 @@ def least(variant):
 
 
 def check_sizes(variant, pad, sizes):
-    """That every blob has the size said, and that inputs are refused just where it is said."""
+    """Check the sizes of all blobs, and that Caffe and `sizes` refuse the same inputs."""
     message = small(variant, pad, LARGE)
     net, geometry = build(message), padding.Geometry(message)
-    found = geometry.limits()
+    limits = geometry.limits()
     for size in sizes:
         built = shapes(net, size, size + 5)
         if built is None:
             with pytest.raises(ValueError):
                 geometry.sizes(size)
-            assert found.fault or size < found.smallest
+            assert limits.fault or size < limits.smallest
             continue
         high, wide = geometry.sizes(size), geometry.sizes(size + 5)
         assert built == {name: (high[name], wide[name]) for name in built}
         assert built["score"] == built["data"]
-        assert size >= found.smallest
+        assert size >= limits.smallest
 
 
 @pytest.mark.parametrize("variant", EACH)
@@ -94,13 +95,13 @@ def test_every_blob_has_the_size_that_the_engine_makes_up_to_600_pixels(variant)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_with_100_an_image_of_one_pixel_has_its_score_and_so_has_every_larger_one(variant):
+def test_with_a_padding_of_100_images_of_every_size_have_scores(variant):
     assert padding.smallest_input(variant, 100) == (1, 1)
     assert all(side.fault == "" for side in padding.limits(variant, 100))
 
 
 @pytest.mark.parametrize("pad, smallest", [(0, 195), (1, 193), (96, 3), (97, 1), (100, 1)])
-def test_vgg16_has_scores_from_this_size_on(pad, smallest):
+def test_vgg16_has_scores_from_the_smallest_input_on(pad, smallest):
     net = net_gen.fcn("voc-fcn32s", "deploy", classes=2, width=1 / 16)
     assert [side.smallest for side in padding.limits(net, pad)] == [smallest, smallest]
     del net.layer[[layer.name for layer in net.layer].index("score") :]
@@ -115,7 +116,7 @@ def test_vgg16_has_scores_from_this_size_on(pad, smallest):
 
 @pytest.mark.parametrize("variant", EACH)
 @pytest.mark.parametrize("smallest", [1, 20, LARGE])
-def test_the_least_padding_serves_and_one_less_does_not(variant, smallest):
+def test_the_least_padding_aligns_every_size_and_one_pixel_less_does_not(variant, smallest):
     pad = padding.least_padding(variant, smallest)
     assert max(padding.smallest_input(variant, pad)) <= smallest
     below = padding.limits(variant, pad - 1)[0]
@@ -128,17 +129,17 @@ def test_the_least_padding_serves_and_one_less_does_not(variant, smallest):
             net_gen.fcn(variant, "deploy", pad=pad - 1)
 
 
-def test_alexnet_at_a_padding_with_offset_0_misses_pixels_at_some_sizes_for_ever():
-    found = padding.limits("voc-fcn-alexnet", 82)[0]
-    assert found.offsets == {"score": 0} and "63 of upscore" in found.fault
+def test_alexnet_at_a_padding_of_82_lacks_scores_at_some_sizes_of_every_period():
+    limits = padding.limits("voc-fcn-alexnet", 82)[0]
+    assert limits.offsets == {"score": 0} and "do not fit into 63 of upscore" in limits.fault
     net = build(small("voc-fcn-alexnet", 82, LARGE))
-    refused = [n for n in range(found.smallest, 330) if shapes(net, n, LARGE) is None]
-    assert refused and {n + found.period for n in refused if n < 298} <= set(refused)
-    assert len({n % found.period for n in refused}) < found.period
+    refused = [n for n in range(limits.smallest, 330) if shapes(net, n, LARGE) is None]
+    assert refused and {n + limits.period for n in refused if n < 298} <= set(refused)
+    assert len({n % limits.period for n in refused}) < limits.period
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_holds_for_one_period_holds_for_the_next(variant):
+def test_one_period_more_makes_every_blob_larger_by_its_scale(variant):
     net = padding.Geometry(variant, 100)
     assert net.period == STRIDE
     for size in range(net.limits().smallest, 2 * STRIDE):
@@ -149,7 +150,7 @@ def test_what_holds_for_one_period_holds_for_the_next(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("pad", [98, 99, 100, 131])
-def test_another_padding_is_the_net_that_the_generator_makes_with_it(variant, pad):
+def test_with_padding_gives_the_net_that_the_generator_makes_with_this_padding(variant, pad):
     for split in net_gen.SPLITS:
         net = padding.with_padding(net_gen.fcn(variant, split), pad)
         assert net == net_gen.fcn(variant, split, pad=pad)
@@ -157,16 +158,17 @@ def test_another_padding_is_the_net_that_the_generator_makes_with_it(variant, pa
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_maps_are_those_of_caffe_coord_map(variant):
-    what = net_gen.VARIANTS[variant]
+    record = net_gen.VARIANTS[variant]
     n = caffe.NetSpec()
     n.data = L.Input(shape={"dim": [1, 3, 500, 500]})
-    trunk = trunks.TRUNKS[what.trunk](n, n.data)
-    heads.pixelwise(n, trunk, n.data, what.stride, 21, what.at_once)
+    head = HeadBuilder(n, n.data, 21, record.at_once)
+    head.add_branch(net_gen.TRUNKS[record.trunk](n, n.data))
+    head.add_scores(record.stride)
     maps = padding.coordinate_maps(variant)
     for name, top in n.tops.items():
         if name not in maps:  # in place
             continue
-        if what.trunk == "googlenet":  # has Concat, which caffe.coord_map does not pass
+        if record.trunk == "googlenet":  # has Concat, which caffe.coord_map does not pass
             scale, shift = coordinates(top)
         else:
             _, scale, shift = coord_map_from_to(n.data, top)
@@ -190,7 +192,7 @@ def bilinear(net):
 
 
 def averaging(variant, pad, side):
-    """A net whose layers take means: whatever it is shown, blurred around each pixel's place."""
+    """A net whose layers compute means: its scores are the image, blurred around each pixel."""
     message = small(variant, pad, side)
     for layer in message.layer:
         if layer.type == "Pooling":
@@ -209,7 +211,7 @@ def averaging(variant, pad, side):
 
 
 @pytest.mark.parametrize("variant", EACH)
-def test_a_ramp_comes_out_as_the_same_ramp_at_any_padding(variant):
+def test_the_scores_of_an_averaging_net_for_a_ramp_are_that_ramp_at_any_padding(variant):
     """Means and linear interpolation keep x + 2 y: a score one pixel off would be off by 1 or 2."""
     sees = padding.Geometry(variant).fields["score"]
     side = sees + 33
@@ -219,9 +221,9 @@ def test_a_ramp_comes_out_as_the_same_ramp_at_any_padding(variant):
         net.blobs["data"].data[...] = ramp
         net.forward()
         inside = slice(sees // 2 + 1, side - sees // 2 - 1)
-        seen = net.blobs["score"].data[0, 0][inside, inside]
+        scores = net.blobs["score"].data[0, 0][inside, inside]
         sums = 1 + sum(layer.type == "Eltwise" for layer in net_gen.fcn(variant, "val").layer)
-        np.testing.assert_allclose(seen / sums, ramp[inside, inside], atol=0.03)
+        np.testing.assert_allclose(scores / sums, ramp[inside, inside], atol=0.03)
 
 
 def random_net(variant, pad, side):
@@ -238,53 +240,53 @@ def random_net(variant, pad, side):
 
 @pytest.mark.parametrize("variant", EACH)
 def test_the_scores_of_the_least_padding_are_those_of_100_inside_the_image(variant):
-    """Two views of one scene, begun so many pixels apart as the paddings are, meet the strides in
-    the same phase; then a pixel of the scene has the same scores in both."""
+    """Two views of a scene start as many pixels apart as the paddings differ, so that both meet the
+    strides in the same phase. Then a pixel of the scene has the same scores in both."""
     pad = least(variant)[0]
     sees, apart = padding.Geometry(variant).fields["score"], 100 - pad
     side = sees + apart + 17
     scene = np.random.RandomState(1).randn(side, side)
-    found = []
+    views = []
     for around, start in ((pad, 0), (100, apart)):
         net = random_net(variant, around, side - start)
         net.blobs["data"].data[...] = scene[start:, start:]
         net.forward()
         first, last = apart + sees // 2 + 1 - start, side - sees // 2 - 1 - start
-        found.append(net.blobs["score"].data[0][:, first:last, first:last].copy())
-    largest = np.abs(found[1]).max()
-    assert largest > 0 and found[1].std() > 1e-3 * largest
-    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-5 * largest)
+        views.append(net.blobs["score"].data[0][:, first:last, first:last].copy())
+    largest = np.abs(views[1]).max()
+    assert largest > 0 and views[1].std() > 1e-3 * largest
+    np.testing.assert_allclose(views[0], views[1], rtol=0, atol=2e-5 * largest)
 
 
 @pytest.mark.parametrize("variant", EACH)
-def test_an_image_moved_by_the_stride_moves_the_scores_as_far_at_the_least_padding(variant):
+def test_moving_the_image_by_the_stride_moves_the_scores_as_far_at_the_least_padding(variant):
     pad = least(variant)[0]
     sees = padding.Geometry(variant).fields["score"]
     side = sees + STRIDE + 17
     scene = np.random.RandomState(2).randn(side, side + STRIDE)
     net = random_net(variant, pad, side)
-    found = []
+    views = []
     for start in (0, STRIDE):
         net.blobs["data"].data[...] = scene[:, start : start + side]
         net.forward()
         rows = slice(sees // 2 + 1, side - sees // 2 - 1)
         columns = slice(rows.start + STRIDE - start, rows.stop - start)
-        found.append(net.blobs["score"].data[0][:, rows, columns].copy())
-    largest = np.abs(found[1]).max()
-    assert found[0].shape[2] > 10 and largest > 0
-    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-5 * largest)
+        views.append(net.blobs["score"].data[0][:, rows, columns].copy())
+    largest = np.abs(views[1]).max()
+    assert views[0].shape[2] > 10 and largest > 0
+    np.testing.assert_allclose(views[0], views[1], rtol=0, atol=2e-5 * largest)
 
 
 def layer(net, type_, bottom, top, **fields):
-    found = net.layer.add(type=type_, name=top, bottom=bottom, top=[top])
+    added = net.layer.add(type=type_, name=top, bottom=bottom, top=[top])
     param = {"Pooling": "pooling_param", "Crop": "crop_param"}.get(type_, "convolution_param")
     for name, value in fields.items():
-        target = getattr(found, param)
+        target = getattr(added, param)
         if hasattr(getattr(target, name), "extend"):
             getattr(target, name).extend(value if isinstance(value, list) else [value])
         else:
             setattr(target, name, value)
-    return found
+    return added
 
 
 def odd_net(side=40):
@@ -314,9 +316,9 @@ def test_height_and_width_may_differ():
     offsets = [side.offsets["score"] for side in sides]
     assert offsets[0] != offsets[1]
     pad = padding.least_padding(net)
-    made = padding.with_padding(net, pad)
-    assert list(padding.first_convolution(made).convolution_param.pad) == [pad]
-    built, high, wide = build(made), *(padding.Geometry(made, side=s) for s in padding.SIDES)
+    padded = padding.with_padding(net, pad)
+    assert list(padding.first_convolution(padded).convolution_param.pad) == [pad]
+    built, high, wide = build(padded), *(padding.Geometry(padded, side=s) for s in padding.SIDES)
     for size in range(1, 50):
         rows, columns = high.sizes(size), wide.sizes(size + 2)
         assert shapes(built, size, size + 2) == {b: (rows[b], columns[b]) for b in rows}
@@ -333,24 +335,27 @@ def edited(change):
 REFUSED = [
     (
         lambda at, net: at["score"].crop_param.offset.__setitem__(0, 30),
-        "layer score (Crop): offset 30 along the height, the coordinate maps need 31",
+        "layer score (Crop): offset is 30 along the height, the coordinate maps need 31",
     ),
     (
         lambda at, net: at["upscore8"].convolution_param.kernel_size.__setitem__(0, 15),
-        "layer score (Crop): offset 31 along the height, the coordinate maps need 61/2",
+        "layer score (Crop): offset is 31 along the height, the coordinate maps need 61/2",
     ),
     (
         lambda at, net: at["upscore8"].convolution_param.stride.__setitem__(0, 4),
-        "layer score (Crop): upscore8 has 1/2 times the pixels of data a side",
+        "layer score (Crop): upscore8 has 1/2 times the values of data along the height",
     ),
     (
         lambda at, net: at["fuse_pool4"].bottom.__setitem__(1, "score_pool4"),
         "layer fuse_pool4 (Eltwise): upscore2 lies at x / 16 + 23/32, score_pool4 at",
     ),
-    (lambda at, net: at["conv1_1"].bottom.__setitem__(0, "label"), "data are none"),
+    (
+        lambda at, net: at["conv1_1"].bottom.__setitem__(0, "label"),
+        "no convolution reads the image",
+    ),
     (
         lambda at, net: at["conv2_1"].convolution_param.ClearField("kernel_size"),
-        "layer conv2_1 (Convolution): a kernel_size",
+        "layer conv2_1 (Convolution): has no kernel_size",
     ),
 ]
 
@@ -362,25 +367,25 @@ def test_a_net_that_is_not_aligned_is_refused_with_its_layer(change, message):
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_a_classifier_and_a_wrong_padding_are_refused_in_one_line():
+def test_a_classifier_and_a_bad_padding_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"layer fc6 \(InnerProduct\)"):
         padding.smallest_input(net_gen.vgg16("deploy"))
     for pad in (-1, 2.5, True):
-        with pytest.raises(ValueError, match="pad .*a whole number from 0"):
+        with pytest.raises(ValueError, match="pad is .*needs an integer of at least 0"):
             padding.smallest_input("voc-fcn8s", pad)
-    with pytest.raises(ValueError, match="smallest 0: a whole number from 1"):
+    with pytest.raises(ValueError, match="smallest is 0, needs an integer of at least 1"):
         padding.least_padding("voc-fcn8s", 0)
-    with pytest.raises(ValueError, match="side 'depth': one of height, width"):
+    with pytest.raises(ValueError, match="side is 'depth', needs one of height, width"):
         padding.Geometry("voc-fcn8s", side="depth")
-    with pytest.raises(ValueError, match="variant 'voc-fcn4s'"):
+    with pytest.raises(ValueError, match="variant is 'voc-fcn4s'"):
         padding.least_padding("voc-fcn4s")
-    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\) would need offset -1"):
+    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\) would have offset -1"):
         padding.with_padding("voc-fcn8s", 68)
-    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\): offset -1"):
+    with pytest.raises(ValueError, match=r"pad 68: layer score \(Crop\): offset is -1"):
         padding.smallest_input("voc-fcn8s", 68)
 
 
-def test_no_padding_helps_where_a_bilinear_kernel_lies_between_pixels():
+def test_no_padding_aligns_a_bilinear_kernel_that_lies_between_pixels():
     net = net_gen.fcn("voc-fcn32s", "deploy")
     at = {layer.name: layer for layer in net.layer}
     at["upscore"].convolution_param.kernel_size[0] = 63

@@ -14,19 +14,25 @@ from google.protobuf import text_format
 
 import net_gen
 from net_gen.__main__ import main
+from net_gen.generate import prototxt_stem
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-# Of the files published with the papers: sha256 of the text, where a program wrote it, and of the
-# parsed message, serialized deterministically.
+# Files published with the papers: sha256 of the text, if a program wrote it, and of the parsed
+# message, serialized deterministically.
 PUBLISHED = json.loads((HERE / "published.json").read_text())
-FILES = [f"{v}/{f}.prototxt" for v in net_gen.VARIANTS for f in (*net_gen.SPLITS, "solver")]
+#: Path of a committed file -> its variant, and its split or "solver".
+GENERATED = {
+    f"{name}/{prototxt_stem(variant, split)}.prototxt": (name, split)
+    for name, variant in net_gen.VARIANTS.items()
+    for split in net_gen.SPLITS
+} | {f"{name}/solver.prototxt": (name, "solver") for name in net_gen.VARIANTS}
+FILES = list(GENERATED)
 
 
 def generated(file):
-    variant, name = file.split("/")
-    name = name.split(".")[0]
-    return net_gen.solver(variant) if name == "solver" else net_gen.fcn(variant, name)
+    variant, split = GENERATED[file]
+    return net_gen.solver(variant) if split == "solver" else net_gen.fcn(variant, split)
 
 
 def digest(data):
@@ -40,18 +46,18 @@ def test_train_and_val_are_the_published_files_byte_for_byte(file):
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file in PUBLISHED])
-def test_the_published_files_mean_the_same(file):
+def test_the_published_files_parse_to_the_generated_messages(file):
     message = generated(file).SerializeToString(deterministic=True)
     assert digest(message) == PUBLISHED[file]["message_sha256"]
 
 
-def test_the_digests_cover_what_is_published():
-    assert len(PUBLISHED) == 16
-    assert sum("sha256" in entry for entry in PUBLISHED.values()) == 10
+def test_the_digests_cover_the_published_files():
+    assert len(PUBLISHED) == 30 and set(PUBLISHED) <= set(FILES)
+    assert sum("sha256" in entry for entry in PUBLISHED.values()) == 20
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_committed_file_is_what_the_generator_writes(file):
+def test_the_committed_file_is_the_generated_text(file):
     assert (ROOT / file).read_text() == net_gen.to_text(generated(file))
 
 
@@ -65,10 +71,15 @@ def test_protobuf_reads_the_committed_file_as_the_generated_message(file):
 @pytest.mark.parametrize("variant", net_gen.VARIANTS)
 def test_deploy_is_val_without_data_loss_and_dropout(variant):
     val, deploy = net_gen.fcn(variant, "val"), net_gen.fcn(variant, "deploy")
-    assert (deploy.layer[0].name, deploy.layer[0].type) == ("input", "Input")
-    assert list(deploy.layer[0].input_param.shape[0].dim) == [1, 3, 500, 500]
-    kept = [x for x in val.layer if x.type not in ("Python", "Dropout", "SoftmaxWithLoss")]
-    assert list(deploy.layer[1:]) == kept
+    inputs = [x for x in deploy.layer if x.type == "Input"]
+    images = net_gen.VARIANTS[variant].images
+    assert [x.top[0] for x in inputs] == [image.blob for image in images]
+    assert len(inputs) > 1 or inputs[0].name == "input"
+    for layer, image in zip(inputs, images):
+        channels = 1 if image.input == "depth" else 3
+        assert list(layer.input_param.shape[0].dim) == [1, channels, 500, 500]
+    rest = [x for x in val.layer if x.type not in ("Python", "Dropout", "SoftmaxWithLoss")]
+    assert list(deploy.layer[len(inputs) :]) == rest
 
 
 def test_net_py_regenerates_its_folder(tmp_path):
@@ -100,7 +111,7 @@ def test_the_command_line_takes_the_arguments_of_fcn(tmp_path, capsys):
     assert capsys.readouterr().out.split() == [
         str(tmp_path / "voc-fcn8s" / f"{name}.prototxt")
         for name in ("train", "val", "deploy", "solver")
-    ]
+    ] + [str(tmp_path / "voc-fcn8s" / name) for name in ("net.py", "solve.py")]
     settings = {"classes": 5, "width": 1 / 8, "channels": 2, "mean": (1.0, 2.0), "seed": 7}
     settings.update(dropout=0, pad=90, sbdd_dir="a", voc_dir="b", train_split="c", val_split="d")
     for split in net_gen.SPLITS:
@@ -112,12 +123,12 @@ def test_the_command_line_takes_the_arguments_of_fcn(tmp_path, capsys):
     "arguments, line",
     [
         (["voc-fcn4s"], "'voc-fcn4s'"),
-        (["--width=1/1000"], "width 1/1000"),
-        (["--mean=1,2"], r"mean \(1.0, 2.0\)"),
+        (["--width=1/1000"], "width is 1/1000"),
+        (["--mean=1,2"], r"mean is \(1.0, 2.0\)"),
         (["voc-fcn32s", "nosuch"], "'nosuch'"),
     ],
 )
-def test_a_bad_command_line_is_refused_and_writes_nothing(tmp_path, arguments, line):
+def test_a_bad_command_line_is_refused_and_writes_no_file(tmp_path, arguments, line):
     with pytest.raises(ValueError, match=line):
         main([f"--out={tmp_path}", *arguments])
     assert not list(tmp_path.iterdir())
@@ -128,11 +139,11 @@ def test_python_m_net_gen_ends_a_bad_command_line_with_one_line():
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == (
-        f"error: variant 'voc-fcn4s': one of {', '.join(net_gen.VARIANTS)} is needed\n"
+        f"error: variant is 'voc-fcn4s', needs one of {', '.join(net_gen.VARIANTS)}\n"
     )
 
 
-def test_a_solver_field_that_is_overridden_leaves_the_others():
+def test_a_solver_field_in_the_arguments_leaves_the_others():
     message = net_gen.solver("voc-fcn32s", base_lr=0.5, test_net=None, test_iter=7)
     published = net_gen.solver("voc-fcn32s")
     assert (message.base_lr, list(message.test_net), list(message.test_iter)) == (0.5, [], [7])
@@ -141,7 +152,7 @@ def test_a_solver_field_that_is_overridden_leaves_the_others():
     assert message == published
 
 
-def test_generate_writes_the_solver_with_the_fields_given(tmp_path):
+def test_generate_writes_the_solver_with_the_fields_in_the_arguments(tmp_path):
     paths = net_gen.generate("voc-fcn32s", tmp_path / "new", {"max_iter": 3}, width=1 / 8)
     assert all(path.parent == tmp_path / "new" for path in paths)
     text = (tmp_path / "new" / "solver.prototxt").read_text()

@@ -1,4 +1,4 @@
-"""The text writer: numbers and strings as Caffe's tools print them, and back again."""
+"""Messages as text: numbers and strings as Caffe's tools print them."""
 
 import os
 import random
@@ -45,7 +45,7 @@ def test_a_double_keeps_its_own_precision():
     assert net_gen.to_text(message).split()[1::2] == ["0.1", "0.33333333333333331", "1e+300"]
 
 
-def test_a_net_of_numbers_is_the_text_that_bvlc_caffes_tool_wrote():
+def test_a_net_of_numbers_has_the_text_that_a_tool_of_bvlc_caffe_wrote():
     text = str(golden("upgrade")["upgrade.numbers/text"])
     message = text_format.Parse(text, caffe_pb2.NetParameter())
     (layer,) = message.layer
@@ -67,7 +67,7 @@ def test_a_string_is_escaped(value, text):
     assert text_format.Parse(net_gen.to_text(message), caffe_pb2.LayerParameter()) == message
 
 
-def test_fields_come_by_number_and_messages_are_indented():
+def test_fields_are_in_the_order_of_their_numbers_and_messages_are_indented():
     message = caffe_pb2.NetParameter(name="n")
     layer = message.layer.add(type="ReLU", name="r", phase=caffe_pb2.TEST, bottom=["a", "b"])
     layer.relu_param.SetInParent()
@@ -119,7 +119,7 @@ def random_value(draw, field):
 
 
 @pytest.mark.parametrize("name", ["NetParameter", "SolverParameter", "BlobProto", "Datum"])
-def test_random_messages_come_back_from_their_text(name):
+def test_random_messages_are_read_back_from_their_text(name):
     draw = random.Random(0)
     sizes = set()
     for _ in range(40):
@@ -131,7 +131,7 @@ def test_random_messages_come_back_from_their_text(name):
     assert len(sizes) > 10
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch):
     path = tmp_path / "folder" / "solver.prototxt"
     net_gen.write(caffe_pb2.SolverParameter(max_iter=1), path)
     assert path.read_text() == "max_iter: 1\n"
@@ -146,7 +146,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     assert os.listdir(path.parent) == ["solver.prototxt"]
 
 
-def test_a_file_has_the_permissions_that_others_have(tmp_path):
-    net_gen.write(caffe_pb2.SolverParameter(), tmp_path / "ours")
-    (tmp_path / "theirs").touch()
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
+def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path):
+    net_gen.write(caffe_pb2.SolverParameter(), tmp_path / "written")
+    (tmp_path / "new").touch()
+    assert (tmp_path / "written").stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -28,13 +28,13 @@ def test_layers_are_named_as_in_the_published_net():
     assert names(net_gen.vgg16("val", data=SOURCE)) == ["data", *NAMES, "loss", "accuracy"]
 
 
-def test_the_trunk_is_that_of_the_fully_convolutional_nets_but_for_the_padding():
-    ours = {layer.name: layer for layer in net_gen.vgg16("deploy").layer}
+def test_the_convolutions_are_those_of_the_fully_convolutional_nets_but_for_the_padding():
+    classifier = {layer.name: layer for layer in net_gen.vgg16("deploy").layer}
     fcn = {layer.name: layer for layer in net_gen.fcn("voc-fcn32s", "deploy").layer}
     assert fcn["conv1_1"].convolution_param.pad[0] == 100
     fcn["conv1_1"].convolution_param.pad[0] = 1
     shared = [name for name in NAMES if name[:3] in ("con", "rel", "poo")]
-    assert [ours[name] for name in shared] == [fcn[name] for name in shared]
+    assert [classifier[name] for name in shared] == [fcn[name] for name in shared]
 
 
 def test_fc6_to_fc8_are_inner_products():
@@ -55,20 +55,20 @@ def test_every_weight_has_a_filler_for_training_and_none_in_deploy():
         assert not layer.inner_product_param.HasField("weight_filler")
 
 
-def test_width_scales_all_but_the_classes():
+def test_width_scales_every_channel_count_but_the_classes():
     layers = {x.name: x for x in net_gen.vgg16("deploy", classes=20, width=1 / 8).layer}
     assert layers["conv5_3"].convolution_param.num_output == 64
     assert layers["fc7"].inner_product_param.num_output == 512
     assert layers["fc8"].inner_product_param.num_output == 20
 
 
-def test_the_input_has_the_size_channels_and_batch_given():
+def test_size_channels_and_batch_set_the_shape_of_the_input():
     net = net_gen.vgg16("deploy", channels=1, size=96, batch=10)
     assert list(net.layer[0].input_param.shape[0].dim) == [10, 1, 96, 96]
     assert list(net_gen.vgg16("deploy").layer[0].input_param.shape[0].dim) == [1, 3, 224, 224]
 
 
-def test_data_and_label_come_from_the_layer_named():
+def test_data_and_label_come_from_the_python_layer_in_the_argument():
     source = net_gen.PythonData("module", "Layer", {"batch": 32})
     net = net_gen.vgg16("train", data=source)
     assert list(net.layer[0].top) == ["data", "label"]
@@ -85,12 +85,12 @@ def test_dropout_0_leaves_the_layers_out():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"split": "test"}, "split 'test'"),
-        ({"split": "train"}, "data None: the train net needs"),
-        ({"split": "deploy", "size": 0}, "size 0"),
-        ({"split": "deploy", "batch": 1.5}, "batch 1.5"),
-        ({"split": "deploy", "width": 1 / 200}, "makes 64 channels 0"),
-        ({"split": "deploy", "dropout": 2}, "dropout 2"),
+        ({"split": "test"}, "split is 'test'"),
+        ({"split": "train"}, "data is None, needs a PythonData for the train net"),
+        ({"split": "deploy", "size": 0}, "size is 0"),
+        ({"split": "deploy", "batch": 1.5}, "batch is 1.5"),
+        ({"split": "deploy", "width": 1 / 200}, "64 channels become 0"),
+        ({"split": "deploy", "dropout": 2}, "dropout is 2"),
     ],
 )
 def test_an_argument_that_makes_no_net_is_refused_with_its_value(arguments, message):

@@ -3,16 +3,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-from pathlib import Path
 
 import pytest
 
 import net_gen
 import surgery
+from fcn_data import published
 from solvers import chain, snapshots, stage
+from solvers.folders import ROOT
 from tests import tiny
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_stages_up_to_a_variant_come_in_order():
@@ -24,7 +23,7 @@ def test_the_stages_up_to_a_variant_come_in_order():
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """The chain with its folders elsewhere, thin nets and small pictures."""
+    """The chain in another folder, with thin nets and small pictures."""
     for name in ("NETS", "DEMO_DATA", "DEMO_RUNS"):
         inside = os.path.relpath(getattr(chain, name), chain.ROOT)
         monkeypatch.setattr(chain, name, str(tmp_path / inside))
@@ -34,7 +33,7 @@ def house(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_demo_chain_runs_from_nothing_to_a_trained_net(house, capsys, monkeypatch):
+def test_the_demo_chain_trains_a_net_in_an_empty_folder(house, capsys, monkeypatch):
     chain.run("voc-fcn16s", "demo", iters=1, gpu="cpu")
     out, err = capsys.readouterr()
     assert "start from RANDOM weights" in err
@@ -43,9 +42,11 @@ def test_the_demo_chain_runs_from_nothing_to_a_trained_net(house, capsys, monkey
         folder = os.path.join(chain.DEMO_RUNS, name, "snapshot")
         assert [s.iteration for s in snapshots.complete(os.path.join(folder, "train"))] == [1]
         assert snapshots.read_records(folder)[1]["images"] == chain.DEMO_VAL
-    assert sorted(os.listdir(house)) == ["data", "runs"], "nothing in the published folders"
+    assert sorted(os.listdir(house)) == ["data", "runs"], (
+        "nothing is written to the folders of the published nets"
+    )
 
-    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(stage, "make_solver", None)
     chain.run("voc-fcn16s", "demo", iters=1, gpu="cpu")
     assert "done already" in capsys.readouterr().out
 
@@ -58,7 +59,7 @@ def test_the_demo_chain_runs_from_nothing_to_a_trained_net(house, capsys, monkey
         ("voc-fcn-googlenet16s", "googlenet-fcn"),
     ],
 )
-def test_every_trunk_goes_the_whole_way_over_the_demo_set(house, capsys, variant, base):
+def test_the_demo_chain_runs_with_every_trunk(house, capsys, variant, base):
     chain.run(variant, "demo", iters=1, images=1, gpu="cpu")
     out, err = capsys.readouterr()
     weights = surgery.BASES[net_gen.VARIANTS[variant].trunk].weights
@@ -71,7 +72,7 @@ def test_every_trunk_goes_the_whole_way_over_the_demo_set(house, capsys, variant
 
 
 @pytest.mark.parametrize("trunk", surgery.BASES)
-def test_a_classifier_that_is_there_is_cast_for_the_demo_too(house, capsys, trunk):
+def test_the_demo_chain_starts_from_a_cast_classifier_if_there_is_one(house, capsys, trunk):
     cast = chain.paths(trunk)[1]
     os.makedirs(os.path.dirname(cast))
     open(cast, "w").close()
@@ -79,7 +80,7 @@ def test_a_classifier_that_is_there_is_cast_for_the_demo_too(house, capsys, trun
     assert "RANDOM" not in capsys.readouterr().err
 
 
-def test_a_trunk_whose_classifier_was_fetched_is_cast_from_it(house, monkeypatch):
+def test_a_fetched_classifier_is_cast(house, monkeypatch):
     thin = functools.partial(net_gen.googlenet, width=tiny.WIDTH)
     monkeypatch.setitem(net_gen.CLASSIFIERS, "googlenet", thin)
     weights, out = chain.paths("googlenet")
@@ -90,14 +91,14 @@ def test_a_trunk_whose_classifier_was_fetched_is_cast_from_it(house, monkeypatch
     deploy = house / "voc-fcn-googlenet" / "deploy.prototxt"
     net_gen.write(net_gen.fcn("voc-fcn-googlenet", "deploy", width=tiny.WIDTH), deploy)
     assert chain.cast_base("googlenet") == out
-    found, original = surgery.contents(out), surgery.contents(weights)
-    assert found["inception_5b/3x3"] == original["inception_5b/3x3"]
+    cast, original = surgery.contents(out), surgery.contents(weights)
+    assert cast["inception_5b/3x3"] == original["inception_5b/3x3"]
 
 
 @pytest.mark.parametrize("variant", net_gen.VARIANTS)
 def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
-    source = (ROOT / variant / "solve.py").read_text()
-    weights = re.search('^WEIGHTS = "(.*)"$', source, re.M).group(1)
+    with open(os.path.join(ROOT, variant, "solve.py")) as file:
+        weights = re.search(r'stage\.start_from\("(.*)"\)$', file.read(), re.M).group(1)
     init = net_gen.VARIANTS[variant].init
     cast = os.path.relpath(chain.paths(net_gen.VARIANTS[variant].trunk)[1], chain.ROOT)
     assert weights == f"../{init or cast}"
@@ -112,21 +113,19 @@ def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
         ("voc-fcn-googlenet8s", "googlenet"),
     ],
 )
-def test_what_is_missing_is_asked_for_in_one_message(house, monkeypatch, variant, base):
-    from fcn_data import published
-
-    asked = []
+def test_all_missing_files_are_fetched_together(house, monkeypatch, variant, base):
+    requests = []
 
     def fetch(*names):
-        asked.append(names)
+        requests.append(names)
         raise OSError("4 files are missing")
 
     monkeypatch.setattr(published, "fetch", fetch)
     with pytest.raises(OSError, match="4 files are missing"):
         chain.run(variant, gpu="cpu")
-    assert asked == [("sbd", "voc2011", "seg11valid", base)]
+    assert requests == [("sbd", "voc2011", "seg11valid", base)]
 
 
 def test_an_unknown_data_set_is_refused():
-    with pytest.raises(ValueError, match="data coco: needed voc or demo"):
+    with pytest.raises(ValueError, match="data coco: needed voc or demo for voc-fcn8s"):
         chain.run("voc-fcn8s", "coco")

@@ -6,20 +6,21 @@ import os
 import pytest
 from PIL import Image
 
-from solvers import demo
+from solvers import demo, score, stage
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The demo at a thousandth of the work and an eighth of the width."""
+    """A demo run with a thousandth of the work and an eighth of the width: its folder, its scores,
+    and a function that runs the demo again."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "WIDTH", demo.WIDTH / 8)
         patch.setattr(demo, "SHOWN", 2)
         patch.setattr(demo, "SNAPSHOTS", 1)
         patch.setitem(demo.CLASSIFIER, "batch", 2)
-        gently = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
-        patch.setattr(demo, "STAGES", gently)
+        stages = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
+        patch.setattr(demo, "STAGES", stages)
         run = lambda: demo.run(  # noqa: E731
             str(folder / "runs"), 1, "cpu", str(folder / "data"), scale=0.001
         )
@@ -27,19 +28,19 @@ def small(tmp_path_factory):
         yield folder / "runs", first, run
 
 
-def test_the_scores_are_of_the_form_that_is_documented(small):
+def test_the_scores_have_the_documented_keys(small):
     folder, scores, _ = small
     with open(folder / "scores.json") as file:
-        found = json.load(file)
-    assert list(found) == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
-    for name, row in found.items():
+        reported = json.load(file)
+    assert list(reported) == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
+    for name, row in reported.items():
         keys = {"mean_iu", "pixel_accuracy", "mean_accuracy", "fwavacc", "loss"}
         assert set(row) == keys
         assert row == {key: scores[name][key] for key in keys}
         assert all(0 <= row[key] <= 1 for key in keys - {"loss"}) and row["loss"] > 0
 
 
-def test_the_scores_are_of_the_held_out_split(small):
+def test_the_scores_are_those_of_the_held_out_split(small):
     folder, scores, _ = small
     text = (folder / "voc-fcn8s" / "test.prototxt").read_text()
     assert r"\'split\': \'test\'" in text
@@ -47,7 +48,7 @@ def test_the_scores_are_of_the_held_out_split(small):
     assert "3 scenes of the held-out split `test`" in (folder / "scores.md").read_text()
 
 
-def test_everything_that_is_promised_is_there(small):
+def test_the_demo_writes_figures_logs_and_weights(small):
     folder, _, _ = small
     assert Image.open(folder / "figure.png").size[0] > 500
     assert Image.open(folder / "loss.png").size[0] > 500
@@ -57,16 +58,14 @@ def test_everything_that_is_promised_is_there(small):
     assert not [n for _, _, names in os.walk(folder) for n in names if "partial" in n]
 
 
-def test_the_second_time_nothing_is_trained(small, monkeypatch):
-    from solvers import score, stage
-
+def test_a_finished_demo_is_not_trained_again(small, monkeypatch):
     _, first, run = small
-    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(stage, "make_solver", None)
     monkeypatch.setattr(score, "score_files", None)
     assert run() == {name: json.loads(json.dumps(row)) for name, row in first.items()}
 
 
-def test_a_run_of_another_recipe_is_not_continued(small, tmp_path):
+def test_a_run_with_another_recipe_is_refused(small, tmp_path):
     folder, _, _ = small
-    with pytest.raises(ValueError, match=r"holds a run with seed 1, asked for 2; remove it"):
+    with pytest.raises(ValueError, match=r"has a run with seed 1, this run has 2; remove"):
         demo.run(str(folder), 2, "cpu", str(tmp_path), scale=0.001)

@@ -13,7 +13,7 @@ SCORES = {
 }  # fmt: skip
 
 
-def test_the_table_is_markdown_in_percent():
+def test_the_table_of_scores_is_markdown_in_percent():
     assert figures.table(SCORES) == [
         "| net        |   loss | pixel acc. | mean acc. | mean IU | f.w. IU |",
         "|------------|-------:|-----------:|----------:|--------:|--------:|",
@@ -22,14 +22,14 @@ def test_the_table_is_markdown_in_percent():
     ]
 
 
-def test_the_table_of_classes_has_a_column_a_net_and_a_dash_for_the_absent():
+def test_the_table_of_classes_has_a_column_for_each_net_and_a_dash_for_absent_classes():
     lines = figures.class_rows(SCORES)
     assert len(lines) == 23
     assert lines[2].split() == ["|", "background", "|", "90.0", "|", "95.0", "|"]
     assert lines[3].split() == ["|", "aeroplane", "|", "-", "|", "50.0", "|"]
 
 
-def test_the_figure_shows_the_photograph_and_the_label_maps_in_vocs_colours(tmp_path):
+def test_the_figure_shows_photographs_and_label_maps_in_the_colours_of_voc(tmp_path):
     photo = np.full((30, 40, 3), 200, np.uint8)
     label = np.zeros((30, 40), np.uint8)
     label[10:20, 10:30] = 15
@@ -37,12 +37,12 @@ def test_the_figure_shows_the_photograph_and_the_label_maps_in_vocs_colours(tmp_
     figures.side_by_side([(photo, [label, label]), (photo, [label, label])], ["A", "B"], str(path))
     picture = np.asarray(Image.open(path).convert("RGB"))
     person = (picture == [192, 128, 128]).all(-1).sum()
-    assert person > 4 * 500, "the person's colour, in two rows of two maps"
+    assert person > 4 * 500, "the colour of person, in two rows of two label maps"
     assert picture.shape[1] > 500
     assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
 
 
-def test_the_loss_curves_are_drawn_from_the_tables(tmp_path):
+def test_loss_curves_are_drawn_from_loss_tables(tmp_path):
     table = tmp_path / "loss.csv"
     table.write_text(
         "iteration,loss,lr\n" + "".join(f"{i},{100 - i},1\n" for i in range(0, 90, 10))

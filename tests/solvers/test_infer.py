@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import os
 
+import caffe
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 from PIL import Image
 
-from solvers import available, infer, stage
+import net_gen
+from fcn_data import VOC, Input
+from solvers import available, infer, photograph, stage
+from solvers.folders import working_folder
 from solvers.snapshots import RECORDS
 from tests import tiny
+from tests.solvers import test_snapshots
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_start, tmp_path_factory):
-    """A small FCN-8s of two iterations: the paths of its prototxt and weights."""
+    """The prototxt and the weights of a small FCN-8s, trained for two iterations."""
     folder = str(tmp_path_factory.mktemp("infer") / "voc-fcn8s")
     tiny.nets(folder, str(tiny_start), "voc-fcn8s", max_iter=2)
     stage.run(folder, str(tiny_start / "start.caffemodel"), gpu="cpu", seed=1, score=False)
@@ -36,44 +42,25 @@ def test_a_photograph_becomes_a_label_map_an_overlay_and_shares(
 ):
     net, weights = trained
     photo = photographs / f"{name}.png"
-    found = infer.run(str(photo), net, weights, str(tmp_path), "cpu")
-    assert sum(found.values()) == pytest.approx(1)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    shares = infer.run(str(photo), net, weights, str(tmp_path), "cpu")
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
     width, height = Image.open(photo).size
     labels = Image.open(tmp_path / f"{name}_labels.png")
     assert labels.mode == "P" and labels.size == (width, height)
     assert Image.open(tmp_path / f"{name}_overlay.png").size == (width, height)
 
 
-def test_the_colours_of_a_label_map_are_vocs(tmp_path):
-    label = np.array([[0, 1, 15], [20, 255, 0]], np.uint8)
-    infer.save_labels(str(tmp_path / "labels.png"), label)
-    image = Image.open(tmp_path / "labels.png")
-    assert np.array_equal(np.asarray(image), label)
-    colours = np.asarray(image.convert("RGB"))
-    assert colours[0].tolist() == [[0, 0, 0], [128, 0, 0], [192, 128, 128]]
-    assert colours[1, :2].tolist() == [[0, 64, 128], [224, 224, 192]]
-
-
-def test_an_overlay_leaves_the_background_and_the_ignored_as_they_are():
-    photo = np.full((1, 3, 3), 100, np.uint8)
-    found = infer.overlay(photo, np.array([[0, 15, 255]]), 0.5)
-    assert found.tolist() == [[[100] * 3, [146, 114, 114], [100] * 3]]
-
-
-def test_the_net_takes_each_photograph_at_its_own_size(trained):
+def test_the_net_is_reshaped_to_each_photograph(trained):
     net = infer.load(*trained)
     for shape in ((40, 56, 3), (33, 20, 3)):
         label, scores = infer.predict(net, np.zeros(shape, np.uint8))
         assert label.shape == shape[:2] and scores.shape == (21, *shape[:2])
 
 
-def test_a_prediction_is_the_data_layers(trained, tiny_start):
-    """infer feeds the net what VOCSegDataLayer feeds it."""
-    import caffe
-
+def test_the_net_reads_a_photograph_as_the_data_layer_does(trained, tiny_start):
     net, weights = trained
-    with stage.inside(os.path.dirname(net)):
+    with working_folder(os.path.dirname(net)):
         val = caffe.Net("val.prototxt", weights, caffe.TEST)
         val.forward()
     photo = infer.read(str(tiny_start / "voc" / "JPEGImages" / "val0.jpg"))
@@ -82,32 +69,41 @@ def test_a_prediction_is_the_data_layers(trained, tiny_start):
     assert np.abs(scores - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_a_large_photograph_is_seen_reduced_and_labelled_at_its_own_size(trained, monkeypatch):
-    seen = []
-    real = infer.predict
+def test_the_mean_of_the_data_set_is_subtracted(trained):
+    net = infer.load(*trained)
+    data_set = VOC._replace(inputs=(Input("data", (1.0, 2.0, 3.0)),))
+    infer.predict(net, np.full((33, 20, 3), (90, 80, 70), np.uint8), data_set)
+    assert net.blobs["data"].data[0, :, 0, 0].tolist() == [69, 78, 87]
 
-    def predict(net, image):
-        seen.append(image.shape)
-        return real(net, image)
 
-    monkeypatch.setattr(infer, "predict", predict)
+def test_a_large_photograph_is_reduced_for_the_net_and_labelled_at_its_own_size(
+    trained, monkeypatch
+):
+    shapes = []
+    real = photograph.predict
+
+    def predict(net, image, data_set):
+        shapes.append(image.shape)
+        return real(net, image, data_set)
+
+    monkeypatch.setattr(photograph, "predict", predict)
     photo = np.random.RandomState(0).randint(0, 255, (90, 160, 3)).astype(np.uint8)
     net = infer.load(*trained)
     assert infer.segment(net, photo, 80).shape == (90, 160)
     assert infer.segment(net, photo, 0).shape == (90, 160)
-    assert seen == [(45, 80, 3), (90, 160, 3)]
+    assert shapes == [(45, 80, 3), (90, 160, 3)]
 
 
 def test_a_large_photograph_has_the_class_whose_enlarged_score_is_highest(monkeypatch):
     scores = np.random.RandomState(0).randn(21, 45, 80).astype(np.float32)
-    scores[7] = scores[3]
-    monkeypatch.setattr(infer, "predict", lambda net, image: (None, scores))
+    scores[7] = scores[3]  # a tie, which the first class wins
+    monkeypatch.setattr(photograph, "predict", lambda net, image, data_set: (None, scores))
     label = infer.segment(None, np.zeros((90, 160, 3), np.uint8), 80)
     large = [np.asarray(Image.fromarray(s).resize((160, 90), Image.BILINEAR)) for s in scores]
     assert label.dtype == np.uint8 and np.array_equal(label, np.argmax(large, 0))
 
 
-def test_a_photograph_is_turned_upright(tmp_path):
+def test_a_rotated_photograph_is_read_upright(tmp_path):
     image = Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -122,47 +118,80 @@ def test_weights_that_do_not_fill_the_net_are_refused(trained, tiny_start):
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A repository with nothing in it."""
+    """An empty repository."""
     monkeypatch.setattr(available, "ROOT", str(tmp_path))
     return tmp_path
 
 
 def put(folder, iteration):
-    from tests.solvers.test_snapshots import put
-
+    """Put a small snapshot into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    put(folder, iteration)
+    test_snapshots.put(folder, iteration)
 
 
-def test_the_published_weights_come_first_then_ones_own_then_the_demos(machine):
-    with pytest.raises(ValueError, match="no weights for voc-fcn8s here: `make weights`"):
-        available.pick("voc-fcn8s", None, None)
+def test_published_weights_come_before_own_weights_and_those_before_the_demos(machine):
+    with pytest.raises(ValueError, match="no weights for voc-fcn8s on this machine"):
+        available.select_model("voc-fcn8s", None, None)
     put(machine / "runs" / "demo" / "voc-fcn8s" / "snapshot", 350)
-    found = available.pick("voc-fcn8s", None, None)
-    assert found.what == "trained on the demo set"
-    assert found.net == str(machine / "runs" / "demo" / "voc-fcn8s" / "deploy.prototxt")
+    model = available.select_model("voc-fcn8s", None, None)
+    assert model.origin == "trained on the demo set"
+    assert model.net == str(machine / "runs" / "demo" / "voc-fcn8s" / "deploy.prototxt")
     put(machine / "voc-fcn8s" / "snapshot", 4000)
     put(machine / "voc-fcn8s" / "snapshot", 8000)
     scores = '{"iteration": 4000, "mean_iu": 0.6}\n{"iteration": 8000, "mean_iu": 0.5}\n'
     (machine / "voc-fcn8s" / "snapshot" / RECORDS).write_text(scores)
-    found = available.pick("voc-fcn8s", None, None)
-    assert found.weights.endswith(
+    model = available.select_model("voc-fcn8s", None, None)
+    assert model.weights.endswith(
         os.path.join("voc-fcn8s", "snapshot", "train_iter_4000.caffemodel")
     )
     published = available.published("voc-fcn8s")
     os.makedirs(os.path.dirname(published))
     open(published, "w").close()
-    found = available.pick("voc-fcn8s", None, None)
-    assert found.weights == published
-    assert found.net == str(machine / "voc-fcn8s" / "deploy.prototxt")
+    model = available.select_model("voc-fcn8s", None, None)
+    assert model.weights == published
+    assert model.net == str(machine / "voc-fcn8s" / "deploy.prototxt")
 
 
-def test_weights_that_are_named_go_with_the_prototxt_near_them(machine):
+def test_named_weights_go_with_the_nearest_prototxt(machine):
     folder = machine / "runs" / "mine"
     (folder / "snapshot").mkdir(parents=True)
     (folder / "deploy.prototxt").touch()
     weights = str(folder / "snapshot" / "train_iter_1.caffemodel")
-    assert available.pick("voc-fcn8s", None, weights).net == str(folder / "deploy.prototxt")
-    own = str(machine / "voc-fcn8s" / "deploy.prototxt")
-    assert available.pick("voc-fcn8s", None, "elsewhere.caffemodel").net == own
-    assert available.pick("voc-fcn8s", "n.prototxt", weights).net == "n.prototxt"
+    assert available.select_model("voc-fcn8s", None, weights).net == str(folder / "deploy.prototxt")
+    variant = str(machine / "voc-fcn8s" / "deploy.prototxt")
+    assert available.select_model("voc-fcn8s", None, "elsewhere.caffemodel").net == variant
+    assert available.select_model("voc-fcn8s", "n.prototxt", weights).net == "n.prototxt"
+
+
+def test_a_variant_that_does_not_exist_is_refused(machine):
+    with pytest.raises(ValueError, match="variant voc-fcn4s: needed one of voc-fcn32s"):
+        available.select_model("voc-fcn4s")
+
+
+def thousand_classes(folder, best):
+    """A net of 1000 classes and no layers but one, whose scores are highest for class `best`."""
+    net = caffe_pb2.NetParameter()
+    data = net.layer.add(name="data", type="Input", top=["data"])
+    data.input_param.shape.add().dim.extend([1, 3, 8, 8])
+    layer = net.layer.add(name="score", type="Convolution", bottom=["data"], top=["score"])
+    layer.convolution_param.num_output = 1000
+    layer.convolution_param.kernel_size.append(1)
+    prototxt, weights = str(folder / "net.prototxt"), str(folder / "net.caffemodel")
+    net_gen.write(net, prototxt)
+    pycaffe_net = caffe.Net(prototxt, caffe.TEST)
+    pycaffe_net.params["score"][1].data[best] = 1
+    pycaffe_net.save(weights)
+    return prototxt, weights
+
+
+@pytest.mark.parametrize("best", [299, 255, 999])
+def test_a_net_of_a_thousand_classes_names_the_right_class(tmp_path, best):
+    net, weights = thousand_classes(tmp_path, best)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(photo)
+    shares = infer.run(str(photo), net, weights, str(tmp_path), "cpu", long_side=16)
+    assert shares == {f"class {best}": 1.0}
+    label = np.asarray(Image.open(tmp_path / "photo_labels.png"))
+    assert label.shape == (20, 30) and (label == best).all()
+    overlay = np.asarray(Image.open(tmp_path / "photo_overlay.png"))
+    assert (overlay == overlay[0, 0]).all() and (overlay[0, 0] != 90).any()

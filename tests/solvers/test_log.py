@@ -1,37 +1,12 @@
 from __future__ import annotations
 
+import inspect
 import sys
 
 import pytest
 
-from solvers import log
-
-
-def test_a_bar_in_a_file_is_a_line_now_and_then(capsys, monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(log.time, "time", lambda: now[0])
-    with log.Bar(100, "training") as bar:
-        for _ in range(50):
-            now[0] += 1
-            bar.update("loss 2")
-        bar.write("a line of results")
-    out, err = capsys.readouterr()
-    assert out == "a line of results\n"
-    assert err.splitlines()[0] == "training: 21/100, 1/s, 79 s left, loss 2"
-    assert len(err.splitlines()) == 3, "after 21 and 42 s, and at the end"
-
-
-def test_a_short_bar_in_a_file_says_nothing(capsys):
-    assert list(log.progress(range(3), 3, "short")) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-
-
-def test_a_bar_on_a_terminal_shows_the_loss(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with log.Bar(2, "training", 1) as bar:
-        bar.update("loss 2.5")
-    err = capsys.readouterr().err
-    assert "training" in err and "2/2" in err and "loss 2.5" in err
+from fcn_common.progress import ProgressBar
+from solvers import log, workers
 
 
 def test_a_continued_log_drops_what_came_after_the_snapshot(tmp_path):
@@ -45,14 +20,14 @@ def test_a_continued_log_drops_what_came_after_the_snapshot(tmp_path):
     assert rows[0]["lr"] == 1e-10
 
 
-def test_a_row_that_was_cut_off_is_left_out(tmp_path):
+def test_a_truncated_row_of_a_loss_table_is_skipped(tmp_path):
     path = tmp_path / "loss.csv"
     path.write_text("iteration,loss,lr\n0,3.5,0.1\n20,3.")
     assert log.losses(str(path)) == [{"iteration": 0, "loss": 3.5, "lr": 0.1}]
     assert log.losses(str(tmp_path / "none.csv")) == []
 
 
-def test_tensorboard_reads_the_events(tmp_path):
+def test_tensorboard_events_have_the_losses_and_the_scores(tmp_path):
     pytest.importorskip("tensorboardX")
     with log.Log(str(tmp_path)) as run:
         run.train(0, 3.0, 1e-10, {"loss": 3.0})
@@ -61,14 +36,40 @@ def test_tensorboard_reads_the_events(tmp_path):
     assert b"train/loss" in events and b"test/mean_iu" in events
 
 
-def test_a_text_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "scores.json"
-    path.write_text("old")
+def test_a_missing_tensorboard_is_reported_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with log.Log(str(tmp_path)) as run:
+        run.train(0, 3.0, 1e-10, {"loss": 3.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "tensorboardX is not installed" in lines[0]
+    assert log.losses(str(tmp_path / "loss.csv")) and not (tmp_path / "events").exists()
 
-    def fail(*_):
-        raise OSError("disk full")
 
-    monkeypatch.setattr(log.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        log.write_text(str(path), "new")
-    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+def test_only_the_first_worker_writes_a_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "rank", lambda: 1)
+    with log.open_log(str(tmp_path / "snapshot")) as run:
+        run.line("a line")
+        run.train(0, 3.0, 1e-10, {"loss": 3.0})
+        run.test(0, {"loss": 3.0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_first_worker_shows_a_progress_bar(monkeypatch, capsys):
+    monkeypatch.setattr(workers, "rank", lambda: 1)
+    with workers.progress_bar(2, "training") as bar:
+        bar.update(note="loss 2")
+        bar.write("a line of results")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("silent", "real"), [(log.NoLog, log.Log), (workers.HiddenBar, ProgressBar)]
+)
+def test_the_silent_log_and_bar_have_the_methods_of_the_real_ones(silent, real):
+    """A misspelt call fails on every worker, not only on the first."""
+
+    def signatures(kind):
+        methods = {n: f for n, f in vars(kind).items() if inspect.isfunction(f) and n[:1] != "_"}
+        return {name: list(inspect.signature(f).parameters) for name, f in methods.items()}
+
+    assert signatures(silent) == signatures(real)

@@ -1,4 +1,4 @@
-"""Stages, scores and inference in two processes on the CPU, against one."""
+"""Stages, scores and inference in two processes on the CPU, compared with one process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ import pytest
 from caffe.train import meeting
 from PIL import Image
 
-from solvers import available, device, infer, score, snapshots, stage, workers
+from solvers import (
+    available,
+    collection,
+    device,
+    infer,
+    photograph,
+    score,
+    snapshots,
+    stage,
+    workers,
+)
+from solvers.folders import ROOT, working_folder
 from tests import tiny
 
 TRAIN = """
@@ -27,22 +38,21 @@ import caffe
 from fcn_common import command
 from solvers import stage
 
-def die(trainer, bar, step=stage._Trainer._step):
-    if caffe.solver_rank() == int(dies) and trainer.solver.iter == 3:
+def train_or_die(self, train=stage.Stage.train_iteration):
+    if caffe.solver_rank() == int(dying) and self.iteration == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    step(trainer, bar)
+    train(self)
 
-folder, weights, dies = sys.argv[1:]
-if dies:
-    stage._Trainer._step = die
+folder, weights, dying = sys.argv[1:]
+if dying:
+    stage.Stage.train_iteration = train_or_die
 command.run(lambda: stage.run(folder, weights, gpu="cpu", seed=1))
 """
 
 
 def together(arguments, cwd, count=2, timeout=150):
-    """Run `python ARGUMENTS` as workers: a list of (exit status, stdout, stderr)."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    env = dict(os.environ, PYTHONPATH=root, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
+    """Run `python ARGUMENTS` in `count` workers; return their exit status, stdout and stderr."""
+    env = dict(os.environ, PYTHONPATH=ROOT, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
     env["MASTER_PORT"] = str(meeting.free_port())
     started = [
         subprocess.Popen(
@@ -75,7 +85,7 @@ def close(ours, theirs):
 
 @pytest.fixture(scope="module")
 def one(tiny_start, tmp_path_factory):
-    """A stage that one process ran with iter_size 2."""
+    """The folder of a stage that one process has trained with iter_size 2."""
     folder = tiny.nets(
         str(tmp_path_factory.mktemp("one") / "voc-fcn32s"), str(tiny_start), iter_size=2
     )
@@ -83,8 +93,8 @@ def one(tiny_start, tmp_path_factory):
     return folder
 
 
-def train(folder, tiny_start, dies=""):
-    return together(["-c", TRAIN, folder, tiny_start / "start.caffemodel", dies], tiny_start)
+def train(folder, tiny_start, dying=""):
+    return together(["-c", TRAIN, folder, tiny_start / "start.caffemodel", dying], tiny_start)
 
 
 def records(folder):
@@ -95,26 +105,26 @@ def same_scores(ours, theirs):
     assert ours.keys() == theirs.keys()
     for iteration in ours:
         for name, value in theirs[iteration].items():
-            found = np.array([ours[iteration][name], value], float)
-            assert np.allclose(*found, rtol=1e-4, equal_nan=True), name
+            pair = np.array([ours[iteration][name], value], float)
+            assert np.allclose(*pair, rtol=1e-4, equal_nan=True), name
 
 
-def test_a_stage_in_two_processes_is_one_with_iter_size_2(one, tiny_start, tiny_stage):
+def test_a_stage_in_two_processes_equals_a_stage_with_iter_size_2(one, tiny_start, tiny_stage):
     folder = tiny_stage()
     ended = train(folder, tiny_start)
     assert [status for status, _, _ in ended] == [0, 0], ended
     assert close(weights_of(folder, 4), weights_of(one, 4))
     same_scores(records(folder), records(one))
     assert "mean_iu" in ended[0][1] and not ended[1][1]
-    left = sorted(os.listdir(os.path.join(folder, "snapshot")))
-    assert left == sorted(os.listdir(os.path.join(one, "snapshot")))
+    files = sorted(os.listdir(os.path.join(folder, "snapshot")))
+    assert files == sorted(os.listdir(os.path.join(one, "snapshot")))
 
 
-def test_a_stage_whose_worker_died_continues_with_the_same_command(one, tiny_start, tiny_stage):
+def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_stage):
     folder = tiny_stage()
-    (status, _, said), (killed, _, _) = train(folder, tiny_start, dies="1")
+    (status, _, err), (killed, _, _) = train(folder, tiny_start, dying="1")
     assert (status, killed) == (1, -signal.SIGKILL)
-    assert said.strip().splitlines()[-1] == (
+    assert err.strip().splitlines()[-1] == (
         "error: worker 1 died, so all 2 workers end; continue from snapshot/train_iter_3"
     )
     kept = snapshots.complete(os.path.join(folder, "snapshot", "train"))
@@ -130,15 +140,16 @@ def test_a_stage_whose_worker_died_continues_with_the_same_command(one, tiny_sta
 def test_torchrun_trains_a_variant_folder(one, tiny_start, tiny_stage):
     folder = tiny_stage()
     script = os.path.join(folder, "solve.py")
+    with open(os.path.join(ROOT, "voc-fcn32s", "solve.py")) as file:
+        text = file.read()
+    published = "../ilsvrc-nets/vgg16-fcn.caffemodel"
+    assert published in text
     with open(script, "w") as file:
-        file.write("import solvers\nfrom solvers import stage\n")
-        file.write(f"weights = {str(tiny_start / 'start.caffemodel')!r}\n")
-        file.write(f"solvers.main(lambda: stage.main({folder!r}, weights))\n")
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        file.write(text.replace(published, str(tiny_start / "start.caffemodel")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     run = subprocess.run(
         [*command, script, "cpu"],
-        env=dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1"),
+        env=dict(os.environ, PYTHONPATH=ROOT, OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         timeout=200,
@@ -151,7 +162,7 @@ def test_torchrun_trains_a_variant_folder(one, tiny_start, tiny_stage):
 
 @pytest.fixture
 def as_worker(monkeypatch):
-    """Makes this process one of several: `as_worker(rank, count)`."""
+    """Makes this process worker `rank` of `count`: `as_worker(rank, count)`."""
 
     def make(rank, count):
         monkeypatch.setenv("RANK", str(rank))
@@ -161,26 +172,26 @@ def as_worker(monkeypatch):
 
 
 def drawn(folder, count, phase=None):
-    """The images that a data layer draws in so many passes."""
-    with stage.inside(folder):
+    """The images that a data layer draws in `count` passes, and the one after `count` more."""
+    with working_folder(folder):
         prototxt = "val.prototxt" if phase == caffe.TEST else "train.prototxt"
         net = caffe.Net(prototxt, caffe.TRAIN if phase is None else phase)
         layer = net.layers[0]
-        found = []
+        images = []
         for _ in range(count):
-            found.append(layer.indices[layer.idx])
+            images.append(layer.indices[layer.idx])
             net.forward(end="data")
         layer.skip(count)
-        return [*found, layer.indices[layer.idx]]
+        return [*images, layer.indices[layer.idx]]
 
 
-def test_workers_draw_what_one_draws(tiny_stage, as_worker):
+def test_workers_together_draw_the_images_of_a_single_process(tiny_stage, as_worker):
     folder = tiny_stage()
     alone = drawn(folder, 12)
     for rank in range(3):
         as_worker(rank, 3)
         assert drawn(folder, 2)[:2] == alone[:6][rank::3]
-        # Skipping two passes over six draws of the one order: draw 12 + rank comes next.
+        # Two passes and two skipped passes are 12 draws of the three workers; 12 + rank is next.
         assert drawn(folder, 2)[2] == drawn_at(folder, 12 + rank)
 
 
@@ -188,13 +199,13 @@ def drawn_at(folder, number):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RANK")
         patch.delenv("WORLD_SIZE")
-        with stage.inside(folder):
+        with working_folder(folder):
             layer = caffe.Net("train.prototxt", caffe.TRAIN).layers[0]
             layer.skip(number)
             return layer.indices[layer.idx]
 
 
-def test_a_net_in_the_test_phase_sees_every_image_in_each_worker(tiny_stage, as_worker):
+def test_each_worker_reads_every_image_in_the_test_phase(tiny_stage, as_worker):
     folder = tiny_stage()
     alone = drawn(folder, tiny.VAL, caffe.TEST)
     as_worker(1, 2)
@@ -202,41 +213,39 @@ def test_a_net_in_the_test_phase_sees_every_image_in_each_worker(tiny_stage, as_
 
 
 @pytest.mark.parametrize("total, count", [(7, 3), (2, 2), (1, 4), (736, 8)])
-def test_the_shares_are_all_items_once(as_worker, total, count):
-    seen = []
+def test_the_shares_of_the_workers_cover_each_item_once(as_worker, total, count):
+    items = []
     for rank in range(count):
         as_worker(rank, count)
-        first, mine = workers.share(total)
-        seen += range(first, first + mine)
-    assert seen == list(range(total))
+        first, size = workers.share(total)
+        items += range(first, first + size)
+    assert items == list(range(total))
 
 
-def test_one_device_for_several_workers_is_refused(as_worker):
+def test_a_device_number_for_several_workers_is_refused(as_worker):
     as_worker(0, 2)
-    with pytest.raises(ValueError, match="GPU 0 was asked for, but 2 workers need a device each"):
+    with pytest.raises(ValueError, match="GPU 0 cannot be used: each of 2 workers needs a device"):
         device.use(0)
-    assert device.use("cpu") == "the CPU (as asked), worker 0 of 2"
+    assert device.use("cpu") == "the CPU (as requested), worker 0 of 2"
 
 
-def test_a_gpu_fewer_than_workers_is_refused(as_worker, monkeypatch):
+def test_more_workers_than_devices_are_refused(as_worker, monkeypatch):
     as_worker(1, 2)
     monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
-    monkeypatch.setattr(device, "_probed", lambda code: "found 1 CUDA device")
+    monkeypatch.setattr(device, "probe", lambda code: "found 1 CUDA device")
     with pytest.raises(ValueError, match="worker 1 of 2: found 1 CUDA device; start as many"):
         device.use()
 
 
-def test_the_score_program_is_for_one_process(as_worker):
+def test_the_score_command_refuses_several_workers(as_worker):
     as_worker(0, 2)
-    with pytest.raises(ValueError, match="2 workers, but a net is scored in one process"):
+    with pytest.raises(ValueError, match="2 workers: this command scores a net in one process"):
         score.main(["--gpu", "cpu"])
-
-
-# ---- inference over a collection -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def net(one):
+    """The options that name the net and the weights of the stage `one`."""
     return ["--net", os.path.join(one, "deploy.prototxt"), "--weights", available.weights_of(one)]
 
 
@@ -255,7 +264,7 @@ def pictures(folder):
     return sorted(n for n in os.listdir(folder) if n.endswith(".png"))
 
 
-def test_two_workers_share_out_a_collection_with_the_files_of_one(net, photos, tmp_path):
+def test_two_workers_write_the_pictures_that_one_process_writes(net, photos, tmp_path):
     infer.main([str(photos), *net, "--gpu", "cpu", "--out", str(tmp_path / "one")])
     arguments = ["-m", "solvers.infer", photos, *net, "--gpu", "cpu", "--out", tmp_path / "two"]
     ended = together(arguments, tmp_path)
@@ -272,7 +281,7 @@ def options(net, out):
     return {"net": net[1], "weights": net[3], "out": str(out), "gpu": "cpu"}
 
 
-def test_a_run_started_again_does_what_is_missing(net, photos, tmp_path):
+def test_a_second_run_segments_what_is_missing(net, photos, tmp_path):
     out = tmp_path / "out"
     assert len(infer.run_collection([str(photos)], **options(net, out))) == 5
     before = {name: (out / name).read_bytes() for name in pictures(out)}
@@ -283,31 +292,31 @@ def test_a_run_started_again_does_what_is_missing(net, photos, tmp_path):
     assert {name: (out / name).read_bytes() for name in pictures(out)} == before
 
 
-def test_a_list_names_photographs_from_its_folder(net, photos, tmp_path):
+def test_photographs_in_a_list_are_relative_to_the_list(net, photos, tmp_path):
     (photos / "some.txt").write_text("photo3.png\n\nphoto0.png\n")
-    found = infer.collect([str(photos / "some.txt")])
-    assert [os.path.basename(p) for p in found] == ["photo3.png", "photo0.png"]
+    paths = infer.collect([str(photos / "some.txt")])
+    assert [os.path.basename(p) for p in paths] == ["photo3.png", "photo0.png"]
 
 
-def test_a_photograph_that_cannot_be_read_is_left_out(net, photos, tmp_path, capsys):
+def test_an_unreadable_photograph_is_skipped(net, photos, tmp_path, capsys):
     (photos / "photo1.png").write_bytes(b"no picture")
     with pytest.raises(OSError, match="photo1.png: first of 1 that cannot be read"):
         infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
-    assert "left out: " in capsys.readouterr().err
+    assert "skipped: " in capsys.readouterr().err
     assert len(pictures(tmp_path / "out")) == 8
 
 
-def test_pictures_of_other_weights_are_not_taken_for_done(net, photos, tmp_path):
+def test_pictures_of_other_weights_are_refused(net, photos, tmp_path):
     infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
-    record = tmp_path / "out" / infer.RECORD
+    record = tmp_path / "out" / collection.RECORD
     record.write_text(json.dumps({**json.loads(record.read_text()), "weights": "other"}))
-    with pytest.raises(ValueError, match="holds pictures made with weights other, not"):
+    with pytest.raises(ValueError, match="has pictures made with weights other, not"):
         infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
 
 
-def test_collections_that_cannot_be_done_are_refused(photos, tmp_path):
+def test_a_collection_with_equal_names_or_without_photographs_is_refused(photos, tmp_path):
     Image.open(photos / "photo1.png").convert("RGB").save(tmp_path / "photo1.jpg")
-    with pytest.raises(ValueError, match="its pictures would be called as those of"):
+    with pytest.raises(ValueError, match="its pictures would have the names of those of"):
         infer.collect([str(photos), str(tmp_path / "photo1.jpg")])
     with pytest.raises(FileNotFoundError, match="none.jpg: no such file"):
         infer.collect([str(tmp_path / "none.jpg"), str(photos)])
@@ -316,47 +325,47 @@ def test_collections_that_cannot_be_done_are_refused(photos, tmp_path):
         infer.collect([str(tmp_path / "empty")])
 
 
-def test_the_next_photograph_is_read_and_the_last_written_while_one_is_segmented(
+def test_a_photograph_is_segmented_while_the_next_is_read_and_the_last_is_written(
     net, photos, tmp_path, monkeypatch
 ):
     read, written = [threading.Event() for _ in range(5)], [threading.Event() for _ in range(5)]
-    seen = []
-    real_read, real_write = infer.read, infer._write
+    shapes = []
+    real_read, real_write = photograph.read, photograph.save_pictures
 
     def reading(path):
         image = real_read(path)
         read[int(path[-5])].set()
         return image
 
-    def writing(stem, image, label):
-        real_write(stem, image, label)
-        written[int(stem[-1])].set()
+    def writing(out, photo, *picture):
+        real_write(out, photo, *picture)
+        written[int(photo[-5])].set()
 
-    def segmenting(net, image, long_side):
-        i = len(seen)
-        seen.append(image.shape)
+    def segmenting(net, image, long_side, data_set):
+        i = len(shapes)
+        shapes.append(image.shape)
         assert i == 4 or read[i + 1].wait(20)
         assert i < 2 or written[i - 2].is_set()
         assert i == 0 or written[i - 1].wait(20)
         return np.zeros(image.shape[:2], np.uint8)
 
-    monkeypatch.setattr(infer, "read", reading)
-    monkeypatch.setattr(infer, "_write", writing)
-    monkeypatch.setattr(infer, "segment", segmenting)
+    monkeypatch.setattr(photograph, "read", reading)
+    monkeypatch.setattr(photograph, "save_pictures", writing)
+    monkeypatch.setattr(photograph, "segment", segmenting)
     infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
-    assert len(pictures(tmp_path / "out")) == 10 and len(seen) == 5
+    assert len(pictures(tmp_path / "out")) == 10 and len(shapes) == 5
 
 
 @pytest.mark.parametrize("failing", [0, 4])
 def test_a_picture_that_cannot_be_written_ends_the_run(net, photos, tmp_path, monkeypatch, failing):
-    real = infer._write
+    real = photograph.save_pictures
 
-    def writing(stem, image, label):
-        if stem.endswith(f"photo{failing}"):
+    def writing(out, photo, *picture):
+        if photo.endswith(f"photo{failing}.png"):
             raise OSError("disk full")
-        real(stem, image, label)
+        real(out, photo, *picture)
 
-    monkeypatch.setattr(infer, "_write", writing)
+    monkeypatch.setattr(photograph, "save_pictures", writing)
     with pytest.raises(OSError, match="disk full"):
         infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
     assert len(pictures(tmp_path / "out")) == 2 * failing

@@ -20,7 +20,7 @@ def iterations(folder):
     return [s.iteration for s in snapshots.complete(str(folder / "train"))]
 
 
-def test_snapshots_come_in_the_order_of_their_iterations(tmp_path):
+def test_snapshots_are_sorted_by_iteration(tmp_path):
     for iteration in (4000, 20000, 8000):
         put(tmp_path, iteration)
     assert iterations(tmp_path) == [4000, 8000, 20000]
@@ -29,34 +29,34 @@ def test_snapshots_come_in_the_order_of_their_iterations(tmp_path):
 
 
 @pytest.mark.parametrize("length", range(len(STATE)))
-def test_a_state_that_is_cut_off_does_not_count(tmp_path, length):
+def test_a_snapshot_with_a_truncated_state_is_not_complete(tmp_path, length):
     put(tmp_path, 1)
     put(tmp_path, 2, state=STATE[:length])
     assert iterations(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("length", range(len(MODEL)))
-def test_a_model_that_is_cut_off_does_not_count(tmp_path, length):
+def test_a_snapshot_with_a_truncated_model_is_not_complete(tmp_path, length):
     put(tmp_path, 1)
     put(tmp_path, 2, model=MODEL[:length])
     assert iterations(tmp_path) == [1]
 
 
-def test_a_pair_of_which_one_file_is_missing_does_not_count(tmp_path):
+def test_a_snapshot_that_lacks_a_file_is_not_complete(tmp_path):
     put(tmp_path, 1, state=None)
     put(tmp_path, 2, model=None)
     assert iterations(tmp_path) == []
     assert snapshots.latest(str(tmp_path / "train")) is None
 
 
-def test_the_newest_two_and_the_best_are_kept(tmp_path):
+def test_the_newest_two_snapshots_and_the_best_one_are_kept(tmp_path):
     for iteration in range(1, 7):
         put(tmp_path, iteration)
     removed = snapshots.prune(str(tmp_path / "train"), range(1, 7), best=2)
     assert iterations(tmp_path) == [2, 5, 6] and len(removed) == 6
 
 
-def test_a_snapshot_that_was_not_scored_here_is_not_removed(tmp_path):
+def test_a_snapshot_of_another_run_is_not_removed(tmp_path):
     for iteration in range(1, 6):
         put(tmp_path, iteration)
     put(tmp_path, 100000, state=None)
@@ -65,20 +65,20 @@ def test_a_snapshot_that_was_not_scored_here_is_not_removed(tmp_path):
     assert (tmp_path / "train_iter_100000.caffemodel").exists()
 
 
-def test_the_best_is_the_later_of_two_that_score_the_same(tmp_path):
+def test_the_later_of_two_equally_good_snapshots_is_the_best(tmp_path):
     records = {1: {"mean_iu": 0.5}, 2: {"mean_iu": 0.7}, 3: {"mean_iu": 0.7}, 4: {"mean_iu": None}}
     assert snapshots.best_iteration(records) == 3
     assert snapshots.best_iteration({1: {}}) is None
 
 
-def test_records_come_back_as_they_were_written(tmp_path):
+def test_records_are_read_as_they_were_written(tmp_path):
     records = {2: {"iteration": 2, "mean_iu": 0.5}, 1: {"iteration": 1, "mean_iu": None}}
     snapshots.write_records(str(tmp_path), records)
     assert snapshots.read_records(str(tmp_path)) == records
     assert os.listdir(tmp_path) == ["scores.jsonl"]
 
 
-def test_the_best_model_of_a_stage_is_the_best_scoring_that_is_left(tmp_path):
+def test_the_best_model_of_a_stage_has_the_best_scores_of_the_remaining_snapshots(tmp_path):
     folder = tmp_path / "snapshot"
     folder.mkdir()
     assert snapshots.best(str(tmp_path)) is None

@@ -9,17 +9,18 @@ import subprocess
 import sys
 import time
 
+import caffe
 import numpy as np
 import pytest
 
+import surgery
 from solvers import snapshots, stage
+from solvers.folders import ROOT
 from solvers.log import losses
 from tests import tiny
 
 
 def weights_of(path):
-    import caffe
-
     folder = os.path.dirname(os.path.dirname(path))
     net = caffe.Net(os.path.join(folder, "deploy.prototxt"), path, caffe.TEST)
     return {name: [np.array(b.data) for b in blobs] for name, blobs in net.params.items()}
@@ -40,14 +41,14 @@ def start(tiny_start):
 
 @pytest.fixture(scope="module")
 def finished(tiny_start, tmp_path_factory):
-    """A stage that was run to its end, to look at, and what `run` returned."""
+    """The folder of a finished stage, which tests must not change, and its scores."""
     folder = tiny.nets(str(tmp_path_factory.mktemp("finished") / "voc-fcn32s"), str(tiny_start))
     return folder, stage.run(folder, str(tiny_start / "start.caffemodel"), gpu="cpu", seed=1)
 
 
 @pytest.fixture
 def again(finished, tiny_start, tmp_path):
-    """A copy of the finished stage, to break and run again, and what it returned."""
+    """A copy of the finished stage, which tests may change, and its scores."""
     folder = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
     shutil.copytree(os.path.join(finished[0], "snapshot"), os.path.join(folder, "snapshot"))
     return folder, finished[1]
@@ -64,27 +65,25 @@ def test_a_stage_trains_snapshots_and_scores(finished):
     assert np.any(last["score_fr"][0]), "the score layer starts at zero and learns"
 
 
-def test_what_a_stage_leaves_is_in_its_snapshot_folder(finished, tmp_path, tiny_start):
+def test_a_stage_writes_to_its_snapshot_folder_only(finished, tmp_path, tiny_start):
     folder, _ = finished
     fresh = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
     assert set(os.listdir(folder)) == {*os.listdir(fresh), "snapshot"}
-    left = {"loss.csv", "scores.jsonl", "train.log"}
-    left |= {f"train_iter_{i}.{s}" for i in (2, 4) for s in ("caffemodel", "solverstate")}
-    assert set(os.listdir(os.path.join(folder, "snapshot"))) - {"events"} == left
+    files = {"loss.csv", "scores.jsonl", "train.log"}
+    files |= {f"train_iter_{i}.{s}" for i in (2, 4) for s in ("caffemodel", "solverstate")}
+    assert set(os.listdir(os.path.join(folder, "snapshot"))) - {"events"} == files
 
 
-def test_the_upsampling_layers_are_bilinear_and_stay_so(tiny_stage, start):
-    import surgery
-
+def test_the_upsampling_layers_stay_bilinear(tiny_stage, start):
     folder = tiny_stage("voc-fcn8s")
     stage.run(folder, start, gpu="cpu", seed=1, score=False)
-    found = weights_of(snapshots.latest(os.path.join(folder, "snapshot", "train")).model)
+    weights = weights_of(snapshots.latest(os.path.join(folder, "snapshot", "train")).model)
     for name, size in (("upscore2", 4), ("upscore_pool4", 4), ("upscore8", 16)):
         expected = np.eye(21)[:, :, None, None] * surgery.bilinear(size)
-        assert np.allclose(found[name][0], expected)
+        assert np.allclose(weights[name][0], expected)
 
 
-def test_the_log_is_in_caffes_own_format(finished):
+def test_the_log_has_the_format_of_caffes_log(finished):
     folder, _ = finished
     with open(os.path.join(folder, "snapshot", "train.log")) as file:
         lines = file.read().splitlines()
@@ -99,7 +98,7 @@ def test_the_log_is_in_caffes_own_format(finished):
     assert "Solving voc-fcn32s" in text
 
 
-def test_the_loss_table_has_the_rate_and_the_loss(finished):
+def test_the_loss_table_has_the_loss_and_the_learning_rate(finished):
     folder, _ = finished
     rows = losses(os.path.join(folder, "snapshot", "loss.csv"))
     assert [r["iteration"] for r in rows] == [0, 1, 2, 3]
@@ -120,24 +119,24 @@ def test_the_newest_two_snapshots_and_the_best_one_are_kept(tiny_stage, start, m
     assert snapshots.best(folder).endswith("train_iter_2.caffemodel")
 
 
-def test_a_stage_that_is_done_is_not_done_again(again, start, monkeypatch):
+def test_a_finished_stage_is_not_trained_again(again, start, monkeypatch):
     folder, first = again
-    monkeypatch.setattr(stage, "_build", None)
+    monkeypatch.setattr(stage, "make_solver", None)
     assert stage.run(folder, start, gpu="cpu", seed=1) == first
 
 
-def test_a_continued_stage_ends_as_an_uninterrupted_one(finished, tiny_stage, start):
-    whole, expected = finished
+def test_a_continued_stage_ends_like_an_uninterrupted_one(finished, tiny_stage, start):
+    single, expected = finished
     parts = tiny_stage()
     stage.run(parts, start, iters=3, gpu="cpu", seed=1)
     assert stage.run(parts, start, gpu="cpu", seed=1) == expected
     last = os.path.join("snapshot", "train_iter_4.caffemodel")
-    assert same(weights_of(os.path.join(whole, last)), weights_of(os.path.join(parts, last)))
-    tables = [losses(os.path.join(f, "snapshot", "loss.csv")) for f in (whole, parts)]
+    assert same(weights_of(os.path.join(single, last)), weights_of(os.path.join(parts, last)))
+    tables = [losses(os.path.join(f, "snapshot", "loss.csv")) for f in (single, parts)]
     assert [r["iteration"] for r in tables[1]] == [r["iteration"] for r in tables[0]]
 
 
-def test_a_snapshot_that_is_cut_off_is_passed_over_and_made_again(again, start):
+def test_a_truncated_snapshot_is_ignored_and_written_again(again, start):
     folder, expected = again
     state = os.path.join(folder, "snapshot", "train_iter_4.solverstate")
     with open(state, "r+b") as file:
@@ -147,17 +146,17 @@ def test_a_snapshot_that_is_cut_off_is_passed_over_and_made_again(again, start):
     assert kept(folder) == [2, 4]
 
 
-def test_a_snapshot_whose_scores_were_not_written_is_scored_first(again, start):
+def test_a_snapshot_without_scores_is_scored_first(again, start):
     folder, expected = again
     os.remove(os.path.join(folder, "snapshot", "scores.jsonl"))
     assert stage.run(folder, start, gpu="cpu", seed=1) == expected
 
 
-def test_a_stage_that_is_killed_continues(tiny_stage, start):
+def test_a_killed_stage_continues(tiny_stage, start):
     folder = tiny_stage(max_iter=100000, snapshot=2, display=1)
     code = f"from solvers import stage; stage.run({folder!r}, {start!r}, gpu='cpu', seed=1)"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    run = subprocess.Popen([sys.executable, "-c", code], cwd=stage_root(), **quiet)
+    run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **quiet)
     try:
         deadline = time.time() + 60
         while not kept(folder) and run.poll() is None and time.time() < deadline:
@@ -169,15 +168,11 @@ def test_a_stage_that_is_killed_continues(tiny_stage, start):
     assert (
         stage.run(folder, start, iters=reached + 3, gpu="cpu", seed=1)["iteration"] == reached + 3
     )
-    left = os.listdir(os.path.join(folder, "snapshot"))
-    assert not [name for name in left if "partial" in name]
+    files = os.listdir(os.path.join(folder, "snapshot"))
+    assert not [name for name in files if "partial" in name]
 
 
-def stage_root():
-    return os.path.dirname(os.path.dirname(os.path.abspath(stage.__file__)))
-
-
-def test_the_next_stage_starts_from_the_newest_snapshot_of_the_one_before(finished, tiny_stage):
+def test_the_next_stage_starts_from_the_newest_snapshot_of_the_stage_before(finished, tiny_stage):
     first, _ = finished
     second = tiny_stage("voc-fcn16s", base_lr=0.0)
     stage.run(second, os.path.relpath(first, second), iters=1, gpu="cpu", seed=1)
@@ -187,15 +182,13 @@ def test_the_next_stage_starts_from_the_newest_snapshot_of_the_one_before(finish
     assert not new["score_pool4"][0].any(), "a fresh skip starts at zero"
 
 
-def test_a_stage_before_that_was_not_trained_is_named(tiny_stage):
+def test_a_stage_before_that_is_not_trained_is_named_in_the_error(tiny_stage):
     folder = tiny_stage("voc-fcn16s")
     with pytest.raises(FileNotFoundError, match="no complete snapshot to start from; train"):
         stage.run(folder, tiny_stage("voc-fcn32s"), gpu="cpu")
 
 
-def test_weights_with_a_trunk_of_zeros_are_refused(tiny_stage, tmp_path):
-    import caffe
-
+def test_weights_with_a_zero_trunk_are_refused(tiny_stage, tmp_path):
     folder = tiny_stage()
     zeros = str(tmp_path / "zeros.caffemodel")
     caffe.Net(os.path.join(folder, "deploy.prototxt"), caffe.TEST).save(zeros)
@@ -211,7 +204,7 @@ def test_weights_of_another_net_are_refused(tiny_stage, tmp_path):
     assert not os.listdir(os.path.join(folder, "snapshot"))
 
 
-def test_a_typo_in_the_solver_prototxt_is_named_with_its_file(tiny_stage, start):
+def test_a_typo_in_the_solver_prototxt_is_refused_with_the_file_name(tiny_stage, start):
     folder = tiny_stage()
     with open(os.path.join(folder, "solver.prototxt"), "a") as file:
         file.write("momentun: 0.9\n")
@@ -219,12 +212,46 @@ def test_a_typo_in_the_solver_prototxt_is_named_with_its_file(tiny_stage, start)
         stage.run(folder, start, gpu="cpu")
 
 
-def test_a_loss_that_is_no_number_stops_the_stage(tiny_stage, start):
+def test_a_loss_that_is_not_finite_stops_the_stage(tiny_stage, start):
     folder = tiny_stage(base_lr=1e30, max_iter=50, snapshot=50)
     with pytest.raises(ValueError, match="voc-fcn32s: the loss is (nan|inf) at iteration"):
         stage.run(folder, start, gpu="cpu", seed=1)
     assert kept(folder) == []
 
 
-def test_scores_are_plain_json(finished):
+def test_the_scores_are_valid_json(finished):
     json.dumps(finished[1], allow_nan=False)
+
+
+def test_the_working_directory_is_restored_when_a_stage_fails(tiny_stage, tmp_path):
+    before = os.getcwd()
+    with pytest.raises(FileNotFoundError), stage.Stage(str(tmp_path)):
+        pass
+    message = "has no solver yet; call make_solver"
+    with pytest.raises(ValueError, match=message), stage.Stage(tiny_stage()) as unfinished:
+        unfinished.fill_upsampling()
+    assert os.getcwd() == before
+
+
+def test_a_stage_can_be_scored_before_it_is_trained(tiny_stage, start):
+    with stage.Stage(tiny_stage(max_iter=1), seed=1) as untrained:
+        untrained.choose_device("cpu")
+        untrained.make_solver()
+        untrained.start_from(start)
+        untrained.fill_upsampling()
+        untrained.score()
+        assert untrained.iteration == 0 and untrained.scores["images"] == tiny.VAL
+        assert list(untrained.steps()) == [1]
+
+
+def test_a_finished_stage_takes_no_steps(again, start, monkeypatch):
+    folder, expected = again
+    monkeypatch.setattr(stage, "make_solver", None)
+    with stage.Stage(folder) as done:
+        done.choose_device("cpu")
+        done.make_solver()
+        done.start_from("none.caffemodel")
+        done.fill_upsampling()
+        assert done.finished and not list(done.steps())
+        done.score()
+    assert done.scores == expected and done.iteration == 4

@@ -5,7 +5,10 @@ python tests/surgery/casting_proofs.py NAME    # the errors, as JSON on the last
 
 import functools
 import json
+import os
 import sys
+
+import caffe
 
 import net_gen
 import surgery
@@ -30,41 +33,41 @@ def unpadded(name):
 
 
 def run(name):
-    """The largest relative errors that are to be none, and the one that is not."""
-    whole = small(name)
-    bare = unpadded(name)
-    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
-    found, wanted = pairs.on_crops(whole, image, GRID)
+    """The largest relative errors: all are rounding errors but `padded`, the smallest of its kind.
+
+    own_size: on an image of the classifier's size. every: on every crop, without padding.
+    inside: of the padded net, inside the image. borders: with the zeros of a crop's padding.
+    padded: without these zeros.
+    """
+    pair, bare = small(name), unpadded(name)
+    image = pairs.scene(*[pairs.larger(pair, GRID)] * 2)
+    scores, expected = pairs.on_crops(pair, image, GRID)
     places = [(0, 2), (1, 1)]
-    again = [pairs.with_borders(whole, image, *place) for place in places]
-    every, inside = pairs.bare_errors(whole, bare, BARE_GRID)
+    bordered = [pairs.with_borders(pair, image, *place) for place in places]
+    every, inside = pairs.bare_errors(pair, bare, BARE_GRID)
     return {
-        "own": pairs.own_size_error(whole),
+        "own_size": pairs.own_size_error(pair),
         "every": every,
         "inside": inside,
         "borders": float(
-            max(pairs.error(a, wanted[(slice(None), *p)]).max() for a, p in zip(again, places))
+            max(pairs.error(a, expected[(slice(None), *p)]).max() for a, p in zip(bordered, places))
         ),
-        "padded": float(pairs.error(found, wanted).min()),
+        "padded": float(pairs.error(scores, expected).min()),
     }
 
 
 def chain(folder, name):
-    """Cast in files: classifier.prototxt, its weights, cast.prototxt and the cast weights."""
-    import os
-
-    import caffe
-
-    whole = small(name)
+    """Cast a classifier from file to file; the largest error of the scores on its own size."""
+    pair = small(name)
     paths = [os.path.join(folder, name + end) for end in (".prototxt", ".caffemodel")]
-    net_gen.write(whole.classifier, paths[0])
-    whole.net.save(paths[1])
+    net_gen.write(pair.classifier, paths[0])
+    pair.net.save(paths[1])
     out = os.path.join(folder, name + "-cast.caffemodel")
     surgery.cast(*paths, None, out)
     net = caffe.Net(out.replace(".caffemodel", ".prototxt"), out, caffe.TEST)
-    image = pairs.scene(whole.size, whole.size)
-    wanted = pairs.forward(whole.net, image, whole.scores)[0]
-    return pairs.error(pairs.forward(net, image, whole.scores)[0], wanted[:, None, None]).max()
+    image = pairs.scene(pair.size, pair.size)
+    expected = pairs.forward(pair.net, image, pair.scores)[0]
+    return pairs.error(pairs.forward(net, image, pair.scores)[0], expected[:, None, None]).max()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@ from __future__ import annotations
 import functools
 import os
 
+import caffe
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 
 import net_gen
 import surgery
 from solvers import chain
+from surgery.caffemodel import complete_model, complete_state
 from tests import tiny
 
 CLASSES = 10
@@ -30,8 +33,6 @@ def convolutional(path, pad, fc6_pad=0):
 
 
 def scores(prototxt, weights, image, blob):
-    import caffe
-
     net = caffe.Net(prototxt, weights, caffe.TEST)
     net.blobs["data"].reshape(*image.shape)
     net.reshape()
@@ -49,13 +50,13 @@ def test_a_cast_net_on_the_classifiers_own_size_gives_its_scores(tmp_path, size,
     assert report.coerced == ["fc6", "fc7", "fc8"] and not report.dropped and not report.unfilled
     image = np.random.RandomState(0).uniform(-100, 100, (1, 3, size, size)).astype(np.float32)
     expected = scores(prototxt, weights, image, "fc8").reshape(1, CLASSES, 1, 1)
-    found = scores(deploy, out, image, "fc8")
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    actual = scores(deploy, out, image, "fc8")
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_a_cast_net_on_a_larger_image_scores_every_window(tmp_path):
-    """Away from the border one fc6 position sees what the classifier sees 32 pixels further."""
+    """Away from the border, shifting the image by 32 pixels shifts the map by a position."""
     prototxt, weights = tiny.classifier(str(tmp_path), 224, CLASSES)
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=1)
     out = str(tmp_path / "cast.caffemodel")
@@ -63,28 +64,26 @@ def test_a_cast_net_on_a_larger_image_scores_every_window(tmp_path):
     image = np.random.RandomState(0).uniform(-100, 100, (1, 3, 320, 320)).astype(np.float32)
     assert scores(deploy, out, image, "fc8").shape == (1, CLASSES, 4, 4)
     shifted = np.roll(image, (32, 32), (2, 3))
-    whole, moved = (scores(deploy, out, x, "pool5") for x in (image, shifted))
-    inside = whole[:, :, 3:6, 3:6], moved[:, :, 4:7, 4:7]
+    still, moved = (scores(deploy, out, x, "pool5") for x in (image, shifted))
+    inside = still[:, :, 3:6, 3:6], moved[:, :, 4:7, 4:7]
     assert np.abs(inside[0] - inside[1]).max() <= 1e-5 * np.abs(inside[0]).max()
 
 
-def test_padding_by_100_gives_every_image_a_score_but_not_the_classifiers_own(tmp_path):
-    """100 moves the grid of windows by 99 pixels, which is no multiple of 32."""
+def test_padding_by_100_gives_every_image_a_score_but_not_that_of_the_classifier(tmp_path):
+    """A padding of 100 moves the grid of windows by 99 pixels, which is not a multiple of 32."""
     prototxt, weights = tiny.classifier(str(tmp_path), 224, CLASSES)
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=100)
     out = str(tmp_path / "cast.caffemodel")
     surgery.cast(prototxt, weights, deploy, out)
     image = np.random.RandomState(0).uniform(-100, 100, (1, 3, 224, 224)).astype(np.float32)
-    found = scores(deploy, out, image, "fc8")
-    assert found.shape == (1, CLASSES, 8, 8)
+    actual = scores(deploy, out, image, "fc8")
+    assert actual.shape == (1, CLASSES, 8, 8)
     expected = scores(prototxt, weights, image, "fc8").reshape(1, CLASSES, 1, 1)
-    assert np.abs(found - expected).max((1,)).min() > 1e-3 * np.abs(expected).max()
+    assert np.abs(actual - expected).max((1,)).min() > 1e-3 * np.abs(expected).max()
     assert scores(deploy, out, image[:, :, :16, :16], "fc8").shape == (1, CLASSES, 1, 1)
 
 
-def test_a_classifier_that_is_not_named_is_told_by_its_layers(tmp_path, monkeypatch):
-    import caffe
-
+def test_a_classifier_without_a_name_is_recognised_by_its_layers(tmp_path, monkeypatch):
     weights = tiny.classifier(str(tmp_path), 224, CLASSES)[1]
     thin = functools.partial(net_gen.vgg16, width=tiny.WIDTH)
     monkeypatch.setitem(net_gen.CLASSIFIERS, "vgg16", thin)
@@ -97,7 +96,7 @@ def test_a_classifier_that_is_not_named_is_told_by_its_layers(tmp_path, monkeypa
     assert np.array_equal(kernel.ravel(), fc6.ravel())
 
 
-def made(folder, name, classes=CLASSES, **arguments):
+def random_classifier(folder, name, classes=CLASSES, **arguments):
     """A classifier of random weights at 1/16 of the width: its prototxt and caffemodel."""
     prototxt, weights = (str(folder / f"{name}.{end}") for end in ("prototxt", "caffemodel"))
     net = net_gen.CLASSIFIERS[name]("deploy", classes, 1 / 16, **arguments)
@@ -108,11 +107,11 @@ def made(folder, name, classes=CLASSES, **arguments):
 
 @pytest.mark.parametrize("trunk", surgery.BASES)
 @pytest.mark.parametrize("size", [None, 96])
-def test_every_trunk_takes_all_but_the_scores_of_its_classifier(tmp_path, trunk, size):
-    import caffe
-
+def test_a_trunk_gets_all_layers_of_its_classifier_but_the_scores(tmp_path, trunk, size):
     base = surgery.BASES[trunk]
-    prototxt, weights = made(tmp_path, base.classifier, **({"size": size} if size else {}))
+    prototxt, weights = random_classifier(
+        tmp_path, base.classifier, **({"size": size} if size else {})
+    )
     deploy, out = str(tmp_path / "deploy.prototxt"), str(tmp_path / "out.caffemodel")
     net_gen.write(net_gen.fcn(base.variant, "deploy", width=1 / 16), deploy)
     report = surgery.cast(prototxt, weights, deploy, out)
@@ -127,30 +126,28 @@ def test_every_trunk_takes_all_but_the_scores_of_its_classifier(tmp_path, trunk,
 
 
 @pytest.mark.parametrize("name", net_gen.CLASSIFIERS)
-def test_a_classifier_cast_whole_scores_its_own_size_as_before_and_a_larger_one_at_every_place(
+def test_a_complete_cast_classifier_scores_its_size_as_before_and_a_larger_image_everywhere(
     tmp_path, name
 ):
-    prototxt, weights = made(tmp_path, name)
+    prototxt, weights = random_classifier(tmp_path, name)
     out = str(tmp_path / "whole.caffemodel")
     report = surgery.cast(prototxt, weights, None, out)
     assert not report.dropped and not report.unfilled
-    whole = str(tmp_path / "whole.prototxt")
+    deploy = str(tmp_path / "whole.prototxt")
     last = report.coerced[-1]
     assert last == ("loss3/classifier" if name == "googlenet" else "fc8")
     size = net_gen.CLASSIFIERS[name]("deploy").layer[0].input_param.shape[0].dim[2]
     image = np.random.RandomState(0).uniform(-100, 100, (1, 3, size, size)).astype(np.float32)
     expected = scores(prototxt, weights, image, last)
-    found = scores(whole, out, image, last)
-    assert found.shape == (1, CLASSES, 1, 1)
-    assert np.abs(found.reshape(1, -1) - expected).max() <= 1e-5 * np.abs(expected).max()
+    actual = scores(deploy, out, image, last)
+    assert actual.shape == (1, CLASSES, 1, 1)
+    assert np.abs(actual.reshape(1, -1) - expected).max() <= 1e-5 * np.abs(expected).max()
     larger = np.zeros((1, 3, size + 64, size + 96), np.float32)
-    assert scores(whole, out, larger, last).shape == (1, CLASSES, 3, 4)
+    assert scores(deploy, out, larger, last).shape == (1, CLASSES, 3, 4)
 
 
 def test_a_named_classifier_has_as_many_classes_as_its_weights(tmp_path, monkeypatch):
-    import caffe
-
-    weights = made(tmp_path, "googlenet", 7)[1]
+    weights = random_classifier(tmp_path, "googlenet", 7)[1]
     thin = functools.partial(net_gen.googlenet, width=1 / 16)
     monkeypatch.setitem(net_gen.CLASSIFIERS, "googlenet", thin)
     out = str(tmp_path / "whole.caffemodel")
@@ -159,16 +156,14 @@ def test_a_named_classifier_has_as_many_classes_as_its_weights(tmp_path, monkeyp
     assert net.blobs["prob"].data.shape == (1, 7, 1, 1)
 
 
-def test_alexnet_and_caffenet_are_not_told_apart_by_their_layers(tmp_path):
-    weights = made(tmp_path, "caffenet")[1]
+def test_alexnet_and_caffenet_cannot_be_distinguished_by_their_layers(tmp_path):
+    weights = random_classifier(tmp_path, "caffenet")[1]
     assert surgery.classifiers_of(weights) == ["alexnet", "caffenet"]
     with pytest.raises(ValueError, match="the layers of alexnet and of caffenet.*name the class"):
         surgery.cast(None, weights, None, str(tmp_path / "out.caffemodel"))
 
 
-def test_weights_of_no_known_classifier_are_refused_with_what_is_needed(tmp_path):
-    from caffe.proto import caffe_pb2
-
+def test_weights_of_an_unknown_classifier_are_refused(tmp_path):
     net = caffe_pb2.NetParameter()
     net.layer.add(name="res2a").blobs.add(data=[1.0]).shape.dim.append(1)
     path = tmp_path / "resnet.caffemodel"
@@ -176,22 +171,22 @@ def test_weights_of_no_known_classifier_are_refused_with_what_is_needed(tmp_path
     with pytest.raises(ValueError) as refusal:
         surgery.cast(None, str(path), None, str(tmp_path / "out.caffemodel"))
     assert str(refusal.value) == (
-        f"{path}: has layers res2a ..., needed those of vgg16, alexnet, caffenet, googlenet; name "
-        "the prototxt of this classifier"
+        f"{path}: has layers res2a, needs those of one of vgg16, alexnet, caffenet, googlenet; "
+        "name the prototxt of this classifier"
     )
 
 
-def test_the_program_asks_for_the_files_that_no_trunk_gives(tmp_path, program):
+def test_the_program_needs_all_files_for_a_classifier_that_is_not_a_trunk(tmp_path, program):
     result = program("-m", "surgery", "net.prototxt", "net.caffemodel", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr == (
-        "error: net.prototxt: no trunk (vgg16, alexnet, googlenet), so weights, deploy and out are "
-        "needed too\n"
+        "error: classifier net.prototxt: is not a trunk (vgg16, alexnet, googlenet), needs "
+        "WEIGHTS, DEPLOY and OUT too\n"
     )
 
 
-def test_the_program_casts_whole_and_says_where_it_wrote(tmp_path, program):
-    prototxt, weights = made(tmp_path, "googlenet")
+def test_the_program_casts_a_complete_classifier_and_prints_the_paths(tmp_path, program):
+    prototxt, weights = random_classifier(tmp_path, "googlenet")
     result = program("-m", "surgery", prototxt, weights, tmp_path / "out.caffemodel", "--whole")
     assert result.returncode == 0, result.stderr
     assert "into convolutions throughout" in result.stdout
@@ -199,17 +194,15 @@ def test_the_program_casts_whole_and_says_where_it_wrote(tmp_path, program):
     assert f"wrote {tmp_path}/out.prototxt\nwrote {tmp_path}/out.caffemodel" in result.stdout
 
 
-def test_contents_names_the_layers_and_their_shapes(tmp_path):
+def test_contents_gives_the_layers_and_their_shapes(tmp_path):
     weights = tiny.classifier(str(tmp_path), 64, CLASSES)[1]
-    found = surgery.contents(weights)
-    assert list(found)[:2] == ["conv1_1", "conv1_2"]
-    assert found["conv1_1"] == [(4, 3, 3, 3), (4,)]
-    assert found["fc6"] == [(256, 32 * 2 * 2), (256,)]
+    shapes = surgery.contents(weights)
+    assert list(shapes)[:2] == ["conv1_1", "conv1_2"]
+    assert shapes["conv1_1"] == [(4, 3, 3, 3), (4,)]
+    assert shapes["fc6"] == [(256, 32 * 2 * 2), (256,)]
 
 
 def test_contents_reads_the_old_format(tmp_path):
-    from caffe.proto import caffe_pb2
-
     net = caffe_pb2.NetParameter()
     layer = net.layers.add(name="fc6")
     layer.blobs.add(num=1, channels=1, height=3, width=4, data=[0.0] * 12)
@@ -218,22 +211,20 @@ def test_contents_reads_the_old_format(tmp_path):
     assert surgery.contents(str(path)) == {"fc6": [(1, 1, 3, 4)]}
 
 
-def test_a_file_that_is_cut_off_anywhere_is_told_from_a_whole_one(tmp_path):
-    from surgery.caffemodel import complete_model, complete_state
-
+def test_a_file_truncated_anywhere_is_not_complete(tmp_path):
     weights = tiny.classifier(str(tmp_path), 64, CLASSES)[1]
     with open(weights, "rb") as file:
-        whole = file.read()
+        content = file.read()
     assert complete_model(weights) and not complete_state(weights)
     part = tmp_path / "part.caffemodel"
-    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
-        part.write_bytes(whole[:length])
+    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
+        part.write_bytes(content[:length])
         assert not complete_model(str(part))
     part.write_bytes(b"<html>404 Not Found</html>")
     assert not complete_model(str(part))
 
 
-def test_the_program_refuses_a_file_that_is_cut_off(tmp_path, program):
+def test_the_program_refuses_a_truncated_file(tmp_path, program):
     prototxt, weights = tiny.classifier(str(tmp_path), 64, CLASSES)
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=100)
     with open(weights, "r+b") as file:
@@ -241,7 +232,7 @@ def test_the_program_refuses_a_file_that_is_cut_off(tmp_path, program):
     before = sorted(os.listdir(tmp_path))
     result = program("-m", "surgery", prototxt, weights, deploy, tmp_path / "out.caffemodel")
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
-    assert weights in result.stderr and "not a whole .caffemodel" in result.stderr
+    assert weights in result.stderr and "truncated, or not a .caffemodel" in result.stderr
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -255,7 +246,7 @@ def test_the_program_refuses_the_weights_of_another_net(tmp_path, program):
     assert not (tmp_path / "out.caffemodel").exists()
 
 
-def test_the_program_names_a_file_that_is_not_there(tmp_path, program):
+def test_the_program_names_a_missing_file(tmp_path, program):
     result = program("-m", "surgery", tmp_path / "no.prototxt", "w", "d", "o", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr == (
@@ -263,7 +254,7 @@ def test_the_program_names_a_file_that_is_not_there(tmp_path, program):
     )
 
 
-def test_the_program_casts_and_says_what_it_did(tmp_path, program):
+def test_the_program_casts_and_prints_what_became_of_each_layer(tmp_path, program):
     prototxt, weights = tiny.classifier(str(tmp_path), 64, CLASSES)
     deploy = convolutional(tmp_path / "deploy.prototxt", pad=100)
     result = program("-m", "surgery", prototxt, weights, deploy, tmp_path / "out.caffemodel")

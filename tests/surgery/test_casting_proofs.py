@@ -26,34 +26,36 @@ def errors(request):
     return casting_proofs.run(request.param)
 
 
-def test_on_the_classifiers_own_size_the_cast_net_gives_its_scores(errors):
-    assert errors["own"] <= ROUNDING
+def test_a_cast_net_gives_the_scores_of_its_classifier_on_the_size_of_the_classifier(errors):
+    assert errors["own_size"] <= ROUNDING
 
 
-def test_without_padding_every_position_gives_the_classifiers_scores_on_its_crop(errors):
+def test_every_position_of_a_net_without_padding_gives_the_scores_of_the_classifier_on_its_crop(
+    errors,
+):
     assert errors["every"] <= ROUNDING
 
 
-def test_inside_a_padded_cast_net_gives_the_scores_of_the_classifier_without_padding(errors):
+def test_a_padded_cast_net_gives_the_scores_of_the_bare_classifier_inside_the_image(errors):
     assert errors["inside"] <= ROUNDING
 
 
-def test_with_the_zeros_around_a_crop_put_back_a_padded_cast_net_gives_the_crops_scores(errors):
+def test_a_padded_cast_net_gives_the_scores_of_a_crop_with_the_zeros_around_the_crop(errors):
     assert errors["borders"] <= ROUNDING
 
 
-def test_without_them_a_padded_cast_net_gives_other_scores_at_every_position(errors):
+def test_a_padded_cast_net_gives_other_scores_at_every_position_without_these_zeros(errors):
     assert errors["padded"] > 1e-3
 
 
 @pytest.mark.parametrize("name", ["caffenet", "vgg16"])
-def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
-    """Caffe's Pooling rounds up, so a larger image may have outputs whose window is cut off."""
+def test_images_of_other_sizes_add_only_outputs_whose_window_reaches_past_the_image(name):
+    """Caffe's Pooling rounds up, so a larger image may have outputs with an incomplete window."""
     bare = unpadded(name)
     extent = pairs.larger(bare, 2) + bare.view.stride - 3
     image = pairs.scene(extent, extent)
-    found, wanted = pairs.on_crops(bare, image, 2)
-    assert pairs.error(found, wanted).max() <= ROUNDING
+    scores, expected = pairs.on_crops(bare, image, 2)
+    assert pairs.error(scores, expected).max() <= ROUNDING
     outputs = bare.cast_net.blobs[bare.scores].data.shape[2]
     beyond = (outputs - 1) * bare.view.stride + bare.size - extent
     assert outputs == 3 and beyond > 0
@@ -63,17 +65,17 @@ def test_at_other_sizes_only_outputs_that_look_beyond_the_image_are_added(name):
     ("name", "size", "stride", "field"),
     [("alexnet", 227, 32, 355), ("vgg16", 224, 32, 404), ("googlenet", 224, 32, 907)],
 )
-def test_a_cast_net_without_padding_takes_its_receptive_field_to_one_output(
+def test_a_cast_net_without_padding_has_one_output_for_its_receptive_field(
     name, size, stride, field
 ):
-    whole, bare = small(name), unpadded(name)
-    assert (whole.size, whole.view.stride, whole.view.field) == (size, stride, field)
+    pair, bare = small(name), unpadded(name)
+    assert (pair.size, pair.view.stride, pair.view.field) == (size, stride, field)
     assert bare.view.centre == (field - 1) / 2
     outputs = Geometry(bare.cast).sizes(field)[bare.scores]
     assert (outputs, Geometry(bare.cast).sizes(field + stride)[bare.scores]) == (1, 2)
 
 
-def test_one_output_depends_on_its_receptive_field_alone():
+def test_an_output_depends_on_its_receptive_field_alone():
     bare = unpadded("vgg16")
     image = pairs.scene(*[pairs.larger(bare, 2)] * 2)
     before = pairs.forward(bare.cast_net, image, bare.scores)[0]
@@ -92,9 +94,9 @@ def test_a_classifier_cast_from_file_to_file_keeps_its_scores(name, tmp_path):
 
 
 def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_layer():
-    whole = small("vgg16")
-    image = pairs.scene(*[pairs.larger(whole, GRID)] * 2)
-    maps = pairs.border_differences(whole, image, 1, 1)
+    pair = small("vgg16")
+    image = pairs.scene(*[pairs.larger(pair, GRID)] * 2)
+    maps = pairs.border_differences(pair, image, 1, 1)
     names = [name for name, _ in maps]
     assert names == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3", "pool5"]
     reach = 0.0
@@ -108,19 +110,17 @@ def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_l
         reach = low[0] / len(plane)
 
 
-def test_work_is_counted_in_multiplications_with_weights():
-    whole = small("caffenet")
-    pairs.forward(whole.cast_net, pairs.scene(whole.size, whole.size), whole.scores)
-    pairs.forward(whole.net, pairs.scene(whole.size, whole.size), whole.scores)
-    assert pairs.multiply_adds(whole.cast_net) == pairs.multiply_adds(whole.net)
+def test_a_cast_net_has_as_many_multiplications_as_its_classifier():
+    pair = small("caffenet")
+    pairs.forward(pair.cast_net, pairs.scene(pair.size, pair.size), pair.scores)
+    pairs.forward(pair.net, pairs.scene(pair.size, pair.size), pair.scores)
+    assert pairs.multiply_adds(pair.cast_net) == pairs.multiply_adds(pair.net)
     conv1 = 55 * 55 * 6 * 3 * 11 * 11
     rest = 27 * 27 * 16 * 3 * 25 + 13 * 13 * 9 * (24 * 16 + 24 * 12 + 16 * 12)
-    assert (
-        pairs.multiply_adds(whole.net) == conv1 + rest + 256 * 16 * 36 + 256 * 256 + 256 * CLASSES
-    )
+    assert pairs.multiply_adds(pair.net) == conv1 + rest + 256 * 16 * 36 + 256 * 256 + 256 * CLASSES
 
 
-def test_a_cast_net_without_biases_or_with_fillers_keeps_both():
+def test_a_cast_layer_keeps_its_fillers_and_the_lack_of_biases():
     n = NetSpec()
     n.data = L.Input(shape={"dim": [1, 3, 8, 8]})
     n.fc = L.InnerProduct(n.data, num_output=4, bias_term=False, weight_filler={"type": "xavier"})
@@ -145,19 +145,19 @@ def refused(**fields):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"transpose": True}, "axis 1, transposed, needed axis 1, not transposed"),
-        ({"axis": 2}, "axis 2, needed axis 1"),
-        ({"width": 6}, "2 x 3 x 8 x 6, needed a square map"),
-        ({"flatten": True}, "2 x 192, needed a square map"),
+        ({"transpose": True}, "has axis 1, transposed, needs axis 1, not transposed"),
+        ({"axis": 2}, "has axis 2, needs axis 1"),
+        ({"width": 6}, "2 x 3 x 8 x 6, needs a square map"),
+        ({"flatten": True}, "2 x 192, needs a square map"),
     ],
 )
-def test_an_inner_product_that_is_no_convolution_is_refused_by_name(fields, words):
+def test_an_inner_product_that_is_not_a_convolution_is_refused_by_name(fields, words):
     message = refused(**fields)
-    with pytest.raises(ValueError, match="layer fc: found .*" + words):
+    with pytest.raises(ValueError, match="layer fc: .*" + words):
         surgery.convolutional(message, pairs.build(message))
 
 
-def test_weights_over_another_window_of_the_same_count_are_refused():
+def test_weights_over_another_window_with_the_same_count_are_refused():
     """16 x 2 x 2 and 4 x 4 x 4 have as many numbers, in another order."""
 
     def net(make, channels, size, **fields):
@@ -168,12 +168,14 @@ def test_weights_over_another_window_of_the_same_count_are_refused():
 
     old = net(L.InnerProduct, 16, 2)
     surgery.transplant(net(L.Convolution, 16, 6, kernel_size=2), old)
-    words = "layer fc, blob 0: found 8 x 64 over a 16 x 2 x 2 blob, needed 8 x 4 x 4 x 4: neither"
+    words = (
+        "layer fc, blob 0: is 8 x 64 over a 16 x 2 x 2 blob, needs 8 x 4 x 4 x 4, the same window"
+    )
     with pytest.raises(ValueError, match=words):
         surgery.transplant(net(L.Convolution, 4, 6, kernel_size=4), old)
 
 
-def test_padding_is_taken_out_of_a_sum_as_out_of_a_concat():
+def test_the_bottoms_of_a_sum_are_cropped_when_their_padding_is_removed():
     n = NetSpec()
     n.data = L.Input(shape={"dim": [1, 2, 20, 20]})
     n.first = L.Convolution(n.data, num_output=2, kernel_size=3, pad=5)
@@ -188,45 +190,47 @@ def test_padding_is_taken_out_of_a_sum_as_out_of_a_concat():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_at_full_width_the_same_holds(name):
-    whole = pairs.published_pair(name)
-    every, inside = pairs.bare_errors(whole, pairs.unpadded(whole), 2)
-    image = pairs.scene(*[pairs.larger(whole, 2)] * 2)
-    _, wanted = pairs.on_crops(whole, image, 2)
-    again = pairs.with_borders(whole, image, 1, 1)
-    errors = pairs.own_size_error(whole), every, inside, pairs.error(again, wanted[:, 1, 1])
+def test_all_errors_are_rounding_errors_at_full_width(name):
+    pair = pairs.published_pair(name)
+    every, inside = pairs.bare_errors(pair, pairs.unpadded(pair), 2)
+    image = pairs.scene(*[pairs.larger(pair, 2)] * 2)
+    _, expected = pairs.on_crops(pair, image, 2)
+    bordered = pairs.with_borders(pair, image, 1, 1)
+    errors = pairs.own_size_error(pair), every, inside, pairs.error(bordered, expected[:, 1, 1])
     assert max(errors) <= ROUNDING
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_holds_under_bvlc_caffe(bvlc_caffe, name):  # noqa: F811
+def test_all_errors_are_rounding_errors_under_bvlc_caffe(bvlc_caffe, name):  # noqa: F811
     result = bvlc_caffe(casting_proofs.__file__, name)
     assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
-    assert max(found[key] for key in ("own", "every", "inside", "borders")) <= ROUNDING
-    assert found["padded"] > 1e-3
+    errors = json.loads(result.stdout.splitlines()[-1])
+    assert max(errors[key] for key in ("own_size", "every", "inside", "borders")) <= ROUNDING
+    assert errors["padded"] > 1e-3
 
 
-def test_published_weights_are_taken_where_they_are_and_must_fit(tmp_path, monkeypatch):
-    whole = small("alexnet")
+def test_published_weights_are_used_if_they_are_on_disk_and_refused_if_they_do_not_fit(
+    tmp_path, monkeypatch
+):
+    pair = small("alexnet")
     path = tmp_path / "bvlc_alexnet.caffemodel"
-    whole.net.save(str(path))
+    pair.net.save(str(path))
     monkeypatch.setattr(pairs, "published", lambda name: str(path))
-    monkeypatch.setitem(net_gen.CLASSIFIERS, "alexnet", lambda split, width: whole.classifier)
-    taken = pairs.published_pair("alexnet")
-    assert taken.weights == "published"
-    for net in (taken.net, taken.cast_net):
+    monkeypatch.setitem(net_gen.CLASSIFIERS, "alexnet", lambda split, width: pair.classifier)
+    published = pairs.published_pair("alexnet")
+    assert published.weights == "published"
+    for net in (published.net, published.cast_net):
         for layer, blobs in net.params.items():
             for i, blob in enumerate(blobs):
-                assert np.array_equal(blob.data.ravel(), whole.net.params[layer][i].data.ravel())
+                assert np.array_equal(blob.data.ravel(), pair.net.params[layer][i].data.ravel())
     monkeypatch.undo()
     monkeypatch.setattr(pairs, "published", lambda name: str(path))
     with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
         pairs.published_pair("alexnet")
 
 
-def test_published_weights_are_looked_for_where_they_are_fetched_to(tmp_path, monkeypatch):
+def test_published_weights_are_looked_up_in_the_folder_of_downloads(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs.available, "ROOT", str(tmp_path))
     assert pairs.published("googlenet") is None
     (tmp_path / "ilsvrc-nets").mkdir()

@@ -40,7 +40,7 @@ def chain(request, cases):
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 4, 8, 16])
 def test_every_old_position_keeps_its_value(case, stride):
-    """With the layers' own padding: VGG16 (2/2 poolings), AlexNet (stride 4, 3/2 poolings, LRN)."""
+    """Layers keep their padding: VGG16 (2/2 poolings), AlexNet (stride 4, 3/2 poolings, LRN)."""
     old = case.scores(case.param)
     new = case.scores(surgery.rarefy(case.param, case.top, stride))
     step = case.factor // stride
@@ -51,8 +51,8 @@ def test_every_old_position_keeps_its_value(case, stride):
 
 
 @pytest.mark.parametrize("stride", [8, 16])
-def test_the_rarefied_net_is_shift_and_stitch(chain, stride):
-    """The whole interlaced map, with the padding in the first layer."""
+def test_the_rarefied_net_gives_the_map_of_shift_and_stitch(chain, stride):
+    """All of the interlaced map, with the padding in the first layer."""
     gathered = surgery.gather_padding(chain.param, chain.top)
     stitched = shift_stitch.shift_and_stitch(
         chain.net(gathered), places(gathered, chain.top), chain.image, chain.top, stride
@@ -64,19 +64,19 @@ def test_the_rarefied_net_is_shift_and_stitch(chain, stride):
     assert difference(dense, stitched.scores) < ROUNDING
 
 
-def test_the_dense_map_is_each_shifted_pass(chain):
-    """The two ends and some of the f x f shifts, at stride 1."""
+def test_the_dense_map_holds_the_map_of_each_shifted_image(chain):
+    """The first, the last and some others of the f x f shifts, at stride 1."""
     gathered = surgery.gather_padding(chain.param, chain.top)
     net, f = chain.net(gathered), chain.factor
     dense = chain.scores(surgery.rarefy(gathered, chain.top), image=moved_by(chain.image, f, f))
     for y, x in [(0, 0), (f - 1, f - 1), (1, 0), (0, f - 1), (7, 18), (21, 3)]:
         shifted = shift_stitch.forward(net, moved_by(chain.image, y, x), chain.top)
-        ours = dense[:, f - y :: f, f - x :: f]
-        assert difference(ours, shifted) < ROUNDING
+        part = dense[:, f - y :: f, f - x :: f]
+        assert difference(part, shifted) < ROUNDING
 
 
 @pytest.mark.slow
-def test_all_f_times_f_shifts_make_the_dense_map(chain):
+def test_all_f_times_f_shifts_together_give_the_dense_map(chain):
     gathered = surgery.gather_padding(chain.param, chain.top)
     stitched = shift_stitch.shift_and_stitch(
         chain.net(gathered), places(gathered, chain.top), chain.image, chain.top
@@ -87,7 +87,7 @@ def test_all_f_times_f_shifts_make_the_dense_map(chain):
     assert difference(dense, stitched.scores) < ROUNDING
 
 
-def test_the_net_for_every_pixel_is_the_stitched_map_cut_to_the_image(tmp_path):
+def test_the_dense_net_gives_the_stitched_map_cropped_to_the_image(tmp_path):
     case = nets.Case("small", str(tmp_path))
     padded = shift_stitch.reaching(case.param, case.top)
     stitched = shift_stitch.shift_and_stitch(
@@ -113,18 +113,18 @@ def test_without_inner_padding_gathering_changes_nothing():
     assert surgery.gather_padding(net) == net
 
 
-def test_the_rarefied_net_takes_the_old_weights_and_has_no_stride(case):
+def test_the_rarefied_net_has_the_old_kernels_and_no_stride(case):
     old = {layer.name: layer for layer in case.param.layer if layer.type == "Convolution"}
-    made = surgery.rarefy(case.param, case.top)
-    new = {layer.name: layer for layer in made.layer if layer.type == "Convolution"}
+    rarefied = surgery.rarefy(case.param, case.top)
+    new = {layer.name: layer for layer in rarefied.layer if layer.type == "Convolution"}
     assert list(new) == [name for name in old if name in new]
     for name, layer in new.items():
         assert set(layer.convolution_param.stride) <= {1}
         assert layer.convolution_param.kernel_size == old[name].convolution_param.kernel_size
-    assert not any(layer.type == "Pooling" for layer in made.layer)
+    assert not any(layer.type == "Pooling" for layer in rarefied.layer)
 
 
-def test_the_net_that_was_given_stays_as_it_is(chain):
+def test_the_net_in_the_argument_is_not_changed(chain):
     before = chain.param.SerializeToString()
     surgery.rarefy(chain.param, chain.top)
     surgery.gather_padding(chain.param, chain.top)
@@ -147,17 +147,17 @@ def test_poolings_of_every_kind_keep_their_values(name, size, tmp_path):
 REFUSED = {
     "relu": "layer pool1 (Pooling): its windows at the border are filled with zeros",
     "mean": "layer pool1 (Pooling): AVE windows at the border",
-    "fc": "layer fc (InnerProduct): no stride before it can be taken away",
+    "fc": "layer fc (InnerProduct): mixes positions",
     "within": "layer norm (LRN): norm_region WITHIN_CHANNEL",
     "global": "layer pool2 (Pooling): pools the whole map",
-    "behind": "layer pool1 (Pooling): kernel 2, stride 3, pad 0: its last windows begin behind",
-    "mask": "layer pool1 (Pooling): makes a mask",
+    "behind": "layer pool1 (Pooling): kernel 2, stride 3, pad 0: its last windows start behind",
+    "mask": "layer pool1 (Pooling): has a mask",
     "mixed": "layer sum (Eltwise): its bottoms have different strides",
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_caffe_cannot_express_is_refused_by_the_layers_name(name):
+def test_a_net_that_caffe_cannot_express_without_strides_is_refused_with_the_layer(name):
     with pytest.raises(ValueError) as error:
         surgery.rarefy(nets.parse(nets.REFUSED[name]))
     assert str(error.value).startswith(REFUSED[name])
@@ -165,13 +165,13 @@ def test_what_caffe_cannot_express_is_refused_by_the_layers_name(name):
 
 
 @pytest.mark.parametrize("stride", [0, -1, 2.0, True, 3, 64])
-def test_a_stride_that_the_net_does_not_have_is_refused(stride):
+def test_a_stride_that_does_not_divide_the_strides_of_the_net_is_refused(stride):
     net = nets.named("voc-fcn32s")
     with pytest.raises(ValueError, match="stride"):
         surgery.rarefy(net, "score_fr", stride)
 
 
-def test_a_blob_that_is_not_there_is_refused():
+def test_an_unknown_blob_is_refused():
     with pytest.raises(ValueError, match="blob score: not in this net, which has data, conv1"):
         surgery.rarefy(nets.small(), "score")
 

@@ -63,10 +63,10 @@ def test_a_smaller_window_sits_in_the_middle_with_zeros_around(side, first):
     )
     new = FakeNet({"fc6": [np.full((5, 4, 7, 7), 9.0), np.zeros(5)]})
     surgery.transplant(new, old)
-    found = new.params["fc6"][0].data
+    kernel = new.params["fc6"][0].data
     middle = slice(first, first + side)
-    assert np.array_equal(found[:, :, middle, middle], window)
-    assert np.count_nonzero(found) == window.size
+    assert np.array_equal(kernel[:, :, middle, middle], window)
+    assert np.count_nonzero(kernel) == window.size
 
 
 def test_layers_and_blobs_that_the_new_net_lacks_are_reported():
@@ -78,10 +78,10 @@ def test_layers_and_blobs_that_the_new_net_lacks_are_reported():
     assert "dropped: conv[1], fc8" in str(report)
 
 
-def test_a_blob_that_fits_in_no_way_is_named_and_nothing_is_written():
+def test_a_blob_that_cannot_be_coerced_is_named_and_no_blob_is_changed():
     old = FakeNet({"conv": [numbers(2, 2)], "fc6": [numbers(5, 8)]}, {"fc6": ["p"]}, {"p": (1, 8)})
     new = FakeNet({"conv": [np.zeros((2, 2))], "fc6": [np.zeros((5, 3, 7, 7))]})
-    with pytest.raises(ValueError, match=r"layer fc6, blob 0: found 5 x 8, needed 5 x 3 x 7 x 7"):
+    with pytest.raises(ValueError, match=r"layer fc6, blob 0: is 5 x 8, needs 5 x 3 x 7 x 7"):
         surgery.transplant(new, old)
     assert not new.params["conv"][0].data.any()
 
@@ -93,13 +93,13 @@ def test_a_window_larger_than_the_new_kernel_is_refused():
         surgery.transplant(new, old)
 
 
-def test_the_suffix_is_added_to_the_old_names():
+def test_a_suffix_is_put_behind_the_old_names():
     old = FakeNet({"conv": [numbers(2)]})
     new = FakeNet({"conv_rgb": [np.zeros(2)]})
     assert surgery.transplant(new, old, "_rgb").copied == ["conv_rgb"]
 
 
-def test_a_trunk_of_zeros_is_warned_of(caplog):
+def test_a_trunk_of_zeros_causes_a_warning(caplog):
     old = FakeNet({"conv": [np.zeros((2, 2)), np.zeros(2)]})
     new = FakeNet({"conv": [np.ones((2, 2)), np.ones(2)]})
     with caplog.at_level(logging.WARNING):
@@ -108,7 +108,7 @@ def test_a_trunk_of_zeros_is_warned_of(caplog):
     assert "every weight that was copied is zero" in caplog.text
 
 
-def test_one_layer_of_zeros_is_reported_without_a_warning(caplog):
+def test_a_single_layer_of_zeros_is_reported_without_a_warning(caplog):
     old = FakeNet({"conv": [numbers(2)], "score": [np.zeros(3)]})
     new = FakeNet({"conv": [np.zeros(2)], "score": [np.ones(3)]})
     with caplog.at_level(logging.WARNING):
@@ -116,7 +116,7 @@ def test_one_layer_of_zeros_is_reported_without_a_warning(caplog):
     assert not caplog.text
 
 
-def test_nets_without_a_common_layer_are_warned_of(caplog):
+def test_nets_without_a_common_layer_cause_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         surgery.transplant(FakeNet({"a": [numbers(2)]}), FakeNet({"b": [numbers(2)]}))
     assert "share no layer name" in caplog.text
@@ -135,7 +135,7 @@ def test_the_bilinear_kernel_interpolates_a_straight_line(size):
     assert np.allclose(np.diff(inner), 1 / factor)
 
 
-def test_interp_fills_each_class_from_itself_alone():
+def test_interp_fills_the_kernels_of_each_class_into_itself_and_zeros_elsewhere():
     net = FakeNet({"upscore": [np.ones((3, 3, 4, 4))]})
     surgery.interp(net, ["upscore"])
     weights = net.params["upscore"][0].data
@@ -154,7 +154,7 @@ def test_interp_fills_a_kernel_for_each_group():
     ("shape", "words"),
     [((3, 3, 4, 5), "square"), ((3, 2, 4, 4), "3 to 2 channels"), ((3,), "square")],
 )
-def test_interp_refuses_what_it_cannot_fill(shape, words):
+def test_interp_refuses_kernels_that_are_not_square_and_other_channel_counts(shape, words):
     with pytest.raises(ValueError, match=f"layer up.*{words}"):
         surgery.interp(FakeNet({"up": [np.zeros(shape)]}), ["up"])
 
@@ -181,5 +181,16 @@ def test_expand_score_fills_the_first_classes_and_leaves_the_rest():
 @pytest.mark.parametrize("shape", [(20, 4, 1, 1), (60, 5, 1, 1)])
 def test_expand_score_refuses_fewer_classes_or_another_kernel(shape):
     old, new = FakeNet({"s": [numbers(21, 4, 1, 1)]}), FakeNet({"t": [np.zeros(shape)]})
-    with pytest.raises(ValueError, match="layer t, blob 0: found 21 x 4 x 1 x 1 in s"):
+    with pytest.raises(ValueError, match="layer t, blob 0: is 21 x 4 x 1 x 1 in s"):
         surgery.expand_score(new, "t", old, "s")
+
+
+@pytest.mark.parametrize("size", [3, 4, 63, 64])
+def test_upsample_filt_is_the_bilinear_kernel_under_the_name_of_the_published_scripts(size):
+    """The formula is the one of these scripts: (1 - |y - c| / f) (1 - |x - c| / f)."""
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    y, x = np.ogrid[:size, :size]
+    kernel = (1 - abs(y - centre) / factor) * (1 - abs(x - centre) / factor)
+    assert np.allclose(surgery.upsample_filt(size), kernel, rtol=0, atol=1e-15)
+    assert np.array_equal(surgery.upsample_filt(size), surgery.bilinear(size))

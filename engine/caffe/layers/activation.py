@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from ..blob import Blob
 from ..proto import caffe_pb2
-from .axes import check_legacy_axes
 from .function import Function
 from .registry import register
 from .windows import POINT, Window
@@ -51,13 +50,13 @@ class PReLU(_Activation):
     """y = max(x, 0) + w * min(x, 0) with a learned w (He et al. 2015; prelu_layer.cpp).
 
     w has a value for each channel (axis 1), or with channel_shared one for all; it starts at 0.25.
+    As in forks with volumes, x may have more than the 4 axes that BVLC Caffe allows.
     """
 
     keeps_shape = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, shape = self.layer_param.prelu_param, bottom[0].shape
-        check_legacy_axes(self, shape)
         if len(shape) < 2:
             raise self.shape_error(f"the bottom has shape {shape}; it needs a channel axis")
         default = caffe_pb2.FillerParameter(type="constant", value=0.25)

@@ -104,6 +104,8 @@ class EngineLayer(Layer):
     copies: ClassVar[bool] = False
     #: Two forward passes differ in their result, or the second changes the layer again.
     stateful: ClassVar[bool] = False
+    #: Files may hold the parameters with other axes of size 1, in which versions of a fork differ.
+    loose_axes: ClassVar[bool] = False
     #: A CUDA graph of a pass may contain the layer: forward reads nothing back from the device, and
     #: no state in Python depends on a call of forward.
     replayable: ClassVar[bool] = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,10 @@ class Pooling(Function):
     unless round_mode is FLOOR or ceil_mode, a field of forks, is false. A mean counts the padding
     but not what lies beyond it. With pool MAX, a second top holds the index of each maximum,
     row * W + column. `stochastic_pool` describes pool STOCHASTIC.
+
+    As in forks, the bottom may also be a volume, N x C x L x H x W (C3D), and a window may have
+    holes (DeepLab v1): its positions are then `hole` apart, and hole (kernel - 1) + 1 stands for
+    kernel.
     """
 
     precision = "kept"
@@ -33,18 +38,24 @@ class Pooling(Function):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.pooling_param
-        if len(bottom[0].shape) != 4:
-            raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 4 axes")
+        axes = len(bottom[0].shape) - 2
+        if axes not in (2, 3):
+            raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 4 or 5 axes")
         try:
-            window = read_window(self.type, self.layer_param, 2)
+            window = read_window(self.type, self.layer_param, axes)
         except ValueError as error:
             raise self.error(str(error)) from None
         #: None pools over the whole bottom.
         self.kernel: tuple[int, ...] | None = None if window is None else window.kernel
-        self.stride, self.pad = ((1, 1), (0, 0)) if window is None else window[1:3]
+        window = window or Window((), (1,) * axes, (0,) * axes, (1,) * axes)
+        self.stride, self.pad, self.dilation = window[1:4]
         self.stochastic = p.pool == p.STOCHASTIC
         if self.stochastic and any(self.pad):
             raise self.error(f"pool STOCHASTIC has pad {self.pad}; it needs pad 0")
+        if self.stochastic and (axes != 2 or set(self.dilation) != {1}):
+            raise self.error(
+                f"pool STOCHASTIC has hole {self.dilation}; it needs 2 axes and no holes"
+            )
         if len(top) > 1 and p.pool != p.MAX:
             raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
         self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL and p.ceil_mode
@@ -57,8 +68,12 @@ class Pooling(Function):
 
     def output_size(self, size: Sequence[int]) -> list[int]:
         """Return the spatial size of the top for a bottom of spatial size `size`."""
-        kernel = self.kernel or size
-        return [self._places(*axis) for axis in zip(size, kernel, self.stride, self.pad)]
+        reach = self._reach(self.kernel or size)
+        return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
+
+    def _reach(self, kernel: Sequence[int]) -> list[int]:
+        """The distance from the first to the last position of a window, plus one."""
+        return [d * (k - 1) + 1 for k, d in zip(kernel, self.dilation)]
 
     def _places(self, size: int, kernel: int, stride: int, pad: int) -> int:
         """The number of windows along one axis."""
@@ -79,14 +94,17 @@ class Pooling(Function):
     def window(self) -> Window | None:
         if not self.kernel or not self.maximum or self.with_mask:
             return None
-        return Window(self.kernel, self.stride, self.pad, fill=-FLT_MAX)
+        return Window(self.kernel, self.stride, self.pad, self.dilation, -FLT_MAX)
 
     def inside(self, *x: torch.Tensor) -> torch.Tensor:
         assert self.kernel
-        size = [(n - k) // s + 1 for n, k, s in zip(x[0].shape[2:], self.kernel, self.stride)]
+        size = [
+            (n - r) // s + 1
+            for n, r, s in zip(x[0].shape[2:], self._reach(self.kernel), self.stride)
+        ]
         if self._on_device(x[0], self.kernel):
             return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
-        return F.max_pool2d(x[0], self.kernel, self.stride)
+        return F.max_pool2d(x[0], self.kernel, self.stride, 0, self.dilation)
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
         """Whether the engine's CUDA kernel computes the maxima of windows without padding.
@@ -94,7 +112,8 @@ class Pooling(Function):
         The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
         """
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
-        return small and not self.with_mask and cuda.takes(x)
+        plain = x.dim() == 4 and set(self.dilation) == {1} and not self.with_mask
+        return small and plain and cuda.takes(x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -106,18 +125,32 @@ class Pooling(Function):
             return self._max_pool(x, kernel, out)
         # A window may also reach past the bottom, or lie outside. The padding up to the last
         # window makes each window complete, with values that never win or that do not count.
-        reach = [(o - 1) * s + k for o, s, k in zip(out, self.stride, kernel)]
-        (top, left), (height, width) = self.pad, reach
-        edges = (left, max(0, width - left - size[1]), top, max(0, height - top - size[0]))
+        ends = [(o - 1) * s + r for o, s, r in zip(out, self.stride, self._reach(kernel))]
+        edges = [
+            side
+            for n, p, end in reversed(list(zip(size, self.pad, ends)))
+            for side in (p, max(0, end - p - n))
+        ]
         if self.stochastic:
             return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
         if self.maximum:
             padded = F.pad(x, edges, value=-FLT_MAX)
-            y, index = F.max_pool2d(padded, kernel, self.stride, return_indices=True)
-            row, column = index // padded.shape[3] - top, index % padded.shape[3] - left
-            return (y, (row * size[1] + column).float()) if self.with_mask else y
-        total = F.avg_pool2d(F.pad(x, edges), kernel, self.stride, divisor_override=1)
+            y, index = _max_pool_function(x)(
+                padded, kernel, self.stride, 0, self.dilation, return_indices=True
+            )
+            return (y, self._mask(index, padded.shape[2:], size)) if self.with_mask else y
+        total = self._window_sums(F.pad(x, edges), kernel)
         return total / self._areas(size, kernel, out, x.device)
+
+    def _mask(
+        self, index: torch.Tensor, padded: Sequence[int], size: Sequence[int]
+    ) -> torch.Tensor:
+        """The indices of maxima in a map of this size, from those in the padded map."""
+        places = torch.zeros_like(index)
+        for axis, (n, wide, pad) in enumerate(zip(size, padded, self.pad)):
+            place = index // math.prod(padded[axis + 1 :]) % wide - pad
+            places = places * n + place
+        return places.float()
 
     def _max_pool(
         self, x: torch.Tensor, kernel: tuple[int, ...], out: Sequence[int]
@@ -125,20 +158,36 @@ class Pooling(Function):
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
             return cuda.MaxPool.apply(x, kernel, self.stride, out)
-        y, index = F.max_pool2d(
-            x, kernel, self.stride, self.pad, ceil_mode=self.ceil, return_indices=True
+        y, index = _max_pool_function(x)(
+            x, kernel, self.stride, self.pad, self.dilation, self.ceil, return_indices=True
         )
         return (y, index.float()) if self.with_mask else y
+
+    def _window_sums(self, x: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
+        """The sum of the values in each window of a padded map."""
+        if set(self.dilation) == {1}:
+            pool = F.avg_pool3d if x.dim() == 5 else F.avg_pool2d
+            return pool(x, kernel, self.stride, divisor_override=1)
+        ones = x.new_ones(x.shape[1], 1, *kernel)
+        convolution = F.conv3d if x.dim() == 5 else F.conv2d
+        return convolution(x, ones, None, self.stride, 0, self.dilation, x.shape[1])
 
     def _areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
     ) -> torch.Tensor:
-        """The positions in each window, H x W: the padding counts, what lies beyond does not."""
-        counts = []
-        for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad):
+        """The positions in each window: the padding counts, what lies beyond does not."""
+        areas = torch.ones((), dtype=torch.int64, device=on)
+        axes = zip(size, kernel, out, self.stride, self.pad, self.dilation)
+        for n, k, o, s, p, d in axes:
             start = torch.arange(o, device=on) * s - p
-            counts.append((start + k).clamp(max=n + p) - start)
-        return counts[0][:, None] * counts[1]
+            places = start[:, None] + torch.arange(k, device=on) * d
+            areas = areas[..., None] * (places < n + p).sum(1)
+        return areas
+
+
+def _max_pool_function(x: torch.Tensor) -> Callable[..., Any]:
+    """PyTorch's max pooling over the axes of x after the channels."""
+    return F.max_pool3d if x.dim() == 5 else F.max_pool2d
 
 
 def stochastic_pool(

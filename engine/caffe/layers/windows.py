@@ -2,7 +2,8 @@
 
 This module is the only reader of these settings. `caffe.proto` spells an extent in three ways:
 once for all axes (`kernel_size: 3`), once for each axis (`kernel_size: 3 kernel_size: 5`), or for
-height and width (`kernel_h: 3 kernel_w: 5`). The reader needs neither a net nor PyTorch.
+height and width (`kernel_h: 3 kernel_w: 5`). Forks have more words, which `in_plain_words` turns
+into these. The reader needs neither a net nor PyTorch.
 """
 
 from __future__ import annotations
@@ -21,10 +22,28 @@ FLT_MAX = float(np.finfo(np.float32).max)
 #: The field of LayerParameter that describes the window of each layer type.
 WINDOW_FIELDS = {
     "Convolution": "convolution_param",
+    "Convolution3D": "convolution_param",
+    "ConvolutionDepthwise": "convolution_param",
     "Deconvolution": "convolution_param",
+    "Deconvolution3D": "convolution_param",
+    "DepthwiseConvolution": "convolution_param",
     "Im2col": "convolution_param",
+    "NdConvolution": "convolution_param",
+    "NdPooling": "pooling_param",
     "Pooling": "pooling_param",
+    "Pooling3D": "pooling_param",
 }
+
+#: The words of forks for an extent's fields: DeepLab, ParseNet; C3D (the first of three axes).
+FORK_WORDS = {
+    "hole": "dilation",
+    "hole_h": "dilation_h",
+    "hole_w": "dilation_w",
+    "filter_stride": "dilation",
+    "filter_stride_h": "dilation_h",
+    "filter_stride_w": "dilation_w",
+}
+FIRST_AXIS = {"kernel": "kernel_depth", "stride": "temporal_stride", "pad": "temporal_pad"}
 
 Settings = Message | Mapping[str, Any]
 
@@ -79,15 +98,15 @@ def window_settings(layer_type: str, layer: Settings) -> dict[str, Any]:
 def read_window(layer_type: str, layer: Settings, axes: int | None = None) -> Window | None:
     """Return the window of a layer, or None for a Pooling over its whole bottom.
 
-    layer_type: Convolution, Deconvolution, Im2col or Pooling.
+    layer_type: a type in WINDOW_FIELDS.
     layer: as in `window_settings`.
     axes: the number of spatial axes of the bottom. Each extent then has an entry for each axis, and
         a window that Caffe's layers refuse raises ValueError. With None, an extent has the entries
         that the settings have, one for all axes or one for each, and only a missing kernel raises
         ValueError.
     """
-    settings = window_settings(layer_type, layer)
-    pooling = layer_type == "Pooling"
+    settings = in_plain_words(window_settings(layer_type, layer))
+    pooling = WINDOW_FIELDS[layer_type] == "pooling_param"
     if axes is not None:
         check = _check_pooling_spelling if pooling else _check_convolution_spelling
         check(settings, axes)
@@ -107,6 +126,31 @@ def read_window(layer_type: str, layer: Settings, axes: int | None = None) -> Wi
         kernel, stride, pad, _extent(settings, "dilation", 1), -FLT_MAX if maximum else 0.0
     )
     return window if axes is None else _over_axes(window, axes, pooling)
+
+
+def in_plain_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return window settings with the words of forks for an extent turned into BVLC's.
+
+    `hole` (DeepLab v1) is `dilation`. `kernel_shape { dim: 3 dim: 5 dim: 5 }` and
+    `kernel_size_3d` name each axis. `kernel_depth`, `temporal_stride` and `temporal_pad` (C3D) are
+    the first of three axes, 1, 1 and 0 by default where one of them is set.
+    """
+    plain = {FORK_WORDS.get(name, name): value for name, value in settings.items()}
+    volume = any(field in plain for field in FIRST_AXIS.values())
+    for name, default in (("kernel", 1), ("stride", 1), ("pad", 0)):
+        shape = plain.pop(f"{name}_shape", None)
+        if shape is not None:
+            plain[_field(name)] = list(set_fields(shape).get("dim", ()))
+        each = plain.pop(f"{_field(name)}_3d", None)
+        if each is not None:
+            plain[_field(name)] = list(each)
+        first = plain.pop(FIRST_AXIS[name], default)
+        if volume:
+            sides = _extent(plain, name, default)
+            plain[_field(name)] = [first, *(sides * 2)[-2:]]
+            for side in _sides(plain, name):
+                del plain[side]
+    return plain
 
 
 def _field(name: str) -> str:

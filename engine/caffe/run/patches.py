@@ -122,7 +122,7 @@ class Patches:
         """The blobs that no layer after the first `done` ones of the region reads."""
         return [b for b in patches if self._last_reader.get(b, -1) < done]
 
-    def whole(self, blob: int, patch: Patch, border: Border) -> torch.Tensor:
+    def complete_map(self, blob: int, patch: Patch, border: Border) -> torch.Tensor:
         """The values of a blob on the whole map."""
         extent = self.region.extents[blob]
         rows, columns = (0, extent.rows.n), (0, extent.columns.n)
@@ -237,7 +237,7 @@ class Patches:
             in_small.append([-1] * before + index + [-1] * (after - before))
         spans = [span(axis, *edges) for axis, edges in zip(extent, positions)]
         edges = [edge for s in spans for edge in (s.patch.start, s.patch.stop)]
-        whole = [s.patch.stop - s.patch.start == a.reached for s, a in zip(spans, extent)]
+        has_all = [s.patch.stop - s.patch.start == a.reached for s, a in zip(spans, extent)]
         # The source, with zeros around it, has no small map.
         is_source = blob == self.region.source
         small = [a.n for a in extent] if is_source else self.region.small_size(blob)
@@ -246,7 +246,7 @@ class Patches:
             torch.tensor(numbers, dtype=torch.int32, device=mode.device())
             for numbers in (*in_patch, *in_small, *edge_runs)
         ]
-        return cuda.Places(tensors[:4], all(whole), edges, tensors[4:])
+        return cuda.Places(tensors[:4], all(has_all), edges, tensors[4:])
 
 
 def _in_patch(extent: Extent, rows: tuple[int, int], columns: tuple[int, int]) -> bool:

@@ -40,7 +40,7 @@ def run_region(
             done += 1
         for b in patches.expired(live, done):
             if b in kept:
-                tensors[b] = patches.whole(b, live[b], border)
+                tensors[b] = patches.complete_map(b, live[b], border)
             del live[b]
     return tensors
 

@@ -3,6 +3,32 @@
 Every class states its formula and its source: the paper, and the fork whose layer it agrees with.
 """
 
-from . import rcnn, ssd
+from . import (
+    evaluation,
+    faces,
+    flow,
+    mobile,
+    multibox,
+    ohem,
+    rcnn,
+    segmentation,
+    ssd,
+    text,
+    volumes,
+    yolo,
+)
 
-__all__ = ["rcnn", "ssd"]
+__all__ = [
+    "evaluation",
+    "faces",
+    "flow",
+    "mobile",
+    "multibox",
+    "ohem",
+    "rcnn",
+    "segmentation",
+    "ssd",
+    "text",
+    "volumes",
+    "yolo",
+]

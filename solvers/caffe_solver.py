@@ -1,0 +1,114 @@
+"""Caffe's solver for a stage: read its prototxt, build it, fill its net, or continue a snapshot."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any, Optional, Sequence
+
+import caffe
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from solvers import snapshots
+from surgery import check_weights, interp_layers, zero_layers
+
+#: A test interval that no training reaches: the stage scores, not Caffe's solver.
+NEVER = 2**31 - 1
+
+
+def read_solver(path: str) -> Any:
+    """Return the SolverParameter of a solver prototxt; snapshot_prefix has a default.
+
+    Raises ValueError for text that is no SolverParameter, OSError for a file that cannot be read.
+    """
+    param = caffe_pb2.SolverParameter()
+    with open(path) as file:
+        try:
+            text_format.Merge(file.read(), param)
+        except text_format.ParseError as error:
+            raise ValueError(f"{os.path.abspath(path)}: {error}") from None
+    if not param.snapshot_prefix:
+        param.snapshot_prefix = snapshots.PREFIX
+    return param
+
+
+def make_solver(
+    param: Any, iters: int, images: Optional[int] = None, seed: Optional[int] = None
+) -> Any:
+    """Return a Caffe solver for `param`, a SolverParameter whose paths are relative to the
+    working directory.
+
+    The solver displays, tests and snapshots only when it is told to. iters: max_iter. images: the
+    images of the test net; 0 means no test net, None the test_iter of `param`. seed: Caffe's random
+    seed; None means that of `param`.
+    """
+    settings = caffe_pb2.SolverParameter()
+    settings.CopyFrom(param)
+    settings.max_iter = iters
+    settings.display = settings.snapshot = 0
+    settings.test_initialization = False
+    settings.test_interval = NEVER
+    settings.snapshot_after_train = False
+    settings.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
+    if images == 0:
+        del settings.test_net[:], settings.test_iter[:]
+    elif images:
+        settings.test_iter[:] = [images] * len(settings.test_iter)
+    if seed is not None:
+        settings.random_seed = seed
+    os.makedirs(os.path.dirname(settings.snapshot_prefix) or ".", exist_ok=True)
+    handle, path = tempfile.mkstemp(".prototxt", ".solver_", os.getcwd())
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(str(settings))
+        return caffe.get_solver(path)
+    finally:
+        os.remove(path)
+
+
+def restore(solver: Any, param: Any, snapshot: snapshots.Snapshot, seed: Optional[int]) -> None:
+    """Continue a solver from a snapshot, as if it had not been interrupted.
+
+    The data layers pass over the images that have been drawn. The random seed moves on, so that
+    the dropout masks of the first iterations do not come again. Raises ValueError if the snapshot
+    does not fill the net.
+    """
+    check_weights(solver.net, snapshot.model, need=list(solver.net.params))
+    solver.restore(snapshot.state)
+    for layer in solver.net.layers:
+        if hasattr(layer, "skip"):
+            layer.skip(snapshot.iteration * param.iter_size)
+    seed = seed if seed is not None else param.random_seed
+    if seed >= 0:
+        caffe.set_random_seed((seed + snapshot.iteration) % 2**31)
+
+
+def copy_weights(net: Any, path: str) -> None:
+    """Copy a weights file into a net, by layer name.
+
+    Raises ValueError if the file has the weights of another net, or if a layer from which the
+    scores are computed would be all zero, so that nothing would be learned.
+    """
+    upsampling = interp_layers(net)
+    filled = [name for name in check_weights(net, path) if name not in upsampling]
+    net.copy_from(path)
+    zero = [name for name in zero_layers(net, filled) if not name.startswith("score")]
+    if zero:
+        raise ValueError(
+            f"{path}: layer {zero[0]} is all zero, so every score would stay zero and the "
+            "loss would not change; cast a trained classifier with `python -m surgery`"
+        )
+    _check_new_layers(net, [*filled, *upsampling])
+
+
+def _check_new_layers(net: Any, filled: Sequence[str]) -> None:
+    """Raise ValueError for layers, other than those that score, that have neither weights nor a
+    filler."""
+    new = [name for name in net.params if name not in filled and not name.startswith("score")]
+    zero = zero_layers(net, new)
+    if zero:
+        raise ValueError(
+            f"layer {zero[0]} of the net is not in the weights file and has no filler: it would "
+            "stay zero and nothing would be learned; start from the weights of the stage before"
+        )

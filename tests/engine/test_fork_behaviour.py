@@ -1,0 +1,187 @@
+"""What the forks' layers of pixel labels, text and faces do beyond one forward and backward."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+from caffe.errors import CaffeError, LayerError, ShapeError
+
+from tests.engine.nets import build
+
+
+def layer(text, *shapes, tops=1):
+    """The prototxt of one layer `l` over inputs x0, x1, ... of these shapes."""
+    inputs = "".join(
+        f"layer {{ name: 'x{i}' type: 'Input' top: 'x{i}' input_param {{ shape {{ "
+        + " ".join(f"dim: {n}" for n in shape)
+        + " } } }\n"
+        for i, shape in enumerate(shapes)
+    )
+    bottoms = " ".join(f"bottom: 'x{i}'" for i in range(len(shapes)))
+    outputs = " ".join(f"top: 'y{i}'" for i in range(tops))
+    return f"force_backward: true {inputs}layer {{ name: 'l' {bottoms} {outputs} {text} }}"
+
+
+SHAPE = (2, 3, 4, 5)
+
+
+def test_bn_in_training_moves_its_running_statistics_by_the_momentum(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { momentum: 0.8 }", SHAPE), caffe.TRAIN)
+    x = np.random.RandomState(0).standard_normal(SHAPE).astype(np.float32)
+    net.blobs["x0"].data[...] = x
+    net.forward()
+    _, _, mean, variance = (b.data.ravel() for b in net.params["l"])
+    np.testing.assert_allclose(mean, 0.2 * x.mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(variance, 0.8 + 0.2 * x.var((0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.1])
+def test_bn_reads_the_decay_of_either_fork_as_the_larger_share_of_the_running_value(
+    tmp_path, decay
+):
+    text = f"type: 'BN' bn_param {{ moving_average: true decay: {decay} }}"
+    net = build(tmp_path, layer(text, SHAPE), caffe.TRAIN)
+    net.blobs["x0"].data[...] = 2 + np.arange(120, dtype=np.float32).reshape(SHAPE)
+    net.forward()
+    expected = 0.1 * net.blobs["x0"].data.mean((0, 2, 3))
+    np.testing.assert_allclose(net.params["l"][2].data.ravel(), expected, rtol=1e-5)
+
+
+def test_frozen_bn_keeps_its_statistics_in_training(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { frozen: true }", SHAPE), caffe.TRAIN)
+    net.blobs["x0"].data[...] = 5
+    net.forward()
+    np.testing.assert_allclose(net.blobs["y0"].data, 5 / np.sqrt(1 + 1e-5), rtol=1e-5)
+    assert [b.data.max() for b in net.params["l"]] == [1, 0, 0, 1]
+
+
+def test_fields_of_two_forks_in_one_bn_are_refused(tmp_path):
+    with pytest.raises(CaffeError, match="momentum of one fork and bn_mode of another"):
+        build(tmp_path, layer("type: 'BN' bn_param { momentum: 1 bn_mode: LEARN }", SHAPE))
+
+
+def test_the_fork_that_the_user_sets_decides_about_a_bn_without_fields(tmp_path):
+    caffe.set_fork("segnet")
+    try:
+        assert len(build(tmp_path, layer("type: 'BN'", SHAPE)).params["l"]) == 2
+    finally:
+        caffe.set_fork(None)
+    assert len(build(tmp_path, layer("type: 'BN'", SHAPE)).params["l"]) == 4
+
+
+def test_weights_of_a_bn_may_have_other_axes_of_size_one(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { eps: 1e-5 }", SHAPE))
+    message = caffe.proto.caffe_pb2.NetParameter()
+    stored = message.layer.add(name="l", type="BN")
+    for value in (2, 3, 0, 1):
+        stored.blobs.add(shape={"dim": [1, 3]}, data=[value] * 3)
+    path = tmp_path / "w.caffemodel"
+    path.write_bytes(message.SerializeToString())
+    net.copy_from(str(path))
+    assert [b.data[0, 1, 0, 0] for b in net.params["l"]] == [2, 3, 0, 1]
+
+
+def test_pooling_and_upsample_with_its_mask_put_each_maximum_back_in_its_place(tmp_path):
+    text = """
+    layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }
+    layer { name: 'pool' type: 'Pooling' bottom: 'x' top: 'pool' top: 'mask'
+      pooling_param { kernel_size: 2 stride: 2 } }
+    layer { name: 'up' type: 'Upsample' bottom: 'pool' bottom: 'mask' top: 'up' }"""
+    net = build(tmp_path, text)
+    x = np.random.RandomState(0).permutation(72).reshape(1, 2, 6, 6)
+    net.blobs["x"].data[...] = x
+    up = net.forward()["up"]
+    assert np.array_equal(np.sort(up[up != 0]), np.sort(net.blobs["pool"].data.ravel()))
+    assert np.array_equal(up[up != 0], x[up != 0])
+
+
+def test_a_mask_with_places_outside_the_top_is_refused(tmp_path):
+    net = build(tmp_path, layer("type: 'Upsample'", (1, 1, 2, 2), (1, 1, 2, 2)))
+    net.blobs["x1"].data[...] = 16
+    with pytest.raises(LayerError, match="0 .. 15"):
+        net.forward()
+
+
+def test_lstm_with_marks_continues_from_the_last_batch(tmp_path):
+    text = "type: 'Lstm' lstm_param { num_output: 2 weight_filler { type: 'xavier' } }"
+    long = build(tmp_path, layer(text, (4, 1, 3), (4, 1)))
+    short = build(tmp_path, layer(text, (2, 1, 3), (2, 1)))
+    for a, b in zip(short.params["l"], long.params["l"]):
+        a.data[...] = b.data
+    x = np.random.RandomState(0).standard_normal((4, 1, 3))
+    marks = np.array([[0], [1], [1], [1]])
+    for net, parts in ((long, [slice(4)]), (short, [slice(2), slice(2, 4)])):
+        for part in parts:
+            net.blobs["x0"].data[...], net.blobs["x1"].data[...] = x[part], marks[part]
+            net.forward()
+    np.testing.assert_allclose(short.blobs["y0"].data, long.blobs["y0"].data[2:], rtol=1e-5)
+
+
+def test_lstm_limits_the_gradient_of_its_gates(tmp_path):
+    text = "type: 'Lstm' lstm_param { num_output: 2 clipping_threshold: 0.01 }"
+    net = build(tmp_path, layer(text, (1, 1, 3)))
+    net.blobs["x0"].data[...] = 1
+    net.forward()
+    net.blobs["y0"].diff[...] = 100
+    net.backward()
+    assert np.abs(net.params["l"][2].diff).max() == pytest.approx(0.01)
+
+
+def test_centre_loss_moves_a_centre_by_the_mean_of_its_class_and_itself(tmp_path):
+    text = "type: 'CenterLoss' center_loss_param { num_output: 3 }"
+    net = build(tmp_path, layer(text, (3, 2), (3,)), caffe.TRAIN)
+    net.blobs["x0"].data[...] = [[1, 2], [3, 4], [5, 6]]
+    net.blobs["x1"].data[...] = [0, 0, 2]
+    net.forward()
+    net.blobs["y0"].diff[...] = 1
+    net.backward()
+    step = net.params["l"][0].diff
+    np.testing.assert_allclose(step, [[-4 / 3, -2], [0, 0], [-2.5, -3]], rtol=1e-6)
+
+
+def test_the_margin_of_the_angle_is_phased_in_as_lambda_falls(tmp_path):
+    text = (
+        "type: 'MarginInnerProduct' margin_inner_product_param { num_output: 3 type: DOUBLE "
+        "base: 10 gamma: 1 power: 1 lambda_min: 3 weight_filler { type: 'xavier' } }"
+    )
+    net = build(tmp_path, layer(text, (2, 4), (2,), tops=2), caffe.TRAIN)
+    net.blobs["x0"].data[...] = 1
+    values = []
+    for _ in range(4):
+        net.forward()
+        values.append(float(net.blobs["y1"].data[0]))
+    np.testing.assert_allclose(values, [5, 10 / 3, 3, 3], rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(net.params["l"][0].data, axis=1), 1, rtol=1e-6)
+
+
+def test_label_specific_add_changes_nothing_in_test(tmp_path):
+    text = "type: 'LabelSpecificAdd' label_specific_add_param { bias: -1 }"
+    for phase, expected in ((caffe.TEST, 0), (caffe.TRAIN, -2)):
+        net = build(tmp_path, layer(text, (2, 3), (2,)), phase)
+        net.forward()
+        assert net.blobs["y0"].data.sum() == expected
+
+
+REFUSED = [
+    ("type: 'Interp'", [SHAPE], "has no size"),
+    ("type: 'Interp' interp_param { zoom_factor: 2 pad_beg: 1 }", [SHAPE], "at most 0"),
+    ("type: 'Unpooling' unpooling_param { unpool: FIXED }", [SHAPE], "needs MAX or AVE"),
+    ("type: 'ShuffleChannel' shuffle_channel_param { group: 2 }", [SHAPE], "does not divide"),
+    ("type: 'Reorg' reorg_param { stride: 2 }", [SHAPE], "divides"),
+    ("type: 'Axpy'", [SHAPE, SHAPE, SHAPE], "N x C"),
+    ("type: 'Transpose' transpose_param { dim: 0 dim: 0 }", [SHAPE], "each of 0 .. 3 once"),
+    ("type: 'Reverse' reverse_param { axis: 4 }", [SHAPE], "is not an axis"),
+    ("type: 'Lstm' lstm_param { num_output: 2 batch_size: 3 }", [(4, 5)], "batch_size 3"),
+    ("type: 'Correlation' correlation_param { kernel_size: 2 }", [SHAPE, SHAPE], "odd kernel_size"),
+    ("type: 'FlowWarp'", [SHAPE, SHAPE], "needs 2 channels"),
+    ("type: 'Resample' resample_param { type: AREA }", [SHAPE], "needs NEAREST, LINEAR or CUBIC"),
+    ("type: 'ChannelScale'", [SHAPE, (2, 3)], "one value for each position"),
+]
+
+
+@pytest.mark.parametrize("text, shapes, words", REFUSED)
+def test_settings_that_a_fork_refuses_are_refused_in_one_line(tmp_path, text, shapes, words):
+    with pytest.raises((LayerError, ShapeError), match=words) as error:
+        build(tmp_path, layer(text, *shapes))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,60 @@
+"""net.py and solve.py of the variants' folders."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import net_gen
+from net_gen.__main__ import main
+from net_gen.programs import PROGRAMS, program_text
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("variant", net_gen.VARIANTS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_committed_programs_are_the_filled_in_templates(variant, program):
+    assert (ROOT / variant / program).read_text() == program_text(variant, program)
+
+
+def test_write_programs_writes_only_the_programs_that_are_missing(tmp_path):
+    (tmp_path / "solve.py").write_text("changed by the user\n")
+    assert net_gen.write_programs("voc-fcn8s", tmp_path) == [tmp_path / "net.py"]
+    assert (tmp_path / "solve.py").read_text() == "changed by the user\n"
+    assert net_gen.write_programs("voc-fcn8s", tmp_path) == []
+
+
+def test_the_programs_of_an_unknown_variant_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="variant is 'voc-fcn4s'"):
+        net_gen.write_programs("voc-fcn4s", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_variant_is_one_line_of_the_table_and_its_folder_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        net_gen.VARIANTS, "voc-fcn4s", net_gen.Variant(4, 1e-15, "voc-fcn8s", normalize=True)
+    )
+    main(["voc-fcn4s", f"--out={tmp_path}", "--width=1/16"])
+    folder = tmp_path / "voc-fcn4s"
+    names = {"train.prototxt", "val.prototxt", "deploy.prototxt", "solver.prototxt", *PROGRAMS}
+    assert {path.name for path in folder.iterdir()} == names
+    text = (folder / "solve.py").read_text()
+    ast.parse(text, feature_version=(3, 9))
+    assert "FCN-4s: skips from pool4, pool3 and pool2." in text
+    assert '"../voc-fcn8s"' in text and "the trained FCN-8s" in text
+    assert "1e-15" in text and "averaged" in text and "$" not in text
+
+
+@pytest.mark.parametrize(
+    "variant, title",
+    [
+        ("voc-fcn32s", "FCN-32s"),
+        ("voc-fcn8s-atonce", "FCN-8s at once"),
+        ("voc-fcn-alexnet", "FCN-AlexNet"),
+        ("voc-fcn-googlenet", "FCN-GoogLeNet"),
+        ("voc-fcn-googlenet16s", "FCN-GoogLeNet-16s"),
+    ],
+)
+def test_the_title_of_a_variant_is_its_name_in_the_papers(variant, title):
+    assert net_gen.VARIANTS[variant].title == title

@@ -1,0 +1,85 @@
+"""The recipes of CONTRIBUTING.md, applied to a copy of the repository and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("engine", "fcn_common", "fcn_data", "net_gen", "solvers", "surgery")
+BLOCK = re.compile(r"<!-- (.+?) -->\n```\w*\n(.*?)```\n", re.DOTALL)
+STEP = re.compile(r'(append|create|before|after|replace)(?: "(.+)")? (\S+)$')
+
+
+class Recipe(NamedTuple):
+    """steps: (verb, anchor, path, code) in order. check: the script that shows the result."""
+
+    title: str
+    steps: list
+    check: str
+
+
+def recipes():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for section in text.split("\n### ")[1:]:
+        title = section.splitlines()[0]
+        steps, checks = [], []
+        for head, code in BLOCK.findall(section):
+            if head == "check":
+                checks.append(code)
+                continue
+            verb, anchor, path = STEP.match(head).groups()
+            steps.append((verb, (anchor or "").replace('\\"', '"'), path, code))
+        assert steps and len(checks) == 1, title
+        yield Recipe(title, steps, checks[0])
+
+
+def apply(root, verb, anchor, path, code):
+    """Make the change of one step in the copy at `root`."""
+    file = root / path
+    if verb == "create":
+        assert not file.exists(), path
+        file.write_text(code)
+        return
+    text = file.read_text()
+    if verb == "append":
+        file.write_text(f"{text}\n\n{code}")
+    elif verb == "replace":
+        assert text.count(anchor) == 1, f"{path}: {anchor!r}"
+        file.write_text(text.replace(anchor, code.rstrip("\n")))
+    else:
+        lines = text.splitlines(keepends=True)
+        (number,) = [i for i, line in enumerate(lines) if line.startswith(anchor)]
+        lines.insert(number + (verb == "after"), code)
+        file.write_text("".join(lines))
+
+
+@pytest.mark.parametrize("recipe", list(recipes()), ids=lambda recipe: recipe.title)
+def test_a_recipe_does_what_it_says(recipe, tmp_path):
+    root, work = tmp_path / "copy", tmp_path / "work"
+    root.mkdir()
+    work.mkdir()
+    for part in PARTS:
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / part, root / part, ignore=ignore)
+    shutil.copy(ROOT / "voc_layers.py", root)
+    for step in recipe.steps:
+        apply(root, *step)
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join([str(root), str(root / "engine")]), HOME=str(work)
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", recipe.check],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
