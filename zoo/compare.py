@@ -96,8 +96,12 @@ def layer_errors(net: caffe.Net, param: Any) -> dict[str, list[float]]:
 
 
 def in_order(detections: np.ndarray) -> np.ndarray:
-    """Return detections, K x 7, by image, class and score; OpenCV has another order."""
+    """Return detections, K x 7, by image, class and score.
+
+    OpenCV has another order, and fills the rows up to keep_top_k with zeros.
+    """
     rows = detections.reshape(-1, 7)
+    rows = rows[rows[:, 2] > 0]
     return rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))]
 
 
@@ -127,6 +131,7 @@ def compare(name: str) -> Comparison:
     param = NETS[name]()
     with files_of(param) as (path, model):
         start = time.perf_counter()
+        caffe.set_random_seed(0)
         net = caffe.Net(path, caffe.TEST)
         randomize(net)
         net.forward()
