@@ -14,7 +14,7 @@ BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
-TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench
+TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
@@ -34,7 +34,7 @@ options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
 .PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score inspect \
-	oracle golden compatibility bench bench-setup test-bench proto lint format clean
+	oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -105,7 +105,7 @@ inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HT
 	@[ -n "$${NET-}" ] || { \
 	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
 	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
-	  SOLVER:solver) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
+	  SOLVER:solver FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
 
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build
@@ -116,6 +116,9 @@ golden: ## record the numbers in tests/golden from BVLC Caffe
 compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against BVLC Caffe first)
 	@$(if $(FULL),"$$PY" -m oracle.measure)
 	@"$$PY" -m oracle.compatibility
+
+zoo: $(READY) ## build and compare nets of Caffe's forks (DOCS=1 writes docs/forks.md)
+	@"$$PY" -m zoo$(if $(DOCS),.page)
 
 bench: $(BENCH_READY) ## time this engine beside others (DEVICE= CASES= PEERS= BASELINE= QUICK=1)
 	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \

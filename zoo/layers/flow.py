@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .case import Arrays, Case, normal
+from .case import Case, normal
 
 
-def correlation(bottoms: Arrays, subtract: bool) -> np.ndarray:
-    """FlowNet's correlation for pad 3, kernel 3, displacements to 2, strides 2 and 1; by loops."""
-    a, b = (np.pad(x, ((0, 0), (0, 0), (3, 3), (3, 3))) for x in bottoms)
-    height, width = (math.ceil((n - 2 * 3) / 2) for n in a.shape[2:])
-    y = np.zeros((a.shape[0], 25, height, width))
-    for channel, i, j in np.ndindex(25, height, width):
-        q, p = channel // 5 - 2, channel % 5 - 2
-        for row in range(2 * i + 2, 2 * i + 5):
-            for column in range(2 * j + 2, 2 * j + 5):
+def correlation(
+    a: np.ndarray,
+    b: np.ndarray,
+    pad: int,
+    kernel: int,
+    displacement: int,
+    strides: Sequence[int],
+    subtract: bool = False,
+) -> np.ndarray:
+    """FlowNet's correlation, displacement by displacement and position by position."""
+    a, b = (np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))) for x in (a, b))
+    border = displacement + (kernel - 1) // 2
+    height, width = (math.ceil((n - 2 * border) / strides[0]) for n in a.shape[2:])
+    reach = displacement // strides[1]
+    side = 2 * reach + 1
+    y = np.zeros((a.shape[0], side * side, height, width))
+    for channel, i, j in np.ndindex(side * side, height, width):
+        q, p = (channel // side - reach) * strides[1], (channel % side - reach) * strides[1]
+        top, left = i * strides[0] + displacement, j * strides[0] + displacement
+        for row in range(top, top + kernel):
+            for column in range(left, left + kernel):
                 first, second = a[:, :, row, column], b[:, :, row + q, column + p]
                 terms = np.abs(first - second) if subtract else first * second
                 y[:, channel, i, j] += terms.sum(1)
-    return y / (9 * a.shape[1])
+    return y / (kernel * kernel * a.shape[1])
 
 
 def warped(x: np.ndarray, flow: np.ndarray, empty: float) -> np.ndarray:
@@ -70,18 +82,15 @@ def resampled(
 ) -> np.ndarray:
     """Weigh all positions for each position of the top."""
     y = np.zeros((*x.shape[:2], height, width))
-    ratios = x.shape[2] / height, x.shape[3] / width
+    shares = []
+    for size, new in zip(x.shape[2:], (height, width)):
+        ratio = size / new
+        spread = ratio if wider else 1.0
+        centres = [(i + 0.5) * ratio - 0.5 for i in range(new)]
+        shares.append([[weight((r - c) / spread) for r in range(size)] for c in centres])
     for i, j in np.ndindex(height, width):
-        row, column = (i + 0.5) * ratios[0] - 0.5, (j + 0.5) * ratios[1] - 0.5
-        total = 0.0
-        for r, c in np.ndindex(*x.shape[2:]):
-            down, right = r - row, c - column
-            if wider:
-                down, right = down / ratios[0], right / ratios[1]
-            share = weight(down) * weight(right)
-            y[:, :, i, j] += share * x[:, :, r, c]
-            total += share
-        y[:, :, i, j] /= total
+        share = np.outer(shares[0][i], shares[1][j])
+        y[:, :, i, j] = (share * x).sum((2, 3)) / share.sum()
     return y
 
 
@@ -97,7 +106,7 @@ CASES = [
         DISPLACED % "",
         normal((2, 4, 7, 8), (2, 4, 7, 8)),
         FLOWNET,
-        lambda b, p: correlation(b, False),
+        lambda b, p: correlation(b[0], b[1], 3, 3, 2, (2, 1)),
         smooth=(0, 1),
     ),
     Case(
@@ -105,7 +114,7 @@ CASES = [
         DISPLACED % "correlation_type: SUBTRACT",
         far_apart,
         FLOWNET,
-        lambda b, p: correlation(b, True),
+        lambda b, p: correlation(b[0], b[1], 3, 3, 2, (2, 1), True),
         "SUBTRACT",
         smooth=(0, 1),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .case import Arrays, Case, normal
+from .case import Case, normal
 
 
 def depthwise(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int, pad: int) -> np.ndarray:
@@ -20,13 +20,12 @@ def depthwise(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int, pad: int
     return y
 
 
-def shuffled(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
-    """Three groups of channels in turn, channel by channel."""
-    x = bottoms[0]
-    y, size = np.empty_like(x), x.shape[1] // 3
-    for group in range(3):
+def shuffled(x: np.ndarray, groups: int) -> np.ndarray:
+    """The groups of channels in turn, channel by channel."""
+    y, size = np.empty_like(x), x.shape[1] // groups
+    for group in range(groups):
         for k in range(size):
-            y[:, k * 3 + group] = x[:, group * size + k]
+            y[:, k * groups + group] = x[:, group * size + k]
     return y
 
 
@@ -66,7 +65,7 @@ CASES = [
         "shuffle_channel_param { group: 3 }",
         normal((2, 12, 4, 5)),
         SHUFFLE,
-        shuffled,
+        lambda b, p: shuffled(b[0], 3),
         opencv=True,
     ),
     # OpenCV 4.14 takes one image, and scales the third bottom where SENet scales the second.

@@ -6,17 +6,22 @@ report = inspect_net("deploy.prototxt")
 report.row("conv1").shapes
 """
 
+from .crops import fix_crops
+from .findings import Finding, find_problems
 from .inputs import Inputs, parse_inputs
 from .report import CropRow, LayerRow, Report, Totals, inspect_net
 from .tables import csv_text, markdown, report_text
 
 __all__ = [
     "CropRow",
+    "Finding",
     "Inputs",
     "LayerRow",
     "Report",
     "Totals",
     "csv_text",
+    "find_problems",
+    "fix_crops",
     "inspect_net",
     "markdown",
     "parse_inputs",

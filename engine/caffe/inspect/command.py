@@ -8,10 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import CaffeError
+from ..text import write_text
 from .costs import SOLVER_ARRAYS
+from .crops import fix_crops
+from .findings import find_problems
 from .inputs import parse_inputs
 from .report import Report, inspect_net
-from .tables import csv_text, markdown, report_text
+from .tables import csv_text, markdown, plain, report_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple(SOLVER_ARRAYS),
         default="SGD",
         help="the solver type that the memory of training is counted for (default: SGD)",
+    )
+    options.add_argument(
+        "--fix-crops",
+        metavar="FILE",
+        help="write the net with the offsets of Crop layers that name none; comments are not kept",
     )
     forms = options.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print JSON")
@@ -66,13 +74,27 @@ def run(arguments: argparse.Namespace) -> str:
         arguments.level,
         arguments.solver,
     )
+    if arguments.fix_crops:
+        return write_fixed_crops(report, arguments.fix_crops)
     return render(report, arguments)
+
+
+def write_fixed_crops(report: Report, path: str) -> str:
+    """Write the net with the missing crop offsets; return what was written, a line a layer."""
+    net, offsets = fix_crops(report)
+    if not offsets:
+        return "no Crop layer misses an offset; nothing is written\n"
+    write_text(path, net)
+    lines = [f"{name}: offset {' '.join(map(str, o))}" for name, o in offsets.items()]
+    return "\n".join([*lines, f"written to {path}\n"])
 
 
 def render(report: Report, arguments: argparse.Namespace) -> str:
     """Return a report in the form that the options ask for."""
-    if arguments.json:
-        return json.dumps(report.to_dict(), indent=1) + "\n"
     if arguments.csv:
         return csv_text(report)
-    return report_text(report, markdown) if arguments.markdown else report_text(report)
+    findings = find_problems(report)
+    if arguments.json:
+        warnings = [finding._asdict() for finding in findings]
+        return json.dumps({**report.to_dict(), "warnings": warnings}, indent=1) + "\n"
+    return report_text(report, findings, markdown if arguments.markdown else plain)

@@ -94,8 +94,11 @@ class Place(NamedTuple):
 Places = dict[NetBlob, Place]
 
 
-def places(net: BuiltNet) -> Places:
-    """Return the place of every blob that has positions."""
+def places(net: BuiltNet, aligned: bool = False) -> Places:
+    """Return the place of every blob that has positions.
+
+    aligned: take it that the top of each Crop lies where its second bottom does.
+    """
     located: Places = {}
     frames: dict[tuple[int, ...], str] = {}
     for part in net.parts:
@@ -108,6 +111,8 @@ def places(net: BuiltNet) -> Places:
                     located[top] = Place(frame, (AxisPlace(),) * axes)
             continue
         place = top_place(part, located)
+        if aligned and place is not None and part.type == "Crop" and part.bottoms[1] in located:
+            place = located[part.bottoms[1]]
         for top in part.tops if place is not None else ():
             assert place is not None
             located[top] = place
@@ -142,7 +147,7 @@ def top_place(part: Part, located: Places) -> Place | None:
     if part.type == "LRN" and part.param.lrn_param.norm_region == 1:
         n = part.param.lrn_param.local_size
         return Place(base.frame, tuple(a.through(n, 1, n // 2) for a in base.axes))
-    if not _keeps_positions(part):
+    if not keeps_positions(part):
         return None
     axes = base.axes
     for bottom in part.bottoms[1:] if part.type in MERGING else ():
@@ -160,7 +165,8 @@ def _slid(base: Place, window: Window, transposed: bool) -> Place:
     return Place(base.frame, tuple(axes))
 
 
-def _keeps_positions(part: Part) -> bool:
+def keeps_positions(part: Part) -> bool:
+    """Whether every position of the tops belongs to the same position of the bottoms."""
     if part.type in CHANNEL_AXES:
         settings = getattr(part.param, CHANNEL_AXES[part.type])
         legacy = {"Concat": "concat_dim", "Slice": "slice_dim"}.get(part.type)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .costs import Memory
+from .findings import Finding
 from .report import CropRow, LayerRow, Report, Totals
 
 #: The columns of the layer table: the head, and a row's entry.
@@ -162,13 +163,22 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, marks, *escaped])
 
 
-def report_text(report: Report, render: Callable[..., str] = plain) -> str:
+def finding_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the lines of the table of findings."""
+    return ["warning", "layer", "about"], [list(finding) for finding in findings]
+
+
+def report_text(
+    report: Report, findings: Sequence[Finding] = (), render: Callable[..., str] = plain
+) -> str:
     """Return the tables of a report, rendered by `plain` or `markdown`, with a line about gaps."""
     title = f"{report.name or 'net without a name'}, phase {report.phase}\n\n"
     tables = [render(*layer_table(report.rows))]
     if report.crops:
         tables.append(render(*crop_table(report.crops)))
     tables.append(render(*total_table(report.totals)))
+    if findings:
+        tables.append(render(*finding_table(findings)))
     text = title + "\n".join(tables)
     if report.totals.incomplete:
         text += "\nThe sums leave out the layers whose shapes are unknown; see their notes.\n"

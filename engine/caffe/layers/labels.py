@@ -73,7 +73,7 @@ def loss_divisor(layer: Function, counted: torch.Tensor, axis: int) -> torch.Ten
     counted: which positions count. axis: the number of axes of `counted` that are the batch.
 
     VALID, the default, divides by the positions that count, FULL by all positions, BATCH_SIZE by
-    the batch, and NONE by 1.
+    the batch, NONE by 1, and PRE_FIXED, of detection forks, by pre_fixed_normalizer.
     """
     p = layer.layer_param.loss_param
     normalization = p.normalization
@@ -87,5 +87,10 @@ def divisor(p: Any, normalization: int, counted: torch.Tensor, axis: int) -> tor
     if normalization == p.VALID:
         return counted.sum().clamp(min=1).float()
     batch = math.prod(counted.shape[:axis])
-    count = {p.FULL: counted.numel(), p.BATCH_SIZE: batch, p.NONE: 1}[normalization]
+    count = {
+        p.FULL: counted.numel(),
+        p.BATCH_SIZE: batch,
+        p.NONE: 1,
+        p.PRE_FIXED: p.pre_fixed_normalizer,
+    }[normalization]
     return torch.full((), max(1.0, count), device=counted.device)

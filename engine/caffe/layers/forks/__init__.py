@@ -3,12 +3,28 @@
 Every class states its formula and its source: the paper, and the fork whose layer it agrees with.
 """
 
-from . import faces, flow, mobile, rcnn, segmentation, ssd, text, volumes, yolo
+from . import (
+    evaluation,
+    faces,
+    flow,
+    mobile,
+    multibox,
+    ohem,
+    rcnn,
+    segmentation,
+    ssd,
+    text,
+    volumes,
+    yolo,
+)
 
 __all__ = [
+    "evaluation",
     "faces",
     "flow",
     "mobile",
+    "multibox",
+    "ohem",
     "rcnn",
     "segmentation",
     "ssd",

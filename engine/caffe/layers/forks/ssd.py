@@ -1,12 +1,20 @@
-"""Layers of SSD (Liu et al. 2016, "SSD: Single Shot MultiBox Detector"; weiliu89/caffe)."""
+"""Layers of SSD (Liu et al. 2016, "SSD: Single Shot MultiBox Detector"; weiliu89/caffe, ssd).
+
+multibox.py has its loss, evaluation.py what measures its detections.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from ...blob import Blob
+from ...ops import boxes
+from ...proto import caffe_pb2
+from ..base import EngineLayer
 from ..function import Function
 from ..registry import register
 
@@ -30,3 +38,202 @@ class Permute(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(self.order).contiguous()
+
+
+@register
+class Normalize(Function):
+    """y = scale * x / sqrt(sum(x^2) + eps) (Liu et al. 2016, "ParseNet", section 3.3).
+
+    x is N x C x H x W. The sum is over an image, or with across_spatial false over the channels of
+    a position. The learned scale is one number, or with channel_shared false one for each channel
+    (normalize_layer.cpp of SSD).
+    """
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+    keeps_shape = True
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.norm_param
+        if len(bottom[0].shape) < 2:
+            raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 2 axes")
+        one = caffe_pb2.FillerParameter(value=1)
+        filler = p.scale_filler if p.HasField("scale_filler") else one
+        self.add_parameter(() if p.channel_shared else bottom[0].shape[1:2], filler)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.norm_param
+        axes = list(range(1, x.dim())) if p.across_spatial else [1]
+        norm = ((x * x).sum(axes, keepdim=True) + p.eps).sqrt()
+        scale = self.weights[0].reshape(1, -1, *[1] * (x.dim() - 2))
+        return x / norm * scale
+
+
+@register
+class PriorBox(Function):
+    """The default boxes around each position of a feature map (SSD, section 2.2 and 3.1).
+
+    Bottoms: the features N x C x H x W and the image. The top is 1 x 2 x (H W P 4): the corners of
+    P boxes for each position, as parts of the image's size, and their variances. The sides of the
+    boxes are, for each min_size s and its max_size m: s and s; sqrt(s m) twice; and for each aspect
+    ratio a, s sqrt(a) and s / sqrt(a). `flip` adds 1 / a. The centres are
+    (column + offset) * step (prior_box_layer.cpp of SSD).
+    """
+
+    bottoms, tops = (2, 2), (1, 1)
+    in_place = False
+    differentiable = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.prior_box_param
+        if not p.min_size or min(p.min_size) <= 0:
+            raise self.error(f"min_size is {list(p.min_size)}; it needs sizes above 0")
+        if p.max_size and len(p.max_size) != len(p.min_size):
+            raise self.error(
+                f"{len(p.max_size)} max_size for {len(p.min_size)} min_size; one for each is needed"
+            )
+        if any(high <= low for low, high in zip(p.min_size, p.max_size)):
+            raise self.error(
+                f"max_size {list(p.max_size)} needs to be above min_size {list(p.min_size)}"
+            )
+        if len(p.variance) not in (0, 1, 4):
+            raise self.error(f"{len(p.variance)} variance; none, 1 or 4 are needed")
+        for name in ("img", "step"):
+            sides = [p.HasField(f"{name}_{side}") for side in "hw"]
+            once = p.HasField("img_size" if name == "img" else name)
+            if any(sides) and (once or not all(sides)):
+                raise self.error(f"{name}_h and {name}_w are needed together, and alone")
+        self.sides = self._sides()
+
+    def _sides(self) -> list[tuple[float, float]]:
+        """Return the width and the height of each box in pixels."""
+        p = self.layer_param.prior_box_param
+        ratios = [1.0]
+        for ratio in p.aspect_ratio:
+            if all(abs(ratio - other) >= 1e-6 for other in ratios):
+                ratios += [ratio, 1 / ratio] if p.flip else [ratio]
+        sides = []
+        for i, size in enumerate(p.min_size):
+            sides.append((size, size))
+            if p.max_size:
+                sides.append((math.sqrt(size * p.max_size[i]),) * 2)
+            sides += [(size * math.sqrt(a), size / math.sqrt(a)) for a in ratios[1:]]
+        return sides
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [(1, 2, bottoms[0][2] * bottoms[0][3] * len(self.sides) * 4)]
+
+    def compute(self, x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.prior_box_param
+        rows, columns = x.shape[2:]
+        height = p.img_h or p.img_size or image.shape[2]
+        width = p.img_w or p.img_size or image.shape[3]
+        step_h = p.step_h or p.step or height / rows
+        step_w = p.step_w or p.step or width / columns
+        sides = torch.tensor(self.sides, device=x.device) / 2
+        y = ((torch.arange(rows, device=x.device) + p.offset) * step_h)[:, None, None]
+        x0 = ((torch.arange(columns, device=x.device) + p.offset) * step_w)[None, :, None]
+        half_w, half_h = sides[:, 0], sides[:, 1]
+        grid = (rows, columns, len(sides))
+        edges = (
+            *((x0 - half_w) / width, (y - half_h) / height),
+            *((x0 + half_w) / width, (y + half_h) / height),
+        )
+        corners = torch.stack([edge.expand(grid) for edge in edges], -1).flatten()
+        if p.clip:
+            corners = corners.clamp(0, 1)
+        variance = torch.tensor(list(p.variance) or [0.1], device=x.device)
+        variances = variance.repeat(corners.numel() // variance.numel())
+        return torch.stack([corners, variances])[None]
+
+
+@register
+class DetectionOutput(EngineLayer):
+    """The detections of a batch: decoded boxes after non-maximum suppression (SSD, section 2).
+
+    Bottoms: codes of boxes, N x (P 4), or N x (P classes 4) with share_location false; scores,
+    N x (P classes); priors, 1 x 2 x (P 4). In each class but the background, boxes with a score
+    above confidence_threshold compete: the top_k best go through suppression. Of all classes,
+    keep_top_k remain. The top is 1 x 1 x K x 7: image, label, score, xmin, ymin, xmax, ymax, as
+    parts of the image's size. Without detections, the top has a row of (image, -1, ...) for each
+    image (detection_output_layer.cpp of SSD).
+
+    The layer writes no files: save_output_param and visualize have no effect.
+    """
+
+    bottoms, tops = (3, 3), (1, 1)
+    in_place = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.detection_output_param
+        if p.num_classes < 1:
+            raise self.error("num_classes is missing; it counts the background")
+        if p.nms_param.nms_threshold < 0 or not 0 < p.nms_param.eta <= 1:
+            raise self.error(
+                f"nms_threshold {p.nms_param.nms_threshold:g} and eta {p.nms_param.eta:g}; they "
+                "need to be at least 0, and above 0 and at most 1"
+            )
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.detection_output_param
+        priors = bottom[2].shape[2] // 4
+        located = 1 if p.share_location else p.num_classes
+        needed = (priors * located * 4, priors * p.num_classes)
+        counts = tuple(int(np.prod(b.shape[1:])) for b in bottom[:2])
+        if counts != needed:
+            raise self.shape_error(
+                f"the bottoms have {counts[0]} codes and {counts[1]} scores an image; {priors} "
+                f"priors and {p.num_classes} classes need {needed[0]} and {needed[1]}"
+            )
+        top[0].resize((1, 1, 1, 7))
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.detection_output_param
+        codes, confidence, priors = (b.values.tensor() for b in bottom)
+        count = len(codes)
+        prior, variance = priors.reshape(2, -1, 4)
+        located = 1 if p.share_location else p.num_classes
+        decoded = boxes.decode(
+            codes.reshape(count, -1, located, 4).transpose(1, 2),
+            prior,
+            None if p.variance_encoded_in_target else variance,
+            p.code_type,
+        ).numpy()
+        scores = confidence.reshape(count, -1, p.num_classes).transpose(1, 2).numpy()
+        rows = np.concatenate([self._detections(i, decoded[i], scores[i]) for i in range(count)])
+        if not len(rows):
+            rows = np.full((count, 7), -1, np.float32)
+            rows[:, 0] = np.arange(count)
+        top[0].resize((1, 1, *rows.shape))
+        top[0].values.set(torch.from_numpy(rows)[None, None])
+
+    def _detections(self, image: int, decoded: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the detections of an image, K x 7, from boxes (1 or C) x P x 4, scores C x P."""
+        p = self.layer_param.detection_output_param
+        rows = []
+        for label in range(p.num_classes):
+            if label == p.background_label_id:
+                continue
+            of_class = decoded[0 if p.share_location else label]
+            index = self._kept(of_class, scores[label])
+            row = np.empty((len(index), 7), np.float32)
+            row[:, 0], row[:, 1], row[:, 2] = image, label, scores[label][index]
+            row[:, 3:] = of_class[index]
+            rows.append(row)
+        joined = np.concatenate(rows) if rows else np.empty((0, 7), np.float32)
+        if -1 < p.keep_top_k < len(joined):
+            best = np.argsort(-joined[:, 2], kind="stable")[: p.keep_top_k]
+            joined = joined[best]
+            joined = joined[np.argsort(joined[:, 1], kind="stable")]
+        return joined
+
+    def _kept(self, decoded: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the indices of the boxes of a class that remain, from the best score on."""
+        p = self.layer_param.detection_output_param
+        threshold = p.confidence_threshold if p.HasField("confidence_threshold") else -np.inf
+        index = np.flatnonzero(scores > np.float32(threshold))
+        index = index[np.argsort(-scores[index], kind="stable")]
+        if p.nms_param.HasField("top_k") and p.nms_param.top_k > -1:
+            index = index[: p.nms_param.top_k]
+        nms = p.nms_param
+        return index[boxes.suppress(decoded[index], nms.nms_threshold, eta=nms.eta)]

@@ -1,0 +1,39 @@
+"""Every net of the zoo builds, and its forks' layers agree with NumPy and OpenCV."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo import compare
+from zoo.__main__ import agrees
+from zoo.nets import NETS
+
+#: The nets of the short run; together they have every family of layers.
+QUICK = ("SegNet", "ShuffleNet", "FlowNetC", "C3D", "DeconvNet", "DeepLab v1", "DeepLab v2")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
+)
+def test_a_net_of_the_zoo_agrees_with_what_it_is_compared_with(name):
+    result = compare.compare(name)
+    assert result.forks and agrees(result), result
+    assert (result.opencv is not None) == (name in compare.OPENCV)
+
+
+def test_an_error_in_a_fork_layer_is_seen(monkeypatch):
+    reference = compare.reference_of
+
+    def wrong(layer):
+        right = reference(layer)
+        return right and (lambda *arguments: 1.01 * right(*arguments))
+
+    monkeypatch.setattr(compare, "reference_of", wrong)
+    result = compare.compare("DeepLab v2")
+    assert not agrees(result) and result.layer_error == pytest.approx(0.01, rel=0.1)
+
+
+def test_not_a_number_disagrees():
+    result = compare.compare("DeepLab v2")._replace(layer_error=float(np.nan))
+    assert not agrees(result)

@@ -1,0 +1,42 @@
+"""Generators of the forks' nets, with NetSpec alone: one kind a file, all in `NETS`.
+
+Each is a function of plain arguments that returns a NetParameter; by default the net is narrow and
+its input small.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from . import (
+    c3d,
+    deconvnet,
+    deeplab,
+    enet,
+    flownet,
+    icnet,
+    pspnet,
+    segnet,
+    seresnet,
+    shufflenet,
+    yolo,
+)
+
+#: Name -> generator.
+NETS: dict[str, Callable[..., Any]] = {
+    "SegNet": segnet.net,
+    "ENet": enet.net,
+    "PSPNet": pspnet.net,
+    "ICNet": icnet.net,
+    "SE-ResNet-50": seresnet.net,
+    "ShuffleNet": shufflenet.net,
+    "YOLOv2": yolo.v2,
+    "YOLOv3": yolo.v3,
+    "FlowNetC": flownet.net,
+    "C3D": c3d.net,
+    "DeconvNet": deconvnet.net,
+    "DeepLab v1": deeplab.v1,
+    "DeepLab v2": deeplab.v2,
+}
+
+__all__ = ["NETS"]

@@ -1,0 +1,118 @@
+"""Write docs/forks.md: every layer of a fork, its source, and its measured errors."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from caffe.layers import layer_class, layer_type_list
+
+from fcn_common.command import run
+from fcn_common.files import write_text
+from fcn_common.tables import markdown
+
+from .__main__ import HEAD, row
+from .compare import Comparison, compare
+from .layers import CASES, Case, gradient_error, numpy_error, opencv_error
+from .nets import NETS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "forks.md"
+TRAINED = ROOT / "docs" / "forks-segnet.json"
+
+INTRODUCTION = """\
+# Layers and nets of Caffe's forks
+
+`python -m zoo.page` measured and wrote this page. The engine reads the prototxts of Caffe's forks
+by the names of their fields, and runs the layer types below.
+
+An error is the largest difference over the largest value. "NumPy" is a second implementation in
+plain loops and float64 (`zoo/layers/`), "OpenCV" is OpenCV 4's reader of Caffe nets where OpenCV
+knows the layer. "Gradient" compares backward with finite differences along random directions, in
+units of the derivative's typical size; float32 limits what a difference can show.
+"""
+DIFFERENCES = """\
+OpenCV differs from the forks in three places, which the table leaves out: `Interp` ignores
+shrink_factor, `Resample` of type LINEAR places pixels otherwise, and `Axpy` scales its third bottom
+where SENet scales the second (the table compares it with these bottoms exchanged).
+
+Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are
+set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
+"""
+NETS_TEXT = """\
+## Nets
+
+`make zoo` builds each net with NetSpec (`zoo/nets/`), narrow and with random weights. Each layer of
+a fork is compared in its place with NumPy, and the outputs with OpenCV where OpenCV reads every
+layer.
+"""
+
+
+def fork_types() -> dict[str, type]:
+    """Return the layer types whose class lies in the engine's folder of forks."""
+    classes = {name: layer_class(name) for name in layer_type_list()}
+    return {
+        name: cls for name, cls in classes.items() if cls and ".layers.forks." in cls.__module__
+    }
+
+
+def case_row(case: Case) -> list[str]:
+    """Return the cells of a layer: type, variant, source, three errors."""
+    errors = [
+        numpy_error(case) if case.reference else None,
+        opencv_error(case) if case.opencv else None,
+        gradient_error(case) if case.smooth or case.learns else None,
+    ]
+    cells = ["" if error is None else f"{error:.0e}" for error in errors]
+    return [f"`{case.type}`", case.variant, case.source, *cells]
+
+
+def other_rows() -> Iterator[list[str]]:
+    """Yield the fork's types without a case: type, file and the first line of the docstring."""
+    cased = {case.type for case in CASES}
+    for name, cls in fork_types().items():
+        if name not in cased:
+            text = (inspect.getdoc(cls) or "").split("\n")[0]
+            yield [f"`{name}`", f"`{cls.__module__.rsplit('.', 1)[1]}.py`", text]
+
+
+def trained() -> list[str]:
+    """Return the lines about the small SegNet, as `python -m zoo.train_segnet` measured it."""
+    if not TRAINED.exists():
+        return []
+    result = json.loads(TRAINED.read_text())
+    rows = [[name, f"{iu:.3f}"] for name, iu in result["iu"].items()]
+    return [
+        "## A small SegNet, trained",
+        "",
+        result["text"],
+        "",
+        *markdown(("class", "IU"), [*rows, ["mean", f"{result['mean']:.3f}"]]),
+        "",
+    ]
+
+
+def page(results: Sequence[Comparison]) -> str:
+    """Return the text of the page. results: the comparisons of the nets."""
+    head = ("type", "variant", "source", "NumPy", "OpenCV", "gradient")
+    others = list(other_rows())
+    lines = [INTRODUCTION, "## Layers", "", *markdown(head, map(case_row, CASES)), "", DIFFERENCES]
+    if others:
+        lines += ["The engine's own tests (`tests/engine/forks/`) compare these:", ""]
+        lines += [*markdown(("type", "file", "what it computes"), others), ""]
+    lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), "", *trained()]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    argparse.ArgumentParser(prog="python -m zoo.page", description=__doc__).parse_args()
+    write_text(PAGE, page([compare(name) for name in NETS]))
+    print(PAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    run(main)
