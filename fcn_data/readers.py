@@ -67,9 +67,25 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
 def count_channels(path: str) -> int:
     """Return the number of channels that a file stores: 1 for grey, 3 for colours and palettes.
 
-    Transparency counts. Raises OSError if the file is not readable.
+    Transparency counts. Only the head of the file is read. Raises OSError if that fails.
     """
-    return sum(1 if a.ndim == 2 else a.shape[2] for a in _arrays(_pages(path, first_only=False)))
+    try:
+        with Image.open(path) as image:
+            bands = COLOURS if image.mode in ("P", "YCbCr") else len(image.getbands())
+            return bands * (getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        if not path.lower().endswith((".tif", ".tiff")):
+            raise OSError(f"{path}: is not a readable image ({error})") from None
+    page = _tiff_pages(path)[0]
+    return page.shape[2] if page.ndim == COLOURS else 1
+
+
+def is_wide(path: str) -> bool:
+    """Whether the values of a picture have more than 8 bits."""
+    with Image.open(path) as image:
+        return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
