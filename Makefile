@@ -105,7 +105,8 @@ inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HT
 	@[ -n "$${NET-}" ] || { \
 	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
 	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
-	  SOLVER:solver FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
+	  SOLVER:solver WEIGHTS:weights \
+	  DIFF:diff FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
 
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build

@@ -30,6 +30,7 @@ from oracle.cases.training import rewrite
 from oracle.compare import disagreement, file_disagreement, golden
 from oracle.deliberate import DELIBERATE
 from oracle.fifty import FIELDS, VARIANTS
+from oracle.ignored import IGNORED
 from oracle.measure import MEASURED, SEED
 
 DOCUMENT = os.path.join(
@@ -48,6 +49,8 @@ DIFFERENT = (
     "is not there, where BVLC Caffe writes an empty database.",
     "`set_mode_gpu()` without a CUDA device is an error.",
     "SoftmaxWithLoss with a second top can be built.",
+    "Adam with a momentum of 1 or -1, or a momentum2 above 1, is refused; BVLC Caffe divides by "
+    "zero, or takes the root of a negative number.",
     "LevelDB has no living Python package: its databases are refused with a line that says so.",
     "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
     "The log has no lines about time that a data layer waited, and none of HDF5 data types.",
@@ -368,6 +371,8 @@ def document(measured: Optional[Dict[str, Any]] = None) -> str:
         table(["what became of them", "nets"], [[k, f"{n:,}"] for k, n in sorted(counts.items())]),
         "## Deliberately different\n",
         "".join(f"- {one}\n" for one in [*DIFFERENT, *(d.sentence for d in DELIBERATE)]),
+        "## Fields without effect\n\nThe engine reads every other field of the schema.\n",
+        table(["field", "reason"], [[f"`{f.lstrip('.')}`", why] for f, why in IGNORED.items()]),
     ]
     return "\n".join(parts)
 

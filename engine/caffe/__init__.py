@@ -2,9 +2,8 @@
 
 from . import _torch  # isort: skip  # noqa: F401  (before every module that imports PyTorch)
 from . import _caffe, pycaffe
+from ._caffe import __version__ as __version__
 from .api import *  # noqa: F403
 from .api import __all__ as __all__
-
-__version__ = "1.0.0+pytorch"
 
 __all__ += ("_caffe", "pycaffe")

@@ -6,6 +6,8 @@ from .blob import Blob, BlobVec
 from .proto.caffe_pb2 import LayerParameter, SolverParameter
 from .train.solver import Solver
 
+__version__ = "1.0.0+pytorch"
+
 BoolVec = DtypeVec = IntVec = LayerVec = NetVec = RawBlobVec = StringVec = list
 
 __all__ = [

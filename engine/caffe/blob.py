@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from .errors import CaffeError
+from .errors import ArgumentTypeError, CaffeError
 from .memory import Memory, MemoryView
+
+#: The values that a blob of BVLC Caffe can have at most, and its axes.
+INT_MAX, MAX_AXES = 2**31 - 1, 32
 
 
 def _check(shape: Sequence[int]) -> None:
-    if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
-        raise CaffeError(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+    """Raise CaffeError for a shape that no blob of BVLC Caffe can have."""
+    for n in shape:
+        if not isinstance(n, (int, np.integer)) or n < 0:
+            refusal = CaffeError if isinstance(n, (int, np.integer)) else ArgumentTypeError
+            raise refusal(f"a blob cannot take the shape {tuple(shape)}; it needs integers >= 0")
+    if len(shape) > MAX_AXES:
+        raise CaffeError(f"a blob has {len(shape)} axes; it can have at most {MAX_AXES}")
+    count = 1
+    for n in map(int, shape):
+        # As in BVLC Caffe, the sizes behind an axis of size 0 are not counted.
+        if count and n > INT_MAX // count:
+            raise CaffeError(
+                f"a blob cannot take the shape {tuple(map(int, shape))}: blob size exceeds "
+                f"INT_MAX, it can hold at most {INT_MAX} values"
+            )
+        count *= n
 
 
 class Blob:
@@ -114,8 +132,41 @@ class Blob:
         return blob
 
 
+def _check_blobs(values: Iterable[Any], refusal: str) -> None:
+    """Raise ArgumentTypeError, which begins with `refusal`, unless all values are blobs."""
+    for value in values:
+        if not isinstance(value, Blob):
+            raise ArgumentTypeError(
+                f"{refusal}: the parameters of a layer are Blobs, found {type(value).__name__}; "
+                "write values with net.params[layer][index].data[...] = array"
+            )
+
+
 class BlobVec(list):
-    """The parameters of a layer, a list of Blob that can grow by a shape."""
+    """The parameters of a layer, a list of Blob that can grow by a shape.
+
+    Raises ArgumentTypeError for anything else than a Blob that is put into the list.
+    """
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _check_blobs(value if isinstance(index, slice) else [value], "Invalid assignment")
+        super().__setitem__(index, value)
+
+    def append(self, value: Blob) -> None:
+        """Append a blob."""
+        _check_blobs([value], "Attempting to append an invalid type")
+        super().append(value)
+
+    def insert(self, index: SupportsIndex, value: Blob) -> None:
+        """Insert a blob before `index`."""
+        _check_blobs([value], "Attempting to insert an invalid type")
+        super().insert(index, value)
+
+    def extend(self, values: Iterable[Blob]) -> None:
+        """Append blobs."""
+        blobs = list(values)
+        _check_blobs(blobs, "Incompatible Data Type")
+        super().extend(blobs)
 
     def add_blob(self, *shape: int) -> None:
         """Append a blob of zeros of this shape."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import io
+from .late_names import late_names
 from .net import Net
 from .proto.caffe_pb2 import TEST
 
@@ -81,3 +82,6 @@ class Classifier(Net):
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], np.float32)
         scores = self.forward_all(None, **{name: batch})[self.outputs[0]]
         return scores.reshape(len(scores) // 10, 10, -1).mean(1) if oversample else scores
+
+
+__getattr__, __dir__ = late_names(__name__, {"caffe": "caffe"})

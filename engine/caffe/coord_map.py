@@ -7,7 +7,7 @@ map that holds for every axis. Scale and shift are numbers, or arrays with one e
 axes or one for each. All other maps are compositions and inverses of layers' maps.
 """
 
-from __future__ import annotations
+from __future__ import annotations, division  # noqa: UP010  (a name of pycaffe's module)
 
 from typing import Any, Dict, Optional, Tuple
 
@@ -24,6 +24,10 @@ IDENTITY: CoordMap = (None, 1, 0)
 
 #: The layer types whose tops have the coordinates of their bottoms.
 PASS_THROUGH_LAYERS = pointwise_types()
+
+
+class CropError(ValueError, AssertionError):
+    """Raised for a crop that no offset gives. pycaffe raises an AssertionError."""
 
 
 class UndefinedMapException(Exception):  # noqa: N818
@@ -148,17 +152,17 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
 def crop(top_from: Top, top_to: Top) -> Top:
     """Return a Crop layer that cuts `top_from` to the size and the position of `top_to`.
 
-    Raises ValueError for scales that differ and for an offset that is negative or no integer, and
+    Raises CropError for scales that differ and for an offset that is negative or no integer, and
     the exceptions of `coord_map_from_to`.
     """
     axis, scale, shift = coord_map_from_to(top_from, top_to)
     scale, offset = np.atleast_1d(scale), -np.atleast_1d(shift).astype(float)
     where = f"crop of a top of {top_from.fn.type_name} to one of {top_to.fn.type_name}"
     if not np.allclose(scale, 1, rtol=1e-9):
-        raise ValueError(f"{where}: scale {scale.tolist()}, 1 is needed")
+        raise CropError(f"{where}: scale {scale.tolist()}, 1 is needed")
     if not np.allclose(offset, np.round(offset), rtol=0, atol=1e-6):
-        raise ValueError(f"{where}: offset {offset.tolist()}, a whole number is needed")
+        raise CropError(f"{where}: offset {offset.tolist()}, a whole number is needed")
     if (np.round(offset) < 0).any():
-        raise ValueError(f"{where}: offset {offset.tolist()}, 0 or more is needed; pad earlier")
+        raise CropError(f"{where}: offset {offset.tolist()}, 0 or more is needed; pad earlier")
     offsets = [int(value) for value in np.round(offset)]
     return L.Crop(top_from, top_to, crop_param={"axis": (axis or 1) + 1, "offset": offsets})

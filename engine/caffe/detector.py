@@ -11,6 +11,7 @@ import numpy as np
 from . import io
 from .classifier import preprocessing
 from .errors import CaffeError, UsageError
+from .late_names import late_names
 from .net import Net
 from .proto.caffe_pb2 import TEST
 
@@ -126,3 +127,6 @@ class Detector(Net):
         if name in transformer.channel_swap:
             mean = mean[:, :, np.argsort(transformer.channel_swap[name])]
         self.crop_mean = mean / transformer.raw_scale.get(name, 1)
+
+
+__getattr__, __dir__ = late_names(__name__, {"caffe": "caffe"})

@@ -4,15 +4,19 @@
     ├── FileError                  a file that is missing, cannot be read or written, or is damaged
     │   └── PrototxtError          a text file whose syntax or field names are wrong
     ├── NetError                   a NetParameter or SolverParameter that makes no net or solver
+    │   ├── UnknownLayerError      a name that no layer of the net has; also a ValueError
     │   └── LayerError             a layer's parameters; has `layer` and `layer_type`
     │       ├── ShapeError         the shapes of a layer's bottoms, tops or parameters
     │       └── LayerFileError     a file that a layer reads or writes; also a FileError
     ├── WeightsError               weights or a solver state that do not fit the net
     ├── DeviceError                a device, a precision or a place among workers
     ├── UsageError                 a call or a command line with unusable arguments
+    │   ├── ArgumentTypeError      an argument of another type; also a TypeError
+    │   └── ArgumentRangeError     a number that the argument cannot have; also an OverflowError
     └── WorkerLostError            another worker of a training run has ended
 
-Callers decide by the type of an exception, never by its text.
+Callers decide by the type of an exception, never by its text. Where pycaffe raises another type than
+RuntimeError, the exception here is of that type as well, so that scripts catch what they catch there.
 """
 
 from __future__ import annotations
@@ -35,6 +39,10 @@ class PrototxtError(FileError):
 
 class NetError(CaffeError):
     """A NetParameter or SolverParameter from which no net or solver can be built."""
+
+
+class UnknownLayerError(NetError, ValueError):
+    """A name that no layer of the net has."""
 
 
 class LayerError(NetError):
@@ -69,6 +77,14 @@ class DeviceError(CaffeError):
 
 class UsageError(CaffeError):
     """A call or a command line with arguments that cannot be used."""
+
+
+class ArgumentTypeError(UsageError, TypeError):
+    """An argument of a type that the call cannot use."""
+
+
+class ArgumentRangeError(UsageError, OverflowError):
+    """A number outside the range that the argument has."""
 
 
 class WorkerLostError(CaffeError):

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from .late_names import late_names
 from .proto import caffe_pb2
 
 #: The types of NVCaffe's `raw_data`, by StorageType.
@@ -265,3 +266,10 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
         five = [image[y : y + height, x : x + width, :] for y, x in corners]
         crops += five + [crop[:, ::-1, :] for crop in five]
     return np.array(crops, dtype=np.float32)
+
+
+#: scikit-image and SciPy are slow to import, and most programs read no images.
+__getattr__, __dir__ = late_names(
+    __name__,
+    {"resize": "skimage.transform:resize", "skimage": "skimage.io", "zoom": "scipy.ndimage:zoom"},
+)

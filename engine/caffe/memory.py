@@ -38,11 +38,16 @@ class Memory:
     A NumPy array that `numpy` returned stays this memory while anybody holds the array: later
     values are copied into it. While nobody does, `set` takes a tensor over without a copy.
 
+    A memory has room for as many values as its largest shape. A shape that fits keeps the memory,
+    with the values beyond the shape, as in BVLC Caffe; a larger shape starts from zeros.
+
     shape: a torch.Size. version: counts the occasions on which the values may have changed.
     """
 
     __slots__ = (
         "__weakref__",
+        "_buffer",
+        "_capacity",
         "_deferred",
         "_device",
         "_exported",
@@ -58,6 +63,11 @@ class Memory:
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = torch.Size(shape)
         self.version = 0
+        #: The number of values that there is room for.
+        self._capacity = math.prod(self.shape)
+        #: The values and, behind them, what lies beyond the shape: a flat tensor, or None if the
+        #: values beyond the shape are zero. An exported array is over this tensor.
+        self._buffer: torch.Tensor | None = None
         self._host: torch.Tensor | None = None
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
@@ -123,19 +133,41 @@ class Memory:
     # ---- shape and content ---------------------------------------------------------------------
 
     def reshape(self, shape: Sequence[int]) -> None:
-        """Take another shape; the values stay, in memory order, as far as the shape reaches."""
+        """Take another shape; the values stay, in memory order, if the shape fits the memory."""
         shape = torch.Size(shape)
         if shape == self.shape:
             return
         self._before_change()
-        if self._head is not Head.ZERO:
-            # Mostly nobody asks for values from before a change of shape, so refitting waits.
-            values = self._deferred or (self._device if self._head is Head.DEVICE else self._host)
-            assert values is not None
+        count = math.prod(shape)
+        if count > self._capacity:
             self._forget()
-            self._deferred = _refit_later(values, shape)
-            self._head = Head.DEFERRED
+            self._head, self._capacity = Head.ZERO, count
+        elif self.held():
+            self._to_host_values()
+            assert self._buffer is not None
+            self._host = self._buffer[:count].view(shape)
+        elif self._head is not Head.ZERO:
+            # Mostly nobody asks for values from before a change of shape, so refitting waits.
+            refit = self._refit(shape)
+            self._forget()
+            self._deferred, self._head = refit, Head.DEFERRED
         self.shape = shape
+
+    def _refit(self, shape: torch.Size) -> _Refit:
+        """Return the present values, and those beyond the shape, in another shape."""
+        if isinstance(self._deferred, _Refit):
+            return _Refit(self._deferred.values, self._deferred.rest, shape)
+        values = self._deferred or (self._device if self._head is Head.DEVICE else self._host)
+        assert values is not None
+        rest = self._buffer
+        if rest is not None and not callable(values) and _alias(rest, values):
+            return _Refit(rest, None, shape)
+        return _Refit(values, rest, shape)
+
+    def _to_host_values(self) -> None:
+        """Have the newest values on the host alone."""
+        self.tensor(CPU)
+        self._head, self._device = Head.HOST, None
 
     def zero(self) -> None:
         """Set every value to zero, without touching memory until somebody asks for the values."""
@@ -158,14 +190,17 @@ class Memory:
     def set(self, tensor: torch.Tensor) -> None:
         """Let `tensor` be the values and the shape from now on."""
         self._before_change()
-        array = self._export()
-        self.shape = tensor.shape
-        if array is None or array.shape != tuple(tensor.shape):
+        self.shape, count = tensor.shape, tensor.numel()
+        if not self.held() or count > self._capacity:
             self._forget()
+            self._capacity = max(self._capacity, count)
             self._take(tensor)
-        elif tensor.device.type == "cpu":
-            if tensor.data_ptr() != array.ctypes.data:
-                np.copyto(array, tensor.detach().float().numpy())
+            return
+        assert self._buffer is not None
+        self._host = self._buffer[:count].view(tensor.shape)
+        if tensor.device.type == "cpu":
+            if tensor.data_ptr() != self._host.data_ptr():
+                self._host.copy_(tensor.detach())
             self._device, self._head = None, Head.HOST
         else:
             self._device, self._head = tensor, Head.DEVICE
@@ -185,7 +220,9 @@ class Memory:
             self._take(torch.zeros(self.shape, device=on))
         elif self._head is Head.DEFERRED:
             assert self._deferred is not None
+            refit = self._deferred if isinstance(self._deferred, _Refit) else None
             self._take(self._deferred())
+            self._buffer = None if refit is None else refit.buffer
         if on.type == "cpu":
             return self._to_host()
         if self._head is Head.HOST or self._device is None or self._device.device != on:
@@ -256,37 +293,50 @@ class Memory:
     def numpy(self) -> np.ndarray:
         """The values as a C-contiguous, writable float32 array over this memory."""
         self._before_change()
-        self.tensor(CPU)
-        self._head, self._device = Head.HOST, None
-        root = self._export()
+        self._to_host_values()
+        root, count = self._export(), math.prod(self.shape)
         if root is None:
-            assert self._host is not None
-            self._host = self._host.float().contiguous()
-            root = self._host.numpy()
+            self._buffer = self._host_buffer()
+            self._host = self._buffer[:count].view(self.shape)
+            root = self._buffer.numpy()
             self._exported = weakref.ref(root)
         # A view of the root keeps the root alive. The root itself is never returned, so that nobody
         # can change its shape.
-        return root[...]
+        return root[:count].reshape(self.shape)
+
+    def _host_buffer(self) -> torch.Tensor:
+        """Return the host's values as a flat float32 tensor that has room for the capacity."""
+        assert self._host is not None
+        values, buffer = self._host.float().contiguous().view(-1), self._buffer
+        if values.numel() == self._capacity:
+            return values
+        if buffer is not None and buffer.shape == (self._capacity,) and _alias(buffer, values):
+            return buffer
+        larger = torch.zeros(self._capacity)
+        if buffer is not None:
+            larger[: buffer.numel()] = buffer
+        larger[: values.numel()] = values
+        return larger
 
     def _export(self) -> np.ndarray | None:
         return self._exported() if self._exported is not None else None
 
     def _take(self, tensor: torch.Tensor) -> None:
-        self._deferred = None
+        self._deferred = self._buffer = None
         if tensor.device.type == "cpu":
             self._host, self._head = tensor, Head.HOST
         else:
             self._device, self._head = tensor, Head.DEVICE
 
     def _forget(self) -> None:
-        self._host = self._device = self._exported = self._deferred = None
+        self._host = self._device = self._exported = self._deferred = self._buffer = None
 
     def _to_host(self) -> torch.Tensor:
         if self._head is Head.DEVICE:
             assert self._device is not None
-            array = self._export()
-            if array is not None:
-                np.copyto(array, _fetch(self._device.float()).numpy())
+            if self.held():
+                assert self._host is not None
+                self._host.copy_(_fetch(self._device.float()))
             else:
                 self._host = _fetch(self._device.float())
             self._head = Head.SYNCED
@@ -418,20 +468,40 @@ def _fetch(values: torch.Tensor) -> torch.Tensor:
     return host
 
 
-def _refit_later(
-    values: torch.Tensor | Callable[[], torch.Tensor], shape: torch.Size
-) -> Callable[[], torch.Tensor]:
-    """A function that gives values, or the result of a function, in another shape."""
-    return lambda: _refit(values if isinstance(values, torch.Tensor) else values(), shape)
+def _alias(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Return whether two tensors start at the same place in memory."""
+    return a.data_ptr() == b.data_ptr()
 
 
-def _refit(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """The values in memory order as far as the shape reaches, then zeros."""
-    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        raise RuntimeError(f"a blob takes the shape {tuple(shape)} while a graph is captured")
-    flat, count = tensor.reshape(-1), math.prod(shape)
-    if count > flat.numel():
-        larger = flat.new_zeros(count)
-        larger[: flat.numel()] = flat
-        flat = larger
-    return flat[:count].view(shape)
+class _Refit:
+    """Values, of a tensor or of a function, in another shape: those of a memory that was reshaped.
+
+    values: as many as the memory's shape had. rest: a flat tensor of the values beyond that shape,
+    with others in front, or None. buffer: once called, a flat tensor in which the result and what
+    lies beyond it are.
+    """
+
+    def __init__(
+        self,
+        values: torch.Tensor | Callable[[], torch.Tensor],
+        rest: torch.Tensor | None,
+        shape: torch.Size,
+    ) -> None:
+        self.values, self.rest, self._shape = values, rest, shape
+        self.buffer: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        values = self.values if isinstance(self.values, torch.Tensor) else self.values()
+        if values.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                f"a blob takes the shape {tuple(self._shape)} while a graph is captured"
+            )
+        flat, count = values.reshape(-1), math.prod(self._shape)
+        if self.rest is not None and self.rest.numel() > flat.numel():
+            flat = torch.cat([flat, self.rest[flat.numel() :].to(flat)])
+        if count > flat.numel():
+            larger = flat.new_zeros(count)
+            larger[: flat.numel()] = flat
+            flat = larger
+        self.buffer = flat
+        return flat[:count].view(self._shape)

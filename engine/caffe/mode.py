@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from .errors import CaffeError
+from .errors import ArgumentRangeError, ArgumentTypeError, CaffeError
 from .launch import place
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -171,7 +171,15 @@ def capturing() -> bool:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed the fillers, dropout and shuffling of this thread."""
+    """Seed the fillers, dropout and shuffling of this thread.
+
+    Raises ArgumentRangeError for a seed that is no unsigned integer of 32 bits, and ArgumentTypeError
+    for what is no integer.
+    """
+    if not isinstance(seed, (int, np.integer)):
+        raise ArgumentTypeError(f"the seed is {seed!r}; it needs to be an integer")
+    if not 0 <= seed < 2**32:
+        raise ArgumentRangeError(f"the seed is {seed}; it needs to be 0 .. {2**32 - 1}")
     _seed(seed)
     _state.seeded = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from . import glog, graph, hdf5, weights
 from .blob import Blob
-from .errors import FileError, UsageError, WeightsError, in_file
+from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
 from .layers import EngineLayer, Layer, layer_type_list, users_types
 from .layers.source import MemoryData
 from .run.executor import Executor
@@ -80,6 +81,7 @@ class Net:
     def _build(self, param: Any) -> None:
         self.wiring = wire(param)
         self.executor = Executor(self.wiring)
+        self.executor.debug_info = param.debug_info
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
 
@@ -171,6 +173,8 @@ class Net:
         self, blobs: Sequence[str] | None = None, **kwargs: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Run any number of inputs forward, a batch at a time; join the outputs along axis 0."""
+        if not kwargs:
+            raise UsageError(f"forward_all needs the inputs of the net, {', '.join(self.inputs)}")
         outs: dict[str, list] = {name: [] for name in set(self.outputs) | set(blobs or [])}
         for batch in self._batch(kwargs):
             for name, values in self.forward(blobs, None, None, **batch).items():
@@ -374,9 +378,7 @@ class Net:
             for i, source in stored.items():
                 if not source.fits(blobs[i].shape, loose):
                     raise WeightsError(
-                        f"{path}: layer {name!r}: blob {i} has the shape {source.shape} there and "
-                        f"{blobs[i].shape} in this net; load it into a net of its own prototxt and "
-                        "copy from there what matches"
+                        f"{path}: {_mismatch(i, name, source.shape, blobs[i].shape)}"
                     )
                 pairs.append((blobs[i], source))
         for blob, source in pairs:
@@ -384,6 +386,8 @@ class Net:
 
     def share_with(self, other: Net) -> None:
         """Use the parameters of the layers of `other` that have the same names."""
+        if not isinstance(other, Net):
+            raise ArgumentTypeError(f"share_with needs a Net; found {type(other).__name__}")
         layers = {node.name: node.layer for node in self.wiring.nodes}
         for node in other.wiring.nodes:
             if node.name not in layers:
@@ -436,3 +440,15 @@ class Net:
         layer.set_input_arrays(data, labels)
 
     _set_input_arrays = set_input_arrays
+
+
+def _mismatch(index: int, layer: str, source: Sequence[int], target: Sequence[int]) -> str:
+    """Return BVLC Caffe's words for a parameter of another shape, and what one can do."""
+    sizes = (" ".join(map(str, shape)) + f" ({math.prod(shape)})" for shape in (source, target))
+    return (
+        f"Cannot copy param {index} weights from layer {layer!r}; shape mismatch.  Source param "
+        f"shape is {next(sizes)}; target param shape is {next(sizes)}. To learn this layer's "
+        "parameters from scratch rather than copying from a saved net, rename the layer. To copy a "
+        "part, load the weights into a net of their own prototxt and assign "
+        "net.params[layer][index].data[...]"
+    )

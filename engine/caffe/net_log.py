@@ -29,7 +29,7 @@ def creating(param: Any, automatic_tops: int) -> None:
     for bottom in param.bottom:
         _log(408, f"{name} <- {bottom}")
     for top, bottom in list(zip_longest(param.top, param.bottom))[: len(param.top)]:
-        _log(367 if top == bottom else 382, f"{name} -> {top}" + " (in-place)" * (top == bottom))
+        _log(369 if top == bottom else 382, f"{name} -> {top}" + " (in-place)" * (top == bottom))
     for _ in range(automatic_tops):
         _log(380, f"{name} -> (automatic)")
 

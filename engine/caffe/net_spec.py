@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
 
 import numpy as np
+from google import protobuf  # noqa: F401  (a name of pycaffe's module)
 from google.protobuf.message import Message
 
 from .proto import caffe_pb2

@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.text_encoding import CEscape
 
-from . import files, glog, unknown
+from . import files, glog, spelling, unknown
 from .errors import PrototxtError
 from .unknown import Unknown
 
@@ -35,11 +35,7 @@ def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown
     unknown fields.
     """
     path = os.fspath(path)
-    try:
-        with files.reading(path), open(path, encoding="utf-8") as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        raise PrototxtError(f"{path}: is not text in UTF-8: {error.reason}") from None
+    text = _content(path)
     fields: list[Unknown] = []
     try:
         text_format.Parse(text, message)
@@ -80,6 +76,17 @@ def warn_left_out(path: str | os.PathLike, item: Unknown, reason: str) -> None:
     of_layer = f" of layer {item.layer!r}" if item.layer else ""
     message = f"{os.fspath(path)}:{item.line}: left out {name}{of_layer}: {reason}"
     glog.write("upgrade_proto.cpp:90", message, 1)
+
+
+def _content(path: str) -> str:
+    """Return a prototxt as protobuf's reader takes it. Raises FileError or PrototxtError."""
+    try:
+        return spelling.respell(files.read_bytes(path))
+    except spelling.NotTextError as error:
+        raise PrototxtError(
+            f"{path}:{error.line}: is not text in UTF-8; save the file in UTF-8 (comments alone "
+            "may have any encoding)"
+        ) from None
 
 
 def write_text(path: str | os.PathLike, message: Any) -> None:

@@ -7,6 +7,8 @@ from caffe import CaffeError
 from caffe.blob import Blob
 from caffe.memory import Memory
 
+from tests.engine import nets
+
 
 def test_a_blob_starts_at_zero_with_a_writable_contiguous_float32_array():
     blob = Blob((2, 3))
@@ -23,7 +25,7 @@ def test_legacy_sizes_are_one_beyond_the_shape():
         _ = Blob((1, 2, 3, 4, 5)).num
 
 
-def test_reshape_keeps_values_in_memory_order_and_fills_with_zeros():
+def test_a_shape_that_fits_keeps_all_values_and_a_larger_one_starts_from_zeros():
     blob = Blob((2, 3))
     blob.data[...] = np.arange(6).reshape(2, 3)
     blob.reshape(3, 2)
@@ -31,8 +33,96 @@ def test_reshape_keeps_values_in_memory_order_and_fills_with_zeros():
     blob.reshape(2)
     np.testing.assert_array_equal(blob.data, [0, 1])
     blob.reshape(4)
-    np.testing.assert_array_equal(blob.data, [0, 1, 0, 0])
+    np.testing.assert_array_equal(blob.data, [0, 1, 2, 3])
     assert blob.diff.shape == (4,)
+    blob.reshape(7)
+    np.testing.assert_array_equal(blob.data, np.zeros(7))
+
+
+def test_values_beyond_the_shape_outlive_writes_and_reads():
+    blob = Blob((6,))
+    blob.data[...] = np.arange(6)
+    gc.collect()
+    for written in ([9], [8, 7]):
+        blob.reshape(len(written))
+        blob.data[...] = written
+    blob.reshape(6)
+    np.testing.assert_array_equal(blob.data, [8, 7, 2, 3, 4, 5])
+
+
+def test_an_array_stays_the_memory_through_shapes_that_fit():
+    blob = Blob((2, 3))
+    held = blob.data
+    held[...] = np.arange(6).reshape(2, 3)
+    blob.reshape(1, 3)
+    blob.values.set(torch.tensor([[7.0, 8.0, 9.0]]))
+    np.testing.assert_array_equal(held, [[7, 8, 9], [3, 4, 5]])
+    blob.reshape(2, 3)
+    blob.data[1] = 6
+    np.testing.assert_array_equal(held, [[7, 8, 9], [6, 6, 6]])
+    blob.values.set(torch.ones(3, 2))
+    np.testing.assert_array_equal(held, np.ones((2, 3)))
+
+
+def test_an_array_of_a_smaller_shape_stays_the_memory_when_the_blob_grows_back():
+    blob = Blob((4,))
+    blob.reshape(2)
+    held = blob.data
+    blob.reshape(4)
+    blob.data[...] = [1, 2, 3, 4]
+    np.testing.assert_array_equal(held, [1, 2])
+    blob.reshape(5)
+    blob.data[...] = 0
+    np.testing.assert_array_equal(held, [1, 2])
+
+
+def test_results_and_gradients_that_wait_are_fitted_once_somebody_reads():
+    memory = Memory((4,))
+    memory.defer(lambda: torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    for _ in range(3):
+        memory.reshape((2,))
+        memory.reshape((3,))
+    assert memory.is_deferred()
+    assert memory.tensor().tolist() == [1, 2, 3]
+    memory.mutable()[0] = 5
+    memory.reshape((2, 2))
+    assert memory.tensor().tolist() == [[5, 2], [3, 4]]
+
+
+def test_a_blob_can_be_reshaped_100000_times_before_it_is_read():
+    blob = Blob((1, 1, 40, 40))
+    blob.data[...] = 1
+    for i in range(100_000):
+        blob.reshape(1, 1, 1 + i % 40, 1 + i // 2500)
+    assert blob.data.sum() == 1600
+    large = Blob((30000, 30000))
+    large.reshape(2, 3)
+    large.reshape(100)
+    assert large.data.shape == (100,)
+
+
+@pytest.mark.parametrize("shape", [(65536, 32768), (2**31,), (1,) * 33])
+def test_a_shape_that_no_blob_can_have_is_refused_at_the_reshape(shape):
+    blob = Blob((2, 3))
+    with pytest.raises(CaffeError, match="INT_MAX|at most 32"):
+        blob.reshape(*shape)
+    assert blob.shape == (2, 3)
+    blob.reshape(0, 65536, 32768)
+    assert blob.count == 0
+
+
+def test_an_array_of_an_output_shows_the_results_of_a_smaller_batch(tmp_path):
+    net = nets.build(tmp_path, nets.SCORER)
+    net.blobs["data"].reshape(4, 3, 8, 8)
+    net.reshape()
+    score = net.blobs["score"].data
+    net.forward(data=np.ones((4, 3, 8, 8)))
+    last = score[3].copy()
+    net.blobs["data"].reshape(1, 3, 8, 8)
+    net.forward(data=np.full((1, 3, 8, 8), 2.0))
+    np.testing.assert_array_equal(score[0], net.blobs["score"].data[0])
+    assert not np.array_equal(score[0], last)
+    np.testing.assert_array_equal(score[3], last)
 
 
 def test_a_shape_with_negative_or_fractional_sizes_is_refused():

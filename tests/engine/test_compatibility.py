@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from caffe.proto import caffe_pb2
 
 from net_gen import STAGES
 from oracle.classifiers import CLASSIFIERS
 from oracle.compare import FEW, TIE, TOLERANCE, WHOLE_NET
 from oracle.compatibility import rounded
 from oracle.fifty import MARGIN, RUNS
+from oracle.ignored import IGNORED
 from oracle.measure import COUNT, MEASURED
 from oracle.surface import differences
 
@@ -73,6 +77,47 @@ def test_no_random_net_disagrees(measured):
 )
 def test_an_error_is_rounded_up(value, text):
     assert rounded(value) == text
+
+
+def names_in_the_engine():
+    """Return the attributes and the strings in the engine's source, the schema left out."""
+    names = set()
+    for path in (ROOT / "engine" / "caffe").rglob("*.py"):
+        if "proto" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                names.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names.add(node.value)
+    # windows.py puts the names of these fields together.
+    windows = {f"{name}_{side}" for name in ("kernel", "pad", "stride") for side in "hw"}
+    return names | windows
+
+
+def fields_of_bvlc_caffe():
+    """Return (message, field) for every field of caffe.proto, which has BVLC Caffe's schema."""
+    text = (ROOT / "engine" / "caffe" / "proto" / "caffe.proto").read_text()
+    for block in re.split(r"^message ", text, flags=re.M)[1:]:
+        message = caffe_pb2.DESCRIPTOR.message_types_by_name[block.split()[0]]
+        names = set(re.findall(r"(\w+) = \d+", block))
+        yield from ((message, field) for field in message.fields if field.name in names)
+
+
+def test_every_field_of_the_schema_is_read_or_listed_as_ignored():
+    read, ignored, fields = names_in_the_engine(), set(), list(fields_of_bvlc_caffe())
+    assert len(fields) > 400
+    for message, field in fields:
+        keys = {f"{message.name}.{field.name}", f".{field.name}"} & IGNORED.keys()
+        ignored |= keys
+        assert keys or field.name in read, f"{message.name}.{field.name}"
+    assert ignored == IGNORED.keys()
+
+
+def test_every_ignored_field_is_on_the_page():
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    for field, reason in IGNORED.items():
+        assert f"| `{field.lstrip('.')}` | {reason} |" in page
 
 
 @pytest.mark.slow

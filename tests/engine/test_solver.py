@@ -193,6 +193,23 @@ def test_callbacks_are_called_before_and_after_each_gradient(tmp_path):
         ),
         ('type: "Adma"', "type is 'Adma'; it needs .* SGD, Nesterov"),
         ('regularization_type: "L3"', "regularization_type is 'L3'"),
+        (
+            'base_lr: 1 lr_policy: "fixed" type: "RMSProp" rms_decay: 1.5 momentum: 0',
+            "rms_decay is 1.5; RMSProp needs",
+        ),
+        (
+            'base_lr: 1 lr_policy: "fixed" type: "RMSProp" rms_decay: 1 momentum: 0',
+            "rms_decay is 1; .* less than 1",
+        ),
+        (
+            'base_lr: 1 lr_policy: "fixed" type: "RMSProp" rms_decay: -0.5 momentum: 0',
+            "rms_decay is -0.5; .* at least 0",
+        ),
+        (
+            'base_lr: 1 lr_policy: "fixed" type: "Adam" momentum: 1',
+            "momentum is 1; Adam divides by",
+        ),
+        ('type: "Adam" momentum2: 2', "momentum2 is 2; .* at most 1"),
         ("test_iter: 1", "test_interval is 0"),
         ("test_iter: 1 test_iter: 2 test_interval: 1 test_state { }", "1 test_state for 2"),
         ('train_net: "x"', r"given by \['train_net', 'net'\]; it needs exactly one"),

@@ -100,7 +100,8 @@ def test_weights_of_another_shape_are_refused_and_nothing_is_copied(tmp_path, ne
     other = build(tmp_path, SCORER.replace("kernel_size: 1", "kernel_size: 2"))
     before = other.params["conv"][0].data.copy()
     message = (
-        r"w\.caffemodel: layer 'score': blob 0 has the shape \(3, 4, 1, 1\) there and \(3, 4, 2"
+        r"w\.caffemodel: Cannot copy param 0 weights from layer 'score'; shape mismatch\.  Source "
+        r"param shape is 3 4 1 1 \(12\); target param shape is 3 4 2 2 \(48\)\. .* rename the layer"
     )
     with pytest.raises(CaffeError, match=message):
         other.copy_from(path)

@@ -9,8 +9,13 @@ from caffe import __main__ as caffe_command
 
 from tests.engine.nets import write
 from tests.engine.test_command import NET, SOLVER
+from tests.engine.test_debug_info import NET as CONSTANT_NET
 
 pytestmark = pytest.mark.oracle
+DEBUG = f"""solver_mode: CPU debug_info: true momentum: 0.9 display: 1 max_iter: 3 base_lr: 0.1
+lr_policy: "fixed" snapshot_prefix: "debug"
+net_param {{ {CONSTANT_NET} }} test_iter: 1 test_interval: 2
+snapshot_after_train: false"""
 PROGRAM = """
 import os, subprocess, sys
 sys.exit(subprocess.call(sys.argv[1:], env=dict(os.environ, GLOG_minloglevel="0")))
@@ -43,6 +48,7 @@ def lines(log):
         "test -model net.prototxt -weights snap_iter_12.caffemodel -iterations 2",
         "time -model net.prototxt -iterations 2",
         "device_query",
+        "train -solver=debug.prototxt",
     ],
 )
 def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatch, capfd, command):
@@ -51,6 +57,7 @@ def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatc
     write(tmp_path, NET)
     write(tmp_path, SOLVER + "solver_mode: CPU", "solver.prototxt")
     write(tmp_path, SOLVER + 'solver_mode: CPU type: "Adam" momentum2: 0.9', "adam.prototxt")
+    write(tmp_path, DEBUG, "debug.prototxt")
     if "snap_" in command:
         solver = "adam.prototxt" if "adam" in command else "solver.prototxt"
         assert caffe_command.main(["train", "-solver", solver]) == 0

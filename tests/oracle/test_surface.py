@@ -25,6 +25,8 @@ def test_pycaffes_names_and_parameters_are_here(theirs):
     assert sum(map(len, theirs.values())) > 300
     assert theirs["Net"]["share_with"] == [2, 2] and theirs["Solver"]["solve"] == [1, 2]
     assert theirs["Net"]["forward"] == ["self", "blobs=None", "start=None", "end=None", "kwargs"]
+    assert {"resize", "zoom", "skimage"} <= theirs["caffe.io"].keys()
+    assert {"np", "caffe", "_Net_get_id_name"} <= theirs["caffe.pycaffe"].keys()
     assert differences(theirs) == {}
     assert caffe.__version__.startswith("1.0.0")
 

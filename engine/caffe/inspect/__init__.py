@@ -6,19 +6,25 @@ report = inspect_net("deploy.prototxt")
 report.row("conv1").shapes
 """
 
+from .compare import Difference, compare_nets
 from .crops import fix_crops
 from .findings import Finding, find_problems
 from .inputs import Inputs, parse_inputs
 from .report import CropRow, LayerRow, Report, Totals, inspect_net
+from .stored import BlobRow, blob_rows
 from .tables import csv_text, markdown, report_text
 
 __all__ = [
+    "BlobRow",
     "CropRow",
+    "Difference",
     "Finding",
     "Inputs",
     "LayerRow",
     "Report",
     "Totals",
+    "blob_rows",
+    "compare_nets",
     "csv_text",
     "find_problems",
     "fix_crops",

@@ -6,15 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from ..errors import CaffeError
 from ..text import write_text
+from .compare import compare_nets
 from .costs import SOLVER_ARRAYS
 from .crops import fix_crops
 from .findings import find_problems
 from .inputs import parse_inputs
 from .report import Report, inspect_net
-from .tables import csv_text, markdown, plain, report_text
+from .stored import blob_rows
+from .tables import csv_text, difference_text, markdown, plain, report_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +45,14 @@ def parser() -> argparse.ArgumentParser:
         help="the solver type that the memory of training is counted for (default: SGD)",
     )
     options.add_argument(
+        "--weights", metavar="FILE", help="a .caffemodel or .h5 file: which layers get which blobs"
+    )
+    options.add_argument(
+        "--diff",
+        metavar="NET",
+        help="show what differs from another prototxt; status 1 if the meaning differs",
+    )
+    options.add_argument(
         "--fix-crops",
         metavar="FILE",
         help="write the net with the offsets of Crop layers that name none; comments are not kept",
@@ -57,15 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `caffe inspect` on a command line; return the exit status."""
     arguments = parser().parse_args(argv)
     try:
-        print(run(arguments), end="")
+        text, status = run(arguments)
+        print(text, end="")
     except (CaffeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status
 
 
-def run(arguments: argparse.Namespace) -> str:
-    """Return the text that the command prints. Raises CaffeError or OSError."""
+def run(arguments: argparse.Namespace) -> tuple[str, int]:
+    """Return the text that the command prints, and its status. Raises CaffeError or OSError."""
+    if arguments.diff:
+        return compare(arguments)
     report = inspect_net(
         arguments.net,
         parse_inputs(arguments.input),
@@ -75,8 +89,23 @@ def run(arguments: argparse.Namespace) -> str:
         arguments.solver,
     )
     if arguments.fix_crops:
-        return write_fixed_crops(report, arguments.fix_crops)
-    return render(report, arguments)
+        return write_fixed_crops(report, arguments.fix_crops), 0
+    return render(report, arguments), 0
+
+
+def compare(arguments: argparse.Namespace) -> tuple[str, int]:
+    """Return the differences from the net of --diff, and 1 where the meaning differs."""
+    differences = compare_nets(
+        arguments.net,
+        arguments.diff,
+        arguments.phase,
+        tuple(arguments.stage),
+        arguments.level,
+    )
+    status = int(any(difference.meaning for difference in differences))
+    if arguments.json:
+        return json.dumps([d._asdict() for d in differences], indent=1) + "\n", status
+    return difference_text(differences, markdown if arguments.markdown else plain), status
 
 
 def write_fixed_crops(report: Report, path: str) -> str:
@@ -94,7 +123,9 @@ def render(report: Report, arguments: argparse.Namespace) -> str:
     if arguments.csv:
         return csv_text(report)
     findings = find_problems(report)
+    weights = blob_rows(report, arguments.weights) if arguments.weights else []
     if arguments.json:
         warnings = [finding._asdict() for finding in findings]
-        return json.dumps({**report.to_dict(), "warnings": warnings}, indent=1) + "\n"
-    return report_text(report, findings, markdown if arguments.markdown else plain)
+        stored = {"weights": [asdict(row) for row in weights]} if arguments.weights else {}
+        return json.dumps({**report.to_dict(), "warnings": warnings, **stored}, indent=1) + "\n"
+    return report_text(report, findings, markdown if arguments.markdown else plain, weights)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ..layers.windows import Window
-from .build import BuiltNet, Part, build
+from .build import LABELLED, BuiltNet, Part, build
 from .costs import filler_of
 from .gradients import Gradients, is_loss, learns
 from .inputs import Inputs
@@ -18,6 +18,8 @@ from .sizes import LONGEST_PERIOD, EmptyBlobError, MisfitError, SizeRules, with_
 
 #: Height and width that stand in for an unknown size where places are compared.
 ASSUMED_SIZE = (384, 512)
+#: Types whose bottoms need to fit to each other.
+COMPARING = (*MERGING, *LABELLED, "Crop")
 #: Sizes that a message lists.
 LISTED = 4
 
@@ -179,8 +181,13 @@ def _sizes(net: BuiltNet, located: Places) -> Iterator[Finding]:
 
 
 def _takes_one_size(part: Part) -> bool:
-    """Whether a layer ties the net to one size, or cannot tell sizes because it is not built."""
-    return part.type in ("InnerProduct", "Reshape") or (bool(part.bottoms) and part.layer is None)
+    """Whether a layer ties the net to one size, or cannot tell sizes because it is not built.
+
+    A Crop, a sum or a loss that does not fit at the present size may fit at others.
+    """
+    if part.type in ("InnerProduct", "Reshape"):
+        return True
+    return bool(part.bottoms) and part.layer is None and part.type not in COMPARING
 
 
 def _misfits(rules: SizeRules, smallest: int) -> Iterator[Finding]:

@@ -7,9 +7,11 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .compare import Difference
 from .costs import Memory
 from .findings import Finding
 from .report import CropRow, LayerRow, Report, Totals
+from .stored import BlobRow
 
 #: The columns of the layer table: the head, and a row's entry.
 COLUMNS: dict[str, Callable[[LayerRow], str]] = {
@@ -168,8 +170,39 @@ def finding_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[str
     return ["warning", "layer", "about"], [list(finding) for finding in findings]
 
 
+def weight_table(rows: Sequence[BlobRow]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the lines of the table of a weights file."""
+    head = ["layer", "blob", "net", "file", "state", "min", "max", "mean", "std", "zeros", "NaN"]
+    lines = []
+    for row in rows:
+        s, values = row.statistics, [""] * 6
+        if s is not None:
+            numbers = (s.minimum, s.maximum, s.mean, s.deviation)
+            values = ["" if n is None else f"{n:.4g}" for n in numbers]
+            values += [
+                f"{100 * s.zeros:.1f} %",
+                str(s.nan + s.infinite) if s.nan + s.infinite else "",
+            ]
+        shapes = ["" if x is None else shape_text(x) for x in (row.net_shape, row.file_shape)]
+        lines.append([row.layer, str(row.index), *shapes, row.state, *values])
+    return head, lines
+
+
+def difference_text(differences: Sequence[Difference], render: Callable[..., str] = plain) -> str:
+    """Return the differences of two nets, changes of meaning apart from changes of form."""
+    texts = []
+    for meaning, title in ((True, "differs in meaning"), (False, "differs in form alone")):
+        lines = [[d.kind, d.layer, d.message] for d in differences if d.meaning == meaning]
+        if lines:
+            texts.append(f"{title}: {len(lines)}\n\n" + render(["kind", "layer", "about"], lines))
+    return "\n".join(texts) or "no differences\n"
+
+
 def report_text(
-    report: Report, findings: Sequence[Finding] = (), render: Callable[..., str] = plain
+    report: Report,
+    findings: Sequence[Finding] = (),
+    render: Callable[..., str] = plain,
+    weights: Sequence[BlobRow] = (),
 ) -> str:
     """Return the tables of a report, rendered by `plain` or `markdown`, with a line about gaps."""
     title = f"{report.name or 'net without a name'}, phase {report.phase}\n\n"
@@ -177,6 +210,8 @@ def report_text(
     if report.crops:
         tables.append(render(*crop_table(report.crops)))
     tables.append(render(*total_table(report.totals)))
+    if weights:
+        tables.append(render(*weight_table(weights)))
     if findings:
         tables.append(render(*finding_table(findings)))
     text = title + "\n".join(tables)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .. import glog, heap, mode
 from ..layers import EngineLayer, Function
 from ..memory import Memory
+from . import debug_info
 from .border import BorderCache
 from .loss import Loss
 from .passes import Pass
@@ -41,11 +42,13 @@ class Executor:
     fast: False has every pass run layer by layer.
     callbacks: by the names in CALLBACKS, functions that are called with each layer's number.
     choice: how the last whole pass ran; None before the first.
+    debug_info: whether each layer's forward and backward log what they computed.
     """
 
     def __init__(self, wiring: Wiring, fast: bool = True) -> None:
         self.wiring = wiring
         self._fast = fast
+        self.debug_info = False
         self.choice: Choice | None = None
         self.callbacks: dict[str, list[Callable[[int], None]]] = {name: [] for name in CALLBACKS}
         self.replays = Replays(wiring)
@@ -120,6 +123,8 @@ class Executor:
             self._note_layers(against)
             if learn:
                 self._backward(len(self.wiring.nodes) - 1, 0, free=True)
+                if self.debug_info:
+                    debug_info.log_parameters(self.wiring)
             return Loss(losses)
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
@@ -164,6 +169,8 @@ class Executor:
             for weight, blob in zip(node.loss_weights, tops):
                 if weight:
                     losses.append((weight, blob))
+            if self.debug_info:
+                debug_info.log_forward(self.wiring, node)
             self._call("after_forward", i)
         device = mode.device()
         return [(weight, blob.values.tensor(device).sum()) for weight, blob in losses]
@@ -182,6 +189,8 @@ class Executor:
                 node.layer.backward(
                     self.wiring.tops(node), list(node.propagate_down), self.wiring.bottoms(node)
                 )
+                if self.debug_info:
+                    debug_info.log_backward(self.wiring, node)
             if free and isinstance(node.layer, Function):
                 node.layer.forget()
             self._call("after_backward", i)
@@ -190,7 +199,8 @@ class Executor:
         """Whether layer `number` is the end of the last pass's region and backward goes through."""
         region = region_pass.region
         through = number == region.last and last <= region.first
-        return through and region_pass.recorded and not self._has_callbacks()
+        observed = self._has_callbacks() or self.debug_info
+        return through and region_pass.recorded and not observed
 
     def _reshape(self, node: Node) -> None:
         node.layer.reshape(self.wiring.bottoms(node), self.wiring.tops(node))
@@ -207,6 +217,8 @@ class Executor:
     def _reason_against_regions(self) -> str:
         if not (self._fast and mode.fast()):
             return mode.NOT_FAST if self._fast else "fast paths are off for this net"
+        if self.debug_info:
+            return debug_info.REASON
         return "callbacks are set" if self._has_callbacks() else ""
 
     def region_at(self, first: int) -> tuple[Patches | None, str]:

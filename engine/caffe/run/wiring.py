@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .. import graph, net_log
 from ..blob import Blob
-from ..errors import CaffeError, LayerError, NetError
+from ..errors import CaffeError, LayerError, UnknownLayerError
 from ..layers import EngineLayer, Function, Layer, check_types, create
 from ..proto import caffe_pb2
 
@@ -97,12 +97,12 @@ class Wiring:
         return [self.blobs[t] for t in node.tops]
 
     def node_named(self, name: str) -> Node:
-        """The layer of this name. Raises NetError where there is none."""
+        """The layer of this name. Raises UnknownLayerError where there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node
         names = ", ".join(node.name for node in self.nodes)
-        raise NetError(f"the net has no layer {name!r}; it has {names}")
+        raise UnknownLayerError(f"the net has no layer {name!r}; it has {names}")
 
     @property
     def loss_blobs(self) -> list[Blob]:

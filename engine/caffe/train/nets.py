@@ -10,7 +10,13 @@ from ..layers import layer_type_list, users_types
 from ..net import Net
 from ..proto import caffe_pb2
 
-_TRAIN_FIELDS = ("train_net_param", "train_net", "net_param", "net")
+#: The fields that give the train net -> where BVLC Caffe logs that it builds the net, and how.
+_TRAIN_FIELDS = {
+    "train_net_param": (88, "specified in train_net_param."),
+    "train_net": (92, "from train_net file: {}"),
+    "net_param": (97, "specified in net_param."),
+    "net": (102, "from net file: {}"),
+}
 
 
 def train_net(param: Any) -> Net:
@@ -25,11 +31,8 @@ def train_net(param: Any) -> Net:
             "net_param, train_net, train_net_param"
         )
     source = getattr(param, fields[0])
-    if isinstance(source, str):
-        origin = f"from {fields[0]} file: {source}"
-    else:
-        origin = f"specified in {fields[0]}."
-    glog.write("solver.cpp:102", f"Creating training net {origin}")
+    line, origin = _TRAIN_FIELDS[fields[0]]
+    glog.write(f"solver.cpp:{line}", f"Creating training net {origin.format(source)}")
     net = _build(source, caffe_pb2.TRAIN, param.train_state)
     _finetune(net, param)
     return net
@@ -56,6 +59,7 @@ def test_nets(param: Any) -> list[Net]:
             origin = "test_" + origin
         glog.write("solver.cpp:190", f"Creating test net (#{i}) specified by {origin}")
         net = _build(source, caffe_pb2.TEST, state)
+        net.executor.debug_info = param.debug_info
         _finetune(net, param)
         nets.append(net)
     return nets

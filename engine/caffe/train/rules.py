@@ -86,6 +86,10 @@ class RMSProp(Rule):
     def __init__(self, param: Any) -> None:
         super().__init__(param)
         _refuse_momentum(param, "RMSProp")
+        if not 0 <= param.rms_decay < 1:
+            raise NetError(
+                f"rms_decay is {param.rms_decay:g}; RMSProp needs at least 0 and less than 1"
+            )
 
     def update(
         self, g: torch.Tensor, history: Sequence[torch.Tensor], rate: float, iteration: int
@@ -121,6 +125,18 @@ class Adam(Rule):
     """
 
     histories = 2
+
+    def __init__(self, param: Any) -> None:
+        super().__init__(param)
+        if abs(param.momentum) == 1:
+            raise NetError(
+                f"momentum is {param.momentum:g}; Adam divides by 1 - momentum^t, give another"
+            )
+        if abs(param.momentum2) > 1:
+            raise NetError(
+                f"momentum2 is {param.momentum2:g}; Adam takes the root of 1 - momentum2^t, give "
+                "at most 1"
+            )
 
     def update(
         self, g: torch.Tensor, history: Sequence[torch.Tensor], rate: float, iteration: int

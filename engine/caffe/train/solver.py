@@ -14,6 +14,7 @@ from ..run.wiring import Parameter
 from ..text import to_text
 from . import meeting, nets, policies, progress, rules, settings, snapshots
 from .company import Company
+from .interrupts import IterationHeld, UpdateHeld
 from .nccl import NCCL
 from .update import Updater
 
@@ -114,7 +115,11 @@ class Solver:
         glog.write("solver.cpp:332", "Optimization Done.")
 
     def step(self, iters: int) -> None:
-        """Train for `iters` iterations."""
+        """Train for `iters` iterations.
+
+        Ctrl-C raises KeyboardInterrupt after an iteration; pressed twice, at once, but never within
+        an update.
+        """
         p = self.param
         end = self.iter + iters
         self._losses = progress.RecentLosses(p.average_loss)
@@ -126,20 +131,29 @@ class Solver:
                 self._test_all()
                 if self._stopped:
                     break
-            for on_start, _ in self._callbacks:
-                on_start()
-            self._losses.add([self.net.executor.step() for _ in range(p.iter_size)])
-            if self._is_due(p.display):
-                self._display(speed)
-            for _, on_gradients_ready in self._callbacks:
-                on_gradients_ready()
-            self.company.average(self)
-            with self.company.uninterrupted():
-                self.apply_update()
-            action = self.company.action(self)
-            if self._is_due(p.snapshot) or action == "snapshot":
-                self._snapshot_by_worker_0()
-            self._stopped = action == "stop"
+            with IterationHeld():
+                self._iterate(speed)
+
+    def _iterate(self, speed: progress.Speed) -> None:
+        """Train for an iteration, then write a snapshot and note a request to stop."""
+        p = self.param
+        for on_start, _ in self._callbacks:
+            on_start()
+        # As in BVLC Caffe, the train net logs what the solver asks for, and only where the
+        # iteration is displayed.
+        self.net.executor.debug_info = p.debug_info and self._is_due(p.display)
+        self._losses.add([self.net.executor.step() for _ in range(p.iter_size)])
+        if self._is_due(p.display):
+            self._display(speed)
+        for _, on_gradients_ready in self._callbacks:
+            on_gradients_ready()
+        self.company.average(self)
+        with self.company.uninterrupted():
+            self.apply_update()
+        action = self.company.action(self)
+        if self._is_due(p.snapshot) or action == "snapshot":
+            self._snapshot_by_worker_0()
+        self._stopped = action == "stop"
 
     def _is_due(self, interval: int) -> bool:
         """Return whether this iteration is one that comes every `interval` iterations; 0: never."""
@@ -176,8 +190,9 @@ class Solver:
         rate = self.lr
         if self._is_due(self.param.display):
             glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
-        self._updater.apply(self.parameters, self.history, rate, self.iter)
-        self.iter += 1
+        with UpdateHeld():
+            self._updater.apply(self.parameters, self.history, rate, self.iter)
+            self.iter += 1
 
     # ---- tests ---------------------------------------------------------------------------------
 
