@@ -34,8 +34,9 @@ LEVELS = 3
 
 
 #: The fields that have no default.
-REQUIRED = tuple(
-    ["variant", "stages", "stride", "width", "channels", "order", "mean", "scale", "outputs"]
+REQUIRED = (
+    *("variant", "stages", "stride", "width", "channels", "order", "mean", "scale"),
+    "outputs",
 )
 
 

@@ -200,9 +200,9 @@ class Stage:
 
     def _snapshot_if_first(self) -> None:
         """Write a snapshot if none has been written, so that no iteration is lost."""
-        if self.iteration and not self.snapshot and workers.count() == 1:
-            if not snapshots.complete(self.param.snapshot_prefix):
-                self.solver.snapshot()
+        unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
+        if unsaved and workers.count() == 1:
+            self.solver.snapshot()
 
     def train_iteration(self) -> None:
         """Train one iteration. Raises ValueError if the loss is not finite."""
@@ -286,10 +286,11 @@ class Stage:
     def _check_start(self) -> None:
         """Warn of weights from which nothing would be learned."""
         message = read_net(self.param.train_net or self.param.net)
-        losses = [layer.loss_param for layer in message.layer if layer.type == "SoftmaxWithLoss"]
         # Caffe normalizes by the valid pixels unless `normalize` is false.
-        self._normalized = bool(losses) and (
-            losses[0].normalize or not losses[0].HasField("normalize")
+        self._normalized = any(
+            layer.loss_param.normalize or not layer.loss_param.HasField("normalize")
+            for layer in message.layer
+            if layer.type == "SoftmaxWithLoss"
         )
         if not self.snapshot:
             for line in start_warnings(self.net, message):
