@@ -14,7 +14,8 @@ BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
-TYPED := voc_layers.py fcn_common fcn_data net_gen surgery solvers experiments oracle engine/caffe bench zoo
+TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py fcn_common fcn_data net_gen \
+	surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
@@ -22,9 +23,9 @@ VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 # Values from the user reach the shell through the environment, as they were typed: a quote, a space
 # or a $ in a value is no part of a command. In the recipes $(call options,GPU:gpu) becomes
 # `--gpu VALUE` if GPU is set, and $(call flags,QUICK:quick) becomes `--quick`.
-VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
-	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET OUT PAD PEERS ROUNDS SBDD_DIR SCALE SECONDS SEED \
-	THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
+VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
+	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET NYUD_DIR OUT PAD PEERS ROUNDS SBDD_DIR SCALE \
+	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
@@ -82,7 +83,8 @@ $(VARIANTS): $(READY) ## train up to it, only what is not done (DATA=demo ITERS=
 
 prototxts: $(READY) ## write the prototxts of every variant folder (VARIANT= OUT=)
 	@"$$PY" -m net_gen $${VARIANT:+"$$VARIANT"} $(call options,OUT:out CLASSES:classes WIDTH:width \
-	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir TRAIN_SPLIT:train-split \
+	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir CONTEXT_DIR:context-dir \
+	  SIFTFLOW_DIR:siftflow-dir NYUD_DIR:nyud-dir TRAIN_SPLIT:train-split \
 	  VAL_SPLIT:val-split SEED:seed MEAN:mean DROPOUT:dropout PAD:pad)
 
 data: $(READY) ## fetch and lay out a data set: PASCAL VOC 2011 with SBD (DATA=voc)
@@ -106,7 +108,7 @@ inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HT
 	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
 	@"$$PY" -m caffe inspect "$$NET" $(call options,INPUT:input PHASE:phase STAGE:stage LEVEL:level \
 	  SOLVER:solver WEIGHTS:weights \
-	  DIFF:diff FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
+	  HTML:html DIFF:diff FIX_CROPS:fix-crops) $(call flags,JSON:json MARKDOWN:markdown CSV:csv)
 
 oracle: ## build a root with BVLC Caffe 1.0 to compare with
 	@bash oracle/build

@@ -105,7 +105,12 @@ def drawings() -> Dict[str, Any]:
     """What each drawing shows, by its file, as JSON has it: the same as is kept inside the PNG."""
     from net_gen import STAGES, VARIANTS
 
-    others = [net for net, what in VARIANTS.items() if what.stride == 32 and net not in STAGES]
+    coarse = [
+        net
+        for net, variant in VARIANTS.items()
+        if (variant.stride, variant.data_set) == (32, "voc")
+    ]
+    others = [net for net in coarse if net not in STAGES]
     shown = {
         PLACES: [
             [pad, *places(DRAWN_NET, pad, DRAWN_SIZE, DRAWN_BLOBS)] for pad in drawn_paddings()

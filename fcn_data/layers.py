@@ -43,7 +43,7 @@ class SegmentationDataLayer(caffe.Layer):
 
         folder_keys  the folders of the data set
         split        the name of a split; without "train" in it, images come in its order
-        mean         the mean of each channel of the first input (default: the record's)
+        mean         the mean of each channel of the first input in `tops` (the record's)
         seed         of the order of a train split (default: a new order every run)
         randomize    False: a train split comes in its order, too (default True)
         classes      number of classes of the first labels (default: the record's)
@@ -195,13 +195,13 @@ class SegmentationDataLayer(caffe.Layer):
 
     def _set_means(self, params: Dict[str, Any]) -> None:
         means = {source.name: source.mean for source in self.data_set.inputs}
-        if "mean" in params:
-            first = self.data_set.inputs[0]
-            count = len(params["mean"])
+        first = next((top for top in self.tops if top in means), None)
+        if "mean" in params and first is not None:
+            count, values = len(means[first]), len(params["mean"])
             # A net on grey images, or on more channels than colours, has a mean of its length.
-            if not (len(first.mean) == COLOURS and (count == 1 or count > COLOURS)):
-                count = len(first.mean)
-            means[first.name] = numbers(type(self).__name__, "mean", params["mean"], count)
+            if count == COLOURS and (values == 1 or values > COLOURS):
+                count = values
+            means[first] = numbers(type(self).__name__, "mean", params["mean"], count)
         self.means = {top: np.array(mean, np.float64) for top, mean in means.items()}
 
     def _set_labels(self, params: Dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Every error names the file.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, List
 
 import numpy as np
@@ -142,6 +143,40 @@ def read_segmentation(path: str) -> np.ndarray:
         return read_mat(path)["GTcls"][0]["Segmentation"][0]
     except (KeyError, IndexError, ValueError):
         raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
+
+
+def read_mat_array(path: str, name: str) -> np.ndarray:
+    """Return the array `name` of a .mat file as integers, int64.
+
+    Raises OSError if the file is not readable or has no such array.
+    """
+    arrays = read_mat(path)
+    if name not in arrays:
+        names = ", ".join(sorted(key for key in arrays if not key.startswith("__")))
+        raise OSError(f"{path}: has {names or 'no array'}, needs the array {name}")
+    return np.asarray(arrays[name]).astype(np.int64)
+
+
+def read_class_list(path: str) -> Dict[int, str]:
+    """Return number -> name of the lines `NUMBER: NAME` of a text file, without spaces.
+
+    Raises OSError if there is no such file, ValueError if a line has another form.
+    """
+    if not os.path.isfile(path):
+        raise OSError(f"{path}: no such file, needs lines `NUMBER: NAME`")
+    classes: Dict[int, str] = {}
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            number, colon, name = line.partition(":")
+            name = name.replace(" ", "").strip()
+            if not line.strip():
+                continue
+            if not (colon and name and number.strip().isdigit()):
+                raise ValueError(f"{path}: has the line {line.strip()!r}, needs `NUMBER: NAME`")
+            classes[int(number)] = name
+    if not classes:
+        raise ValueError(f"{path}: is empty, needs lines `NUMBER: NAME`")
+    return classes
 
 
 def _pages(path: str, first_only: bool) -> List[Any]:

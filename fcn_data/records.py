@@ -64,6 +64,7 @@ class DataSet(NamedTuple):
     root: the folder of the files, relative to the repository.
     splits: `train`, `val`, and more if there are more.
     archives: names of `fcn_data.published`, to be fetched; empty for a set that is drawn.
+    title: the name in prose.
     """
 
     name: str
@@ -72,6 +73,7 @@ class DataSet(NamedTuple):
     labels: Tuple[Labels, ...]
     splits: Mapping[str, Split]
     archives: Tuple[str, ...] = ()
+    title: str = ""
 
     @property
     def classes(self) -> Tuple[str, ...]:

@@ -64,6 +64,15 @@ def _fcn(name: str, checksum: Optional[str] = None) -> Published:
     return _net(f"{_BVLC}{name}.caffemodel", checksum, os.path.join("data", "fcn"))
 
 
+#: The nets of the other data sets with published weights; early fusion (color-d) has none.
+_OTHER_NETS = (
+    *(
+        f"{data_set}-fcn{stride}s"
+        for data_set in ("pascalcontext", "siftflow")
+        for stride in (32, 16, 8)
+    ),
+    *(f"nyud-fcn32s-{inputs}" for inputs in ("color", "hha", "color-hha")),
+)
 #: The published files by name.
 PUBLISHED: Dict[str, Published] = {
     "voc2011": Published(
@@ -106,6 +115,7 @@ PUBLISHED: Dict[str, Published] = {
     "fcn8s": _fcn("fcn8s-heavy-pascal", "sha1:c449ea74dd7d83751d1357d6a8c323fcf4038962"),
     "fcn8s-atonce": _fcn("fcn8s-atonce-pascal"),
     "fcn-alexnet": _fcn("fcn-alexnet-pascal"),
+    **{name: _fcn(f"{name}-heavy") for name in _OTHER_NETS},
 }
 
 #: The validation split of the published scores: the images of VOC2011's val that are not in SBD's

@@ -19,6 +19,9 @@ from .variants import VARIANTS
 DATA_OPTIONS: Dict[str, Dict[str, Any]] = {
     "sbdd_dir": {"metavar": "DIR", "help": "SBD, as seen from the variant's folder"},
     "voc_dir": {"metavar": "DIR", "help": "VOC, as seen from the variant's folder"},
+    "context_dir": {"metavar": "DIR", "help": "PASCAL-Context, as seen from the variant's folder"},
+    "siftflow_dir": {"metavar": "DIR", "help": "SIFT Flow, as seen from the variant's folder"},
+    "nyud_dir": {"metavar": "DIR", "help": "NYUDv2, as seen from the variant's folder"},
     "train_split": {"metavar": "NAME", "help": "split of the train net"},
     "val_split": {"metavar": "NAME", "help": "split of the val net"},
 }

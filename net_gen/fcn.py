@@ -129,10 +129,13 @@ def _published_data(
         record = record._replace(name=name)
         data_set = data_set._replace(splits={**data_set.splits, split: record})
     if len(shapes) == 1:
-        mean, channels = tuple(settings.get("mean", data_set.mean)), next(iter(shapes.values()))[1]
+        means = {record.name: record.mean for record in data_set.inputs}
+        mean = tuple(settings.get("mean", means[variant.images[0].input]))
+        channels = next(iter(shapes.values()))[1]
         if len(mean) != channels:
             raise ValueError(f"mean is {mean!r}, needs {channels} values, one for each channel")
-        settings = {**settings, "mean": mean}
+        if "mean" in settings:
+            settings = {**settings, "mean": mean}
     labels = [head.label for head in variant.heads]
     settings = {**settings, "tops": [*(image.input for image in variant.images), *labels]}
     if classes is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Template
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from fcn_common.files import PathLike, write_text
 
@@ -41,27 +41,56 @@ def program_text(name: str, program: str) -> str:
 def description(name: str) -> Dict[str, str]:
     """Return the values of the templates' fields for the variant `name`."""
     variant, settings = VARIANTS[name], solver(name)
-    trunk = TRUNKS[variant.trunk]
     images = settings.iter_size
+    every, snapshot = variant.score_every, settings.snapshot or variant.score_every
+    saved = "and a snapshot" if snapshot == every else f"with a snapshot after every {snapshot:,}"
+    return {
+        "name": name,
+        "title": variant.title,
+        "method": _method(variant),
+        "start": _start(variant),
+        "iterations": f"{settings.max_iter:,}",
+        "images": "one whole image" if images == 1 else f"{images} whole images",
+        "momentum": f"{settings.momentum:g}",
+        "rate": f"{settings.base_lr:g}",
+        "loss": "averaged" if variant.normalize else "summed",
+        "every": "" if settings.snapshot == every else str(every),
+        "interval": f"{every:,} iterations {saved}",
+        "split": variant.data.splits["val"].prototxt,
+    }
+
+
+def _start(variant: Variant) -> str:
+    """Return the lines of solve.py that copy the first weights, indented but for the first."""
+    trunk, branch = TRUNKS[variant.trunk], variant.branches[0]
+    if branch.init is not None:
+        lines = [
+            "# Each trunk has the weights of a trained net, whose layers have the same names",
+            "# without the suffix of the trunk.",
+        ]
+        parents = ", ".join(f'"{each.suffix}": "../{each.init}"' for each in variant.branches)
+        return _indented([*lines, f"stage.start_from_each({{{parents}}})"])
     if variant.init is None:
         title = CLASSIFIERS[trunk.classifier].title
         start = f"{title}, trained to classify ILSVRC's thousand classes and cast into convolutions"
         weights = f"../ilsvrc-nets/{trunk.cast}"
     else:
         start, weights = f"the trained {VARIANTS[variant.init].title}", f"../{variant.init}"
-    return {
-        "name": name,
-        "title": variant.title,
-        "method": _method(variant),
-        "start": start,
-        "weights": weights,
-        "iterations": f"{settings.max_iter:,}",
-        "images": "one whole image" if images == 1 else f"{images} whole images",
-        "momentum": f"{settings.momentum:g}",
-        "rate": f"{settings.base_lr:g}",
-        "loss": "averaged" if variant.normalize else "summed",
-        "snapshot": f"{settings.snapshot:,}",
-    }
+    lines = [
+        "# Layers are copied by name, and new score layers start at zero. The weights are those of",
+        f"# {start}.",
+    ]
+    renamed = ", ".join(f'"{old}": "{new}"' for old, new in branch.renamed.items())
+    if not renamed:
+        return _indented([*lines, f'stage.start_from("{weights}")'])
+    lines.append(
+        "# The renamed layer reads more channels; these get the mean of the others' weights."
+    )
+    return _indented([*lines, f'stage.start_from("{weights}", {{{renamed}}})'])
+
+
+def _indented(lines: Sequence[str]) -> str:
+    return "\n        ".join(lines)
 
 
 def _method(variant: Variant) -> str:
@@ -70,9 +99,20 @@ def _method(variant: Variant) -> str:
     strides = [stride for stride in trunk.strides[1:] if stride >= variant.stride]
     names = [trunk.skips[stride].blob.split("/")[0] for stride in strides]
     if not names:
-        return f"one prediction every {variant.stride} pixels"
+        return f"one prediction every {variant.stride} pixels" + _joined(variant)
     if len(names) == 1:
         skips = f"a skip from {names[0]}"
     else:
         skips = f"skips from {', '.join(names[:-1])} and {names[-1]}"
+    skips += _joined(variant)
     return f"{skips}, trained in one stage" if variant.at_once else skips
+
+
+def _joined(variant: Variant) -> str:
+    """Return what a net with several heads, trunks or images does with them; "" for others."""
+    if len(variant.heads) > 1:
+        counts = [f"{len(labels.classes)} {labels.name}" for labels in variant.data.labels]
+        return f", for {' and '.join(counts)} classes"
+    if len(variant.branches) > 1:
+        return f", the mean of {len(variant.branches)} trunks"
+    return ", on joined images" if len(variant.images) > 1 else ""

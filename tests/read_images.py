@@ -15,7 +15,7 @@ def run(prototxt, n):
     passes = []
     for _ in range(n):
         net.forward()
-        blobs = [net.blobs[name].data for name in ("data", "label")]
+        blobs = [blob.data for blob in net.blobs.values()]
         digests = [hashlib.sha256(blob.tobytes()).hexdigest() for blob in blobs]
         passes.append([[list(blob.shape), digest] for blob, digest in zip(blobs, digests)])
     return passes

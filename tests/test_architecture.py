@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "engine" / "caffe"
 
 # Each package above the line and the project's packages that it may import.
+LAYERS = ("voc", "pascalcontext", "siftflow", "nyud")
 BELOW = {
     "fcn_common": set(),
     "fcn_data": {"caffe", "fcn_common"},
-    "voc_layers": {"caffe", "fcn_common", "fcn_data"},
+    **{f"{name}_layers": {"caffe", "fcn_common", "fcn_data"} for name in LAYERS},
     "net_gen": {"caffe", "fcn_common", "fcn_data"},
     "surgery": {"caffe", "fcn_common", "fcn_data", "net_gen"},
     "solvers": {"caffe", "fcn_common", "fcn_data", "net_gen", "surgery"},
@@ -33,7 +34,7 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
     ("_torch", "errors", "proto"),
-    ("files", "launch", "forks", "late_names", "spelling"),
+    ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
     ("glog", "wire"),
     ("unknown", "lazy", "mode"),
     ("text",),

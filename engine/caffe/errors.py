@@ -15,8 +15,8 @@
     │   └── ArgumentRangeError     a number that the argument cannot have; also an OverflowError
     └── WorkerLostError            another worker of a training run has ended
 
-Callers decide by the type of an exception, never by its text. Where pycaffe raises another type than
-RuntimeError, the exception here is of that type as well, so that scripts catch what they catch there.
+Callers decide by the type of an exception, never by its text. Where pycaffe raises another type
+than RuntimeError, the exception here has that type as well, for scripts that catch the type.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ solver state    /iter, /learned_net, /current_step, /history/INDEX
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,26 @@ from .blob import Blob
 from .errors import FileError
 from .records import LayerWeights, SolverState, StoredBlob, StoredLayers, contiguous_array
 
+#: The first bytes of an HDF5 file. They may stand behind a user block of 512 bytes, 1024, ...
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
 
 def is_hdf5(path: str) -> bool:
-    """Whether Caffe reads the file as HDF5. BVLC Caffe decides by the name, too."""
-    return path.endswith(".h5")
+    """Return whether a file is HDF5, by its content as BVLC Caffe decides, whatever its name is.
+
+    A file that is not there, or is empty, is HDF5 if its name ends with .h5.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, offset = file.seek(0, os.SEEK_END), 0
+            while offset + len(SIGNATURE) <= size:
+                file.seek(offset)
+                if file.read(len(SIGNATURE)) == SIGNATURE:
+                    return True
+                offset = max(512, 2 * offset)
+    except OSError:
+        size = 0
+    return not size and path.endswith(".h5")
 
 
 @contextmanager

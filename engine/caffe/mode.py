@@ -173,8 +173,8 @@ def capturing() -> bool:
 def set_random_seed(seed: int) -> None:
     """Seed the fillers, dropout and shuffling of this thread.
 
-    Raises ArgumentRangeError for a seed that is no unsigned integer of 32 bits, and ArgumentTypeError
-    for what is no integer.
+    Raises ArgumentTypeError for a seed that is no integer, and ArgumentRangeError for one that is
+    negative or has more than 32 bits.
     """
     if not isinstance(seed, (int, np.integer)):
         raise ArgumentTypeError(f"the seed is {seed!r}; it needs to be an integer")

@@ -35,7 +35,7 @@ CALLS = {
     "a net shared with a number": (TypeError, lambda net: net.share_with(1)),
     "forward_all without inputs": (RuntimeError, lambda net: net.forward_all()),
     "a negative seed": (OverflowError, lambda net: caffe.set_random_seed(-1)),
-    "a seed that is no integer": (TypeError, lambda net: caffe.set_random_seed("3")),
+    "a seed that is no integer": (TypeError, lambda net: caffe.set_random_seed(net)),
 }
 
 

@@ -96,6 +96,27 @@ def test_pooling_and_upsample_with_its_mask_put_each_maximum_back_in_its_place(t
     assert np.array_equal(up[up != 0], x[up != 0])
 
 
+@pytest.mark.parametrize("type_", ["Upsample", "Unpooling"])
+def test_the_gradient_passes_by_the_mask_to_the_layers_below(tmp_path, type_):
+    text = f"""
+    force_backward: true
+    layer {{ name: 'x' type: 'Input' top: 'x'
+      input_param {{ shape {{ dim: 1 dim: 1 dim: 4 dim: 4 }} }} }}
+    layer {{ name: 'conv' type: 'Convolution' bottom: 'x' top: 'conv' convolution_param {{
+      num_output: 2 kernel_size: 1 weight_filler {{ type: 'constant' value: 1 }} }} }}
+    layer {{ name: 'pool' type: 'Pooling' bottom: 'conv' top: 'pool' top: 'mask'
+      pooling_param {{ kernel_size: 2 stride: 2 }} }}
+    layer {{ name: 'up' type: '{type_}' bottom: 'pool' bottom: 'mask' top: 'up'
+      unpooling_param {{ kernel_size: 2 stride: 2 }} }}"""
+    net = build(tmp_path, text, caffe.TRAIN)
+    net.blobs["x"].data[...] = np.arange(16).reshape(1, 1, 4, 4)
+    net.forward()
+    net.blobs["up"].diff[...] = 1
+    net.backward()
+    # The maxima are 5, 7, 13 and 15; each channel's weight has their sum.
+    assert net.params["conv"][0].diff.ravel().tolist() == [40, 40]
+
+
 def test_a_mask_with_places_outside_the_top_is_refused(tmp_path):
     net = build(tmp_path, layer("type: 'Upsample'", (1, 1, 2, 2), (1, 1, 2, 2)))
     net.blobs["x1"].data[...] = 16

@@ -1,9 +1,10 @@
 """Weights files of every age and format, and what is refused about them."""
 
 import caffe
+import h5py
 import numpy as np
 import pytest
-from caffe import CaffeError, weights, wire
+from caffe import CaffeError, hdf5, weights, wire
 from caffe.errors import FileError
 from caffe.proto import caffe_pb2
 
@@ -182,6 +183,30 @@ def test_a_file_of_another_kind_is_refused(tmp_path, net):
         path = tmp_path / "photo.h5"
         path.write_bytes(b"no")
         net.copy_from(str(path))
+
+
+@pytest.mark.parametrize("name", ["w.hdf5", "w.caffemodel", "w"])
+def test_hdf5_weights_are_told_by_their_content(tmp_path, net, name):
+    path = str(tmp_path / name)
+    net.save_hdf5(path)
+    other = build(tmp_path, SCORER)
+    other.copy_from(path)
+    assert same_weights(net, other)
+
+
+def test_binary_weights_are_read_from_a_file_with_the_name_of_an_hdf5_file(tmp_path, net):
+    path = str(tmp_path / "w.h5")
+    net.save(path)
+    other = build(tmp_path, SCORER)
+    other.copy_from(path)
+    assert same_weights(net, other)
+
+
+def test_hdf5_is_found_behind_a_user_block(tmp_path):
+    path = str(tmp_path / "w")
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        file["x"] = 1
+    assert hdf5.is_hdf5(path)
 
 
 def test_a_mean_with_too_few_values_is_refused(tmp_path):

@@ -14,19 +14,25 @@ from google.protobuf import text_format
 
 import net_gen
 from net_gen.__main__ import main
+from net_gen.generate import prototxt_stem
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # Files published with the papers: sha256 of the text, if a program wrote it, and of the parsed
 # message, serialized deterministically.
 PUBLISHED = json.loads((HERE / "published.json").read_text())
-FILES = [f"{v}/{f}.prototxt" for v in net_gen.VARIANTS for f in (*net_gen.SPLITS, "solver")]
+#: Path of a committed file -> its variant, and its split or "solver".
+GENERATED = {
+    f"{name}/{prototxt_stem(variant, split)}.prototxt": (name, split)
+    for name, variant in net_gen.VARIANTS.items()
+    for split in net_gen.SPLITS
+} | {f"{name}/solver.prototxt": (name, "solver") for name in net_gen.VARIANTS}
+FILES = list(GENERATED)
 
 
 def generated(file):
-    variant, name = file.split("/")
-    name = name.split(".")[0]
-    return net_gen.solver(variant) if name == "solver" else net_gen.fcn(variant, name)
+    variant, split = GENERATED[file]
+    return net_gen.solver(variant) if split == "solver" else net_gen.fcn(variant, split)
 
 
 def digest(data):
@@ -46,8 +52,8 @@ def test_the_published_files_parse_to_the_generated_messages(file):
 
 
 def test_the_digests_cover_the_published_files():
-    assert len(PUBLISHED) == 16
-    assert sum("sha256" in entry for entry in PUBLISHED.values()) == 10
+    assert len(PUBLISHED) == 30 and set(PUBLISHED) <= set(FILES)
+    assert sum("sha256" in entry for entry in PUBLISHED.values()) == 20
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -65,10 +71,15 @@ def test_protobuf_reads_the_committed_file_as_the_generated_message(file):
 @pytest.mark.parametrize("variant", net_gen.VARIANTS)
 def test_deploy_is_val_without_data_loss_and_dropout(variant):
     val, deploy = net_gen.fcn(variant, "val"), net_gen.fcn(variant, "deploy")
-    assert (deploy.layer[0].name, deploy.layer[0].type) == ("input", "Input")
-    assert list(deploy.layer[0].input_param.shape[0].dim) == [1, 3, 500, 500]
+    inputs = [x for x in deploy.layer if x.type == "Input"]
+    images = net_gen.VARIANTS[variant].images
+    assert [x.top[0] for x in inputs] == [image.blob for image in images]
+    assert len(inputs) > 1 or inputs[0].name == "input"
+    for layer, image in zip(inputs, images):
+        channels = 1 if image.input == "depth" else 3
+        assert list(layer.input_param.shape[0].dim) == [1, channels, 500, 500]
     rest = [x for x in val.layer if x.type not in ("Python", "Dropout", "SoftmaxWithLoss")]
-    assert list(deploy.layer[1:]) == rest
+    assert list(deploy.layer[len(inputs) :]) == rest
 
 
 def test_net_py_regenerates_its_folder(tmp_path):

@@ -92,7 +92,7 @@ class DataTransformer:
         Raises ShapeError where crop or mean do not fit the image.
         """
         _, height, width = self.shape(*image.shape)
-        mean = self._mean_for(image.shape)
+        mean = self.mean_for(image.shape)
         mirror = self.param.mirror and self._below(2)
         top, left = image.shape[1] - height, image.shape[2] - width
         if self.param.crop_size and self.train:
@@ -113,8 +113,11 @@ class DataTransformer:
         assert self._random is not None
         return self._random.below(n)
 
-    def _mean_for(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The mean, after a check that it fits an image of this shape."""
+    def mean_for(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return the mean, C x H x W or C x 1 x 1, or None. Raises ShapeError if it does not fit.
+
+        shape: of the image, C x H x W.
+        """
         mean = self.mean
         if mean is None:
             return None

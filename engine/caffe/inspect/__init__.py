@@ -10,6 +10,7 @@ from .compare import Difference, compare_nets
 from .crops import fix_crops
 from .findings import Finding, find_problems
 from .inputs import Inputs, parse_inputs
+from .page import html_page
 from .report import CropRow, LayerRow, Report, Totals, inspect_net
 from .stored import BlobRow, blob_rows
 from .tables import csv_text, markdown, report_text
@@ -28,6 +29,7 @@ __all__ = [
     "csv_text",
     "find_problems",
     "fix_crops",
+    "html_page",
     "inspect_net",
     "markdown",
     "parse_inputs",

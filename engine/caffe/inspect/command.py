@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from .. import files
 from ..errors import CaffeError
 from ..text import write_text
 from .compare import compare_nets
@@ -15,6 +16,7 @@ from .costs import SOLVER_ARRAYS
 from .crops import fix_crops
 from .findings import find_problems
 from .inputs import parse_inputs
+from .page import html_page
 from .report import Report, inspect_net
 from .stored import blob_rows
 from .tables import csv_text, difference_text, markdown, plain, report_text
@@ -47,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--weights", metavar="FILE", help="a .caffemodel or .h5 file: which layers get which blobs"
     )
+    options.add_argument("--html", metavar="FILE", help="write the net as an offline page")
     options.add_argument(
         "--diff",
         metavar="NET",
@@ -124,6 +127,10 @@ def render(report: Report, arguments: argparse.Namespace) -> str:
         return csv_text(report)
     findings = find_problems(report)
     weights = blob_rows(report, arguments.weights) if arguments.weights else []
+    if arguments.html:
+        with files.atomic(arguments.html) as file:
+            file.write(html_page(report, findings, weights).encode())
+        return f"written to {arguments.html}\n"
     if arguments.json:
         warnings = [finding._asdict() for finding in findings]
         stored = {"weights": [asdict(row) for row in weights]} if arguments.weights else {}

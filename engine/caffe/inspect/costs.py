@@ -64,8 +64,10 @@ def layer_parameters(net: BuiltNet) -> dict[Part, list[ParameterInfo]]:
     parameters: dict[Part, list[ParameterInfo]] = {}
     for part in net.parts:
         infos = []
+        # The setup of BatchNorm sets the factors of its statistics to 0.
+        specs = part.traits.layer_param.param if part.traits else part.param.param
         for i, blob in enumerate(part.layer.blobs if part.layer is not None else ()):
-            spec = part.param.param[i] if i < len(part.param.param) else caffe_pb2.ParamSpec()
+            spec = specs[i] if i < len(specs) else caffe_pb2.ParamSpec()
             owner = owners.setdefault(spec.name, part.name) if spec.name else part.name
             filler = filler_of(part.param, i)
             words = "" if filler is None else filler_words(filler)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .. import glog, mode
+from ..data import image_list
 from ..data.transformer import Random, draw, planes, read_image
 from .prefetching import Prefetching, Record
 from .registry import register
@@ -17,8 +18,8 @@ from .text_files import read_lines
 class ImageData(Prefetching):
     """Image files with labels, in the order of `source` or shuffled (image_data_layer.cpp).
 
-    Each line of `source` is a path below root_folder, a space, and an integer label. new_height and
-    new_width resize the images.
+    Each line of `source` is a path below root_folder, a space, and a label (see image_list.py).
+    new_height and new_width resize the images.
     """
 
     settings = "image_data_param"
@@ -48,13 +49,7 @@ class ImageData(Prefetching):
 
     def _read_list(self, source: str) -> list[tuple[str, int]]:
         """Return the paths and labels in `source`, at least one."""
-        pairs = []
-        for line in read_lines(self, source):
-            path, _, label = line.rpartition(" ")
-            try:
-                pairs.append((path, int(label)))
-            except ValueError:
-                raise self.file_error(f"{source}: {line!r} is not a path and a label") from None
+        pairs = image_list.parse(read_lines(self, source), "image_data_layer.cpp:45")
         if not pairs:
             raise self.file_error(f"{source}: is empty; it needs lines of a path and a label")
         return pairs

@@ -26,7 +26,7 @@ def softmax_loss(
     `by`.
 
     scores: float32, the classes at `axis`. labels: int64, the shape of the scores without `axis`.
-    counted: bool, the shape of the labels. by: a scalar.
+    counted: bool, or a weight for each label, in the shape of the labels. by: a scalar.
     """
     return _SoftmaxLoss.apply(scores, labels, counted, axis, by)
 
@@ -70,6 +70,9 @@ class SoftmaxWithLoss(Function):
 
     x has the classes at `axis` of softmax_param (1); the second bottom has a label for each other
     position. `loss_divisor` describes the divisor. A second top holds the softmax.
+
+    With weight_by_label_freqs, a field of SegNet's fork, the term of a label is multiplied by its
+    weight in class_weighting, which has one for each class.
     """
 
     bottoms, tops = (2, 2), (1, 2)
@@ -90,4 +93,17 @@ class SoftmaxWithLoss(Function):
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, x.shape)
         labels = integer_labels(self, x, labels, axis)
         counted = counted_labels(self, labels, x.shape[axis], ignored_label(self))
-        return softmax_loss(x, labels, counted, axis, loss_divisor(self, counted, axis))
+        by = loss_divisor(self, counted, axis)
+        if self.layer_param.loss_param.weight_by_label_freqs:
+            counted = counted * self._class_weights(labels, x.shape[axis])
+        return softmax_loss(x, labels, counted, axis, by)
+
+    def _class_weights(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
+        """The weight of each label, float32, in the shape of the labels."""
+        weights = self.layer_param.loss_param.class_weighting
+        if len(weights) != classes:
+            raise self.error(
+                f"{len(weights)} class_weighting for {classes} classes; it needs one for each"
+            )
+        table = torch.tensor(list(weights), dtype=torch.float32, device=labels.device)
+        return table[labels.clamp(0, classes - 1)]

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from .. import files, glog
-from ..data import db
+from ..data import db, image_list
 from ..data.transformer import planes, read_image
 from ..errors import FileError, UsageError
 from ..proto import caffe_pb2
@@ -110,16 +110,9 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
 
 
 def _read_list(path: str) -> list[tuple[str, int]]:
-    """Return the image names and labels of a list file. Raises FileError for an unusable line."""
-    lines = []
+    """Return the image names and labels of a list file. Raises FileError if it cannot be read."""
     with files.reading(path), open(path, encoding="utf-8") as file:
-        for line in filter(None, (line.rstrip("\n") for line in file)):
-            name, _, label = line.rpartition(" ")
-            try:
-                lines.append((name, int(label)))
-            except ValueError:
-                raise FileError(f"{path}: {line!r} is not a path and a label") from None
-    return lines
+        return image_list.parse(file, "convert_imageset.cpp:79")
 
 
 def _body(flags: Any, arguments: list[str]) -> int:

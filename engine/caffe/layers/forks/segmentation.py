@@ -143,8 +143,22 @@ class BN(Function):
             memory.mul_(kept).add_(value.reshape(memory.shape), alpha=1 - kept)
 
 
+class _FirstBottomLearns(Function):
+    """A layer whose second bottom, a mask or a map of the needed size, is left without gradient."""
+
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index == 0
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        super().backward(top, [*propagate_down[:1], *(False for _ in bottom[1:])], bottom)
+
+
 @register
-class Interp(Function):
+class Interp(_FirstBottomLearns):
     """Bilinear interpolation in which the corners of bottom and top coincide (DeepLab, PSPNet).
 
     N x C x H x W becomes N x C x h x w. pad_beg and pad_end, at most 0, first crop rows and
@@ -154,8 +168,6 @@ class Interp(Function):
     """
 
     bottoms, tops = (1, 2), (1, 1)
-    in_place = False
-    no_gradient = (1,)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.interp_param
@@ -172,15 +184,6 @@ class Interp(Function):
                 "has no size; set zoom_factor, shrink_factor, or height and width, or give a "
                 "second bottom of that size"
             )
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index != 1
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        # Only the shape of a second bottom counts: its gradient is left alone.
-        super().backward(top, [*propagate_down[:1], *(False for _ in bottom[1:])], bottom)
 
     def compute(self, x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.interp_param
@@ -230,7 +233,7 @@ def unpool(
 
 
 @register
-class Upsample(Function):
+class Upsample(_FirstBottomLearns):
     """N x C x H x W enlarged, in the meanings of two forks.
 
     - With two bottoms, SegNet's (Badrinarayanan et al. 2015, section 3): the second bottom is the
@@ -242,12 +245,7 @@ class Upsample(Function):
     """
 
     bottoms, tops = (1, 2), (1, 1)
-    in_place = False
-    no_gradient = (1,)
     replayable = False
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index != 1
 
     def compute(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if x.dim() != 4:
@@ -271,7 +269,7 @@ class Upsample(Function):
 
 
 @register
-class Unpooling(Function):
+class Unpooling(_FirstBottomLearns):
     """DeconvNet's unpooling (Noh et al. 2015, section 3.2.1).
 
     - unpool MAX, with two bottoms: the second is the mask of a Pooling; the top has the values of
@@ -283,8 +281,6 @@ class Unpooling(Function):
     """
 
     bottoms, tops = (1, 2), (1, 1)
-    in_place = False
-    no_gradient = (1,)
     replayable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -303,9 +299,6 @@ class Unpooling(Function):
         self.size = (p.unpool_h or p.unpool_size, p.unpool_w or p.unpool_size)
         if not all(self.kernel) and not (all(self.size) and method == p.MAX):
             raise self.error("the kernel has no size; set kernel_size, or kernel_h and kernel_w")
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index != 1
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Return the height and width of the top for a bottom of this height and width."""

@@ -1,0 +1,213 @@
+"""Data layers of photographs with a label for each pixel: ImageSegData and DenseImageData."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ... import glog, mode
+from ...blob import Blob
+from ...data.prefetcher import Prefetcher
+from ...data.transformer import DataTransformer, Random, draw, planes, read_image
+from ...proto import caffe_pb2
+from ..registry import register
+from ..source import Source
+from ..text_files import read_lines
+
+#: A photograph C x H x W and its labels 1 x H x W, both float32, and the photograph's size.
+Pair = tuple[np.ndarray, np.ndarray, tuple[int, int]]
+
+
+def nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return labels, H x W, at another size: the nearest pixel of each, none in between."""
+    rows = (np.arange(height) + 0.5) * labels.shape[0] / height
+    columns = (np.arange(width) + 0.5) * labels.shape[1] / width
+    return labels[rows.astype(int)[:, None], columns.astype(int)]
+
+
+class _LabelledPixels(Source):
+    """Photographs with labels for each pixel, from a list of pairs of files.
+
+    The tops are data, batch_size x C x H x W, and labels, batch_size x 1 x H x W.
+    """
+
+    #: The field of LayerParameter that holds the layer's settings.
+    settings: ClassVar[str]
+    #: The line of the fork that logs the number of images.
+    log_place: ClassVar[str]
+
+    @property
+    def param(self) -> Any:
+        """The settings of the list of files."""
+        return getattr(self.layer_param, self.settings)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.param
+        self.batch_size = self.positive(p.batch_size, "batch_size")
+        if bool(p.new_height) != bool(p.new_width):
+            raise self.error(
+                f"new_height {p.new_height}, new_width {p.new_width}; it needs both or none"
+            )
+        self.transformer = DataTransformer(self.layer_param)
+        self.lines = [line.split() for line in read_lines(self, p.source)]
+        if not self.lines:
+            raise self.file_error(f"{p.source}: is empty; it needs lines of an image and a label")
+        self.random = Random()
+        if p.shuffle:
+            self.random.shuffle(self.lines)
+        self.start = draw(mode.rng()) % p.rand_skip if p.rand_skip else 0
+        if self.start >= len(self.lines):
+            raise self.error(f"rand_skip skips {self.start} of {len(self.lines)} images")
+        glog.write(self.log_place, f"A total of {len(self.lines)} images.")
+        # The first pair tells the shape, and is read again in the first batch.
+        self._fit(top, [self._pair(self.lines[self.start], False)] * self.batch_size)
+        self._pairs = self._all_pairs()
+        self._prefetcher = Prefetcher(
+            self.pairs, self.layer_param.data_param.prefetch, f"prefetch of {self.name}"
+        )
+
+    def pairs(self) -> list[Pair]:
+        """Return the next batch. Raises ShapeError for images of different shapes."""
+        batch = list(islice(self._pairs, self.batch_size))
+        shapes = {image.shape for image, _, _ in batch}
+        if len(shapes) > 1:
+            raise self.shape_error(
+                f"images of shapes {sorted(shapes)} in one batch; they need to be equal: set "
+                "crop_size, new_height and new_width, or batch_size 1"
+            )
+        return batch
+
+    def _all_pairs(self) -> Iterator[Pair]:
+        """Yield pairs in the order of the list, without end."""
+        while True:
+            for line in self.lines[self.start :]:
+                yield self._pair(line, True)
+            self.start = 0
+            if self.param.shuffle:
+                self.random.shuffle(self.lines)
+
+    def _pair(self, line: Sequence[str], drawn: bool) -> Pair:
+        """Read and transform a pair. `drawn`: whether crop and mirror are drawn."""
+        p = self.param
+        image = self._read(line[0], p.is_color, (p.new_height, p.new_width))
+        labels = self._labels(line, image.shape[:2])
+        if p.new_height:
+            labels = nearest(labels, p.new_height, p.new_width)
+        if labels.shape != image.shape[:2]:
+            raise self.shape_error(
+                f"{line[0]} is {image.shape[:2]} and its labels are {labels.shape}; they need to "
+                "be equal"
+            )
+        size = image.shape[:2]
+        mean, scale = self.transformer.mean_for(planes(image).shape), self._transform.scale
+        values = planes(image).astype(np.float32)
+        values = (values if mean is None else values - mean) * np.float32(scale)
+        values, rows = self._cropped(values, labels[None].astype(np.float32), drawn)
+        if self._transform.mirror and drawn and self.random.below(2):
+            values, rows = values[:, :, ::-1], rows[:, :, ::-1]
+        return np.ascontiguousarray(values), np.ascontiguousarray(rows), size
+
+    @property
+    def _transform(self) -> Any:
+        return self.layer_param.transform_param
+
+    def _cropped(
+        self, values: np.ndarray, labels: np.ndarray, drawn: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Crop both alike to crop_size, at a drawn place in TRAIN and at the centre in TEST.
+
+        A smaller photograph is first extended below and to the right, by 0, which is the mean, and
+        by the label that is ignored.
+        """
+        crop = self._transform.crop_size
+        if not crop:
+            return values, labels
+        short = [(0, max(0, crop - n)) for n in values.shape[1:]]
+        values = np.pad(values, [(0, 0), *short])
+        labels = np.pad(labels, [(0, 0), *short], constant_values=self.ignored())
+        spare = [n - crop for n in values.shape[1:]]
+        if self.phase == caffe_pb2.TRAIN and drawn:
+            top, left = (self.random.below(n + 1) for n in spare)
+        else:
+            top, left = (n // 2 for n in spare)
+        window = slice(None), slice(top, top + crop), slice(left, left + crop)
+        return values[window], labels[window]
+
+    def ignored(self) -> int:
+        """Return the label of the pixels beyond a photograph."""
+        return 255
+
+    def _labels(self, line: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+        """Return the labels of a line of the list, H x W. size: of the photograph."""
+        if len(line) < 2:
+            raise self.file_error(
+                f"{self.param.source}: {' '.join(line)!r} needs an image and a label"
+            )
+        return self._read(line[1], False)
+
+    def _read(self, name: str, color: bool, size: tuple[int, int] = (0, 0)) -> np.ndarray:
+        path = self.param.root_folder + name
+        image = read_image(path, color, *size)
+        if image is None:
+            raise self.file_error(f"{path}: no image that can be read")
+        return image
+
+    def _fit(self, top: Sequence[Blob], batch: Sequence[Pair]) -> list[np.ndarray]:
+        """Resize the tops for a batch and return their values."""
+        images, labels, sizes = zip(*batch)
+        arrays = [np.stack(images), np.stack(labels), np.reshape(sizes, (-1, 1, 1, 2))]
+        for blob, values in zip(top, arrays):
+            blob.resize(values.shape)
+        return [values.astype(np.float32) for values in arrays]
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        for blob, values in zip(top, self._fit(top, self._prefetcher.next())):
+            blob.data[...] = values
+
+
+@register
+class ImageSegData(_LabelledPixels):
+    """Photographs with labels for each pixel (DeepLab; xmyqsh/deeplab-v2, hszhao/PSPNet).
+
+    Each line of `source` is two paths below root_folder, with label_type PIXEL; a path and one
+    label for all pixels with IMAGE; or a path alone with NONE, where all labels are ignore_label.
+    transform_param's crop_size and mirror hold for both alike. A third top has height and width of
+    each photograph, batch_size x 1 x 1 x 2.
+    """
+
+    settings = "image_data_param"
+    log_place = "image_seg_data_layer.cpp:90"
+    tops = (1, 3)
+    auto_tops = 3
+
+    def ignored(self) -> int:
+        return self.param.ignore_label
+
+    def _labels(self, line: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+        p = self.param
+        if p.label_type == p.PIXEL:
+            return super()._labels(line, size)
+        if p.label_type == p.NONE:
+            return np.full(size, p.ignore_label)
+        try:
+            return np.full(size, int(line[1]))
+        except (IndexError, ValueError):
+            raise self.file_error(
+                f"{p.source}: {' '.join(line)!r} is not a path and a label"
+            ) from None
+
+
+@register
+class DenseImageData(_LabelledPixels):
+    """Photographs with labels for each pixel (alexgkendall/caffe-segnet).
+
+    Each line of `source` is two paths below root_folder. new_height and new_width resize both,
+    labels to the nearest pixel.
+    """
+
+    settings = "dense_image_data_param"
+    log_place = "dense_image_data_layer.cpp:90"
+    tops = (2, 2)
