@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .layers import flow, mobile, segmentation, volumes, yolo
+from .layers import crf, flow, mobile, segmentation, volumes, yolo
 from .layers.case import Arrays
 
 #: (LayerParameter, bottoms, parameters, shape of the top) -> the top.
@@ -57,6 +57,11 @@ def _resample(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndar
     return flow.resampled(x[0], shape[2], shape[3], flow.linear_weight, False)
 
 
+def _mean_field(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    s = layer.multi_stage_meanfield_param
+    return crf.mean_field(x, p, s.num_iterations, s.theta_alpha, s.theta_beta, s.theta_gamma)
+
+
 REFERENCES: dict[str, Reference] = {
     "Axpy": lambda layer, x, p, shape: x[0].reshape(*x[1].shape[:2], 1, 1) * x[1] + x[2],
     "BN": _bn,
@@ -66,6 +71,7 @@ REFERENCES: dict[str, Reference] = {
     "Correlation": _correlation,
     "FlowWarp": lambda layer, x, p, shape: flow.warped(x[0], x[1], 0.0),
     "Interp": _interp,
+    "MultiStageMeanfield": _mean_field,
     "Pooling3D": _pooling,
     "Reorg": lambda layer, x, p, shape: yolo.reorganized(x[0], layer.reorg_param.stride, False),
     "Resample": _resample,

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 from . import (
     c3d,
+    crfrnn,
     deconvnet,
     deeplab,
     enet,
@@ -34,6 +35,7 @@ NETS: dict[str, Callable[..., Any]] = {
     "YOLOv3": yolo.v3,
     "FlowNetC": flownet.net,
     "C3D": c3d.net,
+    "CRF-RNN": crfrnn.net,
     "DeconvNet": deconvnet.net,
     "DeepLab v1": deeplab.v1,
     "DeepLab v2": deeplab.v2,
