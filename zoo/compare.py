@@ -95,14 +95,17 @@ def layer_errors(net: caffe.Net, param: Any) -> dict[str, list[float]]:
     return errors
 
 
-def in_order(detections: np.ndarray) -> np.ndarray:
-    """Return detections, K x 7, by image, class and score.
+def detections_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the error of detections, K x 7, in any order; each is compared with the nearest.
 
-    OpenCV has another order, and fills the rows up to keep_top_k with zeros.
+    OpenCV orders detections by score alone, and fills the rows up to keep_top_k with zeros.
     """
-    rows = detections.reshape(-1, 7)
-    rows = rows[rows[:, 2] > 0]
-    return rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))]
+    a, b = (rows.reshape(-1, 7) for rows in (ours, theirs))
+    a, b = a[a[:, 2] > 0], b[b[:, 2] > 0]
+    if len(a) != len(b) or not len(a):
+        return float("inf")
+    distances = np.abs(a[:, None] - b[None]).max(2)
+    return float(max(distances.min(0).max(), distances.min(1).max()) / np.abs(b).max())
 
 
 def opencv_error(net: caffe.Net, path: str, model: str) -> float:
@@ -120,8 +123,9 @@ def opencv_error(net: caffe.Net, path: str, model: str) -> float:
             output = net.bottom_names[makers[output]][0]
         theirs, ours = other.forward(makers[output]), net.blobs[output].data
         if types[makers[output]] == "DetectionOutput":
-            ours, theirs = in_order(ours), in_order(theirs)
-        errors.append(relative(ours.reshape(theirs.shape), theirs))
+            errors.append(detections_error(ours, theirs))
+        else:
+            errors.append(relative(ours.reshape(theirs.shape), theirs))
     return max(errors)
 
 
