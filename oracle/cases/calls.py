@@ -556,9 +556,75 @@ def _(numbers, rs):
 # ---- the module ----------------------------------------------------------------------------------
 
 
+#: BVLC Caffe's layer types. An engine may have those of forks besides.
+BVLC_TYPES = [
+    "AbsVal",
+    "Accuracy",
+    "ArgMax",
+    "BNLL",
+    "BatchNorm",
+    "BatchReindex",
+    "Bias",
+    "Clip",
+    "Concat",
+    "ContrastiveLoss",
+    "Convolution",
+    "Crop",
+    "Data",
+    "Deconvolution",
+    "Dropout",
+    "DummyData",
+    "ELU",
+    "Eltwise",
+    "Embed",
+    "EuclideanLoss",
+    "Exp",
+    "Filter",
+    "Flatten",
+    "HDF5Data",
+    "HDF5Output",
+    "HingeLoss",
+    "Im2col",
+    "ImageData",
+    "InfogainLoss",
+    "InnerProduct",
+    "Input",
+    "LRN",
+    "LSTM",
+    "LSTMUnit",
+    "Log",
+    "MVN",
+    "MemoryData",
+    "MultinomialLogisticLoss",
+    "PReLU",
+    "Parameter",
+    "Pooling",
+    "Power",
+    "Python",
+    "RNN",
+    "ReLU",
+    "Reduction",
+    "Reshape",
+    "SPP",
+    "Scale",
+    "Sigmoid",
+    "SigmoidCrossEntropyLoss",
+    "Silence",
+    "Slice",
+    "Softmax",
+    "SoftmaxWithLoss",
+    "Split",
+    "Swish",
+    "TanH",
+    "Threshold",
+    "Tile",
+    "WindowData",
+]
+
+
 @call("layer_type_list()")
 def _(numbers, rs):
-    numbers["value"] = words(sorted(caffe.layer_type_list()))
+    numbers["value"] = words(sorted(set(caffe.layer_type_list()) & set(BVLC_TYPES)))
 
 
 @call("set_random_seed(seed)")
