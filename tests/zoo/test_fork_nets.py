@@ -10,7 +10,17 @@ from zoo.__main__ import agrees
 from zoo.nets import NETS
 
 #: The nets of the short run; together they have every family of layers.
-QUICK = ("SegNet", "ShuffleNet", "FlowNetC", "C3D", "DeconvNet", "DeepLab v1", "DeepLab v2")
+QUICK = (
+    "MobileNet-SSD",
+    "R-FCN",
+    "SegNet",
+    "ShuffleNet",
+    "FlowNetC",
+    "C3D",
+    "DeconvNet",
+    "DeepLab v1",
+    "DeepLab v2",
+)
 
 
 @pytest.mark.parametrize(
