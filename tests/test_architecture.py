@@ -34,7 +34,7 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
     ("_torch", "errors", "proto"),
-    ("files", "launch", "forks", "late_names", "spelling"),
+    ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
     ("glog", "wire"),
     ("unknown", "lazy", "mode"),
     ("text",),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from .. import module_search
 from ..errors import LayerError
 from .base import Layer
 from .registry import register
@@ -19,10 +19,13 @@ def _python_layer(param: Any) -> Layer:
     if not p.module:
         raise LayerError(param.name, param.type, "has no python_param module; name one")
     try:
-        module = importlib.import_module(p.module)
+        module = module_search.find(p.module)
     except ImportError as error:
         cause = " ".join(str(error).split())
-        reason = f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH"
+        reason = (
+            f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH, or put the module "
+            "beside the prototxt"
+        )
         raise LayerError(param.name, param.type, reason) from error
     cls = getattr(module, p.layer, None)
     if not (isinstance(cls, type) and issubclass(cls, Layer)):
