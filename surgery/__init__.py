@@ -6,6 +6,7 @@ section 3.1).
 """
 
 from fcn_common.caffemodel import contents
+from surgery.adapt import Adaptation, adapt
 from surgery.bases import BASES, Base
 from surgery.cast import cast, classifiers_of, save
 from surgery.convolutional import convolutional, without_padding
@@ -17,8 +18,10 @@ from surgery.weights import check_weights, read_blobs, zero_layers
 
 __all__ = [
     "BASES",
+    "Adaptation",
     "Base",
     "Report",
+    "adapt",
     "add_padding",
     "bilinear",
     "cast",
