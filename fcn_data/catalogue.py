@@ -41,7 +41,6 @@ VOC = DataSet(
 #: Drawn scenes with VOC's classes in the folder layouts of SBD and VOC (`fcn_data.demo`).
 DEMO = DataSet(
     name="demo",
-    title="the demo set",
     root="data/demo",
     inputs=VOC.inputs,
     labels=VOC.labels,

@@ -136,13 +136,13 @@ def prepare_demo(variants: Sequence[str]) -> None:
         folder = os.path.join(DEMO_RUNS, name)
         variant = net_gen.VARIANTS[name]
         data = DEMO_DATA
-        if variant.data_set == VOC.name:
+        if variant.data.name == VOC.name:
             counts = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
             demo.make(data, scale=DEMO_SCALE, **counts)  # type: ignore[arg-type]
             variant = variant._replace(data_set=DEMO.name)
         else:
-            data = f"{DEMO_DATA}-{variant.data_set}"
-            demo.layouts.make(variant.data_set, data, DEMO_TRAIN, DEMO_VAL, scale=DEMO_SCALE)
+            data = f"{DEMO_DATA}-{variant.data.name}"
+            demo.layouts.make(variant.data.name, data, DEMO_TRAIN, DEMO_VAL, scale=DEMO_SCALE)
         variant = variant._replace(data_root=os.path.relpath(data, folder))
         net_gen.generate(variant, folder, {"test_iter": [DEMO_VAL]}, width=WIDTH)
 
