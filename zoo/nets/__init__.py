@@ -17,14 +17,20 @@ from . import (
     flownet,
     icnet,
     pspnet,
+    rcnn,
     segnet,
     seresnet,
     shufflenet,
+    ssd,
     yolo,
 )
 
 #: Name -> generator.
 NETS: dict[str, Callable[..., Any]] = {
+    "SSD-VGG": ssd.vgg,
+    "MobileNet-SSD": ssd.mobilenet,
+    "Faster R-CNN": rcnn.faster,
+    "R-FCN": rcnn.rfcn,
     "SegNet": segnet.net,
     "ENet": enet.net,
     "PSPNet": pspnet.net,
