@@ -104,7 +104,7 @@ def page(results: Sequence[Comparison]) -> str:
     others = list(other_rows())
     lines = [INTRODUCTION, "## Layers", "", *markdown(head, map(case_row, CASES)), "", DIFFERENCES]
     if others:
-        lines += ["The engine's own tests (`tests/engine/forks/`) compare these:", ""]
+        lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
