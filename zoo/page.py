@@ -142,7 +142,7 @@ def page(results: Sequence[Comparison]) -> str:
     others = list(other_rows())
     lines = [INTRODUCTION, "## Layers", "", *markdown(head, map(case_row, CASES)), "", DIFFERENCES]
     if others:
-        lines += ["The engine's own tests (`tests/engine/forks/`) compare these:", ""]
+        lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
