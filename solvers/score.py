@@ -205,7 +205,7 @@ def run(
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     print(model)
     scores = score_files(model.net, model.weights, images, out)
-    data_set = available.data_set_of(variant)
+    data_set = available.data_set_of(variant, model.weights)
     print("\n".join(score_lines(scores, f"{scores['images']} images", data_set)))
     if out:
         write_json(os.path.join(out, "scores.json"), plain(scores))
