@@ -10,6 +10,7 @@ from fcn_data.published import PUBLISHED, unusable
 from net_gen import VARIANTS, Head
 from solvers import snapshots
 from solvers.folders import ROOT
+from solvers.run_record import find_run, read_run
 
 DEFAULT_VARIANT = "voc-fcn8s"
 
@@ -28,8 +29,16 @@ class Model(NamedTuple):
         return f"{self.net} with {self.weights} ({self.origin})"
 
 
-def data_set_of(variant: str) -> DataSet:
-    """Return the data set that a variant is trained on; VOC for a name that is no variant."""
+def data_set_of(variant: str, weights: Optional[str] = None) -> DataSet:
+    """Return the data set that a net is trained on.
+
+    weights: the net's weights. If they belong to a run on own pictures, its run.json says what the
+    mean, the classes and the colours are. Otherwise they are those of the variant; VOC's for a
+    name that is no variant. Raises ValueError for a damaged run.json.
+    """
+    folder = find_run(weights) if weights else None
+    if folder:
+        return read_run(folder).data_set
     return VARIANTS[variant].data if variant in VARIANTS else VOC
 
 

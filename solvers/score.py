@@ -261,7 +261,8 @@ def run(
     model = available.select_model(variant, net, weights, prototxt)
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     print(model)
-    heads, data_set = available.heads_of(variant), available.data_set_of(variant)
+    heads = available.heads_of(variant)
+    data_set = available.data_set_of(variant, model.weights)
     scores = score_files(model.net, model.weights, images, out, heads)
     print("\n".join(score_lines(scores, f"{scores['images']} images", data_set, heads)))
     if out:
