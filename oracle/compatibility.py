@@ -52,7 +52,10 @@ DIFFERENT = (
     "Adam with a momentum of 1 or -1, or a momentum2 above 1, is refused; BVLC Caffe divides by "
     "zero, or takes the root of a negative number.",
     "LevelDB has no living Python package: its databases are refused with a line that says so.",
-    "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
+    "Random numbers on the CPU: fillers, dropout masks, and the crops, mirrors and shuffles"
+    " of ImageData and Data are BVLC Caffe's for the same seed (built with Boost 1.56 or "
+    "later). Not BVLC Caffe's are the shuffles of HDF5Data and convert_imageset (the C "
+    "library's `rand`), stochastic pooling, and whatever a GPU draws (cuRAND).",
     "The log has no lines about time that a data layer waited, and none of HDF5 data types.",
 )
 
