@@ -1,23 +1,24 @@
-"""The papers' experiments beside the staged nets, small, on the demo's nets and data.
+"""The papers' experiments beside the staged nets, at a small scale, on the demo's nets and data.
 
-A module an experiment: `run(out, demo, gpu=None)` gives a `report.Result`, and
-`python -m experiments.NAME` makes it; `python -m experiments` makes all, then one page.
+Each module in EXPERIMENTS has `run(out, demo, gpu=None)`, which returns a `report.Result`.
+`python -m experiments.NAME` runs one experiment; `python -m experiments` runs all and writes the
+page.
 """
 
 from solvers import threads
 
-# Caffe and NumPy, imported below, read the number of threads. It is that of the demo, so that the
-# same seed gives the same numbers.
+# Caffe and NumPy read the number of threads when they are imported. With the demo's number, the
+# demo's seed gives the demo's numbers.
 threads.pin()
 
-# In the order of the page.
-EXPERIMENTS = (
-    "casting",
-    "upsampling",
-    "padding",
-    "skips",
-    "staging",
-    "batches",
-    "bounds",
-    "masking",
-)
+#: Name -> the module with `run`, in the order of the page.
+EXPERIMENTS = {
+    "casting": "experiments.casting.experiment",
+    "upsampling": "experiments.upsampling.experiment",
+    "padding": "experiments.padding.experiment",
+    "skips": "experiments.skips",
+    "staging": "experiments.staging",
+    "batches": "experiments.batches",
+    "bounds": "experiments.bounds",
+    "masking": "experiments.masking",
+}

@@ -1,9 +1,10 @@
-"""Nets that see only the objects, or only what is around them.
+"""Nets that see only the objects of an image, or only the background.
 
-The masking of Shelhamer et al. 2016, section 6: the hidden pixels are the mean, in training, in
-testing, or both; architecture and training are those of FCN-32s.
+The masking of Shelhamer et al. (arXiv 1605.06211, section 6): the hidden pixels are replaced by the
+mean, in training, in testing, or in both. Architecture and training are those of FCN-32s.
 
-The Python data layers of the nets are here too: those of voc_layers with a part hidden.
+The nets' Python data layers are in this module: those of voc_layers, with a part of the image
+hidden.
 """
 
 from __future__ import annotations
@@ -13,25 +14,33 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from experiments import report, training
+from experiments import demo_run, report, running, training
+from fcn_common.voc import CLASSES, MEAN, PALETTE
+from solvers import figures
 from solvers.device import Gpu
 from voc_layers import SBDDSegDataLayer, VOCSegDataLayer
 
-# ------------------------------------------------------------------- knobs
-VARIANT = "voc-fcn32s"  # of the demo: the reference, and the recipe of the others
-SEEN = ("everything", "foreground", "background")  # in training, in testing
-SHOWN = 3  # test scenes in the figure
-# --------------------------------------------------------------------------
+#: The demo's stage that is the reference, and whose recipe the other nets have.
+VARIANT = "voc-fcn32s"
+#: The parts of an image that a net sees.
+PARTS = ("everything", "foreground", "background")
+#: The number of scenes in the figure.
+SHOWN = 3
+
+#: part in training -> part in testing -> scores
+ScoreTable = Mapping[str, Mapping[str, Any]]
 
 
 def foreground(data: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The objects of an image (3 x H x W, mean subtracted) with a label (H x W); the rest, the
-    ignored rims too, is the mean."""
+    """Return the objects of an image; background and ignored pixels become the mean.
+
+    data: 3 x H x W, less the mean. label: H x W.
+    """
     return data * ((label > 0) & (label < 255))
 
 
 def background(data: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """What is not an object; the objects and their ignored rims are the mean."""
+    """Return the background of an image; objects and ignored pixels become the mean."""
     return data * (label == 0)
 
 
@@ -39,139 +48,146 @@ MASKS: Dict[str, Callable[..., np.ndarray]] = {"foreground": foreground, "backgr
 
 
 class Masked:
-    """Hides a part of every image; stands before a data layer among the bases of a class."""
+    """Hides all of an image but `part`; comes before a data layer among the bases of a class."""
 
-    seen = ""
+    part = ""
 
     def forward(self, bottom: Any, top: Any) -> None:
+        """Load an image and hide its other part."""
         super().forward(bottom, top)  # type: ignore[misc]
         data, label = np.array(top[0].data[0]), np.array(top[1].data[0, 0])
-        top[0].data[0] = MASKS[self.seen](data, label)
+        top[0].data[0] = MASKS[self.part](data, label)
 
 
 class SBDDForeground(Masked, SBDDSegDataLayer):
-    seen = "foreground"
+    """SBD's training images with the objects only."""
+
+    part = "foreground"
 
 
 class SBDDBackground(Masked, SBDDSegDataLayer):
-    seen = "background"
+    """SBD's training images with the background only."""
+
+    part = "background"
 
 
 class VOCForeground(Masked, VOCSegDataLayer):
-    seen = "foreground"
+    """VOC's images with the objects only."""
+
+    part = "foreground"
 
 
 class VOCBackground(Masked, VOCSegDataLayer):
-    seen = "background"
+    """VOC's images with the background only."""
+
+    part = "background"
 
 
-def masked(net: Any, seen: str) -> Any:
-    """The NetParameter with its data layer seeing only a part: `everything` leaves it as it is,
-    else `foreground` or `background`."""
-    changed = type(net)()
-    changed.CopyFrom(net)
-    for layer in changed.layer:
-        if layer.type == "Python" and seen != "everything":
+def masked(net: Any, part: str) -> Any:
+    """Return the NetParameter with a data layer that shows only a part, one of PARTS."""
+    result = type(net)()
+    result.CopyFrom(net)
+    for layer in result.layer:
+        if layer.type == "Python" and part != "everything":
             python = layer.python_param
-            python.layer = python.layer.replace("SegDataLayer", seen.capitalize())
+            python.layer = python.layer.replace("SegDataLayer", part.capitalize())
             python.module = "experiments.masking"
-    return changed
+    return result
 
 
 def run(out: str, demo: str, gpu: Gpu = None) -> report.Result:
-    found = training.finished(demo)
+    """Train a net on each part, and test each net on each part."""
+    finished = demo_run.open_demo(demo)
     folder = os.path.join(out, "masking")
-    fields = found.solver(VARIANT)
-    folders = {"everything": found.stage(VARIANT)}
-    for seen in SEEN[1:]:
-        folders[seen] = os.path.join(folder, seen)
-        training.train(
-            folders[seen], _nets(folders[seen], found, seen), fields, found.start, found.seed, gpu
-        )
+    fields = finished.solver(VARIANT)
+    folders = {"everything": finished.stage(VARIANT)}
+    for part in PARTS[1:]:
+        folders[part] = os.path.join(folder, part)
+        net = _nets(folders[part], finished, part)
+        training.train(folders[part], net, fields, finished.start, finished.seed, gpu)
     scores = {
-        trained: {seen: _score(folder, trained, seen, folders[trained], found) for seen in SEEN}
-        for trained in SEEN
+        trained: {part: _score(folder, trained, part, folders[trained], finished) for part in PARTS}
+        for trained in PARTS
     }
-    _draw(found, os.path.join(folder, "masks.png"))
-    rows: List[List[report.Cell]] = []
-    for trained in SEEN:
-        cells = [report.percent(scores[trained][seen]["mean_iu"]) for seen in SEEN]
-        objects = [report.percent(_objects(scores[trained][seen])) for seen in SEEN]
-        rows.append([trained, *cells, *objects])
-    head = ["trained on", *(f"tested on {seen}" for seen in SEEN),
-            *(f"{seen}, objects" for seen in SEEN)]  # fmt: skip
-    table = report.Table(
-        "Mean IU on the split `test`, percent; `objects`: without the class background", head, rows
-    )
-    caption = "What the nets see: everything, the foreground, the background."
+    _draw(finished, os.path.join(folder, "masks.png"))
+    caption = "The images that the nets see: everything, the foreground, the background."
     return report.Result(
         "masking",
         "Foreground and background masked",
         _text(scores, fields),
-        [table],
+        [_table(scores)],
         [report.Figure("masks.png", caption)],
     )
 
 
-Table = Mapping[str, Mapping[str, Any]]
+def _table(scores: ScoreTable) -> report.Table:
+    rows: List[List[report.Cell]] = []
+    for trained in PARTS:
+        ius = [report.percent(scores[trained][part]["mean_iu"]) for part in PARTS]
+        objects = [report.percent(object_iu(scores[trained][part])) for part in PARTS]
+        rows.append([trained, *ius, *objects])
+    head = ["trained on", *(f"tested on {part}" for part in PARTS),
+            *(f"{part}, objects" for part in PARTS)]  # fmt: skip
+    return report.Table(
+        "Mean IU on the split `test`, in percent; `objects` leaves out the class background",
+        head,
+        rows,
+    )
 
 
-def _text(scores: Table, fields: Mapping[str, Any]) -> List[str]:
-    iu = {t: {s: 100 * _objects(row[s]) for s in row} for t, row in scores.items()}
-    everything = iu["everything"]
-    alone = [k for k, v in enumerate(scores["background"]["background"]["iu"]) if k and v]
-    best = max(alone, key=lambda k: scores["background"]["background"]["iu"][k], default=None)
+def _text(scores: ScoreTable, fields: Mapping[str, Any]) -> List[str]:
+    iu = {t: {part: 100 * object_iu(row[part]) for part in row} for t, row in scores.items()}
+    reference = iu["everything"]
+    background_iu = scores["background"]["background"]["iu"]
+    learned = [k for k, value in enumerate(background_iu) if k and value]
+    best = max(learned, key=lambda k: background_iu[k], default=None)
     text = [
-        "Does a net know a class by the object, or by what is around it? Where a part of the image "
-        "is masked, its pixels are the mean, in training, in testing, or both. Every net has the "
-        f"architecture, start and training of the demo's FCN-32s ({fields['max_iter']:,} "
-        "iterations). The ignored rims of the objects are hidden with either part.",
-        "A mask shows where the objects are: a net trained on masked images has only to name what "
-        "it sees the outline of. On VOC the papers find that the foreground alone goes most of "
-        "the way, and that a net which sees the background alone still learns some classes by "
+        "Does a net recognise a class by the object, or by the background around the object? Here "
+        "a part of each image is replaced by the mean, in training, in testing, or in both. Every "
+        "net has the architecture, the initial weights and the training of the demo's FCN-32s "
+        f"({fields['max_iter']:,} iterations). The ignored pixels around objects are always "
+        "hidden with the other part.",
+        "A mask shows where the objects are, so a net that is trained on masked images only has to "
+        "name the outlined objects. On VOC the papers find that the foreground alone gives most of "
+        "the accuracy, and that a net which sees only the background still learns some classes by "
         "their context.",
-        "Measured, mean over the object classes: the reference goes from "
-        f"{everything['everything']:.1f} to {everything['foreground']:.1f} when tested on the "
-        f"foreground alone and to {everything['background']:.1f} on the background alone. Trained "
-        f"and tested on the foreground a net has {iu['foreground']['foreground']:.1f}, on the "
-        f"background {iu['background']['background']:.1f}.",
-        "The demo's scenes place objects of any class on any ground, so the background holds no "
-        "context: what a net learns from it can only be the outline that was cut out. It does not "
-        "test the papers' finding about context in photographs.",
+        "The following values are means over the object classes. The reference net has "
+        f"{reference['everything']:.1f}, and {reference['foreground']:.1f} when tested on the "
+        f"foreground alone, and {reference['background']:.1f} when tested on the background alone. "
+        "A net that is trained and tested on the foreground has "
+        f"{iu['foreground']['foreground']:.1f}, a net that is trained and tested on the background "
+        f"has {iu['background']['background']:.1f}.",
+        "The demo's scenes put objects of any class on any ground, so the background has no "
+        "context. A net can learn only the outline of the hidden object from the background. "
+        "Therefore the experiment does not test the papers' finding about context in photographs.",
     ]
     if best is not None:
-        from fcn_common.voc import CLASSES
-
-        value = 100 * scores["background"]["background"]["iu"][best]
-        text[-1] += f" The class best known by its cut-out is {CLASSES[best]}, IU {value:.1f}."
+        value = 100 * background_iu[best]
+        text[-1] += f" The class with the best outline is {CLASSES[best]}, IU {value:.1f}."
     return text
 
 
-def _objects(scores: Mapping[str, Any]) -> float:
-    """Mean IU over the classes that are present, but for the background."""
-    found = [iu for iu in scores["iu"][1:] if iu is not None]
-    return sum(found) / len(found) if found else float("nan")
+def object_iu(scores: Mapping[str, Any]) -> float:
+    """Return the mean IU over the classes that occur, without the background; NaN if none does."""
+    ius = [iu for iu in scores["iu"][1:] if iu is not None]
+    return sum(ius) / len(ius) if ius else float("nan")
 
 
-def _nets(folder: str, demo: training.Demo, seen: str) -> training.Net:
-    plain = training.fcn(VARIANT, folder, demo)
-    return lambda split: masked(plain(split), seen)
+def _nets(folder: str, demo: demo_run.Demo, part: str) -> training.Net:
+    net = training.fcn(VARIANT, folder, demo)
+    return lambda split: masked(net(split), part)
 
 
 def _score(
-    folder: str, trained: str, seen: str, weights: str, demo: training.Demo
+    folder: str, trained: str, part: str, weights: str, demo: demo_run.Demo
 ) -> Dict[str, Any]:
-    """What a net trained on one part scores on another, worked out once."""
-    place = os.path.join(folder, "tests", f"{trained}-on-{seen}")
-    return training.score(place, _nets(place, demo, seen), weights)
+    """Return the scores on a part of a net that was trained on another part."""
+    place = os.path.join(folder, "tests", f"{trained}-on-{part}")
+    return training.score(place, _nets(place, demo, part), weights)
 
 
-def _draw(demo: training.Demo, path: str) -> None:
-    from fcn_common.voc import PALETTE
-    from solvers import figures
-    from solvers.infer import MEAN
-
-    names, titles = demo.test_images()[:SHOWN], [*SEEN, "truth"]
+def _draw(demo: demo_run.Demo, path: str) -> None:
+    names, titles = demo.test_images()[:SHOWN], [*PARTS, "truth"]
     size = (2.1 * len(titles), 2.0 * len(names))
     plt = figures.pyplot()
     figure, axes = plt.subplots(len(names), len(titles), figsize=size, squeeze=False)
@@ -181,7 +197,7 @@ def _draw(demo: training.Demo, path: str) -> None:
     for row, name in zip(axes, names):
         photo, truth = demo.photo(name), demo.truth(name)
         data = photo.transpose(2, 0, 1) - mean
-        parts = [_picture(MASKS[seen](data, truth) + mean) for seen in SEEN[1:]]
+        parts = [_picture(MASKS[part](data, truth) + mean) for part in PARTS[1:]]
         for axis, picture in zip(row, [photo, *parts, PALETTE[truth]]):
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
@@ -194,7 +210,8 @@ def _picture(data: np.ndarray) -> np.ndarray:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    report.main(run, __doc__, argv)
+    """Run the command line."""
+    running.main("masking", run, __doc__, argv)
 
 
 if __name__ == "__main__":

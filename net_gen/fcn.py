@@ -50,14 +50,12 @@ def fcn(
     Raises ValueError for an argument that makes no net.
     """
     variant = resolve_variant(variant)
-    check_choice("split", split, SPLITS)
+    _check_settings(variant, split, settings)
     pad = check_integer("pad", pad, least=0)
     trunk = TRUNKS[variant.trunk]
     ratio = check_ratio("dropout", trunk.dropout if dropout is None else dropout)
     counts = [_classes(variant, head, classes) for head in variant.heads]
     shapes = _input_shapes(variant, channels)
-    # A misspelt setting is refused for every split, also where no data layer reads it.
-    variant.data.parameters("train", variant.data_root, **settings)
     n = NetSpec()
     if split == "deploy":
         Input(shapes).add(n)
@@ -80,6 +78,15 @@ def fcn(
         if split != "deploy":
             _add_loss(n, variant, head, scores)
     return n.to_proto()
+
+
+def _check_settings(variant: Variant, split: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for an unknown split and for settings that no data layer of the set has.
+
+    A misspelt setting is refused for every split, also for deploy, which has no data layer.
+    """
+    check_choice("split", split, SPLITS)
+    variant.data.parameters("train", variant.data_root, **settings)
 
 
 def _classes(variant: Variant, head: Head, classes: Optional[int]) -> int:

@@ -1,1 +1,1 @@
-"""Real BVLC Caffe as the reference: its installer, and the recorder of golden numbers."""
+"""BVLC Caffe as the reference: its installer, the golden cases, the recorder and comparisons."""

@@ -1,22 +1,32 @@
-"""The published classifiers, for deployment: nets of `net_gen` and the blob of their scores."""
+"""The published classifiers for deployment: nets of `net_gen` and the names of their scores."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, NamedTuple
 
 import net_gen
 
 CLASSES = 1000
 
 
-def _deployed(name: str) -> Callable[[float, int], Any]:
+class Classifier(NamedTuple):
+    """A classifier for deployment.
+
+    build: returns the NetParameter of a width and a batch size. scores: the blob of the scores.
+    """
+
+    build: Callable[[float, int], Any]
+    scores: str
+
+
+def builder(name: str) -> Callable[[float, int], Any]:
+    """Return a function that builds the deploy net of the classifier."""
     return lambda width, batch: net_gen.CLASSIFIERS[name](
         "deploy", CLASSES, width=width, batch=batch
     )
 
 
-#: name -> (the net of a width and a batch size, the blob of its scores)
-CLASSIFIERS: Dict[str, Tuple[Callable[[float, int], Any], str]] = {
-    name: (_deployed(name), "loss3/classifier" if name == "googlenet" else "fc8")
+CLASSIFIERS: Dict[str, Classifier] = {
+    name: Classifier(builder(name), "loss3/classifier" if name == "googlenet" else "fc8")
     for name in net_gen.CLASSIFIERS
 }

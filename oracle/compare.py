@@ -1,11 +1,10 @@
-"""When two sets of recorded numbers agree.
+"""Agreement of two engines' numbers.
 
-An array agrees with its golden one when it has the same shape and
-max |a - b| <= tolerance * max |b|, with b the golden numbers and both maxima over the array. So
-an array that is zero there must be exactly zero. Values of b that are not finite, or the -FLT_MAX
-of an empty pooling window, are met exactly and left out of the maxima. Names and types (`meta`)
-are equal.
-Files (`file`) agree when their messages do, with the arrays in them compared as above.
+Two arrays agree if they have the same shape and max |a - b| <= tolerance * max |b|, where b are
+BVLC Caffe's numbers and both maxima are over the array. An array that is zero in BVLC Caffe must
+therefore be exactly zero. Values of b that are not finite, and the -FLT_MAX of an empty pooling
+window, must be equal; the maxima leave them out. Names and types (`meta`) must be equal. Files
+(keys with `/file/`) agree if their messages are equal and the arrays in the messages agree.
 """
 
 from __future__ import annotations
@@ -15,73 +14,86 @@ import io
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+import h5py
 import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import Message
 
+from oracle.places import GOLDEN
+
+#: The largest difference in an array, as a share of BVLC Caffe's largest value.
 TOLERANCE = 1e-5
-#: Of the largest score, after the twenty layers and more of a whole net.
+#: The tolerance behind the twenty or more layers of an FCN or a published classifier.
 WHOLE_NET = 1e-4
-#: Scores closer than this to each other, of the largest, differ by a rounding: either may win.
+#: A lead of one score over another, as a share of the largest score, that roundings can reverse.
 TIE = 2e-6
-#: The share of labels that may be such ties.
-FEW = 1e-4
-GOLDEN = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden"
-)
+#: The largest share of a map's labels that may be such ties.
+TIE_SHARE = 1e-4
 
 
 @functools.cache
 def golden(group: str, folder: str = GOLDEN) -> Dict[str, np.ndarray]:
-    """The recorded numbers of a group of cases, by key."""
+    """Return the numbers that BVLC Caffe gave for a group of cases, by key."""
     with np.load(os.path.join(folder, group + ".npz")) as numbers:
         return {key: numbers[key] for key in numbers.files}
 
 
+def is_ordinary(values: np.ndarray) -> np.ndarray:
+    """Return where values are finite and not the -FLT_MAX of an empty pooling window."""
+    return np.isfinite(values) & (np.abs(values) <= 1e30)
+
+
+def error(engine: np.ndarray, bvlc: np.ndarray) -> float:
+    """Return the largest difference as a share of BVLC Caffe's largest ordinary value."""
+    ordinary = is_ordinary(bvlc)
+    difference = np.abs(engine[ordinary].astype(np.float64) - bvlc[ordinary]).max(initial=0.0)
+    return float(difference / np.abs(bvlc[ordinary]).max()) if difference else 0.0
+
+
 def disagreement(
-    ours: np.ndarray, theirs: np.ndarray, tolerance: float = TOLERANCE
+    engine: np.ndarray, bvlc: np.ndarray, tolerance: float = TOLERANCE
 ) -> Optional[str]:
-    """What is wrong with `ours`, in words; None where it agrees with `theirs`."""
-    if ours.shape != theirs.shape:
-        return f"shape {ours.shape}, BVLC Caffe has {theirs.shape}"
-    if theirs.dtype.kind in "US":
-        return None if str(ours) == str(theirs) else f"{ours}, BVLC Caffe has {theirs}"
-    odd = ~np.isfinite(theirs) | (np.abs(theirs) > 1e30)
-    if not np.array_equal(ours[odd], theirs[odd], equal_nan=True):
-        return f"{ours[odd]} where BVLC Caffe has {theirs[odd]}"
-    ours, theirs = ours[~odd].astype(np.float64), theirs[~odd].astype(np.float64)
-    if not theirs.size:
+    """Return a description of how the engine's array disagrees, or None if the arrays agree."""
+    if engine.shape != bvlc.shape:
+        return f"shape {engine.shape}, BVLC Caffe has {bvlc.shape}"
+    if bvlc.dtype.kind in "US":
+        return None if str(engine) == str(bvlc) else f"{engine}, BVLC Caffe has {bvlc}"
+    ordinary = is_ordinary(bvlc)
+    if not np.array_equal(engine[~ordinary], bvlc[~ordinary], equal_nan=True):
+        return f"{engine[~ordinary]} where BVLC Caffe has {bvlc[~ordinary]}"
+    if not ordinary.any():
         return None
-    error, scale = np.abs(ours - theirs).max(), np.abs(theirs).max()
-    if error <= tolerance * scale:
+    engine, bvlc = engine[ordinary].astype(np.float64), bvlc[ordinary].astype(np.float64)
+    difference, scale = np.abs(engine - bvlc).max(), np.abs(bvlc).max()
+    if difference <= tolerance * scale:
         return None
-    return (
-        f"off by {error:.3g}, {error / scale if scale else np.inf:.1e} of the largest {scale:.3g}"
-    )
+    share = difference / scale if scale else np.inf
+    return f"off by {difference:.3g}, {share:.1e} of the largest {scale:.3g}"
 
 
 def parse_hdf5(content: bytes) -> Tuple[Dict[str, str], List[np.ndarray]]:
-    """The shapes and strings in an HDF5 file by path, and its arrays in the order of the paths."""
-    import h5py
-
-    said: Dict[str, str] = {}
+    """Return an HDF5 file's types, shapes and strings by path, and its arrays in path order."""
+    entries: Dict[str, str] = {}
     arrays: List[np.ndarray] = []
 
     def visit(path: str, item: object) -> None:
         value = item[()] if isinstance(item, h5py.Dataset) else None
         if isinstance(value, bytes):
-            said[path] = f"{item.dtype} {value.decode()}"  # type: ignore[attr-defined]
+            entries[path] = f"{item.dtype} {value.decode()}"  # type: ignore[attr-defined]
         elif value is not None:
-            said[path] = f"{item.dtype} {item.shape}"  # type: ignore[attr-defined]
+            entries[path] = f"{item.dtype} {item.shape}"  # type: ignore[attr-defined]
             arrays.append(np.asarray(value))
 
     with h5py.File(io.BytesIO(content), "r") as file:
         file.visititems(visit)
-    return said, arrays
+    return entries, arrays
 
 
 def parse(name: str, content: bytes) -> Tuple[Union[Message, Dict[str, str]], List[np.ndarray]]:
-    """What a .caffemodel or .solverstate, or its HDF5 form, says without its arrays, and those."""
+    """Return the message of a .caffemodel or .solverstate without its arrays, and the arrays.
+
+    For a file in the HDF5 form, the first value is what `parse_hdf5` returns.
+    """
     if name.endswith(".h5"):
         return parse_hdf5(content)
     if name.endswith(".solverstate"):
@@ -99,31 +111,31 @@ def parse(name: str, content: bytes) -> Tuple[Union[Message, Dict[str, str]], Li
 
 
 def file_disagreement(
-    name: str, ours: bytes, theirs: bytes, tolerance: float = TOLERANCE
+    name: str, engine: bytes, bvlc: bytes, tolerance: float = TOLERANCE
 ) -> Optional[str]:
-    """What is wrong with the bytes of a .caffemodel or .solverstate, in words; None if nothing."""
-    our_message, our_arrays = parse(name, ours)
-    message, their_arrays = parse(name, theirs)
-    if our_message != message:
-        return f"says\n{our_message}\nBVLC Caffe's says\n{message}"
-    words = [disagreement(a, b, tolerance) for a, b in zip(our_arrays, their_arrays)]
-    return next(filter(None, words), None)
+    """Return how the engine's .caffemodel or .solverstate disagrees, or None if the files agree."""
+    engine_message, engine_arrays = parse(name, engine)
+    bvlc_message, bvlc_arrays = parse(name, bvlc)
+    if engine_message != bvlc_message:
+        return f"has\n{engine_message}\nBVLC Caffe's file has\n{bvlc_message}"
+    texts = [disagreement(a, b, tolerance) for a, b in zip(engine_arrays, bvlc_arrays)]
+    return next(filter(None, texts), None)
 
 
 def disagreements(
-    ours: Dict[str, np.ndarray], theirs: Dict[str, np.ndarray], tolerance: float = TOLERANCE
+    engine: Dict[str, np.ndarray], bvlc: Dict[str, np.ndarray], tolerance: float = TOLERANCE
 ) -> List[str]:
-    """A line for every key that is missing, too many, or differs."""
-    missing = [f"{key}: missing" for key in theirs if key not in ours]
-    extra = [f"{key}: BVLC Caffe has none" for key in ours if key not in theirs]
+    """Return a line for every key that is missing, that is superfluous, or that disagrees."""
+    missing = [f"{key}: missing" for key in bvlc if key not in engine]
+    extra = [f"{key}: BVLC Caffe has none" for key in engine if key not in bvlc]
     wrong = [
-        f"{key}: {words}"
-        for key in theirs
-        if key in ours
+        f"{key}: {text}"
+        for key in bvlc
+        if key in engine
         and (
-            words := file_disagreement(key, ours[key].tobytes(), theirs[key].tobytes(), tolerance)
+            text := file_disagreement(key, engine[key].tobytes(), bvlc[key].tobytes(), tolerance)
             if "/file/" in key
-            else disagreement(np.asarray(ours[key]), theirs[key], tolerance)
+            else disagreement(np.asarray(engine[key]), bvlc[key], tolerance)
         )
     ]
     return missing + extra + wrong
@@ -132,10 +144,11 @@ def disagreements(
 class Agreement(NamedTuple):
     """How two engines' scores agree.
 
-    error: the largest difference, of the largest score. places: labels, or scores in a ranking.
-    differ: places whose label, or order, differs. margin: the largest lead of a score over the one
-    that stands before it in the other engine, of the largest score; 0 where none differs. ties:
-    for up to five labels that differ, the place, and both scores in each engine.
+    error: the largest difference, as a share of the largest score. places: the number of labels,
+    or of scores in a ranking. differ: the number of places whose label, or order, differs. margin:
+    the largest lead of a score over the score before which it stands in the other engine, as a
+    share of the largest score; 0 where no place differs. ties: for up to five labels that differ,
+    the place, the two classes, and their scores in each engine.
     """
 
     error: float
@@ -145,37 +158,43 @@ class Agreement(NamedTuple):
     ties: List[Dict[str, List[float]]]
 
 
-def score_agreement(ours: np.ndarray, theirs: np.ndarray) -> Agreement:
-    """Compares maps (N x C x H x W) by the best class of each place, vectors (N x C) by order."""
-    largest = float(np.abs(theirs).max())
-    error = float(np.abs(ours.astype(np.float64) - theirs).max() / largest)
-    if theirs.ndim > 2:
-        mine, yours = (scores.argmax(1)[:, np.newaxis] for scores in (ours, theirs))
-        # N x 2 x H x W: the scores of the class that wins there, and of the one that wins here.
-        pair = np.concatenate([yours, mine], 1)
-        both = [np.take_along_axis(scores, pair, 1) for scores in (ours, theirs)]
-        lead = both[1][:, 0] - both[1][:, 1]
-        differ = (mine != yours)[:, 0]
-        ties = []
-        for place in np.argwhere(differ)[:5]:
-            index = (place[0], slice(None), *place[1:])
-            kinds = ("classes", pair), ("ours", both[0]), ("theirs", both[1])
-            ties.append({"place": place.tolist(), **{k: v[index].tolist() for k, v in kinds}})
-        margin = float(lead.max() / largest)
-        return Agreement(error, differ.size, int(differ.sum()), margin, ties)
-    lead = theirs[:, :, np.newaxis] - theirs[:, np.newaxis]
-    differ = (lead > 0) & (ours[:, :, np.newaxis] <= ours[:, np.newaxis])
+def score_agreement(engine: np.ndarray, other: np.ndarray) -> Agreement:
+    """Compare maps (N x C x H x W) by the best class of each place, or vectors (N x C) by order."""
+    largest = float(np.abs(other).max())
+    share = float(np.abs(engine.astype(np.float64) - other).max() / largest)
+    if other.ndim > 2:
+        return _map_agreement(engine, other, share, largest)
+    lead = other[:, :, np.newaxis] - other[:, np.newaxis]
+    differ = (lead > 0) & (engine[:, :, np.newaxis] <= engine[:, np.newaxis])
     margin = float((lead * differ).max() / largest)
-    return Agreement(error, theirs.size, int(differ.any(2).sum()), margin, [])
+    return Agreement(share, other.size, int(differ.any(2).sum()), margin, [])
 
 
-def assert_same_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Within WHOLE_NET of the largest score, and the same labels, or order, but for ties.
+def _map_agreement(
+    engine: np.ndarray, other: np.ndarray, share: float, largest: float
+) -> Agreement:
+    engine_labels, other_labels = (scores.argmax(1)[:, np.newaxis] for scores in (engine, other))
+    # N x 2 x H x W: the scores of the other engine's best class, and of this engine's.
+    pair = np.concatenate([other_labels, engine_labels], 1)
+    engine_pair, other_pair = (np.take_along_axis(scores, pair, 1) for scores in (engine, other))
+    lead = other_pair[:, 0] - other_pair[:, 1]
+    differ = (engine_labels != other_labels)[:, 0]
+    ties = []
+    for place in np.argwhere(differ)[:5]:
+        index = (place[0], slice(None), *place[1:])
+        values = {"classes": pair, "engine": engine_pair, "other": other_pair}
+        ties.append({"place": place.tolist(), **{k: v[index].tolist() for k, v in values.items()}})
+    margin = float(lead.max() / largest)
+    return Agreement(share, differ.size, int(differ.sum()), margin, ties)
 
-    Of the labels of a map, FEW may be such ties.
+
+def assert_same_scores(engine: np.ndarray, other: np.ndarray) -> None:
+    """Assert that scores agree to WHOLE_NET, and that labels or order differ at ties only.
+
+    At most TIE_SHARE of a map's labels may differ.
     """
-    assert np.isfinite(ours).all() and np.abs(theirs).max() > 0
-    found = score_agreement(ours, theirs)
-    assert found.error <= WHOLE_NET, found
-    assert found.margin <= TIE, found
-    assert theirs.ndim == 2 or found.differ <= found.places * FEW, found
+    assert np.isfinite(engine).all() and np.abs(other).max() > 0
+    agreement = score_agreement(engine, other)
+    assert agreement.error <= WHOLE_NET, agreement
+    assert agreement.margin <= TIE, agreement
+    assert other.ndim == 2 or agreement.differ <= agreement.places * TIE_SHARE, agreement

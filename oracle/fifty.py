@@ -1,16 +1,18 @@
-"""Fifty iterations of a small FCN with each solver, on whatever `import caffe` gives.
+"""Fifty iterations of a small FCN with each solver, in the Caffe that `import caffe` gives.
 
     fifty.py FOLDER seeds
     fifty.py FOLDER NAME [OTHER]
 
-FOLDER/NAME gets the weights and losses of every iteration, FOLDER/NAME/fifty.npz, and the snapshots
-of the 25th, FOLDER/NAME/RUN/. With OTHER it goes on from FOLDER/OTHER/RUN to the fiftieth instead,
-and writes the weights of that, FOLDER/NAME/continued.npz. Log lines go to standard error.
+The first form, under BVLC Caffe, writes FOLDER/seeds.json (see below). The second form writes the
+weights and losses of every iteration to FOLDER/NAME/fifty.npz, and the snapshots of the 25th
+iteration to FOLDER/NAME/RUN/. With OTHER, training continues from FOLDER/OTHER/RUN to the fiftieth
+iteration instead, and the final weights go to FOLDER/NAME/continued.npz. Log lines go to standard
+error.
 
-ReLU and max pooling have ties: an input within a rounding of zero lets a gradient through in one
-engine and not in the other, and the weights part by the whole of that gradient. So the weights that
-a run starts from are drawn such that BVLC Caffe alone stays MARGIN away from every tie: `seeds`,
-under BVLC Caffe, finds how and writes FOLDER/seeds.json.
+ReLU and max pooling have ties: one engine lets a gradient through at an input within a rounding of
+zero, the other engine does not, and the weights then differ by that gradient. Therefore the initial
+weights of a run are drawn such that BVLC Caffe stays MARGIN away from every tie. `seeds` searches
+for the draws.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from typing import Any, Dict, List
 import caffe
 import numpy as np
 
-from oracle.cases.case import Case, Numbers, copy, fill_params, record
-from oracle.cases.training import SOLVER, TRAIN_NET, note, start
+from oracle.cases.case import Case, Numbers, RandomState, copy, fill_params, record
+from oracle.cases.training import SOLVER, TRAIN_NET, record_iteration, start
 
 ITERATIONS, SNAPSHOT = 50, 25
-# Where a solver divides a gradient by its own size, or L1 takes the sign of a weight that has come
-# to zero, a rounding becomes a step. So deltas are large, and the L1 decay small, for this length.
+# Where a solver divides a gradient by its own size, or where L1 reads the sign of a weight that has
+# reached zero, a rounding becomes a step. So the deltas are large, and L1's decay is small.
 FIELDS = {
     "SGD": "base_lr: 0.05 momentum: 0.9",
     "Nesterov": "base_lr: 0.05 momentum: 0.9",
@@ -56,7 +58,7 @@ VARIANTS = {
     "hdf5": DECAY + "snapshot_format: HDF5",
 }
 HEAD = SOLVER.replace("max_iter: 10 display: 0", f"max_iter: {ITERATIONS} display: 5")
-#: Every solver with every variant.
+#: Run -> solver prototxt: every solver with every variant.
 RUNS: Dict[str, str] = {
     f"{solver.lower()}_{variant}": f"{HEAD} net: 'train.prototxt' type: '{solver}' {fields} {more}"
     for solver, fields in FIELDS.items()
@@ -67,80 +69,85 @@ MARGIN = 2e-6
 SEEDS = "seeds.json"
 
 
-def begin(case: Case, seed: int) -> Any:
-    """The case's solver with the weights that its run starts from."""
+def start_run(case: Case, seed: int) -> Any:
+    """Return the case's solver with the initial weights of a seed."""
     solver = start(case)
-    fill_params(solver.net, np.random.RandomState(case.seed + seed))
+    fill_params(solver.net, RandomState(case.seed + seed))
     return solver
 
 
 def margin(case: Case, seed: int) -> float:
-    """How near a ReLU's input came to zero, or the two largest of a pooling window to each other.
+    """Return the least distance from a tie in any pass of a run, as a share of the largest value.
 
-    As a share of the blob's largest value, over all passes of the run; with L1, how near a weight
-    came to zero too. Values equal to the bit, the bias in the padding or zeros that a ReLU made,
-    are no tie: both engines have them equal.
+    A tie is a ReLU's input of zero, two equal maxima of a pooling window, or with L1 a weight of
+    zero. Values that are equal to the bit, such as zeros behind a ReLU, are no ties, because both
+    engines have them equal.
     """
-    solver = begin(case, seed)
-    net, names = solver.net, list(solver.net._layer_names)
-    found: List[float] = []
+    solver = start_run(case, seed)
+    net, names = solver.net, list(solver.net.layer_dict)
+    distances: List[float] = []
 
-    def nearest(values: np.ndarray) -> None:
-        found.append(float(np.abs(values).min() / np.abs(values).max()))
+    def add_distance_from_zero(values: np.ndarray) -> None:
+        distances.append(float(np.abs(values).min() / np.abs(values).max()))
 
-    def look(layer: int) -> None:
+    def measure(layer: int) -> None:
         name = names[layer]
         if name == "data" and "'L1'" in case.solver:
-            for learned in ("conv1", "conv2", "score_fr"):
-                nearest(copy(net.params[learned][0].data))
+            for with_weights in ("conv1", "conv2", "score_fr"):
+                add_distance_from_zero(copy(net.params[with_weights][0].data))
         if "relu_" + name in names:
-            nearest(copy(net.blobs[name].data))
+            add_distance_from_zero(copy(net.blobs[name].data))
         if name == "relu_conv1":
             values = copy(net.blobs["conv1"].data)
-            found.append(float(pairs_apart(values).min() / values.max()))
+            distances.append(float(leads(values).min() / values.max()))
 
-    net.after_forward(look)
+    net.after_forward(measure)
     solver.step(ITERATIONS)
-    return min(found)
+    return min(distances)
 
 
-def pairs_apart(values: np.ndarray) -> np.ndarray:
-    """By how much the largest of each 2 x 2 window is above the second, where it is."""
+def leads(values: np.ndarray) -> np.ndarray:
+    """Return the difference of the two largest values of each 2 x 2 window, where not zero."""
     height, width = values.shape[2:]
     padded = np.pad(values, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), "constant")
-    rows = [padded[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    ordered = np.sort(np.stack(rows), axis=0)
-    apart = ordered[-1] - ordered[-2]
-    return apart[apart > 0]
+    corners = [padded[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    ordered = np.sort(np.stack(corners), axis=0)
+    lead = ordered[-1] - ordered[-2]
+    return lead[lead > 0]
 
 
-def seeds(folder: str) -> None:
-    """Finds the first seed of every run that keeps MARGIN, and writes folder/seeds.json."""
-    found: Dict[str, List[float]] = {}
+def write_seeds(folder: str) -> None:
+    """Search the first seed of every run that keeps MARGIN, and write folder/seeds.json."""
+    seeds: Dict[str, List[float]] = {}
     os.chdir(folder)
     for run, text in RUNS.items():
         case, seed = Case(run, TRAIN_NET, solver=text), 0
-        while (apart := margin(case, seed)) < MARGIN:
+        while (distance := margin(case, seed)) < MARGIN:
             seed += 1
-        found[run] = [seed, apart]
+        seeds[run] = [seed, distance]
     with open(SEEDS, "w") as file:
-        json.dump(found, file)
+        json.dump(seeds, file)
 
 
-def whole_run(case: Case, numbers: Numbers, seed: int) -> None:
-    solver = begin(case, seed)
+def run_all_iterations(case: Case, numbers: Numbers, seed: int) -> None:
+    """Train from the start, record every iteration, and write the snapshot in the middle."""
+    solver = start_run(case, seed)
     steps: List[Numbers] = []
     for i in range(1, ITERATIONS + 1):
         solver.step(1)
         steps.append({})
-        note(solver, steps[-1], case.name + "/")
+        record_iteration(solver, steps[-1], case.name + "/")
         if i == SNAPSHOT:
             solver.snapshot()
     numbers.update({key: np.stack([step[key] for step in steps]) for key in steps[0]})
 
 
-def second_half(case: Case, numbers: Numbers) -> None:
-    """From the snapshot in the working directory to the end, with the pictures of the whole run."""
+def run_second_half(case: Case, numbers: Numbers) -> None:
+    """Train from the snapshot in the working directory to the end.
+
+    Data layers first give the images of the first half, so that the second half sees the images
+    that an uninterrupted run sees.
+    """
     solver = start(case)
     for _ in range(SNAPSHOT * (2 if "iter_size" in case.solver else 1)):
         solver.net.forward(end="data")
@@ -151,28 +158,29 @@ def second_half(case: Case, numbers: Numbers) -> None:
 
 
 def main(folder: str, name: str, other: str = "") -> None:
+    """Train every run, from the start or from the snapshots of the engine `other`."""
     numbers: Any = {}
     with open(os.path.join(folder, SEEDS)) as file:
-        drawn = json.load(file)
+        seeds = json.load(file)
     for run, text in RUNS.items():
-        here = os.path.join(folder, name, other, run)
+        run_folder = os.path.join(folder, name, other, run)
         if other:
-            shutil.copytree(os.path.join(folder, other, run), here)
+            shutil.copytree(os.path.join(folder, other, run), run_folder)
         else:
-            os.makedirs(here)
-        os.chdir(here)
+            os.makedirs(run_folder)
+        os.chdir(run_folder)
         print(f"run {run}", file=sys.stderr, flush=True)
         case = Case(run, TRAIN_NET, solver=text)
         if other:
-            second_half(case, numbers)
+            run_second_half(case, numbers)
         else:
-            whole_run(case, numbers, int(drawn[run][0]))
+            run_all_iterations(case, numbers, int(seeds[run][0]))
     np.savez(os.path.join(folder, name, "continued.npz" if other else "fifty.npz"), **numbers)
 
 
 if __name__ == "__main__":
     caffe.set_mode_cpu()
     if sys.argv[2] == "seeds":
-        seeds(os.path.abspath(sys.argv[1]))
+        write_seeds(os.path.abspath(sys.argv[1]))
     else:
         main(os.path.abspath(sys.argv[1]), *sys.argv[2:])

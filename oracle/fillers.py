@@ -1,4 +1,4 @@
-"""What random fillers draw, on whatever `import caffe` gives: their distribution, as JSON.
+"""Prints the distribution of each random filler's values in the installed Caffe, as JSON.
 
 oracle/caffe-python oracle/fillers.py
 """
@@ -13,7 +13,7 @@ from typing import Dict, List
 import caffe
 import numpy as np
 
-#: FillerParameter text -> what is drawn; each for every shape.
+#: Texts of FillerParameters; each fills every shape.
 FILLERS = (
     "type: 'uniform'",
     "type: 'uniform' min: -0.3 max: 2",
@@ -32,13 +32,14 @@ FILLERS = (
         )
     ),
 )
-#: dims of a blob, 120,000 values each.
+#: Shapes of blobs with 120,000 values each.
 SHAPES = ((100, 12, 10, 10), (400, 300), (10, 30, 400), (120000,))
+#: The quantiles that describe a distribution.
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-def described(values: np.ndarray) -> Dict[str, float]:
-    """Mean, standard deviation, quantiles, ends, the share of zeros, the spread of row sums."""
+def describe(values: np.ndarray) -> Dict[str, float]:
+    """Return moments, quantiles and limits, the share of zeros, and moments of the row sums."""
     rows = values.reshape(len(values), -1).sum(1)
     return {
         "mean": float(values.mean()),
@@ -53,9 +54,10 @@ def described(values: np.ndarray) -> Dict[str, float]:
 
 
 def main() -> None:
+    """Print filler -> a description for each shape."""
     caffe.set_mode_cpu()
     caffe.set_random_seed(1)
-    found: Dict[str, List[Dict[str, float]]] = {}
+    descriptions: Dict[str, List[Dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "net.prototxt")
         for filler in FILLERS:
@@ -68,8 +70,9 @@ def main() -> None:
                     )
             net = caffe.Net(path, caffe.TEST)
             net.forward()
-            found[filler] = [described(blob.data.astype(np.float64)) for blob in net.blobs.values()]
-    print(json.dumps(found))
+            arrays = [blob.data.astype(np.float64) for blob in net.blobs.values()]
+            descriptions[filler] = [describe(array) for array in arrays]
+    print(json.dumps(descriptions))
 
 
 if __name__ == "__main__":

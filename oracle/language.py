@@ -1,4 +1,4 @@
-"""What pycaffe's messages and pure-Python modules give, as JSON, under whichever Caffe runs it.
+"""Prints results of the installed pycaffe's messages and pure-Python modules, as JSON.
 
 oracle/caffe-python oracle/language.py
 """
@@ -17,7 +17,7 @@ from caffe.proto import caffe_pb2
 
 
 def schema() -> List[str]:
-    """Every field and enum value of Caffe's messages, a line each, sorted."""
+    """Return a line for every field and enum value of Caffe's messages, sorted."""
     lines: List[str] = []
 
     def enums(owner: Any) -> None:
@@ -51,8 +51,8 @@ def _is_required(field: Any) -> bool:
 
 
 def nets() -> Dict[str, Any]:
-    """Nets written in every way that NetSpec offers, by name, as NetParameters."""
-    made = {}
+    """Return NetParameters, as hexadecimal bytes, written in every way that NetSpec offers."""
+    messages = {}
     n = NetSpec()
     n.data, n.label = L.Data(ntop=2, source="x", backend=P.Data.LMDB, include={"phase": 0})
     filler = {"type": "xavier"}
@@ -61,24 +61,26 @@ def nets() -> Dict[str, Any]:
     n["a/b"] = L.Convolution(n.relu, kernel_size=[3, 5], param=[{"lr_mult": 1}, {"lr_mult": 2}])
     n.silence = L.Silence(n["a/b"], ntop=0)
     n.loss = L.SoftmaxWithLoss(n.relu, n.label, loss_weight=3, propagate_down=[True, False])
-    made["named"] = n.to_proto()
-    made["unnamed"] = to_proto(L.Dropout(L.ReLU(L.ReLU(L.Input()), in_place=True), in_place=True))
+    messages["named"] = n.to_proto()
+    messages["unnamed"] = to_proto(
+        L.Dropout(L.ReLU(L.ReLU(L.Input()), in_place=True), in_place=True)
+    )
     n = NetSpec()
     data = L.DummyData(ntop=2)
     n.x = L.Convolution(data[1])
     n.y = L.Eltwise(n.x, L.Power(data[0], power=2), L.Power(data[0]))
     n.z = L.DummyData(ntop=1)
-    made["half named"] = n.to_proto()
+    messages["half named"] = n.to_proto()
     n = NetSpec()
     n.a = L.Input()
     n.b = n.a
     n.c = L.ReLU(n.b)
     n.c = L.TanH(n.c)
-    made["set twice"] = n.to_proto()
-    made["two tops in place"] = to_proto(*L.ReLU(*L.Data(ntop=2), in_place=True, ntop=2))
-    made["explicit name"] = to_proto(L.ReLU(L.Input(name="input"), name="other"))
+    messages["set twice"] = n.to_proto()
+    messages["two tops in place"] = to_proto(*L.ReLU(*L.Data(ntop=2), in_place=True, ntop=2))
+    messages["explicit name"] = to_proto(L.ReLU(L.Input(name="input"), name="other"))
     shared = L.ReLU(L.Input())
-    made["diamond"] = to_proto(L.Eltwise(L.ReLU(shared), L.Sigmoid(shared)), L.TanH(shared))
+    messages["diamond"] = to_proto(L.Eltwise(L.ReLU(shared), L.Sigmoid(shared)), L.TanH(shared))
     settings: Dict[str, Any] = {
         "one for a list": L.Convolution(kernel_size=3, param={"lr_mult": 0.5}),
         "nested": L.Deconvolution(convolution_param={"num_output": 3, "bias_term": False}),
@@ -94,16 +96,19 @@ def nets() -> Dict[str, Any]:
         "empty": L.Convolution(weight_filler={}, include={}),
         "own settings": L.BatchNorm(use_global_stats=True),
     }
-    made.update({name: to_proto(top) for name, top in settings.items()})
-    return {name: net.SerializeToString().hex() for name, net in made.items()}
+    messages.update({name: to_proto(top) for name, top in settings.items()})
+    return {name: net.SerializeToString().hex() for name, net in messages.items()}
 
 
 def maps() -> Dict[str, Any]:
-    """Coordinate maps of layers, and between random nets' blobs; offsets of crops."""
-    made: Dict[str, Any] = {}
+    """Return coordinate maps of layers, maps between blobs of random nets, and crop offsets."""
+    results: Dict[str, Any] = {}
 
-    def note(name: str, axis: Any, *numbers: Any) -> None:
-        made[name] = [axis, *(np.atleast_1d(number).astype(float).tolist() for number in numbers)]
+    def record(name: str, axis: Any, *numbers: Any) -> None:
+        results[name] = [
+            axis,
+            *(np.atleast_1d(number).astype(float).tolist() for number in numbers),
+        ]
 
     data = L.Input()
     for layer in ("Convolution", "Deconvolution", "Pooling", "Im2col"):
@@ -116,30 +121,30 @@ def maps() -> Dict[str, Any]:
         ]
         for settings in windows:
             fn = getattr(L, layer)(data, **settings).fn
-            note(f"{layer} {settings}", *coord_map.coord_map(fn))
-            note(f"conv_params {layer} {settings}", *coord_map.conv_params(fn))
+            record(f"{layer} {settings}", *coord_map.coord_map(fn))
+            record(f"conv_params {layer} {settings}", *coord_map.conv_params(fn))
     crops: List[Dict[str, Any]] = [{}, {"axis": 1, "offset": [0, 5, 6]}]
     for settings in [*crops, {"crop_param": {"offset": 4}}]:
         fn = L.Crop(data, data, **settings).fn
-        note(f"Crop {settings}", *coord_map.coord_map(fn))
-        note(f"crop_params {settings}", *coord_map.crop_params(fn))
+        record(f"Crop {settings}", *coord_map.coord_map(fn))
+        record(f"crop_params {settings}", *coord_map.crop_params(fn))
     for layer in ("ReLU", "Eltwise", "BatchNorm", "LRN", "Scale", "Dropout", "Split"):
-        note(layer, *coord_map.coord_map(getattr(L, layer)(data).fn))
+        record(layer, *coord_map.coord_map(getattr(L, layer)(data).fn))
     for layer in ("InnerProduct", "Flatten", "Concat", "Python", "Softmax"):
         try:
             coord_map.coord_map(getattr(L, layer)(data).fn)
         except coord_map.UndefinedMapException:
-            note(layer, "undefined")
+            record(layer, "undefined")
     draw = np.random.RandomState(0)
     for number in range(100):
         tops = _random_tops(draw, data)
         pair = [tops[draw.randint(len(tops))] for _ in range(2)]
         axis, scale, shift = coord_map.coord_map_from_to(*pair)
-        note(f"random {number}", axis, scale, shift)
-        whole = np.all(shift <= 0) and np.all(shift == np.round(shift))
-        if isinstance(scale, np.ndarray) and np.all(scale == 1) and whole:
-            note(f"crop {number}", *coord_map.crop_params(coord_map.crop(*pair).fn))
-    return made
+        record(f"random {number}", axis, scale, shift)
+        integral = np.all(shift <= 0) and np.all(shift == np.round(shift))
+        if isinstance(scale, np.ndarray) and np.all(scale == 1) and integral:
+            record(f"crop {number}", *coord_map.crop_params(coord_map.crop(*pair).fn))
+    return results
 
 
 def _random_tops(draw: Any, data: Any) -> List[Any]:
@@ -169,26 +174,26 @@ _RANGES = ((1, 8), (1, 4), (0, 4), (1, 3))
 
 
 def arrays() -> Dict[str, Any]:
-    """What caffe.io makes of fixed arrays: bytes as hex, arrays as [type, shape, values]."""
+    """Return results of caffe.io: bytes as hexadecimal text, arrays as [type, shape, values]."""
     draw = np.random.RandomState(0)
-    made: Dict[str, Any] = {}
+    results: Dict[str, Any] = {}
 
-    def note(name: str, array: np.ndarray) -> None:
-        made[name] = [str(array.dtype), list(array.shape), array.astype(float).ravel().tolist()]
+    def record(name: str, array: np.ndarray) -> None:
+        results[name] = [str(array.dtype), list(array.shape), array.astype(float).ravel().tolist()]
 
     blob = draw.randn(2, 3, 4, 5).astype(np.float32)
-    made["BlobProto"] = io.array_to_blobproto(blob, -blob).SerializeToString().hex()
-    note("data", io.blobproto_to_array(io.array_to_blobproto(blob)))
-    note("diff", io.blobproto_to_array(io.array_to_blobproto(blob, -blob), return_diff=True))
+    results["BlobProto"] = io.array_to_blobproto(blob, -blob).SerializeToString().hex()
+    record("data", io.blobproto_to_array(io.array_to_blobproto(blob)))
+    record("diff", io.blobproto_to_array(io.array_to_blobproto(blob, -blob), return_diff=True))
     legacy = caffe_pb2.BlobProto(num=1, channels=2, height=1, width=3, data=range(6))
-    note("legacy", io.blobproto_to_array(legacy))
+    record("legacy", io.blobproto_to_array(legacy))
     vector = io.arraylist_to_blobprotovector_str([blob, blob[0]])
-    made["BlobProtoVector"] = vector.hex()
-    note("vector", io.blobprotovector_str_to_arraylist(vector)[1])
+    results["BlobProtoVector"] = vector.hex()
+    record("vector", io.blobprotovector_str_to_arraylist(vector)[1])
     pixels = draw.randint(0, 256, (3, 4, 5)).astype(np.uint8)
     for array in (pixels, blob[0], pixels.astype(int)):
-        made[f"Datum {array.dtype}"] = io.array_to_datum(array, 7).SerializeToString().hex()
-        note(f"datum {array.dtype}", io.datum_to_array(io.array_to_datum(array)))
+        results[f"Datum {array.dtype}"] = io.array_to_datum(array, 7).SerializeToString().hex()
+        record(f"datum {array.dtype}", io.datum_to_array(io.array_to_datum(array)))
     photo, exact = draw.rand(30, 41, 3), draw.rand(20, 24, 3).astype(np.float32)
     change = io.Transformer({"data": (1, 3, 20, 24)})
     steps = (
@@ -201,23 +206,24 @@ def arrays() -> Dict[str, Any]:
         (change.set_mean, draw.rand(3, 26, 28) * 100),
     )
     for number, (method, value) in enumerate(steps):
-        set_it: Any = method
-        set_it("data", value)
-        note(f"preprocess {number}", change.preprocess("data", photo))
-        note(f"preprocess {number}, no resizing", change.preprocess("data", exact.copy()))
+        setter: Any = method
+        setter("data", value)
+        record(f"preprocess {number}", change.preprocess("data", photo))
+        record(f"preprocess {number}, no resizing", change.preprocess("data", exact.copy()))
         ready = change.preprocess("data", exact.copy())
-        note(f"deprocess {number}", change.deprocess("data", ready[np.newaxis]))
+        record(f"deprocess {number}", change.deprocess("data", ready[np.newaxis]))
     for shape in ((7, 9, 3), (40, 31, 3), (7, 9, 1), (7, 9, 5), (40, 31, 2)):
-        note(f"resize {shape}", io.resize_image(draw.rand(*shape) * 200 - 50, (20, 24)))
-    note("resize constant", io.resize_image(np.full((5, 6, 3), 2.0), (3, 4)))
+        record(f"resize {shape}", io.resize_image(draw.rand(*shape) * 200 - 50, (20, 24)))
+    record("resize constant", io.resize_image(np.full((5, 6, 3), 2.0), (3, 4)))
     photos = [draw.rand(9, 12, 3).astype(np.float32) for _ in range(2)]
-    note("oversample", io.oversample(photos, (4, 5)))
+    record("oversample", io.oversample(photos, (4, 5)))
     size: Any = np.array([3, 8])
-    note("oversample uneven", io.oversample(photos, size))
-    return made
+    record("oversample uneven", io.oversample(photos, size))
+    return results
 
 
 def main() -> None:
+    """Print all results."""
     print(
         json.dumps(
             {

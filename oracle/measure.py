@@ -1,10 +1,11 @@
-"""Measures how far the engine agrees with live BVLC Caffe and OpenCV where goldens would be large.
+"""Measures how far the engine agrees with BVLC Caffe and OpenCV where goldens would be large.
 
     python -m oracle.measure [SECTION ...]
 
-The sections are training, files, names, nets, random; all without one. Each replaces its part of
-docs/measured.json, from which oracle/compatibility.py writes docs/compatibility.md. `nets` takes
-6 GB and `random` some minutes; `nets:NAME` measures one net, `random:FIRST` 250 random nets.
+The sections are training, files, names, nets and random; without a section all are measured. Each
+replaces its part of docs/measured.json, from which `python -m oracle.compatibility` writes
+docs/compatibility.md. `nets` needs 6 GB of memory, `random` takes some minutes. `nets:NAME`
+measures one net, `random:FIRST` the 250 random nets from number FIRST on.
 """
 
 from __future__ import annotations
@@ -16,235 +17,231 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
+import caffe
+import cv2
 import numpy as np
+import torch
 
-from oracle.compare import Agreement, score_agreement
+import net_gen
+from fcn_common import command, files
+from oracle.cases import CASES, Case
+from oracle.cases import run as run_case
+from oracle.classifiers import CLASSIFIERS
+from oracle.compare import (
+    Agreement,
+    disagreements,
+    error,
+    file_disagreement,
+    golden,
+    score_agreement,
+)
+from oracle.fifty import RUNS, SEEDS
+from oracle.places import CAFFE_PYTHON, MEASURED
+from oracle.random_nets.comparison import compare_nets
+from oracle.random_nets.nets import make_net
+from oracle.random_nets.tally import Tally
+from oracle.run import load_arrays, run
+from oracle.whole_nets import photograph, photographs, score_blob
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PATHS = os.pathsep.join([CHECKOUT, os.path.join(CHECKOUT, "engine")])
-MEASURED = os.path.join(CHECKOUT, "docs", "measured.json")
 #: PASCAL VOC's usual height and width.
 SIZE = (375, 500)
-#: Which random nets, and how many at a time.
+#: The seed of the random nets, their number, and how many are measured at a time.
 SEED, COUNT, PIECE = 0, 2000, 250
+ENGINES = ("engine", "bvlc")
+VERSIONS = "import caffe, os; print(caffe.__version__, os.environ.get('OPENBLAS_CORETYPE', 'own'))"
 
 
-def run(name: str, script: str, *arguments: object) -> str:
-    """Runs a file of oracle/ under the engine ("ours") or BVLC Caffe ("theirs"); its log.
-
-    Raises RuntimeError with the last lines of the log where it fails.
-    """
-    start = [os.path.join(CHECKOUT, "oracle", "caffe-python")]
-    command = [*([sys.executable] if name == "ours" else start), os.path.join("oracle", script)]
-    result = subprocess.run(
-        [*command, *map(str, arguments)],
-        cwd=CHECKOUT,
-        env=dict(os.environ, PYTHONPATH=PATHS, GLOG_minloglevel="2"),
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode:
-        raise RuntimeError(f"{script} under {name} failed:\n{result.stderr[-2000:]}")
-    return result.stderr
-
-
-def loaded(*path: str) -> Dict[str, np.ndarray]:
-    with np.load(os.path.join(*path)) as found:
-        return {key: found[key] for key in found.files}
-
-
-def training() -> Dict[str, Any]:
-    """Run -> the largest errors of fifty iterations, and of runs that change engines half-way."""
-    from oracle.compatibility import error
-    from oracle.fifty import RUNS, SEEDS
-
+def measure_training() -> Dict[str, Any]:
+    """Return run -> the largest errors of fifty iterations, and after a change of engines."""
     with tempfile.TemporaryDirectory() as folder:
-        run("theirs", "fifty.py", folder, "seeds")
-        for arguments in (("ours",), ("theirs",), ("ours", "theirs"), ("theirs", "ours")):
-            run(arguments[0], "fifty.py", folder, *arguments)
-        ours, theirs = (loaded(folder, name, "fifty.npz") for name in ("ours", "theirs"))
-        later = {name: loaded(folder, name, "continued.npz") for name in ("ours", "theirs")}
+        run("bvlc", "fifty.py", folder, "seeds")
+        for names in (("engine",), ("bvlc",), ("engine", "bvlc"), ("bvlc", "engine")):
+            run(names[0], "fifty.py", folder, *names)
+        engine, bvlc = (load_arrays(folder, name, "fifty.npz") for name in ENGINES)
+        continued = {name: load_arrays(folder, name, "continued.npz") for name in ENGINES}
         with open(os.path.join(folder, SEEDS)) as file:
-            margins = {name: apart for name, (_, apart) in json.load(file).items()}
+            margins = {name: margin for name, (_, margin) in json.load(file).items()}
 
-    def worst(which: str, key_part: str, pairs: Callable[[str], Any]) -> float:
-        keys = [k for k in theirs if k.startswith(which + "/") and key_part in k]
+    def worst(name: str, part: str, pairs: Callable[[str], Iterable[Tuple[Any, Any]]]) -> float:
+        keys = [k for k in bvlc if k.startswith(name + "/") and part in k]
         return max(error(a, b) for key in keys for a, b in pairs(key))
 
+    def worst_continued(name: str, second: str) -> float:
+        return worst(name, "/param/", lambda k: [(continued[second][k], bvlc[k][-1])])
+
     return {
-        which: {
-            "weights": worst(which, "/param/", lambda k: zip(ours[k], theirs[k])),
-            "loss": worst(which, "/loss", lambda k: [(ours[k], theirs[k])]),
-            "ours, then BVLC Caffe": worst(
-                which, "/param/", lambda k: [(later["theirs"][k], theirs[k][-1])]
-            ),
-            "BVLC Caffe, then ours": worst(
-                which, "/param/", lambda k: [(later["ours"][k], theirs[k][-1])]
-            ),
-            "margin": margins[which],
+        name: {
+            "weights": worst(name, "/param/", lambda k: zip(engine[k], bvlc[k])),
+            "loss": worst(name, "/loss", lambda k: [(engine[k], bvlc[k])]),
+            "engine, then BVLC Caffe": worst_continued(name, "bvlc"),
+            "BVLC Caffe, then engine": worst_continued(name, "engine"),
+            "margin": margins[name],
         }
-        for which in RUNS
+        for name in RUNS
     }
 
 
-def told(found: Agreement, seconds: float) -> Dict[str, Any]:
-    return {**found._asdict(), "seconds": round(seconds, 2)}
+def as_record(agreement: Agreement, seconds: float) -> Dict[str, Any]:
+    """Return an agreement with the seconds of the forward pass."""
+    return {**agreement._asdict(), "seconds": round(seconds, 2)}
 
 
-def net(name: str) -> Dict[str, Any]:
-    """The agreement of a whole net of full width with BVLC Caffe and with OpenCV."""
-    import cv2
-
-    from oracle.whole_nets import photograph, photographs, score_blob
-
+def measure_net(name: str) -> Dict[str, Any]:
+    """Return the agreement of a net of full width with BVLC Caffe and with OpenCV."""
     with tempfile.TemporaryDirectory() as folder:
         scores, seconds = {}, {}
-        for engine in ("ours", "theirs"):
+        for engine in ENGINES:
             options = ("--width", 1, "--size", *SIZE, "--steps", 0, "--nets", name)
-            log = run(engine, "whole_nets.py", folder, engine, *options)
-            scores[engine] = loaded(folder, engine + ".npz")[name + "/score"]
+            log = run(engine, "whole_nets.py", folder, engine, *options).stderr
+            scores[engine] = load_arrays(folder, engine + ".npz")[name + "/score"]
             seconds[engine] = float(log.split(" s\n")[0].rsplit(" ", 1)[1])
-        cv2.setNumThreads(1)
-        prototxt = os.path.join(folder, name + "-deploy.prototxt")
-        model = cv2.dnn.readNetFromCaffe(prototxt, os.path.join(folder, name + ".caffemodel"))
-        size = {"alexnet": 227, "caffenet": 227}.get(name, 224)
-        fcn = scores["ours"].ndim > 2
-        model.setInput(photograph(*SIZE) if fcn else photographs(len(scores["ours"]), size), "data")
-        begin = time.time()
-        third = model.forward(score_blob(name)).reshape(scores["ours"].shape)
-        seconds["OpenCV"] = time.time() - begin
+        opencv, opencv_seconds = run_opencv(name, folder, scores["engine"].shape)
+    bvlc = score_agreement(scores["engine"], scores["bvlc"])
     return {
-        "shape": list(scores["ours"].shape),
-        "BVLC Caffe": told(score_agreement(scores["ours"], scores["theirs"]), seconds["theirs"]),
-        "OpenCV": told(score_agreement(scores["ours"], third), seconds["OpenCV"]),
-        "seconds": round(seconds["ours"], 2),
+        "shape": list(scores["engine"].shape),
+        "BVLC Caffe": as_record(bvlc, seconds["bvlc"]),
+        "OpenCV": as_record(score_agreement(scores["engine"], opencv), opencv_seconds),
+        "seconds": round(seconds["engine"], 2),
     }
 
 
-def nets(names: List[str]) -> Dict[str, Any]:
-    import net_gen
-    from oracle.classifiers import CLASSIFIERS
-
-    return {name: net(name) for name in names or [*net_gen.VARIANTS, *CLASSIFIERS]}
-
-
-def files() -> Dict[str, Any]:
-    """What BVLC Caffe makes of the engine's snapshots: read, written again, gone on from."""
-    from oracle.cases import CASES
-    from oracle.cases import run as run_case
-    from oracle.compare import disagreements, file_disagreement, golden
-
-    found: Dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
-        wrote: Dict[str, Dict[str, np.ndarray]] = {}
-        numbers = {}
-        for name, case in CASES.items():
-            if f"{name}/continued/iter" not in golden(case.group):
-                continue
-            here = tempfile.mkdtemp(dir=scratch)
-            numbers[name] = run_case(case, here)
-            start = f"{name}/file/"
-            wrote[name] = {
-                k[len(start) :]: v for k, v in numbers[name].items() if k.startswith(start)
-            }
-            os.makedirs(os.path.join(folder, name))
-            for file, content in wrote[name].items():
-                content.tofile(os.path.join(folder, name, file))
-        run("theirs", "proceed.py", folder)
-        for name, of_case in wrote.items():
-            went_on = loaded(folder, name + ".npz")
-            mine = {k: numbers[name][f"{name}/{k}"] for k in went_on}
-            for file, content in of_case.items():
-                suffix = file.split(".", 1)[1]
-                theirs = np.fromfile(os.path.join(folder, name, file), np.uint8)
-                one = found.setdefault(suffix, {"files": 0, "same bytes": 0, "same content": 0})
-                one["files"] += 1
-                one["same bytes"] += int(np.array_equal(content, theirs))
-                words = file_disagreement(file, content.tobytes(), theirs.tobytes(), 0)
-                one["same content"] += int(words is None and not disagreements(mine, went_on))
-    return found
+def run_opencv(name: str, folder: str, shape: Tuple[int, ...]) -> Tuple[np.ndarray, float]:
+    """Return OpenCV's scores for the net's files in `folder`, and the seconds of the forward."""
+    cv2.setNumThreads(1)
+    prototxt = os.path.join(folder, name + "-deploy.prototxt")
+    model = cv2.dnn.readNetFromCaffe(prototxt, os.path.join(folder, name + ".caffemodel"))
+    size = {"alexnet": 227, "caffenet": 227}.get(name, 224)
+    model.setInput(photograph(*SIZE) if len(shape) > 2 else photographs(shape[0], size), "data")
+    start = time.time()
+    scores = model.forward(score_blob(name)).reshape(shape)
+    return scores, time.time() - start
 
 
-def names() -> Dict[str, Any]:
-    """BVLC pycaffe's names, as oracle/surface.py prints them."""
-    start = [os.path.join(CHECKOUT, "oracle", "caffe-python"), "oracle/surface.py"]
-    said = subprocess.run(start, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    return json.loads(said.stdout)
+def measure_nets(names: List[str]) -> Dict[str, Any]:
+    """Return net -> agreement, of these nets or of all."""
+    return {name: measure_net(name) for name in names or [*net_gen.VARIANTS, *CLASSIFIERS]}
 
 
-def random(names: List[str]) -> Dict[str, Any]:
-    """What becomes of random nets: by the first one's number, PIECE at a time."""
-    from oracle.random_nets import Tally, compare, make
+def measure_files() -> Dict[str, Any]:
+    """Return how many of the engine's snapshots BVLC Caffe reads, writes again and continues."""
+    cases = [c for c in CASES.values() if f"{c.name}/continued/iter" in golden(c.group)]
+    counts: Dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = {case.name: record_snapshots(case, folder) for case in cases}
+        run("bvlc", "proceed.py", folder)
+        for case in cases:
+            for suffix, same_bytes, same_content in compare_snapshots(
+                case.name, numbers[case.name], folder
+            ):
+                count = counts.setdefault(suffix, {"files": 0, "same bytes": 0, "same content": 0})
+                count["files"] += 1
+                count["same bytes"] += int(same_bytes)
+                count["same content"] += int(same_content)
+    return counts
 
-    found = {}
-    for first in map(int, names or range(0, COUNT, PIECE)):
+
+def snapshots_of(name: str, numbers: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the files among a case's numbers: file name -> bytes, as uint8."""
+    start = f"{name}/file/"
+    return {key[len(start) :]: v for key, v in numbers.items() if key.startswith(start)}
+
+
+def record_snapshots(case: Case, folder: str) -> Dict[str, np.ndarray]:
+    """Run a training case and write its snapshots to FOLDER/CASE; return the case's numbers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        numbers = run_case(case, scratch)
+    os.makedirs(os.path.join(folder, case.name))
+    for file, content in snapshots_of(case.name, numbers).items():
+        content.tofile(os.path.join(folder, case.name, file))
+    return numbers
+
+
+def compare_snapshots(
+    name: str, numbers: Dict[str, np.ndarray], folder: str
+) -> Iterable[Tuple[str, bool, bool]]:
+    """Yield (suffix, same bytes, same content) for each snapshot that BVLC Caffe wrote again.
+
+    The content is the same only if the training continued with the same numbers too.
+    """
+    bvlc = load_arrays(folder, name + ".npz")
+    continued = not disagreements({k: numbers[f"{name}/{k}"] for k in bvlc}, bvlc)
+    for file, content in snapshots_of(name, numbers).items():
+        written = np.fromfile(os.path.join(folder, name, file), np.uint8)
+        text = file_disagreement(file, content.tobytes(), written.tobytes(), 0)
+        same_content = text is None and continued
+        yield file.split(".", 1)[1], np.array_equal(content, written), same_content
+
+
+def measure_names() -> Dict[str, Any]:
+    """Return BVLC pycaffe's names, as oracle/surface.py prints them."""
+    return json.loads(run("bvlc", "surface.py").stdout)
+
+
+def measure_random_nets(firsts: List[str]) -> Dict[str, Any]:
+    """Return the number of a piece's first net -> how many nets of the piece had which verdict."""
+    counts = {}
+    for first in map(int, firsts or range(0, COUNT, PIECE)):
         tally = Tally()
-        compare([make(SEED, i) for i in range(first, first + PIECE)], tally)
-        found[str(first)] = dict(sorted(tally.counts.items()))
-    return found
+        compare_nets([make_net(SEED, i) for i in range(first, first + PIECE)], tally)
+        counts[str(first)] = dict(sorted(tally.counts.items()))
+    return counts
 
 
 def versions() -> Dict[str, str]:
-    import cv2
-    import torch
-    from caffe import __version__
-
-    said = subprocess.run(
-        [os.path.join(CHECKOUT, "oracle", "caffe-python"), "-c", THEIRS],
-        capture_output=True,
-        text=True,
-        check=True,
+    """Return the versions of both engines and of the libraries that the numbers depend on."""
+    bvlc, core = subprocess.run(
+        [CAFFE_PYTHON, "-c", VERSIONS], capture_output=True, text=True, check=True
     ).stdout.split()
-    ours = {"engine": __version__, "PyTorch": torch.__version__, "NumPy": np.__version__}
-    return {**ours, "OpenCV": cv2.__version__, "BVLC Caffe": said[0], "its OpenBLAS core": said[1]}
+    return {
+        "engine": caffe.__version__,
+        "PyTorch": torch.__version__,
+        "NumPy": np.__version__,
+        "OpenCV": cv2.__version__,
+        "BVLC Caffe": bvlc,
+        "its OpenBLAS core": core,
+    }
 
 
-THEIRS = "import caffe, os; print(caffe.__version__, os.environ.get('OPENBLAS_CORETYPE', 'own'))"
 SECTIONS: Dict[str, Callable[..., Dict[str, Any]]] = {
-    "training": training,
-    "files": files,
-    "names": names,
-    "nets": nets,
-    "random": random,
+    "training": measure_training,
+    "files": measure_files,
+    "names": measure_names,
+    "nets": measure_nets,
+    "random": measure_random_nets,
 }
-
-
-#: Sections that keep what they had of other nets.
+#: Sections of which a part can be measured; the other parts stay.
 IN_PARTS = ("nets", "random")
 
 
 def main() -> None:
+    """Measure the sections of the command line."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION")
     chosen = parser.parse_args().sections or list(SECTIONS)
-    for words in chosen:
-        section, _, name = words.partition(":")
+    for choice in chosen:
+        section, _, part = choice.partition(":")
         if section not in SECTIONS:
-            parser.error(f"no section {section!r}; there are {', '.join(SECTIONS)}")
-        print(f"measuring {words}", file=sys.stderr, flush=True)
-        parts = [[name] if name else []] if section in IN_PARTS else []
-        found = SECTIONS[section](*parts)
-        keep(section, found)
+            parser.error(f"section is {section!r}, needs one of {', '.join(SECTIONS)}")
+        print(f"measuring {choice}", file=sys.stderr, flush=True)
+        parts = [[part] if part else []] if section in IN_PARTS else []
+        save(section, SECTIONS[section](*parts))
 
 
-def keep(section: str, found: Dict[str, Any]) -> None:
-    """Puts a section's findings into the file, with what they were measured with."""
+def save(section: str, results: Dict[str, Any]) -> None:
+    """Replace a section of docs/measured.json, and the versions that the section depends on."""
     measured: Dict[str, Any] = {}
     if os.path.exists(MEASURED):
         with open(MEASURED) as file:
             measured = json.load(file)
     if section in IN_PARTS:
-        found = {**measured.get(section, {}), **found}
-    measured[section] = found
+        results = {**measured.get(section, {}), **results}
+    measured[section] = results
     measured.setdefault("versions", {})[section] = versions()
-    with open(MEASURED + ".part", "w") as file:
-        json.dump(measured, file, indent=1, sort_keys=True)
-        file.write("\n")
-    os.replace(MEASURED + ".part", MEASURED)
+    files.write_json(MEASURED, measured, sort_keys=True)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -1,10 +1,10 @@
-"""Goes on with training cases from snapshots, under whatever Caffe `import caffe` gives.
+"""Continues training cases from snapshots, in the Caffe that `import caffe` gives.
 
     oracle/caffe-python oracle/proceed.py FOLDER
 
-FOLDER/CASE holds the snapshot of a training case's fifth iteration. Writes FOLDER/CASE.npz: the
-weights as restored, and after two more iterations; and puts the snapshot, read and written again,
-in place of the one found.
+FOLDER/CASE holds the snapshot of a training case's fifth iteration. FOLDER/CASE.npz gets the
+restored weights and the weights after two more iterations. The snapshot is read, and written again
+in its place.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import os
 import sys
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import numpy as np
+
+from oracle.cases import CASES
+from oracle.cases.training import proceed, rewrite
 
 
 def main(folder: str) -> None:
-    import numpy as np
-
-    from oracle.cases import CASES
-    from oracle.cases.training import proceed, rewrite
-
+    """Continue every case that has a folder in `folder`."""
     for name in sorted(os.listdir(folder)):
         os.chdir(os.path.join(folder, name))
         numbers: dict = {}
@@ -30,5 +29,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, CHECKOUT)
     main(os.path.abspath(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Python layers that the golden cases name (`module: 'oracle.python_layers'`)."""
+"""Python layers of the golden cases (`module: 'oracle.python_layers'`)."""
 
 import ast
 
@@ -7,11 +7,11 @@ import numpy as np
 
 
 class Cube(caffe.Layer):
-    """y = x^3 for any number of bottoms, with its own backward."""
+    """y = x^3 for each of any number of bottoms."""
 
     def setup(self, bottom, top):
         if len(bottom) != len(top):
-            raise ValueError("Cube needs as many tops as bottoms")
+            raise ValueError(f"Cube has {len(top)} tops, needs {len(bottom)}, one for each bottom")
 
     def reshape(self, bottom, top):
         for i in range(len(bottom)):
@@ -28,7 +28,7 @@ class Cube(caffe.Layer):
 
 
 class Affine(caffe.Layer):
-    """y = a x + b with scalars a, b as the layer's own parameters; param_str gives their start."""
+    """y = a x + b; the scalars a and b are parameters of the layer, whose values param_str sets."""
 
     def setup(self, bottom, top):
         start = ast.literal_eval(self.param_str)
@@ -50,8 +50,8 @@ class Affine(caffe.Layer):
             bottom[0].diff[...] = self.blobs[0].data[0] * top[0].diff
 
 
-class Told(caffe.Layer):
-    """top[0]: the phase; top[1]: the length of param_str."""
+class PhaseAndLength(caffe.Layer):
+    """top[0] is the phase, top[1] the length of param_str."""
 
     def setup(self, bottom, top):
         pass
@@ -69,7 +69,7 @@ class Told(caffe.Layer):
 
 
 class Endless(caffe.Layer):
-    """Takes the processor, or memory, without end; param_str says which."""
+    """Uses the processor, or with the param_str `memory` allocates memory, without end."""
 
     def setup(self, bottom, top):
         pass
@@ -78,24 +78,27 @@ class Endless(caffe.Layer):
         top[0].reshape(1)
 
     def forward(self, bottom, top):
-        kept = []
+        blocks = []
         while True:
             if self.param_str == "memory":
-                kept.append(np.ones(1 << 27, np.uint8))
+                blocks.append(np.ones(1 << 27, np.uint8))
 
     def backward(self, top, propagate_down, bottom):
         pass
 
 
 class EuclideanLoss(caffe.Layer):
-    """sum((a - b)^2) / 2N as a scalar, to be used with a `loss_weight`."""
+    """sum((a - b)^2) / 2N as a scalar; a net sets `loss_weight` on the layer."""
 
     def setup(self, bottom, top):
         pass
 
     def reshape(self, bottom, top):
         if bottom[0].count != bottom[1].count:
-            raise ValueError("EuclideanLoss needs bottoms of one size")
+            raise ValueError(
+                f"EuclideanLoss has bottoms of {bottom[0].count} and {bottom[1].count} values, "
+                "needs equal numbers"
+            )
         self.diff = np.zeros_like(bottom[0].data, dtype=np.float32)
         top[0].reshape(1)
 
@@ -110,11 +113,11 @@ class EuclideanLoss(caffe.Layer):
 
 
 class SeededData(caffe.Layer):
-    """Images and labels of fixed pseudo-random numbers, other ones in every forward.
+    """Images and labels of pseudo-random numbers, which differ from forward to forward.
 
-    param_str: a dict literal with `seed`, `classes`, and `shapes`, the (H, W) of the images, taken
-    in turn. Tops: data 1 x 3 x H x W, label 1 x 1 x H x W with 255 in a tenth of the pixels. With
-    `batch` in place of `shapes`: data batch x 3 x 12 x 12, label batch.
+    param_str is a dict literal with `seed`, `classes` and `shapes`: the (H, W) of the images, in
+    turn. Tops: data 1 x 3 x H x W, label 1 x 1 x H x W with 255 in a tenth of the pixels. With
+    `batch` instead of `shapes`: data batch x 3 x 12 x 12, label batch.
     """
 
     def setup(self, bottom, top):

@@ -2,14 +2,13 @@
 
     oracle/caffe-python oracle/record.py [--out tests/golden] [GROUP ...]
 
-Each group of cases runs in a process of its own, for BVLC Caffe ends the process on an error.
-The files are the same for the same BVLC Caffe, OpenBLAS kernels and C library.
+Each group of cases runs in its own process, because BVLC Caffe ends the process on an error. The
+same BVLC Caffe, OpenBLAS kernels and C library give the same files.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -17,16 +16,17 @@ import tempfile
 from collections import OrderedDict
 from typing import Dict
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import caffe
+import numpy as np
+
+from fcn_common import arguments, files
+from oracle.cases import CASES, run
+from oracle.cases.case import groups
+from oracle.places import GOLDEN
 
 
 def record_group(group: str, path: str) -> None:
-    """Runs the cases of `group` in this process and writes their numbers to `path` (.npz)."""
-    import caffe
-    import numpy as np
-
-    from oracle.cases import CASES, run
-
+    """Run the cases of a group in this process and write their numbers to `path` (.npz)."""
     if not caffe.__file__.startswith("/usr/lib/"):
         raise SystemExit(
             f"record.py: `import caffe` gives {caffe.__file__}; golden numbers come from BVLC "
@@ -38,16 +38,23 @@ def record_group(group: str, path: str) -> None:
             print(case.name, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 numbers.update(run(case, folder))
-    with open(path + ".part", "wb") as f:
+    with files.atomic_write(path) as f:
         np.savez_compressed(f, **numbers)
-    os.replace(path + ".part", path)
+
+
+def run_group(group: str, out: str) -> None:
+    """Record a group in a process of its own. Exits with a message if BVLC Caffe fails."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    command = [sys.executable, os.path.abspath(__file__), "--here", "--out", out, group]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        sys.stderr.write(result.stderr)
+        last_case = (result.stdout.splitlines() or ["none"])[-1]
+        raise SystemExit(f"record.py: BVLC Caffe failed in case {last_case}")
 
 
 def platform() -> Dict[str, str]:
-    """What the last bits of the numbers depend on."""
-    import caffe
-    import numpy as np
-
+    """Return the versions and settings that the last bits of the numbers depend on."""
     return {
         "caffe": caffe.__version__,
         "numpy": np.__version__,
@@ -56,9 +63,12 @@ def platform() -> Dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Records golden numbers from BVLC Caffe.")
-    parser.add_argument("groups", nargs="*", help="groups of cases; all if none is named")
-    parser.add_argument("--out", default=os.path.join(CHECKOUT, "tests", "golden"))
+    """Record the groups of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Records golden numbers from BVLC Caffe.",
+        parents=[arguments.out(GOLDEN, "folder of the files")],
+    )
+    parser.add_argument("groups", nargs="*", help="groups of cases (default: all)")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     out = os.path.abspath(args.out)
@@ -67,28 +77,15 @@ def main() -> None:
         for group in args.groups:
             record_group(group, os.path.join(out, group + ".npz"))
         return
-
-    from oracle.cases import CASES
-    from oracle.cases.case import groups
-
     every = groups(CASES.values())
     unknown = sorted(set(args.groups) - set(every))
     if unknown:
-        parser.error(f"no group named {unknown[0]}; there are: {', '.join(every)}")
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+        parser.error(f"group is {unknown[0]!r}, needs one of {', '.join(every)}")
     for group in args.groups or every:
-        command = [sys.executable, os.path.abspath(__file__), "--here", "--out", out, group]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if result.returncode:
-            sys.stderr.write(result.stderr)
-            at = (result.stdout.split() or ["none"])[-1]
-            raise SystemExit(f"record.py: BVLC Caffe failed in case {at}")
-        path = os.path.join(out, group + ".npz")
-        print(f"{group:16} {os.path.getsize(path):7} bytes")
+        run_group(group, out)
+        print(f"{group:16} {os.path.getsize(os.path.join(out, group + '.npz')):7} bytes")
     if not args.groups:
-        with open(os.path.join(out, "recorded_on.json"), "w") as f:
-            json.dump(platform(), f, indent=1)
-            f.write("\n")
+        files.write_json(os.path.join(out, "recorded_on.json"), platform())
 
 
 if __name__ == "__main__":

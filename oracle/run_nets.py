@@ -1,12 +1,12 @@
-"""Runs many nets, each to its numbers or its refusal.
+"""Runs many nets; each gives its numbers or its refusal.
 
     oracle/caffe-python oracle/run_nets.py NETS.json FOLDER
 
-NETS.json is a list of {name, text, inputs, phase, rounds, backward}, as oracle/random_nets.py
-writes it, perhaps with args (more arguments for caffe.Net), ranges (see `run_ranges`) and limits
-(see `limit`). BVLC Caffe ends the process on a net that it refuses, and either Caffe may take too
-much time or memory, so each net runs in a fork with limits: what it gives is FOLDER/NAME.npz, and
-without one, FOLDER/NAME.refused says why not.
+NETS.json is a list of {name, text, inputs, phase, rounds, backward}, as oracle/random_nets writes
+it. A net may also have `args` (more arguments for caffe.Net), `ranges` (see `run_ranges`) and
+`limits` (see `set_limits`). BVLC Caffe ends the process on a net that it refuses, and either Caffe
+may need too much time or memory, so each net runs in a fork with limits. The fork writes the
+numbers to FOLDER/NAME.npz. If a net gives no numbers, FOLDER/NAME.refused says why.
 """
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import Sequence
 
 import caffe
 import numpy as np
@@ -31,36 +31,30 @@ from oracle.cases.case import (
     fill_params,
     load,
     meta,
-    passes,
     record,
+    run_passes,
 )
 
-if TYPE_CHECKING:
-    import torch
-
-#: What a net may take: seconds of processor, seconds of the clock, bytes besides the process's own.
-SECONDS, WAIT, MEMORY = 20, 120, 4 << 30
-#: How a .refused begins of a net that took more.
+#: Limits of a net: seconds of processor time, seconds of wall-clock time, and bytes of memory
+#: beyond the process's own.
+CPU_SECONDS, WALL_SECONDS, MEMORY = 20, 120, 4 << 30
+#: The beginning of the .refused file of a net that exceeded a limit.
 RAN_OUT = "ran out of "
-#: What a Caffe says of memory that it does not get.
+#: The words with which a Caffe reports that memory was not available.
 NO_MEMORY = re.compile(r"bad_alloc|MemoryError|allocate memory|host allocation of size")
 
 
-def sum_in_turn(values: torch.Tensor, n: int) -> torch.Tensor:
-    """LRN's sums over n channels as BVLC Caffe's: add the next value, take the last away.
+class Perturbation:
+    """Changes to a net's numbers while the net runs. This class changes nothing."""
 
-    A small value after a large one loses digits so.
-    """
-    import torch
+    def attach(self, net: caffe.Net) -> None:
+        """Prepare a net whose weights have no values yet."""
 
-    beyond = torch.zeros_like(values[:, :1]).expand(-1, n // 2, *values.shape[2:])
-    around = torch.cat([beyond, values, beyond], 1)
-    total = around[:, :n].sum(1)
-    sums = [total]
-    for c in range(1, values.shape[1]):
-        total = total + around[:, c + n - 1] - around[:, c - 1]
-        sums.append(total)
-    return torch.stack(sums, 1)
+    def apply(self, array: np.ndarray) -> None:
+        """Change an array in place."""
+
+
+EXACT = Perturbation()
 
 
 def execute(
@@ -68,54 +62,28 @@ def execute(
     rs: np.random.RandomState,
     numbers: Numbers,
     folder: str = ".",
-    rounding: Optional[np.random.RandomState] = None,
+    perturbation: Perturbation = EXACT,
     ranges: Sequence[Sequence[float]] = (),
 ) -> None:
-    """A program of a case: the rounds, with statistics of BatchNorm that could be.
-
-    rounding: multiplies every weight, input, outcome and gradient of a layer by 1 + at most 1e-6,
-    of either sign, as the roundings of a sum of some tens of values would, and lets the engine's
-    LRN lose what BVLC Caffe's does.
-    """
-
-    def shake(array: np.ndarray) -> None:
-        # Labels, indices and what is exactly zero or one are no outcome of rounding.
-        if rounding is not None and (array != np.round(array)).any():
-            array *= (1 + 1e-6 * (2 * rounding.random_sample(array.shape) - 1)).astype(np.float32)
-
+    """Run a case's rounds and ranges, with statistics of BatchNorm that a training could give."""
     net = load(case, folder)
-    if rounding is not None:
-        from caffe.ops import lrn
-
-        lrn.sum_across = sum_in_turn
-        names = list(net._layer_names)
-
-        def shake_tops(i: int) -> None:
-            for top in net.top_names[names[i]]:
-                shake(net.blobs[top].data)
-
-        def shake_bottom_diffs(i: int) -> None:
-            for bottom in net.bottom_names[names[i]]:
-                shake(net.blobs[bottom].diff)
-
-        net.after_forward(shake_tops)
-        net.after_backward(shake_bottom_diffs)
+    perturbation.attach(net)
     numbers["meta"] = meta(net)
     fill_params(net, rs)
-    for name, layer in zip(net._layer_names, net.layers):
+    for name, layer in net.layer_dict.items():
         for blob in net.params.get(name, ()):
             if layer.type == "BatchNorm":
                 blob.data[...] = np.abs(blob.data) + np.float32(0.5)
-            shake(blob.data)
+            perturbation.apply(blob.data)
     record(net, numbers, "", "param")
-    passes(case, net, rs, numbers)
+    run_passes(case, net, rs, numbers)
     if case.backward:
         run_ranges(net, ranges, numbers)
     record(net, numbers, "after/", "param")
 
 
 def make_case(net: dict) -> Case:
-    """The case that an entry of NETS.json describes."""
+    """Return the case that an entry of NETS.json describes."""
     rounds = [{k: tuple(v) for k, v in shapes.items()} for shapes in net["rounds"]]
     return Case(
         net["name"],
@@ -129,12 +97,12 @@ def make_case(net: dict) -> Case:
 
 
 def run_ranges(net: caffe.Net, ranges: Sequence[Sequence[float]], numbers: Numbers) -> None:
-    """Runs parts of a net: forward from, or to, an inner layer, and backward between two.
+    """Run parts of a net: forward from or to an inner layer, and backward between two layers.
 
-    ranges: for each such run three numbers in [0, 1), by which layers are chosen. Backward stays
-    within the layers that forward ran, for BVLC Caffe's Scale in place has one backward a forward.
+    ranges: for each run three numbers in [0, 1), which choose the layers. Backward stays within
+    the layers of that forward, because BVLC Caffe's Scale in place allows one backward a forward.
     """
-    names = list(net._layer_names)
+    names = list(net.layer_dict)
     for i, (inner, high, low) in enumerate(ranges):
         at = int(inner * len(names))
         first, last = (at, len(names) - 1) if i % 2 else (0, at)
@@ -149,61 +117,64 @@ def run_ranges(net: caffe.Net, ranges: Sequence[Sequence[float]], numbers: Numbe
         record(net, numbers, prefix, "diff param_diff")
 
 
-def run_net(net: dict, folder: str, rounding: Optional[np.random.RandomState] = None) -> Numbers:
-    """The numbers of one net; raises what the Caffe raises that refuses it."""
+def run_net(net: dict, folder: str, perturbation: Perturbation = EXACT) -> Numbers:
+    """Return the numbers of one net. Whatever Caffe raises to refuse the net passes through."""
     case = make_case(net)
     numbers: Numbers = OrderedDict()
     caffe.set_mode_cpu()
-    execute(
-        case, np.random.RandomState(case.seed), numbers, folder, rounding, net.get("ranges", ())
-    )
+    rs = np.random.RandomState(case.seed)
+    execute(case, rs, numbers, folder, perturbation, net.get("ranges", ()))
     return numbers
 
 
-def limit(seconds: int = SECONDS, memory: int = MEMORY) -> None:
-    """Limits this process: seconds of processor, bytes of memory besides what it has."""
+def set_limits(seconds: int = CPU_SECONDS, memory: int = MEMORY) -> None:
+    """Limit this process's processor time (seconds), memory (bytes more than now) and run time."""
     with open("/proc/self/statm") as f:
         memory += int(f.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    signal.alarm(WAIT)
+    signal.alarm(WALL_SECONDS)
 
 
-def reason(printed: str, signaled: int) -> str:
-    """Why a net gave no numbers, from what its process printed and the signal that ended it."""
-    if signaled in (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL):
+def refusal_text(printed: str, ending_signal: int) -> str:
+    """Return why a net gave no numbers, from its process's output and the signal that ended it."""
+    if ending_signal in (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL):
         return RAN_OUT + "time"
     if NO_MEMORY.search(printed):
         return RAN_OUT + "memory"
-    return printed + ("\nended by signal %d" % signaled if signaled else "")
+    return printed + ("\nended by signal %d" % ending_signal if ending_signal else "")
 
 
-def run_in_fork(net: dict, path: str, scratch: str, rounding: Optional[int] = None) -> None:
-    """Runs one net in a fork of this process, which leaves PATH.npz or PATH.refused.
+def run_in_fork(net: dict, path: str, scratch: str, perturbation: Perturbation = EXACT) -> None:
+    """Run one net in a fork of this process, which writes PATH.npz or PATH.refused.
 
-    rounding: the seed of the roundings that are tried on it; see `execute`.
+    scratch: a folder for the net's prototxt.
     """
     child = os.fork()
     if child:
-        signaled = os.waitpid(child, 0)[1] & 127
+        ending_signal = os.waitpid(child, 0)[1] & 127
         if not os.path.exists(path + ".npz"):
             with open(path + ".printed", errors="replace") as printed:
-                why = reason(printed.read(), signaled)
+                text = refusal_text(printed.read(), ending_signal)
             with open(path + ".refused", "w") as f:
-                f.write(why)
+                f.write(text)
         return
+    run_child(net, path, scratch, perturbation)
+
+
+def run_child(net: dict, path: str, scratch: str, perturbation: Perturbation) -> None:
+    """Run one net in this process, write PATH.npz or print the exception, and end the process."""
     try:
-        limit(*net.get("limits", ()))
+        set_limits(*net.get("limits", ()))
         with open(path + ".printed", "w") as f:
             os.dup2(f.fileno(), 2)
-        shaken = None if rounding is None else np.random.RandomState(rounding)
-        numbers: dict = run_net(net, scratch, shaken)
+        numbers: dict = run_net(net, scratch, perturbation)
         with open(path + ".part", "wb") as part:
             np.savez(part, **numbers)
         os.rename(path + ".part", path + ".npz")
     except BaseException as error:
-        # The engine's own refusals stand alone, as their line; BVLC Caffe's come after its log.
+        # The engine's CaffeError is a line of its own; BVLC Caffe's refusal comes after the log.
         if isinstance(error, getattr(caffe, "CaffeError", ())):
             os.ftruncate(2, 0)
             os.lseek(2, 0, os.SEEK_SET)
@@ -214,6 +185,7 @@ def run_in_fork(net: dict, path: str, scratch: str, rounding: Optional[int] = No
 
 
 def main() -> None:
+    """Run the nets of a file under BVLC Caffe."""
     if not caffe.__file__.startswith("/usr/lib/"):
         raise SystemExit("run_nets.py: runs BVLC Caffe; start it with oracle/caffe-python")
     nets, out = sys.argv[1:]

@@ -1,9 +1,9 @@
-"""Python layers that use a name of the engine's own layers, under whichever Caffe runs the script.
+"""Python layers whose attribute or method has a name of the engine's layers, in either Caffe.
 
     oracle/caffe-python oracle/user_layers.py NAME ...
 
-Prints a JSON object: for "plain", and for each "attribute:NAME" and "method:NAME", the numbers of a
-net with such a layer, or the type of the exception that building the net raises.
+The script prints a JSON object. For "Scaled", and for each "attribute:NAME" and "method:NAME", it
+has the numbers of a net with such a layer, or the type of the exception that the net raises.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ layer { name: "unread" type: "Python" bottom: "u" top: "v"
   python_param { module: "oracle.user_layers" layer: "LAYER" param_str: "3" } }
 layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "target" top: "loss" }
 """
-#: What a user's attribute holds. As a condition, an array of two values raises ValueError.
+#: The value of a user's attribute. As a condition, an array of two values raises ValueError.
 ATTRIBUTE = np.array([5.0, 6.0])
-#: What a user's method returns.
+#: The result of a user's method.
 RESULT = 17
 
 
 class Scaled(caffe.Layer):
-    """y = a x; a, from param_str, is the layer's parameter."""
+    """y = a x; the scalar a is a parameter of the layer, whose value param_str sets."""
 
     def setup(self, bottom: Any, top: Any) -> None:
         self.blobs.add_blob(1)
@@ -53,7 +53,7 @@ class Scaled(caffe.Layer):
 
 
 def __getattr__(layer: str) -> Any:
-    """Make the layer class that a prototxt names: "attribute:NAME" or "method:NAME"."""
+    """Return the layer class with this name: "attribute:NAME" or "method:NAME"."""
     use, _, name = layer.partition(":")
 
     def setup(self: Any, bottom: Any, top: Any) -> None:
@@ -70,20 +70,20 @@ def __getattr__(layer: str) -> Any:
     raise AttributeError(layer)
 
 
-def numbers(layer: str) -> Any:
-    """The numbers of the net with this layer class, or the name of an exception type."""
+def run_layer(layer: str) -> Any:
+    """Return the numbers of the net with this layer class, or the name of an exception type."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "net.prototxt")
         with open(path, "w") as file:
             file.write(NET.replace("LAYER", layer))
         try:
-            return _pass(caffe.Net(path, caffe.TRAIN))
+            return _run_pass(caffe.Net(path, caffe.TRAIN))
         except Exception as error:
             return type(error).__name__
 
 
-def _pass(net: Any) -> Dict[str, Any]:
-    """The values and gradients after a pass forward and backward, and the loss weights."""
+def _run_pass(net: Any) -> Dict[str, Any]:
+    """Return values and gradients after forward and backward, and the loss weights."""
     net.blobs["x"].data[...] = [[1, 2]]
     net.blobs["u"].data[...] = [[1, 2]]
     net.blobs["target"].data[...] = [[2, 2]]
@@ -98,9 +98,9 @@ def _pass(net: Any) -> Dict[str, Any]:
 
 
 def results(names: List[str]) -> Dict[str, Any]:
-    """The numbers for the plain layer, and for each name as an attribute and as a method."""
+    """Return the numbers of the layer Scaled, and of each name as an attribute and as a method."""
     layers = ["Scaled", *(f"{use}:{name}" for name in names for use in ("attribute", "method"))]
-    return {layer: numbers(layer) for layer in layers}
+    return {layer: run_layer(layer) for layer in layers}
 
 
 if __name__ == "__main__":

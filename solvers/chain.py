@@ -51,7 +51,7 @@ def run(
     """
     if variant not in net_gen.VARIANTS:
         raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
-    data_set = net_gen.VARIANTS[variant].data_set
+    data_set = net_gen.VARIANTS[variant].data.name
     data = data or data_set
     if data not in (data_set, DEMO.name):
         raise ValueError(f"data {data}: needed {data_set} or {DEMO.name} for {variant}")

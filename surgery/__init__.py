@@ -5,6 +5,7 @@ over a C x h x w blob is the convolution whose kernel is that window (Long et al
 section 3.1).
 """
 
+from surgery.adapt import Adaptation, adapt
 from surgery.bases import BASES, Base
 from surgery.caffemodel import contents
 from surgery.cast import cast, classifiers_of, save
@@ -17,8 +18,10 @@ from surgery.weights import check_weights, zero_layers
 
 __all__ = [
     "BASES",
+    "Adaptation",
     "Base",
     "Report",
+    "adapt",
     "add_padding",
     "bilinear",
     "cast",

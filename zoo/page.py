@@ -21,7 +21,7 @@ from .nets import NETS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "forks.md"
-TRAINED = ROOT / "docs" / "forks-segnet.json"
+SEGNET, SSD = ROOT / "docs" / "forks-segnet.json", ROOT / "docs" / "forks-ssd.json"
 
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
@@ -79,18 +79,21 @@ def other_rows() -> Iterator[list[str]]:
             yield [f"`{name}`", f"`{cls.__module__.rsplit('.', 1)[1]}.py`", text]
 
 
-def trained() -> list[str]:
-    """Return the lines about the small SegNet, as `python -m zoo.train_segnet` measured it."""
-    if not TRAINED.exists():
+def trained(title: str, result_file: Path, measures: str, column: str) -> list[str]:
+    """Return the lines about a trained net, as its program measured it.
+
+    measures: the key of the values by class. column: their name in the table.
+    """
+    if not result_file.exists():
         return []
-    result = json.loads(TRAINED.read_text())
-    rows = [[name, f"{iu:.3f}"] for name, iu in result["iu"].items()]
+    result = json.loads(result_file.read_text())
+    rows = [[name, f"{value:.3f}"] for name, value in result[measures].items()]
     return [
-        "## A small SegNet, trained",
+        f"## {title}",
         "",
         result["text"],
         "",
-        *markdown(("class", "IU"), [*rows, ["mean", f"{result['mean']:.3f}"]]),
+        *markdown(("class", column), [*rows, ["mean", f"{result['mean']:.3f}"]]),
         "",
     ]
 
@@ -103,7 +106,9 @@ def page(results: Sequence[Comparison]) -> str:
     if others:
         lines += ["The engine's own tests (`tests/engine/forks/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
-    lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), "", *trained()]
+    lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
+    lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
+    lines += trained("A small SSD, trained", SSD, "ap", "AP")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -1,17 +1,23 @@
-"""The golden cases, in order: single layers, small nets, training."""
+"""The golden cases, in order: single layers, small nets, programs, training, files, commands."""
 
 from oracle.cases import (  # noqa: F401
     activations,
-    calls,
     commands,
+    convolutions,
     data,
-    layers,
+    inputs,
+    joins,
     losses,
+    net_calls,
     nets,
     normalization,
     old_files,
+    products,
+    programs,
     pycaffe,
     recurrent,
+    softmax,
+    solver_calls,
     solvers,
     training,
     utility,

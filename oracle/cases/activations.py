@@ -3,22 +3,30 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
-from oracle.cases.case import add, layer, net
-from oracle.cases.layers import CUBE, one
+from typing import Any
+
+from oracle.cases.case import CUBE, Shape, add, add_layer, layer, net
 
 _SHAPE = (2, 3, 4, 5)
 
 
-def pointwise(name, type_, fields="", shape=_SHAPE, in_place=True, **kwargs):
-    """A case of the layer out of place, and one in place behind another layer.
+def pointwise(
+    name: str,
+    type_: str,
+    fields: str = "",
+    shape: Shape = _SHAPE,
+    in_place: bool = True,
+    **options: Any,
+) -> None:
+    """Add a case of a layer out of place, and one in place over a Cube layer.
 
-    Power and Log in place are left out: BVLC Caffe loses the top's gradient there.
+    Power and Log in place are no cases, because BVLC Caffe loses the top's gradient there.
     """
-    one("activation." + name, type_, shape, fields, **kwargs)
+    add_layer("activation." + name, type_, shape, fields, **options)
     if in_place and type_ not in ("Power", "Log"):
         text = layer("Python", "x", "y", CUBE, name="cube")
         text += layer(type_, "y", "y", fields, name="in_place")
-        add("activation.%s_in_place" % name, net({"x": shape}, text), **kwargs)
+        add("activation.%s_in_place" % name, net({"x": shape}, text), **options)
 
 
 POINTWISE = {
@@ -73,25 +81,25 @@ for _name, (_type, _fields) in {
     "power_inverse_line": ("Power", "power_param { power: -1.5 scale: 2 shift: 0.5 }"),
 }.items():
     pointwise(_name, _type, _fields, inputs={"x": "positive"})
-# Values at which a branch turns: zeros and the ends of a range.
+# Values at which a function changes its branch: zeros and the limits of a range.
 for _name in ("prelu", "elu_alpha", "swish", "bnll", "power_square", "power_cube_line"):
     pointwise(_name + "_zeros", *POINTWISE[_name], inputs={"x": "few 1"})
 pointwise("clip_ends", "Clip", "clip_param { min: -1 max: 1 }", inputs={"x": "few 2"})
 pointwise("clip_point", "Clip", "clip_param { min: 1 max: 1 }", inputs={"x": "few 2"})
-# Inputs so large that exp overflows if it is taken of them.
+# Inputs whose exponential overflows.
 for _name, _type in (("sigmoid", "Sigmoid"), ("tanh", "TanH"), ("bnll", "BNLL"), ("elu", "ELU")):
     pointwise(_name + "_large", _type, "", (5, 20), inputs={"x": "few 120"})
 pointwise("swish_large", "Swish", "", (5, 20), in_place=False, inputs={"x": "few 120"})
 
-# In place, BVLC Caffe takes the sign of ELU's outcome for that of its input.
-one("activation.elu_negative_alpha", "ELU", _SHAPE, "elu_param { alpha: -0.6 }")
-one("activation.absval", "AbsVal", _SHAPE)
-one("activation.absval_zeros", "AbsVal", _SHAPE, inputs={"x": "few 1"})
-one("activation.absval_one_value", "AbsVal", (1,))
-one("activation.prelu_vectors", "PReLU", (4, 3))
-one("activation.prelu_frozen", "PReLU", _SHAPE, "param { lr_mult: 0 }")
-one("activation.prelu_filler", "PReLU", _SHAPE, "", fill=False)
-one(
+# Not in place, where BVLC Caffe reads the sign of ELU's result instead of its input's.
+add_layer("activation.elu_negative_alpha", "ELU", _SHAPE, "elu_param { alpha: -0.6 }")
+add_layer("activation.absval", "AbsVal", _SHAPE)
+add_layer("activation.absval_zeros", "AbsVal", _SHAPE, inputs={"x": "few 1"})
+add_layer("activation.absval_one_value", "AbsVal", (1,))
+add_layer("activation.prelu_vectors", "PReLU", (4, 3))
+add_layer("activation.prelu_frozen", "PReLU", _SHAPE, "param { lr_mult: 0 }")
+add_layer("activation.prelu_filler", "PReLU", _SHAPE, "", fill=False)
+add_layer(
     "activation.prelu_filler_value",
     "PReLU",
     _SHAPE,
@@ -104,3 +112,35 @@ for _name, _fields, _kind in (
     ("threshold_ties", "threshold_param { threshold: 1 }", "few 2"),
 ):
     pointwise(_name, "Threshold", _fields, inputs={"x": _kind}, backward=False)
+
+# ReLU
+add_layer("relu.basic", "ReLU", (2, 3, 4, 5))
+add_layer("relu.at_zero", "ReLU", (2, 3, 4, 5), inputs={"x": "few 1"})
+add_layer("relu.negative_slope", "ReLU", (2, 3, 4), "relu_param { negative_slope: 0.1 }")
+add_layer(
+    "relu.negative_slope_at_zero",
+    "ReLU",
+    (2, 3, 4),
+    "relu_param { negative_slope: 0.25 }",
+    inputs={"x": "few 1"},
+)
+add(
+    "relu.in_place",
+    net({"x": (2, 3, 4)}, layer("Python", "x", "y", CUBE) + layer("ReLU", "y", "y", name="relu")),
+)
+add(
+    "relu.in_place_negative_slope",
+    net(
+        {"x": (2, 3, 4)},
+        layer("Python", "x", "y", CUBE)
+        + layer("ReLU", "y", "y", "relu_param { negative_slope: 0.1 }", name="relu")
+        + layer("ReLU", "y", "y", "relu_param { negative_slope: 0.5 }", name="again"),
+    ),
+)
+
+# Dropout (in TEST phase it copies)
+add_layer("dropout.test", "Dropout", (2, 3, 4), "dropout_param { dropout_ratio: 0.7 }")
+add(
+    "dropout.test_in_place",
+    net({"x": (2, 3, 4)}, layer("Python", "x", "y", CUBE) + layer("Dropout", "y", "y", name="d")),
+)

@@ -1,8 +1,8 @@
-"""The golden cases: small nets whose every number is compared between BVLC Caffe and the engine.
+"""The golden cases: small nets whose numbers are compared between BVLC Caffe and the engine.
 
-A case is a prototxt, a seed that inputs, weights and top gradients are drawn from, and what is run.
-Only pycaffe's public interface is used, so the same file runs on BVLC Caffe (Python 3.9) and on the
-embedded engine. `run(case, folder)` gives the numbers as an ordered dict of arrays:
+A case is a prototxt, a seed for its inputs, weights and top gradients, and what is run. Cases use
+only pycaffe's public interface, so the same file runs under BVLC Caffe (Python 3.9) and under the
+engine. `run(case, folder)` returns the numbers as an ordered dict of arrays:
 
     CASE/meta                 JSON: names of blobs, layers, inputs, outputs, types, bottoms, tops
     CASE/ROUND/data/BLOB      every blob after forward
@@ -17,25 +17,29 @@ from __future__ import annotations
 import json
 import os
 from collections import OrderedDict
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import caffe
 import numpy as np
 
 Shape = Tuple[int, ...]
 Numbers = Dict[str, np.ndarray]
+RandomState = np.random.RandomState
+
+PYTHON = "python_param { module: 'oracle.python_layers' layer: '%s' }"
+CUBE = PYTHON % "Cube"
 
 
 class Case:
     """One golden case.
 
-    name: `group.what`; a group is a file in tests/golden.
+    name: `group.case`; a group is a file in tests/golden.
     text: the net's prototxt.
-    inputs: input blob -> how it is drawn: 'normal' (default), 'label K [IGNORE]', 'few K' (small
-        whole numbers, so that there are ties), 'positive', 'nonzero'.
-    rounds: for each forward, the shapes that input blobs get; empty dicts keep them.
-    fill: draw the weights too; without it they are what the fillers made.
-    program: runs in place of the rounds: program(case, random state, numbers to fill).
+    inputs: input blob -> the distribution of its values: 'normal' (default), 'label K [IGNORE]',
+        'few K' (integers from -K to K, which give ties), 'positive', 'nonzero'.
+    rounds: for each forward, new shapes of input blobs; an empty dict keeps the shapes.
+    fill: draw the weights too; otherwise the weights are those of the net's fillers.
+    program: runs instead of the rounds, as program(case, random state, numbers to fill).
     net_args: more arguments for caffe.Net. solver: a solver's prototxt, for programs that train.
     """
 
@@ -48,7 +52,7 @@ class Case:
         phase: int = caffe.TEST,
         backward: bool = True,
         fill: bool = True,
-        program: Optional[Callable] = None,
+        program: Optional[Program] = None,
         net_args: Optional[dict] = None,
         solver: str = "",
     ) -> None:
@@ -59,33 +63,54 @@ class Case:
 
     @property
     def group(self) -> str:
+        """The file in tests/golden with the case's numbers."""
         return self.name.split(".")[0]
 
     @property
     def seed(self) -> int:
-        """A number that depends on the name only, so that cases can be added anywhere."""
+        """A number that depends on the name only, so that a new case changes no other case."""
         seed = 5381
         for letter in self.name:
             seed = (33 * seed + ord(letter)) % 2**31
         return seed
 
 
+Program = Callable[[Case, RandomState, Numbers], None]
 CASES: OrderedDict[str, Case] = OrderedDict()
 
 
-def add(name: str, text: str, **kwargs) -> None:
+def add(name: str, text: str, **options: Any) -> None:
+    """Add a case; options are Case's. Raises ValueError if another case has the name."""
     if name in CASES:
-        raise ValueError("case %s is there twice" % name)
-    CASES[name] = Case(name, text, **kwargs)
+        raise ValueError("two golden cases have the name %s" % name)
+    CASES[name] = Case(name, text, **options)
+
+
+def add_layer(
+    name: str,
+    type_: str,
+    shapes: Union[Shape, Mapping[str, Shape]],
+    fields: str = "",
+    tops: str = "y",
+    **options: Any,
+) -> None:
+    """Add a case of one layer over Input blobs.
+
+    shapes: the shape of the one bottom `x`, or bottom -> shape. fields: the rest of the layer's
+    text.
+    """
+    if isinstance(shapes, tuple):
+        shapes = {"x": shapes}
+    add(name, net(shapes, layer(type_, " ".join(shapes), tops, fields)), **options)
 
 
 def groups(cases: Iterable[Case]) -> List[str]:
-    """The groups of `cases`, in order, each once."""
+    """Return the groups of the cases in order, each group once."""
     return list(OrderedDict.fromkeys(case.group for case in cases))
 
 
 def net(inputs: Mapping[str, Shape], layers: str, force_backward: bool = True) -> str:
-    """A prototxt with an Input layer for each of `inputs`, then `layers`."""
+    """Return a prototxt with an Input layer for each of `inputs`, then `layers`."""
     text = "name: 'case'\n"
     if force_backward:
         text += "force_backward: true\n"
@@ -100,17 +125,17 @@ def net(inputs: Mapping[str, Shape], layers: str, force_backward: bool = True) -
 
 
 def layer(
-    type_: str, bottoms: str, tops: str = "y", rest: str = "", name: Optional[str] = None
+    type_: str, bottoms: str, tops: str = "y", fields: str = "", name: Optional[str] = None
 ) -> str:
-    """One layer's text; bottoms and tops are names with spaces between."""
+    """Return one layer's text; bottoms and tops are names with spaces between them."""
     parts = ["name: '%s' type: '%s'" % (name or tops.split()[0], type_)]
     parts += ["bottom: '%s'" % b for b in bottoms.split()]
     parts += ["top: '%s'" % t for t in tops.split()]
-    return "layer { %s %s }\n" % (" ".join(parts), rest)
+    return "layer { %s %s }\n" % (" ".join(parts), fields)
 
 
-def draw(rs: np.random.RandomState, kind: str, shape: Shape) -> np.ndarray:
-    """Numbers of `kind` (see Case.inputs), float32."""
+def draw(rs: RandomState, kind: str, shape: Shape) -> np.ndarray:
+    """Return float32 numbers of a distribution (see Case.inputs)."""
     words = kind.split()
     values: np.ndarray
     if words[0] == "normal":
@@ -127,12 +152,12 @@ def draw(rs: np.random.RandomState, kind: str, shape: Shape) -> np.ndarray:
         if len(words) > 2:
             values = np.where(rs.random_sample(shape) < 0.3, int(words[2]), values)
     else:
-        raise ValueError("no way to draw %r" % kind)
+        raise ValueError("unknown distribution %r; see oracle.cases.case.Case" % kind)
     return np.asarray(values, np.float32)
 
 
-def fill_params(net: caffe.Net, rs: np.random.RandomState) -> None:
-    """Draws every parameter, in the order of net.params."""
+def fill_params(net: caffe.Net, rs: RandomState) -> None:
+    """Draw every parameter, in the order of net.params."""
     for blobs in net.params.values():
         for blob in blobs:
             shape = tuple(blob.data.shape)
@@ -141,14 +166,14 @@ def fill_params(net: caffe.Net, rs: np.random.RandomState) -> None:
 
 
 def meta(net: caffe.Net) -> np.ndarray:
-    """What the net calls its parts, as JSON."""
-    names = list(net._layer_names)
+    """Return the names and types of the net's parts, as JSON."""
+    names = list(net.layer_dict)
     return np.array(
         json.dumps(
             {
                 "blobs": list(net.blobs),
                 "layers": names,
-                "types": [str(one.type) for one in net.layers],
+                "types": [str(layer.type) for layer in net.layers],
                 "params": {k: len(v) for k, v in net.params.items()},
                 "inputs": list(net.inputs),
                 "outputs": list(net.outputs),
@@ -161,26 +186,29 @@ def meta(net: caffe.Net) -> np.ndarray:
 
 
 def copy(array: np.ndarray) -> np.ndarray:
+    """Return a float32 copy."""
     return np.array(array, np.float32)
 
 
-def fill_top_diffs(net: caffe.Net, rs: np.random.RandomState) -> None:
-    """Draws the gradient of every output that is not a loss; those have their own weight."""
+def fill_top_diffs(net: caffe.Net, rs: RandomState) -> None:
+    """Draw the gradient of every output but losses, whose gradients are their weights."""
     for name in sorted(net.outputs):
         if not name.startswith("loss"):
             net.blobs[name].diff[...] = draw(rs, "normal", tuple(net.blobs[name].data.shape))
 
 
-def record(net: caffe.Net, numbers: Numbers, prefix: str, what: str = "data diff param_diff"):
-    """Copies the net's numbers into `numbers`."""
-    if "data" in what.split():
+def record(
+    net: caffe.Net, numbers: Numbers, prefix: str, kinds: str = "data diff param_diff"
+) -> None:
+    """Copy the net's arrays into `numbers`; kinds: some of data, diff, param, param_diff."""
+    if "data" in kinds.split():
         for name, blob in net.blobs.items():
             numbers["%sdata/%s" % (prefix, name)] = copy(blob.data)
-    if "diff" in what.split():
+    if "diff" in kinds.split():
         for name, blob in net.blobs.items():
             numbers["%sdiff/%s" % (prefix, name)] = copy(blob.diff)
     for kind, attribute in (("param", "data"), ("param_diff", "diff")):
-        if kind in what.split():
+        if kind in kinds.split():
             for name, blobs in net.params.items():
                 for i, blob in enumerate(blobs):
                     key = "%s%s/%s/%d" % (prefix, kind, name, i)
@@ -188,18 +216,24 @@ def record(net: caffe.Net, numbers: Numbers, prefix: str, what: str = "data diff
 
 
 def write(folder: str, name: str, text: str) -> str:
+    """Write a text file and return its path."""
     path = os.path.join(folder, name)
     with open(path, "w") as f:
         f.write(text)
     return path
 
 
-def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
-    """Runs the case on whatever `import caffe` gives; `folder` is for its prototxt.
+def file_bytes(path: str) -> np.ndarray:
+    """Return a file's bytes, as uint8."""
+    return np.fromfile(path, np.uint8)
 
-    gpu: the CUDA device; None for the CPU. Returns numbers by key (see the module's head).
-    Programs run with `folder` as the working directory, so that the paths that solvers write into
-    their files are short and the same.
+
+def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
+    """Run the case in the Caffe that `import caffe` gives, and return its numbers by key.
+
+    gpu: the CUDA device; None for the CPU. folder: where the prototxt is written. Programs run
+    with `folder` as the working directory, so that the paths that solvers write into their files
+    are short and do not depend on the folder.
     """
     if gpu is None:
         caffe.set_mode_cpu()
@@ -207,7 +241,7 @@ def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
         caffe.set_device(gpu)
         caffe.set_mode_gpu()
     numbers: Numbers = OrderedDict()
-    rs = np.random.RandomState(case.seed)
+    rs = RandomState(case.seed)
     if case.program is not None:
         before = os.getcwd()
         os.chdir(folder)
@@ -221,17 +255,19 @@ def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
 
 
 def load(case: Case, folder: str = ".") -> caffe.Net:
+    """Write the case's prototxt and build its net."""
     return caffe.Net(write(folder, "net.prototxt", case.text), case.phase, **case.net_args)
 
 
-def draw_inputs(case: Case, net: caffe.Net, rs: np.random.RandomState) -> None:
+def draw_inputs(case: Case, net: caffe.Net, rs: RandomState) -> None:
+    """Draw the input blobs, each from its distribution."""
     for name in net.inputs:
         blob = net.blobs[name]
         blob.data[...] = draw(rs, case.inputs.get(name, "normal"), tuple(blob.data.shape))
 
 
-def passes(case: Case, net: caffe.Net, rs: np.random.RandomState, numbers: Numbers) -> None:
-    """Run a built net through the case's rounds and record what each gives."""
+def run_passes(case: Case, net: caffe.Net, rs: RandomState, numbers: Numbers) -> None:
+    """Run a net through the case's rounds, and record the blobs and gradients of each round."""
     for i, shapes in enumerate(case.rounds):
         for name, shape in shapes.items():
             net.blobs[name].reshape(*shape)
@@ -244,10 +280,11 @@ def passes(case: Case, net: caffe.Net, rs: np.random.RandomState, numbers: Numbe
             record(net, numbers, "%d/" % i, "diff param_diff")
 
 
-def run_rounds(case: Case, rs: np.random.RandomState, numbers: Numbers, folder: str) -> None:
+def run_rounds(case: Case, rs: RandomState, numbers: Numbers, folder: str) -> None:
+    """Build the case's net, fill it, and run its rounds."""
     net = load(case, folder)
     numbers["meta"] = meta(net)
     if case.fill:
         fill_params(net, rs)
     record(net, numbers, "", "param")
-    passes(case, net, rs, numbers)
+    run_passes(case, net, rs, numbers)

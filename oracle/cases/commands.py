@@ -1,66 +1,49 @@
-"""Golden cases of the command-line tools: exit status, log lines, files, for every flag.
+"""Golden cases of the command-line tools: exit status, log lines and files, for every flag.
 
-A line of the log loses what each run has anew (stamp, time, speed) and its numbers, which are
-compared apart, the numbers of one kind of line with each other.
+Stamps, times and speeds, which differ from run to run, are removed from the log's lines. Numbers
+are recorded apart from the lines, in an array for each kind of line.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
-import subprocess
 from collections import OrderedDict
-from importlib import import_module
-from typing import Any, Dict, List, Tuple
-from unittest import mock
+from typing import Dict, List
 
 import numpy as np
 
-from oracle.cases.case import Case, Numbers, add, layer, write
+from oracle.cases.blocks import fc
+from oracle.cases.case import Case, Numbers, RandomState, add, layer, write
 from oracle.cases.data import draw_images, draw_mean
-from oracle.cases.nets import fc
+from oracle.cases.tools import execute
 
 NUMBER = re.compile(r"(?<![\w.:])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\.\w)")
-#: What every run has anew.
-ANEW = (
+#: (pattern, replacement) of the parts of a line that differ from run to run.
+VARYING = (
     (re.compile(r"^[IWEF]\d{4} \S+ +\d+ "), ""),
     (re.compile(r"\(\S+ iter/s, \S+s/(\d+) iters\)"), r"(per \1 iters)"),
     (re.compile(r"\S+ ms\."), "so many ms."),
 )
-LEFT_OUT = ("layer_factory", "blocking_queue", "hdf5", "***", "    @", "WARNING: Log")
+#: Beginnings of the lines that are not recorded; see `lines`.
+OMITTED = ("layer_factory", "blocking_queue", "hdf5", "***", "    @", "WARNING: Log")
+#: Makes the tools write their whole log to standard error.
 ENVIRONMENT = {"GLOG_minloglevel": "0", "GLOG_logtostderr": "1"}
 
 
-def execute(name: str, arguments: List[str]) -> Tuple[int, str]:
-    """A tool's exit status, 1 where BVLC Caffe aborts, and its log."""
-    try:
-        module: Any = import_module("caffe.__main__" if name == "caffe" else "caffe.tools." + name)
-    except ImportError:
-        seen = dict(os.environ, **ENVIRONMENT)
-        run = subprocess.run([name, *arguments], capture_output=True, text=True, env=seen)
-        return (run.returncode if run.returncode >= 0 else 1), run.stderr
-    log = io.StringIO()
-    environment: Any = mock.patch.dict(os.environ, ENVIRONMENT)
-    with environment, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(log):
-        status = module.main(arguments)
-    return status, log.getvalue()
-
-
 def lines(log: str) -> List[str]:
-    """The log's lines without what every run has anew.
+    """Return the log's lines without the parts that differ from run to run.
 
-    The lines of layer_factory are left out, a loss of BVLC Caffe makes a layer inside, and those
-    of blocking_queue and hdf5, which depend on how long reading takes and what was read before.
+    Lines of layer_factory are omitted, because a loss of BVLC Caffe makes a layer inside. Lines of
+    blocking_queue and hdf5 depend on the time that reading takes, and on earlier reads.
     """
-    kept = []
+    result = []
     for line in log.splitlines():
-        for pattern, replacement in ANEW:
+        for pattern, replacement in VARYING:
             line = pattern.sub(replacement, line)
-        if line.strip() and not line.startswith(LEFT_OUT):
-            kept.append(line)
-    return kept
+        if line.strip() and not line.startswith(OMITTED):
+            result.append(line)
+    return result
 
 
 NET = (
@@ -83,7 +66,7 @@ random_seed: 1 solver_mode: CPU """
 DB = "convert_imageset -resize_height 9 -resize_width 10 images/ list.txt db"
 TRAINED = "caffe train -solver solver.prototxt"
 TRAINED_HDF5 = "caffe train -solver hdf5.prototxt"
-#: What has to run before the commands that need its files -> those commands.
+#: A command that writes files, or nothing -> the commands that need those files.
 COMMANDS: Dict[str, List[str]] = OrderedDict(
     [
         (
@@ -171,8 +154,8 @@ V1 = """name: 'old' layers { name: 'x' type: DATA top: 'x' }
 layers { name: 'r' type: RELU bottom: 'x' top: 'y' }"""
 
 
-def lay_out(rs: np.random.RandomState) -> None:
-    """The files that the commands name."""
+def lay_out(rs: RandomState) -> None:
+    """Write the files that the commands name."""
     draw_images(rs)
     draw_mean(rs, (3, 9, 10))
     write(".", "missing.txt", "0.png 0\nnothing.png 1\n")
@@ -183,19 +166,21 @@ def lay_out(rs: np.random.RandomState) -> None:
     write(".", "old_solver.prototxt", "net: 'net.prototxt' solver_type: ADAM base_lr: 0.1")
 
 
-def run_command(case: Case, rs: np.random.RandomState, numbers: Numbers) -> None:
+def run_command(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run a case's two commands, and record the second one's status, files and log."""
     lay_out(rs)
     before, command = case.text.split("\n")
     if before:
         name, *arguments = before.split()
-        execute(name, arguments)
-    there = set(os.listdir("."))
+        execute(name, arguments, ENVIRONMENT)
+    existing = set(os.listdir("."))
     name, *arguments = command.split()
-    status, log = execute(name, arguments)
+    status, log = execute(name, arguments, ENVIRONMENT)
     numbers["status"] = np.array(status, np.float32)
     if status:
-        return  # each tells of an error in its own words, and BVLC Caffe leaves parts of files
-    numbers["files"] = np.array(" ".join(sorted(set(os.listdir(".")) - there)))
+        # Error messages differ, and BVLC Caffe leaves truncated files.
+        return
+    numbers["files"] = np.array(" ".join(sorted(set(os.listdir(".")) - existing)))
     kinds: Dict[str, List[float]] = OrderedDict()
     templates = []
     for line in lines(log):

@@ -1,4 +1,4 @@
-"""Golden cases of the data layers, and of the tools that make and read databases."""
+"""Golden cases of the data layers, and of the tools that write and read databases."""
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
@@ -6,20 +6,33 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from typing import Any, Sequence, Tuple
 
 import caffe
+import h5py
 import numpy as np
 
-from oracle.cases.case import add, copy, layer, write
-from oracle.cases.tools import tool
+from oracle.cases.case import (
+    Case,
+    Numbers,
+    Program,
+    RandomState,
+    Shape,
+    add,
+    copy,
+    layer,
+    write,
+)
+from oracle.cases.tools import run_tool
 
+#: Heights and widths of the images.
 SIZES = ((9, 11), (8, 12), (10, 10), (9, 11), (12, 9))
 
 
-def png(image):
-    """The bytes of a PNG file: uint8, H x W or H x W x 3 in RGB."""
+def png(image: np.ndarray) -> bytes:
+    """Return the bytes of a PNG file; image: uint8, H x W or H x W x 3 in RGB."""
 
-    def chunk(kind, data):
+    def chunk(kind: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
@@ -34,8 +47,8 @@ def png(image):
     )
 
 
-def draw_images(rs, sizes=SIZES):
-    """Image files `images/N.png`, and `list.txt` with a line for each: path and label."""
+def draw_images(rs: RandomState, sizes: Sequence[Tuple[int, int]] = SIZES) -> None:
+    """Write images/N.png of these sizes (H, W), and list.txt with a path and a label a line."""
     os.makedirs("images", exist_ok=True)
     lines = []
     for i, size in enumerate(sizes):
@@ -45,14 +58,20 @@ def draw_images(rs, sizes=SIZES):
     write(".", "list.txt", "".join(lines))
 
 
-def draw_mean(rs, shape):
+def draw_mean(rs: RandomState, shape: Shape) -> None:
+    """Write mean.binaryproto; shape: C x H x W."""
     with open("mean.binaryproto", "wb") as file:
         blob = caffe.io.array_to_blobproto(rs.randint(0, 256, (1, *shape)).astype(np.float32))
         file.write(blob.SerializeToString())
 
 
-def run_net(case, numbers, forwards=4, prefix="", text=""):
-    """Every blob after each forward of a net whose random numbers have a seed."""
+def run_net(
+    case: Case, numbers: Numbers, forwards: int = 4, prefix: str = "", text: str = ""
+) -> Any:
+    """Run a net with a fixed seed, record its blobs after each forward, and return the net.
+
+    text: the prototxt; the case's where it is empty.
+    """
     caffe.set_random_seed(case.seed % 1000)
     net = caffe.Net(write(".", "net.prototxt", text or case.text), case.phase)
     for i in range(forwards):
@@ -65,10 +84,11 @@ def run_net(case, numbers, forwards=4, prefix="", text=""):
     return net
 
 
-# ---- without files -----------------------------------------------------------------------------
+# Data without files
 
 
-def run_dummy(case, rs, numbers):
+def run_dummy(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run a DummyData net, also after a program has written into a blob."""
     net = run_net(case, numbers, 2)
     net.blobs["a"].data[...] = 7
     net.forward()
@@ -89,7 +109,8 @@ for name, text in DUMMIES.items():
     add("data.dummy_" + name, text, program=run_dummy)
 
 
-def run_memory(case, rs, numbers):
+def run_memory(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run a MemoryData net on two arrays of different lengths."""
     net = caffe.Net(write(".", "net.prototxt", case.text), case.phase)
     for count in (4, 6):
         data = rs.standard_normal((count, 3, 4, 5)).astype(np.float32)
@@ -104,12 +125,11 @@ MEMORY = "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }"
 add("data.memory", layer("MemoryData", "", "data label", MEMORY), program=run_memory)
 
 
-# ---- HDF5 --------------------------------------------------------------------------------------
+# HDF5
 
 
-def run_hdf5(case, rs, numbers):
-    import h5py
-
+def run_hdf5(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Write HDF5 files and run the net that reads them."""
     for path, rows in (("a.h5", 3), ("b.h5", 4)):
         with h5py.File(path, "w") as file:
             file["data"] = rs.standard_normal((rows, 2, 3)).astype(np.float32)
@@ -129,15 +149,15 @@ for name, source, batch in (
     add("data.hdf5_" + name, layer("HDF5Data", "", "data label deep", text), program=run_hdf5)
 
 
-def run_hdf5_output(case, rs, numbers):
-    import h5py
-
+def run_hdf5_output(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run a net that writes HDF5, and record the file."""
     net = caffe.Net(write(".", "net.prototxt", case.text), case.phase)
     for name in net.inputs:
         net.blobs[name].data[...] = rs.standard_normal(net.blobs[name].data.shape)
     net.forward()
-    numbers["names"] = np.array(",".join(net._layer_names))
-    del net  # BVLC Caffe closes the file with the net
+    numbers["names"] = np.array(",".join(net.layer_dict))
+    # BVLC Caffe closes the file when it destroys the net.
+    del net
     with h5py.File("out.h5", "r") as file:
         for name in file:
             numbers[name] = copy(file[name][...])
@@ -151,7 +171,7 @@ OUTPUT = (
 add("data.hdf5_output", OUTPUT, program=run_hdf5_output)
 
 
-# ---- images ------------------------------------------------------------------------------------
+# Images
 
 TRANSFORMS = {
     "plain": "",
@@ -167,13 +187,15 @@ TRANSFORMS = {
 }
 
 
-def run_images(case, rs, numbers):
+def run_images(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Write images and run the net that reads them."""
     draw_images(rs)
     draw_mean(rs, (3, 9, 10))
     run_net(case, numbers)
 
 
-def image_data(param, transform=""):
+def image_data(param: str, transform: str = "") -> str:
+    """Return an ImageData's text; param, transform: fields of its two messages."""
     text = "image_data_param { source: 'list.txt' root_folder: 'images/' %s }" % param
     return layer("ImageData", "", "data label", "%s transform_param { %s }" % (text, transform))
 
@@ -204,7 +226,8 @@ add(
 )
 
 
-def run_windows(case, rs, numbers):
+def run_windows(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Write images and a window file, and run the net that reads them."""
     draw_images(rs, ((30, 40), (41, 33)))
     draw_mean(rs, (3, 14, 14))
     write(
@@ -255,27 +278,28 @@ for name, (param, transform) in WINDOWS.items():
     )
 
 
-# ---- databases ---------------------------------------------------------------------------------
+# Databases
 
 
-def database(transform="", batch=3, source="db"):
+def database(transform: str = "", batch: int = 3, source: str = "db") -> str:
+    """Return a Data layer's text."""
     text = "data_param { source: '%s' batch_size: %d backend: LMDB }" % (source, batch)
     return layer("Data", "", "data label", "%s transform_param { %s }" % (text, transform))
 
 
-def run_database(*flags):
-    """A program that makes a database with these flags, and its mean, and reads it."""
+def run_database(*flags: str) -> Program:
+    """Return a program that writes a database with these flags, computes its mean, and reads it."""
 
-    def program(case, rs, numbers):
+    def program(case: Case, rs: RandomState, numbers: Numbers) -> None:
         draw_images(rs)
         draw_mean(rs, (3, 9, 10))
         for suffix, command in (
             ("convert", ("convert_imageset", *flags, "images/", "list.txt", "db")),
             ("mean", ("compute_image_mean", "db", "out.binaryproto")),
         ):
-            status, written = tool(*command)
+            status, files = run_tool(*command)
             numbers[suffix + "/status"] = np.array(status, np.float32)
-            for path, content in written.items():
+            for path, content in files.items():
                 numbers["%s/%s" % (suffix, path)] = np.frombuffer(content, np.uint8)
         run_net(case, numbers)
 
@@ -314,15 +338,18 @@ FEATURES = (
 )
 
 
-def run_features(case, rs, numbers):
+def run_features(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Extract features into databases, and record what Data reads from them."""
     draw_images(rs)
-    numbers["converted"] = np.array(tool("convert_imageset", *SAME, "images/", "list.txt", "db")[0])
+    numbers["converted"] = np.array(
+        run_tool("convert_imageset", *SAME, "images/", "list.txt", "db")[0]
+    )
     net = caffe.Net(write(".", "net.prototxt", case.text), caffe.TEST)
     for blob in net.params["ip"]:
         blob.data[...] = rs.standard_normal(blob.data.shape)
     net.save("net.caffemodel")
     del net
-    status, _ = tool(
+    status, _ = run_tool(
         "extract_features", "net.caffemodel", "net.prototxt", "ip,data", "f,g", "2", "lmdb"
     )
     numbers["status"] = np.array(status, np.float32)

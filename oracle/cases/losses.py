@@ -3,10 +3,17 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from typing import Any, Mapping
+
 import caffe
 
 from oracle.cases.case import (
+    Case,
+    Numbers,
+    RandomState,
+    Shape,
     add,
+    add_layer,
     draw,
     draw_inputs,
     fill_params,
@@ -20,9 +27,16 @@ from oracle.cases.case import (
 NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 
 
-def loss(name, type_, shapes, rest="", tops="loss", **kwargs):
-    text = net(shapes, layer(type_, " ".join(shapes), tops, rest))
-    add("loss." + name, text, **kwargs)
+def loss(
+    name: str,
+    type_: str,
+    shapes: Mapping[str, Shape],
+    fields: str = "",
+    tops: str = "loss",
+    **options: Any,
+) -> None:
+    """Add a case of a loss; shapes: bottom -> shape."""
+    add_layer("loss." + name, type_, shapes, fields, tops, **options)
 
 
 # EuclideanLoss
@@ -85,7 +99,7 @@ loss(
     inputs={"x": "label 2", "label": "label 4"},
 )
 
-# SigmoidCrossEntropyLoss: targets between 0 and 1, and labels of which one is ignored
+# SigmoidCrossEntropyLoss: targets between 0 and 1, and labels with one that is ignored
 _PAIR = {"x": (3, 4, 2), "target": (3, 4, 2)}
 for _name, _rest in (
     ("", ""),
@@ -166,15 +180,23 @@ for _name, _fields in (("", "margin: 1.5"), ("_legacy", "margin: 1.5 legacy_vers
     )
 
 
-# InfogainLoss: H as a third bottom, for which no gradient may be asked, and from a file
-def infogain(name, shapes, rest="", label="label 4", tops="loss", **kwargs):
-    text = layer("PReLU", "x", "s") + layer("InfogainLoss", "s label H", tops, rest)
+# InfogainLoss: the matrix H is a third bottom, or comes from a file
+def infogain(
+    name: str,
+    shapes: Mapping[str, Shape],
+    fields: str = "",
+    label: str = "label 4",
+    tops: str = "loss",
+    **options: Any,
+) -> None:
+    """Add a case of an InfogainLoss behind a PReLU; H itself can have no gradient."""
+    text = layer("PReLU", "x", "s") + layer("InfogainLoss", "s label H", tops, fields)
     add(
         "loss.infogain_" + name,
         net(shapes, text, force_backward=False),
         phase=caffe.TRAIN,
         inputs={"label": label},
-        **kwargs,
+        **options,
     )
 
 
@@ -211,7 +233,8 @@ for _normalization in NORMALIZATIONS:
 infogain("sizes", _IMAGES, rounds=({}, {"x": (1, 4, 2, 2), "label": (1, 1, 2, 2)}))
 
 
-def from_file(case, rs, numbers):
+def from_file(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Write the matrix H to a file and run the net that reads the file."""
     matrix = draw(rs, "normal", (1, 1, 4, 4))
     with open("H.binaryproto", "wb") as f:
         f.write(caffe.io.array_to_blobproto(matrix).SerializeToString())

@@ -3,13 +3,18 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 import caffe
 
 from oracle.cases.case import (
+    CUBE,
+    Case,
+    Numbers,
+    RandomState,
     Shape,
     add,
+    add_layer,
     draw,
     draw_inputs,
     fill_top_diffs,
@@ -18,12 +23,12 @@ from oracle.cases.case import (
     net,
     record,
 )
-from oracle.cases.layers import CUBE, one
 
 
-def in_place(name, type_, fields, shape, **kwargs):
+def in_place(name: str, type_: str, fields: str, shape: Shape, **options: Any) -> None:
+    """Add a case of a layer in place over a Cube layer."""
     text = layer("Python", "x", "y", CUBE, name="cube") + layer(type_, "y", "y", fields, name="n")
-    add(name, net({"x": shape}, text), **kwargs)
+    add(name, net({"x": shape}, text), **options)
 
 
 # MVN
@@ -36,22 +41,22 @@ for _name, _fields in (
     ("_eps_across", "eps: 0.1 across_channels: true"),
 ):
     _text = "mvn_param { %s }" % _fields
-    one("normalization.mvn" + _name, "MVN", (2, 3, 4, 5), _text)
-    # With variances, BVLC Caffe overwrites the top's gradient in place before it has used it.
+    add_layer("normalization.mvn" + _name, "MVN", (2, 3, 4, 5), _text)
+    # With variances, BVLC Caffe overwrites the top's gradient in place before the last use.
     if "variance: false" in _fields:
         in_place("normalization.mvn%s_in_place" % _name, "MVN", _text, (2, 3, 4, 5))
-    one("normalization.mvn%s_vectors" % _name, "MVN", (4, 5), _text)
-one("normalization.mvn_volume", "MVN", (2, 3, 7))
-one("normalization.mvn_odd_sizes", "MVN", (1, 1, 1, 5), "mvn_param { eps: 0.01 }")
-one("normalization.mvn_one_value", "MVN", (1, 1, 1, 1), "mvn_param { eps: 0.01 }")
-one(
+    add_layer("normalization.mvn%s_vectors" % _name, "MVN", (4, 5), _text)
+add_layer("normalization.mvn_volume", "MVN", (2, 3, 7))
+add_layer("normalization.mvn_odd_sizes", "MVN", (1, 1, 1, 5), "mvn_param { eps: 0.01 }")
+add_layer("normalization.mvn_one_value", "MVN", (1, 1, 1, 1), "mvn_param { eps: 0.01 }")
+add_layer(
     "normalization.mvn_constant",
     "MVN",
     (2, 2, 3, 3),
     "mvn_param { eps: 0.25 }",
     inputs={"x": "few 0"},
 )
-one(
+add_layer(
     "normalization.mvn_sizes",
     "MVN",
     (2, 3, 4, 5),
@@ -59,9 +64,9 @@ one(
 )
 
 
-# BatchNorm: the moving sums after each of three forwards
-def moving(case, rs, numbers):
-    """Rounds forward and backward, with the moving sums after each, which start at their zeros."""
+# BatchNorm
+def moving(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run the rounds with moving sums that start at zero, and record the sums after each."""
     n = load(case)
     record(n, numbers, "start/", "param")
     for i, shapes in enumerate(case.rounds):
@@ -75,8 +80,8 @@ def moving(case, rs, numbers):
         record(n, numbers, "%d/" % i, "diff param param_diff")
 
 
-def learned(case, rs, numbers):
-    """Rounds with statistics as they are after training."""
+def learned(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run the rounds with statistics that a training could give."""
     n = load(case)
     for blobs in n.params.values():
         for blob, kind in zip(blobs, ("normal", "positive", "positive")):
@@ -108,7 +113,9 @@ for _name, _fields, _shape, _rounds in (
         (caffe.TEST, learned, "_test"),
     ):
         _name_ = "normalization.batch_norm" + _name + _word
-        one(_name_, "BatchNorm", _shape, _text, phase=_phase, program=_program, rounds=_rounds)
+        add_layer(
+            _name_, "BatchNorm", _shape, _text, phase=_phase, program=_program, rounds=_rounds
+        )
         in_place(
             _name_ + "_in_place",
             "BatchNorm",
@@ -118,8 +125,8 @@ for _name, _fields, _shape, _rounds in (
             program=_program,
             rounds=_rounds,
         )
-one("normalization.batch_norm_untrained", "BatchNorm", (2, 3, 4), program=moving)
-one(
+add_layer("normalization.batch_norm_untrained", "BatchNorm", (2, 3, 4), program=moving)
+add_layer(
     "normalization.batch_norm_global_in_train",
     "BatchNorm",
     (2, 3, 4),
@@ -127,7 +134,7 @@ one(
     phase=caffe.TRAIN,
     program=learned,
 )
-one(
+add_layer(
     "normalization.batch_norm_batch_in_test",
     "BatchNorm",
     (2, 3, 4),
@@ -135,7 +142,7 @@ one(
     program=moving,
     rounds=({}, {}),
 )
-one(
+add_layer(
     "normalization.batch_norm_explicit_params",
     "BatchNorm",
     (2, 3, 4),
@@ -143,7 +150,7 @@ one(
     phase=caffe.TRAIN,
     program=moving,
 )
-one(
+add_layer(
     "normalization.batch_norm_on_from_statistics",
     "BatchNorm",
     (2, 3, 4),
@@ -164,4 +171,22 @@ add(
     phase=caffe.TRAIN,
     fill=False,
     rounds=({}, {}),
+)
+
+# LRN
+for _name, _shape, _fields in (
+    ("across_default", (2, 7, 3, 4), ""),
+    ("across_strong", (2, 7, 3, 4), "local_size: 3 alpha: 2 beta: 0.6"),
+    ("across_k", (1, 6, 3, 3), "local_size: 5 alpha: 0.5 beta: 0.75 k: 2"),
+    ("across_wide", (1, 3, 3, 3), "local_size: 9 alpha: 1"),
+    ("within_default", (2, 3, 6, 7), "norm_region: WITHIN_CHANNEL"),
+    ("within_strong", (2, 3, 6, 7), "norm_region: WITHIN_CHANNEL local_size: 3 alpha: 2 beta: 0.6"),
+):
+    add_layer("lrn." + _name, "LRN", _shape, "lrn_param { %s }" % _fields)
+add_layer(
+    "lrn.sizes",
+    "LRN",
+    (2, 7, 3, 4),
+    "lrn_param { alpha: 1 }",
+    rounds=({}, {"x": (1, 4, 5, 2)}),
 )

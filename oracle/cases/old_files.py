@@ -1,4 +1,4 @@
-"""Golden cases of old files: what BVLC Caffe's tools make of prototxts and weights of every age."""
+"""Golden cases of prototxts and weights of old formats, which Caffe's tools upgrade."""
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
@@ -8,43 +8,48 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-from oracle.cases.case import add, record, write
-from oracle.cases.nets import file_bytes
-from oracle.cases.tools import tool
+from oracle.cases.bvlc import in_bvlc
+from oracle.cases.case import Case, Numbers, RandomState, add, file_bytes, record, write
+from oracle.cases.tools import run_tool
 
-# An input for the nets below, so that their first bottom is known.
+#: An input for nets whose first layer reads the blob `a`.
 A = 'input: "a" input_dim: 1 input_dim: 1 input_dim: 2 input_dim: 2\n'
 
 
-def upgrade(case, text, numbers, prefix, name="upgrade_net_proto_text"):
-    status, written = tool(name, write(".", "old.prototxt", text), "new.prototxt")
+def upgrade(
+    text: str, numbers: Numbers, prefix: str = "", name: str = "upgrade_net_proto_text"
+) -> None:
+    """Record a tool's status and the text that the tool wrote."""
+    status, files = run_tool(name, write(".", "old.prototxt", text), "new.prototxt")
     numbers[prefix + "status"] = np.array(status, np.float32)
-    numbers[prefix + "text"] = np.array(written.get("new.prototxt", b"").decode())
+    numbers[prefix + "text"] = np.array(files.get("new.prototxt", b"").decode())
 
 
-def upgrade_net(case, rs, numbers):
-    upgrade(case, case.text, numbers, "")
+def upgrade_net(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Upgrade the case's net."""
+    upgrade(case.text, numbers)
 
 
-def upgrade_solver(case, rs, numbers):
-    upgrade(case, case.text, numbers, "", "upgrade_solver_proto_text")
+def upgrade_solver(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Upgrade the case's solver."""
+    upgrade(case.text, numbers, name="upgrade_solver_proto_text")
 
 
-def upgrade_v0_parameters(case, rs, numbers):
-    """Each parameter of V0 in a layer that has none of it."""
+def upgrade_v0_parameters(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Upgrade each field of V0 layers in a layer whose type has no such field."""
     for line in case.text.splitlines():
         text = 'layers { layer { name: "r" type: "relu" %s } bottom: "a" top: "b" }' % line
-        upgrade(case, A + text, numbers, line.split()[0] + "/")
+        upgrade(A + text, numbers, line.split()[0] + "/")
 
 
-def upgrade_binary(case, rs, numbers):
-    """A file of weights of an old form, upgraded, and read into a net."""
+def upgrade_binary(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Upgrade a weights file, and read the old file into a net."""
     message = text_format.Parse(case.text, caffe_pb2.NetParameter())
     with open("old.caffemodel", "wb") as file:
         file.write(message.SerializeToString())
-    status, written = tool("upgrade_net_proto_binary", "old.caffemodel", "new.caffemodel")
+    status, files = run_tool("upgrade_net_proto_binary", "old.caffemodel", "new.caffemodel")
     numbers["status"] = np.array(status, np.float32)
-    numbers["file/new.caffemodel"] = np.frombuffer(written["new.caffemodel"], np.uint8)
+    numbers["file/new.caffemodel"] = np.frombuffer(files["new.caffemodel"], np.uint8)
     net = caffe.Net(write(".", "net.prototxt", READER), caffe.TEST)
     net.copy_from("old.caffemodel")
     record(net, numbers, "", "param")
@@ -62,8 +67,8 @@ layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
 """
 
 
-def numbers_of_every_size():
-    """A net whose numbers are random bits, round decimals, powers of ten and the ends of a type."""
+def numbers_of_every_size() -> str:
+    """Return a net with numbers of random bits, decimals, powers of ten, and the largest values."""
     rs = np.random.RandomState(0)
     bits = rs.randint(0, 2**32, 300, dtype=np.uint64).astype(np.uint32).view(np.float32)
     floats = [*bits[np.isfinite(bits)], *np.round(rs.uniform(-1000, 1000, 100), 3)]
@@ -168,7 +173,8 @@ layers { name: "py" type: POWER bottom: "r" top: "u" power_param { power: 2 } bl
 """,
     "v1_types": "".join(
         'layers { name: "%s" type: %s }\n' % (t, t)
-        for t, _ in caffe_pb2.V1LayerParameter.LayerType.items()
+        for t, number in caffe_pb2.V1LayerParameter.LayerType.items()
+        if in_bvlc(number)
     ),
     "layer_and_layers": """
 layer { name: "a" type: "ReLU" bottom: "x" top: "y" }

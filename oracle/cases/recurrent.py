@@ -1,23 +1,35 @@
-"""Golden cases of RNN, LSTM and LSTMUnit; cont is 0 where a sequence starts."""
+"""Golden cases of RNN, LSTM and LSTMUnit; the bottom `cont` is 0 where a sequence starts."""
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
+from typing import Any, Mapping
+
 import caffe
 
-from oracle.cases.case import add, layer, net
+from oracle.cases.case import Shape, add, layer, net
 
-#: How the layers call for their hidden states, as bottoms and as tops.
+#: Type -> the names of its hidden states as bottoms and as tops.
 STATES = {"RNN": (("h0",), ("h",)), "LSTM": (("h0", "c0"), ("h", "c"))}
 
 
-def recurrent(name, type_, shapes, fields="", tops="y", rest="", cont="label 2", **kwargs):
+def recurrent(
+    name: str,
+    type_: str,
+    shapes: Mapping[str, Shape],
+    fields: str = "",
+    tops: str = "y",
+    params: str = "",
+    cont: str = "label 2",
+    **options: Any,
+) -> None:
+    """Add a case of a recurrent layer; fields: of its recurrent_param, params: its `param`s."""
     fields = "recurrent_param { num_output: 3 %s }" % fields
     add(
         "recurrent.%s_%s" % (type_.lower(), name),
-        net(shapes, layer(type_, " ".join(shapes), tops, rest + fields)),
+        net(shapes, layer(type_, " ".join(shapes), tops, params + fields)),
         inputs={"cont": cont},
-        **kwargs,
+        **options,
     )
 
 
@@ -58,7 +70,7 @@ for _type, (_before, _after) in STATES.items():
         fill=False,
     )
     recurrent(
-        "frozen", _type, _in, rest="param { lr_mult: 0 } param { lr_mult: 0 } ", rounds=({}, {})
+        "frozen", _type, _in, params="param { lr_mult: 0 } param { lr_mult: 0 } ", rounds=({}, {})
     )
     add(
         "recurrent.%s_two_layers" % _type.lower(),

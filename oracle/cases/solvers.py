@@ -1,4 +1,4 @@
-"""Golden cases of the six solvers: twenty iterations, files, and a run that goes on from them."""
+"""Golden cases of the six solvers: twenty iterations, and a run that continues from a snapshot."""
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
@@ -7,9 +7,17 @@ from typing import List
 
 import numpy as np
 
-from oracle.cases.case import Numbers, add, fill_params, layer
-from oracle.cases.nets import fc
-from oracle.cases.training import SOLVER, TRAIN_NET, data, keep_files, note, proceed, start
+from oracle.cases.blocks import fc
+from oracle.cases.case import Case, Numbers, RandomState, add, fill_params, layer
+from oracle.cases.training import (
+    SOLVER,
+    TRAIN_NET,
+    data,
+    proceed,
+    record_iteration,
+    record_snapshot,
+    start,
+)
 
 #: A net of 89 parameters, with several factors for rates and decays.
 SMALL = (
@@ -43,11 +51,11 @@ VARIANTS = {
 HEAD = SOLVER.replace("max_iter: 10", "max_iter: 20") + "net: 'train.prototxt' "
 
 
-def twenty(case, rs, numbers):
-    """Twenty iterations, files at the fifth; then a second solver that goes on from those files.
+def run_twenty(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run twenty iterations with a snapshot at the fifth, from which a second solver continues.
 
-    Updates are not compared: where a gradient is the small sum of large values, Adam's division by
-    its size makes rounding as large as the update.
+    Updates are not recorded: where a gradient is the small sum of large values, Adam divides the
+    gradient by its own size, and the rounding becomes as large as the update.
     """
     solver = start(case)
     fill_params(solver.net, rs)
@@ -55,27 +63,27 @@ def twenty(case, rs, numbers):
     for i in range(1, 21):
         solver.step(1)
         steps.append({})
-        note(solver, steps[-1], "")
+        record_iteration(solver, steps[-1], "")
         if i == 5:
             solver.snapshot()
     for key in steps[0]:
         numbers["each/" + key] = np.stack([step[key] for step in steps])
-    keep_files(numbers)
+    record_snapshot(numbers)
     proceed(case, numbers)
 
 
 for _type, _fields in SOLVERS.items():
     _solver = HEAD + "type: '%s' %s " % (_type, _fields)
     _name = "solver." + _type.lower()
-    add(_name + "_fcn", TRAIN_NET, program=twenty, solver=_solver + VARIANTS["l2"])
+    add(_name + "_fcn", TRAIN_NET, program=run_twenty, solver=_solver + VARIANTS["l2"])
     for _variant, _more in VARIANTS.items():
-        add("%s_%s" % (_name, _variant), SMALL, program=twenty, solver=_solver + _more)
-# Fields that the old form of a solver has in other places, and defaults.
+        add("%s_%s" % (_name, _variant), SMALL, program=run_twenty, solver=_solver + _more)
+# The field `solver_type` of the old form, and default values.
 for _number, _type in enumerate(SOLVERS):
     add(
         "solver.old_type_%s" % _type.lower(),
         SMALL,
-        program=twenty,
+        program=run_twenty,
         solver=SOLVER
         + "net: 'train.prototxt' base_lr: 0.01 lr_policy: 'fixed' solver_type: %d" % _number,
     )

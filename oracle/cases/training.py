@@ -1,20 +1,34 @@
-"""Golden cases of training: weights after every iteration, and the files that are written."""
+"""Golden cases of training: the weights after every iteration, and the snapshots."""
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import caffe
 
-from oracle.cases.case import add, copy, fill_params, layer, record, write
-from oracle.cases.nets import SEEDED, conv, conv_relu, crop, fc, file_bytes, pool, up
+from oracle.cases.blocks import SEEDED, conv, conv_relu, crop, fc, pool, up
+from oracle.cases.case import (
+    Case,
+    Numbers,
+    Program,
+    RandomState,
+    add,
+    copy,
+    file_bytes,
+    fill_params,
+    layer,
+    record,
+    write,
+)
 
 ITERATIONS = 10
 
 
-def data(options, rest=""):
-    return layer("Python", "", "data label", SEEDED % options + rest, name="data")
+def data(options: str, fields: str = "") -> str:
+    """Return the text of a data layer; options: a dict literal (see python_layers.SeededData)."""
+    return layer("Python", "", "data label", SEEDED % options + fields, name="data")
 
 
 IMAGES = "{'seed': 11, 'classes': 3, 'shapes': [(10, 12), (12, 9)]}"
@@ -31,50 +45,52 @@ TRAIN_NET = data(IMAGES) + NET
 SOLVER = "snapshot_prefix: 'snap' random_seed: 1 max_iter: 10 display: 0 "
 
 
-def note(solver, numbers, prefix, what="param"):
+def record_iteration(solver: Any, numbers: Numbers, prefix: str, kinds: str = "param") -> None:
+    """Record the solver's iteration, loss and parameters."""
     numbers[prefix + "iter"] = copy(solver.iter)
     numbers[prefix + "loss"] = copy(solver.net.blobs["loss"].data)
-    record(solver.net, numbers, prefix, what)
+    record(solver.net, numbers, prefix, kinds)
 
 
-def start(case):
+def start(case: Case) -> Any:
+    """Return the solver of a case."""
     write(".", "train.prototxt", case.text)
     return caffe.get_solver(write(".", "solver.prototxt", case.solver))
 
 
-def train(case, rs, numbers):
-    """Ten iterations, files at the fifth; then a second solver that continues from those files."""
+def train(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run ten iterations with a snapshot at the fifth, from which a second solver continues."""
     solver = start(case)
     fill_params(solver.net, rs)
     record(solver.net, numbers, "start/", "param")
     for i in range(1, ITERATIONS + 1):
         solver.step(1)
-        note(solver, numbers, "%d/" % i, "param param_diff" if i == 1 else "param")
+        record_iteration(solver, numbers, "%d/" % i, "param param_diff" if i == 1 else "param")
         if i == 5:
             solver.snapshot()
-    keep_files(numbers)
+    record_snapshot(numbers)
     proceed(case, numbers)
 
 
-def keep_files(numbers):
-    """Records the snapshot of the fifth iteration."""
+def record_snapshot(numbers: Numbers) -> None:
+    """Record the files of the fifth iteration's snapshot."""
     for name in sorted(os.listdir(".")):
         if name.startswith("snap_iter_5"):
             numbers["file/" + name] = file_bytes(name)
 
 
-def proceed(case, numbers):
-    """Two iterations of a solver that starts from the files of the fifth."""
+def proceed(case: Case, numbers: Numbers) -> None:
+    """Run two iterations of a solver that starts from the snapshot in the working directory."""
     solver = start(case)
     (state,) = (name for name in os.listdir(".") if ".solverstate" in name)
     solver.restore(state)
     record(solver.net, numbers, "restored/", "param")
     solver.step(2)
-    note(solver, numbers, "continued/")
+    record_iteration(solver, numbers, "continued/")
 
 
-def rewrite(case):
-    """A solver reads the files in the working directory and writes them again."""
+def rewrite(case: Case) -> None:
+    """Read the snapshot in the working directory into a solver, and write the snapshot again."""
     solver = start(case)
     (state,) = (name for name in os.listdir(".") if ".solverstate" in name)
     solver.restore(state)
@@ -84,7 +100,8 @@ def rewrite(case):
     solver.snapshot()
 
 
-def add_training(name, solver, text=TRAIN_NET, program=train):
+def add_training(name: str, solver: str, text: str = TRAIN_NET, program: Program = train) -> None:
+    """Add a case of a solver; text: the train net."""
     add("train." + name, text, program=program, solver=solver)
 
 
@@ -125,14 +142,14 @@ add_training(
 )
 
 
-def with_test_net(case, rs, numbers):
-    """The test net has the trained weights whenever it is tested."""
+def with_test_net(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run five iterations, and the test net after each, which shares the trained weights."""
     write(".", "val.prototxt", data("{'seed': 99, 'classes': 3, 'shapes': [(9, 9)]}") + NET)
     solver = start(case)
     fill_params(solver.net, rs)
     for i in range(1, 6):
         solver.step(1)
-        note(solver, numbers, "%d/" % i)
+        record_iteration(solver, numbers, "%d/" % i)
         test = solver.test_nets[0]
         test.forward()
         numbers["%d/test_loss" % i] = copy(test.blobs["loss"].data)
@@ -157,13 +174,13 @@ add_training(
 )
 
 
-def solve(case, rs, numbers):
-    """solve() goes to max_iter, writing files on the way and at the end."""
+def solve(case: Case, rs: RandomState, numbers: Numbers) -> None:
+    """Run solve(), which writes snapshots on the way and at the end."""
     write(".", "train.prototxt", case.text)
     solver = caffe.get_solver(write(".", "solver.prototxt", case.solver))
     fill_params(solver.net, rs)
     solver.solve()
-    note(solver, numbers, "end/")
+    record_iteration(solver, numbers, "end/")
     for name in sorted(os.listdir(".")):
         if name.startswith("snap"):
             numbers["file/" + name] = file_bytes(name)

@@ -3,28 +3,34 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import caffe
 
-from oracle.cases.case import add, layer, net
-from oracle.cases.layers import CUBE, one
+from oracle.cases.case import CUBE, Shape, add, add_layer, layer, net
 
-# The loops below draw shapes of any length.
+# Loops assign shapes of different lengths.
 _shape: Any
 
 FC = "inner_product_param { num_output: %d axis: -1 }"
 
 
-def behind(name, type_, shapes, rest="", tops="y", **kwargs):
-    """A case whose first bottom needs a gradient, and whose others must not be asked for one."""
+def behind(
+    name: str,
+    type_: str,
+    shapes: Mapping[str, Shape],
+    fields: str = "",
+    tops: str = "y",
+    **options: Any,
+) -> None:
+    """Add a case of a layer behind a Scale, so that its first bottom alone has a gradient."""
     text = layer("Scale", "x", "s", "scale_param { axis: 0 num_axes: -1 }")
     bottoms = " ".join(["s"] + [b for b in shapes if b != "x"])
-    rest += " loss_weight: 1" * len(tops.split())
+    fields += " loss_weight: 1" * len(tops.split())
     add(
         "utility." + name,
-        net(shapes, text + layer(type_, bottoms, tops, rest), force_backward=False),
-        **kwargs,
+        net(shapes, text + layer(type_, bottoms, tops, fields), force_backward=False),
+        **options,
     )
 
 
@@ -73,7 +79,7 @@ for _name, _shape, _fields in (
     ("_one_value", (1, 1), ""),
 ):
     _text = "bias_param { %s }" % _fields
-    one("utility.bias" + _name, "Bias", _shape, _text, rounds=({}, {}))
+    add_layer("utility.bias" + _name, "Bias", _shape, _text, rounds=({}, {}))
     add(
         "utility.bias%s_in_place" % _name,
         net(
@@ -89,9 +95,9 @@ for _name, _shapes, _fields in (
     ("_scalar", {"x": (2, 3), "b": ()}, "axis: 0"),
     ("_num_axes_unused", {"x": (2, 3, 4), "b": (3, 4)}, "num_axes: 7"),
 ):
-    one("utility.bias_bottom" + _name, "Bias", _shapes, "bias_param { %s }" % _fields)
-one("utility.bias_sizes", "Bias", (2, 3, 4), rounds=({}, {"x": (1, 3, 5)}, {"x": (3, 3)}))
-one(
+    add_layer("utility.bias_bottom" + _name, "Bias", _shapes, "bias_param { %s }" % _fields)
+add_layer("utility.bias_sizes", "Bias", (2, 3, 4), rounds=({}, {"x": (1, 3, 5)}, {"x": (3, 3)}))
+add_layer(
     "utility.bias_filler",
     "Bias",
     (2, 3),
@@ -109,9 +115,9 @@ for _name, _fields in (
     ("_all", "axis: 0"),
     ("_nothing", "axis: 2 end_axis: 1"),
 ):
-    one("utility.flatten" + _name, "Flatten", (2, 3, 4, 5), "flatten_param { %s }" % _fields)
-one("utility.flatten_vectors", "Flatten", (2, 3))
-one("utility.flatten_sizes", "Flatten", (2, 3, 4), rounds=({}, {"x": (1, 2, 3, 4)}))
+    add_layer("utility.flatten" + _name, "Flatten", (2, 3, 4, 5), "flatten_param { %s }" % _fields)
+add_layer("utility.flatten_vectors", "Flatten", (2, 3))
+add_layer("utility.flatten_sizes", "Flatten", (2, 3, 4), rounds=({}, {"x": (1, 2, 3, 4)}))
 add(
     "utility.flatten_behind_in_place",
     net(
@@ -145,17 +151,17 @@ for _name, _dims, _fields in (
     ("_remove_nothing", (), "axis: 1 num_axes: 0"),
 ):
     _shape = "shape { %s }" % " ".join("dim: %d" % d for d in _dims)
-    one(
+    add_layer(
         "utility.reshape" + _name,
         "Reshape",
         (2, 3, 4, 5),
         "reshape_param { %s %s }" % (_shape, _fields),
     )
-one("utility.reshape_to_scalar", "Reshape", (1, 1), "reshape_param { shape { } }")
-one(
+add_layer("utility.reshape_to_scalar", "Reshape", (1, 1), "reshape_param { shape { } }")
+add_layer(
     "utility.reshape_squeeze", "Reshape", (2, 1, 3), "reshape_param { axis: 1 num_axes: 1 shape {}}"
 )
-one(
+add_layer(
     "utility.reshape_sizes",
     "Reshape",
     (2, 3, 4),
@@ -173,9 +179,9 @@ for _name, _shape, _fields, _tops in (
     ("_one_top", (2, 3), "", "a"),
     ("_single_values", (2, 3), "", "a b c"),
 ):
-    one("utility.slice" + _name, "Slice", _shape, "slice_param { %s }" % _fields, _tops)
-one("utility.slice_sizes", "Slice", (2, 6), "", "a b", rounds=({}, {"x": (1, 2, 3)}))
-one(
+    add_layer("utility.slice" + _name, "Slice", _shape, "slice_param { %s }" % _fields, _tops)
+add_layer("utility.slice_sizes", "Slice", (2, 6), "", "a b", rounds=({}, {"x": (1, 2, 3)}))
+add_layer(
     "utility.slice_points_sizes",
     "Slice",
     (2, 6),
@@ -192,8 +198,10 @@ for _name, _shape, _fields in (
     ("_once", (2, 3), "tiles: 1"),
     ("_one_value", (1, 1), "tiles: 4"),
 ):
-    one("utility.tile" + _name, "Tile", _shape, "tile_param { %s }" % _fields)
-one("utility.tile_sizes", "Tile", (2, 3), "tile_param { tiles: 2 }", rounds=({}, {"x": (1, 2, 3)}))
+    add_layer("utility.tile" + _name, "Tile", _shape, "tile_param { %s }" % _fields)
+add_layer(
+    "utility.tile_sizes", "Tile", (2, 3), "tile_param { tiles: 2 }", rounds=({}, {"x": (1, 2, 3)})
+)
 
 # Reduction
 for _operation in ("SUM", "ASUM", "SUMSQ", "MEAN"):
@@ -204,27 +212,27 @@ for _operation in ("SUM", "ASUM", "SUMSQ", "MEAN"):
         ("_one_value", (1,), ""),
         ("_one_each", (3, 1), "axis: 1"),
     ):
-        one(
+        add_layer(
             "utility.reduction_%s%s" % (_operation.lower(), _name),
             "Reduction",
             _shape,
             "reduction_param { operation: %s %s }" % (_operation, _fields),
         )
-one(
+add_layer(
     "utility.reduction_zeros",
     "Reduction",
     (3, 8),
     "reduction_param { operation: ASUM axis: 1 }",
     inputs={"x": "few 1"},
 )
-one(
+add_layer(
     "utility.reduction_loss",
     "Reduction",
     (3, 8),
     "loss_weight: 0.5 reduction_param { operation: SUMSQ }",
     "loss",
 )
-one("utility.reduction_sizes", "Reduction", (3, 8), rounds=({}, {"x": (2, 2, 2)}))
+add_layer("utility.reduction_sizes", "Reduction", (3, 8), rounds=({}, {"x": (2, 2, 2)}))
 
 # ArgMax
 for _name, _shape, _fields in (
@@ -242,7 +250,7 @@ for _name, _shape, _fields in (
 ):
     for _values in ("", "_values"):
         for _kind, _ties in (("normal", ""), ("few 1", "_ties")):
-            one(
+            add_layer(
                 "utility.argmax" + _name + _values + _ties,
                 "ArgMax",
                 _shape,
@@ -268,7 +276,7 @@ behind(
     rounds=({}, {"index": (5,)}),
 )
 
-# Filter: at its first shaping, before there is a selection, everything passes
+# Filter: at the first reshape, before there is a selection, all items pass
 for _name, _inputs, _tops, _kind in (
     ("", {"x": (7, 2, 3), "keep": (7,)}, "y", "label 2"),
     ("_column", {"x": (7, 3), "keep": (7, 1)}, "y", "label 2"),
@@ -287,7 +295,7 @@ add(
     ),
     rounds=({}, {}),
 )
-one("utility.parameter_alone", "Parameter", {}, "parameter_param { shape { dim: 4 } }")
+add_layer("utility.parameter_alone", "Parameter", {}, "parameter_param { shape { dim: 4 } }")
 add(
     "utility.silence",
     net(

@@ -1,4 +1,4 @@
-"""docs/compatibility.md and the measurements it is made of."""
+"""docs/compatibility.md and the measurements that the page shows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from caffe.proto import caffe_pb2
 
 from net_gen import STAGES
 from oracle.classifiers import CLASSIFIERS
-from oracle.compare import FEW, TIE, TOLERANCE, WHOLE_NET
-from oracle.compatibility import rounded
+from oracle.compare import TIE, TIE_SHARE, TOLERANCE, WHOLE_NET
+from oracle.compatibility.agreement import round_up
 from oracle.fifty import MARGIN, RUNS
 from oracle.ignored import IGNORED
-from oracle.measure import COUNT, MEASURED
+from oracle.measure import COUNT
+from oracle.places import MEASURED
 from oracle.surface import differences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,14 +30,14 @@ def measured():
     return json.loads(Path(MEASURED).read_text())
 
 
-def test_fifty_iterations_of_every_run_were_measured_and_agree(measured):
+def test_every_run_of_fifty_iterations_agrees(measured):
     assert measured["training"].keys() == RUNS.keys()
     for name, run in measured["training"].items():
         assert run.pop("margin") >= MARGIN, name
         assert max(run.values()) <= TOLERANCE and len(run) == 4, name
 
 
-def test_bvlc_caffe_wrote_the_engines_files_again_as_they_were(measured):
+def test_bvlc_caffe_writes_the_engines_files_again_unchanged(measured):
     assert len(measured["files"]) == 4
     for suffix, counts in measured["files"].items():
         same = "same content" if suffix.endswith(".h5") else "same bytes"
@@ -50,10 +51,10 @@ def test_every_whole_net_agrees_with_bvlc_caffe_and_opencv(measured):
             assert net[engine]["error"] <= WHOLE_NET, (name, engine)
             assert net[engine]["margin"] <= TIE, (name, engine)
             if len(net["shape"]) > 2:
-                assert net[engine]["differ"] <= FEW * net[engine]["places"], (name, engine)
+                assert net[engine]["differ"] <= TIE_SHARE * net[engine]["places"], (name, engine)
 
 
-def test_pycaffes_names_are_here(measured):
+def test_every_name_of_pycaffe_exists(measured):
     assert sum(map(len, measured["names"].values())) > 300
     assert differences(measured["names"]) == {}
 
@@ -76,7 +77,7 @@ def test_no_random_net_disagrees(measured):
     ],
 )
 def test_an_error_is_rounded_up(value, text):
-    assert rounded(value) == text
+    assert round_up(value) == text
 
 
 def names_in_the_engine():

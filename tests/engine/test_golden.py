@@ -16,7 +16,8 @@ from caffe.proto import caffe_pb2
 from oracle.cases import CASES, run
 from oracle.cases.case import load
 from oracle.cases.training import proceed, rewrite
-from oracle.compare import GOLDEN, disagreement, disagreements, file_disagreement, golden
+from oracle.compare import disagreement, disagreements, file_disagreement, golden
+from oracle.places import GOLDEN
 
 
 @pytest.mark.parametrize("name", list(CASES))

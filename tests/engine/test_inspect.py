@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import caffe
 import pytest
@@ -17,6 +18,7 @@ from google.protobuf import text_format
 import net_gen
 from bench.operations import count
 from net_gen import padding
+from tests.engine.inspect_docs import fcn8s_table
 from tests.engine.nets import SCORER, write
 
 V1 = """
@@ -333,3 +335,9 @@ def parsed_path(message):
 def test_a_folder_stands_for_its_deploy_net(tmp_path):
     write(tmp_path, SCORER, "deploy.prototxt")
     assert inspect_net(tmp_path).name == "scorer"
+
+
+def test_the_tables_in_the_document_are_those_of_the_inspector(monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    assert fcn8s_table() in (root / "docs" / "inspect.md").read_text()

@@ -1,4 +1,4 @@
-"""A demo run at a thousandth of the work and an eighth of the width, in seconds."""
+"""A demo run with a thousandth of the work and an eighth of the width, which takes seconds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from solvers import demo
 
 
 def make(folder):
-    """Makes folder/run, of the data set folder/data; gives its path."""
+    """Run the demo in folder/run, with the data set in folder/data, and return the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "WIDTH", demo.WIDTH / 8)
         patch.setattr(demo, "SHOWN", 1)
         patch.setitem(demo.CLASSIFIER, "batch", 2)
-        gently = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
-        patch.setattr(demo, "STAGES", gently)
+        stages = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
+        patch.setattr(demo, "STAGES", stages)
         run = os.path.join(folder, "run")
         demo.run(run, 1, "cpu", os.path.join(folder, "data"), scale=0.001)
     return run

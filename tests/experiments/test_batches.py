@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from experiments import batches, report, training
-from solvers import stage
+from experiments import batches, running, training
+from solvers.caffe_solver import read_solver
 
 
 def displacement(regime, images, image):
-    """How far one image's gradient of 1 moves a weight, by Caffe's SGD, over all updates."""
+    """Return how far one image's gradient of 1 moves a weight over all updates of Caffe's SGD."""
     weight = history = 0.0
     for update in range(images // regime.batch):
         first = update * regime.batch
@@ -20,17 +20,17 @@ def displacement(regime, images, image):
     return weight
 
 
-def test_all_regimes_move_the_weights_as_far_for_an_image():
-    found = batches.regimes(3e-6)
-    moved = [displacement(regime, 20000, 45) for regime in found]
-    assert np.allclose(moved, 3e-6, rtol=1e-6)
-    assert [regime.effect for regime in found] == pytest.approx([3e-6] * 3)
+def test_an_image_moves_the_weights_equally_far_in_all_regimes():
+    regimes = batches.regimes(3e-6)
+    distances = [displacement(regime, 20000, 45) for regime in regimes]
+    assert np.allclose(distances, 3e-6, rtol=1e-6)
+    assert [regime.effect for regime in regimes] == pytest.approx([3e-6] * 3)
 
 
-def test_equal_momentum_forgets_an_image_as_fast():
-    online = batches.equivalent(0.9, 20, 1)
+def test_the_equivalent_momentum_forgets_an_image_at_the_same_pace():
+    online = batches.equivalent_momentum(0.9, 20, 1)
     assert online**20 == pytest.approx(0.9) and online == pytest.approx(0.9947, abs=1e-4)
-    assert batches.equivalent(online, 1, 20) == pytest.approx(0.9)
+    assert batches.equivalent_momentum(online, 1, 20) == pytest.approx(0.9)
 
 
 def test_memory_is_the_sum_of_the_weights_of_past_images():
@@ -39,15 +39,18 @@ def test_memory_is_the_sum_of_the_weights_of_past_images():
         assert regime.memory == pytest.approx(weights.sum(), rel=1e-6)
 
 
-def test_every_regime_sees_the_same_images(demo_run, tmp_path, monkeypatch):
+def test_every_regime_sees_the_same_images(demo_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "BATCH", 3)
     monkeypatch.setattr(batches, "SNAPSHOTS", 2)
-    result = report.make(batches.run, str(tmp_path), demo_run, "cpu")
+    result = running.make("batches", batches.run, str(tmp_path), demo_folder, "cpu")
     folder = os.path.join(str(tmp_path), "batches")
     for name, iters, size in (("batches", 2, 3), ("online", 6, 1), ("online-paper", 6, 1)):
-        solver = stage.read_solver(os.path.join(folder, name, "solver.prototxt"))
+        solver = read_solver(os.path.join(folder, name, "solver.prototxt"))
         assert (solver.max_iter, solver.iter_size) == (iters, size)
-        assert [r["at"] for r in training.records(os.path.join(folder, name), size)] == [3, 6]
+        assert [r["at"] for r in training.snapshot_scores(os.path.join(folder, name), size)] == [
+            3,
+            6,
+        ]
     rows = result.tables[0].rows
     assert [row[3].value for row in rows[:3]] == [2, 6, 6]
     assert rows[1][0].value == pytest.approx(0.9 ** (1 / 3))

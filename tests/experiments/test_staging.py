@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import os
 
-from experiments import report, staging, training
-from solvers import stage
+from experiments import demo_run, running, staging
+from solvers.caffe_solver import read_solver
 
 
-def test_at_once_sees_as_many_images_as_the_stages_together(demo_run, tmp_path):
-    result = report.make(staging.run, str(tmp_path), demo_run, "cpu")
-    demo = training.finished(demo_run)
+def test_training_at_once_sees_the_number_of_images_of_all_stages(demo_folder, tmp_path):
+    result = running.make("staging", staging.run, str(tmp_path), demo_folder, "cpu")
+    demo = demo_run.open_demo(demo_folder)
     place = os.path.join(str(tmp_path), "staging", staging.AT_ONCE)
-    solver = stage.read_solver(os.path.join(place, "solver.prototxt"))
+    solver = read_solver(os.path.join(place, "solver.prototxt"))
     assert solver.max_iter == sum(demo.solver(name)["max_iter"] for name in staging.STAGED)
     with open(os.path.join(place, "train.prototxt")) as file:
         assert 'name: "scale_pool3"' in file.read()

@@ -1,6 +1,8 @@
-"""Casts a thin classifier for every trunk, and whole: `cast_trunks.py FOLDER`, under either Caffe.
+"""Casts a thin classifier of every trunk, for its FCN and without one, under either Caffe.
 
-Whoever comes first draws the weights. Prints what became of the layers, and digests of the results.
+    cast_trunks.py FOLDER
+
+The first engine draws the weights. The script prints the reports and digests of the results.
 """
 
 import hashlib
@@ -19,34 +21,32 @@ WIDTH = 1 / 16
 
 
 def digest(prototxt: str, weights: str) -> str:
-    """Of the text of a net, the names of its layers with weights, and these."""
+    """Return a digest of a net's text, the names of its layers with weights, and the weights."""
     with open(prototxt, "rb") as file:
-        found = hashlib.sha256(file.read())
+        sha256 = hashlib.sha256(file.read())
     for name, blobs in caffe.Net(prototxt, weights, caffe.TEST).params.items():
-        found.update(name.encode())
+        sha256.update(name.encode())
         for blob in blobs:
-            found.update(blob.data.tobytes())
-    return found.hexdigest()
+            sha256.update(blob.data.tobytes())
+    return sha256.hexdigest()
 
 
 def main(folder: str) -> None:
-    def place(name: str) -> str:
-        return os.path.join(folder, name)
-
+    os.chdir(folder)
     for trunk, base in surgery.BASES.items():
-        classifier, weights = place(trunk + ".prototxt"), place(trunk + ".caffemodel")
+        classifier, weights = trunk + ".prototxt", trunk + ".caffemodel"
         net = net_gen.CLASSIFIERS[base.classifier]("deploy", width=WIDTH)
         net_gen.write(net, classifier)
         if not os.path.exists(weights):
-            filled = place("filled.prototxt")
+            filled = "filled.prototxt"
             net_gen.write(chain.with_fillers(net, "msra"), filled)
             chain.random_weights(filled, weights)
-        deploy = place("deploy.prototxt")
+        deploy = "deploy.prototxt"
         net_gen.write(net_gen.fcn(base.variant, "deploy", width=WIDTH), deploy)
-        for net_path, whole in ((deploy, None), (place("cast.prototxt"), "whole")):
-            out = place("cast.caffemodel")
-            print(trunk, whole or base.variant)
-            print(surgery.cast(classifier, weights, None if whole else deploy, out))
+        for net_path, target in ((deploy, base.variant), ("cast.prototxt", "whole")):
+            out = "cast.caffemodel"
+            print(trunk, target)
+            print(surgery.cast(classifier, weights, deploy if target != "whole" else None, out))
             print(digest(net_path, out))
 
 

@@ -1,4 +1,4 @@
-"""How the tests reach BVLC Caffe."""
+"""Fixtures that run BVLC Caffe."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments, **kwargs):
-    """Runs oracle/caffe-python; the result has returncode, stdout and stderr as text."""
+    """Run oracle/caffe-python; the result has returncode, stdout and stderr as text."""
     command = [str(CHECKOUT / "oracle" / "caffe-python"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **kwargs)
 
 
 @pytest.fixture(scope="session")
 def caffe_python():
-    """Runs oracle/caffe-python, whether or not BVLC Caffe is there."""
+    """A function that runs oracle/caffe-python, whether or not BVLC Caffe is installed."""
     return run
 
 
 @pytest.fixture(scope="session")
 def bvlc_caffe():
-    """`run`, where BVLC Caffe is installed; else the test is skipped.
+    """A function that runs oracle/caffe-python; without BVLC Caffe, the test is skipped.
 
-    With FCN_ORACLE=required in the environment (make test-oracle) its absence fails the test.
+    With FCN_ORACLE=required in the environment (make test-oracle), the test fails instead.
     """
     result = run("-c", "import caffe; print(caffe.__version__)")
     if result.returncode:

@@ -1,4 +1,4 @@
-"""The log of a training, a test and a timing, line for line but for numbers of the run."""
+"""The log of the command `caffe`: every line but for the numbers that differ from run to run."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ sys.exit(subprocess.call(sys.argv[1:], env=dict(os.environ, GLOG_minloglevel="0"
 
 
 def lines(log):
-    """Return places and messages, without stamps, losses and times.
+    """Return source lines and messages, without stamps, losses and times.
 
-    The lines of layer_factory.hpp are left out: a loss of BVLC Caffe makes a layer inside.
+    Lines of layer_factory.hpp are omitted, because a loss of BVLC Caffe makes a layer inside.
     """
-    unstamped = [re.sub(r"^[IWE]\d{4} \S+ +\d+ ", "", line) for line in log.splitlines()]
+    messages = [re.sub(r"^[IWE]\d{4} \S+ +\d+ ", "", line) for line in log.splitlines()]
     number = r"-?\d+(\.\d+)?(e[+-]\d+)?"
     return [
         re.sub(rf"(= |loss: |: |\(){number}( loss| iter/s, {number}s| ms\.)?", r"\1#", line)
         if "caffe.cpp" in line or "solver.cpp" in line
         else line
-        for line in unstamped
+        for line in messages
         if not line.startswith("layer_factory")
     ]
 
@@ -51,7 +51,7 @@ def lines(log):
         "train -solver=debug.prototxt",
     ],
 )
-def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatch, capfd, command):
+def test_the_command_writes_bvlc_caffes_log(bvlc_caffe, tmp_path, monkeypatch, capfd, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLOG_minloglevel", "0")
     write(tmp_path, NET)
@@ -63,7 +63,7 @@ def test_the_command_logs_what_bvlc_caffes_logs(bvlc_caffe, tmp_path, monkeypatc
         assert caffe_command.main(["train", "-solver", solver]) == 0
     capfd.readouterr()
     assert caffe_command.main(command.split()) == 0
-    ours = lines(capfd.readouterr().err)
-    theirs = bvlc_caffe("-c", PROGRAM, "caffe", *command.split())
-    assert theirs.returncode == 0, theirs.stderr
-    assert ours == lines(theirs.stderr)
+    engine = lines(capfd.readouterr().err)
+    bvlc = bvlc_caffe("-c", PROGRAM, "caffe", *command.split())
+    assert bvlc.returncode == 0, bvlc.stderr
+    assert engine == lines(bvlc.stderr)

@@ -1,11 +1,11 @@
-"""Databases that BVLC Caffe's tools and these write are the same, and each reads the other's."""
+"""Both engines' tools write the same databases, and each reads the other's."""
 
 from __future__ import annotations
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
-from caffe.data.db import Reader
 from caffe.tools import compute_image_mean, convert_imageset
 
 pytestmark = pytest.mark.oracle
@@ -35,23 +35,25 @@ def images(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_a_database_has_the_same_keys_and_bytes(bvlc_caffe, images, flags):
-    theirs = bvlc_caffe("-c", PROGRAM, "convert_imageset", *flags, "./", "list.txt", "theirs")
-    assert theirs.returncode == 0, theirs.stderr
-    assert convert_imageset.main([*flags, "./", "list.txt", "ours"]) == 0
-    both = []
-    for path in ("theirs", "ours"):
-        cursor = Reader(path)._cursor
-        both.append([(bytes(k), bytes(v)) for k, v in cursor.iternext()])
-    assert len(both[0]) == 7 and [k for k, _ in both[1]] == [k for k, _ in both[0]]
+    bvlc = bvlc_caffe("-c", PROGRAM, "convert_imageset", *flags, "./", "list.txt", "bvlc")
+    assert bvlc.returncode == 0, bvlc.stderr
+    assert convert_imageset.main([*flags, "./", "list.txt", "engine"]) == 0
+    records = []
+    for path in ("bvlc", "engine"):
+        with lmdb.open(path, readonly=True, lock=False) as database:
+            records.append(list(database.begin().cursor()))
+    assert len(records[0]) == 7 and [k for k, _ in records[1]] == [k for k, _ in records[0]]
     if "--encoded" not in flags and not any("encode_type" in f for f in flags):
-        assert both[1] == both[0]
+        assert records[1] == records[0]
 
 
-def test_each_computes_the_mean_of_the_others_database(bvlc_caffe, images):
+def test_each_engine_computes_the_mean_of_the_others_database(bvlc_caffe, images):
     flags = ("--resize_height=8", "--resize_width=7", "./", "list.txt")
-    assert bvlc_caffe("-c", PROGRAM, "convert_imageset", *flags, "theirs").returncode == 0
-    assert convert_imageset.main([*flags, "ours"]) == 0
-    assert bvlc_caffe("-c", PROGRAM, "compute_image_mean", "ours", "1.binaryproto").returncode == 0
-    assert compute_image_mean.main(["theirs", "2.binaryproto"]) == 0
+    assert bvlc_caffe("-c", PROGRAM, "convert_imageset", *flags, "bvlc").returncode == 0
+    assert convert_imageset.main([*flags, "engine"]) == 0
+    assert (
+        bvlc_caffe("-c", PROGRAM, "compute_image_mean", "engine", "1.binaryproto").returncode == 0
+    )
+    assert compute_image_mean.main(["bvlc", "2.binaryproto"]) == 0
     means = [(images / f"{i}.binaryproto").read_bytes() for i in (1, 2)]
     assert means[0] == means[1]

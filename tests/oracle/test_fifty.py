@@ -1,4 +1,4 @@
-"""Fifty iterations: weights, losses and logs all the way, and runs that change engines half-way."""
+"""Fifty iterations: weights, losses and logs of each, and runs that change engines half-way."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SCRIPT = str(CHECKOUT / "oracle" / "fifty.py")
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]\d+)?")
 
 
-def engine(*arguments, env):
+def run_engine(*arguments, env):
     command = [sys.executable, *map(str, arguments)]
     env = dict(env, PYTHONPATH=str(CHECKOUT))
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 def logged(text):
-    """run -> the words and the numbers of its solver's lines, without rates and times."""
+    """Return run -> the texts and the numbers of its solver's lines, without speeds."""
     lines = {}
     for line in text.splitlines():
         if line.startswith("run "):
@@ -39,22 +39,22 @@ def logged(text):
             lines[list(lines)[-1]].append(re.sub(r"\(\S+ iter/s, \S+ iters\)", "", match[1]))
     return {
         run: (
-            [NUMBER.sub("#", line) for line in found],
-            np.array([float(n) for line in found for n in NUMBER.findall(line)]),
+            [NUMBER.sub("#", line) for line in messages],
+            np.array([float(n) for line in messages for n in NUMBER.findall(line)]),
         )
-        for run, found in lines.items()
+        for run, messages in lines.items()
     }
 
 
 @pytest.fixture(scope="module")
-def ran(bvlc_caffe, tmp_path_factory):
-    """The folder after both engines' runs, and what each logged."""
+def runs(bvlc_caffe, tmp_path_factory):
+    """The folder after both engines' runs, and each engine's log of the runs."""
     folder = tmp_path_factory.mktemp("fifty")
     result = bvlc_caffe(SCRIPT, folder, "seeds")
     assert result.returncode == 0, result.stderr
     logs = []
-    for arguments in (("ours",), ("theirs",), ("ours", "theirs"), ("theirs", "ours")):
-        run = engine if arguments[0] == "ours" else bvlc_caffe
+    for arguments in (("engine",), ("bvlc",), ("engine", "bvlc"), ("bvlc", "engine")):
+        run = run_engine if arguments[0] == "engine" else bvlc_caffe
         env = dict(os.environ, GLOG_minloglevel="0" if len(arguments) == 1 else "2")
         result = run(SCRIPT, folder, *arguments, env=env)
         assert result.returncode == 0, result.stderr[-2000:]
@@ -63,35 +63,35 @@ def ran(bvlc_caffe, tmp_path_factory):
 
 
 def numbers(folder, name, run):
-    with np.load(folder / name) as found:
-        return {key: found[key] for key in found.files if key.startswith(run + "/")}
+    with np.load(folder / name) as arrays:
+        return {key: arrays[key] for key in arrays.files if key.startswith(run + "/")}
 
 
-def test_no_run_comes_near_a_tie(ran):
-    found = json.loads((ran[0] / SEEDS).read_text())
-    assert found.keys() == RUNS.keys()
-    assert min(apart for _, apart in found.values()) >= MARGIN
+def test_no_run_comes_near_a_tie(runs):
+    seeds = json.loads((runs[0] / SEEDS).read_text())
+    assert seeds.keys() == RUNS.keys()
+    assert min(margin for _, margin in seeds.values()) >= MARGIN
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_weights_and_losses_of_all_fifty_iterations_agree(run, ran):
-    ours, theirs = (numbers(ran[0], f"{name}/fifty.npz", run) for name in ("ours", "theirs"))
+def test_weights_and_losses_of_all_fifty_iterations_agree(run, runs):
+    pair = [numbers(runs[0], f"{name}/fifty.npz", run) for name in ("engine", "bvlc")]
     for i in range(ITERATIONS):
-        assert not disagreements(*({k: v[i] for k, v in all.items()} for all in (ours, theirs)))
+        assert not disagreements(*({k: v[i] for k, v in side.items()} for side in pair))
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_losses_and_rates_are_logged_alike(run, ran):
-    (words, values), (their_words, their_values) = ran[1][run], ran[2][run]
-    assert words == their_words and len(words) >= 3 * ITERATIONS / 5
+def test_both_engines_log_the_same_losses_and_rates(run, runs):
+    (texts, values), (bvlc_texts, bvlc_values) = runs[1][run], runs[2][run]
+    assert texts == bvlc_texts and len(texts) >= 3 * ITERATIONS / 5
     # A log line has six digits, the last of them rounded.
-    np.testing.assert_allclose(values, their_values, rtol=1.5e-5, atol=1e-12)
+    np.testing.assert_allclose(values, bvlc_values, rtol=1.5e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("first, second", [("ours", "theirs"), ("theirs", "ours")])
+@pytest.mark.parametrize("first, second", [("engine", "bvlc"), ("bvlc", "engine")])
 @pytest.mark.parametrize("run", RUNS)
-def test_a_run_may_change_engines_half_way(run, first, second, ran):
-    at_end = numbers(ran[0], f"{second}/continued.npz", run)
-    whole = numbers(ran[0], "theirs/fifty.npz", run)
-    assert at_end
-    assert not disagreements(at_end, {key: whole[key][-1] for key in at_end})
+def test_a_run_may_change_engines_half_way(run, first, second, runs):
+    continued = numbers(runs[0], f"{second}/continued.npz", run)
+    uninterrupted = numbers(runs[0], "bvlc/fifty.npz", run)
+    assert continued
+    assert not disagreements(continued, {key: uninterrupted[key][-1] for key in continued})

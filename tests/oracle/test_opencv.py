@@ -1,4 +1,4 @@
-"""A third engine: OpenCV reads the prototxt and the weights, and gives the same scores."""
+"""A third engine, OpenCV, reads the prototxt and the weights and gives the same scores."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def compare(name, folder, width, size=(134, 146)):
     cv2.setNumThreads(1)
     net, images = deployed(name, str(folder), width, size)
     net.forward()
-    ours = net.blobs[score_blob(name)].data.copy()
+    engine = net.blobs[score_blob(name)].data.copy()
     del net
     model = folder / f"{name}.caffemodel"
-    theirs = cv2.dnn.readNetFromCaffe(str(folder / f"{name}-deploy.prototxt"), str(model))
+    opencv = cv2.dnn.readNetFromCaffe(str(folder / f"{name}-deploy.prototxt"), str(model))
     model.unlink()
-    theirs.setInput(images, "data")
-    # OpenCV fuses layers: what it gives at a blob in the middle may be the blob after it.
-    scores = theirs.forward(score_blob(name))
-    assert_same_scores(ours, scores.reshape(ours.shape))
+    opencv.setInput(images, "data")
+    # OpenCV fuses layers, so an inner blob may hold the values of the next blob.
+    scores = opencv.forward(score_blob(name))
+    assert_same_scores(engine, scores.reshape(engine.shape))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -42,7 +42,7 @@ def test_opencv_gives_the_scores_of_a_net_of_full_width(name, tmp_path):
     compare(name, tmp_path, 1, (375, 500))
 
 
-def test_an_order_that_differs_is_seen():
+def test_the_comparison_of_rankings_finds_another_order():
     scores = np.array([[1.0, 2.0, 3.0]])
     reversed_order = score_agreement(scores[:, ::-1], scores)
     assert (reversed_order.differ, round(reversed_order.margin, 3)) == (2, 0.667)
@@ -51,15 +51,15 @@ def test_an_order_that_differs_is_seen():
     assert tie.differ == 1 and 0 < tie.margin < 1e-7
 
 
-def test_a_label_that_differs_is_seen_with_its_scores():
-    theirs = np.zeros((1, 3, 2, 2))
-    theirs[0, 1] = 2
-    ours = theirs.copy()
-    ours[0, 2, 1, 0] = 2.5
-    found = score_agreement(ours, theirs)
-    assert (found.differ, found.places, found.margin) == (1, 4, 1.0)
-    assert found.ties == [
-        {"place": [0, 1, 0], "classes": [1, 2], "ours": [2, 2.5], "theirs": [2, 0]}
+def test_the_comparison_of_maps_finds_a_label_that_differs_and_its_scores():
+    other = np.zeros((1, 3, 2, 2))
+    other[0, 1] = 2
+    engine = other.copy()
+    engine[0, 2, 1, 0] = 2.5
+    agreement = score_agreement(engine, other)
+    assert (agreement.differ, agreement.places, agreement.margin) == (1, 4, 1.0)
+    assert agreement.ties == [
+        {"place": [0, 1, 0], "classes": [1, 2], "engine": [2, 2.5], "other": [2, 0]}
     ]
     with pytest.raises(AssertionError):
-        assert_same_scores(ours, theirs)
+        assert_same_scores(engine, other)

@@ -1,4 +1,4 @@
-"""What a padding allows, against nets that BVLC Caffe builds."""
+"""The sizes that net_gen.padding computes, compared with nets that BVLC Caffe builds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
     file.write(net_gen.to_text(padding.with_padding(net, pad)))
     file.flush()
     built = caffe.Net(file.name, caffe.TEST)
-found = []
+blob_sizes = []
 for size in sizes:
     built.blobs["data"].reshape(1, 1, size, size + 5)
     built.reshape()
     if size < 12:
         built.forward()
-    found.append({k: list(b.shape[2:]) for k, b in built.blobs.items() if "_split_" not in k})
-print("FOUND " + json.dumps(found))
+    blob_sizes.append({k: list(b.shape[2:]) for k, b in built.blobs.items() if "_split_" not in k})
+print("SIZES " + json.dumps(blob_sizes))
 """
 
 
@@ -55,22 +55,22 @@ def test_every_blob_has_the_size_that_bvlc_caffe_makes(bvlc_caffe, variant, smal
     sizes = [*range(first, first + 70), 223, 224, 500]
     result = build(bvlc_caffe, variant, pad, sizes)
     assert result.returncode == 0, result.stderr
-    line = next(x for x in result.stdout.splitlines() if x.startswith("FOUND "))
+    line = next(x for x in result.stdout.splitlines() if x.startswith("SIZES "))
     for size, built in zip(sizes, json.loads(line[6:])):
         high, wide = net.sizes(size), net.sizes(size + 5)
         assert built == {blob: [high[blob], wide[blob]] for blob in built}
 
 
 @pytest.mark.parametrize("variant", ["voc-fcn8s", "voc-fcn-alexnet"])
-def test_below_the_smallest_input_bvlc_caffe_stops(bvlc_caffe, variant):
+def test_bvlc_caffe_refuses_an_input_below_the_smallest(bvlc_caffe, variant):
     pad = padding.least_padding(variant, 200)
     size = padding.smallest_input(variant, pad)[0]
     assert build(bvlc_caffe, variant, pad, [size]).returncode == 0
-    # A blob of no positions can be built up to fc6 and fails behind it.
+    # BVLC Caffe builds the layers up to fc6 on an empty blob, and fails behind fc6.
     assert build(bvlc_caffe, variant, pad, [size - 3]).returncode != 0
 
 
-def test_bvlc_caffe_stops_at_the_sizes_at_which_alexnet_lacks_pixels(bvlc_caffe):
+def test_bvlc_caffe_refuses_the_sizes_at_which_alexnet_has_too_few_scores(bvlc_caffe):
     net = padding.Geometry("voc-fcn-alexnet", 82)
     bad = []
     for size in range(64, 64 + net.period):

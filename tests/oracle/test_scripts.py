@@ -1,4 +1,4 @@
-"""oracle/caffe-python and oracle/build: what they pass on, and what they say when they cannot."""
+"""oracle/caffe-python and oracle/build: what they pass on to a script, and their error messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_working_directory_and_the_arguments_are_kept(bvlc_caffe, tmp_path):
 
 
 @pytest.mark.oracle
-def test_import_caffe_is_bvlc_caffes_even_from_the_checkout(bvlc_caffe):
+def test_import_caffe_gives_bvlc_caffe_in_the_checkout_too(bvlc_caffe):
     result = bvlc_caffe("-c", "import caffe; print(caffe.__file__)", cwd=CHECKOUT)
     assert result.stdout.startswith("/usr/lib/python3/dist-packages/caffe/")
 
@@ -37,9 +37,9 @@ def test_the_exit_status_is_the_scripts(bvlc_caffe):
 
 
 @pytest.mark.oracle
-def test_what_a_script_writes_stays(bvlc_caffe, tmp_path):
-    assert bvlc_caffe("-c", "open('made', 'w').write('x')", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "made").read_text() == "x"
+def test_files_that_a_script_writes_stay(bvlc_caffe, tmp_path):
+    assert bvlc_caffe("-c", "open('output', 'w').write('x')", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "output").read_text() == "x"
 
 
 @pytest.mark.oracle
@@ -57,23 +57,25 @@ def test_nothing_stays_mounted(bvlc_caffe):
 
 
 @pytest.mark.oracle
-@pytest.mark.skipif(os.getuid() != 0, reason="without mounts, only root can run BVLC Caffe")
-def test_without_mounts_it_works_on_a_copy_and_brings_back_what_was_written(bvlc_caffe, tmp_path):
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run BVLC Caffe without mounts")
+def test_without_mounts_a_script_runs_in_a_copy_and_its_files_are_copied_back(bvlc_caffe, tmp_path):
     shims = tmp_path / "shims"
     shims.mkdir()
     (shims / "unshare").write_text("#!/bin/sh\nexit 1\n")
     (shims / "unshare").chmod(0o755)
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "read").write_text("x")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "input").write_text("x")
     environment = dict(os.environ, PATH=f"{shims}:{os.environ['PATH']}")
-    script = "import caffe, oracle.cases; open('made', 'w').write(open('read').read() + 'y')"
-    result = bvlc_caffe("-c", script + "; raise SystemExit(5)", cwd=here, env=environment)
+    script = "import caffe, oracle.cases; open('output', 'w').write(open('input').read() + 'y')"
+    result = bvlc_caffe("-c", script + "; raise SystemExit(5)", cwd=folder, env=environment)
     assert result.returncode == 5, result.stderr
-    assert (here / "made").read_text() == "xy"
+    assert (folder / "output").read_text() == "xy"
 
 
-def test_a_missing_root_is_named_with_what_to_do(caffe_python, tmp_path):
+def test_a_missing_root_is_reported_with_its_path_and_the_command_that_builds_one(
+    caffe_python, tmp_path
+):
     environment = dict(os.environ, FCN_ORACLE_ROOT=str(tmp_path / "none"))
     result = caffe_python("-c", "pass", env=environment)
     assert result.returncode == 127
@@ -100,7 +102,7 @@ def test_building_a_finished_root_does_nothing(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can run a program as another user")
-def test_building_without_being_root_says_so_and_makes_nothing(tmp_path):
+def test_only_root_can_build_and_nothing_is_written(tmp_path):
     script = (CHECKOUT / "oracle" / "build").read_text()
     result = subprocess.run(
         ["bash", "-s"],

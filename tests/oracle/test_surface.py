@@ -1,4 +1,4 @@
-"""Every name of pycaffe is there, with the same parameters in the same order."""
+"""Every name of pycaffe exists, with the same parameters in the same order."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ SCRIPT = Path(__file__).resolve().parents[2] / "oracle" / "surface.py"
 
 
 @pytest.fixture(scope="module")
-def theirs(bvlc_caffe):
-    printed = bvlc_caffe(SCRIPT)
-    assert printed.returncode == 0, printed.stderr
-    return json.loads(printed.stdout)
+def bvlc(bvlc_caffe):
+    result = bvlc_caffe(SCRIPT)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 @pytest.mark.oracle
-def test_pycaffes_names_and_parameters_are_here(theirs):
-    assert sum(map(len, theirs.values())) > 300
-    assert theirs["Net"]["share_with"] == [2, 2] and theirs["Solver"]["solve"] == [1, 2]
-    assert theirs["Net"]["forward"] == ["self", "blobs=None", "start=None", "end=None", "kwargs"]
-    assert {"resize", "zoom", "skimage"} <= theirs["caffe.io"].keys()
-    assert {"np", "caffe", "_Net_get_id_name"} <= theirs["caffe.pycaffe"].keys()
-    assert differences(theirs) == {}
+def test_every_name_of_pycaffe_exists_with_its_parameters(bvlc):
+    assert sum(map(len, bvlc.values())) > 300
+    assert bvlc["Net"]["share_with"] == [2, 2] and bvlc["Solver"]["solve"] == [1, 2]
+    assert bvlc["Net"]["forward"] == ["self", "blobs=None", "start=None", "end=None", "kwargs"]
+    assert {"resize", "zoom", "skimage"} <= bvlc["caffe.io"].keys()
+    assert {"np", "caffe", "_Net_get_id_name"} <= bvlc["caffe.pycaffe"].keys()
+    assert differences(bvlc) == {}
     assert caffe.__version__.startswith("1.0.0")
 
 
-def test_a_name_or_an_argument_that_differs_is_seen():
-    wanted = {"nothing": None, "save": [2, 3], "share_with": [2, 2], "forward": ["self"]}
-    assert differences({"Net": wanted}) == {
+def test_a_missing_name_and_other_parameters_are_found():
+    expected = {"nothing": None, "save": [2, 3], "share_with": [2, 2], "forward": ["self"]}
+    assert differences({"Net": expected}) == {
         "Net": ["nothing is missing", "save takes other arguments", "forward takes other arguments"]
     }

@@ -1,4 +1,4 @@
-"""BVLC Caffe goes on with runs that the engine starts; test_golden has the other way round."""
+"""BVLC Caffe continues runs of the engine; tests/engine/test_golden.py has the reverse."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ pytestmark = pytest.mark.oracle
 CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden(CASES[name].group)]
 
 
-def without(name, numbers, start):
-    """The numbers whose keys begin with `start`, by the rest of the key after the case's name."""
+def select(name, numbers, starts):
+    """Return the numbers of a case whose keys begin so, by the key without the case's name."""
     return {
         key[len(name) + 1 :]: value
         for key, value in numbers.items()
-        if key.startswith(tuple(f"{name}/{word}/" for word in start))
+        if key.startswith(tuple(f"{name}/{word}/" for word in starts))
     }
 
 
 @pytest.fixture(scope="module")
-def ran(bvlc_caffe, tmp_path_factory):
-    """The engine's numbers of each case, and the folder where BVLC Caffe has gone on from them."""
+def runs(bvlc_caffe, tmp_path_factory):
+    """The engine's numbers of each case, and the folder where BVLC Caffe continued them."""
     folder, scratch = tmp_path_factory.mktemp("snapshots"), tmp_path_factory.mktemp("run")
-    ours = {}
+    engine = {}
     for name in CONTINUED:
-        ours[name] = run(CASES[name], str(scratch))
+        engine[name] = run(CASES[name], str(scratch))
         (folder / name).mkdir()
-        for file, content in without(name, ours[name], ["file"]).items():
+        for file, content in select(name, engine[name], ["file"]).items():
             (folder / name / file.split("/")[1]).write_bytes(content.tobytes())
         for file in scratch.iterdir():
             file.unlink()
     result = bvlc_caffe("oracle/proceed.py", folder, cwd=os.path.dirname(__file__) + "/../..")
     assert result.returncode == 0, result.stderr
-    return ours, folder
+    return engine, folder
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-def test_bvlc_caffe_goes_on_from_the_engines_snapshot(name, ran):
-    ours, folder = ran
-    with np.load(folder / f"{name}.npz") as theirs:
+def test_bvlc_caffe_continues_from_the_engines_snapshot(name, runs):
+    engine, folder = runs
+    with np.load(folder / f"{name}.npz") as bvlc:
         assert not disagreements(
-            without(name, ours[name], ["restored", "continued"]), dict(theirs.items())
+            select(name, engine[name], ["restored", "continued"]), dict(bvlc.items())
         )
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-def test_bvlc_caffe_reads_and_writes_the_engines_files_the_same(name, ran):
-    ours, folder = ran
-    for key, content in without(name, ours[name], ["file"]).items():
-        theirs = (folder / name / key.split("/")[1]).read_bytes()
+def test_bvlc_caffe_reads_the_engines_files_and_writes_them_again_unchanged(name, runs):
+    engine, folder = runs
+    for key, content in select(name, engine[name], ["file"]).items():
+        bvlc = (folder / name / key.split("/")[1]).read_bytes()
         if key.endswith(".h5"):
-            assert not file_disagreement(key, content.tobytes(), theirs, 0)
+            assert not file_disagreement(key, content.tobytes(), bvlc, 0)
         else:
-            assert content.tobytes() == theirs, key
+            assert content.tobytes() == bvlc, key

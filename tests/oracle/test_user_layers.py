@@ -14,8 +14,8 @@ pytestmark = pytest.mark.oracle
 SCRIPT = Path(user_layers.__file__)
 
 
-def test_a_layers_own_names_mean_what_they_mean_in_bvlc_caffe(bvlc_caffe):
+def test_attributes_and_methods_of_a_user_layer_act_as_in_bvlc_caffe(bvlc_caffe):
     names = [*FREE_NAMES, *sorted(RESERVED)]
-    theirs = bvlc_caffe(SCRIPT, *names)
-    assert theirs.returncode == 0, theirs.stderr
-    assert json.loads(theirs.stdout) == user_layers.results(names)
+    bvlc = bvlc_caffe(SCRIPT, *names)
+    assert bvlc.returncode == 0, bvlc.stderr
+    assert json.loads(bvlc.stdout) == user_layers.results(names)

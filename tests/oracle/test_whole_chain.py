@@ -1,4 +1,4 @@
-"""The same Python files above `import caffe`, under BVLC Caffe and under the engine."""
+"""The whole chain of training, under BVLC Caffe and under the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_both_caffes_train_the_chain_to_the_same_scores(bvlc_caffe, tmp_path):
     tiny.data(str(start))
     tiny.start(str(start), str(start))
     scores = []
-    for name, run in (("theirs", bvlc_caffe), ("ours", None)):
+    for name, run in (("bvlc", bvlc_caffe), ("engine", None)):
         folder = tmp_path / name
         shutil.copytree(start, folder)
         if run:
@@ -28,6 +28,6 @@ def test_both_caffes_train_the_chain_to_the_same_scores(bvlc_caffe, tmp_path):
             scores.append(json.loads(result.stdout.splitlines()[-1]))
         else:
             scores.append(whole_chain.run(str(folder)))
-    for variant, theirs in scores[0].items():
-        assert scores[1][variant]["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
-        assert scores[1][variant]["mean_iu"] == pytest.approx(theirs["mean_iu"], abs=1e-2)
+    for variant, bvlc in scores[0].items():
+        assert scores[1][variant]["loss"] == pytest.approx(bvlc["loss"], rel=1e-3)
+        assert scores[1][variant]["mean_iu"] == pytest.approx(bvlc["mean_iu"], abs=1e-2)

@@ -26,14 +26,14 @@ def run_engine(*arguments):
 
 
 def both(folder, bvlc_caffe, *arguments):
-    """(the engine's, BVLC Caffe's) numbers; BVLC Caffe reads the engine's weights."""
-    found = []
-    for name, run in (("ours", run_engine), ("theirs", bvlc_caffe)):
+    """Return the engine's and BVLC Caffe's numbers; BVLC Caffe reads the engine's weights."""
+    sides = []
+    for name, run in (("engine", run_engine), ("bvlc", bvlc_caffe)):
         result = run(*(() if run is run_engine else (SCRIPT,)), folder, name, *arguments)
         assert result.returncode == 0, result.stderr
         with np.load(folder / (name + ".npz")) as numbers:
-            found.append({key: numbers[key] for key in numbers.files})
-    return found
+            sides.append({key: numbers[key] for key in numbers.files})
+    return sides
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +41,24 @@ def narrow(bvlc_caffe, tmp_path_factory):
     return both(tmp_path_factory.mktemp("whole"), bvlc_caffe)
 
 
-def of(numbers, *parts):
+def select(numbers, *parts):
+    """Return the numbers whose keys have all these parts."""
     return {k: v for k, v in numbers.items() if all(part in k.split("/") for part in parts)}
 
 
 @pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
-@pytest.mark.parametrize("what", ["score", "data", "label", "loss", "update", "trained"])
-def test_scores_and_training_agree_through_the_whole_net(variant, what, narrow):
-    ours, theirs = (of(numbers, variant, what) for numbers in narrow)
-    assert theirs and all(np.abs(array).max() > 0 for array in theirs.values() if what == "score")
-    assert not disagreements(ours, theirs, 0.0 if what in ("data", "label") else WHOLE_NET)
+@pytest.mark.parametrize("part", ["score", "data", "label", "loss", "update", "trained"])
+def test_scores_and_training_agree_through_the_whole_net(variant, part, narrow):
+    engine, bvlc = (select(numbers, variant, part) for numbers in narrow)
+    assert bvlc and all(np.abs(array).max() > 0 for array in bvlc.values() if part == "score")
+    assert not disagreements(engine, bvlc, 0.0 if part in ("data", "label") else WHOLE_NET)
 
 
 @pytest.mark.parametrize("variant", list(net_gen.VARIANTS))
 def test_label_maps_are_identical(variant, narrow):
-    ours, theirs = (numbers[variant + "/score"] for numbers in narrow)
-    assert len(np.unique(theirs.argmax(1))) > 1
-    assert_same_scores(ours, theirs)
+    engine, bvlc = (numbers[variant + "/score"] for numbers in narrow)
+    assert len(np.unique(bvlc.argmax(1))) > 1
+    assert_same_scores(engine, bvlc)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,8 @@ def test_classifiers_agree(name, narrow_classifiers):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*net_gen.VARIANTS, *CLASSIFIERS])
 def test_whole_nets_of_full_width_agree(name, bvlc_caffe, tmp_path):
-    """The FCNs see a picture of PASCAL VOC's usual size."""
+    """The FCNs read an image of PASCAL VOC's usual size."""
     options = ("--width", 1, "--size", 375, 500, "--steps", 0, "--nets", name)
-    ours, theirs = both(tmp_path, bvlc_caffe, *options)
+    engine, bvlc = both(tmp_path, bvlc_caffe, *options)
     (tmp_path / f"{name}.caffemodel").unlink()
-    assert_same_scores(ours[name + "/score"], theirs[name + "/score"])
+    assert_same_scores(engine[name + "/score"], bvlc[name + "/score"])

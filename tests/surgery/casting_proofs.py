@@ -12,7 +12,7 @@ import caffe
 
 import net_gen
 import surgery
-from experiments import pairs
+from experiments.casting import pairs, proofs
 
 WIDTH = 1 / 16
 CLASSES = 20
@@ -40,19 +40,21 @@ def run(name):
     padded: without these zeros.
     """
     pair, bare = small(name), unpadded(name)
-    image = pairs.scene(*[pairs.larger(pair, GRID)] * 2)
-    scores, expected = pairs.on_crops(pair, image, GRID)
+    image = pairs.draw_input(*[pairs.grid_extent(pair, GRID)] * 2)
+    scores, expected = proofs.scores_on_crops(pair, image, GRID)
     places = [(0, 2), (1, 1)]
-    bordered = [pairs.with_borders(pair, image, *place) for place in places]
-    every, inside = pairs.bare_errors(pair, bare, BARE_GRID)
+    bordered = [proofs.with_borders(pair, image, *place) for place in places]
+    every, inside = proofs.bare_errors(pair, bare, BARE_GRID)
     return {
-        "own_size": pairs.own_size_error(pair),
+        "own_size": proofs.own_size_error(pair),
         "every": every,
         "inside": inside,
         "borders": float(
-            max(pairs.error(a, expected[(slice(None), *p)]).max() for a, p in zip(bordered, places))
+            max(
+                proofs.error(a, expected[(slice(None), *p)]).max() for a, p in zip(bordered, places)
+            )
         ),
-        "padded": float(pairs.error(scores, expected).min()),
+        "padded": float(proofs.error(scores, expected).min()),
     }
 
 
@@ -65,9 +67,9 @@ def chain(folder, name):
     out = os.path.join(folder, name + "-cast.caffemodel")
     surgery.cast(*paths, None, out)
     net = caffe.Net(out.replace(".caffemodel", ".prototxt"), out, caffe.TEST)
-    image = pairs.scene(pair.size, pair.size)
+    image = pairs.draw_input(pair.size, pair.size)
     expected = pairs.forward(pair.net, image, pair.scores)[0]
-    return pairs.error(pairs.forward(net, image, pair.scores)[0], expected[:, None, None]).max()
+    return proofs.error(pairs.forward(net, image, pair.scores)[0], expected[:, None, None]).max()
 
 
 if __name__ == "__main__":

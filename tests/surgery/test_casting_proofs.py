@@ -11,7 +11,7 @@ from caffe.net_spec import NetSpec
 
 import net_gen
 import surgery
-from experiments import pairs
+from experiments.casting import pairs, proofs
 from net_gen.padding import Geometry
 from tests.oracle.conftest import bvlc_caffe  # noqa: F401
 from tests.surgery import casting_proofs
@@ -52,10 +52,10 @@ def test_a_padded_cast_net_gives_other_scores_at_every_position_without_these_ze
 def test_images_of_other_sizes_add_only_outputs_whose_window_reaches_past_the_image(name):
     """Caffe's Pooling rounds up, so a larger image may have outputs with an incomplete window."""
     bare = unpadded(name)
-    extent = pairs.larger(bare, 2) + bare.view.stride - 3
-    image = pairs.scene(extent, extent)
-    scores, expected = pairs.on_crops(bare, image, 2)
-    assert pairs.error(scores, expected).max() <= ROUNDING
+    extent = pairs.grid_extent(bare, 2) + bare.view.stride - 3
+    image = pairs.draw_input(extent, extent)
+    scores, expected = proofs.scores_on_crops(bare, image, 2)
+    assert proofs.error(scores, expected).max() <= ROUNDING
     outputs = bare.cast_net.blobs[bare.scores].data.shape[2]
     beyond = (outputs - 1) * bare.view.stride + bare.size - extent
     assert outputs == 3 and beyond > 0
@@ -77,12 +77,12 @@ def test_a_cast_net_without_padding_has_one_output_for_its_receptive_field(
 
 def test_an_output_depends_on_its_receptive_field_alone():
     bare = unpadded("vgg16")
-    image = pairs.scene(*[pairs.larger(bare, 2)] * 2)
+    image = pairs.draw_input(*[pairs.grid_extent(bare, 2)] * 2)
     before = pairs.forward(bare.cast_net, image, bare.scores)[0]
     image[:, :, bare.size :, :] += 50
     after = pairs.forward(bare.cast_net, image, bare.scores)[0]
     assert np.array_equal(after[:, 0], before[:, 0])
-    assert pairs.error(after[:, 1], before[:, 1]).min() > 1e-3
+    assert proofs.error(after[:, 1], before[:, 1]).min() > 1e-3
     image[:, :, : bare.view.stride] -= 50
     again = pairs.forward(bare.cast_net, image, bare.scores)[0]
     assert np.array_equal(again[:, 1], after[:, 1])
@@ -95,8 +95,8 @@ def test_a_classifier_cast_from_file_to_file_keeps_its_scores(name, tmp_path):
 
 def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_layer():
     pair = small("vgg16")
-    image = pairs.scene(*[pairs.larger(pair, GRID)] * 2)
-    maps = pairs.border_differences(pair, image, 1, 1)
+    image = pairs.draw_input(*[pairs.grid_extent(pair, GRID)] * 2)
+    maps = proofs.border_differences(pair, image, 1, 1)
     names = [name for name, _ in maps]
     assert names == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3", "pool5"]
     reach = 0.0
@@ -112,8 +112,8 @@ def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_l
 
 def test_a_cast_net_has_as_many_multiplications_as_its_classifier():
     pair = small("caffenet")
-    pairs.forward(pair.cast_net, pairs.scene(pair.size, pair.size), pair.scores)
-    pairs.forward(pair.net, pairs.scene(pair.size, pair.size), pair.scores)
+    pairs.forward(pair.cast_net, pairs.draw_input(pair.size, pair.size), pair.scores)
+    pairs.forward(pair.net, pairs.draw_input(pair.size, pair.size), pair.scores)
     assert pairs.multiply_adds(pair.cast_net) == pairs.multiply_adds(pair.net)
     conv1 = 55 * 55 * 6 * 3 * 11 * 11
     rest = 27 * 27 * 16 * 3 * 25 + 13 * 13 * 9 * (24 * 16 + 24 * 12 + 16 * 12)
@@ -192,11 +192,11 @@ def test_the_bottoms_of_a_sum_are_cropped_when_their_padding_is_removed():
 @pytest.mark.parametrize("name", NAMES)
 def test_all_errors_are_rounding_errors_at_full_width(name):
     pair = pairs.published_pair(name)
-    every, inside = pairs.bare_errors(pair, pairs.unpadded(pair), 2)
-    image = pairs.scene(*[pairs.larger(pair, 2)] * 2)
-    _, expected = pairs.on_crops(pair, image, 2)
-    bordered = pairs.with_borders(pair, image, 1, 1)
-    errors = pairs.own_size_error(pair), every, inside, pairs.error(bordered, expected[:, 1, 1])
+    every, inside = proofs.bare_errors(pair, pairs.unpadded(pair), 2)
+    image = pairs.draw_input(*[pairs.grid_extent(pair, 2)] * 2)
+    _, expected = proofs.scores_on_crops(pair, image, 2)
+    bordered = proofs.with_borders(pair, image, 1, 1)
+    errors = proofs.own_size_error(pair), every, inside, proofs.error(bordered, expected[:, 1, 1])
     assert max(errors) <= ROUNDING
 
 
@@ -216,7 +216,7 @@ def test_published_weights_are_used_if_they_are_on_disk_and_refused_if_they_do_n
     pair = small("alexnet")
     path = tmp_path / "bvlc_alexnet.caffemodel"
     pair.net.save(str(path))
-    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    monkeypatch.setattr(pairs, "published_weights", lambda name: str(path))
     monkeypatch.setitem(net_gen.CLASSIFIERS, "alexnet", lambda split, width: pair.classifier)
     published = pairs.published_pair("alexnet")
     assert published.weights == "published"
@@ -225,15 +225,15 @@ def test_published_weights_are_used_if_they_are_on_disk_and_refused_if_they_do_n
             for i, blob in enumerate(blobs):
                 assert np.array_equal(blob.data.ravel(), pair.net.params[layer][i].data.ravel())
     monkeypatch.undo()
-    monkeypatch.setattr(pairs, "published", lambda name: str(path))
+    monkeypatch.setattr(pairs, "published_weights", lambda name: str(path))
     with pytest.raises(ValueError, match="bvlc_alexnet.caffemodel: layer conv1, blob 0: found 6"):
         pairs.published_pair("alexnet")
 
 
 def test_published_weights_are_looked_up_in_the_folder_of_downloads(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs.available, "ROOT", str(tmp_path))
-    assert pairs.published("googlenet") is None
+    monkeypatch.setattr(pairs, "ROOT", str(tmp_path))
+    assert pairs.published_weights("googlenet") is None
     (tmp_path / "ilsvrc-nets").mkdir()
     file = tmp_path / "ilsvrc-nets" / "bvlc_googlenet.caffemodel"
     file.write_bytes(b"x")
-    assert os.path.samefile(pairs.published("googlenet"), file)
+    assert os.path.samefile(pairs.published_weights("googlenet"), file)

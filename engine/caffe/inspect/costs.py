@@ -195,7 +195,11 @@ class Costs:
         return Memory(values, self._gradient_bytes(), weights, weights * (1 + arrays), buffers)
 
     def engine(self, solver: str | None = None) -> Memory:
-        """Return an estimate of this engine's memory on a CPU, layer by layer (CAFFE_FAST=0)."""
+        """Return an estimate of this engine's memory on a CPU.
+
+        The fast path needs less for blobs that it never completes, and every pass needs temporary
+        arrays that are not counted; docs/inspect.md has measured peaks.
+        """
         values = self.value_bytes()
         weights = FLOAT * self.parameter_count()
         largest = max((_engine_buffer(part) for part in self.net.parts), default=0)

@@ -1,4 +1,7 @@
-"""Nets that were different when random nets (oracle/random_nets.py) found them."""
+"""Nets that BVLC Caffe and the engine once treated differently; random nets showed most of them.
+
+Each table maps a name to a net, as oracle/run_nets.py reads nets.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,27 @@ from typing import Dict, Optional, Sequence
 
 from oracle.cases.case import layer, net
 
-# All as oracle/run_nets.py takes them, by name.
-#: Nets that BVLC Caffe refuses, in building, forward or backward.
+#: Nets that BVLC Caffe refuses, when it builds them, in forward or in backward.
 REFUSED: Dict[str, dict] = {}
-#: Nets whose numbers agree now.
+#: Nets whose numbers agree.
 AGREED: Dict[str, dict] = {}
-#: Nets whose numbers agree as far as roundings let them.
+#: Nets whose numbers agree as far as roundings allow.
 ROUNDED: Dict[str, dict] = {}
-#: Nets for entries of oracle/deliberate.py, by the name of the entry.
+#: Nets for the entries of oracle/deliberate.py, by the name of the entry.
 DIFFERENT: Dict[str, dict] = {}
 
 
-def found(
+def add(
     name: str,
     text: str,
     inputs: Optional[Dict[str, str]] = None,
     rounds: Sequence[dict] = ({},),
-    kind: Dict[str, dict] = AGREED,
+    table: Dict[str, dict] = AGREED,
     phase: int = 1,
     backward: bool = True,
 ) -> None:
-    kind[name] = {
+    """Add a net to a table; the other arguments are those of oracle.cases.case.Case."""
+    table[name] = {
         "name": name,
         "text": text,
         "inputs": inputs or {},
@@ -37,7 +40,7 @@ def found(
 
 
 _X = {"x": (2, 3, 4)}
-found(
+add(
     "convolution_of_padding_with_a_loss_weight",
     net(
         {"x": (1, 3, 2, 6)},
@@ -50,8 +53,8 @@ found(
         ),
     ),
 )
-found(
-    "slice_into_one_of_what_grows",
+add(
+    "slice_into_one_top_of_a_growing_batch",
     net(
         {"x": (1, 1, 3, 3)},
         layer(
@@ -62,8 +65,8 @@ found(
     ),
     rounds=({}, {"x": (3, 1, 3, 3)}, {"x": (2, 1, 3, 3)}),
 )
-found(
-    "dummy_data_of_some_sizes_each",
+add(
+    "dummy_data_with_sizes_for_some_tops",
     net(
         _X,
         layer(
@@ -75,7 +78,7 @@ found(
         + layer("ReLU", "x", "x"),
     ),
 )
-found(
+add(
     "sigmoid_loss_at_zero",
     net(
         {"x": (2, 3, 4), "t": (2, 3, 4)},
@@ -84,7 +87,7 @@ found(
     inputs={"t": "label 2"},
 )
 for _type in ("Convolution", "Im2col"):
-    found(
+    add(
         f"{_type.lower()}_a_little_larger_than_its_bottom",
         net(
             {"x": (2, 3, 9, 12)},
@@ -98,30 +101,30 @@ for _type in ("Convolution", "Im2col"):
         ),
         rounds=({}, {"x": (1, 3, 8, 11)}),
     )
-found(
+add(
     "pooling_a_little_larger_than_its_bottom",
     net(
         {"x": (1, 2, 2, 3)},
         layer("Pooling", "x", "y", "pooling_param { kernel_size: 3 stride: 2 }"),
     ),
 )
-found("concat_of_one", net(_X, layer("Concat", "x", "y"), force_backward=False))
-found("slice_into_one", net(_X, layer("Slice", "x", "y"), force_backward=False))
-found("flatten_without_backward", net(_X, layer("Flatten", "x", "y"), force_backward=False))
-found("flatten_twice", net(_X, layer("Flatten", "x", "y")), rounds=({}, {"x": (1, 3, 2)}))
-found(
-    "batch_norm_learns_for_need",
+add("concat_of_one", net(_X, layer("Concat", "x", "y"), force_backward=False))
+add("slice_into_one", net(_X, layer("Slice", "x", "y"), force_backward=False))
+add("flatten_without_backward", net(_X, layer("Flatten", "x", "y"), force_backward=False))
+add("flatten_twice", net(_X, layer("Flatten", "x", "y")), rounds=({}, {"x": (1, 3, 2)}))
+add(
+    "batch_norm_below_a_loss_weight",
     net(
         {"x": (2, 3, 4)},
         layer("BatchNorm", "x", "b", "loss_weight: 3") + layer("ReLU", "b", "y"),
         force_backward=False,
     ),
 )
-found(
+add(
     "batch_norm_in_place_gradient",
     net(_X, layer("BatchNorm", "x", "x", "loss_weight: 3", name="bn"), force_backward=False),
 )
-found(
+add(
     "scale_from_the_first_axis_twice",
     net(
         {"x": (3, 4)},
@@ -129,26 +132,26 @@ found(
     ),
     rounds=({}, {}),
 )
-found(
+add(
     "scale_by_one_value_twice",
     net({"x": (1, 4)}, layer("Scale", "x", "y", "scale_param { axis: 0 num_axes: 1 }")),
     rounds=({}, {}),
 )
 
-found(
-    "dropout_of_nothing",
+add(
+    "dropout_with_ratio_0",
     net(_X, layer("Dropout", "x", "y", "dropout_param { dropout_ratio: 0 }")),
     phase=0,
 )
-found(
+add(
     "deconvolution_of_a_long_axis",
     net(
         {"x": (1, 1, 2, 15)},
         layer("Deconvolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 1 }"),
     ),
 )
-found("clip_of_nothing", net(_X, layer("Clip", "x", "y", "clip_param { min: 3 max: 1 }")))
-found(
+add("clip_with_an_empty_range", net(_X, layer("Clip", "x", "y", "clip_param { min: 3 max: 1 }")))
+add(
     "convolution_of_one_column",
     net(
         {"x": (4, 3, 6, 1)},
@@ -161,7 +164,7 @@ found(
         ),
     ),
 )
-found(
+add(
     "deconvolution_of_one_column",
     net(
         {"x": (3, 48, 3, 1)},
@@ -177,13 +180,13 @@ _RECURRENT = net(
     {"x": (2, 2, 3), "cont": (2, 2), "s": (2, 1)},
     layer("RNN", "x cont s", "y", "recurrent_param { num_output: 1 }"),
 )
-found(
+add(
     "recurrent_batch_grows",
     _RECURRENT,
     inputs={"cont": "label 2"},
     rounds=({}, {"x": (2, 3, 3), "cont": (2, 3), "s": (3, 1)}),
 )
-found(
+add(
     "channel_sums_after_a_large_value",
     net(
         {"x": (3, 2, 3, 3)},
@@ -191,7 +194,7 @@ found(
         + layer("LRN", "p", "y", "lrn_param { local_size: 1 alpha: 0.1 beta: 1 k: 2 }"),
         force_backward=False,
     ),
-    kind=ROUNDED,
+    table=ROUNDED,
 )
 
 _INDEX = {"x": (2, 3), "i": (2,)}
@@ -217,23 +220,22 @@ for _name, _text in {
     "parameter_of_negative_size": net(
         {}, layer("Parameter", "", "y", "parameter_param { shape { dim: -2 } }")
     ),
-    "prelu_of_five_axes": net({"x": (1, 2, 1, 2, 2)}, layer("PReLU", "x", "y")),
 }.items():
-    found(_name, _text, inputs={"label": "label 2", "i": "label 2"}, kind=REFUSED)
+    add(_name, _text, inputs={"label": "label 2", "i": "label 2"}, table=REFUSED)
 _STATIC = {"cont": "label 2"}
-_GROWN = {"x": (2, 3, 3), "cont": (2, 3)}
-found("static_input_stays", _RECURRENT, _STATIC, ({}, _GROWN), REFUSED)
-found("cont_stays", _RECURRENT, _STATIC, ({}, {"x": (2, 3, 3), "s": (3, 1)}), REFUSED)
-found(
+_LARGER_BATCH = {"x": (2, 3, 3), "cont": (2, 3)}
+add("static_input_stays", _RECURRENT, _STATIC, ({}, _LARGER_BATCH), REFUSED)
+add("cont_stays", _RECURRENT, _STATIC, ({}, {"x": (2, 3, 3), "s": (3, 1)}), REFUSED)
+add(
     "convolution_of_two_sizes",
     net(
         {"a": (1, 2, 3, 3), "b": (1, 2, 3, 3)},
         layer("Convolution", "a b", "y z", "convolution_param { num_output: 1 kernel_size: 2 }"),
     ),
     rounds=({}, {"a": (1, 2, 4, 3)}),
-    kind=REFUSED,
+    table=REFUSED,
 )
-found(
+add(
     "threshold_over_a_learning_layer",
     net(
         {"x": (2, 3)},
@@ -241,30 +243,35 @@ found(
         + layer("Threshold", "i", "loss", "loss_weight: 1 propagate_down: false"),
         force_backward=False,
     ),
-    kind=REFUSED,
+    table=REFUSED,
 )
 _LONGER = {"x": (3, 2, 3), "cont": (3, 2)}
-found("wider_static_input", _RECURRENT, _STATIC, ({}, {"s": (2, 3)}), REFUSED)
-found("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
-found("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)
+add("wider_static_input", _RECURRENT, _STATIC, ({}, {"s": (2, 3)}), REFUSED)
+add("more_steps", _RECURRENT, _STATIC, ({}, _LONGER), REFUSED)
+add("wider_step", _RECURRENT, _STATIC, ({}, {"x": (2, 2, 4)}), REFUSED)
 
 
 def _pooling(fields: str, tops: str = "y") -> str:
     return net({"x": (1, 1, 5, 5)}, layer("Pooling", "x", tops, f"pooling_param {{ {fields} }}"))
 
 
-found("mean_with_indices", _pooling("pool: AVE kernel_size: 2", "y m"), kind=REFUSED)
-found("stochastic_with_indices", _pooling("pool: STOCHASTIC kernel_size: 2", "y m"), kind=REFUSED)
-found("stochastic_padded", _pooling("pool: STOCHASTIC kernel_size: 2 pad: 1"), kind=REFUSED)
+add("mean_with_indices", _pooling("pool: AVE kernel_size: 2", "y m"), table=REFUSED)
+add("stochastic_with_indices", _pooling("pool: STOCHASTIC kernel_size: 2", "y m"), table=REFUSED)
+add("stochastic_padded", _pooling("pool: STOCHASTIC kernel_size: 2 pad: 1"), table=REFUSED)
 
-found("stochastic pooling on the CPU", _pooling("pool: STOCHASTIC kernel_size: 2"), kind=DIFFERENT)
-found(
+add(
+    "more than four axes",
+    net({"x": (1, 2, 1, 2, 2)}, layer("PReLU", "x", "y")),
+    table=DIFFERENT,
+)
+add("stochastic pooling on the CPU", _pooling("pool: STOCHASTIC kernel_size: 2"), table=DIFFERENT)
+add(
     "label out of range",
     net({"x": (6, 3), "l": (6,)}, layer("SoftmaxWithLoss", "x l", "loss")),
     inputs={"l": "label 9"},
-    kind=DIFFERENT,
+    table=DIFFERENT,
 )
-found(
+add(
     "index out of range",
     net(
         {"i": (4,)},
@@ -272,9 +279,9 @@ found(
         force_backward=False,
     ),
     inputs={"i": "label 2"},
-    kind=DIFFERENT,
+    table=DIFFERENT,
 )
-found(
+add(
     "sizes after a reshape",
     net(
         {"a": (2, 3), "b": (2, 3), "s": (2,)},
@@ -282,31 +289,31 @@ found(
     ),
     inputs={"s": "label 2"},
     rounds=({}, {"s": (3,)}),
-    kind=DIFFERENT,
+    table=DIFFERENT,
 )
-found(
+add(
     "maps without values",
     net(
         {"x": (1, 1, 3, 3)},
         layer("Convolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 3 }"),
     ),
     rounds=({}, {"x": (1, 1, 2, 3)}),
-    kind=DIFFERENT,
+    table=DIFFERENT,
     backward=False,
 )
-found(
+add(
     "an array without values",
     net({"x": (2, 3), "i": (0,)}, layer("BatchReindex", "x i", "y")),
-    kind=DIFFERENT,
+    table=DIFFERENT,
     backward=False,
 )
-found(
+add(
     "in place",
     net({"x": (2, 3)}, layer("Tile", "x", "x", "tile_param { tiles: 1 }", "t")),
-    kind=DIFFERENT,
+    table=DIFFERENT,
 )
-found(
+add(
     "dropout_ratio",
     net({"x": (2, 3)}, layer("Dropout", "x", "y", "dropout_param { dropout_ratio: -0.5 }")),
-    kind=DIFFERENT,
+    table=DIFFERENT,
 )
