@@ -184,6 +184,14 @@ def test_label_specific_add_changes_nothing_in_test(tmp_path):
         assert net.blobs["y0"].data.sum() == expected
 
 
+def test_dropout_samples_in_test_where_bayesian_segnet_asks_for_it(tmp_path):
+    text = "type: 'Dropout' dropout_param { dropout_ratio: 0.5 sample_weights_test: true }"
+    net = build(tmp_path, layer(text, (1, 1000)))
+    net.blobs["x0"].data[...] = 1
+    draws = [net.forward()["y0"].copy() for _ in range(2)]
+    assert set(np.unique(draws[0])) == {0, 2} and not np.array_equal(*draws)
+
+
 REFUSED = [
     ("type: 'Interp'", [SHAPE], "has no size"),
     ("type: 'Interp' interp_param { zoom_factor: 2 pad_beg: 1 }", [SHAPE], "at most 0"),

@@ -106,7 +106,7 @@ def filler_words(filler: Any) -> str:
 def multiply_adds(part: Part) -> int | None:
     """Return the multiply-adds of a layer, or None where a shape is unknown."""
     if part.layer is None:
-        return None
+        return None if part.reason else 0
     if part.type in ("Convolution", "Deconvolution"):
         # The first axis of the weights is the channels of the blob whose values are counted.
         weights = part.layer.blobs[0]

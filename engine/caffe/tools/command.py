@@ -12,6 +12,7 @@ import caffe
 
 from .. import glog
 from ..errors import CaffeError, UsageError
+from ..forks import FORK
 from ..log_files import LogFiles
 from .gflags import Flags, answer, parse, show_usage
 
@@ -57,8 +58,13 @@ def run(
 
 @contextmanager
 def _logging(program: str, values: SimpleNamespace) -> Iterator[None]:
-    """Send the log where glog's flags say. Workers that the tool starts find them set, too."""
+    """Send the log where glog's flags say; set the fork that a tool's flag `fork` names.
+
+    Workers that the tool starts find both in their environment.
+    """
     settings = {glog.LEVEL: str(values.minloglevel)}
+    if getattr(values, "fork", ""):
+        settings[FORK] = values.fork
     folder = values.log_dir or os.environ.get("GOOGLE_LOG_DIR", "")
     files = None
     if folder and not values.logtostderr:

@@ -283,3 +283,21 @@ def test_dropout_scales_in_training_or_in_testing(tmp_path, phase):
         assert np.allclose(values["train"], [0, 4 / 3], atol=1e-4) and values["test"] == [0, 1]
     else:
         assert values == {"train": [1], "test": [0.75]}
+
+
+@pytest.mark.parametrize(
+    "settings", ["'feat_stride': 16", "{'feat_stride': 16, 'scales': [8, 16, 32]}"]
+)
+def test_the_python_layer_of_faster_rcnn_runs_without_its_module(tmp_path, draw, settings):
+    arrays = proposal_inputs(draw)
+    n = inputs(**{name: value.shape for name, value in arrays.items()})
+    bottoms = (n.prob, n.codes, n.info)
+    n.rois = L.Python(
+        *bottoms, module="rpn.proposal_layer", layer="ProposalLayer", param_str=settings
+    )
+    n.other = L.Proposal(*bottoms)
+    net, _ = build(tmp_path, n)
+    fill(net, arrays)
+    out = net.forward()
+    assert out["rois"].shape[0] > 5
+    np.testing.assert_array_equal(out["rois"], out["other"])
