@@ -14,7 +14,7 @@ BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
-TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py fcn_common fcn_data net_gen \
+TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py score.py vis.py fcn_common fcn_data net_gen \
 	surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal

@@ -87,7 +87,7 @@ class Variant(NamedTuple):
         trunk = TRUNKS[self.trunk]
         stride = f"-{self.stride}s" if self.stride < trunk.stride or not trunk.title else ""
         name = f"FCN{trunk.title and '-' + trunk.title}{stride}{' at once' * self.at_once}"
-        if self.data_set == VOC.name:
+        if self.data.name == VOC.name or not self.data.title:
             return name
         inputs = [image.input for image in self.images]
         images = f" from {' and '.join(inputs)}" if inputs != ["data"] else ""

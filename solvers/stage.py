@@ -12,13 +12,13 @@ import contextlib
 import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from fcn_common import arguments
 from fcn_common.progress import ProgressBar
 from fcn_data import DataSet
 from solvers import available, device, snapshots, workers
-from solvers.caffe_solver import copy_weights, make_solver, read_solver, restore
+from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
 from solvers.folders import working_folder
 from solvers.log import Log, NoLog, open_log
@@ -155,32 +155,52 @@ class Stage:
         if self.snapshot:
             restore(self.solver, self.param, self.snapshot, self.seed)
 
-    def start_from(self, weights: str) -> None:
+    def start_from(self, weights: str, renamed: Optional[Mapping[str, str]] = None) -> None:
         """Copy weights into the net by layer name, if the stage starts at iteration 0.
 
-        weights: a .caffemodel, or the folder of the stage before.
+        weights: a .caffemodel, or the folder of the stage before. renamed: name of a layer in the
+        weights -> name of the net's layer that reads more channels (`surgery.extend_channels`).
 
         Raises ValueError for weights of another net, or from which nothing would be learned;
         OSError for files that are missing.
         """
         if not self.finished and not self.snapshot:
-            copy_weights(self.net, available.weights_of(weights))
+            copy_weights(self.net, available.weights_of(weights), renamed)
+
+    def start_from_each(self, parents: Mapping[str, str]) -> None:
+        """Copy the weights of several nets into the net, if the stage starts at iteration 0.
+
+        parents: suffix of the net's layer names -> the folder of a variant that is trained, with
+        deploy.prototxt. Raises what `start_from` raises.
+        """
+        if self.finished or self.snapshot:
+            return
+        models = {
+            suffix: (os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
+            for suffix, folder in parents.items()
+        }
+        copy_each(self.net, models)
 
     def fill_upsampling(self) -> None:
         """Fill the layers with `up` in their names with bilinear kernels, which are not learned."""
         if not self.finished and not self.snapshot:
             interp(self.net, interp_layers(self.net))
 
-    def steps(self) -> Iterator[int]:
-        """Train to the end, and yield the iteration of each snapshot when it has been written.
+    def steps(self, every: Optional[int] = None) -> Iterator[int]:
+        """Train to the end, and yield the iterations to score, after a snapshot of each.
+
+        every: iterations between two scores; None means the solver's interval of snapshots. A
+        solver that names no such interval writes a snapshot before each score.
 
         A snapshot that was restored and has no scores comes first, before any training. Raises
         ValueError if the loss is not finite.
         """
         if self.finished:
             return
+        self.interval = min(self.param.snapshot or every or self.iters, self.iters)
+        every = every or self.interval
         self._start()
-        if self.snapshot and self.iteration not in self.records:
+        if self.snapshot and self.iteration not in self.records and self._scores_now(every):
             yield self.iteration
         while self.iteration < self.iters:
             try:
@@ -188,15 +208,21 @@ class Stage:
             except KeyboardInterrupt:
                 self._snapshot_if_first()
                 raise
-            if self.iteration % self.interval == 0 or self.iteration >= self.iters:
+            due = self._scores_now(every)
+            if due or self.iteration % self.interval == 0:
                 if workers.rank() == 0:
                     self.solver.snapshot()
                 prefix = self.param.snapshot_prefix
                 self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+            if due:
                 yield self.iteration
         # The next stage starts from files that worker 0 has removed or kept by now.
         workers.meet(self.solver)
         self.finished = True
+
+    def _scores_now(self, every: int) -> bool:
+        """Whether the present iteration is scored: each `every` iterations, and at the end."""
+        return self.iteration % every == 0 or self.iteration >= self.iters
 
     def _snapshot_if_first(self) -> None:
         """Write a snapshot if none has been written, so that no iteration is lost."""
@@ -246,7 +272,8 @@ class Stage:
         self.records[self.iteration] = self._score_split() if self.scored else {}
         if workers.rank() == 0:
             best = snapshots.best_iteration(self.records)
-            snapshots.prune(self.param.snapshot_prefix, self.records, best)
+            saved = range(self.interval, self.iteration + 1, self.interval)
+            snapshots.prune(self.param.snapshot_prefix, {*self.records, *saved}, best)
 
     def _score_split(self) -> Scores:
         """Return the scores on the val split after printing, logging and recording them."""
@@ -255,12 +282,14 @@ class Stage:
             self.images,
             title=f"{self.title} scoring at {self.iteration}",
             parts=os.path.join(self._records_folder, ".scored"),
+            heads=available.heads_of(self.title),
         )
         if not scores:  # on all workers but the first
             return {}
         self._log.test(self.iteration, {name: scores[name] for name in METRICS})
         title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
-        for line in score_lines(scores, title, self.data_set):
+        heads = available.heads_of(self.title)
+        for line in score_lines(scores, title, self.data_set, heads):
             self._log.line(line)
             self._bar.write(line)
         record = plain(dict(scores, iteration=self.iteration))
@@ -300,27 +329,32 @@ class Stage:
 
 def run(
     folder: str,
-    weights: Optional[str],
+    weights: Union[str, Mapping[str, str], None],
     iters: Optional[int] = None,
     images: Optional[int] = None,
     gpu: Gpu = None,
     seed: Optional[int] = None,
     score: bool = True,
+    renamed: Optional[Mapping[str, str]] = None,
+    every: Optional[int] = None,
     data_set: Optional[DataSet] = None,
 ) -> Scores:
     """Train the net of a folder as its solve.py does, and return the scores of the last snapshot.
 
-    weights: a .caffemodel, or the folder of the stage before, relative to `folder`; None leaves
-    the layers to their fillers. gpu: as for `device.use`. The other arguments, and the exceptions,
-    are those of `Stage`.
+    weights: a .caffemodel, or the folder of the stage before, relative to `folder`, or, for
+    `Stage.start_from_each`, such a folder for each suffix; None leaves the layers to their fillers.
+    renamed: as for `Stage.start_from`. every: as for `Stage.steps`. gpu: as for `device.use`. The
+    other arguments, and the exceptions, are those of `Stage`.
     """
     with Stage(folder, iters, images, seed, score, data_set) as stage:
         stage.choose_device(gpu)
         stage.make_solver()
-        if weights is not None:
-            stage.start_from(weights)
+        if isinstance(weights, str):
+            stage.start_from(weights, renamed)
+        elif weights is not None:
+            stage.start_from_each(weights)
         stage.fill_upsampling()
-        for _ in stage.steps():
+        for _ in stage.steps(every):
             stage.score()
     return stage.scores
 

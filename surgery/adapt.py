@@ -13,7 +13,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 
 import net_gen
-from surgery.caffemodel import contents
+from fcn_common.caffemodel import contents
 from surgery.cast import read_net, save
 from surgery.shapes import Shape, names_text, shape_text
 from surgery.upsampling import interp, interp_layers

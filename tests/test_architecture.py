@@ -23,6 +23,8 @@ BELOW = {
     "net_gen": {"caffe", "fcn_common", "fcn_data"},
     "surgery": {"caffe", "fcn_common", "fcn_data", "net_gen"},
     "solvers": {"caffe", "fcn_common", "fcn_data", "net_gen", "surgery"},
+    "score": {"solvers"},
+    "vis": {"fcn_common"},
     "experiments": {
         *("caffe", "fcn_common", "fcn_data", "net_gen", "solvers", "surgery", "voc_layers"),
     },

@@ -189,7 +189,7 @@ def train(folder: str, iterations: int, scenes: int = 400, held_out: int = 80) -
 def main() -> None:
     """Train, print the scores, and keep them for the page with --docs."""
     parser = argparse.ArgumentParser(prog="python -m zoo.train_segnet", description=__doc__)
-    parser.add_argument("--iterations", type=int, default=400, help="of 8 scenes each")
+    parser.add_argument("--iterations", type=int, default=750, help="of 8 scenes each")
     parser.add_argument("--docs", action="store_true", help=f"write {PAGE_DATA.name}")
     arguments = parser.parse_args()
     start = time.perf_counter()

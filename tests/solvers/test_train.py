@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from net_gen import VARIANTS
-from solvers import check, snapshots, stage, train
+from solvers import available, check, infer, score, snapshots, stage, train
 from solvers.caffe_solver import read_solver
 from solvers.recipe import SetSize, solver_fields
 from solvers.run_record import read_run
@@ -53,6 +53,19 @@ def test_the_same_command_does_not_train_a_finished_run_again(finished, monkeypa
     monkeypatch.setattr(stage, "make_solver", None)
     monkeypatch.setattr(train, "check_set", None)
     assert train.run(data, out, OPTIONS, iters=2, gpu="cpu") == scores
+
+
+def test_scoring_and_inference_use_the_classes_and_the_mean_of_the_run(finished, capsys):
+    data, out, scores = finished
+    weights = snapshots.latest(os.path.join(out, "fcn16s", snapshots.PREFIX)).model
+    again = score.run(weights=weights, gpu="cpu")
+    assert again["mean_iu"] == scores["mean_iu"]
+    assert "green" in capsys.readouterr().out
+    data_set = available.data_set_of("voc-fcn8s", weights)
+    assert data_set.mean == read_run(out).mean
+    image = os.path.join(data, "JPEGImages", "scene 0.jpg")
+    shares = infer.run(image, weights=weights, out=out, gpu="cpu")
+    assert set(shares) <= set(own_folders.NAMES)
 
 
 def test_another_command_in_the_same_folder_is_refused(finished):
