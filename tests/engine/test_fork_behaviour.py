@@ -56,6 +56,14 @@ def test_frozen_bn_keeps_its_statistics_in_training(tmp_path):
     assert [b.data.max() for b in net.params["l"]] == [1, 0, 0, 1]
 
 
+def test_the_gradient_of_bn_is_finite_where_a_channel_is_constant(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { bn_mode: LEARN }", SHAPE), caffe.TRAIN)
+    net.forward()
+    net.blobs["y0"].diff[...] = np.random.RandomState(0).standard_normal(SHAPE)
+    net.backward()
+    assert np.isfinite(net.blobs["x0"].diff).all()
+
+
 def test_fields_of_two_forks_in_one_bn_are_refused(tmp_path):
     with pytest.raises(CaffeError, match="momentum of one fork and bn_mode of another"):
         build(tmp_path, layer("type: 'BN' bn_param { momentum: 1 bn_mode: LEARN }", SHAPE))
