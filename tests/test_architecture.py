@@ -38,7 +38,7 @@ ROOMS = (
     ("_torch", "errors", "proto"),
     ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
     ("glog", "wire"),
-    ("unknown", "lazy", "mode"),
+    ("boost_random", "unknown", "lazy", "mode"),
     ("text",),
     ("heap", "memory"),
     ("blob",),

@@ -33,7 +33,10 @@ DIFFERENCES = (
     "by zero, or takes the root of a negative number.",
     "LevelDB has no maintained Python package; the engine refuses LevelDB databases with a message "
     "that says so.",
-    "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
+    "On the CPU, a seed draws BVLC Caffe's fillers and dropout masks, and its crops, mirrors and "
+    "shuffles of ImageData and Data (of a BVLC Caffe that was built with Boost 1.56 or later). "
+    "Other random numbers differ: the shuffles of HDF5Data and convert_imageset, which come from "
+    "the C library's `rand`, stochastic pooling, and all draws on a GPU, which come from cuRAND.",
     "The log has no lines about the time that a data layer waited, and none about HDF5 data types.",
 )
 

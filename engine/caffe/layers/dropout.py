@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .. import mode
+from .. import boost_random, mode
 from ..blob import Blob
 from ..proto import caffe_pb2
 from .function import Function
@@ -49,5 +49,12 @@ class Dropout(Function):
         keep = 1 - p.dropout_ratio
         if not self.stateful:
             return x.view_as(x) if p.scale_train else x * keep
-        mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        mask = self._mask(x, keep)
         return x * (mask.div_(keep) if p.scale_train else mask)
+
+    def _mask(self, x: torch.Tensor, keep: float) -> torch.Tensor:
+        """Return 1 with the probability `keep` and else 0; on the CPU, BVLC Caffe's draws."""
+        if x.device.type != "cpu":
+            return torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        drawn = boost_random.bernoulli(mode.rng(), keep, x.numel()).reshape(x.shape)
+        return torch.from_numpy(drawn).to(x.dtype)
