@@ -14,7 +14,7 @@ BENCH_VENV := .venv-bench
 BENCH_PY = $(if $(READY),$(BENCH_VENV)/bin/python,$(PY))
 BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
-TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py fcn_common fcn_data net_gen \
+TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py score.py vis.py fcn_common fcn_data net_gen \
 	surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
@@ -26,7 +26,8 @@ VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DATA DEVICE DROPOUT EXPERIMENTS \
 	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET NYUD_DIR OUT PAD PEERS ROUNDS SBDD_DIR SCALE \
 	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
-	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE
+	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
+	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -34,7 +35,7 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data weights infer score inspect \
+.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data train check weights infer score inspect \
 	oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
@@ -92,6 +93,20 @@ data: $(READY) ## fetch and lay out a data set: PASCAL VOC 2011 with SBD (DATA=v
 
 weights: $(READY) ## fetch the VGG16 classifier and the published FCN weights
 	@"$$PY" -m fcn_data fetch vgg16 fcn32s fcn16s fcn8s $(call options,BASE_URL:base-url)
+
+train: $(READY) ## train on your own pictures: DATA=my_set (OUT=my_run VARIANT= GPU=)
+	@[ -n "$${DATA-}" ] || { \
+	  echo "error: name a folder of pictures and labels: make train DATA=my_set" >&2; exit 1; }
+	@"$$PY" -m solvers.train "$$DATA" $(call options,OUT:out VARIANT:variant WIDTH:width \
+	  WEIGHTS:weights LAYERS:layers CLASSES:classes LABELMAP:labelmap CHANNELS:channels MEAN:mean \
+	  IGNORE_LABEL:ignore-label LR:lr ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
+	  $(call flags,MASKS:masks SINGLE:single)
+
+check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
+	@[ -n "$${DATA-}" ] || { \
+	  echo "error: name a folder of pictures and labels: make check DATA=my_set" >&2; exit 1; }
+	@"$$PY" -m solvers.check "$$DATA" $(call options,CLASSES:classes LABELMAP:labelmap \
+	  CHANNELS:channels IGNORE_LABEL:ignore-label SEED:seed PROPOSE:propose) $(call flags,MASKS:masks)
 
 infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
 	@[ -n "$${IMAGE-}" ] || { \

@@ -19,9 +19,8 @@ import numpy as np
 from fcn_data import SIFT_FLOW
 from fcn_data.layers import SegmentationDataLayer
 from fcn_data.readers import read_mat_array
+from fcn_data.sift_flow import SCENES
 
-#: The folder of the files below Images, SemanticLabels and GeoLabels.
-SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 LABEL_FOLDERS = {"sem": "SemanticLabels", "geo": "GeoLabels"}
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from fcn_data import VOC
 from fcn_data.layers import SegmentationDataLayer
-from fcn_data.readers import read_label_image, read_mat
+from fcn_data.readers import read_label_image, read_segmentation
 
 
 class VOCSegDataLayer(SegmentationDataLayer):
@@ -59,7 +59,4 @@ class SBDDSegDataLayer(SegmentationDataLayer):
         return os.path.join(self.folders["sbdd_dir"], "cls", idx + ".mat")
 
     def read_label(self, top: str, path: str) -> np.ndarray:
-        try:
-            return read_mat(path)["GTcls"][0]["Segmentation"][0]
-        except (KeyError, IndexError, ValueError):
-            raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
+        return read_segmentation(path)

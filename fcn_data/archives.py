@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from fcn_common.progress import ProgressBar
 
@@ -36,6 +36,32 @@ def unpack(archive: str, inside: str, target: str) -> None:
         raise OSError(f"{archive}: is not a readable archive ({error})") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def folder_of(archive: str, inside: str) -> str:
+    """Return the folder of a tar or zip file that holds the path `inside`; "" for its root.
+
+    Raises OSError if the archive is not readable or has no such path.
+    """
+    try:
+        for name in _names(archive):
+            path = "/" + os.path.normpath(name).replace(os.sep, "/") + "/"
+            before, middle, _ = path.partition(f"/{inside.strip('/')}/")
+            if middle:
+                return before.strip("/")
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise OSError(f"{archive}: is not a readable archive ({error})") from None
+    raise OSError(f"{archive}: holds no folder {inside}")
+
+
+def _names(archive: str) -> Iterator[str]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            yield from file.namelist()
+    else:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                yield member.name
 
 
 def _unpack_tar(archive: str, inside: str, folder: str) -> None:

@@ -41,7 +41,6 @@ VOC = DataSet(
 #: Drawn scenes with VOC's classes in the folder layouts of SBD and VOC (`fcn_data.demo`).
 DEMO = DataSet(
     name="demo",
-    title="the demo set",
     root="data/demo",
     inputs=VOC.inputs,
     labels=VOC.labels,
@@ -76,6 +75,7 @@ PASCAL_CONTEXT = DataSet(
         "train": _CONTEXT._replace(name="train", prototxt="train"),
         "val": _CONTEXT._replace(name="val", prototxt="val", images=5105),
     },
+    archives=("voc2010", "pascal-context", "pascal-context-labels", "pascal-context-59"),
 )
 
 _SIFT_FLOW = _read_by(
@@ -99,6 +99,7 @@ SIFT_FLOW = DataSet(
         "train": _SIFT_FLOW._replace(name="trainval", prototxt="trainval"),
         "val": _SIFT_FLOW._replace(name="test", prototxt="test", images=200),
     },
+    archives=("siftflow",),
 )
 
 _NYUD = _read_by(
@@ -120,6 +121,7 @@ NYUD = DataSet(
         "train": _NYUD._replace(name="trainval", prototxt="trainval"),
         "val": _NYUD._replace(name="test", prototxt="test", images=654),
     },
+    archives=("nyud",),
 )
 DATA_SETS: Dict[str, DataSet] = {
     data_set.name: data_set for data_set in (VOC, DEMO, PASCAL_CONTEXT, SIFT_FLOW, NYUD)

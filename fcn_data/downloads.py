@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Optional, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 from fcn_common.progress import ProgressBar
 
@@ -19,18 +19,24 @@ TRIES = 5
 BLOCK = 1 << 16
 
 
-def download(urls: Sequence[str], path: str, checksum: Optional[str] = None) -> None:
+#: Raises ValueError or OSError for a file that is not the one that is needed.
+Check = Callable[[str], None]
+
+
+def download(
+    urls: Sequence[str], path: str, checksum: Optional[str] = None, check: Optional[Check] = None
+) -> None:
     """Download the first of `urls` that can be reached to `path`, continuing `path`.part.
 
-    checksum: "md5:..." or "sha1:...". Raises OSError with the reason of each address if none has
-    the file with this checksum.
+    checksum: "md5:..." or "sha1:...". check: a test of the file's content where no checksum is
+    known. Raises OSError with the reason of each address if none has the file.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     part = path + ".part"
     reasons = []
     for url in urls:
         try:
-            _download_checked(url, part, checksum)
+            _download_checked(url, part, checksum, check)
             os.replace(part, path)
             return
         except OSError as error:
@@ -52,12 +58,12 @@ def verify(path: str, checksum: Optional[str], source: Optional[str] = None) -> 
         raise OSError(f"{source or path}: its {kind} is {digest.hexdigest()}, needs {needed}")
 
 
-def _download_checked(url: str, part: str, checksum: Optional[str]) -> None:
-    """Download `url` to `part`; remove `part` if its checksum is wrong."""
+def _download_checked(url: str, part: str, checksum: Optional[str], check: Optional[Check]) -> None:
+    """Download `url` to `part`; remove `part` if its checksum or its content is wrong."""
     continued = _size(part) > 0
     _download(url, part)
     try:
-        verify(part, checksum, url)
+        _verify_content(part, checksum, check, url)
         return
     except OSError:
         os.remove(part)
@@ -66,10 +72,20 @@ def _download_checked(url: str, part: str, checksum: Optional[str]) -> None:
     # The part was of another file, perhaps of another address: once more from the start.
     _download(url, part)
     try:
-        verify(part, checksum, url)
+        _verify_content(part, checksum, check, url)
     except OSError:
         os.remove(part)
         raise
+
+
+def _verify_content(part: str, checksum: Optional[str], check: Optional[Check], url: str) -> None:
+    """Raise OSError if a download has another checksum or other content than needed."""
+    verify(part, checksum, url)
+    if check is not None:
+        try:
+            check(part)
+        except ValueError as error:
+            raise OSError(f"{url}: is not the published file: {error}") from None
 
 
 def _download(url: str, part: str) -> None:

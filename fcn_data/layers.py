@@ -11,7 +11,7 @@ import caffe
 import numpy as np
 
 from .parameters import numbers, read_parameters
-from .readers import read_image
+from .readers import COLOURS, read_channels
 from .records import DataSet, Labels
 from .split_files import read_ids
 
@@ -63,6 +63,9 @@ class SegmentationDataLayer(caffe.Layer):
     #: The next image, which is being read.
     _request: Optional[Future] = None
 
+    def open_data_set(self) -> None:
+        """Set `data_set` from files in `self.folders`, for classes that read their record."""
+
     def split_path(self, split: str) -> str:
         """Return the path of the file with the ids of a split."""
         raise NotImplementedError
@@ -77,7 +80,7 @@ class SegmentationDataLayer(caffe.Layer):
 
     def read_input(self, top: str, path: str) -> np.ndarray:
         """Return the image at `path` as H x W x C, channels in the order of the mean (B, G, R)."""
-        return read_image(path)[:, :, ::-1]
+        return read_channels(path, len(self.means[top]))
 
     def read_label(self, top: str, path: str) -> np.ndarray:
         """Return the class indices at `path`, H x W, integers; ignored pixels have ignore_label.
@@ -89,22 +92,28 @@ class SegmentationDataLayer(caffe.Layer):
     def setup(self, bottom, top) -> None:
         name = type(self).__name__
         params = self._read_param_str()
+        self.folders = {key: _locate(params[key]) for key in self.folder_keys}
+        for key, folder in self.folders.items():
+            if not os.path.isdir(folder):
+                raise OSError(f"{name}: {key} {folder} is not a folder")
+        self.open_data_set()
         self.tops: Tuple[str, ...] = tuple(params.get("tops", self.data_set.tops))
+        for name_of_top in self.tops:
+            if name_of_top not in self.data_set.tops:
+                raise ValueError(
+                    f"{name}: tops has {name_of_top!r}, needs {', '.join(self.data_set.tops)}"
+                )
         if len(top) != len(self.tops):
             raise ValueError(
                 f"{name}: has {len(top)} tops, needs {len(self.tops)}: {', '.join(self.tops)}"
             )
         if len(bottom) != 0:
             raise ValueError(f"{name}: has {len(bottom)} bottoms, needs none: it reads files")
-        self.folders = {key: _locate(params[key]) for key in self.folder_keys}
         self._set_means(params)
         self._set_labels(params)
         self.split: str = params["split"]
         self.random: bool = params.get("randomize", True) and "train" in self.split
         self.seed: Optional[int] = params.get("seed")
-        for key, folder in self.folders.items():
-            if not os.path.isdir(folder):
-                raise OSError(f"{name}: {key} {folder} is not a folder")
         self.indices = read_ids(self.split_path(self.split))
         self._start_reading()
 
@@ -182,17 +191,16 @@ class SegmentationDataLayer(caffe.Layer):
         }
         required = {key: types[key] for key in (*self.folder_keys, *self.required_keys)}
         name = type(self).__name__
-        params = read_parameters(name, self.param_str, required, types)
-        for top in params.get("tops", ()):
-            if top not in self.data_set.tops:
-                raise ValueError(f"{name}: tops has {top!r}, needs {', '.join(self.data_set.tops)}")
-        return params
+        return read_parameters(name, self.param_str, required, types)
 
     def _set_means(self, params: Dict[str, Any]) -> None:
         means = {source.name: source.mean for source in self.data_set.inputs}
         first = next((top for top in self.tops if top in means), None)
         if "mean" in params and first is not None:
-            count = len(means[first])
+            count, values = len(means[first]), len(params["mean"])
+            # A net on grey images, or on more channels than colours, has a mean of its length.
+            if count == COLOURS and (values == 1 or values > COLOURS):
+                count = values
             means[first] = numbers(type(self).__name__, "mean", params["mean"], count)
         self.means = {top: np.array(mean, np.float64) for top, mean in means.items()}
 

@@ -11,21 +11,25 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 from fcn_common.files import write_text
 
-from . import registry
-from .archives import unpack
+from . import registry, sift_flow
+from .archives import folder_of, unpack
 from .downloads import download, verify
+from .readers import read_class_list
 from .registry import NAMES, PUBLISHED, ROOT
 from .split_files import read_ids
+from .weights import check_fit
 
 __all__ = [
     "NAMES",
     "PUBLISHED",
     "ROOT",
     "check",
+    "check_content",
     "fetch",
     "missing",
     "missing_message",
     "require",
+    "unusable",
     "write_seg11valid",
 ]
 
@@ -34,9 +38,43 @@ URL_VARIABLE = "FCN_DATASETS_URL"
 
 
 def missing(name: str, root: str = ROOT) -> List[str]:
-    """Return the paths of `name` that do not exist, relative to `root`."""
+    """Return the paths of `name` that are not in place, relative to `root`.
+
+    A weights file or a list of classes without a published checksum is in place only if its content
+    is what the nets need: an HTML page in its place counts as missing.
+    """
     paths = (registry.SEG11VALID,) if name == "seg11valid" else registry.entry(name).parts
-    return [path for path in paths if not os.path.exists(os.path.join(root, path))]
+    absent = [path for path in paths if not os.path.exists(os.path.join(root, path))]
+    return absent or ([paths[0]] if unusable(name, root) else [])
+
+
+def unusable(name: str, root: str = ROOT) -> str:
+    """Return why the file at the place of `name` is not the published one; "" if it may be."""
+    if name == "seg11valid":
+        return ""
+    entry = registry.entry(name)
+    path = os.path.join(root, entry.target)
+    if not os.path.isfile(path):
+        return ""
+    try:
+        check_content(entry, path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def check_content(entry: registry.Published, path: str) -> None:
+    """Check a file that has no published checksum by what is in it.
+
+    Raises ValueError for weights that are truncated or do not fit the net, and for a list of
+    another number of classes.
+    """
+    if entry.variant is not None:
+        check_fit(path, os.path.join(ROOT, entry.variant, "deploy.prototxt"))
+    if entry.classes is not None:
+        count = sum(number > 0 for number in read_class_list(path))
+        if count != entry.classes:
+            raise ValueError(f"{path}: has {count} classes, needs {entry.classes}")
 
 
 def require(*names: str, root: str = ROOT) -> None:
@@ -87,13 +125,17 @@ def check(name: str, root: str = ROOT) -> str:
     target = os.path.join(root, entry.target)
     if entry.inside is None:
         verify(target, entry.checksum)
-        return entry.checksum or "no checksum is published"
+        content = "fits its net" if entry.variant else "has the classes"
+        return entry.checksum or f"{content}; no checksum is published"
+    if not entry.lists:
+        return f"{len(os.listdir(target))} files"
     count = 0
     for split in entry.lists:
         for idx in _read_list(os.path.join(target, split)):
             count += 1
             for folder, suffix in entry.folders.items():
-                path = os.path.join(target, folder, idx + suffix)
+                file = suffix.format(idx) if "{}" in suffix else idx + suffix
+                path = os.path.join(target, folder, file)
                 if not os.path.isfile(path):
                     raise OSError(f"{path}: no such file, though {split} lists {idx}")
     return f"{count} images with labels in {', '.join(entry.lists)}"
@@ -137,22 +179,37 @@ def missing_message(
             lines.append("    from " + " or ".join(entry.urls))
             lines.append("    checksum " + (entry.checksum or "not published"))
             lines.append("    put it at " + os.path.join(root, entry.download))
-        if reasons:
-            lines.append(f"    {reasons[name]}")
+        reason = (reasons or {}).get(name) or unusable(name, root)
+        if reason:
+            lines.append(f"    {reason}")
     lines.append(f"then run: python -m fcn_data fetch {' '.join(names)}")
+    lines.append(
+        "or name a folder on a mirror that has these files: "
+        f"{URL_VARIABLE}=https://host/folder python -m fcn_data fetch {' '.join(names)}"
+    )
     return "\n".join(lines)
 
 
 def _fetch_file(name: str, root: str, base_url: Optional[str]) -> None:
     entry = registry.entry(name)
     path = os.path.join(root, entry.download)
+    if unusable(name, root):
+        aside = path + ".unusable"
+        os.replace(path, aside)
+        print(f"{path}: is not the published file; moved to {aside}")
     if not os.path.exists(path):
         urls = (base_url.rstrip("/") + "/" + entry.file,) if base_url else entry.urls
-        download(urls, path, entry.checksum)
+        download(urls, path, entry.checksum, lambda part: check_content(entry, part))
     elif entry.inside is not None:
         verify(path, entry.checksum)
     if entry.inside is not None:
-        unpack(path, entry.inside, os.path.join(root, entry.target))
+        target = os.path.join(root, entry.target)
+        inside = entry.inside
+        if inside == "*":
+            inside = folder_of(path, next(iter(entry.folders)))
+        unpack(path, inside, target)
+        if name == "siftflow":
+            sift_flow.complete_lists(target)
     absent = missing(name, root)
     if absent:
         raise OSError(f"{entry.file}: lacks {', '.join(absent)}")

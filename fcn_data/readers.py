@@ -1,26 +1,114 @@
-"""Readers of image and label files that name the file in every error."""
+"""The one reader of pictures for training, scoring and inference, and readers of label files.
+
+A picture means the same everywhere: it is upright (EXIF orientation), and its values are 0..255.
+Every error names the file.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
+
+COLOURS = 3
+UINT8_MAX = 255
+UINT16_MAX = 65535
+#: 16-bit values are divided by this number, so that the largest one becomes 255.
+SIXTEEN_BIT = UINT16_MAX / UINT8_MAX
+#: Tag of the EXIF orientation; 1 is upright.
+ORIENTATION = 0x0112
 
 
 def read_image(path: str) -> np.ndarray:
-    """Return a photograph as H x W x 3, uint8, RGB. Grey images get three equal channels.
+    """Return a photograph as H x W x 3, uint8, RGB, upright.
+
+    Grey pictures get three equal channels, transparency is dropped, CMYK is converted, 16-bit
+    and float pictures are scaled as in `read_channels`.
 
     Raises FileNotFoundError if there is no such file, OSError if the file is not readable.
     """
+    pages = _pages(path, first_only=True)
+    return as_rgb(_colours(pages[0])[:, :, ::-1])
+
+
+def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
+    """Return a picture as a net reads it: H x W x `channels`, uint8 or float32, 0..255, upright.
+
+    1 channel: grey. 3 channels: colours in the order B, G, R. More channels: those of the file in
+    its order, from one page with `channels` samples (RGBA, CMYK, TIFF) or from pages of one TIFF
+    file one after another.
+
+    8-bit pictures are uint8. 16-bit values are divided by 257. Floats in 0..1 are multiplied by
+    255, floats in 0..255 stay as they are.
+
+    Raises FileNotFoundError if there is no such file, OSError if the file is not readable,
+    ValueError for another number of channels and for floats or integers out of range.
+    """
+    if channels == 1:
+        return _grey(_pages(path, first_only=True)[0])
+    if channels == COLOURS:
+        pages = _pages(path, first_only=False)
+        if len(pages) == COLOURS and all(page.ndim == 2 for page in _arrays(pages)):
+            return np.stack(_arrays(pages), axis=2)
+        return _colours(pages[0])[:, :, ::-1]
+    planes: List[np.ndarray] = []
+    for page in _arrays(_pages(path, first_only=False)):
+        planes += [page] if page.ndim == 2 else list(page.transpose(2, 0, 1))
+    sizes = {plane.shape for plane in planes}
+    if len(planes) != channels or len(sizes) != 1:
+        raise ValueError(
+            f"{path}: has {len(planes)} channels of {len(sizes)} sizes, "
+            f"needs {channels} of one size"
+        )
+    return np.stack(planes, axis=2)
+
+
+def count_channels(path: str) -> int:
+    """Return the number of channels that a file stores: 1 for grey, 3 for colours and palettes.
+
+    Transparency counts. Only the head of the file is read. Raises OSError if that fails.
+    """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            bands = COLOURS if image.mode in ("P", "YCbCr") else len(image.getbands())
+            return bands * (getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path}: is not a readable image ({error})") from None
+    except (OSError, SyntaxError) as error:
+        if not path.lower().endswith((".tif", ".tiff")):
+            raise OSError(f"{path}: is not a readable image ({error})") from None
+    page = _tiff_pages(path)[0]
+    return page.shape[2] if page.ndim == COLOURS else 1
+
+
+def is_wide(path: str) -> bool:
+    """Whether the values of a picture have more than 8 bits."""
+    with Image.open(path) as image:
+        return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Return what `read_channels` gives as a picture to look at: H x W x 3, uint8, RGB.
+
+    1 channel is shown in grey; of more than 3 channels the first three are shown.
+    """
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, COLOURS, axis=2)
+    elif pixels.shape[2] == COLOURS:
+        pixels = pixels[:, :, ::-1]
+    else:
+        pixels = np.concatenate([pixels] * COLOURS, axis=2)[:, :, :COLOURS]
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.clip(np.rint(pixels), 0, UINT8_MAX).astype(np.uint8)
+
+
+def orientation(path: str) -> int:
+    """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) for a file without one."""
+    with Image.open(path) as image:
+        return int(image.getexif().get(ORIENTATION, 1))
 
 
 def read_label_image(path: str) -> np.ndarray:
@@ -44,6 +132,17 @@ def read_mat(path: str) -> Dict[str, Any]:
         return loadmat(path)
     except Exception as error:  # a truncated file raises any of a dozen types
         raise OSError(f"{path}: is not a readable .mat file ({error})") from None
+
+
+def read_segmentation(path: str) -> np.ndarray:
+    """Return the class indices in a .mat file of SBD's cls layout, H x W.
+
+    Raises OSError if the file is not readable or has another layout.
+    """
+    try:
+        return read_mat(path)["GTcls"][0]["Segmentation"][0]
+    except (KeyError, IndexError, ValueError):
+        raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
 
 
 def read_mat_array(path: str, name: str) -> np.ndarray:
@@ -78,3 +177,99 @@ def read_class_list(path: str) -> Dict[int, str]:
     if not classes:
         raise ValueError(f"{path}: is empty, needs lines `NUMBER: NAME`")
     return classes
+
+
+def _pages(path: str, first_only: bool) -> List[Any]:
+    """Return the pages of a picture, upright: Pillow images, or arrays of a TIFF file that Pillow
+    cannot read. Values of 16 bits and floats are arrays already scaled to 0..255."""
+    try:
+        with Image.open(path) as image:
+            count = 1 if first_only else getattr(image, "n_frames", 1)
+            pages = []
+            for index in range(count if image.format in ("TIFF", "MPO") else 1):
+                image.seek(index)
+                pages.append(_scaled(path, ImageOps.exif_transpose(image.copy())))
+                if image.format == "MPO":  # a phone's JPEG with a preview behind the photograph
+                    break
+            return pages
+    except FileNotFoundError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        if not path.lower().endswith((".tif", ".tiff")):
+            raise OSError(f"{path}: is not a readable image ({error})") from None
+        return _tiff_pages(path)
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path}: is not a readable image ({error})") from None
+
+
+def _tiff_pages(path: str) -> List[np.ndarray]:
+    """Return the picture of a TIFF file with samples that Pillow does not read, as one page."""
+    # Comes with scikit-image, and only rare TIFF files need it.
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            array, axes = file.series[0].asarray(), file.series[0].axes
+    except Exception as error:  # tifffile raises many types for a damaged file
+        raise OSError(f"{path}: is not a readable image ({error})") from None
+    if array.ndim not in (2, COLOURS) or not {"Y", "X"} <= set(axes):
+        raise OSError(f"{path}: has shape {array.shape}, needs height x width x channels")
+    if array.ndim == COLOURS:
+        (samples,) = set(range(COLOURS)) - {axes.index("Y"), axes.index("X")}
+        array = np.moveaxis(array, samples, -1)
+    return [_in_range(path, array)]
+
+
+def _scaled(path: str, image: Any) -> Any:
+    """Return an image of 8 bits as it is, and any other one as an array scaled to 0..255."""
+    wide = image.mode in ("I", "F") or image.mode.startswith("I;16")
+    return _in_range(path, np.asarray(image)) if wide else image
+
+
+def _in_range(path: str, array: np.ndarray) -> np.ndarray:
+    """Return values scaled to 0..255. Raises ValueError if their range is unknown."""
+    if array.dtype == np.uint8:
+        return array
+    low, high = float(array.min(initial=0)), float(array.max(initial=0))
+    limit = UINT8_MAX if array.dtype.kind == "f" else UINT16_MAX
+    if not (low >= 0 and high <= limit):
+        needed = "0..1 or 0..255" if array.dtype.kind == "f" else f"0..{UINT16_MAX}"
+        raise ValueError(f"{path}: has values from {low:g} to {high:g}, needs {needed}")
+    if array.dtype.kind == "f":
+        return (array * (UINT8_MAX if high <= 1 else 1)).astype(np.float32)
+    return (array / SIXTEEN_BIT).astype(np.float32)
+
+
+def _arrays(pages: List[Any]) -> List[np.ndarray]:
+    """Return pages as arrays, H x W or H x W x C, with palettes resolved to colours."""
+    return [page if isinstance(page, np.ndarray) else _array(page) for page in pages]
+
+
+def _array(image: Any) -> np.ndarray:
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if image.mode in ("RGBA", "CMYK", "LA"):
+        return np.asarray(image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _colours(page: Any) -> np.ndarray:
+    """Return a page as H x W x 3, R, G, B."""
+    if not isinstance(page, np.ndarray):
+        return np.asarray(page.convert("RGB"))
+    if page.ndim == 2:
+        return np.repeat(page[:, :, None], COLOURS, axis=2)
+    if page.shape[2] < COLOURS:
+        return np.repeat(page[:, :, :1], COLOURS, axis=2)
+    return page[:, :, :COLOURS]
+
+
+def _grey(page: Any) -> np.ndarray:
+    """Return a page as H x W x 1."""
+    if not isinstance(page, np.ndarray):
+        return np.asarray(page.convert("L"))[:, :, None]
+    if page.ndim == COLOURS and page.shape[2] >= COLOURS:
+        # The weights of ITU-R 601-2, as Pillow has them.
+        luma = page[:, :, :COLOURS].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return luma[:, :, None]
+    return page[:, :, None] if page.ndim == 2 else page[:, :, :1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
+from .sift_flow import SCENES
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Where archives lie until they are unpacked, relative to the repository's root.
 DOWNLOADS = os.path.join("data", "downloads")
@@ -17,9 +19,13 @@ class Published(NamedTuple):
     checksum: "md5:..." or "sha1:..."; None if none is published.
     target: where the file lies, or, for an archive, the folder `inside` it; relative to the
         repository's root.
-    inside: for an archive, the folder in it that is unpacked; "" for all of it.
-    folders: the folders of the unpacked archive with a file for each image, and the files' suffix.
+    inside: for an archive, the folder in it that is unpacked; "" for all of it, "*" for the folder
+        that holds the first of `folders`.
+    folders: the folders of the unpacked archive with a file for each image, and the files' suffix,
+        or their name with {} for the id.
     lists: the split files of the unpacked archive.
+    variant: for weights without a published checksum, the variant whose net they must fit.
+    classes: for a list of classes, its number of lines `NUMBER: NAME`.
     """
 
     urls: Tuple[str, ...]
@@ -28,6 +34,8 @@ class Published(NamedTuple):
     inside: Optional[str] = None
     folders: Mapping[str, str] = {}
     lists: Tuple[str, ...] = ()
+    variant: Optional[str] = None
+    classes: Optional[int] = None
 
     @property
     def file(self) -> str:
@@ -52,6 +60,8 @@ _SBD = (
     "www{}.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
 )
 _VGG = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel"
+_CONTEXT = "https://cs.stanford.edu/~roozbeh/pascal-context/"
+_SIFT_FLOW = "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow/SiftFlowDataset.zip"
 _VOC_FOLDERS = {"JPEGImages": ".jpg", "SegmentationClass": ".png"}
 _VOC_LISTS = ("ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")
 
@@ -60,8 +70,13 @@ def _net(url: str, checksum: Optional[str], folder: str = "ilsvrc-nets") -> Publ
     return Published((url,), checksum, os.path.join(folder, url.rsplit("/", 1)[-1]))
 
 
-def _fcn(name: str, checksum: Optional[str] = None) -> Published:
-    return _net(f"{_BVLC}{name}.caffemodel", checksum, os.path.join("data", "fcn"))
+def _fcn(name: str, checksum: Optional[str] = None, variant: Optional[str] = None) -> Published:
+    entry = _net(f"{_BVLC}{name}.caffemodel", checksum, os.path.join("data", "fcn"))
+    return entry._replace(variant=variant)
+
+
+def _context_list(name: str, classes: int) -> Published:
+    return Published((_CONTEXT + name,), None, f"data/pascal-context/{name}", classes=classes)
 
 
 #: The nets of the other data sets with published weights; early fusion (color-d) has none.
@@ -99,6 +114,47 @@ PUBLISHED: Dict[str, Published] = {
         {"img": ".jpg", "cls": ".mat"},
         ("train.txt", "val.txt"),
     ),
+    "voc2010": Published(
+        (_VOC + "voc2010/VOCtrainval_03-May-2010.tar",),
+        None,
+        "data/pascal/VOC2010",
+        "VOCdevkit/VOC2010",
+        {"JPEGImages": ".jpg"},
+        ("ImageSets/Main/train.txt", "ImageSets/Main/val.txt"),
+    ),
+    "pascal-context": Published(
+        (_CONTEXT + "trainval.tar.gz",),
+        None,
+        "data/pascal-context/trainval",
+        "trainval",
+    ),
+    "pascal-context-labels": _context_list("labels.txt", 459),
+    "pascal-context-59": _context_list("59_labels.txt", 59),
+    "siftflow": Published(
+        (_SIFT_FLOW,),
+        None,
+        "data/sift-flow",
+        "*",
+        {
+            f"Images/{SCENES}": ".jpg",
+            f"SemanticLabels/{SCENES}": ".mat",
+            f"GeoLabels/{SCENES}": ".mat",
+        },
+        ("trainval.txt", "test.txt"),
+    ),
+    "nyud": Published(
+        (_BVLC + "nyud.tar.gz",),
+        None,
+        "data/nyud",
+        "*",
+        {
+            "data/images": "img_{}.png",
+            "data/depth": "img_{}.png",
+            "data/hha": "img_{}.png",
+            "segmentation": "img_{}.mat",
+        },
+        ("trainval.txt", "test.txt"),
+    ),
     "vgg16": _net(_VGG, "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24"),
     "alexnet": _net(
         _BVLC + "bvlc_alexnet.caffemodel", "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377"
@@ -111,11 +167,11 @@ PUBLISHED: Dict[str, Published] = {
         _BVLC + "bvlc_googlenet.caffemodel", "sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204"
     ),
     "fcn32s": _fcn("fcn32s-heavy-pascal", "sha1:05eb922d7829c39448f57e5ab9d8cd75d6c0be6d"),
-    "fcn16s": _fcn("fcn16s-heavy-pascal"),
+    "fcn16s": _fcn("fcn16s-heavy-pascal", variant="voc-fcn16s"),
     "fcn8s": _fcn("fcn8s-heavy-pascal", "sha1:c449ea74dd7d83751d1357d6a8c323fcf4038962"),
-    "fcn8s-atonce": _fcn("fcn8s-atonce-pascal"),
-    "fcn-alexnet": _fcn("fcn-alexnet-pascal"),
-    **{name: _fcn(f"{name}-heavy") for name in _OTHER_NETS},
+    "fcn8s-atonce": _fcn("fcn8s-atonce-pascal", variant="voc-fcn8s-atonce"),
+    "fcn-alexnet": _fcn("fcn-alexnet-pascal", variant="voc-fcn-alexnet"),
+    **{name: _fcn(f"{name}-heavy", variant=name) for name in _OTHER_NETS},
 }
 
 #: The validation split of the published scores: the images of VOC2011's val that are not in SBD's

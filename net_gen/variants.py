@@ -58,7 +58,7 @@ class Variant(NamedTuple):
     at_once: trained in one stage from the classifier, with scaled skips.
     normalize: the loss is the mean over the pixels, not the sum.
     solver: the fields that differ from `net_gen.solver.PUBLISHED`, beside the learning rate.
-    data_set: a key of `fcn_data.DATA_SETS`.
+    data_set: a key of `fcn_data.DATA_SETS`, or the record of another data set.
     branches, heads: the trunks and the maps of scores of the net.
     score_every: iterations between two scores.
     """
@@ -71,7 +71,7 @@ class Variant(NamedTuple):
     at_once: bool = False
     normalize: bool = False
     solver: Mapping[str, Any] = MappingProxyType({})
-    data_set: str = "voc"
+    data_set: Union[str, DataSet] = "voc"
     branches: Tuple[Branch, ...] = (Branch(),)
     heads: Tuple[Head, ...] = (Head(),)
     score_every: int = 4000
@@ -79,7 +79,7 @@ class Variant(NamedTuple):
     @property
     def data(self) -> DataSet:
         """The record of the data set."""
-        return DATA_SETS[self.data_set]
+        return DATA_SETS[self.data_set] if isinstance(self.data_set, str) else self.data_set
 
     @property
     def title(self) -> str:
@@ -87,7 +87,7 @@ class Variant(NamedTuple):
         trunk = TRUNKS[self.trunk]
         stride = f"-{self.stride}s" if self.stride < trunk.stride or not trunk.title else ""
         name = f"FCN{trunk.title and '-' + trunk.title}{stride}{' at once' * self.at_once}"
-        if self.data_set == VOC.name:
+        if self.data.name == VOC.name or not self.data.title:
             return name
         inputs = [image.input for image in self.images]
         images = f" from {' and '.join(inputs)}" if inputs != ["data"] else ""
@@ -171,11 +171,12 @@ def resolve_variant(variant: Union[str, Variant]) -> Variant:
     """Return the `Variant` of a name; a `Variant` is returned as it is.
 
     Raises ValueError for a name that is not in `VARIANTS`, for a trunk that is not in `TRUNKS` and
-    for a data set that is not in `DATA_SETS`.
+    for the name of a data set that is not in `DATA_SETS`.
     """
     if isinstance(variant, str):
         check_choice("variant", variant, VARIANTS)
         return VARIANTS[variant]
     check_choice("trunk", variant.trunk, TRUNKS)
-    check_choice("data_set", variant.data_set, DATA_SETS)
+    if isinstance(variant.data_set, str):
+        check_choice("data_set", variant.data_set, DATA_SETS)
     return variant

@@ -22,7 +22,7 @@ from caffe import _caffe
 MODULES = ("", "_caffe", "pycaffe", "io", "classifier", "detector", "net_spec", "coord_map")
 CLASSES = ("Net", "Layer", "SGDSolver", "Timer", "Classifier", "Detector", "NetSpec")
 IN_C = ("Blob", "BlobVec", "Solver", "SolverParameter")
-#: A package for programs that also run on Python 2, which the engine does not need.
+#: A package for programs that run on Python 2 too, which the engine does not need.
 NOT_INTERFACE = {"six"}
 NET = """layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
 layer { name: 'y' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param { num_output: 1 } }

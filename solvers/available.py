@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 from fcn_data import VOC, DataSet
-from fcn_data.published import PUBLISHED
-from net_gen import VARIANTS
+from fcn_data.published import PUBLISHED, unusable
+from net_gen import VARIANTS, Head
 from solvers import snapshots
 from solvers.folders import ROOT
+from solvers.run_record import find_run, read_run
 
 DEFAULT_VARIANT = "voc-fcn8s"
 
@@ -28,15 +29,33 @@ class Model(NamedTuple):
         return f"{self.net} with {self.weights} ({self.origin})"
 
 
-def data_set_of(variant: str) -> DataSet:
-    """Return the data set that a variant is trained on; VOC for a name that is no variant."""
+def data_set_of(variant: str, weights: Optional[str] = None) -> DataSet:
+    """Return the data set that a net is trained on.
+
+    weights: the net's weights. If they belong to a run on own pictures, its run.json says what the
+    mean, the classes and the colours are. Otherwise they are those of the variant; VOC's for a
+    name that is no variant. Raises ValueError for a damaged run.json.
+    """
+    folder = find_run(weights) if weights else None
+    if folder:
+        return read_run(folder).data_set
     return VARIANTS[variant].data if variant in VARIANTS else VOC
+
+
+def heads_of(variant: str) -> Tuple[Head, ...]:
+    """Return the maps of scores of a variant; that of VOC's nets for a name that is no variant."""
+    return VARIANTS[variant].heads if variant in VARIANTS else (Head(),)
 
 
 def published(variant: str) -> str:
     """Return the path of a variant's published weights, fetched or not; "" if there are none."""
     name = variant.replace("voc-", "")
     return os.path.join(ROOT, PUBLISHED[name].target) if name in PUBLISHED else ""
+
+
+def _published_in_place(variant: str) -> bool:
+    """Whether a variant's published weights are on this machine, and are weights of its net."""
+    return os.path.isfile(published(variant)) and not unusable(variant.replace("voc-", ""), ROOT)
 
 
 def weights_of(path: str) -> str:
@@ -56,7 +75,7 @@ def weights_of(path: str) -> str:
     if newest:
         return newest.model
     name = os.path.basename(path)
-    if os.path.dirname(path) == ROOT and os.path.isfile(published(name)):
+    if os.path.dirname(path) == ROOT and _published_in_place(name):
         return published(name)
     raise FileNotFoundError(
         f"{os.path.join(path, snapshots.PREFIX)}_iter_*: no complete snapshot to start from; "
@@ -71,7 +90,7 @@ def models(variant: str, prototxt: str = "deploy.prototxt") -> Iterator[Model]:
     snapshot of the demo. prototxt: the name of the prototxt in the folder of the weights.
     """
     folder = os.path.join(ROOT, variant)
-    if os.path.isfile(published(variant)):
+    if _published_in_place(variant):
         yield Model(os.path.join(folder, prototxt), published(variant), "the published weights")
     for stage, origin in (
         (folder, "trained here"),

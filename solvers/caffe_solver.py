@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import caffe
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from solvers import snapshots
-from surgery import check_weights, interp_layers, zero_layers
+from surgery import (
+    check_weights,
+    extend_channels,
+    interp_layers,
+    read_blobs,
+    transplant,
+    zero_layers,
+)
 
 #: A test interval that no training reaches: the stage scores, not Caffe's solver.
 NEVER = 2**31 - 1
@@ -84,8 +91,11 @@ def restore(solver: Any, param: Any, snapshot: snapshots.Snapshot, seed: Optiona
         caffe.set_random_seed((seed + snapshot.iteration) % 2**31)
 
 
-def copy_weights(net: Any, path: str) -> None:
+def copy_weights(net: Any, path: str, renamed: Optional[Mapping[str, str]] = None) -> None:
     """Copy a weights file into a net, by layer name.
+
+    renamed: name of a layer in the file -> name of the net's layer that reads more channels; the
+    mean of the weights fills the further channels.
 
     Raises ValueError if the file has the weights of another net, or if a layer from which the
     scores are computed would be all zero, so that nothing would be learned.
@@ -93,13 +103,44 @@ def copy_weights(net: Any, path: str) -> None:
     upsampling = interp_layers(net)
     filled = [name for name in check_weights(net, path) if name not in upsampling]
     net.copy_from(path)
+    for old, new in (renamed or {}).items():
+        extend_channels(net, new, read_blobs(path, old))
+        filled.append(new)
+    _check_filled(net, path, filled)
+    _check_new_layers(net, [*filled, *upsampling])
+
+
+def copy_each(net: Any, parents: Mapping[str, Tuple[str, str]]) -> None:
+    """Copy the weights of several nets into one, each under layer names with a suffix.
+
+    parents: suffix -> prototxt and .caffemodel of a net. Layer conv1_1 of the net with the suffix
+    `color` fills conv1_1color.
+
+    Raises ValueError for weights that do not fit, and if layers stay zero, as `copy_weights` does.
+    """
+    upsampling, filled = interp_layers(net), []
+    for suffix, (prototxt, path) in parents.items():
+        parent = caffe.Net(prototxt, caffe.TEST)
+        check_weights(
+            parent, path, need=[n for n in parent.params if n not in interp_layers(parent)]
+        )
+        parent.copy_from(path)
+        report = transplant(net, parent, suffix)
+        if not report.filled:
+            raise ValueError(f"{path}: fills no layer of the net with the suffix {suffix!r}")
+        _check_filled(net, path, report.filled)
+        filled += report.filled
+    _check_new_layers(net, [*filled, *upsampling])
+
+
+def _check_filled(net: Any, path: str, filled: Sequence[str]) -> None:
+    """Raise ValueError for layers, other than those that score, whose copied weights are zero."""
     zero = [name for name in zero_layers(net, filled) if not name.startswith("score")]
     if zero:
         raise ValueError(
             f"{path}: layer {zero[0]} is all zero, so every score would stay zero and the "
             "loss would not change; cast a trained classifier with `python -m surgery`"
         )
-    _check_new_layers(net, [*filled, *upsampling])
 
 
 def _check_new_layers(net: Any, filled: Sequence[str]) -> None:

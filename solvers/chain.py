@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 import time
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import caffe
 
@@ -20,7 +20,7 @@ import net_gen
 import surgery
 from fcn_common import arguments, command
 from fcn_common.memory import peak_memory
-from fcn_data import DATA_SETS, DEMO, demo, published
+from fcn_data import DATA_SETS, DEMO, VOC, demo, published
 from solvers import available, device, stage, workers
 from solvers.folders import ROOT
 
@@ -51,7 +51,7 @@ def run(
     """
     if variant not in net_gen.VARIANTS:
         raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
-    data_set = net_gen.VARIANTS[variant].data_set
+    data_set = net_gen.VARIANTS[variant].data.name
     data = data or data_set
     if data not in (data_set, DEMO.name):
         raise ValueError(f"data {data}: needed {data_set} or {DEMO.name} for {variant}")
@@ -61,12 +61,32 @@ def run(
     with workers.one_at_a_time(os.path.join(ROOT, "runs", ".prepare")):
         folders, base = _prepare(names, data)
     for name in names:
-        init = net_gen.VARIANTS[name].init
-        weights = os.path.join(folders, init) if init else base
-        stage.run(os.path.join(folders, name), weights, iters, images, gpu)
+        _train(name, folders, base, iters, images, gpu)
     workers.say(f"{variant} is trained: {available.weights_of(os.path.join(folders, variant))}")
     memory = peak_memory() / 1e9
     workers.say(f"{time.time() - started:.0f} s, peak memory {memory:.1f} GB")
+
+
+def _train(
+    name: str,
+    folders: str,
+    base: str,
+    iters: Optional[int],
+    images: Optional[int],
+    gpu: device.Gpu,
+) -> None:
+    """Train the variant `name` in its folder below `folders`, as its solve.py does."""
+    variant = net_gen.VARIANTS[name]
+    renamed = variant.branches[0].renamed
+    weights: Union[str, Dict[str, str]] = base
+    if variant.init:
+        weights = os.path.join(folders, variant.init)
+    parents = {branch.suffix: branch.init for branch in variant.branches if branch.init}
+    if parents:
+        weights = {suffix: os.path.join(folders, init) for suffix, init in parents.items()}
+    every = variant.score_every
+    folder = os.path.join(folders, name)
+    stage.run(folder, weights, iters, images, gpu, renamed=renamed, every=every)
 
 
 def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
@@ -82,9 +102,9 @@ def _prepare(names: Sequence[str], data: str) -> Tuple[str, str]:
 
 
 def stages(variant: str) -> List[str]:
-    """Return the variants from the first stage to this one."""
-    init = net_gen.VARIANTS[variant].init
-    return [*(stages(init) if init else []), variant]
+    """Return the variants to train, from the first stage to this one."""
+    before = [name for parent in net_gen.VARIANTS[variant].parents for name in stages(parent)]
+    return [*dict.fromkeys(before), variant]
 
 
 def paths(trunk: str) -> Tuple[str, str]:
@@ -107,14 +127,23 @@ def cast_base(trunk: str) -> str:
 
 
 def prepare_demo(variants: Sequence[str]) -> None:
-    """Draw the demo set at 500 pixels, and write the prototxts of these variants for it."""
-    counts = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
-    demo.make(DEMO_DATA, scale=DEMO_SCALE, **counts)  # type: ignore[arg-type]
+    """Draw the demo set at 500 pixels, and write the prototxts of these variants for it.
+
+    The variants of VOC read the set in `DEMO_DATA`, those of another data set the same scenes in
+    the layout of that set, in `DEMO_DATA`-NAME.
+    """
     for name in variants:
         folder = os.path.join(DEMO_RUNS, name)
-        variant = net_gen.VARIANTS[name]._replace(
-            data_set=DEMO.name, data_root=os.path.relpath(DEMO_DATA, folder)
-        )
+        variant = net_gen.VARIANTS[name]
+        data = DEMO_DATA
+        if variant.data.name == VOC.name:
+            counts = {"train": DEMO_TRAIN, "val": DEMO_VAL, "test": 1, "crops": 21, "crops_val": 21}
+            demo.make(data, scale=DEMO_SCALE, **counts)  # type: ignore[arg-type]
+            variant = variant._replace(data_set=DEMO.name)
+        else:
+            data = f"{DEMO_DATA}-{variant.data.name}"
+            demo.layouts.make(variant.data.name, data, DEMO_TRAIN, DEMO_VAL, scale=DEMO_SCALE)
+        variant = variant._replace(data_root=os.path.relpath(data, folder))
         net_gen.generate(variant, folder, {"test_iter": [DEMO_VAL]}, width=WIDTH)
 
 

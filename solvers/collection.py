@@ -85,7 +85,8 @@ def run_collection(
     missing = [p for p in share if not os.path.isfile(photograph.label_path(out, p))]
     done = len(share) - len(missing)
     print(f"{workers.label()}{len(share)} photographs, {done} done already", flush=True)
-    unreadable = _segment_all(missing, model, out, long_side, available.data_set_of(variant))
+    data_set = available.data_set_of(variant, model.weights)
+    unreadable = _segment_all(missing, model, out, long_side, data_set)
     if unreadable and workers.count() == 1:
         raise OSError(f"{unreadable[0]}: first of {len(unreadable)} that cannot be read")
     return [photo for photo in missing if photo not in unreadable]

@@ -63,7 +63,7 @@ def run(
     print(f"{device.engine()}; runs on {processor}")
     print(model)
     loaded = load(model.net, model.weights)
-    data_set = available.data_set_of(variant)
+    data_set = available.data_set_of(variant, model.weights)
     label = segment(loaded, image, long_side, data_set)
     os.makedirs(out, exist_ok=True)
     photograph.save_pictures(out, photo, image, label, data_set)

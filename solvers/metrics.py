@@ -6,11 +6,12 @@ Pixel accuracy, mean accuracy, mean IU and frequency-weighted IU are functions o
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from fcn_data import VOC, DataSet
+from fcn_data import VOC, DataSet, Labels
+from net_gen import Head
 
 #: The metrics by name, and `loss`, `images`, and `iu` and `accuracy` of each class.
 Scores = Dict[str, Any]
@@ -62,7 +63,11 @@ def metrics(hist: np.ndarray) -> Scores:
         mean_iu          mean_i n_ii / (t_i + sum_j n_ji - n_ii)
         fwavacc          sum_i t_i IU_i / sum_i t_i
 
-    A class that is absent from the truth has NaN and does not count in the means.
+    A class that is absent from the truth has NaN and does not count in the means, as in the papers.
+    `predicted_absent` has the indices of such classes that are predicted all the same, and
+    `mean_iu_original` the mean IU in which these count with an IU of 0. That is the number of the
+    papers' published scoring program, which leaves out only what is neither in the truth nor
+    predicted.
     """
     hist = np.asarray(hist, np.float64)
     correct, truth = np.diag(hist), hist.sum(1)
@@ -72,13 +77,18 @@ def metrics(hist: np.ndarray) -> Scores:
     np.divide(correct, truth, out=accuracy, where=present)
     np.divide(correct, truth + hist.sum(0) - correct, out=iu, where=present)
     scores: Scores = {"accuracy": accuracy, "iu": iu}
+    scores["predicted_absent"] = np.flatnonzero(~present & (hist.sum(0) > 0)).tolist()
     if not present.any():
-        return {**dict.fromkeys(METRICS[1:], float("nan")), **scores}
+        names = (*METRICS[1:], "mean_iu_original")
+        return {**dict.fromkeys(names, float("nan")), **scores}
     total = truth.sum()
     means = {
         "pixel_accuracy": float(correct.sum() / total),
         "mean_accuracy": float(accuracy[present].mean()),
         "mean_iu": float(iu[present].mean()),
+        "mean_iu_original": float(
+            iu[present].sum() / (present.sum() + len(scores["predicted_absent"]))
+        ),
         "fwavacc": float((truth[present] * iu[present]).sum() / total),
     }
     return {**means, **scores}
@@ -86,41 +96,69 @@ def metrics(hist: np.ndarray) -> Scores:
 
 def plain(scores: Scores) -> Scores:
     """Return the scores with lists for arrays and None for NaN, as JSON needs them."""
-
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and np.isnan(value) else value
-
-    return {
-        key: [number(float(v)) for v in value] if isinstance(value, np.ndarray) else number(value)
-        for key, value in scores.items()
-    }
+    return {key: _plain(value) for key, value in scores.items()}
 
 
-def score_lines(scores: Scores, title: str = "", data_set: DataSet = VOC) -> List[str]:
-    """Return the scores as lines of text: the metrics in one line, then `class_table`."""
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return plain(value)
+    if isinstance(value, np.ndarray):
+        return [_plain(float(number)) for number in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def score_lines(
+    scores: Scores, title: str = "", data_set: DataSet = VOC, heads: Sequence[Head] = (Head(),)
+) -> List[str]:
+    """Return the scores as lines of text: for each head the metrics in a line, then its classes.
+
+    scores: those of the first head; `scores[head.label]` has those of each further head.
+    """
+    labels = {record.name: record for record in data_set.labels}
+    lines = []
+    for k, head in enumerate(heads):
+        record = labels.get(head.label, data_set.labels[0])
+        name = f" ({head.label})" if len(heads) > 1 else ""
+        lines += _head_lines(scores[head.label] if k else scores, title + name, record)
+    return lines
+
+
+def _head_lines(scores: Scores, title: str, labels: Labels) -> List[str]:
     words = [f"{name} {scores[name]:.4f}" for name in METRICS if name in scores]
-    return [f"{title}{': ' if title else ''}{'   '.join(words)}", *class_table(scores, data_set)]
+    lines = [f"{title}{': ' if title else ''}{'   '.join(words)}"]
+    absent = scores.get("predicted_absent")
+    if absent:
+        names = class_names(len(scores["iu"]), labels)
+        lines.append(
+            f"mean_iu {scores['mean_iu_original']:.4f} in the original scoring, which counts "
+            f"{', '.join(names[k] for k in absent)} with IU 0: predicted, but absent from the truth"
+        )
+    return [*lines, *class_table(scores, labels)]
 
 
-def class_table(scores: Scores, data_set: DataSet = VOC) -> List[str]:
+def class_table(scores: Scores, labels: Labels = VOC.labels[0]) -> List[str]:
     """Return lines with IU and accuracy of each class in percent, three classes in a line.
 
     A class that is absent from the truth has `-`.
     """
-    names = class_names(len(scores["iu"]), data_set)
+    names = class_names(len(scores["iu"]), labels)
+    width = max(12, *(len(name) + 1 for name in names))
     cells = [
-        f"{name:<12}{_percent(iu):>6}{_percent(accuracy):>7}"
+        f"{name:<{width}}{_percent(iu):>6}{_percent(accuracy):>7}"
         for name, iu, accuracy in zip(names, scores["iu"], scores["accuracy"])
     ]
-    head = f"{'class':<12}{'IU %':>6}{'acc %':>7}"
+    head = f"{'class':<{width}}{'IU %':>6}{'acc %':>7}"
     rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
     return ["    ".join(row) for row in [[head] * len(rows[0]), *rows]]
 
 
-def class_names(count: int, data_set: DataSet = VOC) -> Tuple[str, ...]:
-    """Return the class names of a net, or numbers if the data set has another count of classes."""
-    if count == len(data_set.classes):
-        return data_set.classes
+def class_names(count: int, labels: Union[DataSet, Labels] = VOC) -> Tuple[str, ...]:
+    """Return the class names of a net, or numbers if the labels have another count of classes.
+
+    labels: a record of labels, or a data set, whose first labels count.
+    """
+    if count == len(labels.classes):
+        return labels.classes
     return tuple(f"class {k}" for k in range(count))
 
 

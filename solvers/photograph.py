@@ -7,9 +7,10 @@ from typing import Any, Tuple
 
 import caffe
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fcn_data import VOC, DataSet
+from fcn_data.readers import read_image
 from solvers.label_map import highest, labels, overlay, save_labels, save_png
 from surgery import check_weights
 
@@ -44,12 +45,11 @@ def score_blob(net: Any) -> Any:
 def read(path: str) -> np.ndarray:
     """Return a photograph, upright: H x W x 3, RGB, uint8. Raises OSError if it is unreadable."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
+        return read_image(path)
+    except (OSError, ValueError):
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types.
-        raise OSError(f"{path}: cannot be read as an image ({error})") from None
+        raise OSError(f"{path}: is not a readable image ({error})") from None
 
 
 def predict(net: Any, image: np.ndarray, data_set: DataSet = VOC) -> Tuple[np.ndarray, np.ndarray]:

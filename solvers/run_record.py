@@ -33,6 +33,13 @@ ORDERS = ("BGR", "stored")
 LEVELS = 3
 
 
+#: The fields that have no default.
+REQUIRED = (
+    *("variant", "stages", "stride", "width", "channels", "order", "mean", "scale"),
+    "outputs",
+)
+
+
 class Output(NamedTuple):
     """A blob that the deploy net gives: its name, its meaning (`MEANINGS`), and its classes.
 
@@ -58,7 +65,8 @@ class RunRecord(NamedTuple):
     data: what the run was trained on: name, folder, and the number of images of each split.
     largest: height and width of the largest image of training; larger ones were never seen.
     base: where the first weights come from, in words.
-    command: the command that made the run. versions: program -> version.
+    command: the command that made the run. versions: program -> version. options: the options
+        that a later command has to repeat to continue the run.
     """
 
     variant: str
@@ -76,6 +84,7 @@ class RunRecord(NamedTuple):
     base: str = ""
     command: str = ""
     versions: Mapping[str, str] = {}
+    options: Mapping[str, Any] = {}
 
     @property
     def classes(self) -> Tuple[str, ...]:
@@ -159,8 +168,7 @@ def versions() -> Dict[str, str]:
 
 def _record(path: str, values: Dict[str, Any]) -> RunRecord:
     """Return the record with the values of a file; keys that it does not know are left out."""
-    required = [name for name in RunRecord._fields if name not in RunRecord._field_defaults]
-    missing = [name for name in required if name not in values]
+    missing = [name for name in REQUIRED if name not in values]
     if missing:
         raise ValueError(f"{path}: lacks {', '.join(missing)}")
     try:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import caffe
 import numpy as np
 
 from fcn_common import arguments, command
 from fcn_common.files import write_json
-from net_gen import VARIANTS
+from net_gen import VARIANTS, Head
+from net_gen.generate import prototxt_stem
 from solvers import available, device, workers
 from solvers.folders import working_folder
 from solvers.label_map import labels, save_labels
@@ -30,6 +31,7 @@ __all__ = [
     "metrics",
     "plain",
     "score_files",
+    "score_heads",
     "score_net",
     "seg_tests",
     "split_size",
@@ -54,46 +56,93 @@ def score_net(
     before, so that the next call scores the same images. Raises ValueError for a blob that the net
     does not have.
     """
-    hist, loss = _count(net, images, layer, gt, out, title)
-    return dict(metrics(hist), loss=loss / max(images, 1), images=images)
+    (count,) = _count(net, images, [_Blobs(layer, gt, "loss", out)], title)
+    return _scores(count, images)
 
 
-def _count(
-    net: Any, images: int, layer: str, gt: str, out: Optional[str], title: str
-) -> Tuple[Any, float]:
-    """Return the histogram and the sum of the losses of a net over its next `images` images."""
-    for blob in (layer, gt):
+def score_heads(
+    net: Any,
+    images: int,
+    heads: Sequence[Head],
+    out: Optional[str] = None,
+    title: str = "scoring",
+) -> Scores:
+    """Return `score_net` of the first head, and under the label's name that of each further head.
+
+    heads: the net's maps of scores (`net_gen.Head`). out: as for `score_net`; the predictions of a
+    further head lie in a folder of its label's name below.
+    """
+    return _by_head(_count(net, images, _blobs(heads, out), title), images, heads)
+
+
+class _Blobs(NamedTuple):
+    """The blobs of a head: scores, truth and loss, and the folder for its predictions."""
+
+    scores: str
+    truth: str
+    loss: str = "loss"
+    out: Optional[str] = None
+
+
+#: A histogram K x K, and a sum of losses.
+_Count = Tuple[Any, float]
+
+
+def _blobs(heads: Sequence[Head], out: Optional[str] = None) -> List[_Blobs]:
+    below = [os.path.join(out, head.label) if out else None for head in heads[1:]]
+    return [
+        _Blobs(f"score{head.suffix}", head.label, head.loss, folder)
+        for head, folder in zip(heads, [out, *below])
+    ]
+
+
+def _scores(count: _Count, images: int) -> Scores:
+    return dict(metrics(count[0]), loss=count[1] / max(images, 1), images=images)
+
+
+def _by_head(counts: Sequence[_Count], images: int, heads: Sequence[Head]) -> Scores:
+    first, *further = (_scores(count, images) for count in counts)
+    return {**first, **{head.label: scores for head, scores in zip(heads[1:], further)}}
+
+
+def _count(net: Any, images: int, heads: Sequence[_Blobs], title: str) -> List[_Count]:
+    """Return the histogram and the sum of the losses of each head over the next `images` images."""
+    for blob in (name for head in heads for name in (head.scores, head.truth)):
         if blob not in net.blobs:
             raise ValueError(f"blob {blob}: not in this net; it has {', '.join(net.blobs)}")
-    hist: Any = 0
-    loss = 0.0
+    counts: List[_Count] = [(0, 0.0)] * len(heads)
     with workers.progress_bar(images, title, leave=False) as bar:
         for i in range(images):
-            names = _image_ids(net) if out else []
+            names = _image_ids(net) if any(head.out for head in heads) else []
             net.forward()
-            scores = net.blobs[layer].data
-            prediction = labels(scores)
-            hist = hist + fast_hist(net.blobs[gt].data, prediction, scores.shape[1])
-            loss += float(net.blobs["loss"].data.sum()) if "loss" in net.blobs else float("nan")
-            if out:
-                for n, label in enumerate(prediction):
-                    name = names[n] if n < len(names) else f"{i:06d}_{n}"
-                    save_labels(os.path.join(out, name + ".png"), label)
+            for k, head in enumerate(heads):
+                hist, loss = _count_image(net, head, names, i)
+                counts[k] = counts[k][0] + hist, counts[k][1] + loss
             bar.update()
     _rewind(net, images)
-    return hist, loss
+    return counts
+
+
+def _count_image(net: Any, head: _Blobs, names: Sequence[str], number: int) -> _Count:
+    """Count the present pass of a net for one head, and save its predictions."""
+    scores = net.blobs[head.scores].data
+    prediction = labels(scores)
+    if head.out:
+        for n, label in enumerate(prediction):
+            name = names[n] if n < len(names) else f"{number:06d}_{n}"
+            save_labels(os.path.join(head.out, name + ".png"), label)
+    loss = float(net.blobs[head.loss].data.sum()) if head.loss in net.blobs else float("nan")
+    return fast_hist(net.blobs[head.truth].data, prediction, scores.shape[1]), loss
 
 
 def seg_tests(
     solver: Any,
     images: Optional[int] = None,
-    layer: str = "score",
-    gt: str = "label",
-    out: Optional[str] = None,
     title: str = "scoring",
     parts: str = ".scored",
+    heads: Sequence[Head] = (Head(),),
 ) -> Scores:
-    """Return `score_net` of a solver's test net, with the present weights of its training net.
+    """Return `score_heads` of a solver's test net, with the present weights of its training net.
 
     images: how many images are scored; None means the whole split of the test net's data layer.
     parts: the path prefix of the files in which the other workers pass on their counts.
@@ -105,18 +154,23 @@ def seg_tests(
     net.share_with(solver.net)
     images = images or split_size(net)
     if workers.count() == 1:
-        return score_net(net, images, layer, gt, out, title)
+        return score_heads(net, images, heads, title=title)
     first, share = workers.share(images)
     _skip(net, first)
-    hist, loss = _count(net, share, layer, gt, out, title)
+    counts = _count(net, share, _blobs(heads), title)
     _rewind(net, first)
-    counts = np.zeros(net.blobs[layer].shape[1] ** 2) + np.ravel(hist)
-    total = workers.sum_up(solver, np.append(counts, loss), parts)
+    vectors = []
+    for head, (hist, loss) in zip(_blobs(heads), counts):
+        pixels = np.zeros(net.blobs[head.scores].shape[1] ** 2) + np.ravel(hist)
+        vectors.append(np.append(pixels, loss))
+    total = workers.sum_up(solver, np.concatenate(vectors), parts)
     if workers.rank():
         return {}
-    side = math.isqrt(len(counts))
-    hist = total[:-1].reshape(side, side)
-    return dict(metrics(hist), loss=total[-1] / images, images=images)
+    sums = []
+    for vector in np.split(total, np.cumsum([len(vector) for vector in vectors])[:-1]):
+        side = math.isqrt(len(vector) - 1)
+        sums.append((vector[:-1].reshape(side, side), float(vector[-1])))
+    return _by_head(sums, images, heads)
 
 
 def split_size(net: Any) -> int:
@@ -160,13 +214,13 @@ def score_files(
     weights: str,
     images: Optional[int] = None,
     out: Optional[str] = None,
-    layer: str = "score",
+    heads: Sequence[Head] = (Head(),),
     title: str = "scoring",
 ) -> Scores:
     """Return the scores of a prototxt that has a data layer, with a weights file.
 
     Relative paths in the prototxt are relative to its folder. The other arguments are those of
-    `score_net`; images None means the whole split. Raises FileNotFoundError for a missing file,
+    `score_heads`; images None means the whole split. Raises FileNotFoundError for a missing file,
     and ValueError if the weights do not fill the net.
     """
     net, weights = os.path.abspath(net), os.path.abspath(weights)
@@ -178,7 +232,7 @@ def score_files(
         model = caffe.Net(net, caffe.TEST)
         check_weights(model, weights, need=list(model.params))
         model.copy_from(weights)
-        return score_net(model, images or split_size(model), layer, out=out, title=title)
+        return score_heads(model, images or split_size(model), heads, out, title)
 
 
 def run(
@@ -191,7 +245,8 @@ def run(
 ) -> Scores:
     """Score a variant on its val split, print the scores, and return them.
 
-    net: a prototxt with a data layer; None means val.prototxt beside the weights or of the variant.
+    net: a prototxt with a data layer; None means that of the val split, beside the weights or of
+    the variant.
     weights: a .caffemodel; None means the best one on this machine (`available.select_model`).
     images: how many images are scored; None means all. out: a folder for predictions and
     scores.json. gpu: as for `device.use`.
@@ -201,12 +256,15 @@ def run(
             f"{workers.count()} workers: this command scores a net in one process; only training "
             "shares the scoring among workers"
         )
-    model = available.select_model(variant, net, weights, "val.prototxt")
+    record = VARIANTS[variant] if variant in VARIANTS else VARIANTS[available.DEFAULT_VARIANT]
+    prototxt = f"{prototxt_stem(record, 'val')}.prototxt"
+    model = available.select_model(variant, net, weights, prototxt)
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     print(model)
-    scores = score_files(model.net, model.weights, images, out)
-    data_set = available.data_set_of(variant)
-    print("\n".join(score_lines(scores, f"{scores['images']} images", data_set)))
+    heads = available.heads_of(variant)
+    data_set = available.data_set_of(variant, model.weights)
+    scores = score_files(model.net, model.weights, images, out, heads)
+    print("\n".join(score_lines(scores, f"{scores['images']} images", data_set, heads)))
     if out:
         write_json(os.path.join(out, "scores.json"), plain(scores))
     return scores

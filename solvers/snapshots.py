@@ -9,9 +9,9 @@ import os
 import re
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
 
+from fcn_common.caffemodel import complete_model, complete_state
 from fcn_common.files import write_text
 from solvers.metrics import Scores
-from surgery.caffemodel import complete_model, complete_state
 
 RECORDS = "scores.jsonl"
 #: The snapshot_prefix of the published solvers, in the folder of a stage.

@@ -12,18 +12,21 @@ import contextlib
 import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from fcn_common import arguments
 from fcn_common.progress import ProgressBar
+from fcn_data import DataSet
 from solvers import available, device, snapshots, workers
-from solvers.caffe_solver import copy_weights, make_solver, read_solver, restore
+from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
 from solvers.folders import working_folder
 from solvers.log import Log, NoLog, open_log
 from solvers.metrics import METRICS, Scores, plain, score_lines
 from solvers.score import seg_tests
+from solvers.start import LossWatch, first_not_finite, start_warnings
 from surgery import interp, interp_layers
+from surgery.cast import read_net
 
 SOLVER = "solver.prototxt"
 #: Iterations between two lines of the log, where the solver prototxt has no `display`.
@@ -49,7 +52,8 @@ class Stage:
     folder: the folder of solver.prototxt. iters: iterations in all (max_iter of solver.prototxt).
     images: how many images of the val split are scored (all). seed: Caffe's random seed
     (random_seed of solver.prototxt). scored: whether snapshots are scored; if not, the solver has
-    no test net.
+    no test net. data_set: the record of the data set (that of the variant that the folder is
+    called after).
 
     Among several workers, each makes the same stage, in a folder that they share. Each draws its
     own images, the gradients are averaged, and worker 0 writes the files and has the scores.
@@ -62,10 +66,12 @@ class Stage:
         images: Optional[int] = None,
         seed: Optional[int] = None,
         scored: bool = True,
+        data_set: Optional[DataSet] = None,
     ) -> None:
         self.folder = os.path.abspath(folder)
         self.title = os.path.basename(self.folder)
         self.images, self.seed, self.scored = images, seed, scored
+        self.data_set = data_set or available.data_set_of(self.title)
         self._iters = iters
         #: Caffe's solver, once `make_solver` has been called.
         self.solver: Any = None
@@ -76,6 +82,8 @@ class Stage:
         self.finished = False
         self._device = ""
         self._losses: List[float] = []
+        self._watch = LossWatch(ignore_label=self.data_set.ignore_label)
+        self._normalized = False
         # Open from the first step to the end of `with`.
         self._log: Union[Log, NoLog] = NoLog()
         self._bar: Union[ProgressBar, workers.HiddenBar] = workers.HiddenBar()
@@ -147,44 +155,80 @@ class Stage:
         if self.snapshot:
             restore(self.solver, self.param, self.snapshot, self.seed)
 
-    def start_from(self, weights: str) -> None:
+    def start_from(self, weights: str, renamed: Optional[Mapping[str, str]] = None) -> None:
         """Copy weights into the net by layer name, if the stage starts at iteration 0.
 
-        weights: a .caffemodel, or the folder of the stage before.
+        weights: a .caffemodel, or the folder of the stage before. renamed: name of a layer in the
+        weights -> name of the net's layer that reads more channels (`surgery.extend_channels`).
 
         Raises ValueError for weights of another net, or from which nothing would be learned;
         OSError for files that are missing.
         """
         if not self.finished and not self.snapshot:
-            copy_weights(self.net, available.weights_of(weights))
+            copy_weights(self.net, available.weights_of(weights), renamed)
+
+    def start_from_each(self, parents: Mapping[str, str]) -> None:
+        """Copy the weights of several nets into the net, if the stage starts at iteration 0.
+
+        parents: suffix of the net's layer names -> the folder of a variant that is trained, with
+        deploy.prototxt. Raises what `start_from` raises.
+        """
+        if self.finished or self.snapshot:
+            return
+        models = {
+            suffix: (os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
+            for suffix, folder in parents.items()
+        }
+        copy_each(self.net, models)
 
     def fill_upsampling(self) -> None:
         """Fill the layers with `up` in their names with bilinear kernels, which are not learned."""
         if not self.finished and not self.snapshot:
             interp(self.net, interp_layers(self.net))
 
-    def steps(self) -> Iterator[int]:
-        """Train to the end, and yield the iteration of each snapshot when it has been written.
+    def steps(self, every: Optional[int] = None) -> Iterator[int]:
+        """Train to the end, and yield the iterations to score, after a snapshot of each.
+
+        every: iterations between two scores; None means the solver's interval of snapshots. A
+        solver that names no such interval writes a snapshot before each score.
 
         A snapshot that was restored and has no scores comes first, before any training. Raises
         ValueError if the loss is not finite.
         """
         if self.finished:
             return
+        self.interval = min(self.param.snapshot or every or self.iters, self.iters)
+        every = every or self.interval
         self._start()
-        if self.snapshot and self.iteration not in self.records:
+        if self.snapshot and self.iteration not in self.records and self._scores_now(every):
             yield self.iteration
         while self.iteration < self.iters:
-            self.train_iteration()
-            if self.iteration % self.interval == 0 or self.iteration >= self.iters:
+            try:
+                self.train_iteration()
+            except KeyboardInterrupt:
+                self._snapshot_if_first()
+                raise
+            due = self._scores_now(every)
+            if due or self.iteration % self.interval == 0:
                 if workers.rank() == 0:
                     self.solver.snapshot()
                 prefix = self.param.snapshot_prefix
                 self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+            if due:
                 yield self.iteration
         # The next stage starts from files that worker 0 has removed or kept by now.
         workers.meet(self.solver)
         self.finished = True
+
+    def _scores_now(self, every: int) -> bool:
+        """Whether the present iteration is scored: each `every` iterations, and at the end."""
+        return self.iteration % every == 0 or self.iteration >= self.iters
+
+    def _snapshot_if_first(self) -> None:
+        """Write a snapshot if none has been written, so that no iteration is lost."""
+        unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
+        if unsaved and workers.count() == 1:
+            self.solver.snapshot()
 
     def train_iteration(self) -> None:
         """Train one iteration. Raises ValueError if the loss is not finite."""
@@ -196,13 +240,25 @@ class Stage:
         if not math.isfinite(loss):
             raise ValueError(
                 f"{self.title}: the loss is {loss} at iteration {iteration}, needed a number; "
+                f"{first_not_finite(self.net) or 'every layer is finite again'}; "
                 "lower base_lr, or check the labels and the weights from which the stage started"
             )
+        self._watch_loss(loss)
         self._losses = [*self._losses, loss][-max(self.param.average_loss, 1) :]
         mean = sum(self._losses) / len(self._losses)
         self._bar.update(note=f"loss {mean:.5g}")
         if iteration % (self.param.display or DISPLAY) == 0:
             self._log.train(iteration, mean, float(self.solver.lr), outputs)
+
+    def _watch_loss(self, loss: float) -> None:
+        """Warn once if the first losses show that nothing is learned."""
+        if self.snapshot or "score" not in self.net.blobs or "loss" not in self.net.blobs:
+            return
+        classes = int(self.net.blobs["score"].shape[1])
+        line = self._watch.warning(self.net, loss, classes, self._normalized)
+        if line:
+            self._log.line(f"warning: {line}")
+            self._bar.write(f"warning: {self.title}: {line}")
 
     def score(self) -> None:
         """Score the val split with the present weights, print and record the scores, and remove
@@ -216,7 +272,8 @@ class Stage:
         self.records[self.iteration] = self._score_split() if self.scored else {}
         if workers.rank() == 0:
             best = snapshots.best_iteration(self.records)
-            snapshots.prune(self.param.snapshot_prefix, self.records, best)
+            saved = range(self.interval, self.iteration + 1, self.interval)
+            snapshots.prune(self.param.snapshot_prefix, {*self.records, *saved}, best)
 
     def _score_split(self) -> Scores:
         """Return the scores on the val split after printing, logging and recording them."""
@@ -225,12 +282,14 @@ class Stage:
             self.images,
             title=f"{self.title} scoring at {self.iteration}",
             parts=os.path.join(self._records_folder, ".scored"),
+            heads=available.heads_of(self.title),
         )
         if not scores:  # on all workers but the first
             return {}
         self._log.test(self.iteration, {name: scores[name] for name in METRICS})
         title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
-        for line in score_lines(scores, title, available.data_set_of(self.title)):
+        heads = available.heads_of(self.title)
+        for line in score_lines(scores, title, self.data_set, heads):
             self._log.line(line)
             self._bar.write(line)
         record = plain(dict(scores, iteration=self.iteration))
@@ -249,32 +308,53 @@ class Stage:
         if self.snapshot:
             workers.say(f"{self.title}: continues from {self.snapshot.state}")
             self._log.line(f"Restoring previous solver status from {self.snapshot.state}")
+        self._check_start()
         self._bar = workers.progress_bar(self.iters, f"{self.title} training", self.iteration)
         self._resources.enter_context(self._bar)
+
+    def _check_start(self) -> None:
+        """Warn of weights from which nothing would be learned."""
+        message = read_net(self.param.train_net or self.param.net)
+        # Caffe normalizes by the valid pixels unless `normalize` is false.
+        self._normalized = any(
+            layer.loss_param.normalize or not layer.loss_param.HasField("normalize")
+            for layer in message.layer
+            if layer.type == "SoftmaxWithLoss"
+        )
+        if not self.snapshot:
+            for line in start_warnings(self.net, message):
+                self._log.line(f"warning: {line}")
+                workers.say(f"warning: {self.title}: {line}")
 
 
 def run(
     folder: str,
-    weights: Optional[str],
+    weights: Union[str, Mapping[str, str], None],
     iters: Optional[int] = None,
     images: Optional[int] = None,
     gpu: Gpu = None,
     seed: Optional[int] = None,
     score: bool = True,
+    renamed: Optional[Mapping[str, str]] = None,
+    every: Optional[int] = None,
+    data_set: Optional[DataSet] = None,
 ) -> Scores:
     """Train the net of a folder as its solve.py does, and return the scores of the last snapshot.
 
-    weights: a .caffemodel, or the folder of the stage before, relative to `folder`; None leaves
-    the layers to their fillers. gpu: as for `device.use`. The other arguments, and the exceptions,
-    are those of `Stage`.
+    weights: a .caffemodel, or the folder of the stage before, relative to `folder`, or, for
+    `Stage.start_from_each`, such a folder for each suffix; None leaves the layers to their fillers.
+    renamed: as for `Stage.start_from`. every: as for `Stage.steps`. gpu: as for `device.use`. The
+    other arguments, and the exceptions, are those of `Stage`.
     """
-    with Stage(folder, iters, images, seed, score) as stage:
+    with Stage(folder, iters, images, seed, score, data_set) as stage:
         stage.choose_device(gpu)
         stage.make_solver()
-        if weights is not None:
-            stage.start_from(weights)
+        if isinstance(weights, str):
+            stage.start_from(weights, renamed)
+        elif weights is not None:
+            stage.start_from_each(weights)
         stage.fill_upsampling()
-        for _ in stage.steps():
+        for _ in stage.steps(every):
             stage.score()
     return stage.scores
 

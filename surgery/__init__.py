@@ -5,20 +5,23 @@ over a C x h x w blob is the convolution whose kernel is that window (Long et al
 section 3.1).
 """
 
+from fcn_common.caffemodel import contents
+from surgery.adapt import Adaptation, adapt
 from surgery.bases import BASES, Base
-from surgery.caffemodel import contents
 from surgery.cast import cast, classifiers_of, save
 from surgery.convolutional import convolutional, without_padding
 from surgery.image_padding import add_padding, gather_padding
 from surgery.rarefy import rarefy
-from surgery.transplant import Report, expand_score, transplant
+from surgery.transplant import Report, expand_score, extend_channels, transplant
 from surgery.upsampling import bilinear, interp, interp_layers, upsample_filt
-from surgery.weights import check_weights, zero_layers
+from surgery.weights import check_weights, read_blobs, zero_layers
 
 __all__ = [
     "BASES",
+    "Adaptation",
     "Base",
     "Report",
+    "adapt",
     "add_padding",
     "bilinear",
     "cast",
@@ -27,10 +30,12 @@ __all__ = [
     "contents",
     "convolutional",
     "expand_score",
+    "extend_channels",
     "gather_padding",
     "interp",
     "interp_layers",
     "rarefy",
+    "read_blobs",
     "save",
     "transplant",
     "upsample_filt",

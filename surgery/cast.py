@@ -11,12 +11,12 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 import net_gen
+from fcn_common.caffemodel import contents, write_without
 from fcn_common.files import atomic_path
-from surgery.caffemodel import contents
 from surgery.convolutional import convolutional
 from surgery.shapes import names_text
 from surgery.transplant import Report, transplant
-from surgery.weights import check_weights
+from surgery.weights import check_weights, zero_layers
 
 
 def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: str) -> Report:
@@ -27,7 +27,7 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     weights: path of the classifier's .caffemodel.
     deploy: path of a prototxt; None is the complete classifier as a fully convolutional net, whose
         layers that score are 1 x 1 convolutions too. Its prototxt is written beside `out`.
-    out: path of a .caffemodel, written atomically.
+    out: path of a .caffemodel, written atomically, without the layers that stay zero.
 
     Returns what became of each layer. Raises OSError for a missing file, and ValueError for weights
     that do not fit.
@@ -51,7 +51,13 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     net.copy_from(weights)
     new_net = caffe.Net(deploy, caffe.TEST)
     report = transplant(new_net, net)
-    save(new_net, out)
+    # A new score layer without weights would not fit a net with another number of classes.
+    empty = zero_layers(new_net, report.unfilled)
+    folder = os.path.dirname(os.path.abspath(out))
+    with atomic_path(out) as temporary, tempfile.TemporaryDirectory(dir=folder) as folder:
+        complete = os.path.join(folder, "complete.caffemodel")
+        new_net.save(complete)
+        write_without(complete, temporary, empty)
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
@@ -165,3 +165,33 @@ def expand_score(new_net: Any, new_layer: str, net: Any, layer: str) -> None:
             )
     for new, old in blobs:
         new.data[: old.data.shape[0]] = old.data
+
+
+def extend_channels(new_net: Any, new_layer: str, blobs: Sequence[np.ndarray]) -> None:
+    """Fill a convolution that reads more channels than the one with the weights `blobs`.
+
+    The first channels get the old weights, each further channel their mean over the channels: so
+    early fusion reads depth beside colour (Long et al., arXiv 1605.06211, section 5).
+
+    blobs: weights, K x C x h x w, and more, such as the bias, in the shapes of the new layer.
+    Raises ValueError for blobs of other shapes, and for a layer that reads fewer channels.
+    """
+    new_blobs = new_net.params[new_layer]
+    if len(new_blobs) != len(blobs):
+        raise ValueError(f"layer {new_layer}: has {len(new_blobs)} blobs, needs {len(blobs)}")
+    new, old = tuple(new_blobs[0].data.shape), tuple(blobs[0].shape)
+    fits = len(old) == len(new) == 4 and (new[0], *new[2:]) == (old[0], *old[2:])
+    if not fits or new[1] < old[1]:
+        raise ValueError(
+            f"layer {new_layer}: is {shape_text(new)}, needs {shape_text(old)}, or more channels"
+        )
+    for i, (blob, array) in enumerate(zip(new_blobs, blobs)):
+        if i and int(np.prod(blob.data.shape)) != array.size:
+            raise ValueError(
+                f"layer {new_layer}, blob {i}: is {shape_text(tuple(blob.data.shape))}, needs "
+                f"{shape_text(array.shape)}"
+            )
+    new_blobs[0].data[:, : old[1]] = blobs[0]
+    new_blobs[0].data[:, old[1] :] = blobs[0].mean(axis=1, keepdims=True)
+    for blob, array in zip(list(new_blobs)[1:], blobs[1:]):
+        blob.data[...] = array.reshape(blob.data.shape)

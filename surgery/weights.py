@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Iterable, List, Sequence
 
+import caffe
 import numpy as np
+from caffe.proto import caffe_pb2
 
-from surgery.caffemodel import contents
+from fcn_common.caffemodel import contents, layer_bytes
 from surgery.shapes import Shape, names_text, shape_text
 
 #: Files that Caffe reads as HDF5; their contents are not checked.
@@ -41,6 +43,18 @@ def check_weights(net: Any, path: str, need: Sequence[str] = ()) -> List[str]:
             "these are the weights of another net"
         )
     return common
+
+
+def read_blobs(path: str, layer: str) -> List[np.ndarray]:
+    """Return the blobs of one layer of a .caffemodel.
+
+    Raises OSError for a file that cannot be read, ValueError for one that is truncated or has no
+    such layer.
+    """
+    data, v1 = layer_bytes(path, layer)
+    message = caffe_pb2.V1LayerParameter() if v1 else caffe_pb2.LayerParameter()
+    message.ParseFromString(data)
+    return [caffe.io.blobproto_to_array(blob) for blob in message.blobs]
 
 
 def zero_layers(net: Any, names: Iterable[str]) -> List[str]:

@@ -25,7 +25,7 @@ INTERFACE = {
     *("_Net_forward", "_batch"),
     *("_backward", "_blob_loss_weights", "_blob_names", "_blobs", "_bottom_ids", "_forward"),
     *("_inputs", "_layer_names", "_outputs", "_set_input_arrays", "_top_ids"),
-    *("_asdict", "_fields", "_make", "_replace"),
+    *("_asdict", "_field_defaults", "_fields", "_make", "_replace"),
 }
 #: Packages of others whose underscored names are used where there is no public one.
 FOREIGN = {"ast", "dist", "os", "sys", "torch"}
@@ -124,7 +124,7 @@ class Checkout:
 
     def _is_module(self, node: ast.ImportFrom, name: str) -> bool:
         module = f"{node.module}.{name}" if node.module else name
-        return any(f".{known}".endswith(f".{module}") for known in self.modules)
+        return any(f".{other}".endswith(f".{module}") for other in self.modules)
 
     def vague_names(self) -> list[str]:
         """The places at which a function, parameter or variable has a vague name."""

@@ -23,6 +23,8 @@ BELOW = {
     "net_gen": {"caffe", "fcn_common", "fcn_data"},
     "surgery": {"caffe", "fcn_common", "fcn_data", "net_gen"},
     "solvers": {"caffe", "fcn_common", "fcn_data", "net_gen", "surgery"},
+    "score": {"solvers"},
+    "vis": {"fcn_common"},
     "experiments": {
         *("caffe", "fcn_common", "fcn_data", "net_gen", "solvers", "surgery", "voc_layers"),
     },
@@ -34,9 +36,9 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
     ("_torch", "errors", "proto"),
-    ("files", "launch", "forks", "late_names", "spelling"),
+    ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
     ("glog", "wire"),
-    ("unknown", "lazy", "mode"),
+    ("boost_random", "unknown", "lazy", "mode"),
     ("text",),
     ("heap", "memory"),
     ("blob",),

@@ -151,7 +151,7 @@ def test_a_missing_split_file_is_named(ready, refused, tmp_path):
 def test_an_unreadable_photograph_is_named(refused, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"not a photograph")
     line = refused(infer.main, [str(tmp_path / "photo.jpg"), "--gpu", "cpu"])
-    assert "photo.jpg" in line and "cannot be read as an image" in line
+    assert "photo.jpg" in line and "is not a readable image" in line
 
 
 def test_a_missing_photograph_is_named(refused, tmp_path):

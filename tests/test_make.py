@@ -26,6 +26,8 @@ PROGRAMS = {
     "demo-all": ("experiments", {}),
     "voc-fcn8s": ("solvers.chain", {}),
     "prototxts": ("net_gen", {}),
+    "train": ("solvers.train", {}),
+    "check": ("solvers.check", {}),
     "infer": ("solvers.infer", {}),
     "score": ("solvers.score", {}),
     "inspect": ("caffe inspect", {}),
@@ -138,13 +140,19 @@ def test_make_offers_every_option_of_the_program(calls, target):
     options = set(re.findall(r"^ +--([a-z-]+)", text, re.M)) - {"help"}
     variables = {name: names.get(name, name.upper().replace("-", "_")) for name in options}
     settings = [f"{variable}=7" for variable in variables.values()]
-    arguments = calls(target, "IMAGE=a.jpg", "NET=net.prototxt", *settings)[-1]
+    arguments = calls(target, "IMAGE=a.jpg", "DATA=my_set", "NET=net.prototxt", *settings)[-1]
     assert {argument[2:] for argument in arguments if argument.startswith("--")} == options
 
 
 def test_infer_without_a_photograph_is_refused_with_an_example():
     error = make("infer", f"PY={sys.executable}", code=2).stderr
     assert "error: name a photograph: make infer IMAGE=photo.jpg" in error
+
+
+@pytest.mark.parametrize("target", ["train", "check"])
+def test_training_without_a_folder_is_refused_with_an_example(target):
+    error = make(target, f"PY={sys.executable}", code=2).stderr
+    assert f"error: name a folder of pictures and labels: make {target} DATA=my_set" in error
 
 
 def test_inspect_without_a_net_is_refused_with_an_example():

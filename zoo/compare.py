@@ -18,7 +18,12 @@ from .nets import NETS
 from .references import reference_of
 
 #: The nets of which OpenCV 4 reads every layer.
-OPENCV = ("ShuffleNet", "YOLOv2", "DeepLab v2")
+OPENCV = (
+    *("SSD-VGG", "MobileNet-SSD", "Faster R-CNN", "R-FCN"),
+    "ShuffleNet",
+    "YOLOv2",
+    "DeepLab v2",
+)
 
 
 class Comparison(NamedTuple):
@@ -67,6 +72,8 @@ def randomize(net: caffe.Net, seed: int = 0) -> None:
             blobs[2].data[...] = 1
     for name in net.inputs:
         net.blobs[name].data[...] = random.standard_normal(net.blobs[name].shape)
+    if "im_info" in net.inputs:
+        net.blobs["im_info"].data[...] = [*net.blobs["data"].shape[2:], 1]
 
 
 def layer_errors(net: caffe.Net, param: Any) -> dict[str, list[float]]:
@@ -88,6 +95,19 @@ def layer_errors(net: caffe.Net, param: Any) -> dict[str, list[float]]:
     return errors
 
 
+def detections_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the error of detections, K x 7, in any order; each is compared with the nearest.
+
+    OpenCV orders detections by score alone, and fills the rows up to keep_top_k with zeros.
+    """
+    a, b = (rows.reshape(-1, 7) for rows in (ours, theirs))
+    a, b = a[a[:, 2] > 0], b[b[:, 2] > 0]
+    if len(a) != len(b) or not len(a):
+        return float("inf")
+    distances = np.abs(a[:, None] - b[None]).max(2)
+    return float(max(distances.min(0).max(), distances.min(1).max()) / np.abs(b).max())
+
+
 def opencv_error(net: caffe.Net, path: str, model: str) -> float:
     """Return the largest error of the outputs of a net, after its forward pass, against OpenCV."""
     net.save(model)
@@ -101,8 +121,11 @@ def opencv_error(net: caffe.Net, path: str, model: str) -> float:
         # A softmax of random scores is nearly 0 and 1 alone; the scores say more.
         if types[makers[output]] == "Softmax":
             output = net.bottom_names[makers[output]][0]
-        theirs = other.forward(makers[output])
-        errors.append(relative(net.blobs[output].data.reshape(theirs.shape), theirs))
+        theirs, ours = other.forward(makers[output]), net.blobs[output].data
+        if types[makers[output]] == "DetectionOutput":
+            errors.append(detections_error(ours, theirs))
+        else:
+            errors.append(relative(ours.reshape(theirs.shape), theirs))
     return max(errors)
 
 
@@ -112,6 +135,7 @@ def compare(name: str) -> Comparison:
     param = NETS[name]()
     with files_of(param) as (path, model):
         start = time.perf_counter()
+        caffe.set_random_seed(0)
         net = caffe.Net(path, caffe.TEST)
         randomize(net)
         net.forward()

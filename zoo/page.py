@@ -21,7 +21,7 @@ from .nets import NETS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "forks.md"
-TRAINED = ROOT / "docs" / "forks-segnet.json"
+SEGNET, SSD = ROOT / "docs" / "forks-segnet.json", ROOT / "docs" / "forks-ssd.json"
 
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
@@ -41,6 +41,44 @@ where SENet scales the second (the table compares it with these bottoms exchange
 
 Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are
 set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
+"""
+UNKNOWN_TEXT = """\
+## What the engine does not know
+
+One message lists every unknown type and field of a prototxt, the layers that use them, and the
+public forks that have them. A misspelt word gets a suggestion.
+"""
+#: What is in a prototxt or a weights file, and what happens.
+UNKNOWN = (
+    (
+        "a type that the engine lacks",
+        "refused, until `caffe.register_layer` registers a Python class for it",
+    ),
+    (
+        "a field that only tunes how a fork computes (`engine`, `forward_type`, ...)",
+        "left out, with a warning in the log",
+    ),
+    ("a field of a layer that the phase leaves out", "left out, with a warning in the log"),
+    ("any other unknown field", "refused, unless a registered class has the layer's type"),
+    (
+        "a word with several meanings that the fields do not decide",
+        '`caffe.set_fork("segnet")`, `--fork segnet` or `CAFFE_FORK=segnet` decides',
+    ),
+    ("NVCaffe's weights in `raw_data`, float16, float32 or float64", "read"),
+    (
+        "py-faster-rcnn's Python layer `rpn.proposal_layer`, without its module",
+        "the engine's `Proposal` runs",
+    ),
+)
+REGISTERED = """\
+A registered class runs under its own type, which BVLC Caffe allows only to C++. `param_str` is the
+text of the fields that the engine lacks:
+
+    @caffe.register_layer
+    class Whirl(caffe.Layer):  # layer { name: "w" type: "Whirl" ... whirl_param { turns: 3 } }
+        def setup(self, bottom, top):
+            self.turns = int(re.search(r"turns: *(\\d+)", self.param_str)[1])
+        ...                    # reshape, forward, backward as in a Python layer
 """
 NETS_TEXT = """\
 ## Nets
@@ -79,18 +117,21 @@ def other_rows() -> Iterator[list[str]]:
             yield [f"`{name}`", f"`{cls.__module__.rsplit('.', 1)[1]}.py`", text]
 
 
-def trained() -> list[str]:
-    """Return the lines about the small SegNet, as `python -m zoo.train_segnet` measured it."""
-    if not TRAINED.exists():
+def trained(title: str, result_file: Path, measures: str, column: str) -> list[str]:
+    """Return the lines about a trained net, as its program measured it.
+
+    measures: the key of the values by class. column: their name in the table.
+    """
+    if not result_file.exists():
         return []
-    result = json.loads(TRAINED.read_text())
-    rows = [[name, f"{iu:.3f}"] for name, iu in result["iu"].items()]
+    result = json.loads(result_file.read_text())
+    rows = [[name, f"{value:.3f}"] for name, value in result[measures].items()]
     return [
-        "## A small SegNet, trained",
+        f"## {title}",
         "",
         result["text"],
         "",
-        *markdown(("class", "IU"), [*rows, ["mean", f"{result['mean']:.3f}"]]),
+        *markdown(("class", column), [*rows, ["mean", f"{result['mean']:.3f}"]]),
         "",
     ]
 
@@ -101,9 +142,12 @@ def page(results: Sequence[Comparison]) -> str:
     others = list(other_rows())
     lines = [INTRODUCTION, "## Layers", "", *markdown(head, map(case_row, CASES)), "", DIFFERENCES]
     if others:
-        lines += ["The engine's own tests (`tests/engine/forks/`) compare these:", ""]
+        lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
-    lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), "", *trained()]
+    lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
+    lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
+    lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
+    lines += trained("A small SSD, trained", SSD, "ap", "AP")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

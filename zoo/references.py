@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .layers import flow, mobile, segmentation, volumes, yolo
+from .layers import crf, detection, flow, mobile, segmentation, volumes, yolo
 from .layers.case import Arrays
 
 #: (LayerParameter, bottoms, parameters, shape of the top) -> the top.
@@ -57,6 +57,31 @@ def _resample(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndar
     return flow.resampled(x[0], shape[2], shape[3], flow.linear_weight, False)
 
 
+def _roi_pooling(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    settings = layer.roi_pooling_param
+    rows, columns = shape[2:]
+    return detection.region_maxima(x, rows, columns, settings.spatial_scale)
+
+
+def _psroi_pooling(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    settings = layer.psroi_pooling_param
+    return detection.region_means(x, settings.group_size, settings.spatial_scale)
+
+
+def _prior_boxes(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    (rows, columns), (height, width) = x[0].shape[2:], x[1].shape[2:]
+    return detection.prior_boxes(layer, rows, columns, height, width)
+
+
+def _normalize(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    return detection.normalized(x, p, layer.norm_param.across_spatial)
+
+
+def _mean_field(layer: Any, x: Arrays, p: Arrays, shape: Sequence[int]) -> np.ndarray:
+    s = layer.multi_stage_meanfield_param
+    return crf.mean_field(x, p, s.num_iterations, s.theta_alpha, s.theta_beta, s.theta_gamma)
+
+
 REFERENCES: dict[str, Reference] = {
     "Axpy": lambda layer, x, p, shape: x[0].reshape(*x[1].shape[:2], 1, 1) * x[1] + x[2],
     "BN": _bn,
@@ -66,7 +91,13 @@ REFERENCES: dict[str, Reference] = {
     "Correlation": _correlation,
     "FlowWarp": lambda layer, x, p, shape: flow.warped(x[0], x[1], 0.0),
     "Interp": _interp,
+    "Normalize": _normalize,
+    "Permute": lambda layer, x, p, shape: np.transpose(x[0], layer.permute_param.order),
+    "MultiStageMeanfield": _mean_field,
     "Pooling3D": _pooling,
+    "PriorBox": _prior_boxes,
+    "PSROIPooling": _psroi_pooling,
+    "ROIPooling": _roi_pooling,
     "Reorg": lambda layer, x, p, shape: yolo.reorganized(x[0], layer.reorg_param.stride, False),
     "Resample": _resample,
     "ShuffleChannel": lambda layer, x, p, shape: mobile.shuffled(

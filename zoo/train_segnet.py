@@ -28,6 +28,8 @@ from fcn_common.progress import ProgressBar
 from .nets.segnet import encode_and_decode
 
 CLASSES = ("ground", "disc", "box", "triangle")
+#: The colour in the middle of those of each class but the ground: blue, green, red.
+COLOURS = np.array([[60, 80, 200], [70, 190, 80], [200, 90, 70]], float)
 SIZE = 64
 MEAN = 128.0
 PAGE_DATA = Path(__file__).resolve().parents[1] / "docs" / "forks-segnet.json"
@@ -36,15 +38,15 @@ PAGE_DATA = Path(__file__).resolve().parents[1] / "docs" / "forks-segnet.json"
 def draw_scene(random: np.random.RandomState, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     """Return a photograph, size x size x 3 uint8, and its labels, size x size uint8.
 
-    Two to four objects of any colours lie on a ground with soft spots; only their outlines tell
-    the classes.
+    Two to four objects lie on a ground with soft spots of any colour. Each class has colours around
+    one of its own.
     """
     spots = cv2.resize(random.uniform(40, 215, (4, 4, 3)).astype(np.float32), (size, size))
     image, labels = spots.copy(), np.zeros((size, size), np.uint8)
     for _ in range(random.randint(2, 5)):
         kind, radius = random.randint(1, 4), random.uniform(0.14, 0.24) * size
         x, y = random.uniform(0.15, 0.85, 2) * size
-        colour = random.uniform(0, 255, 3)
+        colour = np.clip(COLOURS[kind - 1] + random.uniform(-50, 50, 3), 0, 255)
         turn = random.uniform(0, 2 * np.pi)
         sides = {1: 40, 2: 4, 3: 3}[kind]
         angles = turn + 2 * np.pi * np.arange(sides) / sides
@@ -187,7 +189,7 @@ def train(folder: str, iterations: int, scenes: int = 400, held_out: int = 80) -
 def main() -> None:
     """Train, print the scores, and keep them for the page with --docs."""
     parser = argparse.ArgumentParser(prog="python -m zoo.train_segnet", description=__doc__)
-    parser.add_argument("--iterations", type=int, default=600, help="of 8 scenes each")
+    parser.add_argument("--iterations", type=int, default=750, help="of 8 scenes each")
     parser.add_argument("--docs", action="store_true", help=f"write {PAGE_DATA.name}")
     arguments = parser.parse_args()
     start = time.perf_counter()

@@ -77,26 +77,32 @@ class Blob:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
         return tuple(self._data.shape)
 
     @property
     def count(self) -> int:
+        """The number of values."""
         return math.prod(self._data.shape)
 
     @property
     def num(self) -> int:
+        """The size of axis 0, 1 where the blob has no such axis."""
         return self._legacy(0)
 
     @property
     def channels(self) -> int:
+        """The size of axis 1, 1 where the blob has no such axis."""
         return self._legacy(1)
 
     @property
     def height(self) -> int:
+        """The size of axis 2, 1 where the blob has no such axis."""
         return self._legacy(2)
 
     @property
     def width(self) -> int:
+        """The size of axis 3, 1 where the blob has no such axis."""
         return self._legacy(3)
 
     def _legacy(self, axis: int) -> int:

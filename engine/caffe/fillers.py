@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import mode
+from . import boost_random, mode
 from .blob import Blob
 from .errors import LayerError, ShapeError
 from .memory import Memory
@@ -63,7 +63,7 @@ def _uniform(shape: Sequence[int], f: Any) -> Draw:
     """Uniform in [min, max)."""
     if f.min > f.max:
         raise ValueError(f"min {f.min:g} is above max {f.max:g}")
-    return lambda rng: in_pieces(shape, lambda n: rng.uniform(f.min, f.max, n))
+    return lambda rng: in_pieces(shape, lambda n: boost_random.uniform(rng, f.min, f.max, n))
 
 
 def _gaussian(shape: Sequence[int], f: Any) -> Draw:
@@ -74,9 +74,10 @@ def _gaussian(shape: Sequence[int], f: Any) -> Draw:
         raise ValueError(f"sparse is {f.sparse}; it needs to be at most {shape[0]} (outputs)")
 
     def draw(rng: np.random.RandomState) -> np.ndarray:
-        values = in_pieces(shape, lambda n: rng.normal(f.mean, f.std, n))
+        values = in_pieces(shape, lambda n: boost_random.normal(rng, f.mean, f.std, n))
         if f.sparse >= 0:
-            values *= rng.random_sample(values.shape) < f.sparse / shape[0]
+            kept = boost_random.bernoulli(rng, np.float32(f.sparse) / shape[0], values.size)
+            values *= kept.reshape(shape)
         return values
 
     return draw
@@ -86,8 +87,10 @@ def _positive_unitball(shape: Sequence[int], f: Any) -> Draw:
     """Uniform in [0, 1), divided so that the values of each output add up to 1."""
 
     def draw(rng: np.random.RandomState) -> np.ndarray:
-        values = in_pieces(shape, rng.random_sample).reshape(shape[0], -1)
-        values /= values.sum(1, keepdims=True)
+        values = in_pieces(shape, lambda n: boost_random.uniform(rng, 0, 1, n))
+        values = values.reshape(shape[0], -1)
+        # The sum of floats from left to right, as BVLC Caffe adds them.
+        values /= np.cumsum(values, axis=1, dtype=np.float32)[:, -1:]
         return values.reshape(shape)
 
     return draw
@@ -95,14 +98,14 @@ def _positive_unitball(shape: Sequence[int], f: Any) -> Draw:
 
 def _xavier(shape: Sequence[int], f: Any) -> Draw:
     """Uniform in [-a, a) with a = sqrt(3 / n) (Glorot & Bengio 2010); n is `_fan`."""
-    bound = math.sqrt(3 / _fan(shape, f))
-    return lambda rng: in_pieces(shape, lambda n: rng.uniform(-bound, bound, n))
+    bound = np.sqrt(np.float32(3) / np.float32(_fan(shape, f)))
+    return lambda rng: in_pieces(shape, lambda n: boost_random.uniform(rng, -bound, bound, n))
 
 
 def _msra(shape: Sequence[int], f: Any) -> Draw:
     """Normal with mean 0 and std sqrt(2 / n) (He et al. 2015); n is `_fan`."""
-    std = math.sqrt(2 / _fan(shape, f))
-    return lambda rng: in_pieces(shape, lambda n: rng.normal(0, std, n))
+    std = np.sqrt(np.float32(2) / np.float32(_fan(shape, f)))
+    return lambda rng: in_pieces(shape, lambda n: boost_random.normal(rng, 0, std, n))
 
 
 def _bilinear(shape: Sequence[int], f: Any) -> Draw:

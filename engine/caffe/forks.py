@@ -31,6 +31,9 @@ FORKS = {
     "yolo": "eric612/MobileNet-YOLO and gklz1982/caffe-yolov2",
 }
 
+#: The environment variable that names a fork for programs that do not call `set_fork`.
+FORK = "CAFFE_FORK"
+
 _fork: list[str] = []
 
 
@@ -47,7 +50,7 @@ def current_fork() -> str | None:
     """Return the name that `set_fork` or CAFFE_FORK set, or None. Raises UsageError."""
     if _fork:
         return _fork[0]
-    name = os.environ.get("CAFFE_FORK")
+    name = os.environ.get(FORK)
     return _checked(name) if name else None
 
 

@@ -1,7 +1,7 @@
-"""Log lines in glog's format on standard error, as BVLC Caffe writes them.
+"""Log lines in glog's format, as BVLC Caffe writes them: on standard error and in files.
 
 The environment variable GLOG_minloglevel (0 info, 1 warnings, 2 errors) says which lines are
-written: those of its level and above.
+written: those of its level and above. A program says with `destination` where they go.
 """
 
 from __future__ import annotations
@@ -10,11 +10,47 @@ import datetime
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from .launch import solver_rank
+from .log_files import LogFiles
 
 LEVEL = "GLOG_minloglevel"
 _LETTERS = "IWEF"
+#: How a terminal colours lines of a level, as glog does; others keep their colour.
+_COLORS = {1: "\033[0;33m{}\033[m", 2: "\033[0;31m{}\033[m", 3: "\033[0;31m{}\033[m"}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where lines go.
+
+    files: the files of all lines, or None. stderr_level: the least level of lines that go to
+    standard error. prefix: whether a line begins with level, time, thread and place. color: whether
+    warnings and errors are coloured on standard error.
+    """
+
+    files: LogFiles | None = None
+    stderr_level: int = 0
+    prefix: bool = True
+    color: bool = False
+
+
+_destination = [Destination()]
+
+
+@contextmanager
+def destination(place: Destination) -> Iterator[None]:
+    """Send the lines that are written in the `with` block to `place`."""
+    _destination.append(place)
+    try:
+        yield
+    finally:
+        _destination.remove(place)
+        if place.files is not None:
+            place.files.close()
 
 
 def shown(level: int = 0) -> bool:
@@ -41,8 +77,15 @@ def write(place: str, message: str, level: int = 0) -> None:
 def _write(place: str, message: str, level: int) -> None:
     now = datetime.datetime.now()
     stamp = f"{_LETTERS[level]}{now:%m%d %H:%M:%S.%f}"
-    end = "" if message.endswith("\n") else "\n"
-    sys.stderr.write(f"{stamp} {threading.get_native_id():5d} {place}] {message}{end}")
+    line = message if message.endswith("\n") else message + "\n"
+    target = _destination[-1]
+    if target.prefix:
+        line = f"{stamp} {threading.get_native_id():5d} {place}] {line}"
+    if target.files is not None:
+        target.files.write(level, line)
+    if level >= target.stderr_level:
+        color = _COLORS.get(level) if target.color else None
+        sys.stderr.write(color.format(line) if color else line)
 
 
 def log(message: str) -> None:

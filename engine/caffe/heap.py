@@ -41,8 +41,8 @@ SETTLED = 2
 #: 2 us for 4 KB on a virtual machine.
 FAULT = 0.5e-9
 #: The least time of the processor between two trims, in units of the page faults that a trim costs:
-#: passes over images of changing sizes lose about 3 % of their time.
-SHARE = 32
+#: passes over images of changing sizes lose about 2 % of their time.
+SHARE = 64
 
 
 @cache

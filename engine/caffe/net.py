@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import glog, graph, hdf5, weights
+from . import glog, graph, hdf5, module_search, weights
 from .blob import Blob
 from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
 from .layers import EngineLayer, Layer, layer_type_list, users_types
@@ -66,7 +66,7 @@ class Net:
         param.state.level = level
         param.state.stage.extend(stages)
         file.check(param.state, layer_type_list(), users_types())
-        with in_file(os.fspath(network_file)):
+        with in_file(os.fspath(network_file)), module_search.beside(network_file):
             self._build(param)
         if weights is not None:
             self.copy_from(weights)

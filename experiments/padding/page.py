@@ -12,9 +12,9 @@ from experiments import report
 from experiments.padding import settings
 from experiments.padding.drawings import HEAD, LIMITS, PLACES, draw
 from experiments.padding.experiment import SCENES_DRAWING
-from experiments.padding.positions import VOC_VARIANTS, blob_rows, drawn_paddings, paddings
+from experiments.padding.positions import blob_rows, drawn_paddings, paddings
 from fcn_common import files, tables
-from net_gen import CLASSIFIERS, fcn, padding
+from net_gen import CLASSIFIERS, VARIANTS, fcn, padding
 from solvers.folders import ROOT
 
 DOCS = os.path.join(ROOT, "docs")
@@ -27,6 +27,9 @@ LIMIT_HEAD = (
     "least for every size",
     "smallest input at 100",
 )
+
+#: The nets of the page. Those of the other data sets have the same trunks and heads.
+NETS = {name: variant for name, variant in VARIANTS.items() if variant.data_set == "voc"}
 
 
 def page(result: report.Result) -> str:
@@ -88,7 +91,7 @@ def fill(block: str) -> str:
 def offset_rows() -> List[List[Any]]:
     """Return a row for each Crop of every variant: its offset as a function of the padding."""
     rows = []
-    for net in VOC_VARIANTS:
+    for net in NETS:
         unpadded, published = padding.Geometry(net, 0), padding.Geometry(net)
         for crop, offset in published.offsets.items():
             without = unpadded.offsets[crop]
@@ -100,7 +103,7 @@ def offset_rows() -> List[List[Any]]:
 def limit_rows() -> List[List[Any]]:
     """Return a row for each variant: the inputs that its paddings allow."""
     rows = []
-    for net, variant in VOC_VARIANTS.items():
+    for net, variant in NETS.items():
         classifier = CLASSIFIERS[variant.trunk]("deploy")
         pads = padding.first_convolution(classifier).convolution_param.pad
         bare = padding.limits(net, pads[0] if pads else 0)[0]
@@ -120,7 +123,7 @@ def limit_rows() -> List[List[Any]]:
 def first_score_rows() -> List[List[str]]:
     """Return a row for each variant: the pixel of the first coarse score, by padding."""
     rows = []
-    for net in VOC_VARIANTS:
+    for net in NETS:
         pads = sorted(set(paddings(net, settings.DRAWN_SIZE)), reverse=True)
         firsts = (
             blob_rows(net, pad, settings.DRAWN_SIZE, ("score_fr",))[0][0].first for pad in pads

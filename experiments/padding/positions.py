@@ -8,9 +8,6 @@ from experiments.padding import settings
 from net_gen import STAGES, VARIANTS, fcn, padding
 from net_gen.trunks import PAD
 
-#: The variants on the page: the nets with one image and one map of scores.
-VOC_VARIANTS = {name: v for name, v in VARIANTS.items() if v.data_set == "voc"}
-
 
 class BlobRow(NamedTuple):
     """A blob along one side of an image.
@@ -63,5 +60,6 @@ def drawn_paddings() -> List[int]:
 
 def limit_nets() -> List[str]:
     """Return the nets in the drawing of the smallest inputs."""
-    coarse = [name for name, variant in VOC_VARIANTS.items() if variant.stride == 32]
-    return [*STAGES, *(name for name in coarse if name not in STAGES)]
+    coarse = [name for name, v in VARIANTS.items() if (v.stride, v.data_set) == (32, "voc")]
+    others = [name for name in coarse if name not in STAGES]
+    return [*STAGES, *others]

@@ -7,9 +7,10 @@ classes apart, and thin parts and overlaps reward a finer stride.
     python -m fcn_data.demo ROOT [--seed N] [--train N] [--scale F] ...
 """
 
+from . import layouts
 from .build import make
 from .scenes import CROP, SIZES, draw_crop, draw_scene
 from .silhouettes import SHAPES
 from .textures import LOOKS
 
-__all__ = ["CROP", "LOOKS", "SHAPES", "SIZES", "draw_crop", "draw_scene", "make"]
+__all__ = ["CROP", "LOOKS", "SHAPES", "SIZES", "draw_crop", "draw_scene", "layouts", "make"]

@@ -54,7 +54,7 @@ def make(
     }
     root = os.path.abspath(root)
     if os.path.isdir(root) and os.listdir(root):
-        _check_manifest(root, manifest)
+        check_manifest(root, manifest)
         return
     part = root + ".part"
     shutil.rmtree(part, ignore_errors=True)
@@ -95,7 +95,7 @@ def _draw_scenes(
             _save_label(os.path.join(voc, "SegmentationClass", idx + ".png"), label)
             if split == "train":
                 shutil.copyfile(photograph, os.path.join(sbd, "img", idx + ".jpg"))
-                _save_mat(os.path.join(sbd, "cls", idx + ".mat"), label)
+                _save_truth(os.path.join(sbd, "cls", idx + ".mat"), label)
             bar.update()
         _write_ids(os.path.join(sets, split + ".txt"), ids)
         if split == "train":
@@ -117,8 +117,8 @@ def _draw_crops(folder: str, counts: Dict[str, int], seed: int, bar: ProgressBar
         np.savez(os.path.join(folder, split + ".npz"), data=data, label=label)
 
 
-def _check_manifest(root: str, needed: Dict[str, Any]) -> None:
-    """Raise ValueError unless `root` holds the demo set of these arguments."""
+def check_manifest(root: str, needed: Dict[str, Any]) -> None:
+    """Raise ValueError unless manifest.json in `root` names the set of these arguments."""
     try:
         with open(os.path.join(root, "manifest.json"), encoding="utf-8") as file:
             manifest = json.load(file)
@@ -144,10 +144,15 @@ def _save_label(path: str, label: np.ndarray) -> None:
     image.save(path)
 
 
-def _save_mat(path: str, label: np.ndarray) -> None:
+def _save_truth(path: str, label: np.ndarray) -> None:
+    truth = np.zeros((1, 1), [("Segmentation", object)])
+    truth[0, 0]["Segmentation"] = label
+    save_mat(path, {"GTcls": truth})
+
+
+def save_mat(path: str, arrays: Dict[str, Any]) -> None:
+    """Write arrays by name as a compressed .mat file."""
     # scipy.io takes 0.3 s to import, and only drawing needs it.
     from scipy.io import savemat
 
-    truth = np.zeros((1, 1), [("Segmentation", object)])
-    truth[0, 0]["Segmentation"] = label
-    savemat(path, {"GTcls": truth}, do_compression=True)
+    savemat(path, arrays, do_compression=True)

@@ -29,11 +29,14 @@ DIFFERENCES = (
     "does not exist, where BVLC Caffe writes an empty database.",
     "`set_mode_gpu()` without a CUDA device is an error.",
     "SoftmaxWithLoss with a second top can be built.",
-    "Adam with a momentum of 1 or -1, or a momentum2 above 1, is refused; BVLC Caffe divides by "
-    "zero, or takes the root of a negative number.",
+    "Adam with a momentum of 1 or -1, or with a momentum2 above 1, is refused; BVLC Caffe divides "
+    "by zero, or takes the root of a negative number.",
     "LevelDB has no maintained Python package; the engine refuses LevelDB databases with a message "
     "that says so.",
-    "HDF5Data and convert_imageset shuffle in another order than the C library's `rand` gives.",
+    "On the CPU, a seed draws BVLC Caffe's fillers and dropout masks, and its crops, mirrors and "
+    "shuffles of ImageData and Data (of a BVLC Caffe that was built with Boost 1.56 or later). "
+    "Other random numbers differ: the shuffles of HDF5Data and convert_imageset, which come from "
+    "the C library's `rand`, stochastic pooling, and all draws on a GPU, which come from cuRAND.",
     "The log has no lines about the time that a data layer waited, and none about HDF5 data types.",
 )
 

@@ -56,6 +56,14 @@ def test_frozen_bn_keeps_its_statistics_in_training(tmp_path):
     assert [b.data.max() for b in net.params["l"]] == [1, 0, 0, 1]
 
 
+def test_the_gradient_of_bn_is_finite_where_a_channel_is_constant(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { bn_mode: LEARN }", SHAPE), caffe.TRAIN)
+    net.forward()
+    net.blobs["y0"].diff[...] = np.random.RandomState(0).standard_normal(SHAPE)
+    net.backward()
+    assert np.isfinite(net.blobs["x0"].diff).all()
+
+
 def test_fields_of_two_forks_in_one_bn_are_refused(tmp_path):
     with pytest.raises(CaffeError, match="momentum of one fork and bn_mode of another"):
         build(tmp_path, layer("type: 'BN' bn_param { momentum: 1 bn_mode: LEARN }", SHAPE))
@@ -182,6 +190,14 @@ def test_label_specific_add_changes_nothing_in_test(tmp_path):
         net = build(tmp_path, layer(text, (2, 3), (2,)), phase)
         net.forward()
         assert net.blobs["y0"].data.sum() == expected
+
+
+def test_dropout_samples_in_test_where_bayesian_segnet_asks_for_it(tmp_path):
+    text = "type: 'Dropout' dropout_param { dropout_ratio: 0.5 sample_weights_test: true }"
+    net = build(tmp_path, layer(text, (1, 1000)))
+    net.blobs["x0"].data[...] = 1
+    draws = [net.forward()["y0"].copy() for _ in range(2)]
+    assert set(np.unique(draws[0])) == {0, 2} and not np.array_equal(*draws)
 
 
 REFUSED = [

@@ -37,7 +37,7 @@ NETS = {
 
 def numbers(path, hold):
     """Data and gradients of two rounds, in which parameter gradients add up."""
-    net, rs, found = caffe.Net(str(path), caffe.TEST), np.random.RandomState(1), []
+    net, rs, values = caffe.Net(str(path), caffe.TEST), np.random.RandomState(1), []
     fill_params(net, rs)
     held = [(b.data, b.diff) for b in net.blobs.values()] if hold else []
     for _ in range(2):
@@ -47,9 +47,9 @@ def numbers(path, hold):
             net.blobs[name].diff[...] = rs.standard_normal(net.blobs[name].shape)
         net.backward()
         blobs = [*net.blobs.values(), *(b for layer in net.params.values() for b in layer)]
-        found += [array.copy() for b in blobs for array in (b.data, b.diff)]
+        values += [array.copy() for b in blobs for array in (b.data, b.diff)]
     assert len(held) == (len(net.blobs) if hold else 0)
-    return found
+    return values
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import caffe
 import pytest
 from caffe import __main__ as caffe_command
 from caffe.errors import PrototxtError, UsageError
-from caffe.inspect import inspect_net, parse_inputs
+from caffe.inspect import find_problems, html_page, inspect_net, parse_inputs
 from caffe.memory import Memory
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
@@ -17,6 +18,7 @@ from google.protobuf import text_format
 import net_gen
 from bench.operations import count
 from net_gen import padding
+from tests.engine.inspect_docs import fcn8s_table
 from tests.engine.nets import SCORER, write
 
 V1 = """
@@ -126,6 +128,28 @@ def test_the_shape_of_an_unknown_layer_can_be_named():
 def test_a_layer_that_cannot_be_built_says_why():
     row = conv_row("num_output: 3 kernel_size: 3 group: 2")
     assert "group 2 does not divide" in row.note
+
+
+def test_a_layer_with_too_few_bottoms_is_a_row_that_says_so():
+    text = """
+    layer { name: "data" type: "Input" top: "data"
+      input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+    layer { name: "crop" type: "Crop" bottom: "data" top: "crop" }
+    layer { name: "sum" type: "Eltwise" bottom: "data" top: "sum" }
+    layer { name: "conv" type: "Convolution" top: "conv"
+      convolution_param { num_output: 2 kernel_size: 3 } }
+    layer { name: "lost" type: "ReLU" bottom: "nothing" top: "lost" }
+    layer { name: "user" type: "Python" bottom: "data" top: "user"
+      python_param { module: "no_such_module" layer: "X" } }
+    layer { name: "side" type: "ReLU" bottom: "data" top: "side" }"""
+    report = inspect_net(parsed(text))
+    assert "has 1 bottom; it needs 2" in report.row("crop").note
+    assert "has 1 bottom; it needs 2 or more" in report.row("sum").note
+    assert report.row("conv").note == "has no bottom; it needs 1"
+    assert report.row("lost").note == "no layer before it makes its bottom 'nothing'"
+    assert "no_such_module" in report.row("user").note
+    assert report.row("side").shapes == ((1, 3, 8, 8),)
+    assert html_page(report, find_problems(report))
 
 
 def test_phase_stage_and_level_choose_the_layers():
@@ -333,3 +357,9 @@ def parsed_path(message):
 def test_a_folder_stands_for_its_deploy_net(tmp_path):
     write(tmp_path, SCORER, "deploy.prototxt")
     assert inspect_net(tmp_path).name == "scorer"
+
+
+def test_the_tables_in_the_document_are_those_of_the_inspector(monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    assert fcn8s_table() in (root / "docs" / "inspect.md").read_text()

@@ -204,7 +204,7 @@ def test_a_python_layer_runs_forward_and_backward(tmp_path):
         (("kernel_size: 2 stride: 2", "kernel_size: 20"), "layer 'pool'.*8 .*smaller.*20"),
         (('type: "xavier"', 'type: "xaver"'), "layer 'score'.*unknown filler type 'xaver'"),
         (('type: "xavier"', 'type: "gaussian" sparse: 4'), "sparse is 4; .* at most 3"),
-        (("dim: 8 dim: 8", "dim: 8"), "layer 'pool'.*needs 4 axes"),
+        (("dim: 8 dim: 8", "dim: 8"), "layer 'pool'.*needs 4 or 5 axes"),
         (("pad: 1", "pad: 1 group: 2"), "group 2 does not divide 3 channels"),
     ],
 )

@@ -103,10 +103,10 @@ def test_tf32_is_refused_on_the_cpu():
     assert caffe.precision() == "float32"
 
 
-@pytest.mark.parametrize("wanted, found", [("", "float32"), ("bfloat16", "bfloat16")])
-def test_the_environment_chooses_a_precision(program, wanted, found):
-    done = program("-c", "import caffe; print(caffe.precision())", CAFFE_PRECISION=wanted)
-    assert done.stdout.split() == [found]
+@pytest.mark.parametrize("setting, precision", [("", "float32"), ("bfloat16", "bfloat16")])
+def test_the_environment_chooses_a_precision(program, setting, precision):
+    done = program("-c", "import caffe; print(caffe.precision())", CAFFE_PRECISION=setting)
+    assert done.stdout.split() == [precision]
 
 
 def test_tf32_from_the_environment_is_not_for_the_cpu(program):

@@ -147,17 +147,17 @@ def test_every_blob_put_together_from_patch_and_border_is_right(
 @pytest.mark.parametrize("shape", [(1, 21, 34), (2, 40, 17), (1, 64, 66)], ids=str)
 def test_gradients_are_those_of_the_layers_one_by_one(tmp_path, monkeypatch, trunk, shape):
     always(monkeypatch)
-    made = [
+    nets_of_both = [
         build(tmp_path, TRUNKS[trunk], fast, shape, caffe.TRAIN, force=True)
         for fast in (True, False)
     ]
     rng = np.random.RandomState(1)
-    diff = rng.randn(*made[1].blobs["top"].shape)
-    for net in made:
+    diff = rng.randn(*nets_of_both[1].blobs["top"].shape)
+    for net in nets_of_both:
         fill(net)
         net.forward()
         net.backward(top=diff)
-    fast, plain = made
+    fast, plain = nets_of_both
     assert fast.executor.choice.way == "regions"
     for name, blobs in plain.params.items():
         for ours, theirs in zip(fast.params[name], blobs):
@@ -172,7 +172,7 @@ def test_training_gives_the_same_weights_and_shows_the_same_blobs(
 ):
     always(monkeypatch)
     shape = (1, 24, 37)
-    found = []
+    trained = []
     for fast in (True, False):
         caffe.set_random_seed(5)
         net = f"{INPUT.format(*shape)}{TRUNKS[trunk]}" + layer(
@@ -187,8 +187,8 @@ def test_training_gives_the_same_weights_and_shows_the_same_blobs(
             by_layers(solver.net)
         fill(solver.net)
         solver.step(3)
-        found.append(solver.net)
-    fast, plain = found
+        trained.append(solver.net)
+    fast, plain = trained
     assert fast.executor.choice.way == "regions"
     for name, blobs in plain.params.items():
         for ours, theirs in zip(fast.params[name], blobs):
@@ -314,10 +314,10 @@ def test_backward_of_a_net_that_does_not_learn_works_from_an_inner_blob(ran, tmp
 
 def test_callbacks_see_every_layer(ran):
     net, _ = ran
-    seen = []
-    net.after_forward(seen.append)
+    numbers = []
+    net.after_forward(numbers.append)
     net.forward()
-    assert seen == list(range(len(net.layers)))
+    assert numbers == list(range(len(net.layers)))
 
 
 def test_a_net_without_a_wide_border_has_no_region(tmp_path):

@@ -165,13 +165,13 @@ def test_training_on_sizes_in_turn(tmp_path):
 
 def test_an_array_that_is_held_shows_each_result(tmp_path):
     net = build(tmp_path, VGG, True, (1, 40, 33))
-    held, seen = net.forward()["top"], []
+    held, copies = net.forward()["top"], []
     for seed in range(ENOUGH + 2):
         fill(net, seed)
         net.forward()
-        seen.append(held.copy())
+        copies.append(held.copy())
     theirs = eager(build(tmp_path, VGG, True, (1, 40, 33)))
-    for seed, ours in enumerate(seen):
+    for seed, ours in enumerate(copies):
         fill(theirs, seed)
         assert apart(ours, theirs.forward()["top"]) < 1e-6
     assert graphs(net) > 0
@@ -198,14 +198,14 @@ def test_an_input_may_change_while_the_device_computes(tmp_path):
 
 def trainers(folder, text, more="", cls=caffe.SGDSolver):
     """A solver whose steps are replayed, and one like it whose are not."""
-    found = []
+    results = []
     for _ in range(2):
         caffe.set_random_seed(3)
         settings = f"base_lr: 1e-5 lr_policy: 'fixed' momentum: 0.9 weight_decay: 0.01 {more}"
         settings = settings.replace("momentum: 0.9", "") if "momentum: 0" in more else settings
-        found.append(nets.solver(folder, settings, INPUT.format(1, 40, 33) + text, cls))
-    eager(found[1].net)
-    return found
+        results.append(nets.solver(folder, settings, INPUT.format(1, 40, 33) + text, cls))
+    eager(results[1].net)
+    return results
 
 
 def learn(solver, sizes=((40, 33),), passes=3 * ENOUGH):
@@ -331,7 +331,7 @@ def test_weights_laid_out_for_the_device_are_saved_in_the_order_of_their_axes(tm
 )
 def test_a_large_kernel_as_a_product_gives_the_convolution(tmp_path, monkeypatch, precision, limit):
     caffe.set_precision(precision)
-    found = []
+    results = []
     for large in (1, 1 << 30):
         monkeypatch.setattr(sys.modules["caffe.ops.product"], "LARGE", large)
         text = conv("top", "data", 6, 5, 2, "stride: 2")
@@ -341,8 +341,8 @@ def test_a_large_kernel_as_a_product_gives_the_convolution(tmp_path, monkeypatch
         diff = np.random.RandomState(1).randn(*net.blobs["top"].shape)
         net.backward(top=diff)
         gradients = [blob.diff.copy() for blob in net.params["top"]]
-        found.append([net.blobs["top"].data.copy(), net.blobs["data"].diff.copy(), *gradients])
-    for ours, theirs in zip(*found):
+        results.append([net.blobs["top"].data.copy(), net.blobs["data"].diff.copy(), *gradients])
+    for ours, theirs in zip(*results):
         assert apart(ours, theirs) < limit
 
 

@@ -4,6 +4,7 @@ import caffe
 import numpy as np
 import pytest
 from caffe import CaffeError, forks, text, unknown
+from caffe import __main__ as command_line
 from caffe.errors import NetError, PrototxtError, UsageError
 from caffe.proto import caffe_pb2
 
@@ -165,3 +166,20 @@ def test_a_fork_is_set_by_name(monkeypatch):
     caffe.set_fork(None)
     with pytest.raises(UsageError, match="did you mean 'segnet'"):
         caffe.set_fork("segnt")
+
+
+def test_the_command_line_sets_the_fork(tmp_path, capsys):
+    path = tmp_path / "net.prototxt"
+    path.write_text(INPUT)
+    names = []
+
+    class Fork(Doubling):
+        def setup(self, bottom, top):
+            names.append(forks.current_fork())
+
+    caffe.register_layer(Fork)
+    path.write_text(INPUT + 'layer { name: "f" type: "Fork" bottom: "data" top: "f" }')
+    main = ["time", "--model", str(path), "--iterations", "1", "--fork", "segnet"]
+    Fork.factor = 1
+    assert command_line.main(main) == 0
+    assert names == ["segnet"] and forks.current_fork() is None

@@ -5,14 +5,16 @@ import os
 import subprocess
 import sys
 
+import caffe
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat
 
+import net_gen
 from fcn_common import command
 from fcn_common.voc import CLASSES, PALETTE
-from fcn_data import demo
+from fcn_data import DATA_SETS, demo
 from fcn_data.demo import build
 from fcn_data.demo.__main__ import main
 from fcn_data.split_files import read_ids
@@ -161,3 +163,23 @@ def test_the_command_line_draws_a_set_and_refuses_another_seed(tmp_path, capsys)
         command.run(lambda: main([str(tmp_path / "set"), *args, "--seed", "2"]))
     assert end.value.code == 1
     assert "seed 1, needs 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", demo.layouts.LAYOUTS)
+def test_the_scenes_in_another_layout_are_read_by_the_data_layer_of_that_set(name, tmp_path):
+    root, data_set = str(tmp_path / "set"), DATA_SETS[name]
+    demo.layouts.make(name, root, train=2, val=1, scale=0.2)
+    for split, count in (("train", 2), ("val", 1)):
+        record = data_set.splits[split]
+        param = data_set.parameters(split, root)
+        tops = tuple(param.get("tops", data_set.tops))
+        n = caffe.NetSpec()
+        net_gen.PythonData(record.module, record.layer, param, tops).add(n)
+        net_gen.write(n.to_proto(), tmp_path / "net.prototxt")
+        net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+        assert len(net.layers[0].indices) == count
+        net.forward()
+        for labels in data_set.labels:
+            assert len(np.unique(net.blobs[labels.name].data)) > 1
+    with pytest.raises(ValueError, match="train 2, needs 3"):
+        demo.layouts.make(name, root, train=3, val=1, scale=0.2)

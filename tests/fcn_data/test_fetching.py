@@ -2,17 +2,20 @@
 
 import hashlib
 import http.server
+import io
 import os
 import re
 import threading
+import zipfile
 
 import pytest
 
 import fcn_data
 from fcn_common import command
-from fcn_data import published, registry
+from fcn_data import published, registry, sift_flow
 from fcn_data.__main__ import main
 from fcn_data.registry import Published
+from fcn_data.split_files import read_ids
 from tests.fcn_data.archive_files import tar
 
 pytest.importorskip("requests")
@@ -303,7 +306,103 @@ def test_every_published_file_has_an_address_and_a_place():
     for entry in published.PUBLISHED.values():
         assert isinstance(entry, Published)
         assert all(url.startswith(("http://", "https://")) for url in entry.urls)
-        assert (entry.inside is not None) == bool(entry.folders) == bool(entry.lists)
+        assert bool(entry.folders) == bool(entry.lists)
+        assert entry.inside is not None or not entry.folders
         if entry.checksum:
             kind, digest = entry.checksum.split(":")
             assert len(digest) == hashlib.new(kind).digest_size * 2
+
+
+SCENES = f"{sift_flow.SCENES}/"
+STREETS = [f"street_{number}" for number in range(203)]
+
+
+def zipped(members):
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return raw.getvalue()
+
+
+def sift_flow_archive(lists):
+    """SIFT Flow's archive with these text files at its top."""
+    members = {f"SiftFlowDataset/{name}": text for name, text in lists.items()}
+    for idx in (*STREETS, "highway_bost181"):
+        members[f"SiftFlowDataset/Images/{SCENES}{idx}.jpg"] = b"jpg"
+        for folder in ("SemanticLabels", "GeoLabels"):
+            members[f"SiftFlowDataset/{folder}/{SCENES}{idx}.mat"] = b"mat"
+    return zipped(members)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {
+            "trainval.txt": "street_200\nstreet_202\nstreet_201\n",
+            "test.txt": "\n".join(STREETS[:200]),
+        },
+        {
+            "TestSet1.txt": "\n".join(f"a\\{idx}.jpg" for idx in STREETS[:200]),
+            "readme.txt": "words",
+        },
+    ],
+)
+def test_the_splits_of_sift_flow_come_from_its_archive(mirror, tmp_path, monkeypatch, lists):
+    mirror.files["SiftFlowDataset.zip"] = sift_flow_archive(lists)
+    fcn_data.fetch("siftflow", root=str(tmp_path), base_url=mirror.url)
+    folder = tmp_path / "data/sift-flow"
+    assert read_ids(folder / "test.txt") == STREETS[:200]
+    trainval = read_ids(folder / "trainval.txt")
+    assert sorted(trainval) == STREETS[200:]
+    if "trainval.txt" in lists:
+        assert trainval == lists["trainval.txt"].split()
+    assert "203 images with labels" in published.check("siftflow", str(tmp_path))
+
+
+def test_an_archive_of_sift_flow_without_a_test_list_is_reported(mirror, tmp_path):
+    mirror.files["SiftFlowDataset.zip"] = sift_flow_archive({})
+    with pytest.raises(OSError, match="lacks data/sift-flow/trainval.txt, data/sift-flow/test.txt"):
+        fcn_data.fetch("siftflow", root=str(tmp_path), base_url=mirror.url)
+
+
+def test_nyud_is_laid_out_from_whichever_folder_holds_it(mirror, tmp_path):
+    members = {"trainval.txt": b"5001\n", "test.txt": b"5002\n"}
+    for idx in ("5001", "5002"):
+        for folder in ("data/images", "data/depth", "data/hha"):
+            members[f"{folder}/img_{idx}.png"] = b"png"
+        members[f"segmentation/img_{idx}.mat"] = b"mat"
+    body = tar({f"download/nyud/{name}": content for name, content in members.items()}, "w:gz")
+    mirror.files["nyud.tar.gz"] = body
+    fcn_data.fetch("nyud", root=str(tmp_path), base_url=mirror.url)
+    assert (tmp_path / "data/nyud/data/hha/img_5002.png").read_bytes() == b"png"
+    assert "2 images with labels" in published.check("nyud", str(tmp_path))
+    os.remove(tmp_path / "data/nyud/data/hha/img_5002.png")
+    with pytest.raises(OSError, match="img_5002.png: no such file"):
+        published.check("nyud", str(tmp_path))
+
+
+def test_a_downloaded_page_in_place_of_weights_is_refused_and_no_file_stays(mirror, tmp_path):
+    mirror.files["siftflow-fcn8s-heavy.caffemodel"] = b"<html>not here</html>"
+    with pytest.raises(OSError, match="is not the published file"):
+        fcn_data.fetch("siftflow-fcn8s", root=str(tmp_path), base_url=mirror.url)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_is_no_weights_is_kept_aside_when_the_weights_are_fetched(mirror, tmp_path):
+    path = tmp_path / published.PUBLISHED["fcn16s"].target
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"my notes")
+    with pytest.raises(OSError):
+        fcn_data.fetch("fcn16s", root=str(tmp_path), base_url=mirror.url)
+    assert path.with_name(path.name + ".unusable").read_bytes() == b"my notes"
+
+
+def test_the_message_says_how_to_name_a_mirror(tmp_path):
+    with pytest.raises(OSError, match="FCN_DATASETS_URL=https://host/folder python -m fcn_data"):
+        fcn_data.require("nyud", root=str(tmp_path))
+
+
+def test_every_archive_of_a_data_set_is_a_published_file():
+    for data_set in fcn_data.DATA_SETS.values():
+        assert set(data_set.archives) <= set(published.NAMES)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 
+import numpy as np
 import pytest
 
 import net_gen
@@ -18,6 +20,9 @@ def test_the_stages_up_to_a_variant_come_in_order():
     assert chain.stages("voc-fcn32s") == ["voc-fcn32s"]
     assert chain.stages("voc-fcn8s") == ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
     assert chain.stages("voc-fcn8s-atonce") == ["voc-fcn8s-atonce"]
+    assert chain.stages("nyud-fcn32s-color-hha") == [
+        *("nyud-fcn32s-color", "nyud-fcn32s-hha", "nyud-fcn32s-color-hha")
+    ]
     assert chain.stages("voc-fcn-googlenet16s") == ["voc-fcn-googlenet", "voc-fcn-googlenet16s"]
 
 
@@ -71,6 +76,45 @@ def test_the_demo_chain_runs_with_every_trunk(house, capsys, variant, base):
     )
 
 
+def test_both_heads_of_sift_flow_are_scored(house, capsys):
+    chain.run("siftflow-fcn32s", "demo", iters=1, gpu="cpu")
+    out = capsys.readouterr().out
+    assert "4 images (sem): loss" in out and "4 images (geo): loss" in out
+    folder = os.path.join(chain.DEMO_RUNS, "siftflow-fcn32s", "snapshot")
+    (record,) = snapshots.read_records(folder).values()
+    assert (len(record["iu"]), len(record["geo"]["iu"])) == (33, 3)
+    assert record["loss"] != record["geo"]["loss"] and record["geo"]["images"] == 4
+
+
+def test_late_fusion_starts_from_both_trained_parents(house):
+    chain.run("nyud-fcn32s-color-hha", "demo", iters=1, images=1, gpu="cpu")
+    blobs = {}
+    for name in ("nyud-fcn32s-color", "nyud-fcn32s-hha", "nyud-fcn32s-color-hha"):
+        blobs[name] = os.path.join(chain.DEMO_RUNS, name, "snapshot", "train_iter_1.caffemodel")
+    for suffix in ("color", "hha"):
+        parent = surgery.read_blobs(blobs[f"nyud-fcn32s-{suffix}"], "conv3_2")[0]
+        child = surgery.read_blobs(blobs["nyud-fcn32s-color-hha"], f"conv3_2{suffix}")[0]
+        np.testing.assert_allclose(child, parent, rtol=1e-3, atol=1e-6)
+        assert np.abs(parent).max() > 0.01
+
+
+def test_early_fusion_reads_depth_with_the_mean_of_the_colours_weights(house):
+    chain.run("nyud-fcn32s-color-d", "demo", iters=1, images=1, gpu="cpu")
+    trained = os.path.join(chain.DEMO_RUNS, "nyud-fcn32s-color-d/snapshot/train_iter_1.caffemodel")
+    weights, _ = surgery.read_blobs(trained, "conv1_1_bgrd")
+    base = os.path.join(chain.DEMO_RUNS, "vgg16-fcn.caffemodel")
+    old, _ = surgery.read_blobs(base, "conv1_1")
+    assert weights.shape[1] == 4
+    np.testing.assert_allclose(weights[:, :3], old, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(weights[:, 3], old.mean(1), rtol=1e-3, atol=1e-6)
+
+
+def test_pascal_context_trains_through_its_stages(house, capsys):
+    chain.run("pascalcontext-fcn16s", "demo", iters=1, images=1, gpu="cpu")
+    assert "pascalcontext-fcn16s is trained" in capsys.readouterr().out
+    assert "score_fr" not in surgery.contents(os.path.join(chain.DEMO_RUNS, "vgg16-fcn.caffemodel"))
+
+
 @pytest.mark.parametrize("trunk", surgery.BASES)
 def test_the_demo_chain_starts_from_a_cast_classifier_if_there_is_one(house, capsys, trunk):
     cast = chain.paths(trunk)[1]
@@ -98,7 +142,12 @@ def test_a_fetched_classifier_is_cast(house, monkeypatch):
 @pytest.mark.parametrize("variant", net_gen.VARIANTS)
 def test_solve_py_starts_from_the_stage_before_or_the_cast_classifier(variant):
     with open(os.path.join(ROOT, variant, "solve.py")) as file:
-        weights = re.search(r'stage\.start_from\("(.*)"\)$', file.read(), re.M).group(1)
+        text = file.read()
+    if net_gen.VARIANTS[variant].branches[0].init:
+        parents = {"color": "../nyud-fcn32s-color", "hha": "../nyud-fcn32s-hha"}
+        assert f"stage.start_from_each({json.dumps(parents)})" in text
+        return
+    weights = re.search(r'stage\.start_from\("(.*?)"(, {.*})?\)$', text, re.M).group(1)
     init = net_gen.VARIANTS[variant].init
     cast = os.path.relpath(chain.paths(net_gen.VARIANTS[variant].trunk)[1], chain.ROOT)
     assert weights == f"../{init or cast}"

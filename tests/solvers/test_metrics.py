@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fcn_data import VOC, Labels
+import net_gen
+from fcn_data import SIFT_FLOW, VOC, Labels
 from solvers import metrics
 
 
@@ -102,3 +103,26 @@ def test_the_classes_have_the_names_of_the_data_set():
     assert metrics.class_names(3, data_set) == ("class 0", "class 1", "class 2")
     scores = metrics.metrics(np.array([[3, 1], [0, 4]]))
     assert "sky           80.0  100.0" in "\n".join(metrics.score_lines(scores, "", data_set))
+
+
+def test_a_class_absent_from_the_truth_counts_only_in_the_original_scoring():
+    hist = np.zeros((21, 21))
+    hist[0, 0], hist[1, 1], hist[1, 2] = 4, 3, 1
+    scores = metrics.metrics(hist)
+    assert scores["mean_iu"] == pytest.approx((1 + 3 / 4) / 2)
+    assert scores["mean_iu_original"] == pytest.approx((1 + 3 / 4 + 0) / 3)
+    assert scores["predicted_absent"] == [2]
+    lines = metrics.score_lines(scores, "title")
+    assert "mean_iu 0.5833 in the original scoring, which counts bicycle with IU 0" in lines[1]
+    hist[1, 2] = 0
+    lines = metrics.score_lines(metrics.metrics(hist), "title")
+    assert "original" not in "".join(lines)
+
+
+def test_each_head_has_its_scores_and_class_names():
+    scores = metrics.metrics(np.eye(33))
+    scores["geo"] = metrics.metrics(np.eye(3))
+    heads = net_gen.VARIANTS["siftflow-fcn8s"].heads
+    text = "\n".join(metrics.score_lines(scores, "title", SIFT_FLOW, heads))
+    assert "title (sem): " in text and "title (geo): " in text
+    assert "staircase" in text and "horizontal" in text

@@ -119,6 +119,20 @@ def test_the_newest_two_snapshots_and_the_best_one_are_kept(tiny_stage, start, m
     assert snapshots.best(folder).endswith("train_iter_2.caffemodel")
 
 
+def test_a_stage_is_scored_less_often_than_it_is_saved(tiny_stage, start):
+    folder = tiny_stage(max_iter=4, snapshot=1)
+    stage.run(folder, start, gpu="cpu", seed=1, every=2)
+    assert sorted(snapshots.read_records(os.path.join(folder, "snapshot"))) == [2, 4]
+    assert {3, 4} <= set(kept(folder)) <= {2, 3, 4}
+
+
+def test_a_solver_without_an_interval_is_saved_before_each_score(tiny_stage, start):
+    folder = tiny_stage(max_iter=3, snapshot=0)
+    stage.run(folder, start, gpu="cpu", seed=1, every=2)
+    assert sorted(snapshots.read_records(os.path.join(folder, "snapshot"))) == [2, 3]
+    assert kept(folder) == [2, 3]
+
+
 def test_a_finished_stage_is_not_trained_again(again, start, monkeypatch):
     folder, first = again
     monkeypatch.setattr(stage, "make_solver", None)

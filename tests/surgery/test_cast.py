@@ -10,8 +10,8 @@ from caffe.proto import caffe_pb2
 
 import net_gen
 import surgery
+from fcn_common.caffemodel import complete_model, complete_state
 from solvers import chain
-from surgery.caffemodel import complete_model, complete_state
 from tests import tiny
 
 CLASSES = 10

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import logging
 from collections import OrderedDict
 from types import SimpleNamespace
@@ -194,3 +195,36 @@ def test_upsample_filt_is_the_bilinear_kernel_under_the_name_of_the_published_sc
     kernel = (1 - abs(y - centre) / factor) * (1 - abs(x - centre) / factor)
     assert np.allclose(surgery.upsample_filt(size), kernel, rtol=0, atol=1e-15)
     assert np.array_equal(surgery.upsample_filt(size), surgery.bilinear(size))
+
+
+class Parameters:
+    """A net with one layer, as far as `extend_channels` looks at a net."""
+
+    def __init__(self, *shapes):
+        blob = collections.namedtuple("blob", "data")
+        self.params = {"conv": [blob(np.zeros(shape, np.float32)) for shape in shapes]}
+
+
+def test_further_channels_get_the_mean_of_the_others():
+    net = Parameters((2, 5, 1, 1), (2,))
+    weights = np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1)
+    surgery.extend_channels(net, "conv", [weights, np.array([7, 8], np.float32)])
+    filled, bias = (blob.data for blob in net.params["conv"])
+    assert filled[:, :, 0, 0].tolist() == [[0, 1, 2, 1, 1], [3, 4, 5, 4, 4]]
+    assert bias.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        ([(2, 2, 1, 1), (2,)], "is 2 x 2 x 1 x 1, needs 2 x 3 x 1 x 1, or more channels"),
+        ([(2, 4, 3, 3), (2,)], "is 2 x 4 x 3 x 3, needs 2 x 3 x 1 x 1"),
+        ([(2, 4, 1, 1), (3,)], "blob 1: is 3, needs 2"),
+        ([(2, 4, 1, 1)], "has 1 blobs, needs 2"),
+    ],
+)
+def test_weights_of_other_shapes_are_not_extended(shapes, message):
+    net = Parameters(*shapes)
+    with pytest.raises(ValueError, match=message):
+        surgery.extend_channels(net, "conv", [np.ones((2, 3, 1, 1)), np.ones(2)])
+    assert not any(blob.data.any() for blob in net.params["conv"])

@@ -10,7 +10,17 @@ from zoo.__main__ import agrees
 from zoo.nets import NETS
 
 #: The nets of the short run; together they have every family of layers.
-QUICK = ("SegNet", "ShuffleNet", "FlowNetC", "C3D", "DeconvNet", "DeepLab v1", "DeepLab v2")
+QUICK = (
+    "MobileNet-SSD",
+    "R-FCN",
+    "SegNet",
+    "ShuffleNet",
+    "FlowNetC",
+    "C3D",
+    "DeconvNet",
+    "DeepLab v1",
+    "DeepLab v2",
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +47,12 @@ def test_an_error_in_a_fork_layer_is_seen(monkeypatch):
 def test_not_a_number_disagrees():
     result = compare.compare("DeepLab v2")._replace(layer_error=float(np.nan))
     assert not agrees(result)
+
+
+def test_detections_are_compared_in_any_order():
+    rows = np.random.RandomState(0).rand(5, 7)
+    filled = np.concatenate([rows[::-1], np.zeros((3, 7))])
+    assert compare.detections_error(rows, filled) == 0
+    assert compare.detections_error(rows[:4], filled) == float("inf")
+    rows[2, 4] += 0.5
+    assert compare.detections_error(rows, filled) > 0.05

@@ -39,6 +39,16 @@ def bn_learn(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
     return standardized(bottoms[0], 0, 1e-9) * parameters[0] + parameters[1]
 
 
+def batch_norm_with_scale(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
+    """NVCaffe's BatchNorm with its running sums."""
+    mean, variance, weight, scale, bias = parameters
+    deviation = np.sqrt(variance / weight + 1e-5)
+    y = np.empty_like(bottoms[0])
+    for c in range(y.shape[1]):
+        y[:, c] = (bottoms[0][:, c] - mean[c] / weight) / deviation[c] * scale[c] + bias[c]
+    return y
+
+
 def bilinear(x: np.ndarray, height: int, width: int) -> np.ndarray:
     """Interpolate so that the corners of x and of the result coincide, position by position."""
     y = np.empty((*x.shape[:2], height, width))
@@ -88,6 +98,15 @@ DEEPLAB = "Chen et al. 2016, DeepLab v2; xmyqsh/deeplab-v2"
 DECONVNET = "Noh et al. 2015, DeconvNet"
 
 CASES = [
+    Case(
+        "BatchNorm",
+        "batch_norm_param { scale_bias: true }",
+        normal((2, 3, 4, 5)),
+        "Ioffe & Szegedy 2015; NVIDIA/caffe",
+        batch_norm_with_scale,
+        "scale_bias",
+        learns=(3, 4),
+    ),
     Case(
         "BN",
         "bn_param { momentum: 0.95 }",

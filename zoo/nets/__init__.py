@@ -10,20 +10,27 @@ from typing import Any, Callable
 
 from . import (
     c3d,
+    crfrnn,
     deconvnet,
     deeplab,
     enet,
     flownet,
     icnet,
     pspnet,
+    rcnn,
     segnet,
     seresnet,
     shufflenet,
+    ssd,
     yolo,
 )
 
 #: Name -> generator.
 NETS: dict[str, Callable[..., Any]] = {
+    "SSD-VGG": ssd.vgg,
+    "MobileNet-SSD": ssd.mobilenet,
+    "Faster R-CNN": rcnn.faster,
+    "R-FCN": rcnn.rfcn,
     "SegNet": segnet.net,
     "ENet": enet.net,
     "PSPNet": pspnet.net,
@@ -34,6 +41,7 @@ NETS: dict[str, Callable[..., Any]] = {
     "YOLOv3": yolo.v3,
     "FlowNetC": flownet.net,
     "C3D": c3d.net,
+    "CRF-RNN": crfrnn.net,
     "DeconvNet": deconvnet.net,
     "DeepLab v1": deeplab.v1,
     "DeepLab v2": deeplab.v2,

@@ -188,6 +188,10 @@ class _Builder:
 
     def _read_source(self, part: Part) -> None:
         """Ask a user's data layer for its shapes; a layer that reads a database is not opened."""
+        cls = layer_class(part.type)
+        if cls is not None and cls.bottoms[0]:
+            part.reason = f"has no bottom; it needs {cls.bottoms[0]}"
+            return
         if part.type in IMAGE_SETTINGS or part.type != "Python":
             part.reason = "the size of its images is unknown; name it with --input"
             return
@@ -213,19 +217,34 @@ def set_up(part: Part, phase: int) -> None:
     if part.in_place:
         tops[0] = bottoms[0]
     layer = create(param)
+    if isinstance(layer, EngineLayer):
+        _check_counts(layer, len(bottoms), len(tops))
     try:
         layer.setup(bottoms, tops)
         layer.reshape(bottoms, tops)
     except CaffeError:
         raise
     except Exception as error:
-        # A user's Python layer may raise anything.
-        if isinstance(layer, EngineLayer):
-            raise
-        raise CaffeError(f"layer {part.name!r} (Python): {type(error).__name__}: {error}") from None
+        # A user's Python layer may raise anything, and a report needs the other layers anyway.
+        kind = type(error).__name__
+        raise CaffeError(f"layer {part.name!r} ({part.type}): {kind}: {error}") from None
     part.layer = layer
     for top, blob in zip(part.tops, tops):
         top.shape = blob.shape
+
+
+def _check_counts(layer: EngineLayer, bottoms: int, tops: int) -> None:
+    """Raise LayerError for a number of bottoms or tops that the layer type cannot have."""
+    for noun, count, (least, most) in (
+        ("bottoms", bottoms, layer.bottoms),
+        ("tops", tops, layer.tops),
+    ):
+        if not least <= count <= most:
+            need = f"{least}" if least == most else f"{least} to {most}"
+            raise layer.error(
+                f"has {count} {noun if count != 1 else noun[:-1]}; it needs "
+                + need.replace("to inf", "or more")
+            )
 
 
 def without_fillers(message: Any) -> Any:

@@ -106,7 +106,7 @@ def filler_words(filler: Any) -> str:
 def multiply_adds(part: Part) -> int | None:
     """Return the multiply-adds of a layer, or None where a shape is unknown."""
     if part.layer is None:
-        return None
+        return None if part.reason else 0
     if part.type in ("Convolution", "Deconvolution"):
         # The first axis of the weights is the channels of the blob whose values are counted.
         weights = part.layer.blobs[0]
@@ -195,7 +195,11 @@ class Costs:
         return Memory(values, self._gradient_bytes(), weights, weights * (1 + arrays), buffers)
 
     def engine(self, solver: str | None = None) -> Memory:
-        """Return an estimate of this engine's memory on a CPU, layer by layer (CAFFE_FAST=0)."""
+        """Return an estimate of this engine's memory on a CPU.
+
+        The fast path needs less for blobs that it never completes, and every pass needs temporary
+        arrays that are not counted; docs/inspect.md has measured peaks.
+        """
         values = self.value_bytes()
         weights = FLOAT * self.parameter_count()
         largest = max((_engine_buffer(part) for part in self.net.parts), default=0)

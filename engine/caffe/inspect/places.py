@@ -111,8 +111,8 @@ def places(net: BuiltNet, aligned: bool = False) -> Places:
                     located[top] = Place(frame, (AxisPlace(),) * axes)
             continue
         place = top_place(part, located)
-        if aligned and place is not None and part.type == "Crop" and part.bottoms[1] in located:
-            place = located[part.bottoms[1]]
+        if aligned and place is not None and part.type == "Crop" and len(part.bottoms) > 1:
+            place = located.get(part.bottoms[1], place)
         for top in part.tops if place is not None else ():
             assert place is not None
             located[top] = place

@@ -123,8 +123,8 @@ def total_table(totals: Totals) -> tuple[list[str], list[list[str]]]:
         ["activations", megabytes(totals.activation_bytes)],
         ["inference, BVLC Caffe", memory_text(totals.bvlc_inference)],
         [f"training ({totals.solver}), BVLC Caffe", memory_text(totals.bvlc_training)],
-        ["inference, this engine", memory_text(totals.engine_inference)],
-        [f"training ({totals.solver}), this engine", memory_text(totals.engine_training)],
+        ["inference, this engine, about", memory_text(totals.engine_inference)],
+        [f"training ({totals.solver}), this engine, about", memory_text(totals.engine_training)],
     ]
     return ["total", "value"], lines
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .. import mode
+from .. import boost_random, mode
 from ..blob import Blob
 from ..proto import caffe_pb2
 from .function import Function
@@ -19,7 +19,8 @@ class Dropout(Function):
 
     Each value of the mask is 0 with probability dropout_ratio and else 1, drawn at every forward.
     With scale_train false, a field of detection forks, y = x * mask in TRAIN and
-    y = x * (1 - dropout_ratio) in TEST (Srivastava et al. 2014, section 4).
+    y = x * (1 - dropout_ratio) in TEST (Srivastava et al. 2014, section 4). With
+    sample_weights_test, a field of Bayesian SegNet, TEST does as TRAIN (Kendall et al. 2015).
     """
 
     precision = "kept"
@@ -30,12 +31,13 @@ class Dropout(Function):
     @property
     def idempotent(self) -> bool:  # type: ignore[override]
         """In TEST, the gradient does not depend on the bottom."""
-        return self.phase == caffe_pb2.TEST
+        return not self.stateful
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
-        """In TRAIN, each forward draws another mask."""
-        return self.phase == caffe_pb2.TRAIN
+        """In TRAIN, and with sample_weights_test, each forward draws another mask."""
+        sampled = self.layer_param.dropout_param.sample_weights_test
+        return self.phase == caffe_pb2.TRAIN or sampled
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         ratio = self.layer_param.dropout_param.dropout_ratio
@@ -45,7 +47,14 @@ class Dropout(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.dropout_param
         keep = 1 - p.dropout_ratio
-        if self.phase == caffe_pb2.TEST:
+        if not self.stateful:
             return x.view_as(x) if p.scale_train else x * keep
-        mask = torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        mask = self._mask(x, keep)
         return x * (mask.div_(keep) if p.scale_train else mask)
+
+    def _mask(self, x: torch.Tensor, keep: float) -> torch.Tensor:
+        """Return 1 with the probability `keep` and else 0; on the CPU, BVLC Caffe's draws."""
+        if x.device.type != "cpu":
+            return torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
+        drawn = boost_random.bernoulli(mode.rng(), keep, x.numel()).reshape(x.shape)
+        return torch.from_numpy(drawn).to(x.dtype)

@@ -85,6 +85,9 @@ class BatchNorm(Function):
     x is N x C x any further axes. With use_global_stats, which is the default in TEST alone, mean
     and variance are the running ones; without, they are those of the batch. The three parameters
     are the running sums of means (C) and of variances (C), and of the weight (1) that divides both.
+
+    With scale_bias, a field of NVCaffe, y is also multiplied by a learned scale (C) and a learned
+    bias (C) is added, which are two more parameters.
     """
 
     bottoms, tops = (1, 1), (1, 1)
@@ -107,6 +110,10 @@ class BatchNorm(Function):
                 self.layer_param.param.add().lr_mult = 0
             elif self.layer_param.param[i].lr_mult != 0:
                 raise self.error("cannot learn its statistics; give its params lr_mult: 0")
+        if p.scale_bias:
+            one = caffe_pb2.FillerParameter(type="constant", value=1)
+            self.add_parameter(shape[1:2], p.scale_filler if p.HasField("scale_filler") else one)
+            self.add_parameter(shape[1:2], p.bias_filler)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         shape, channels = bottoms[0], self.blobs[0].shape[0]
@@ -117,7 +124,7 @@ class BatchNorm(Function):
         return bottoms
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        p, (mean, var, weight) = self.layer_param.batch_norm_param, self.weights
+        p, (mean, var, weight, *affine) = self.layer_param.batch_norm_param, self.weights
         channels = x.flatten(2) if x.dim() > 2 else x[..., None]
         if self.uses_running_sums:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
@@ -127,6 +134,8 @@ class BatchNorm(Function):
             var = ((channels - mean[:, None]) ** 2).mean((0, 2))
             self._add_to_sums(mean.detach(), var.detach(), x.numel() // mean.numel())
         y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
+        if affine:
+            y = y * affine[0][:, None] + affine[1][:, None]
         return y.reshape(x.shape)
 
     def backward(

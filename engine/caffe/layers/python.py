@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from .. import glog, module_search
 from ..errors import LayerError
 from .base import Layer
 from .registry import register
+
+#: (module, layer) -> the layer that takes the place of a well-known Python layer.
+_stand_ins: dict[tuple[str, str], Callable[[Any], Layer]] = {}
+M = TypeVar("M", bound=Callable[[Any], Layer])
+
+
+def stand_in(module: str, layer: str) -> Callable[[M], M]:
+    """Return a decorator: the function makes the layer where the user's module is missing."""
+
+    def decorate(make: M) -> M:
+        _stand_ins[module, layer] = make
+        return make
+
+    return decorate
 
 
 def _python_layer(param: Any) -> Layer:
@@ -19,10 +34,17 @@ def _python_layer(param: Any) -> Layer:
     if not p.module:
         raise LayerError(param.name, param.type, "has no python_param module; name one")
     try:
-        module = importlib.import_module(p.module)
+        module = module_search.find(p.module)
     except ImportError as error:
+        if (p.module, p.layer) in _stand_ins:
+            message = f"{param.name}: module {p.module} is missing; the engine's own {p.layer} runs"
+            glog.write("layer_factory.cpp:77", message, 1)
+            return _stand_ins[p.module, p.layer](param)
         cause = " ".join(str(error).split())
-        reason = f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH"
+        reason = (
+            f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH, or put the module "
+            "beside the prototxt"
+        )
         raise LayerError(param.name, param.type, reason) from error
     cls = getattr(module, p.layer, None)
     if not (isinstance(cls, type) and issubclass(cls, Layer)):

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from . import command
 
 FLAGS: command.Flags = {
+    "fork": ("", "Optional; the fork of Caffe that decides what words with several meanings mean."),
     "gpu": ("", "Optional; run in GPU mode on the given device ID. '-gpu all' takes the only one."),
     "iterations": (50, "The number of iterations to run."),
     "level": (0, "Optional; network level."),

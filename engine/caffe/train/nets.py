@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import glog, graph, upgrade
+from .. import glog, graph, module_search, upgrade
 from ..errors import NetError, in_file
 from ..layers import layer_type_list, users_types
 from ..net import Net
@@ -99,7 +99,7 @@ def _build(source: Any, phase: Any, state: Any) -> Net:
     if file is None:
         return Net.from_param(param)
     file.check(param.state, layer_type_list(), users_types())
-    with in_file(source):
+    with in_file(source), module_search.beside(source):
         return Net.from_param(param)
 
 

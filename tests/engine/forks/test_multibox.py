@@ -82,17 +82,17 @@ def plain_matches(priors, objects, threshold, per_prediction):
     return matches, table
 
 
-def plain_loss(given, shared, per_prediction, ratio, difficult, logistic, l2, weight):
+def plain_loss(arrays, shared, per_prediction, ratio, difficult, logistic, l2, weight):
     """The loss in plain loops; returns it before the division, and the number of matches."""
-    priors = given["priors"][0, 0].reshape(-1, 4)
-    variances = given["priors"][0, 1].reshape(-1, 4)
+    priors = arrays["priors"][0, 0].reshape(-1, 4)
+    variances = arrays["priors"][0, 1].reshape(-1, 4)
     total = count = 0
     for image in range(IMAGES):
-        rows = [o for o in given["objects"][0, 0] if o[0] == image and (difficult or not o[7])]
+        rows = [o for o in arrays["objects"][0, 0] if o[0] == image and (difficult or not o[7])]
         matches, table = plain_matches(priors, rows, 0.35, per_prediction)
         count += len(matches)
-        scores = given["conf"][image].reshape(PRIORS, CLASSES)
-        codes = given["loc"][image].reshape(PRIORS, -1, 4)
+        scores = arrays["conf"][image].reshape(PRIORS, CLASSES)
+        codes = arrays["loc"][image].reshape(PRIORS, -1, 4)
         labels = [int(rows[matches[p]][1]) if p in matches else 0 for p in range(PRIORS)]
         if logistic:
             signs = np.where(np.eye(CLASSES)[labels], 1, -1)
@@ -130,11 +130,11 @@ def plain_loss(given, shared, per_prediction, ratio, difficult, logistic, l2, we
 )
 def test_the_loss_agrees_with_plain_loops(tmp_path, draw, shared, settings, options):
     net = build(tmp_path, shared, **settings)
-    given = example(draw, 1 if shared else CLASSES)
-    fill(net, given)
+    arrays = example(draw, 1 if shared else CLASSES)
+    fill(net, arrays)
     defaults = {"per_prediction": True, "ratio": 3, "difficult": True, "weight": 1}
     total, count = plain_loss(
-        given, shared, **{**defaults, "logistic": False, "l2": False, **options}
+        arrays, shared, **{**defaults, "logistic": False, "l2": False, **options}
     )
     net.forward()
     assert count >= 3
@@ -142,11 +142,11 @@ def test_the_loss_agrees_with_plain_loops(tmp_path, draw, shared, settings, opti
 
 
 def test_the_loss_can_be_divided_by_the_batch(tmp_path, draw):
-    given = example(draw)
+    arrays = example(draw)
     values = []
     for mode in ("VALID", "BATCH_SIZE", "NONE"):
         net = build(tmp_path, loss={"normalization": mode})
-        fill(net, given)
+        fill(net, arrays)
         net.forward()
         values.append(float(net.blobs["loss"].data))
     assert values[1] == pytest.approx(values[2] / IMAGES)
@@ -155,16 +155,16 @@ def test_the_loss_can_be_divided_by_the_batch(tmp_path, draw):
 
 def test_the_gradients_of_the_loss_are_right(tmp_path, draw):
     net = build(tmp_path)
-    given = example(draw)
-    fill(net, given)
+    arrays = example(draw)
+    fill(net, arrays)
     assert_gradients(net, "loss", [net.blobs["loc"], net.blobs["conf"]], tolerance=5e-2)
 
 
 def test_a_batch_without_objects_has_no_loss(tmp_path, draw):
     net = build(tmp_path)
-    given = example(draw)
-    given["objects"][..., 0] = -1
-    fill(net, given)
+    arrays = example(draw)
+    arrays["objects"][..., 0] = -1
+    fill(net, arrays)
     net.forward()
     assert float(net.blobs["loss"].data) == 0
     net.backward()

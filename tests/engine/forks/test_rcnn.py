@@ -46,15 +46,15 @@ def regions(draw, count, size=128.0, images=1):
 def test_roi_pooling_agrees_with_opencv(tmp_path, draw):
     n = inputs(x=(1, 3, 16, 20), rois=(9, 5))
     n.pool = L.ROIPooling(n.x, n.rois, pooled_h=3, pooled_w=4, spatial_scale=0.125)
-    given = {"x": draw.randn(1, 3, 16, 20), "rois": regions(draw, 9)}
-    assert_as_opencv(tmp_path, n, given, ["pool"])
+    arrays = {"x": draw.randn(1, 3, 16, 20), "rois": regions(draw, 9)}
+    assert_as_opencv(tmp_path, n, arrays, ["pool"])
 
 
 def test_psroi_pooling_agrees_with_opencv(tmp_path, draw):
     n = inputs(x=(1, 2 * 9, 16, 20), rois=(9, 5))
     n.pool = L.PSROIPooling(n.x, n.rois, output_dim=2, group_size=3, spatial_scale=0.125)
-    given = {"x": draw.randn(1, 18, 16, 20), "rois": regions(draw, 9)}
-    assert_as_opencv(tmp_path, n, given, ["pool"])
+    arrays = {"x": draw.randn(1, 18, 16, 20), "rois": regions(draw, 9)}
+    assert_as_opencv(tmp_path, n, arrays, ["pool"])
 
 
 def test_regions_of_several_images_are_pooled_from_their_own(tmp_path, draw):
@@ -118,9 +118,9 @@ def proposal_inputs(draw, anchors=9, rows=6, columns=8):
     }
 
 
-def plain_proposals(given, topn, post, threshold, minimum, stride=16, base=16):
+def plain_proposals(arrays, topn, post, threshold, minimum, stride=16, base=16):
     """Proposals in plain loops, after the paper and py-faster-rcnn."""
-    prob, codes, (height, width, scale) = given["prob"][0], given["codes"][0], given["info"][0]
+    prob, codes, (height, width, scale) = arrays["prob"][0], arrays["codes"][0], arrays["info"][0]
     anchors = []
     for ratio in (0.5, 1, 2):
         w = round(np.sqrt(base * base / ratio))
@@ -155,8 +155,8 @@ def plain_proposals(given, topn, post, threshold, minimum, stride=16, base=16):
 @pytest.mark.parametrize("settings", [(6000, 300, 0.7, 16), (80, 10, 0.5, 40)])
 def test_proposals_agree_with_plain_loops(tmp_path, draw, settings):
     topn, post, threshold, minimum = settings
-    given = proposal_inputs(draw)
-    n = inputs(**{name: value.shape for name, value in given.items()})
+    arrays = proposal_inputs(draw)
+    n = inputs(**{name: value.shape for name, value in arrays.items()})
     n.rois, n.scores = L.Proposal(
         *(n.prob, n.codes, n.info),
         ntop=2,
@@ -166,9 +166,9 @@ def test_proposals_agree_with_plain_loops(tmp_path, draw, settings):
         },
     )
     net, _ = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     out = net.forward()
-    expected = plain_proposals(given, topn, post, threshold, minimum)
+    expected = plain_proposals(arrays, topn, post, threshold, minimum)
     assert 3 < len(expected) == len(out["rois"])
     assert_close(out["scores"][:, 0], expected[:, 0])
     assert (out["rois"][:, 0] == 0).all()
@@ -176,15 +176,15 @@ def test_proposals_agree_with_plain_loops(tmp_path, draw, settings):
 
 
 def test_proposals_agree_with_opencv(tmp_path, draw):
-    given = proposal_inputs(draw)
-    n = inputs(**{name: value.shape for name, value in given.items()})
+    arrays = proposal_inputs(draw)
+    n = inputs(**{name: value.shape for name, value in arrays.items()})
     settings = {"feat_stride": 16, "base_size": 16, "min_size": 1, "nms_thresh": 0.7}
     settings.update(ratio=[0.5, 1, 2], scale=[8, 16, 32], pre_nms_topn=400, post_nms_topn=30)
     n.rois = L.Proposal(n.prob, n.codes, n.info, proposal_param=settings)
     net, path = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     ours = net.forward()["rois"]
-    theirs = opencv_outputs(tmp_path, net, path, given, ["rois"])["rois"]
+    theirs = opencv_outputs(tmp_path, net, path, arrays, ["rois"])["rois"]
     assert_close(ours, theirs[: len(ours)])
 
 
@@ -194,14 +194,14 @@ def test_smooth_l1_agrees_with_the_paper(tmp_path, draw, bottoms):
     n = inputs(**{name: (4, 6) for name in names})
     n.loss = L.SmoothL1Loss(*[n[name] for name in names], sigma=2)
     net = train(tmp_path, n)
-    given = {name: draw.randn(4, 6) for name in names}
-    given = {name: abs(v) if name in ("inside", "outside") else v for name, v in given.items()}
-    fill(net, given)
+    arrays = {name: draw.randn(4, 6) for name in names}
+    arrays = {name: abs(v) if name in ("inside", "outside") else v for name, v in arrays.items()}
+    fill(net, arrays)
     total = 0
     for i in np.ndindex(4, 6):
-        d = given.get("inside", np.ones((4, 6)))[i] * (given["x"][i] - given["t"][i])
+        d = arrays.get("inside", np.ones((4, 6)))[i] * (arrays["x"][i] - arrays["t"][i])
         distance = 0.5 * (2 * d) ** 2 if abs(d) < 0.25 else abs(d) - 0.125
-        total += given.get("outside", np.ones((4, 6)))[i] * distance
+        total += arrays.get("outside", np.ones((4, 6)))[i] * distance
     net.forward()
     assert float(net.blobs["loss"].data) == pytest.approx(total / 4, rel=1e-5)
 
@@ -225,21 +225,21 @@ def mining(draw):
         loss_weight=[1, 0],
         loss_param={"normalization": "PRE_FIXED", "pre_fixed_normalizer": 5},
     )
-    given = {"score": draw.randn(8, 3), "labels": draw.randint(3, size=8), "w": draw.rand(8, 4)}
-    given.update(x=draw.randn(8, 4), t=draw.randn(8, 4), rois=regions(draw, 8, images=2))
-    return n, given
+    arrays = {"score": draw.randn(8, 3), "labels": draw.randint(3, size=8), "w": draw.rand(8, 4)}
+    arrays.update(x=draw.randn(8, 4), t=draw.randn(8, 4), rois=regions(draw, 8, images=2))
+    return n, arrays
 
 
 def test_losses_come_row_by_row(tmp_path, draw):
-    n, given = mining(draw)
+    n, arrays = mining(draw)
     net, _ = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     out = net.forward()
-    exps = np.exp(given["score"])
-    rows = -np.log(exps[np.arange(8), given["labels"]] / exps.sum(1))
+    exps = np.exp(arrays["score"])
+    rows = -np.log(exps[np.arange(8), arrays["labels"]] / exps.sum(1))
     assert_close(out["class_rows"], rows)
     assert float(out["class_loss"]) == pytest.approx(rows.mean(), rel=1e-5)
-    d = np.abs(given["w"] * (given["x"] - given["t"]))
+    d = np.abs(arrays["w"] * (arrays["x"] - arrays["t"]))
     distance = np.where(d < 1, 0.5 * d * d, d - 0.5)
     assert_close(out["box_rows"].ravel(), distance.sum(1))
     assert float(out["box_loss"]) == pytest.approx(distance.sum() / 5, rel=1e-5)
@@ -263,9 +263,9 @@ def test_the_hardest_regions_of_each_image_keep_their_labels(tmp_path, draw):
 
 
 def test_the_gradients_of_losses_with_rows_are_right(tmp_path, draw):
-    n, given = mining(draw)
+    n, arrays = mining(draw)
     net = train(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     assert_gradients(net, "class_loss", [net.blobs["score"]])
     assert_gradients(net, "box_loss", [net.blobs["x"], net.blobs["t"]])
 
@@ -283,3 +283,21 @@ def test_dropout_scales_in_training_or_in_testing(tmp_path, phase):
         assert np.allclose(values["train"], [0, 4 / 3], atol=1e-4) and values["test"] == [0, 1]
     else:
         assert values == {"train": [1], "test": [0.75]}
+
+
+@pytest.mark.parametrize(
+    "settings", ["'feat_stride': 16", "{'feat_stride': 16, 'scales': [8, 16, 32]}"]
+)
+def test_the_python_layer_of_faster_rcnn_runs_without_its_module(tmp_path, draw, settings):
+    arrays = proposal_inputs(draw)
+    n = inputs(**{name: value.shape for name, value in arrays.items()})
+    bottoms = (n.prob, n.codes, n.info)
+    n.rois = L.Python(
+        *bottoms, module="rpn.proposal_layer", layer="ProposalLayer", param_str=settings
+    )
+    n.other = L.Proposal(*bottoms)
+    net, _ = build(tmp_path, n)
+    fill(net, arrays)
+    out = net.forward()
+    assert out["rois"].shape[0] > 5
+    np.testing.assert_array_equal(out["rois"], out["other"])

@@ -110,8 +110,8 @@ def test_prior_boxes_agree_with_opencv(tmp_path, draw, settings):
     # OpenCV needs these fields to be set.
     settings = {"flip": True, "clip": False, "variance": [0.1], "offset": 0.5, **settings}
     n.priors = L.PriorBox(n.features, n.data, prior_box_param=settings)
-    given = {"data": draw.randn(1, 3, 90, 120), "features": draw.randn(1, 2, 5, 7)}
-    assert_as_opencv(tmp_path, n, given, ["priors"])
+    arrays = {"data": draw.randn(1, 3, 90, 120), "features": draw.randn(1, 2, 5, 7)}
+    assert_as_opencv(tmp_path, n, arrays, ["priors"])
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ DETECTIONS = [
 def test_detections_agree_with_opencv(tmp_path, draw, settings):
     images, priors, classes = 2, 40, 4
     located = 1 if settings.get("share_location", True) else classes
-    given = detection_inputs(draw, images, priors, classes, located)
-    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in given.items()})
+    arrays = detection_inputs(draw, images, priors, classes, located)
+    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in arrays.items()})
     # OpenCV needs these fields to be set, and a keep_top_k.
     needed = {"share_location": True, "background_label_id": 0, "keep_top_k": 300, "code_type": 1}
     settings = {"num_classes": classes, "confidence_threshold": 0.1, **needed, **settings}
     settings["nms_param"] = {"nms_threshold": 0.4, "top_k": 100, **settings.get("nms_param", {})}
     n.detections = L.DetectionOutput(n.loc, n.conf, n.priors, detection_output_param=settings)
     net, path = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     ours = net.forward()["detections"]
-    theirs = opencv_outputs(tmp_path, net, path, given, ["detections"])["detections"]
+    theirs = opencv_outputs(tmp_path, net, path, arrays, ["detections"])["detections"]
     assert ours.shape[2] > 5
     assert_same_detections(ours, theirs)
 
@@ -216,26 +216,26 @@ def test_codes_are_offsets_in_the_units_of_their_type(draw, code):
 
 
 def test_variances_may_be_part_of_the_codes(tmp_path, draw):
-    given = detection_inputs(draw, 1, 10, 2)
-    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in given.items()})
+    arrays = detection_inputs(draw, 1, 10, 2)
+    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in arrays.items()})
     settings = {"num_classes": 2, "code_type": 2}
     for name, encoded in (("plain", False), ("encoded", True)):
         all_settings = {**settings, "variance_encoded_in_target": encoded}
         n[name] = L.DetectionOutput(n.loc, n.conf, n.priors, detection_output_param=all_settings)
     net, _ = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     plain = net.forward()["plain"].copy()
-    fill(net, {"loc": given["loc"] * given["priors"][0, 1]})
+    fill(net, {"loc": arrays["loc"] * arrays["priors"][0, 1]})
     np.testing.assert_allclose(net.forward()["encoded"], plain, rtol=1e-5, atol=1e-6)
 
 
 def test_an_image_without_detections_has_a_row_of_minus_one(tmp_path, draw):
-    given = detection_inputs(draw, 2, 4, 3)
-    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in given.items()})
+    arrays = detection_inputs(draw, 2, 4, 3)
+    n = inputs(caffe.NetSpec(), **{name: value.shape for name, value in arrays.items()})
     settings = {"num_classes": 3, "confidence_threshold": 1.5}
     n.detections = L.DetectionOutput(n.loc, n.conf, n.priors, detection_output_param=settings)
     net, _ = build(tmp_path, n)
-    fill(net, given)
+    fill(net, arrays)
     rows = net.forward()["detections"]
     assert rows.shape == (1, 1, 2, 7) and rows[0, 0, 1].tolist() == [1, *[-1] * 6]
 

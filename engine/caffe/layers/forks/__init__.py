@@ -4,6 +4,7 @@ Every class states its formula and its source: the paper, and the fork whose lay
 """
 
 from . import (
+    crf,
     evaluation,
     faces,
     flow,
@@ -20,6 +21,7 @@ from . import (
 )
 
 __all__ = [
+    "crf",
     "evaluation",
     "faces",
     "flow",

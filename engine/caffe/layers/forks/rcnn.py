@@ -5,15 +5,19 @@ A region of interest (ROI) is a row (image, xmin, ymin, xmax, ymax) in pixels of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...blob import Blob
 from ...ops import boxes
-from ..base import EngineLayer
+from ...proto import caffe_pb2
+from ..base import EngineLayer, Layer
 from ..function import Function
+from ..python import stand_in
 from ..registry import register
 
 
@@ -229,6 +233,25 @@ class Proposal(EngineLayer):
         for blob, go in zip(bottom, propagate_down):
             if go:
                 blob.gradient.zero()
+
+
+@stand_in("rpn.proposal_layer", "ProposalLayer")
+def proposal_of_python(param: Any) -> Layer:
+    """Return the Proposal for py-faster-rcnn's Python layer of a LayerParameter.
+
+    `param_str` has feat_stride and scales; the rest has the defaults of py-faster-rcnn's config.
+    """
+    read = re.compile(r"(feat_stride|scales)'?\s*:\s*[^0-9\n]*([0-9][0-9., ]*)")
+    numbers = {
+        name: [float(number) for number in re.findall(r"[0-9.]+", text)]
+        for name, text in read.findall(param.python_param.param_str)
+    }
+    p = param.proposal_param
+    p.feat_stride = int(numbers.get("feat_stride", [16])[0])
+    p.scale.extend(numbers.get("scales", []))
+    if param.phase == caffe_pb2.TRAIN:
+        p.pre_nms_topn, p.post_nms_topn = 12000, 2000
+    return Proposal(param)
 
 
 def anchors(base: int, ratios: Sequence[float], scales: Sequence[float]) -> np.ndarray:

@@ -130,7 +130,9 @@ class BN(Function):
         p = self.layer_param.bn_param
         if self.has_slope:
             return (variance + p.eps).sqrt()
-        return variance.sqrt() + (p.var_eps if p.HasField("var_eps") else STD_EPS)
+        # The bound keeps the gradient finite where a channel is constant.
+        std = variance.clamp(min=1e-18).sqrt()
+        return std + (p.var_eps if p.HasField("var_eps") else STD_EPS)
 
     def _follow(self, statistics: Tensors) -> None:
         """Move the running mean and variance towards those of this batch, C x 1 each."""

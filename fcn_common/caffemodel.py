@@ -1,4 +1,4 @@
-"""The layers and shapes in a .caffemodel or .solverstate, without its numbers.
+"""The layers and shapes in a .caffemodel or .solverstate, without parsing its numbers.
 
 Both files are protocol buffers: sequences of (field number, wire type, value). Walking over the
 lengths finds the names and the shapes, and whether the file is truncated, in milliseconds for half
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import Dict, Iterator, List, Tuple, Union
+from typing import Collection, Dict, Iterator, List, Tuple, Union
 
 Buffer = Union[mmap.mmap, bytes, memoryview]
 Shapes = Dict[str, List[Tuple[int, ...]]]
@@ -48,6 +48,32 @@ def contents(path: str) -> Shapes:
     if not shapes:
         raise ValueError(f"{path}: has no layer with weights, a .caffemodel needs at least one")
     return shapes
+
+
+def layer_bytes(path: str, name: str) -> Tuple[bytes, bool]:
+    """Return the message of the layer `name`, and whether it is a V1LayerParameter.
+
+    Raises what `contents` raises, and ValueError for a file without such a layer with weights.
+    """
+    contents(path)
+    with _mapped(path) as data:
+        for field, start, end in _fields(data, 0, len(data)):
+            if field in _NAME_AND_BLOBS:
+                layer, blobs = _layer(data, start, end, *_NAME_AND_BLOBS[field])
+                if blobs and layer == name:
+                    return bytes(data[start:end]), field == _NET_LAYERS_V1
+    raise ValueError(f"{path}: has no layer {name} with weights")
+
+
+def write_without(path: str, out: str, names: Collection[str]) -> None:
+    """Write to `out` the .caffemodel at `path` without the layers `names`."""
+    with _mapped(path) as data, open(out, "wb") as file:
+        copied = 0
+        for field, start, end in _fields(data, 0, len(data)):
+            layer = field in _NAME_AND_BLOBS and _layer(data, start, end, *_NAME_AND_BLOBS[field])
+            if not (layer and layer[0] in names):
+                file.write(data[copied:end])
+            copied = end
 
 
 def complete_state(path: str) -> bool:

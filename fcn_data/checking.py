@@ -1,0 +1,327 @@
+"""The check of a data set before training: every file, and the set as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from fcn_common.progress import track
+from fcn_common.tables import plain
+
+from .folders import Folder
+from .label_coding import BORDER, Colour, LabelCoding, colour_counts, stored_labels
+from .readers import COLOURS, count_channels, is_wide, orientation, read_channels
+
+#: Files that a finding names before it counts the others.
+LISTED = 5
+#: Colours that a set of labels can have, to be proposed as a palette.
+MOST_COLOURS = 256
+
+
+class Finding(NamedTuple):
+    """Something that the check found. level: "error" stops training, "warning" or "note" do not.
+
+    files: the files that the finding is about, relative to the set's folder; () for the set.
+    """
+
+    level: str
+    text: str
+    files: Tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(self.files[:LISTED])
+        rest = f" and {len(self.files) - LISTED} more" if len(self.files) > LISTED else ""
+        return f"{self.level}: {self.text}{': ' if names else ''}{names}{rest}"
+
+
+class FileFacts(NamedTuple):
+    """What the check reads in a picture and its label.
+
+    size: height and width, upright. sums: of the values of each channel. digest: of the pixels.
+    counts: label -> pixels. colours: the colours of a colour-coded label without a palette.
+    problem: why the pair cannot be used, or "".
+    """
+
+    size: Tuple[int, int] = (0, 0)
+    channels: int = 0
+    turn: int = 1
+    wide: bool = False
+    sums: Tuple[float, ...] = ()
+    digest: str = ""
+    counts: Mapping[int, int] = {}
+    colours: Mapping[Colour, int] = {}
+    problem: str = ""
+
+
+class Report(NamedTuple):
+    """The result of a check.
+
+    findings: the worst first. channels: of the pictures, as they will be read. mean: of the
+    training pictures, a value for each channel. largest: height and width of the largest picture.
+    pixels: the mean number of pixels of a training picture. counts: pixels of each class.
+    labels: the highest label that is not ignored, plus one. palette: the proposed palette of
+    colour-coded labels without one.
+    """
+
+    findings: Tuple[Finding, ...]
+    channels: int
+    mean: Tuple[float, ...]
+    largest: Tuple[int, int]
+    pixels: float
+    counts: Mapping[int, int]
+    labels: int
+    palette: Tuple[Colour, ...] = ()
+
+    @property
+    def errors(self) -> List[Finding]:
+        """The findings that stop training."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def lines(self, classes: Sequence[str]) -> List[str]:
+        """Return the report as lines of text: the findings, then the share of each class."""
+        total = max(sum(self.counts.values()), 1)
+        rows = [
+            (k, classes[k] if k < len(classes) else "-", f"{100 * n / total:.2f}")
+            for k, n in sorted(self.counts.items())
+        ]
+        table = plain(("label", "class", "% of pixels"), rows) if rows else []
+        return [*map(str, self.findings), *table]
+
+
+def check(
+    folder: Folder, coding: LabelCoding, channels: Optional[int] = None, title: str = "checking"
+) -> Report:
+    """Return what is wrong in a data set, after reading all of its files in several threads.
+
+    folder: with the splits train and val. coding: how labels are read. channels: of the pictures;
+    None is 3, or the number that all files have if 3 cannot be read from them.
+    """
+    ids = sorted(folder.files)
+    channels = channels or _channels([folder.files[idx][0] for idx in ids])
+    count = channels
+
+    def inspect(idx: str) -> FileFacts:
+        return inspect_pair(*folder.files[idx], coding, count)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        results = list(track(pool.map(inspect, ids), len(ids), f"{title} {folder.path}"))
+    facts = dict(zip(ids, results))
+    counts: Dict[int, int] = {}
+    for fact in results:
+        for label, pixels in fact.counts.items():
+            counts[label] = counts.get(label, 0) + pixels
+    counts.pop(coding.ignore_label, None)
+    train = [facts[idx] for idx in folder.splits["train"] if facts[idx].sums]
+    area = [fact.size[0] * fact.size[1] for fact in train]
+    mean = np.sum([fact.sums for fact in train], axis=0) / max(sum(area), 1)
+    readable = [fact for fact in results if fact.sums]
+    sizes = [fact.size for fact in readable] or [(0, 0)]
+    palette = _proposed(results)
+    findings = [
+        *_file_findings(folder, facts),
+        *_label_findings(folder, facts, coding, counts),
+        *_set_findings(folder, facts, counts, channels),
+    ]
+    if palette:
+        findings.append(_palette_finding(palette))
+    order = ("error", "warning", "note")
+    return Report(
+        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
+        channels=channels,
+        mean=tuple(round(float(value), 3) for value in np.atleast_1d(mean)),
+        largest=(max(h for h, _ in sizes), max(w for _, w in sizes)),
+        pixels=sum(area) / max(len(area), 1),
+        counts=counts,
+        labels=max(counts, default=-1) + 1,
+        palette=palette,
+    )
+
+
+def inspect_pair(image: str, label: str, coding: LabelCoding, channels: int) -> FileFacts:
+    """Return what the check reads in a picture and its label. Problems are part of the result."""
+    facts = FileFacts()
+    try:
+        pixels = read_channels(image, channels)
+        sums = tuple(float(v) for v in pixels.sum(axis=(0, 1), dtype=np.float64))
+        facts = facts._replace(
+            size=pixels.shape[:2],
+            channels=count_channels(image),
+            turn=orientation(image),
+            wide=pixels.dtype != np.uint8 and is_wide(image),
+            sums=sums,
+            digest=hashlib.sha1(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
+        )
+        return _with_label(facts, label, coding)
+    except (OSError, ValueError) as error:
+        return facts._replace(problem=str(error))
+
+
+def _with_label(facts: FileFacts, path: str, coding: LabelCoding) -> FileFacts:
+    try:
+        labels = coding.read(path)
+    except ValueError as error:
+        pixels, _ = stored_labels(path)
+        colours = colour_counts(pixels) if pixels.ndim == 3 and coding.colours is None else {}
+        return facts._replace(problem=str(error), colours=colours)
+    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+        shape, kind = labels.shape, labels.dtype
+        return facts._replace(
+            problem=f"{path}: has shape {shape} and type {kind}, needs one class index a pixel"
+        )
+    if labels.shape != facts.size:
+        (height, width), (rows, columns) = labels.shape, facts.size
+        reason = ""
+        if labels.shape == facts.size[::-1] and facts.turn > 4:
+            reason = "; it was drawn on the picture before its EXIF orientation was applied"
+        return facts._replace(
+            problem=f"{path}: is {height} x {width} (height x width), needs its picture's "
+            f"{rows} x {columns}{reason}"
+        )
+    values, counts = np.unique(labels, return_counts=True)
+    return facts._replace(counts={int(v): int(n) for v, n in zip(values, counts)})
+
+
+def _channels(paths: Sequence[str]) -> int:
+    """Return the number of channels to read: 3, unless all files have another number than 1 to 4
+    channels, or 2."""
+    counts = set()
+    for path in paths:
+        try:
+            counts.add(count_channels(path))
+        except (OSError, ValueError):
+            continue  # The check of the file names the reason.
+    if len(counts) == 1 and max(counts) > COLOURS + 1:
+        return max(counts)
+    return COLOURS
+
+
+def _file_findings(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
+    """Return the findings about single files."""
+    findings = [Finding("error", fact.problem) for fact in facts.values() if fact.problem]
+    turned = [idx for idx, fact in facts.items() if fact.turn != 1]
+    wide = [idx for idx, fact in facts.items() if fact.wide]
+    if turned:
+        text = f"{len(turned)} pictures have an EXIF orientation and are turned upright"
+        findings.append(Finding("note", text, _names(folder, turned)))
+    if wide:
+        text = f"{len(wide)} pictures have 16 bits or floats and are scaled to 0..255"
+        findings.append(Finding("note", text, _names(folder, wide)))
+    if folder.unlabelled:
+        files = tuple(os.path.relpath(path, folder.path) for path in folder.unlabelled)
+        text = f"{len(files)} pictures have no label and are left out"
+        findings.append(Finding("warning", text, files))
+    return findings
+
+
+def _label_findings(
+    folder: Folder,
+    facts: Mapping[str, FileFacts],
+    coding: LabelCoding,
+    counts: Mapping[int, int],
+) -> List[Finding]:
+    """Return the findings about the labels' values, with the likely reason."""
+    classes = len(folder.classes) or max(counts, default=-1) + 1
+    present = sorted(counts)
+    reason = _reason(present, classes, coding, facts)
+    outside = [k for k in present if not 0 <= k < classes]
+    findings = []
+    if outside:
+        ids = [idx for idx, fact in facts.items() if set(fact.counts) & set(outside)]
+        text = f"labels {_few(outside)} are not 0..{classes - 1} or {coding.ignore_label}"
+        findings.append(Finding("error", text + reason, _names(folder, ids, 1)))
+    elif reason and present:
+        level = "error" if classes < 2 else "warning"
+        findings.append(Finding(level, f"labels are {_few(present)}{reason}"))
+    elif classes < 2 and present:
+        text = f"there is {classes} class, needs 2 or more; the background is a class, too"
+        findings.append(Finding("error", text))
+    if classes > coding.ignore_label >= 0:
+        text = f"{classes} classes, but label {coding.ignore_label} is ignored"
+        findings.append(Finding("error", text))
+    absent = [k for k in range(classes) if k not in counts]
+    if absent and present and not outside:
+        names = [folder.classes[k] if folder.classes else str(k) for k in absent]
+        findings.append(Finding("warning", f"classes that never occur: {', '.join(names)}"))
+    if not folder.classes and present:
+        text = "no file names the classes (class_names.txt); they are called by number"
+        findings.append(Finding("note", text))
+    return findings
+
+
+def _reason(
+    present: Sequence[int], classes: int, coding: LabelCoding, facts: Mapping[str, FileFacts]
+) -> str:
+    """Return the likely reason for wrong labels, to be put behind a finding; "" without one."""
+    masks = [f for f in facts.values() if set(f.counts) == {0, 255}]
+    if masks and set(present) <= {0, 255} and not coding.masks and 1 not in present:
+        return "; the files look like masks of 0 and 255: use --masks"
+    if not present:
+        return ""
+    step = math.gcd(*present) if len(present) > 1 else 0
+    if step > 1 and len(present) > 1 and present[0] == 0:
+        return f"; all are multiples of {step}: divide them by {step}"
+    if present[0] == 1 and present[-1] <= max(classes, len(present)):
+        return "; they seem to count from 1: subtract 1"
+    return ""
+
+
+def _set_findings(
+    folder: Folder, facts: Mapping[str, FileFacts], counts: Mapping[int, int], channels: int
+) -> List[Finding]:
+    """Return the findings about the set: splits, duplicates, sizes, channels."""
+    splits = folder.splits
+    findings = []
+    both = sorted(set(splits["train"]) & set(splits["val"]))
+    digests = {facts[idx].digest: idx for idx in splits["train"] if facts[idx].digest}
+    twins = [idx for idx in splits["val"] if facts[idx].digest in digests and idx not in both]
+    if both:
+        text = f"{len(both)} pictures are in train and in val, so scores are too high"
+        findings.append(Finding("warning", text, _names(folder, both)))
+    if twins:
+        text = f"{len(twins)} pictures of val have the same pixels as one of train"
+        findings.append(Finding("warning", text, _names(folder, twins)))
+    stored = sorted({fact.channels for fact in facts.values() if fact.channels})
+    if stored and stored != [channels]:
+        text = f"the files have {_few(stored)} channels and are read as {channels} (--channels)"
+        findings.append(Finding("note", text))
+    sizes = sorted({fact.size for fact in facts.values() if fact.sums})
+    if sizes:
+        (low, high) = (f"{h} x {w}" for h, w in (sizes[0], sizes[-1]))
+        text = f"sizes from {low} to {high}" if low != high else f"all are {low}"
+        text = f"{len(facts)} pictures ({folder.layout}), {text} (height x width); "
+        text += f"{len(splits['train'])} to train, {len(splits['val'])} to score"
+        findings.append(Finding("note", text))
+    if not counts and not any(fact.problem for fact in facts.values()):
+        findings.append(Finding("error", "every pixel is ignored, so nothing can be learned"))
+    return findings
+
+
+def _proposed(results: Sequence[FileFacts]) -> Tuple[Colour, ...]:
+    """Return the colours of labels without a palette, the most frequent first."""
+    total: Dict[Colour, int] = {}
+    for fact in results:
+        for colour, pixels in fact.colours.items():
+            total[colour] = total.get(colour, 0) + pixels
+    total.pop(BORDER, None)
+    ordered = sorted(total, key=lambda colour: (colour != (0, 0, 0), -total[colour]))
+    return tuple(ordered) if len(ordered) <= MOST_COLOURS else ()
+
+
+def _palette_finding(palette: Sequence[Colour]) -> Finding:
+    lines = [f"class {k}:{c[0]},{c[1]},{c[2]}" for k, c in enumerate(palette)]
+    text = "proposed labelmap.txt, with names to be changed: " + "  ".join(lines)
+    return Finding("note", text)
+
+
+def _names(folder: Folder, ids: Sequence[str], index: int = 0) -> Tuple[str, ...]:
+    return tuple(os.path.relpath(folder.files[idx][index], folder.path) for idx in ids)
+
+
+def _few(values: Sequence[Any]) -> str:
+    text = ", ".join(map(str, values[:LISTED]))
+    return text + (f" .. {values[-1]}" if len(values) > LISTED else "")

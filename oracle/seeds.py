@@ -1,0 +1,60 @@
+"""Weights and dropout masks that seeds draw, under BVLC Caffe or the engine.
+
+oracle/caffe-python oracle/seeds.py FILE    writes name -> array to an .npz file
+"""
+
+import os
+import sys
+import tempfile
+from typing import Any, Dict
+
+import caffe
+import numpy as np
+
+FILLERS = (
+    'type: "uniform" min: 0 max: 1',
+    'type: "uniform" min: -2 max: 5',
+    'type: "gaussian" std: 1',
+    'type: "gaussian" std: 0.01 mean: 3',
+    'type: "gaussian" std: 1 sparse: 100',
+    'type: "xavier"',
+    'type: "xavier" variance_norm: FAN_OUT',
+    'type: "msra"',
+    'type: "msra" variance_norm: AVERAGE',
+    'type: "positive_unitball"',
+)
+#: 200,000 weights, of which about 100 fall into the tail of the normal distribution.
+FILLED = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 40 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {
+  num_output: 5000 weight_filler { %s } bias_filler { type: "uniform" } } }"""
+DROPPED = """layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1000 }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "d" type: "Dropout" bottom: "x" top: "y" dropout_param { dropout_ratio: 0.4 } }
+layer { name: "e" type: "Dropout" bottom: "y" top: "z" }"""
+
+
+def draw(folder: str) -> Dict[str, Any]:
+    """Name -> array of what the seeds draw."""
+    path, arrays = os.path.join(folder, "net.prototxt"), {}
+
+    def build(text: str, phase: int) -> Any:
+        with open(path, "w") as file:
+            file.write(text)
+        return caffe.Net(path, phase)
+
+    for seed, filler in enumerate(FILLERS):
+        caffe.set_random_seed(seed)
+        weights, bias = build(FILLED % filler, caffe.TEST).params["ip"]
+        arrays[filler], arrays[filler + ", bias"] = weights.data.copy(), bias.data.copy()
+    caffe.set_random_seed(3)
+    net = build(DROPPED, caffe.TRAIN)
+    for iteration in range(3):
+        net.forward()
+        for name in "yz":
+            arrays[f"dropout {name} {iteration}"] = net.blobs[name].data.copy()
+    return arrays
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        np.savez(sys.argv[1], **draw(place))

@@ -1,0 +1,136 @@
+"""Check a folder of pictures and labels before training: `python -m solvers.check my_set`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from fcn_common import arguments, command
+from fcn_common.files import write_text
+from fcn_data.checking import Report, check
+from fcn_data.folders import Folder, open_folder, read_names
+from fcn_data.label_coding import WIDE_IGNORE_LABEL, Colour, LabelCoding, class_colours
+
+#: The number of classes above which label 255 is a class.
+NARROW = 255
+
+
+class CheckedSet(NamedTuple):
+    """A folder with its splits, how its labels are read, and the report of the check."""
+
+    folder: Folder
+    coding: LabelCoding
+    report: Report
+
+    @property
+    def classes(self) -> Tuple[str, ...]:
+        """The class names: those of the folder, or numbers up to the highest label."""
+        return self.folder.classes or tuple(f"class {k}" for k in range(self.report.labels))
+
+    @property
+    def palette(self) -> Tuple[Colour, ...]:
+        """A colour for each class: those of the folder, or VOC's."""
+        colours = class_colours(len(self.classes), self.folder.colours)
+        return tuple((int(r), int(g), int(b)) for r, g, b in colours)
+
+
+def check_set(
+    path: str,
+    classes: Optional[str] = None,
+    labelmap: Optional[str] = None,
+    masks: bool = False,
+    channels: Optional[int] = None,
+    seed: int = 1,
+    ignore_label: Optional[int] = None,
+) -> CheckedSet:
+    """Check the data set in a folder.
+
+    classes: names separated by commas, or a file with one name a line. labelmap: a file with
+    lines of name:red,green,blue for colour-coded labels. masks: labels of 0 and 255 are two
+    classes. channels: of the pictures. seed: of the splits that are drawn. ignore_label: the label
+    that is not counted (255; 65535 for more than 255 classes).
+
+    Raises OSError for a folder that is missing, ValueError if no layout fits it.
+    """
+    folder = open_folder(path, class_names(classes), labelmap).with_splits(seed)
+    if ignore_label is None:
+        wide = len(folder.classes) > NARROW
+        ignore_label = WIDE_IGNORE_LABEL if wide else LabelCoding().ignore_label
+    coding = LabelCoding(ignore_label, folder.colours, masks)
+    if masks and not folder.classes:
+        folder = folder._replace(classes=("background", "foreground"))
+    return CheckedSet(folder, coding, check(folder, coding, channels))
+
+
+def class_names(classes: Optional[str]) -> Tuple[str, ...]:
+    """Return the names in a text with commas, or in a file with one name a line."""
+    if not classes:
+        return ()
+    if os.path.isfile(classes):
+        return read_names(classes)
+    return tuple(name.strip() for name in classes.split(","))
+
+
+def set_arguments() -> List[argparse.ArgumentParser]:
+    """Return the parents of the options that say what a data set is."""
+    return [
+        arguments.option("data", metavar="FOLDER", help="folder with pictures and labels"),
+        arguments.option(
+            "--classes",
+            metavar="NAMES",
+            help="class names separated by commas, or a file with one name a line "
+            "(default: those in the folder)",
+        ),
+        arguments.option(
+            "--labelmap",
+            metavar="FILE",
+            help="lines of name:red,green,blue, for colour-coded labels "
+            "(default: labelmap.txt in the folder)",
+        ),
+        arguments.option("--masks", action="store_true", help="labels of 0 and 255 are 2 classes"),
+        arguments.option(
+            "--channels", type=int, metavar="N", help="of the pictures: 1, 3, 4 or more"
+        ),
+        arguments.option(
+            "--ignore-label", type=int, metavar="N", help="label that is not counted (default: 255)"
+        ),
+        arguments.seed(1, "splits, where the folder has none"),
+    ]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command line. Raises ValueError if the check finds errors."""
+    parser = argparse.ArgumentParser(
+        prog="python -m solvers.check",
+        description="Check a folder of pictures and labels, as every training does first.",
+        parents=[
+            *set_arguments(),
+            arguments.option(
+                "--propose", metavar="FILE", help="write the proposed labelmap.txt to FILE"
+            ),
+        ],
+    )
+    options = vars(parser.parse_args(argv))
+    propose = options.pop("propose")
+    checked = check_set(options.pop("data"), **options)
+    print("\n".join(checked.report.lines(checked.classes)))
+    if propose and checked.report.palette:
+        rows = [f"class {k}:{c[0]},{c[1]},{c[2]}" for k, c in enumerate(checked.report.palette)]
+        write_text(propose, "\n".join(rows) + "\n")
+        print(f"wrote {propose}")
+    refuse_errors(checked)
+
+
+def refuse_errors(checked: CheckedSet) -> None:
+    """Raise ValueError if the check found errors."""
+    count = len(checked.report.errors)
+    if count:
+        raise ValueError(
+            f"{checked.folder.path}: the check found {count} errors, which are listed above; "
+            f"the first: {checked.report.errors[0].text}"
+        )
+
+
+if __name__ == "__main__":
+    command.run(main)
