@@ -100,8 +100,7 @@ def detections_error(ours: np.ndarray, theirs: np.ndarray) -> float:
 
     OpenCV orders detections by score alone, and fills the rows up to keep_top_k with zeros.
     """
-    a, b = (rows.reshape(-1, 7) for rows in (ours, theirs))
-    a, b = a[a[:, 2] > 0], b[b[:, 2] > 0]
+    a, b = (rows.reshape(-1, 7)[rows.reshape(-1, 7)[:, 2] > 0] for rows in (ours, theirs))
     if len(a) != len(b) or not len(a):
         return float("inf")
     distances = np.abs(a[:, None] - b[None]).max(2)

@@ -19,7 +19,7 @@ from oracle import user_layers
 from tests.engine.layer_names import FREE_NAMES, RESERVED
 from tests.engine.nets import build, write
 
-PLAIN = user_layers.numbers("Scaled")
+PLAIN = user_layers.run_layer("Scaled")
 
 
 def test_the_names_of_every_engine_class_are_tried():
@@ -38,12 +38,12 @@ def test_the_plain_layer_gives_the_numbers_of_its_formula():
 @pytest.mark.parametrize("use", ["attribute", "method"])
 @pytest.mark.parametrize("name", FREE_NAMES)
 def test_a_layer_with_a_name_of_the_engines_is_a_plain_layer(name, use):
-    assert user_layers.numbers(f"{use}:{name}") == PLAIN
+    assert user_layers.run_layer(f"{use}:{name}") == PLAIN
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_the_names_that_bvlc_caffe_reserves_cannot_be_set(name):
-    assert user_layers.numbers(f"attribute:{name}") == "AttributeError"
+    assert user_layers.run_layer(f"attribute:{name}") == "AttributeError"
 
 
 class Layer(caffe.Layer):

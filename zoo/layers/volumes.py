@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +35,9 @@ def pooled(
             at = [place[a] * stride[a] - pad[a] + step[a] * hole[a] for a in axes]
             area += all(at[a] < size[a] + pad[a] for a in axes)
             if all(0 <= at[a] < size[a] for a in axes):
-                index = (*ALL, *at)
+                index: tuple[Any, ...] = (*ALL, *at)
                 values.append(x[index])
-        top = (*ALL, *place)
+        top: tuple[Any, ...] = (*ALL, *place)
         y[top] = sum(values) / area if mean else np.max(values, axis=0)
     return y
 
@@ -69,7 +70,8 @@ def convolved(
         window = [
             slice(place[a] * stride[a], place[a] * stride[a] + reach[a], hole[a]) for a in axes
         ]
-        index, top = (*ALL, *window), (*ALL, *place)
+        index: tuple[Any, ...] = (*ALL, *window)
+        top: tuple[Any, ...] = (*ALL, *place)
         patch = x[index]
         y[top] = patch.reshape(len(x), -1) @ w.reshape(len(w), -1).T + b
     return y
