@@ -76,7 +76,7 @@ def _gaussian(shape: Sequence[int], f: Any) -> Draw:
     def draw(rng: np.random.RandomState) -> np.ndarray:
         values = in_pieces(shape, lambda n: boost_random.normal(rng, f.mean, f.std, n))
         if f.sparse >= 0:
-            kept = boost_random.bernoulli(rng, np.float32(f.sparse) / shape[0], values.size)
+            kept = boost_random.bernoulli(rng, float(np.float32(f.sparse) / shape[0]), values.size)
             values *= kept.reshape(shape)
         return values
 

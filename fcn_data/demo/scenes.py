@@ -183,11 +183,12 @@ def _paint(
     v = cos * (y - y0) - sin * (x - x0) + rng.uniform(0, size)
     if look.pattern == "rings":
         u, v = u - u.mean(), v - v.mean()
-    share = np.float32(pattern(look.pattern, u, v, look.period * size, rng) * solid)[..., None]
+    painted = pattern(look.pattern, u, v, look.period * size, rng) * solid
+    share = np.asarray(painted, np.float32)[..., None]
     first, second = colour(look.first, rng), colour(look.second, rng)
     slope = rng.uniform(-0.25, 0.25, 2) / size
     light = 1 + slope[0] * (x - x0) + slope[1] * (y - y0)
-    return (first + share * (second - first)) * np.float32(light)[..., None]
+    return (first + share * (second - first)) * np.asarray(light, np.float32)[..., None]
 
 
 def _draw_clutter(image: np.ndarray, scale: float, rng: Random) -> None:

@@ -182,6 +182,6 @@ class WindowData(Prefetching):
         return Placement(x1, y1, x2, y2, (warped_width, warped_height), left, top)
 
 
-def _round(value: float) -> int:
+def _round(value: float | np.floating) -> int:
     """The nearest integer; halves are rounded away from zero, as by C's round."""
-    return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
+    return int(math.copysign(math.floor(abs(float(value)) + 0.5), float(value)))

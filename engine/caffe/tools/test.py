@@ -20,7 +20,8 @@ def run(flags: Any) -> int:
     net = Net(model, caffe_pb2.TEST, level=flags.level, stages=flags.stage.split(","))
     net.copy_from(weights)
     log(281, f"Running for {flags.iterations} iterations.")
-    loss, total = 0.0, np.zeros(0)
+    loss = 0.0
+    total: np.ndarray = np.zeros(0)
     for batch in range(flags.iterations):
         loss += float(net.executor.forward_all())
         scores = _scores(net)

@@ -44,8 +44,8 @@ class DetectionEvaluate(EngineLayer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.detection_evaluate_param
         boxed, objects = (b.values.tensor().numpy() for b in bottom)
-        detections = boxed.reshape(-1, 7)
-        detections = detections[detections[:, 1] >= 0]
+        boxes = boxed.reshape(-1, 7)
+        detections = boxes[boxes[:, 1] >= 0]
         images = int(max(detections[:, 0].max(initial=-1), objects.reshape(-1, 8)[:, 0].max())) + 1
         truths = read_truths(objects, images)
         rows = [self._counts(truths)]
