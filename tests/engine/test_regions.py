@@ -171,7 +171,7 @@ def test_training_gives_the_same_weights_and_shows_the_same_blobs(
     tmp_path, monkeypatch, trunk, iter_size
 ):
     always(monkeypatch)
-    shape = (1, 24, 37)
+    shape = (1, 26, 37)
     trained = []
     for fast in (True, False):
         caffe.set_random_seed(5)

@@ -94,7 +94,9 @@ def test_a_classifier_cast_from_file_to_file_keeps_its_scores(name, tmp_path):
 
 
 def test_the_differences_of_a_padded_net_grow_inwards_from_the_border_layer_by_layer():
-    pair = small("vgg16")
+    # Weights for which no position of a border is zero in every channel under both paddings.
+    classifier = net_gen.vgg16("deploy", width=casting_proofs.WIDTH, classes=CLASSES)
+    pair = pairs.cast_pair("vgg16", classifier, seed=7)
     image = pairs.draw_input(*[pairs.grid_extent(pair, GRID)] * 2)
     maps = proofs.border_differences(pair, image, 1, 1)
     names = [name for name, _ in maps]
