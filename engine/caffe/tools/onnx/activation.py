@@ -17,6 +17,23 @@ def ReLU(m: Model, source: Source) -> str:
 
 
 @writes
+def ReLU6(m: Model, source: Source) -> str:
+    """Write x limited to 0 .. 6, plus slope * min(x, 0)."""
+    slope = source.param.relu6_param.negative_slope
+    limited = m.add("Clip", source.input, m.constant(0), m.constant(6))
+    if not slope:
+        return limited
+    below = m.add("Min", source.input, m.constant(0))
+    return m.add("Add", limited, linear(m, below, slope, 0))
+
+
+@writes
+def Mish(m: Model, source: Source) -> str:
+    """Write x * tanh(log(1 + exp(x)))."""
+    return m.add("Mul", source.input, m.add("Tanh", m.add("Softplus", source.input)))
+
+
+@writes
 def PReLU(m: Model, source: Source) -> str:
     """Write max(x, slope * x) with a slope for each channel, or one for all."""
     (slope,) = source.parameters()
