@@ -194,9 +194,7 @@ class Resample(Function):
             raise self.shape_error(f"factor {p.factor:g} leaves nothing of {tuple(x.shape)}")
         return size
 
-    def weights_along(
-        self, size: int, new: int, widened: bool, like: torch.Tensor
-    ) -> torch.Tensor:
+    def weights_along(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:
         """Return the weight of each of `size` rows in each of `new` rows, `new` x `size`.
 
         widened: whether the filter is as wide as `new` rows are apart. like: the tensor whose

@@ -167,10 +167,9 @@ class Array:
 
     def top_k(self, count: Size, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
         """Return the `count` largest values in order, and their positions."""
-        names = self.model.add_split(
-            *("TopK", 2, self.name, vector(self.model, count).name),
-            **{"axis": axis, "largest": int(largest), "sorted": 1},
-        )
+        k = vector(self.model, count).name
+        order = {"axis": axis, "largest": int(largest), "sorted": 1}
+        names = self.model.add_split("TopK", 2, self.name, k, **order)
         return Array(self.model, names[0], self.kind), Array(self.model, names[1], INT64)
 
 

@@ -103,7 +103,10 @@ def _readers(net: Net, blob: str) -> list[tuple[Any, int]]:
 
 def _places(shape: Sequence[int], area: int, random: np.random.RandomState) -> np.ndarray:
     """Random places in maps of `area` positions, each at most once in a map."""
-    maps = [random.choice(area, math.prod(shape[2:]), replace=False) for _ in range(math.prod(shape[:2]))]
+    maps = [
+        random.choice(area, math.prod(shape[2:]), replace=False)
+        for _ in range(math.prod(shape[:2]))
+    ]
     return np.array(maps, np.float32).reshape(shape)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -46,8 +44,8 @@ def PriorBox(m: Model, source: Source) -> str:
     half_w, half_h = (constant(m, sides[:, i]) for i in (0, 1))
     y = ((positions(m, rows) + p.offset) * step_h).reshape(-1, 1, 1)
     x = ((positions(m, columns) + p.offset) * step_w).reshape(1, -1, 1)
-    edges = ((x - half_w) / width, (y - half_h) / height, (x + half_w) / width)
-    edges = (*edges, (y + half_h) / height)
+    edges = [(x - half_w) / width, (y - half_h) / height]
+    edges += [(x + half_w) / width, (y + half_h) / height]
     grid = [edge.expand(rows, columns, len(sides)).unsqueeze(3) for edge in edges]
     corners = grid[0].concat(3, *grid[1:])
     if p.clip:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .arrays import Array, constant, mean, sizes_of
@@ -15,7 +17,7 @@ def LRN(m: Model, source: Source) -> str:
     if p.norm_region == p.ACROSS_CHANNELS:
         return m.add("LRN", source.input, size=n, alpha=p.alpha, beta=p.beta, bias=p.k)
     x = Array(m, source.input)
-    window = {"kernel_shape": [n, n], "pads": [n // 2] * 4, "count_include_pad": 1}
+    window: dict[str, Any] = {"kernel_shape": [n, n], "pads": [n // 2] * 4, "count_include_pad": 1}
     squares = (x * x).node("AveragePool", **window)
     return (x * (squares * p.alpha + 1.0).node("Pow", -p.beta)).name
 

@@ -100,12 +100,12 @@ def Resample(m: Model, source: Source) -> str:
     grows = p.HasField("factor") and len(source.inputs) == 1 and p.factor >= 1
     if p.antialias and not grows and p.type != p.NEAREST:
         raise free_size(layer, "the sizes between which antialias filters")
-    how: dict[str, Any] = {
+    modes: dict[int, dict[str, Any]] = {
         p.NEAREST: {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
         p.LINEAR: {"mode": "linear"},
         p.CUBIC: {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1},
-    }[p.type]
-    how["coordinate_transformation_mode"] = "half_pixel"
+    }
+    how = {**modes[p.type], "coordinate_transformation_mode": "half_pixel"}
     return _resize(m, x, new, sizes_of(m, source, (0, 1)), **how)
 
 
