@@ -130,10 +130,25 @@ class Slice(Function):
             )
         self.parts = len(top)
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        (shape,) = bottoms
+        axis = self._axis(shape)
+        points = self._cuts(shape[axis], axis)
+        sizes = [b - a for a, b in zip(points, points[1:])]
+        return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+
     def compute(self, x: torch.Tensor) -> Tensors:
+        axis = self._axis(x.shape)
+        points = self._cuts(x.shape[axis], axis)
+        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+    def _axis(self, shape: Sequence[int]) -> int:
         p = self.layer_param.slice_param
-        axis = canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
-        size = x.shape[axis]
+        return canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, shape)
+
+    def _cuts(self, size: int, axis: int) -> list[int]:
+        """Return where the parts begin and end along `axis`, which has this size."""
+        p = self.layer_param.slice_param
         if p.slice_point:
             points = [0, *p.slice_point, size]
         elif size % self.parts:
@@ -144,7 +159,7 @@ class Slice(Function):
             points = list(range(0, size + 1, size // self.parts))
         if any(b <= a for a, b in zip(points, points[1:])):
             raise self.shape_error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
-        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+        return points
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         _share_single(bottom, top)
@@ -212,8 +227,13 @@ class Tile(Function):
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        p = self.layer_param.tile_param
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p, (shape,) = self.layer_param.tile_param, bottoms
+        axis = canonical_axis(self, p.axis, shape)
         if p.tiles < 1:
             raise self.error(f"tiles is {p.tiles}; it needs to be at least 1")
+        return [(*shape[:axis], p.tiles * shape[axis], *shape[axis + 1 :])]
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.tile_param
         return torch.cat([x] * p.tiles, canonical_axis(self, p.axis, x.shape))
