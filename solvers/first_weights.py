@@ -67,12 +67,14 @@ def write_first_weights(out: str, deploy: str, options: Options) -> str:
 
 
 def _weights_file(path: str) -> str:
-    """Return the weights file that a path or the name of published weights means."""
-    if not os.path.exists(path):
-        name = path[len("voc-") :] if path.startswith("voc-") else path
-        if name in PUBLISHED and PUBLISHED[name].target.endswith(".caffemodel"):
-            published.fetch(name)
-            return os.path.join(published.ROOT, PUBLISHED[name].target)
+    """Return the weights file that a path, or else the name of published weights, means."""
     if os.path.isfile(os.path.join(path, RUN)):
         path = os.path.join(path, read_run(path).stages[-1])
-    return available.weights_of(path)
+    try:
+        return available.weights_of(path)
+    except FileNotFoundError:
+        name = path[len("voc-") :] if path.startswith("voc-") else path
+        if name not in PUBLISHED or not PUBLISHED[name].target.endswith(".caffemodel"):
+            raise
+        published.fetch(name)
+        return os.path.join(published.ROOT, PUBLISHED[name].target)

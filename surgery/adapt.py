@@ -1,6 +1,6 @@
 """Start a net from any weights: copy what fits, and make the other layers anew.
 
-python -m surgery.adapt WEIGHTS DEPLOY OUT [--layers conv*,fc6]
+python -m surgery adapt WEIGHTS DEPLOY OUT [--layers conv*,fc6]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import caffe
 import numpy as np
 
 import net_gen
-from fcn_common import arguments, command
+from fcn_common import arguments
 from surgery.cast import read_net, save
 from surgery.shapes import Shape, names_text, shape_text
 from surgery.upsampling import interp, interp_layers
@@ -148,7 +148,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `adapt`: print what became of each layer."""
     option = arguments.option
     parser = argparse.ArgumentParser(
-        prog="python -m surgery.adapt",
+        prog="python -m surgery adapt",
         description="Write the first weights of a net from those of any other net: what fits is "
         "copied, scores are zero, upsampling is bilinear, other new layers are random.",
         parents=[
@@ -168,7 +168,3 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options["layers"] = options["layers"].split(",")
     print("\n".join(adapt(**options).lines()))
     print(f"wrote {options['out']}")
-
-
-if __name__ == "__main__":
-    command.run(main)
