@@ -48,8 +48,7 @@ def fcn(
     data: another Python layer in place of the data set's.
     pad: pixels around the image, in the first layer.
     train_split, val_split: names of the data set's splits to read in place of the published ones.
-    class_weights: path, as seen from the prototxt's folder, of a .binaryproto file with a diagonal
-        matrix; the loss of "train" then weighs the classes (InfogainLoss).
+    class_weights: .binaryproto file of a diagonal matrix that weighs the classes in "train".
     settings: further keys of the data layer's param_str, such as voc_dir, sbdd_dir, seed and mean.
     Raises ValueError for an argument that makes no net.
     """
