@@ -4,6 +4,7 @@ Every class states its formula and its source: the paper, and the fork whose lay
 """
 
 from . import (
+    annotated,
     crf,
     ctc,
     deeplab,
@@ -32,6 +33,7 @@ from . import (
 )
 
 __all__ = [
+    "annotated",
     "crf",
     "ctc",
     "deeplab",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.io import savemat
 
 from ...blob import Blob
 from ...ops.permutohedral import Lattice
@@ -245,7 +243,9 @@ class MatWrite(EngineLayer):
         for i, blob in enumerate(bottom):
             self._write(f"{p.prefix}{name}_blob_{i}.mat", np.array(blob.data))
 
-    def _write(self, path: str, values: np.ndarray) -> Any:
+    def _write(self, path: str, values: np.ndarray) -> None:
+        from scipy.io import savemat  # imported here because scipy.io is slow to import
+
         try:
             savemat(path, {"data": values.T})
         except OSError as error:
