@@ -51,11 +51,11 @@ def net(folder, transform="", settings="", batch=3, phase=caffe.TRAIN, tops=2):
 
 
 def test_images_come_with_a_row_for_each_object(folder):
-    made = net(folder)
-    made.forward()
-    assert made.blobs["t0"].shape == (3, 3, 8, 12)
-    assert made.blobs["t0"].data[0, :, 4:, 6:].min() == 255
-    rows = made.blobs["t1"].data
+    source = net(folder)
+    source.forward()
+    assert source.blobs["t0"].shape == (3, 3, 8, 12)
+    assert source.blobs["t0"].data[0, :, 4:, 6:].min() == 255
+    rows = source.blobs["t1"].data
     assert rows.shape == (1, 1, 3, 8)
     assert rows[0, 0].tolist() == [
         [0, 2, 0, 0.5, 0.5, 1, 1, 0],
@@ -65,49 +65,53 @@ def test_images_come_with_a_row_for_each_object(folder):
 
 
 def test_a_batch_without_objects_has_one_row_of_minus_one(folder):
-    made = net(folder, batch=1)
+    source = net(folder, batch=1)
     shapes = []
     for _ in range(3):
-        made.forward()
-        shapes.append(made.blobs["t1"].shape)
+        source.forward()
+        shapes.append(source.blobs["t1"].shape)
     assert shapes == [(1, 1, 1, 8), (1, 1, 2, 8), (1, 1, 1, 8)]
-    assert (made.blobs["t1"].data == -1).all()
+    assert (source.blobs["t1"].data == -1).all()
 
 
 def test_resizing_to_a_square_leaves_relative_corners(folder):
-    made = net(folder, "resize_param { resize_mode: WARP height: 6 width: 6 interp_mode: LINEAR }")
-    made.forward()
-    assert made.blobs["t0"].shape == (3, 3, 6, 6)
-    assert made.blobs["t1"].data[0, 0, 0, 3:7].tolist() == [0.5, 0.5, 1, 1]
+    source = net(
+        folder, "resize_param { resize_mode: WARP height: 6 width: 6 interp_mode: LINEAR }"
+    )
+    source.forward()
+    assert source.blobs["t0"].shape == (3, 3, 6, 6)
+    assert source.blobs["t1"].data[0, 0, 0, 3:7].tolist() == [0.5, 0.5, 1, 1]
 
 
 def test_resizing_into_a_padded_square_moves_the_corners(folder):
-    resize = "resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 12 width: 12 pad_value: 7 }"
-    made = net(folder, resize)
-    made.forward()
-    assert (made.blobs["t0"].data[:, :, :2] == 7).all()
-    np.testing.assert_allclose(made.blobs["t1"].data[0, 0, 0, 3:7], [0.5, 6 / 12, 1, 10 / 12])
+    resize = (
+        "resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 12 width: 12 pad_value: 7 }"
+    )
+    source = net(folder, resize)
+    source.forward()
+    assert (source.blobs["t0"].data[:, :, :2] == 7).all()
+    np.testing.assert_allclose(source.blobs["t1"].data[0, 0, 0, 3:7], [0.5, 6 / 12, 1, 10 / 12])
 
 
 def test_mirrored_objects_lie_where_the_mirrored_image_is_white(folder):
     caffe.set_random_seed(1)
-    made = net(folder, "mirror: true", batch=1)
+    source = net(folder, "mirror: true", batch=1)
     places = set()
     for _ in range(12):
-        made.forward()
-        row = made.blobs["t1"].data[0, 0, 0]
+        source.forward()
+        row = source.blobs["t1"].data[0, 0, 0]
         if row[1] == 2:
             left, right = (round(12 * x) for x in row[[3, 5]])
-            assert (made.blobs["t0"].data[0, :, 4:, left:right] == 255).all()
+            assert (source.blobs["t0"].data[0, :, 4:, left:right] == 255).all()
             places.add(left)
     assert places == {0, 6}
 
 
 def test_an_expanded_image_has_its_object_at_the_place_of_the_box(folder):
     caffe.set_random_seed(2)
-    made = net(folder, "expand_param { prob: 1 max_expand_ratio: 4 }", batch=1)
-    made.forward()
-    image, row = made.blobs["t0"].data[0, 0], made.blobs["t1"].data[0, 0, 0]
+    source = net(folder, "expand_param { prob: 1 max_expand_ratio: 4 }", batch=1)
+    source.forward()
+    image, row = source.blobs["t0"].data[0, 0], source.blobs["t1"].data[0, 0, 0]
     height, width = image.shape
     assert height > 8 and width > 12
     left, top, right, bottom = np.rint(row[3:7] * [width, height, width, height]).astype(int)
@@ -123,14 +127,14 @@ SAMPLER = (
 def test_a_sampled_window_keeps_the_objects_whose_centre_it_has(folder):
     caffe.set_random_seed(3)
     resize = "resize_param { height: 24 width: 24 } emit_constraint { emit_type: CENTER }"
-    made = net(folder, resize, SAMPLER, batch=1)
+    source = net(folder, resize, SAMPLER, batch=1)
     whites = []
     for _ in range(9):
-        made.forward()
-        row = made.blobs["t1"].data[0, 0, 0]
+        source.forward()
+        row = source.blobs["t1"].data[0, 0, 0]
         if row[1] == 2:
             left, top, right, bottom = np.rint(row[3:7] * 24).astype(int)
-            whites.append(made.blobs["t0"].data[0, :, top:bottom, left:right].mean())
+            whites.append(source.blobs["t0"].data[0, :, top:bottom, left:right].mean())
     assert len(whites) == 3 and min(whites) > 150
 
 
@@ -158,16 +162,18 @@ def test_distortions_change_colours_and_no_boxes(folder):
         "contrast_lower: 0.5 contrast_upper: 0.6 hue_prob: 1 hue_delta: 18 saturation_prob: 1 "
         "saturation_lower: 0.5 saturation_upper: 1.5 random_order_prob: 1 }"
     )
-    made = net(folder, distort)
-    made.forward()
-    assert 0 < made.blobs["t0"].data.max() < 255
-    assert made.blobs["t1"].data[0, 0, 0, 3:7].tolist() == [0.5, 0.5, 1, 1]
+    source = net(folder, distort)
+    source.forward()
+    assert 0 < source.blobs["t0"].data.max() < 255
+    assert source.blobs["t1"].data[0, 0, 0, 3:7].tolist() == [0.5, 0.5, 1, 1]
 
 
 @pytest.mark.parametrize(
     "noise",
-    ["decolorize", "gauss_blur", "hist_eq", "clahe", "erode", "posterize", "inverse"]
-    + ["convert_to_hsv", "convert_to_lab"],
+    [
+        *("decolorize", "gauss_blur", "hist_eq", "clahe", "erode", "posterize", "inverse"),
+        *("convert_to_hsv", "convert_to_lab"),
+    ],
 )
 def test_noise_leaves_the_size_of_an_image(noise):
     image = np.random.RandomState(0).randint(0, 256, (6, 7, 3)).astype(np.uint8)
@@ -190,14 +196,14 @@ def test_salt_and_pepper_and_jpeg_are_noise_too():
 
 def test_images_of_different_sizes_need_one_size(folder):
     caffe.set_random_seed(5)
-    made = net(folder, "expand_param { prob: 1 max_expand_ratio: 4 }")
+    source = net(folder, "expand_param { prob: 1 max_expand_ratio: 4 }")
     with pytest.raises(CaffeError, match="set resize_param, or batch_size 1"):
-        made.forward()
+        source.forward()
 
 
 def test_the_labels_of_yolo_are_centres_and_sizes(folder):
-    made = net(folder, settings="yolo_data_type: 1")
-    made.forward()
-    rows = made.blobs["t1"].data
+    source = net(folder, settings="yolo_data_type: 1")
+    source.forward()
+    rows = source.blobs["t1"].data
     assert rows.shape == (3, 300, 5)
     assert rows[0, 0].tolist() == [1, 0.75, 0.75, 0.5, 0.5] and not rows[2].any()

@@ -184,7 +184,7 @@ def test_settings_that_are_not_supported_are_refused(tmp_path, settings, words):
 
 
 def losses_of(net, arrays):
-    """The class loss of each prior of image 0, in plain loops, and the priors that objects match."""
+    """The class loss of each prior of image 0, and the priors that objects match."""
     rows = [o for o in arrays["objects"][0, 0] if o[0] == 0]
     priors = arrays["priors"][0, 0].reshape(-1, 4)
     matches, _ = plain_matches(priors, rows, 0.35, True)

@@ -164,5 +164,5 @@ class AnnotatedData(Source):
                 row[: len(part)] = np.hstack([label, (low + high) / 2, high - low])
             return rows
         numbered = [np.insert(o, 0, i, 1) for i, o in enumerate(objects) if len(o)]
-        rows = np.concatenate(numbered) if numbered else np.full((1, 8), -1, np.float32)
-        return rows.reshape(1, 1, -1, 8)
+        joined = np.concatenate(numbered) if numbered else np.full((1, 8), -1, np.float32)
+        return joined.reshape(1, 1, -1, 8)

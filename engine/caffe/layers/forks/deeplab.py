@@ -64,7 +64,7 @@ class DenseCRF(EngineLayer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         scores, images = bottom[0].values.tensor(), bottom[-1].values.tensor()
         shape = tuple(scores.shape)
-        sizes = [shape[2:]] * shape[0]
+        sizes = [(shape[2], shape[3])] * shape[0]
         if len(bottom) == 3:
             sizes = _sizes(self, bottom[1].values.tensor(), shape)
         y = scores.new_zeros(top[0].shape)

@@ -273,10 +273,8 @@ class MultiBoxLoss(Function):
         overlaps = boxes.overlaps(corners, truth.boxes)
         if not p.use_difficult_gt or p.ignore_difficult_gt:
             overlaps[:, truth.difficult] = 0
-        outside = np.zeros(len(corners), bool)
-        if p.ignore_cross_boundary_bbox:
-            outside = ((corners < 0) | (corners > 1)).any(1)
-            overlaps[outside] = 0
+        outside = ((corners < 0) | (corners > 1)).any(1) & p.ignore_cross_boundary_bbox
+        overlaps[outside] = 0
         matches, best = match(overlaps, p.overlap_threshold, p.match_type == p.PER_PREDICTION)
         best[outside] = np.inf
         return matches, best
