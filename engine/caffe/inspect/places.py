@@ -40,7 +40,7 @@ class AxisPlace(NamedTuple):
     scale, shift: pixel x of the image lies at scale * x + shift in the blob.
     fields: position o sees the pixels from o / scale + low to o / scale + high of field
         o % len(fields), or none where that is None. Only behind a Deconvolution do the positions
-        differ: those of FCN-32s's `upscore` repeat after its stride of 32.
+        differ; their fields repeat after its stride.
     """
 
     scale: Fraction = Fraction(1)
