@@ -60,7 +60,7 @@ def program():
     """Runs `python ARGUMENTS`; the result has returncode, stdout and stderr as text."""
 
     def run(*arguments, cwd=ROOT, **environment):
-        env = dict(os.environ, PYTHONPATH=str(ROOT), **environment)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         env.pop("FCN_TRACEBACK", None)
         words = [str(argument) for argument in arguments]
         if prefork.starts_alike(words, env):
