@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .model import FLOAT, Model, Source, linear, writes
+from .model import FLOAT, Model, Source, linear, writes, writes_also
 
 
 @writes
@@ -124,3 +124,6 @@ def Threshold(m: Model, source: Source) -> str:
 def Dropout(m: Model, source: Source) -> str:
     """Write the bottom as it is, as Dropout does in the TEST phase."""
     return source.input
+
+
+writes_also(Dropout, "SpatialDropout")

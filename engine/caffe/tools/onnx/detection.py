@@ -42,7 +42,8 @@ def PriorBox(m: Model, source: Source) -> str:
     step_w = p.step_w or p.step or width / number(columns)
     sides = np.array(layer.sides, np.float32) / 2
     half_w, half_h = (constant(m, sides[:, i]) for i in (0, 1))
-    y = ((positions(m, rows) + p.offset) * step_h).reshape(-1, 1, 1)
+    lower = constant(m, layer.lower)
+    y = ((positions(m, rows) + p.offset).reshape(-1, 1, 1) + lower) * step_h
     x = ((positions(m, columns) + p.offset) * step_w).reshape(1, -1, 1)
     edges = [(x - half_w) / width, (y - half_h) / height]
     edges += [(x + half_w) / width, (y + half_h) / height]
@@ -55,8 +56,8 @@ def PriorBox(m: Model, source: Source) -> str:
     return corners.reshape(1, 1, -1).concat(1, variances.reshape(1, 1, -1)).name
 
 
-def _decode(m: Model, codes: Array, prior: Array, variance: Array | None, code: int) -> Array:
-    """Return the boxes (... x P x 4) that codes describe relative to priors (P x 4)."""
+def _decode(codes: Array, prior: Array, variance: Array | None, code: int) -> Array:
+    """Return the boxes (... x P x 4) that codes describe relative to priors (... x P x 4)."""
     if variance is not None:
         codes = codes * variance
     low, high = prior.slice(-1, 0, 2), prior.slice(-1, 2, 4)
@@ -91,22 +92,29 @@ def DetectionOutput(m: Model, source: Source) -> str:
     """Write the decoding of the boxes, TopK and NonMaxSuppression for each class."""
     layer, p = source.layer, source.param.detection_output_param
     nms = p.nms_param
+    if len(source.inputs) == 1:
+        raise refusal(layer, "the detection of YOLO", "end the net at its bottom")
     if nms.eta < 1:
         raise refusal(layer, f"nms_param.eta {nms.eta:g}, a threshold that falls,", "set eta: 1")
-    codes, confidence, priors = inputs(m, source)
+    codes, confidence, priors, *first_stage = inputs(m, source)
     count = size_of(m, source, 0)
     priors = priors.reshape(2, -1, 4)
     prior, variance = (priors.slice(0, i, i + 1).reshape(-1, 4) for i in (0, 1))
     labels = [c for c in range(p.num_classes) if c != p.background_label_id]
     classes = constant(m, labels, INT64)
     located = 1 if p.share_location else p.num_classes
-    boxes = _decode(
-        *(m, codes.reshape(0, -1, located, 4).transpose(0, 2, 1, 3), prior),
-        *(None if p.variance_encoded_in_target else variance, p.code_type),
-    )
+    factors = None if p.variance_encoded_in_target else variance
     scores = confidence.reshape(0, -1, p.num_classes).transpose(0, 2, 1).gather(classes, 1)
     size: Size = size_of(m, source, 2, bottom=2)
     size = size // 4
+    if first_stage:
+        objects, moves = (x.reshape(count, size, -1) for x in first_stage)
+        moved = _decode(moves.slice(2, 0, 4), prior, factors, p.code_type)
+        prior = moved.unsqueeze(1)
+        background = objects.column(1).unsqueeze(1) < float(np.float32(p.objectness_score))
+        scores = background.where(constant(m, 0.0), scores)
+    each = codes.reshape(0, -1, located, 4).transpose(0, 2, 1, 3)
+    boxes = _decode(each, prior, factors, p.code_type)
     if not p.share_location:
         boxes = boxes.gather(classes, 1)
     elif len(labels) > 1:

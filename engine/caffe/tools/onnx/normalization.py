@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, constant, mean, sizes_of
-from .model import Model, Source, affine, broadcast, writes
+from .model import Model, Source, affine, broadcast, refusal, writes
 
 
 @writes
@@ -26,6 +26,8 @@ def LRN(m: Model, source: Source) -> str:
 def MVN(m: Model, source: Source) -> str:
     """Write (x - mean) / (std + eps) with the statistics of each channel or image."""
     p, x = source.param.mvn_param, Array(m, source.input)
+    missing = range(source.ndim, 4)
+    x = x.unsqueeze(*missing) if missing else x
     axes = range(1 if p.across_channels else 2, source.ndim)
     # A bottom with fewer axes has one value a channel, which is its own mean.
     centred = x - (mean(m, source, x, axes) if axes else x)
@@ -41,27 +43,28 @@ def BatchNorm(m: Model, source: Source) -> str:
     """Write the stored mean and variance as a product and a sum; or those of the batch."""
     p = source.param.batch_norm_param
     # The first two parameters are sums over the batches, the third is how many batches count.
-    sums, count, learned = source.parameters()[:2], *_rest(source.parameters())
+    first, second, total, *learned = source.parameters()
+    factor = 1 / float(total[0]) if total[0] else 0.0
+    if p.update_global_stats and source.layer.uses_running_sums:
+        raise refusal(source.layer, "update_global_stats, with which a pass changes the layer,")
     if source.layer.uses_running_sums:
-        average, variance = (values * (1 / count if count else 0.0) for values in sums)
-        scale = 1 / np.sqrt(variance + p.eps)
-        x = affine(m, source.input, 1, source.ndim, scale, -average * scale)
+        average, variance = first * factor, second * factor
+        scale = np.ones_like(variance) if p.disable_variance else 1 / np.sqrt(variance + p.eps)
+        shift = None if p.disable_mean else -average * scale
+        x = affine(m, source.input, 1, source.ndim, scale, shift)
     else:
-        x = _of_batch(m, source, p.eps)
-    return affine(m, x, 1, source.ndim, *learned) if learned else x
+        x = _of_batch(m, source)
+    return affine(m, x, 1, source.ndim, *[*learned, None][:2]) if learned else x
 
 
-def _rest(parameters: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
-    """The third parameter of a BatchNorm as a number, and those behind it."""
-    return float(parameters[2][0]), parameters[3:]
-
-
-def _of_batch(m: Model, source: Source, eps: float) -> str:
+def _of_batch(m: Model, source: Source) -> str:
     """Write the normalization by the mean and the variance of the batch."""
+    p = source.param.batch_norm_param
     x, axes = Array(m, source.input), [0, *range(2, source.ndim)]
     centred = x - mean(m, source, x, axes)
     variance = mean(m, source, centred * centred, axes)
-    return (centred / (variance + eps).apply("Sqrt")).name
+    y = x if p.disable_mean else centred
+    return (y if p.disable_variance else y / (variance + p.eps).apply("Sqrt")).name
 
 
 @writes
@@ -87,9 +90,15 @@ def BN(m: Model, source: Source) -> str:
 
 
 @writes
-def Normalize(m: Model, source: Source) -> str:
+def Normalize(m: Model, source: Source) -> str | list[str]:
     """Write x / sqrt(sum of x^2 + eps), over the channels or the image, times the scale."""
     p, x = source.param.norm_param, Array(m, source.input)
+    if source.layer.of_faces:
+        absolute = source.param.normalize_param.normalize_type == "L1"
+        length = x.apply("Abs").sum(1) if absolute else (x * x).sum(1).apply("Sqrt")
+        length = length.maximum(1e-12)
+        y = (x / length).name
+        return [y, length.name] if source.layer.with_length else y
     axes = range(1, source.ndim) if p.across_spatial else [1]
     norm = ((x * x).sum(*axes) + p.eps).apply("Sqrt")
     scale = source.parameters()[0].reshape(1, -1, *[1] * (source.ndim - 2))

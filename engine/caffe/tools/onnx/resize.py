@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .arrays import Array, Size, constant, inputs, number, positions, sizes_of, vector
-from .model import FLOAT, INT64, Model, Source, free_size, writes
+from .model import FLOAT, INT64, Model, Source, free_size, writes, writes_also
 
 
 def _resize(m: Model, x: Array, size: Sequence[Size], batch: Sequence[Size], **how: Any) -> str:
@@ -66,6 +66,9 @@ def Unpooling(m: Model, source: Source) -> str:
     return x.name
 
 
+writes_also(Unpooling, "UnPooling")
+
+
 def _unpool(m: Model, source: Source, size: Sequence[Any]) -> str:
     """Write maps of zeros with each value at the place in its map that the mask names."""
     x, mask = inputs(m, source)
@@ -113,24 +116,28 @@ def Resample(m: Model, source: Source) -> str:
 def Correlation(m: Model, source: Source) -> str:
     """Write a product of both maps for each displacement, and AveragePool."""
     p, layer = source.param.correlation_param, source.layer
-    first, k = p.max_displacement, p.kernel_size
+    left, k = p.max_displacement, p.kernel_size
+    first, above = (left, p.pad) if layer.both_axes else (0, 0)
     size: list[Any] = layer.output_size(sizes_of(m, source, (2, 3)))
     height, width = ((n - 1) * p.stride_1 + k for n in size)
-    a, b = (x.pad(4, [(p.pad, p.pad)] * 2) for x in inputs(m, source))
-    patch = a.slice(2, first, height + first).slice(3, first, width + first)
-    steps = [i * p.stride_2 + first for i in range(-layer.reach, layer.reach + 1)]
+    a, b = (x.pad(4, [(above, above), (p.pad, p.pad)]) for x in inputs(m, source))
+    patch = a.slice(2, first, height + first).slice(3, left, width + left)
     maps = []
-    for y in steps:
-        rows = b.slice(2, y, height + y)
-        for x in steps:
-            other = rows.slice(3, x, width + x)
+    for down in layer.rows:
+        rows = b.slice(2, first + down, height + (first + down))
+        for right in layer.columns:
+            other = rows.slice(3, left + right, width + (left + right))
             subtract = p.correlation_type == p.SUBTRACT
             terms = (patch - other).apply("Abs") if subtract else patch * other
             maps.append(terms.sum(1))
     joined = maps[0].concat(1, *maps[1:]) if len(maps) > 1 else maps[0]
     if k > 1 or p.stride_1 > 1:
         joined = joined.node("AveragePool", kernel_shape=[k, k], strides=[p.stride_1] * 2)
-    return (joined / float(source.shapes[0][1])).name
+    joined = joined / float(source.shapes[0][1])
+    return (joined.apply("Abs") if p.do_abs else joined).name
+
+
+writes_also(Correlation, "Correlation1D")
 
 
 @writes

@@ -175,6 +175,18 @@ def Filter(m: Model, source: Source) -> Sequence[str]:
 
 
 @writes
+def GradientScaler(m: Model, source: Source) -> str:
+    """Write the bottom as it is: the layer scales the gradient alone."""
+    return source.input
+
+
+@writes
+def MaskPooling(m: Model, source: Source) -> str:
+    """Write the product of features and masks."""
+    return m.add("Mul", *source.inputs)
+
+
+@writes
 def LabelSpecificAdd(m: Model, source: Source) -> str:
     """Write the bottom as it is, as the layer does in TEST."""
     layer = source.layer

@@ -70,7 +70,8 @@ def Pooling(m: Model, source: Source) -> str | list[str]:
         raise refusal(layer, f"an average over windows with hole {layer.dilation}")
     if layer.stochastic:
         return _expected(m, source, attributes)
-    return m.add("AveragePool", x, count_include_pad=1, **attributes)
+    counts = int(source.param.pooling_param.avg_include_pad)
+    return m.add("AveragePool", x, count_include_pad=counts, **attributes)
 
 
 writes_also(Pooling, "Pooling3D", "NdPooling")
