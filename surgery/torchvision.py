@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from fractions import Fraction
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -27,9 +25,8 @@ from fcn_common.files import atomic_path
 from fcn_common.voc import MEAN
 from net_gen.trunks.googlenet import INCEPTIONS
 from net_gen.trunks.vgg16 import BLOCKS
+from surgery.tensor_files import SUFFIXES, Arrays, read_tensors
 
-#: Names of files that hold such weights.
-SUFFIXES = (".safetensors", ".pth", ".pt")
 #: torchvision's mean and standard deviation of R, G and B, for images of 0..1.
 INPUT_MEAN, INPUT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: The same of what the published GoogLeNet computes from its input (transform_input).
@@ -38,8 +35,6 @@ TRANSFORMED_MEAN, TRANSFORMED_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 MEAN_OF_TORCHVISION = tuple(255 * value for value in reversed(INPUT_MEAN))
 #: Added to the variance by the normalization of torchvision's GoogLeNet.
 NORMALIZATION_EPS = 1e-3
-
-Arrays = Dict[str, np.ndarray]
 
 
 class Conversion(NamedTuple):
@@ -105,13 +100,8 @@ def convert(
 
     Raises OSError for a file that cannot be read, and ValueError for weights of another net.
     """
-    tensors = read_tensors(path)
-    name = _architecture(path, tensors)
+    name, blobs = layers_of(path, read_tensors(path), mean, transform_input)
     first, last = ENDS[name]
-    blobs = {layer: _blobs(path, tensors, theirs) for layer, theirs in NAMES[name].items()}
-    transformed = name == "googlenet" if transform_input is None else transform_input
-    statistics = (TRANSFORMED_MEAN, TRANSFORMED_STD) if transformed else (INPUT_MEAN, INPUT_STD)
-    blobs[first] = fold_input(*blobs[first], *statistics, mean)
     width = Fraction(len(blobs[first][1]), FIRST_CHANNELS)
     result = Conversion(name, width, len(blobs[last][1]))
     param = net_gen.CLASSIFIERS[name]("deploy", classes=result.classes, width=width)
@@ -121,48 +111,28 @@ def convert(
     return result
 
 
-def read_tensors(path: str) -> Arrays:
-    """Return the tensors of a .safetensors or .pth file by name, in float32.
+def layers_of(
+    path: str,
+    tensors: Arrays,
+    mean: Sequence[float] = MEAN,
+    transform_input: Optional[bool] = None,
+) -> Tuple[str, Dict[str, List[np.ndarray]]]:
+    """Return the classifier of torchvision's tensors, and Caffe's layer -> arrays of its blobs.
 
-    Raises OSError or ValueError for a file that cannot be read, and ImportError without the package
-    safetensors.
+    path: the file, for messages. mean, transform_input: as in `convert`. Raises ValueError for the
+    tensors of another net.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file")
-    if not path.endswith(".safetensors"):
-        return _read_state_dict(path)
-    # The package is optional: only these weights need it.
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError:
-        raise ImportError(
-            "the Python package safetensors is not installed; pip install safetensors"
-        ) from None
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: is not a usable safetensors file ({error})") from None
-    prefix = "module."
-    return {
-        name[len(prefix) :] if name.startswith(prefix) else name: np.asarray(values, np.float32)
-        for name, values in tensors.items()
-    }
-
-
-def _read_state_dict(path: str) -> Arrays:
-    """The tensors of a .pth file, which `caffe export` reads without running what is in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = os.path.join(folder, "weights.safetensors")
-        arguments = ["export", "--from", path, "--to", "safetensors", "--out", out]
-        done = subprocess.run(
-            [sys.executable, "-m", "caffe", *arguments], capture_output=True, text=True
-        )
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["python -m caffe export failed"]
-            text = lines[-1]
-            raise ValueError(text[len("error: ") :] if text.startswith("error: ") else text)
-        return read_tensors(out)
+    name = _architecture(path, tensors)
+    first, _ = ENDS[name]
+    blobs = {layer: _blobs(path, tensors, theirs) for layer, theirs in NAMES[name].items()}
+    transformed = name == "googlenet" if transform_input is None else transform_input
+    statistics = (TRANSFORMED_MEAN, TRANSFORMED_STD) if transformed else (INPUT_MEAN, INPUT_STD)
+    blobs[first] = fold_input(*blobs[first], *statistics, mean)
+    for layer in blobs:
+        if layer.endswith("/5x5"):
+            weights, bias = blobs[layer]
+            blobs[layer] = (_centred(weights, 5), bias)
+    return name, {layer: list(arrays) for layer, arrays in blobs.items()}
 
 
 def _architecture(path: str, tensors: Arrays) -> str:
@@ -233,7 +203,6 @@ def _save(path: str, param: Any, blobs: Mapping[str, Sequence[np.ndarray]], out:
         net = caffe.Net(prototxt, caffe.TEST)
     for layer, arrays in blobs.items():
         for blob, values in zip(net.params[layer], arrays):
-            values = _centred(values, blob.shape)
             if values.shape != tuple(blob.shape):
                 raise ValueError(
                     f"{path}: layer {layer} has a blob of shape {values.shape}, needs "
@@ -244,12 +213,10 @@ def _save(path: str, param: Any, blobs: Mapping[str, Sequence[np.ndarray]], out:
         net.save(temporary)
 
 
-def _centred(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A kernel in the middle of a larger one; torchvision's "5x5" branches have 3 x 3 kernels."""
-    margins = [(b - a) // 2 for a, b in zip(values.shape[2:], tuple(shape)[2:])]
-    if values.ndim != 4 or min(margins) < 0 or not any(margins):
-        return values
-    return np.pad(values, [(0, 0), (0, 0), *((margin, margin) for margin in margins)])
+def _centred(weights: np.ndarray, size: int) -> np.ndarray:
+    """Kernels in the middle of larger ones; torchvision's "5x5" branches have 3 x 3 kernels."""
+    margin = (size - weights.shape[2]) // 2
+    return np.pad(weights, [(0, 0), (0, 0), (margin, margin), (margin, margin)])
 
 
 def as_in_torchvision(param: Any) -> Any:

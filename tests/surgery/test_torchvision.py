@@ -11,9 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import net_gen
+import surgery
+from fcn_common.voc import MEAN
 from net_gen.arguments import scale_channels
 from net_gen.trunks.googlenet import INCEPTIONS
 from net_gen.trunks.vgg16 import BLOCKS
+from solvers.first_weights import write_first_weights
+from solvers.train_options import Options
 from surgery import torchvision
 from surgery.torchvision import MEAN_OF_TORCHVISION, NAMES, convert
 
@@ -88,8 +93,8 @@ def googlenet_state():
 def googlenet_scores(state, x, transform_input):
     """The forward pass of torchvision.models.googlenet in evaluation."""
     if transform_input:
-        mean, std = (torch.tensor(v)[:, None, None] for v in (torchvision.INPUT_MEAN,
-                                                              torchvision.INPUT_STD))  # fmt: skip
+        statistics = (torchvision.INPUT_MEAN, torchvision.INPUT_STD)
+        mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
         x = x * (std / 0.5) + (mean - 0.5) / 0.5
 
     def conv(name, x, **how):
@@ -127,8 +132,8 @@ def images(mean, size=224):
     """An image as torchvision reads it, and as Caffe does with a mean of B, G, R."""
     rgb = np.random.RandomState(1).randint(0, 256, (1, 3, size, size)).astype(np.float32)
     ours = rgb[:, ::-1] - np.array(mean, np.float32)[:, None, None]
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (torchvision.INPUT_MEAN,
-                                                                  torchvision.INPUT_STD))  # fmt: skip
+    statistics = (torchvision.INPUT_MEAN, torchvision.INPUT_STD)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in statistics)
     return torch.from_numpy((rgb / 255 - mean) / std), ours
 
 
@@ -218,3 +223,48 @@ def test_weights_of_another_net_are_refused(change, tmp_path):
 def test_a_mean_that_is_no_three_numbers_is_refused(text):
     with pytest.raises(ValueError, match="needs three numbers"):
         torchvision.parse_mean(text)
+
+
+@pytest.fixture
+def deploy(tmp_path):
+    """The prototxt of a fully convolutional VGG16 for 3 classes, narrow."""
+    path = tmp_path / "deploy.prototxt"
+    net_gen.write(net_gen.fcn("voc-fcn32s", "deploy", width=1 / NARROW, classes=3), path)
+    return str(path)
+
+
+def test_weights_of_torchvision_fill_a_fully_convolutional_net(deploy, tmp_path):
+    save(vgg16_state(), tmp_path / "w.safetensors")
+    report = surgery.adapt(str(tmp_path / "w.safetensors"), deploy, str(tmp_path / "o.caffemodel"))
+    assert len(report.copied) == 13 and report.reshaped == ["fc6", "fc7"]
+    convert(str(tmp_path / "w.safetensors"), str(tmp_path / "w.caffemodel"))
+    again = surgery.adapt(str(tmp_path / "w.caffemodel"), deploy, str(tmp_path / "p.caffemodel"))
+    assert again == report
+    assert (tmp_path / "o.caffemodel").read_bytes() == (tmp_path / "p.caffemodel").read_bytes()
+
+
+def test_tensors_named_by_layer_and_index_are_weights_as_they_are(deploy, tmp_path):
+    values = {
+        "conv1_1/0": np.full((4, 3, 3, 3), 2, np.float32),
+        "conv1_1/1": np.ones(4, np.float32),
+    }
+    safetensors_numpy.save_file(values, str(tmp_path / "w.safetensors"))
+    out = str(tmp_path / "o.caffemodel")
+    assert surgery.adapt(str(tmp_path / "w.safetensors"), deploy, out).copied == ["conv1_1"]
+    net = caffe.Net(deploy, caffe.TEST, weights=out)
+    assert (net.params["conv1_1"][0].data == 2).all()
+
+
+def test_a_run_starts_from_weights_of_torchvision_for_its_own_mean(deploy, tmp_path):
+    save(vgg16_state(), tmp_path / "w.safetensors")
+    biases = []
+    for mean in ("", "0,0,0"):
+        options = Options(variant="voc-fcn32s", width="1/16", single=True, mean=mean)
+        options = options._replace(weights=str(tmp_path / "w.safetensors"))
+        write_first_weights(str(tmp_path), deploy, options)
+        net = caffe.Net(deploy, caffe.TEST, weights=str(tmp_path / "base.caffemodel"))
+        biases.append(net.params["conv1_1"][1].data.copy())
+    w, b = (vgg16_state()[f"features.0.{key}"].numpy() for key in ("weight", "bias"))
+    for bias, mean in zip(biases, (MEAN, (0.0, 0.0, 0.0))):
+        statistics = (torchvision.INPUT_MEAN, torchvision.INPUT_STD)
+        np.testing.assert_array_equal(bias, torchvision.fold_input(w, b, *statistics, mean)[1])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .model import FLOAT, Model, Source, linear, writes, writes_also
+import numpy as np
+
+from .model import FLOAT, Model, Source, linear, refusal, writes, writes_also
 
 
 @writes
@@ -123,7 +125,20 @@ def Threshold(m: Model, source: Source) -> str:
 @writes
 def Dropout(m: Model, source: Source) -> str:
     """Write the bottom as it is, as Dropout does in the TEST phase."""
-    return source.input
+    p = source.param.dropout_param
+    if p.sample_weights_test:
+        raise refusal(source.layer, "sample_weights_test, which draws a mask,")
+    return linear(m, source.input, 1 if p.scale_train else 1 - p.dropout_ratio, 0)
+
+
+@writes
+def Mean(m: Model, source: Source) -> str:
+    """Write output_scale * (input_scale * x +- mean)."""
+    p = source.param.mean_param
+    sign = 1 if p.operation == p.ADD else -1
+    mean = np.array(p.value).reshape(1, -1, *[1] * (source.ndim - 2))
+    shifted = m.add("Add", linear(m, source.input, p.input_scale, 0), m.constant(sign * mean))
+    return linear(m, shifted, p.output_scale, 0)
 
 
 writes_also(Dropout, "SpatialDropout")

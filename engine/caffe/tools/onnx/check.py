@@ -8,11 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...errors import CaffeError
 from ...net import Net
 from .sizes import Sizes, try_shape
 
 #: The largest difference that agrees, as a share of an output's largest value.
 TOLERANCE = 1e-4
+
+
+#: Layer types that pool regions of their second bottom -> their settings.
+REGIONS = {
+    "ROIPooling": "roi_pooling_param",
+    "PSROIPooling": "psroi_pooling_param",
+    "ROIAlign": "roi_align_param",
+}
 
 
 class Difference(NamedTuple):
@@ -38,8 +47,12 @@ def check(net: Net, path: str, sizes: Sizes, seed: int = 0) -> list[Difference] 
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4
+    # ONNX Runtime has no common base of its exceptions.
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CaffeError(f"{path}: ONNX Runtime does not load the model: {error}") from None
     random = np.random.RandomState(seed)
     differences = []
     # The last trial is the smallest of the other sizes.
@@ -51,7 +64,10 @@ def check(net: Net, path: str, sizes: Sizes, seed: int = 0) -> list[Difference] 
         ours = {name: values.copy() for name, values in net.forward().items()}
         used = {item.name for item in session.get_inputs()}
         feed = {name: values for name, values in inputs.items() if name in used}
-        theirs = dict(zip(net.outputs, session.run(net.outputs, feed)))
+        try:
+            theirs = dict(zip(net.outputs, session.run(net.outputs, feed)))
+        except Exception as error:
+            raise CaffeError(f"{path}: ONNX Runtime does not run the model: {error}") from None
         text = ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in shapes.items())
         for name, values in ours.items():
             differences.append(Difference(name, text, _error(net, name, values, theirs[name])))
@@ -71,7 +87,7 @@ def random_input(net: Net, name: str, random: np.random.RandomState) -> np.ndarr
             info = np.zeros(shape, np.float32)
             info[..., :3] = (*net.blobs[image].shape[2:], 1)
             return info
-        if layer.type in ("ROIPooling", "PSROIPooling") and position == 1:
+        if layer.type in REGIONS and position == 1:
             return _regions(net, layer, shape, random)
         if layer.type in ("Upsample", "Unpooling") and position == 1:
             area = int(np.prod(net.blobs[net.top_names[layer.name][0]].shape[2:]))
@@ -114,8 +130,7 @@ def _regions(
     net: Net, layer: Any, shape: Sequence[int], random: np.random.RandomState
 ) -> np.ndarray:
     """Random regions inside the images that a layer pools, R x 5."""
-    p = layer.layer_param
-    p = p.roi_pooling_param if layer.type == "ROIPooling" else p.psroi_pooling_param
+    p = getattr(layer.layer_param, REGIONS[layer.type])
     count, _, height, width = net.blobs[net.bottom_names[layer.name][0]].shape
     rois = np.empty((shape[0], 5), np.float32)
     rois[:, 0] = random.randint(count, size=shape[0])

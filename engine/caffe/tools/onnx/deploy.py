@@ -20,7 +20,12 @@ DATA = frozenset(
     )
 )
 #: Layer types beside losses that compare with labels, choose examples, or write files.
-SCORING = frozenset(("Accuracy", "BoxAnnotatorOHEM", "DetectionEvaluate", "HDF5Output", "Silence"))
+SCORING = frozenset(
+    (
+        *("Accuracy", "BoxAnnotatorOHEM", "DetectionEvaluate", "HDF5Output", "MatWrite"),
+        *("SegAccuracy", "Silence"),
+    )
+)
 Shapes = Mapping[str, Sequence[int]]
 
 

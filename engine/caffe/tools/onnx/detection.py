@@ -214,6 +214,22 @@ def ROIPooling(m: Model, source: Source) -> str:
 
 
 @writes
+def ROIAlign(m: Model, source: Source) -> str:
+    """Write RoiAlign."""
+    p = source.param.roi_align_param
+    rois = Array(m, source.inputs[1]).reshape(-1, 5)
+    return m.add(
+        "RoiAlign",
+        *(source.input, rois.slice(1, 1, 5).name, rois.column(0).to(INT64).name),
+        coordinate_transformation_mode="output_half_pixel",
+        output_height=p.pooled_h,
+        output_width=p.pooled_w,
+        sampling_ratio=max(1, p.sample_num),
+        spatial_scale=p.spatial_scale,
+    )
+
+
+@writes
 def PSROIPooling(m: Model, source: Source) -> str:
     """Write masks of each bin's rows and columns, and MatMul with the maps.
 

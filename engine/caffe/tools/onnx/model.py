@@ -120,6 +120,25 @@ REASONS: dict[str, str] = {
     "MarginInnerProduct": (
         "is not written as ONNX: it reads labels; use an InnerProduct with its weights instead"
     ),
+    **{
+        layer_type: f"is not written as ONNX: {reason}; end the net at its bottoms"
+        for types, reason in (
+            (("CTCDecoder", "CtcDecoder"), "the number of its values depends on the values"),
+            (("DenseCRF",), "its lattice is built from the colours of each image"),
+            (("DomainTransform",), "it filters along the rows and columns of each image in turn"),
+            (("BoxOutput", "DecodeBBox"), "its selection of boxes has no operator"),
+            (("Nms",), "the places of its peaks are means over the values around each"),
+            (
+                ("YoloDetectionOutput", "Yolov3DetectionOutput"),
+                "its own suppression has no operator",
+            ),
+            (
+                ("ROIWarping", "ROIWarpingTest", "SpatialTransformer"),
+                "its sampling has no operator",
+            ),
+        )
+        for layer_type in types
+    },
 }
 
 

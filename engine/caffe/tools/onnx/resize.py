@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from .arrays import Array, Size, constant, inputs, number, positions, sizes_of, vector
-from .model import FLOAT, INT64, Model, Source, free_size, writes, writes_also
+from ...layers.forks.flow_data import shares
+from .arrays import Array, Size, constant, inputs, number, positions, size_of, sizes_of, vector
+from .model import BOOL, FLOAT, INT64, Model, Source, free_size, writes, writes_also
 
 
 def _resize(m: Model, x: Array, size: Sequence[Size], batch: Sequence[Size], **how: Any) -> str:
@@ -33,6 +35,64 @@ def Interp(m: Model, source: Source) -> str:
         size = source.layer.output_size(sizes)
     how = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
     return _resize(m, x, size, sizes_of(m, source, (0, 1)), **how)
+
+
+@writes
+def Accum(m: Model, source: Source) -> str:
+    """Write Resize, linear, with aligned corners."""
+    p = source.param.accum_param
+    size: Sequence[Any] = (p.top_height, p.top_width)
+    if len(source.inputs) > 1:
+        size = sizes_of(m, source, (2, 3), bottom=1)
+    elif p.size_divisible_by:
+        step = p.size_divisible_by
+        size = [(n + (step - 1)) // step * step for n in sizes_of(m, source, (2, 3))]
+    how = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    return _resize(m, Array(m, source.input), size, sizes_of(m, source, (0, 1)), **how)
+
+
+@writes
+def ImResize(m: Model, source: Source) -> str:
+    """Write Resize, cubic with a = -0.75."""
+    p = source.param.imresize_param
+    size: Sequence[Size] = (p.target_spatial_height, p.target_spatial_width)
+    if p.factor:
+        size = [_times(n, p.factor) for n in sizes_of(m, source, (2, 3))]
+    how = {"mode": "cubic", "cubic_coeff_a": -0.75}
+    return _resize(m, Array(m, source.input), size, sizes_of(m, source, (0, 1)), **how)
+
+
+def _times(size: Size, factor: float) -> Size:
+    """A size times a factor, rounded down."""
+    if isinstance(size, Array):
+        return (number(size) * factor).to(INT64)
+    return int(size * factor)
+
+
+@writes
+def MaskResize(m: Model, source: Source) -> str:
+    """Write Resize, linear, from the positions i H / h."""
+    p = source.param.mask_resize_param
+    how = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
+    size = (p.output_height, p.output_width)
+    return _resize(m, Array(m, source.input), size, sizes_of(m, source, (0, 1)), **how)
+
+
+@writes
+def DataAugmentation(m: Model, source: Source) -> str:
+    """Write the centre crop as Slice, and Sub of the mean."""
+    p, x = source.param.augmentation_param, Array(m, source.input)
+    for axis, size in ((2, p.crop_height), (3, p.crop_width)):
+        if size:
+            first: Any = size_of(m, source, axis)
+            first = (first - size) // 2
+            x = x.slice(axis, first, first + size)
+    if p.recompute_mean:
+        _, pixels, channels = source.parameters()
+        if p.mean_per_pixel:
+            source.fixed_sizes((2, 3))
+        x = x - constant(m, pixels if p.mean_per_pixel else channels)
+    return (x - constant(m, np.reshape(p.mean, (-1, 1, 1)))).name if p.mean else x.name
 
 
 @writes
@@ -90,10 +150,7 @@ def Resample(m: Model, source: Source) -> str:
     elif p.HasField("height"):
         new = [p.height, p.width]
     else:
-        new = [
-            (number(n) * p.factor).to(INT64) if isinstance(n, Array) else int(n * p.factor)
-            for n in old
-        ]
+        new = [_times(n, p.factor) for n in old]
     if not any(isinstance(n, Array) for n in [*old, *new]):
         widened = p.antialias and (new[0] < old[0] or new[1] < old[1])
         like = torch.empty(0)
@@ -110,6 +167,22 @@ def Resample(m: Model, source: Source) -> str:
     }
     how = {**modes[p.type], "coordinate_transformation_mode": "half_pixel"}
     return _resize(m, x, new, sizes_of(m, source, (0, 1)), **how)
+
+
+@writes
+def Downsample(m: Model, source: Source) -> str:
+    """Write MatMul with the shares of rows and columns; not-a-number does not count."""
+    p, x = source.param.downsample_param, Array(m, source.input)
+    if len(source.inputs) > 1 and any(source.is_free(axis, 1) for axis in (2, 3)):
+        raise free_size(source.layer, "the size of its second bottom")
+    new = source.shapes[1][2:] if len(source.inputs) > 1 else (p.top_height, p.top_width)
+    old, like = source.fixed_sizes((2, 3)), torch.empty(0)
+    rows, columns = (shares(n, k, like).numpy() for n, k in zip(old, new))
+    down, right = constant(m, rows), constant(m, columns.T)
+    missing = x.node("IsNaN", kind=BOOL)
+    zero, one = constant(m, 0.0), constant(m, 1.0)
+    total = down.matmul(missing.where(zero, x)).matmul(right)
+    return (total / down.matmul(missing.where(zero, one)).matmul(right)).name
 
 
 @writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,11 @@ def InnerProduct(m: Model, source: Source) -> str:
     """Write Gemm over the bottom with its axes from `axis` on joined."""
     p = source.param.inner_product_param
     axis = source.axis(p.axis)
-    parameters = [m.constant(values) for values in source.parameters()]
+    weights, *bias = source.parameters()
+    if p.normalize:
+        lengths = np.linalg.norm(weights, axis=0 if p.transpose else 1, keepdims=True)
+        weights = weights / np.maximum(lengths, 1e-12)
+    parameters = [m.constant(values) for values in (weights, *bias)]
     flat = m.add("Flatten", source.input, axis=axis)
     rows = m.add("Gemm", flat, *parameters, transB=int(not p.transpose))
     if axis == 1:
@@ -189,7 +194,17 @@ def MaskPooling(m: Model, source: Source) -> str:
 @writes
 def LabelSpecificAdd(m: Model, source: Source) -> str:
     """Write the bottom as it is, as the layer does in TEST."""
-    layer = source.layer
-    if layer.phase != caffe_pb2.TEST or source.param.label_specific_add_param.transform_test:
-        raise refusal(layer, "transform_test")
+    return _unless_transformed(source, source.param.label_specific_add_param)
+
+
+@writes
+def CosinAdd(m: Model, source: Source) -> str:
+    """Write the bottom as it is, as the layer does in TEST."""
+    return _unless_transformed(source, source.param.cosin_add_param)
+
+
+def _unless_transformed(source: Source, p: Any) -> str:
+    """The first bottom, unless the layer changes it by the labels."""
+    if source.layer.phase != caffe_pb2.TEST or p.transform_test:
+        raise refusal(source.layer, "transform_test")
     return source.input

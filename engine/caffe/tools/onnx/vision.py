@@ -144,6 +144,22 @@ def Im2col(m: Model, source: Source) -> str:
 
 
 @writes
+def Local(m: Model, source: Source) -> str:
+    """Write Conv that copies the patches, their products with the weights, and ReduceSum."""
+    p = source.param.local_param
+    source.fixed_sizes((2, 3))
+    weights, *bias = source.parameters()
+    count, channels = p.kernel_size**2, source.shapes[0][1]
+    copies = np.tile(np.eye(count).reshape(count, 1, p.kernel_size, -1), (channels, 1, 1, 1))
+    window: dict[str, Any] = {"strides": [p.stride] * 2, "pads": [p.pad] * 4, "group": channels}
+    patches = Array(m, source.input).node("Conv", constant(m, copies), **window)
+    columns = patches.reshape(0, 1, channels * count, -1)
+    y = (columns * constant(m, weights[:, 0])).sum(2, keepdims=False)
+    y = y + constant(m, bias[0][0]) if bias else y
+    return y.reshape(0, p.num_output, *source.layer.size).name
+
+
+@writes
 def SPP(m: Model, source: Source) -> str:
     """Write a pooling for each level of the pyramid, and Concat."""
     p = source.param.spp_param
