@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import caffe
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from caffe.tools import export as caffe_export
 
 import net_gen
 import surgery
@@ -19,7 +22,7 @@ from net_gen.trunks.googlenet import INCEPTIONS
 from net_gen.trunks.vgg16 import BLOCKS
 from solvers.first_weights import write_first_weights
 from solvers.train_options import Options
-from surgery import torchvision
+from surgery import tensor_files, torchvision
 from surgery.torchvision import MEAN_OF_TORCHVISION, NAMES, convert
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -190,7 +193,16 @@ def test_another_mean_changes_only_where_the_first_kernel_reaches_the_padding():
     assert np.abs(result - expected).max() > 1e-4
 
 
-def test_a_pth_file_gives_the_same_weights_as_safetensors(tmp_path):
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_pth_file_gives_the_same_weights_as_safetensors(apart, tmp_path, monkeypatch):
+    """apart: in a process of its own, as it is outside the tests."""
+
+    def run(command, **how):
+        assert command[:4] == [sys.executable, "-m", "caffe", "export"]
+        return subprocess.CompletedProcess(command, caffe_export.main(command[4:]))
+
+    if not apart:
+        monkeypatch.setattr(tensor_files.subprocess, "run", run)
     state = vgg16_state()
     save(state, tmp_path / "a.safetensors")
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "b.pth")
