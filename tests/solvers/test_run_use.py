@@ -101,11 +101,11 @@ def test_a_large_picture_of_a_run_is_segmented_at_its_own_size(tmp_path):
     Image.fromarray(np.repeat(pixels[..., None], 3, 2)).save(path)
     edges = np.zeros((2, 3, 3, 3), np.float32)
     edges[0, 0, 1], edges[1, 0, 1] = (1, -2, 1), (-1, 2, -1)
-    layers = convolution("edge", 2, size=3) + layer("ReLU", "edge", "edge")
+    layers = convolution("edge", 2, size=3) + layer("ReLU", "edge", "positive")
     both = np.zeros((2, 2, 1, 1), np.float32)
     both[1] = 1
     weights = {"edge": [edges], "score": [both, [0.0, -100.0]]}
-    run = write_net(tmp_path / "run", RECORD, layers + convolution("score", 2, "edge"), weights)
+    run = write_net(tmp_path / "run", RECORD, layers + convolution("score", 2, "positive"), weights)
     label, _ = label_of(path, run=run)
     assert (label == labels).mean() > 0.99
 

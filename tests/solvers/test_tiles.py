@@ -108,7 +108,7 @@ def test_tiles_have_the_scores_and_the_labels_of_the_whole_picture(alexnet):
 def test_a_smaller_margin_than_the_field_changes_scores(alexnet, monkeypatch):
     """The margin is needed: half of it gives other scores."""
     image = picture(530, 700)
-    whole = opened(alexnet).segment(image).labels[0]
+    reference = opened(alexnet).segment(image).labels[0]
     real = tiles.Extent.__init__
 
     def narrow(self, *arguments):
@@ -116,7 +116,7 @@ def test_a_smaller_margin_than_the_field_changes_scores(alexnet, monkeypatch):
         self.around = tuple(Context(side.period, 40) for side in self.around)
 
     monkeypatch.setattr(tiles.Extent, "__init__", narrow)
-    assert (opened(alexnet, tile=256).segment(image).labels[0] != whole).any()
+    assert (opened(alexnet, tile=256).segment(image).labels[0] != reference).any()
 
 
 def test_small_maps_are_the_same_in_tiles(tmp_path):
@@ -125,9 +125,9 @@ def test_small_maps_are_the_same_in_tiles(tmp_path):
     )
     net = tiny_nets.write(tmp_path, convolution("raw", 4, size=5) + pooling, seed=1)
     image = picture(130, 170)
-    whole = opened(net).segment(image)
+    reference = opened(net).segment(image)
     parts = opened(net, tile=64).segment(image)
-    assert np.array_equal(parts.labels[0], whole.labels[0])
+    assert np.array_equal(parts.labels[0], reference.labels[0])
     assert any("tiles of up to 64 pixels" in note for note in parts.notes)
 
 

