@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from fcn_common.files import atomic_path, write_json
+from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
+from fcn_data.channel_lists import is_channel_list, listed_files
 from fcn_data.label_coding import stored_labels
 from fcn_data.readers import as_rgb
 from solvers import photograph, results, video, workers
@@ -23,7 +25,10 @@ from solvers.results import Result
 from solvers.segmenter import MemoryEndError, Segmenter
 
 #: File name extensions of the photographs that are read from a folder.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"),
+    CHANNEL_LIST,
+)
 #: The file beside the pictures with the net and the weights that made them.
 RECORD = "infer.json"
 #: What is done with the result of each file, as soon as it is there.
@@ -49,7 +54,7 @@ def collect(sources: Sequence[str], out: str = "") -> List[str]:
             names = _without_results(names) if _same(source, out) else names
             films = [n for n in sorted(os.listdir(source)) if video.is_video(n)]
             films = [n for n in films if not (_same(source, out) and video.is_result(n))]
-            files += [os.path.join(source, name) for name in (*names, *films)]
+            files += _without_parts([os.path.join(source, name) for name in (*names, *films)])
         elif source.lower().endswith(".txt"):
             with open(source, encoding="utf-8-sig") as file:
                 names = [line.strip() for line in file if line.strip()]
@@ -78,6 +83,17 @@ def split_paths(sources: Sequence[str]) -> List[str]:
         several = len(parts) > 1 and all(os.path.exists(part) for part in parts)
         paths += parts if several else [text]
     return paths
+
+
+def _without_parts(paths: Sequence[str]) -> List[str]:
+    """Return the paths without the files that channel lists among them name."""
+    parts = {
+        os.path.abspath(file)
+        for path in paths
+        if is_channel_list(path)
+        for file in listed_files(path)
+    }
+    return [path for path in paths if os.path.abspath(path) not in parts]
 
 
 def _same(folder: str, out: str) -> bool:

@@ -126,6 +126,25 @@ def test_grey_nets_and_nets_of_four_channels_read_their_pictures(tmp_path, chann
     assert np.array_equal(label, labels == (1 if channels == 1 else 2))
 
 
+def test_a_channel_list_is_one_picture_of_a_folder(tmp_path):
+    pixels, labels = colour_picture()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(pixels).save(folder / "a_colours.png")
+    Image.fromarray(pixels[..., 0]).save(folder / "a_depth.png")
+    write_text(folder / "a.channels", "a_colours.png\na_depth.png\n")
+    kernel = np.zeros((2, 4, 1, 1), np.float32)
+    kernel[1, 3] = 1
+    record = RECORD._replace(channels=4, mean=(0.0,) * 4, order="stored")
+    weights = {"score": [kernel, [0.0, -150.0]]}
+    run = write_net(tmp_path / "run", record, convolution("score", 2), weights, 4)
+    out = str(tmp_path / "out")
+    assert infer.run_collection([str(folder)], run=run, gpu="cpu", out=out) == [
+        str(folder / "a.channels")
+    ]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a_labels.png")), labels == 1)
+
+
 def test_a_picture_with_other_channels_than_the_net_is_named_and_skipped(tmp_path, capsys):
     record = RECORD._replace(channels=4, mean=(0.0,) * 4, order="stored")
     kernel = np.zeros((2, 4, 1, 1), np.float32)
