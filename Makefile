@@ -28,7 +28,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
-	BATCH CLASS_WEIGHTS CROP MIRROR
+	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -101,14 +101,14 @@ train: $(READY) ## train on your own pictures: DATA=my_set (OUT=my_run VARIANT= 
 	@"$$PY" -m solvers.train "$$DATA" $(call options,OUT:out VARIANT:variant WIDTH:width \
 	  WEIGHTS:weights LAYERS:layers CLASSES:classes LABELMAP:labelmap CHANNELS:channels MEAN:mean \
 	  IGNORE_LABEL:ignore-label LR:lr SOLVER:solver CLASS_WEIGHTS:class-weights CROP:crop \
-	  SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
+	  LABEL_VALUES:label-values SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
 	  $(call flags,MASKS:masks SINGLE:single MIRROR:mirror)
 
 check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
 	@[ -n "$${DATA-}" ] || { \
 	  echo "error: name a folder of pictures and labels: make check DATA=my_set" >&2; exit 1; }
 	@"$$PY" -m solvers.check "$$DATA" $(call options,CLASSES:classes LABELMAP:labelmap \
-	  CHANNELS:channels IGNORE_LABEL:ignore-label SEED:seed PROPOSE:propose) $(call flags,MASKS:masks)
+	  CHANNELS:channels IGNORE_LABEL:ignore-label LABEL_VALUES:label-values SEED:seed PROPOSE:propose) $(call flags,MASKS:masks)
 
 infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
 	@[ -n "$${IMAGE-}" ] || { \
