@@ -260,7 +260,7 @@ def _problems(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
             findings.append(Finding("error", f"{paths[0]}: {text}" if paths[0] else text))
         else:
             names = tuple(os.path.relpath(path, folder.path) for path in paths)
-            findings.append(Finding("error", f"{len(paths)} files: {text}", names))
+            findings.append(Finding("error", f"{len(paths)} files, each: {text}", names))
     return findings
 
 

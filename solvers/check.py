@@ -53,8 +53,8 @@ def check_set(
     classes: names separated by commas, or a file with one name a line. labelmap: a file with
     lines of name:red,green,blue for colour-coded labels. masks: labels of 0 and 255 are two
     classes. channels: of the pictures. seed: of the splits that are drawn. ignore_label: the label
-    that is not counted (255; 65535 for more than 255 classes). label_values: the stored value of each
-    class, separated by commas, where label files hold other numbers than the class indices.
+    that is not counted (255; 65535 for more than 255 classes). label_values: the stored value of
+    each class, with commas, where label files hold other numbers than the class indices.
 
     Raises OSError for a folder that is missing, ValueError if no layout fits it.
     """

@@ -69,7 +69,7 @@ def test_a_label_drawn_before_the_exif_orientation_has_that_reason(root):
     [
         (
             lambda label: label + 1,
-            "they seem to count from 1: subtract 1, or use --label-values 1,2,3",
+            "count from 1: subtract 1, or use --label-values 1,2,3",
         ),
         (lambda label: label * 3 // 2, "label 0 is a class, too: name 4 classes, the background"),
         (lambda label: label * 50, "divide them by 50, or use --label-values 0,50,100"),
@@ -97,7 +97,7 @@ def test_colours_without_a_palette_get_a_proposal(root):
         Image.fromarray(colours).save(label_path(root, k))
     result = report(root)
     (error,) = result.errors
-    assert error.text.startswith("6 files: has colours, needs their classes")
+    assert error.text.startswith("6 files, each: has colours, needs their classes")
     assert len(error.files) == 6
     assert set(result.palette) == set(own_folders.COLOURS) and result.palette[0] == (0, 0, 0)
     assert "proposed labelmap.txt" in "\n".join(texts(result, "note"))

@@ -132,7 +132,9 @@ def test_the_check_command_writes_the_proposed_labelmap(tmp_path, capsys):
     data = own_folders.write(tmp_path / "set", "cvat", 4)
     os.remove(os.path.join(data, "labelmap.txt"))
     proposal = str(tmp_path / "labelmap.txt")
-    with pytest.raises(ValueError, match="the check found 4 errors"):
+    with pytest.raises(
+        ValueError, match="the check found 1 error, listed above; the first: 4 files"
+    ):
         check.main([data, "--propose", proposal])
     assert "error: " in capsys.readouterr().out
     check.main([data, "--labelmap", proposal])
