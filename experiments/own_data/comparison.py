@@ -118,7 +118,7 @@ def _three_scores(
         truth, predicted = os.path.join(folder, "truth"), os.path.join(folder, "predicted")
         compare.main([truth, predicted, "--run", run, "--out", paths[1]])
     # `--run` means the best snapshot of the last stage.
-    best = snapshots.best_iteration(records)
+    best = snapshots.best_iteration(records) or max(records)
     values = [records[best], *map(_read_scores, paths)]
     first, second, third = ({name: float(v[name]) for name in METRICS} for v in values)
     return first, second, third
