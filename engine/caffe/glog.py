@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from .launch import solver_rank
 from .log_files import LogFiles
 
-LEVEL = "GLOG_minloglevel"
+#: glog's variables: the least level, whether all lines go to standard error, the folder of files.
+LEVEL, TO_STDERR, FOLDER = "GLOG_minloglevel", "GLOG_logtostderr", "GLOG_log_dir"
 _LETTERS = "IWEF"
 #: How a terminal colours lines of a level, as glog does; others keep their colour.
 _COLORS = {1: "\033[0;33m{}\033[m", 2: "\033[0;31m{}\033[m", 3: "\033[0;31m{}\033[m"}
@@ -106,11 +107,11 @@ def init_log(level: int | None = None, stderr: bool | None = None) -> None:
     if level is not None:
         os.environ[LEVEL] = str(int(level))
     if stderr is None:
-        stderr = os.environ.get("GLOG_logtostderr", "").lower() in ("1", "t", "true", "y", "yes")
+        stderr = os.environ.get(TO_STDERR, "").lower() in ("1", "t", "true", "y", "yes")
     if _destination[0].files is not None:
         _destination[0].files.close()
     if stderr:
         _destination[0] = Destination()
     else:
-        folder = os.environ.get("GLOG_log_dir") or tempfile.gettempdir()
+        folder = os.environ.get(FOLDER) or tempfile.gettempdir()
         _destination[0] = Destination(LogFiles("python", folder), stderr_level=2)
