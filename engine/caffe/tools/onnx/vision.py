@@ -72,9 +72,13 @@ def Pooling(m: Model, source: Source) -> str | list[str]:
     if layer.stochastic:
         return _expected(m, source, attributes)
     counts = int(source.param.pooling_param.avg_include_pad)
-    y = m.add("AveragePool", x, count_include_pad=counts, **attributes)
     shares = None if free or not counts else _shares(source, kernel)
-    return y if shares is None else m.add("Mul", y, m.constant(shares))
+    if shares is None:
+        return m.add("AveragePool", x, count_include_pad=counts, **attributes)
+    # Programs count a padding that differs behind and before in several ways.
+    sides, axes = attributes.pop("pads"), source.ndim - 2
+    padded = Array(m, x).pad(source.ndim, list(zip(sides[:axes], sides[axes:])))
+    return (padded.node("AveragePool", **attributes) * constant(m, shares)).name
 
 
 writes_also(Pooling, "Pooling3D", "NdPooling")
