@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.affine import affine_call
 from ..ops.lrn import normalize_across
 from ..proto import caffe_pb2
 from .axes import canonical_axis
-from .function import Function
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import POINT, Window
 
@@ -141,6 +142,23 @@ class BatchNorm(Function):
             y = y * affine[0][:, None] + affine[1][:, None]
         return y.reshape(x.shape)
 
+    def is_pure(self) -> bool:
+        return self.uses_running_sums and not self.record
+
+    def channel_affine(self, shape: Shape) -> Tensors | None:
+        if not self.uses_running_sums:
+            return None
+        mean, var, weight, *affine = self.parameters(torch.device("cpu"))
+        scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
+        factor = (var * scale + self.layer_param.batch_norm_param.eps).rsqrt()
+        term = -mean * scale * factor
+        return (factor * affine[0], term * affine[0] + affine[1]) if affine else (factor, term)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        if any(blob.values.held() for blob in self.blobs):
+            return super().bind(shapes)
+        return affine_call(shapes[0], self.channel_affine(shapes[0]))
+
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
@@ -171,3 +189,8 @@ class Softmax(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        axis = canonical_axis(self, self.layer_param.softmax_param.axis, shapes[0])
+        softmax = torch.softmax
+        return lambda x: softmax(x, axis)
