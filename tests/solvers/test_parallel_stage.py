@@ -28,7 +28,7 @@ from solvers import (
     workers,
 )
 from solvers.folders import ROOT, working_folder
-from tests import tiny
+from tests import prefork, tiny
 
 TRAIN = """
 import os, signal, sys
@@ -54,23 +54,17 @@ def together(arguments, cwd, count=2, timeout=150):
     """Run `python ARGUMENTS` in `count` workers; return their exit status, stdout and stderr."""
     env = dict(os.environ, PYTHONPATH=ROOT, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
     env["MASTER_PORT"] = str(meeting.free_port())
+    words = [str(argument) for argument in arguments]
     started = [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=dict(env, RANK=str(rank), LOCAL_RANK=str(rank)),
-            cwd=str(cwd),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        prefork.server().start(words, str(cwd), dict(env, RANK=str(rank), LOCAL_RANK=str(rank)))
         for rank in range(count)
     ]
     try:
-        return [(p.returncode, *out) for p in started for out in [p.communicate(timeout=timeout)]]
+        ends = [process.wait(timeout) for process in started]
+        return [(end.returncode, end.stdout, end.stderr) for end in ends]
     finally:
         for process in started:
             process.kill()
-            process.wait()
 
 
 def weights_of(folder, iteration):

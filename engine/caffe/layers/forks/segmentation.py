@@ -320,3 +320,8 @@ class Unpooling(_FirstBottomLearns):
         (top, left), (height, width) = self.pad, size
         y = y[:, :, top : top + height, left : left + width]
         return F.pad(y, (0, width - y.shape[3], 0, height - y.shape[2]))
+
+
+@register
+class UnPooling(Unpooling):
+    """Unpooling under the spelling of ParseNet's fork."""
