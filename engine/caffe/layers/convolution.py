@@ -194,7 +194,8 @@ class Convolution(_Convolving):
         affine: the factor and the term of each output channel, or None. slope, adds: as in
         `prepared.convolution`. The function does not see later changes of the weights.
         """
-        w, b = (*self.parameters(torch.device("cpu")), None)[:2]
+        w, *rest = self.parameters(torch.device("cpu"))
+        b = rest[0] if rest else None
         if affine is not None:
             factor, term = affine
             w = w * factor[:, None, None, None]

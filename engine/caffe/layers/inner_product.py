@@ -65,7 +65,8 @@ class InnerProduct(Function):
         return large(self.blobs[0])
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        w, b = (*self.parameters(torch.device("cpu")), None)[:2]
+        w, *rest = self.parameters(torch.device("cpu"))
+        b = rest[0] if rest else None
         w = w.t() if self.layer_param.inner_product_param.transpose else w
         (shape,), inputs = shapes, self.inputs
         if len(shape) == 2 and self.axis == 1:

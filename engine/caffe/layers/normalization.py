@@ -151,21 +151,27 @@ class BatchNorm(Function):
         return y.reshape(x.shape)
 
     def is_pure(self) -> bool:
-        return self.uses_running_sums and not self.record
+        follows = self.layer_param.batch_norm_param.update_global_stats
+        return self.uses_running_sums and not follows and not self.record
 
     def channel_affine(self, shape: Shape) -> Tensors | None:
-        if not self.uses_running_sums:
+        if not self.is_pure():
             return None
+        p = self.layer_param.batch_norm_param
         mean, var, weight, *affine = self.parameters(torch.device("cpu"))
         scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
-        factor = (var * scale + self.layer_param.batch_norm_param.eps).rsqrt()
-        term = -mean * scale * factor
-        return (factor * affine[0], term * affine[0] + affine[1]) if affine else (factor, term)
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        factor = ones if p.disable_variance else (var * scale + p.eps).rsqrt()
+        term = zeros if p.disable_mean else -mean * scale * factor
+        if affine:
+            factor, term = factor * affine[0], term * affine[0]
+        return factor, term + affine[1] if len(affine) > 1 else term
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        if any(blob.values.held() for blob in self.blobs):
+        affine = self.channel_affine(shapes[0])
+        if affine is None or any(blob.values.held() for blob in self.blobs):
             return super().bind(shapes)
-        return affine_call(shapes[0], self.channel_affine(shapes[0]))
+        return affine_call(shapes[0], affine)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

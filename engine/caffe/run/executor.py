@@ -305,7 +305,8 @@ class Executor:
     def _note(self, choice: Choice) -> None:
         """Keep the choice, and log it where the way of a net that has a fast one changes."""
         self.choice = choice
-        if choice.way != self._logged_way and (self._starts or choice.way != "layers"):
+        logs = self._starts or choice.way in ("regions", "replay")
+        if choice.way != self._logged_way and logs:
             self._logged_way = choice.way
             name = self.wiring.name or "the net"
             glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")
