@@ -23,6 +23,10 @@ class _Activation(Function):
     #: In place, Caffe computes the gradient from the top, which has overwritten the bottom.
     slope_at_top = False
 
+    def has_plain_passes(self) -> bool:
+        plain = type(self).backward is _Activation.backward and self.differentiable
+        return plain and not self.slope_at_top
+
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:

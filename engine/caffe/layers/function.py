@@ -125,9 +125,9 @@ class Function(EngineLayer):
             gradients = torch.autograd.grad(
                 outputs, inputs, diffs, retain_graph=True, allow_unused=True
             )
-        gradients = _with_own_memory(gradients, diffs)
+        gradients = with_own_memory(gradients, diffs)
         for (memory, _), gradient in zip(to_bottoms, gradients):
-            _set(memory, gradient)
+            set_gradient(memory, gradient)
         for (memory, _), gradient in zip(to_weights, gradients[len(to_bottoms) :]):
             if gradient is not None:
                 memory.add(gradient)
@@ -139,6 +139,15 @@ class Function(EngineLayer):
         kind = type(self)
         plain = kind.forward is Function.forward and kind.reshape is Function.reshape
         return plain and not self.stateful and not self.record
+
+    def has_plain_passes(self) -> bool:
+        """Whether forward sets the tops to `compute` of the bottoms, and backward is its gradient.
+
+        Unlike in `is_pure`, each forward may draw other values.
+        """
+        kind = type(self)
+        plain = kind.forward is Function.forward and kind.reshape is Function.reshape
+        return plain and kind.backward is Function.backward and self.differentiable
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         """Return `compute` for float32 bottoms of these shapes on the CPU, with its decisions made.
@@ -264,7 +273,7 @@ def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def _with_own_memory(
+def with_own_memory(
     gradients: Sequence[torch.Tensor | None], diffs: Sequence[torch.Tensor]
 ) -> list[torch.Tensor | None]:
     """Return the gradients, copied where autograd hands on a top's diff or another gradient.
@@ -272,17 +281,17 @@ def _with_own_memory(
     Without the copy, two blobs would share one memory.
     """
     separate: list[torch.Tensor | None] = []
-    used = list(diffs)
+    used = {diff.untyped_storage().data_ptr() for diff in diffs}
     for gradient in gradients:
         if gradient is not None:
-            if 0 in gradient.stride() or any(_same_memory(gradient, other) for other in used):
+            if 0 in gradient.stride() or gradient.untyped_storage().data_ptr() in used:
                 gradient = gradient.clone(memory_format=torch.contiguous_format)
-            used.append(gradient)
+            used.add(gradient.untyped_storage().data_ptr())
         separate.append(gradient)
     return separate
 
 
-def _set(memory: Memory | MemoryView, gradient: torch.Tensor | None) -> None:
+def set_gradient(memory: Memory | MemoryView, gradient: torch.Tensor | None) -> None:
     """Write the gradient of a bottom; None is a gradient of zeros."""
     if gradient is None:
         memory.zero()

@@ -96,6 +96,9 @@ class Concat(Function):
     def is_pure(self) -> bool:
         return len(self.layer_param.bottom) > 1 and not self.record
 
+    def has_plain_passes(self) -> bool:
+        return len(self.layer_param.bottom) > 1
+
     def bind(self, shapes: Sequence[Shape]) -> Call:
         axis, cat = canonical_axis(self, self._axis(), shapes[0]), torch.cat
         return lambda *xs: cat(xs, axis)
@@ -156,6 +159,9 @@ class Slice(Function):
 
     def is_pure(self) -> bool:
         return self.parts > 1 and not self.record
+
+    def has_plain_passes(self) -> bool:
+        return self.parts > 1
 
     def _cuts(self, size: int, axis: int) -> list[int]:
         """Return where the parts begin and end along `axis`, which has this size."""

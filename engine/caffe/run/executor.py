@@ -22,9 +22,10 @@ from .border import BorderCache
 from .loss import Loss
 from .passes import Pass
 from .patches import Patches
-from .plan import Plan
+from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
+from .tape import LearningSegment, learning_parts
 from .wiring import Node, Wiring
 
 #: Regions that are kept, for inputs of different shapes.
@@ -63,6 +64,13 @@ class Executor:
         #: The last pass through a region, for the backward that may follow.
         self._pass: Pass | None = None
         self._plan: Plan | None = None
+        self._learning: list[LearningSegment | Node] | None = None
+        self._weighted_losses = [
+            (weight, t)
+            for node in wiring.nodes
+            for weight, t in zip(node.loss_weights, node.tops)
+            if weight
+        ]
         self._logged_way = ""
         # Blobs that layers which are no functions make or share: their old values may matter.
         self._lasting = [
@@ -108,13 +116,13 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                planned = not learn and self._may_plan()
-                if not (planned and self._plan_for_pass().is_small()):
+                planned = self._may_plan()
+                if not (planned and self._is_small(learn)):
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
                 if planned:
-                    return Loss(self._run_plan())
+                    return Loss(self._learn_in_segments() if learn else self._run_plan())
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
                 losses = self._run(self.replays.outside)
@@ -143,6 +151,16 @@ class Executor:
             return False
         return all(self.region_at(start)[0] is None for start in self._starts)
 
+    def _is_small(self, learn: bool) -> bool:
+        """Whether the blobs of the last pass may stay until they are replaced."""
+        self._pass = None
+        if self._plan is not None:
+            self._plan.close()
+        if not learn:
+            return self._plan_for_pass().is_small()
+        parts = self._learning or []
+        return is_small([part.values for part in parts if isinstance(part, LearningSegment)])
+
     def _plan_for_pass(self) -> Plan:
         if self._plan is None:
             self._plan = Plan(self.wiring, self.requested)
@@ -151,8 +169,7 @@ class Executor:
     def _run_plan(self) -> Losses:
         """Run all layers as a plan."""
         heap.keep()
-        self._pass, plan = None, self._plan_for_pass()
-        plan.close()
+        plan = self._plan_for_pass()
         for part in plan.parts:
             if isinstance(part, Node):
                 self._run_node(part)
@@ -163,7 +180,32 @@ class Executor:
         reason = "; ".join(dict.fromkeys([*reasons, plan.reason]))
         if self.choice is None or self.choice.reason != reason:
             self._note(Choice("plan" if plan.segments else "layers", reason))
-        return [(weight, self.wiring.blobs[t].values.tensor().sum()) for weight, t in plan.losses]
+        return self._losses()
+
+    def _losses(self) -> Losses:
+        """The losses of the layers, each with its weight."""
+        blobs = self.wiring.blobs
+        return [(weight, blobs[t].values.tensor().sum()) for weight, t in self._weighted_losses]
+
+    def _learn_in_segments(self) -> Losses:
+        """Run all layers forward and backward, a run of layers under one graph at a time."""
+        heap.keep()
+        if self._learning is None:
+            self._learning = learning_parts(self.wiring)
+        for part in self._learning:
+            if isinstance(part, LearningSegment):
+                part.forward()
+            else:
+                self._run_node(part)
+        segments = sum(isinstance(part, LearningSegment) for part in self._learning)
+        self._note_layers(f"of the layers, {segments} runs learn together")
+        losses = self._losses()
+        for part in reversed(self._learning):
+            if isinstance(part, LearningSegment):
+                part.backward()
+            else:
+                self._backward(part.number, part.number, free=True)
+        return losses
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
         """Run the layers inside graphs while their launches are recorded."""

@@ -23,6 +23,11 @@ PROGRAMS = 32
 SMALL = 1 << 18
 
 
+def is_small(values: Sequence[int | None]) -> bool:
+    """Whether segments with so many values, None for unknown, are too small to free memory."""
+    return bool(values) and None not in values and sum(filter(None, values)) < SMALL
+
+
 class Segment:
     """Layers, one after the other, that run as a program."""
 
@@ -70,8 +75,7 @@ class Segment:
 class Plan:
     """The layers of a net in the order in which they run, as segments and single layers.
 
-    parts: a `Segment`, or the node of a layer that runs by itself. losses: the tops that count as
-    losses, with their weights, in the order of the layers.
+    parts: a `Segment`, or the node of a layer that runs by itself.
     """
 
     def __init__(self, wiring: Wiring, requested: set[int]) -> None:
@@ -95,22 +99,12 @@ class Plan:
                 end_segment()
             run.append(node)
         end_segment()
-        self.losses = [
-            (weight, t)
-            for node in wiring.nodes
-            for weight, t in zip(node.loss_weights, node.tops)
-            if weight
-        ]
         self.segments = [part for part in self.parts if isinstance(part, Segment)]
 
     def is_small(self) -> bool:
         """Whether the blobs of the last pass are too small for freeing them to pay."""
-        values = 0
-        for segment in self.segments:
-            if segment.last is None:
-                return False
-            values += segment.last.values
-        return bool(self.segments) and values < SMALL
+        values = [None if s.last is None else s.last.values for s in self.segments]
+        return is_small(values)
 
     @property
     def reason(self) -> str:
