@@ -140,13 +140,12 @@ class Updater:
             torch._foreach_add_(
                 [gradients[i] for i in same], [weights[i] for i in same], alpha=decay
             )
-        torch._foreach_mul_(history, self._param.momentum)
+        assert isinstance(self._rule, rules.SGD)
         for lr_mult in {p.lr_mult for p in work}:
             same = [i for i, p in enumerate(work) if p.lr_mult == lr_mult]
-            torch._foreach_add_(
-                [history[i] for i in same], [gradients[i] for i in same], alpha=rate * lr_mult
+            self._rule.update_together(
+                [gradients[i] for i in same], [history[i] for i in same], rate * lr_mult
             )
-        torch._foreach_copy_(gradients, history)
         torch._foreach_sub_(weights, gradients)
 
     # ---- one launch on a CUDA device -----------------------------------------------------------
