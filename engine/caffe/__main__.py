@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import start
 from .errors import UsageError
 from .inspect import command as inspector
 from .tools import command, device_query, test, time, train
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     `inspect` has options of its own, apart from the flags of BVLC Caffe's actions.
     """
+    start.ready()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["inspect"]:
         return inspector.main(arguments[1:])

@@ -69,8 +69,9 @@ def test_a_stage_writes_to_its_snapshot_folder_only(finished, tmp_path, tiny_sta
     folder, _ = finished
     fresh = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
     assert set(os.listdir(folder)) == {*os.listdir(fresh), "snapshot"}
-    files = {"loss.csv", "scores.jsonl", "train.log"}
-    files |= {f"train_iter_{i}.{s}" for i in (2, 4) for s in ("caffemodel", "solverstate")}
+    files = {"loss.csv", "scores.jsonl", "train.log", "examples.json", "report.html"}
+    kinds = ("caffemodel", "solverstate", "resume.json")
+    files |= {f"train_iter_{i}.{kind}" for i in (2, 4) for kind in kinds}
     assert set(os.listdir(os.path.join(folder, "snapshot"))) - {"events"} == files
 
 
