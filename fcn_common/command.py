@@ -25,8 +25,8 @@ def run(main: Callable[[], object]) -> None:
     """Call `main()`, and end the program with one error line if it fails.
 
     ValueError, OSError, RuntimeError and ImportError print their message on stderr and exit with
-    1. Ctrl-C exits with 130; the line is the exception's, if it has one. With FCN_TRACEBACK=1 in the
-    environment the error is raised instead. The log of Caffe is limited (`limit_log`).
+    1. Ctrl-C exits with 130; the line is the exception's, if it has one. With FCN_TRACEBACK=1 in
+    the environment the error is raised instead. The log of Caffe is limited (`limit_log`).
     """
     limit_log()
     if signal.getsignal(signal.SIGINT) is _end:

@@ -168,6 +168,15 @@ def read_examples(folder: str) -> Dict[str, Any]:
         return {}
 
 
+def input_mean(net: Any) -> Optional[Sequence[float]]:
+    """Return the mean that the data layer of a net subtracts from its first input, or None."""
+    for layer in net.layers:
+        means = getattr(layer, "means", None)
+        if isinstance(means, dict) and means:
+            return list(next(iter(means.values())))
+    return None
+
+
 def photograph(data: np.ndarray, mean: Optional[Sequence[float]]) -> np.ndarray:
     """Return what a net reads (C x H x W) as a picture, H x W x 3, uint8, RGB.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import math
 import os
@@ -130,21 +131,9 @@ def write(path: str, title: str, sections: Sequence[Section], **facts: Any) -> s
     sections: its stages, in their order. facts: `findings` of the check, as dicts with level and
     text; `command` that made the run; `settings`, by name; `data`, in words; `notes`, lines.
     """
-    # Optional beside BVLC Caffe.
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["number"] = number
     stages = [s for s in sections if s.iteration or s.records]
     scored = [s for s in stages if s.records]
-    text = environment.get_template(TEMPLATE).render(
+    text = _template().render(
         title=title,
         stages=stages,
         current=scored[-1] if scored else None,
@@ -159,6 +148,27 @@ def write(path: str, title: str, sections: Sequence[Section], **facts: Any) -> s
     )
     write_text(path, text)
     return path
+
+
+@functools.lru_cache(maxsize=None)
+def _template() -> Any:
+    # Optional beside BVLC Caffe.
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number)
+    return environment.get_template(TEMPLATE)
+
+
+def write_stage(folder: str, title: str, param: Any) -> str:
+    """Write the page of a stage alone into the folder of its snapshots, and return its path."""
+    return write(os.path.join(folder, FILE), title, [stage_section(folder, title, param)])
 
 
 def write_run(out: str) -> str:

@@ -23,13 +23,13 @@ from solvers import available, caffe_solver, device, report, run_lock, signals, 
 from solvers.by_products import guarded
 from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
-from solvers.examples import Examples
+from solvers.examples import Examples, input_mean
 from solvers.folders import working_folder
 from solvers.log import Log, NoLog, open_log
 from solvers.metrics import METRICS, Scores, plain, score_lines
 from solvers.recent_losses import RecentLosses
 from solvers.score import seg_tests
-from solvers.start import LossWatch, first_not_finite, start_warnings
+from solvers.start import LossWatch, first_not_finite, is_normalized, start_warnings
 from surgery import interp, interp_layers
 from surgery.cast import read_net
 
@@ -231,7 +231,11 @@ class Stage:
             yield self.iteration
         while self.iteration < self.iters:
             with self._requests.training():
-                self.train_iteration()
+                try:
+                    self.train_iteration()
+                except KeyboardInterrupt:
+                    self._snapshot_if_first()
+                    raise
                 due = self._scores_now(every)
                 request = self._requests.take_snapshot()
                 if due or request or self.iteration % self.interval == 0:
@@ -247,6 +251,12 @@ class Stage:
     def _scores_now(self, every: int) -> bool:
         """Whether the present iteration is scored: each `every` iterations, and at the end."""
         return self.iteration % every == 0 or self.iteration >= self.iters
+
+    def _snapshot_if_first(self) -> None:
+        """Write a snapshot if there is none, so that an interrupted iteration costs no other."""
+        unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
+        if unsaved and workers.count() == 1:
+            self._write_snapshot()
 
     def _write_snapshot(self) -> None:
         """Write a snapshot of the present iteration, after the rows of the log that go with it."""
@@ -322,7 +332,7 @@ class Stage:
 
     def _score_split(self) -> Scores:
         """Return the scores on the val split after printing, logging and recording them."""
-        examples = Examples(self.data_set.labels[0], self._input_mean())
+        examples = Examples(self.data_set.labels[0], input_mean(self.solver.test_nets[0]))
         scores = seg_tests(
             self.solver,
             self.images,
@@ -346,22 +356,12 @@ class Stage:
         snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
         return record
 
-    def _input_mean(self) -> Optional[Sequence[float]]:
-        """Return the mean that the data layer subtracts from its first input; None if unknown."""
-        for layer in self.solver.test_nets[0].layers:
-            means = getattr(layer, "means", None)
-            if isinstance(means, dict) and means:
-                return list(next(iter(means.values())))
-        return None
-
     def _write_page(self) -> None:
         """Write the page of the run, or of this stage where it belongs to none."""
         if self._write_report is not None:
             self._write_report()
         elif self.scored:
-            pages = [report.stage_section(self._records_folder, self.title, self.param)]
-            path = os.path.join(self._records_folder, report.FILE)
-            report.write(path, self.title, pages)
+            report.write_stage(self._records_folder, self.title, self.param)
 
     def _start(self) -> None:
         """Open the log and the progress bar, and forget the scores of lost snapshots, once."""
@@ -384,12 +384,7 @@ class Stage:
     def _check_start(self) -> None:
         """Warn of weights from which nothing would be learned."""
         message = read_net(self.param.train_net or self.param.net)
-        # Caffe normalizes by the valid pixels unless `normalize` is false.
-        self._normalized = any(
-            layer.loss_param.normalize or not layer.loss_param.HasField("normalize")
-            for layer in message.layer
-            if layer.type == "SoftmaxWithLoss"
-        )
+        self._normalized = is_normalized(message)
         self._losses = RecentLosses(
             self.param.average_loss,
             self.data_set.labels[0].name,

@@ -44,6 +44,18 @@ def start_warnings(net: Any, message: Any) -> List[str]:
     return lines
 
 
+def is_normalized(message: Any) -> bool:
+    """Return whether the loss of a NetParameter is the mean over the pixels, not their sum.
+
+    Caffe normalizes by the valid pixels unless `normalize` is false.
+    """
+    return any(
+        layer.loss_param.normalize or not layer.loss_param.HasField("normalize")
+        for layer in message.layer
+        if layer.type == "SoftmaxWithLoss"
+    )
+
+
 def first_not_finite(net: Any) -> str:
     """Return where NaN or infinity comes from, in words: the first layer, in the net's order,
     whose weights or tops are not finite; "" if all are."""

@@ -13,7 +13,7 @@ import pytest
 
 import net_gen
 from solvers import caffe_solver, events, snapshots, stage
-from tests import tiny
+from tests import power_loss, tiny
 
 FIELDS = {"max_iter": 5, "snapshot": 2, "base_lr": 1e-6, "momentum": 0.9, "average_loss": 3}
 
@@ -287,3 +287,32 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     with open(table) as file:
         lines = file.read().splitlines()
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
+
+
+def test_a_power_failure_at_any_moment_leaves_a_complete_snapshot(
+    dropout_stage, tiny_start, tmp_path, monkeypatch
+):
+    """Nothing older is removed before what is newer is on disk, with its name."""
+    folder, moments, newest = dropout_stage(), [], [0]
+    snapshot = os.path.join(folder, "snapshot")
+    os.makedirs(snapshot)
+    survivors = tmp_path / "survivors"
+
+    def check(files):
+        survivors.mkdir(exist_ok=True)
+        for path in survivors.iterdir():
+            path.unlink()
+        for name, content in files.items():
+            if name.startswith("train_iter"):
+                (survivors / name).write_bytes(content)
+        iterations = [s.iteration for s in snapshots.complete(str(survivors / "train"))]
+        # A pair counts with its resume.json alone, which makes the continuation exact.
+        exact = [i for i in iterations if snapshots.read_progress(str(survivors / "train"), i)]
+        moments.append(iterations)
+        assert iterations == exact, files.keys()
+        assert max(exact, default=0) >= newest[0], "a newer snapshot was there before"
+        newest[0] = max(exact, default=0)
+
+    power_loss.Disk(snapshot, check).install(monkeypatch)
+    run(folder, tiny_start)
+    assert newest == [5] and len(moments) > 50
