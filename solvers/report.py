@@ -150,7 +150,7 @@ def write(path: str, title: str, sections: Sequence[Section], **facts: Any) -> s
     return path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _template() -> Any:
     # Optional beside BVLC Caffe.
     import jinja2

@@ -29,7 +29,14 @@ from solvers.log import Log, NoLog, open_log
 from solvers.metrics import METRICS, Scores, plain, score_lines
 from solvers.recent_losses import RecentLosses
 from solvers.score import seg_tests
-from solvers.start import LossWatch, first_not_finite, is_normalized, start_warnings
+from solvers.start import (
+    LossWatch,
+    averages_pixels,
+    check_heads,
+    first_not_finite,
+    infogain_weights,
+    start_warnings,
+)
 from surgery import interp, interp_layers
 from surgery.cast import read_net
 
@@ -383,8 +390,12 @@ class Stage:
 
     def _check_start(self) -> None:
         """Warn of weights from which nothing would be learned."""
+        if self.scored:
+            heads = available.heads_of(self.title)
+            check_heads(self.solver.test_nets[0], heads, (self.param.test_net or ["the net"])[0])
         message = read_net(self.param.train_net or self.param.net)
-        self._normalized = is_normalized(message)
+        self._watch.class_weights = infogain_weights(message)
+        self._normalized = averages_pixels(message)
         self._losses = RecentLosses(
             self.param.average_loss,
             self.data_set.labels[0].name,

@@ -216,7 +216,7 @@ def test_weights_of_another_net_are_refused(tiny_stage, tmp_path):
     _, other = tiny.classifier(str(tmp_path / "other"))
     with pytest.raises(ValueError, match="layer fc6, blob 0: found 256 x 128, this net"):
         stage.run(folder, other, gpu="cpu")
-    assert not os.listdir(os.path.join(folder, "snapshot"))
+    assert not os.path.exists(os.path.join(folder, "snapshot"))
 
 
 def test_a_typo_in_the_solver_prototxt_is_refused_with_the_file_name(tiny_stage, start):
