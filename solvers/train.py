@@ -88,7 +88,7 @@ def _train(out: str, iters: Optional[int], images: Optional[int], gpu: Gpu) -> S
             write_report=functools.partial(report.write_run, os.path.abspath(out)),
         )
         weights = os.path.abspath(folder)
-    workers.say(f"{out} is trained: {available.weights_of(weights)}")
+    workers.say(f"{out} is trained; the best snapshot: {available.trained_weights(out)}")
     return scores
 
 
