@@ -60,7 +60,7 @@ class Correlation(Function):
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         _check_maps(self, bottoms, (0, 1, 2, 3))
-        size = self._size(bottoms[0][2:])
+        size = self.output_size(bottoms[0][2:])
         if min(size) < 1:
             raise self.shape_error(
                 f"bottoms of shape {bottoms[0]} are smaller than the displacements and the kernel; "
@@ -68,20 +68,20 @@ class Correlation(Function):
             )
         return [(bottoms[0][0], len(self.rows) * len(self.columns), *size)]
 
-    def _size(self, size: Sequence[int]) -> list[int]:
-        """The height and width of the top."""
+    def output_size(self, size: Sequence[int]) -> list[int]:
+        """Return the height and width of the top for bottoms of this height and width."""
         p = self.layer_param.correlation_param
         half = p.kernel_size // 2
         borders = (p.max_displacement * self.both_axes + half, p.max_displacement + half)
         pads = (p.pad * self.both_axes, p.pad)
         axes = zip(size, pads, borders)
-        return [math.ceil((n + 2 * pad - 2 * border) / p.stride_1) for n, pad, border in axes]
+        return [(n + 2 * (a - b) + p.stride_1 - 1) // p.stride_1 for n, a, b in axes]
 
     def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.correlation_param
         left, k = p.max_displacement, p.kernel_size
         first = left * self.both_axes
-        height, width = ((n - 1) * p.stride_1 + k for n in self._size(a.shape[2:]))
+        height, width = ((n - 1) * p.stride_1 + k for n in self.output_size(a.shape[2:]))
         a, b = (F.pad(x, [p.pad] * 2 + [p.pad * self.both_axes] * 2) for x in (a, b))
         patch = a[:, :, first : first + height, left : left + width]
         rows = []
@@ -198,8 +198,8 @@ class Resample(Function):
         antialias = self.layer_param.resample_param.antialias
         # The filter is widened along both axes as soon as one of them shrinks.
         widened = antialias and (height < x.shape[2] or width < x.shape[3])
-        rows = self._weights(x.shape[2], height, widened, x)
-        columns = self._weights(x.shape[3], width, widened, x)
+        rows = self.weights_along(x.shape[2], height, widened, x)
+        columns = self.weights_along(x.shape[3], width, widened, x)
         return rows @ x @ columns.T
 
     def _size(self, x: torch.Tensor, like: torch.Tensor | None) -> tuple[int, ...]:
@@ -214,8 +214,12 @@ class Resample(Function):
             raise self.shape_error(f"factor {p.factor:g} leaves nothing of {tuple(x.shape)}")
         return size
 
-    def _weights(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:
-        """The weight of each of `size` rows in each of `new` rows, `new` x `size`."""
+    def weights_along(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:
+        """Return the weight of each of `size` rows in each of `new` rows, `new` x `size`.
+
+        widened: whether the filter is as wide as `new` rows are apart. like: the tensor whose
+            device and element type the weights have.
+        """
         p = self.layer_param.resample_param
         ratio = size / new
         centre = (torch.arange(new, device=like.device, dtype=like.dtype) + 0.5) * ratio - 0.5

@@ -150,14 +150,17 @@ class Downsample(_Resized):
             raise self.shape_error(
                 f"a bottom of shape {tuple(x.shape)} for a top of {size}; the top is the smaller"
             )
-        down, right = (_shares(m, n, x) for m, n in zip(x.shape[2:], size))
+        down, right = (shares(m, n, x) for m, n in zip(x.shape[2:], size))
         valid = ~x.isnan()
         total = down @ torch.where(valid, x, torch.zeros_like(x)) @ right.T
         return total / (down @ valid.to(x) @ right.T)
 
 
-def _shares(positions: int, count: int, like: torch.Tensor) -> torch.Tensor:
-    """Return the share of each of `positions` in each of `count` windows, count x positions."""
+def shares(positions: int, count: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the share of each of `positions` in each of `count` windows, count x positions.
+
+    like: a tensor of the device and the element type.
+    """
     step = (positions - 1) / max(count - 1, 1)
     centre = torch.arange(count).to(like)[:, None] * step
     half = max(step, 1) / 2
