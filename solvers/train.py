@@ -69,7 +69,7 @@ def run(
         folder = os.path.join(out, name)
         scores = stage.run(folder, weights, iters, images, gpu, data_set=record.data_set)
         weights = os.path.abspath(folder)
-    workers.say(f"{out} is trained: {available.weights_of(weights)}")
+    workers.say(f"{out} is trained; the best snapshot: {available.trained_weights(out)}")
     return scores
 
 
