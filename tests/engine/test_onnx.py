@@ -15,6 +15,7 @@ from caffe.tools import onnx as writer
 
 from zoo.export.nets import FILL, NETS, SHAPE, param_of
 from zoo.layers import CASES
+from zoo.nets import NETS as ZOO
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -95,10 +96,19 @@ def test_the_layers_of_forks_have_the_numbers_of_the_engine(case):
         assert export.error < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["MobileNet-SSD", "Faster R-CNN", "R-FCN", "C3D"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("Faster R-CNN", "C3D") else pytest.mark.slow)
+        for name in ZOO
+    ],
+)
 def test_nets_of_forks_have_the_numbers_of_the_engine(name):
     export = compare.of_zoo(name)
-    assert export.refusal == "" and export.error < 1e-5
+    if name == "CRF-RNN":
+        assert "'inference' (MultiStageMeanfield)" in export.refusal
+    else:
+        assert export.refusal == "" and export.error < 1e-5
 
 
 NMS = {"nms_threshold": 0.3}
