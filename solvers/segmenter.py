@@ -233,11 +233,11 @@ class Segmenter:
         limit = self._memory.bytes
         if limit is None or budget is None or least <= budget:
             return
-        taken = limit - budget
+        occupied = limit - budget
         raise ValueError(
-            f"--memory is {limit / 1e9:.2f} GB, and {taken / 1e9:.2f} GB are taken by the process "
+            f"--memory is {limit / 1e9:.2f} GB, and {occupied / 1e9:.2f} GB are taken by the process "
             f"and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so name at "
-            f"least {(taken + least) / 1e9 + 0.1:.1f}GB"
+            f"least {(occupied + least) / 1e9 + 0.1:.1f}GB"
         )
 
     def _extent(self) -> tiles.Extent:
