@@ -236,8 +236,8 @@ class Segmenter:
         occupied = limit - budget
         raise ValueError(
             f"--memory is {limit / 1e9:.2f} GB, and {occupied / 1e9:.2f} GB are taken by the "
-            f"process and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so name at "
-            f"least {(occupied + least) / 1e9 + 0.1:.1f}GB"
+            f"process and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so "
+            f"name at least {(occupied + least) / 1e9 + 0.1:.1f}GB"
         )
 
     def _extent(self) -> tiles.Extent:
