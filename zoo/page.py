@@ -220,7 +220,7 @@ def page(results: Sequence[Comparison]) -> str:
     if PUBLISHED.exists():
         lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
     columns = ("module", "functions", "the net in the picture")
-    lines += [TASKS_TEXT, *markdown(columns, task_rows()), "", PICTURES_TEXT]
+    lines += [TASKS_TEXT.rstrip(), "", *markdown(columns, task_rows()), "", PICTURES_TEXT]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

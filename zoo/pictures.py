@@ -129,8 +129,8 @@ SIZE = 64
 
 def figure(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Return a picture SIZE x SIZE of a figure, and the 7 x 2 places (x, y) of its joints."""
-    picture = random.randint(0, 90, (SIZE // 4, SIZE // 4, 3)).astype(np.uint8)
-    picture = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    ground = random.randint(0, 90, (SIZE // 4, SIZE // 4, 3)).astype(np.uint8)
+    picture = np.array(cv2.resize(ground, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
     x, y = random.uniform(22, 42), random.uniform(10, 16)
     hip = np.array([x + random.uniform(-5, 5), y + 24])
     chest = np.array([x, y]) + (hip - [x, y]) * 0.35
@@ -208,7 +208,7 @@ def draw_edges() -> None:
     picture = data.coffee()[:, 80:520]
     # The margin keeps the zeros around the net's maps out of the picture.
     smooth = cv2.GaussianBlur(
-        cv2.copyMakeBorder(picture, *[MARGIN] * 4, cv2.BORDER_REFLECT), (0, 0), 1.2
+        cv2.copyMakeBorder(picture, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT), (0, 0), 1.2
     )
     height, width = smooth.shape[:2]
     net = edge_net(height, width)

@@ -16,9 +16,10 @@ def fuse(scores: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     Tu 2015, "HED", section 3.2: the average of the fused and the side outputs).
     """
     height, width = size
-    total = np.zeros((height, width), np.float64)
+    total: np.ndarray = np.zeros((height, width), np.float64)
     for map_ in scores:
-        total += cv2.resize(1 / (1 + np.exp(-np.asarray(map_, np.float64))), (width, height))
+        probabilities = 1 / (1 + np.exp(-np.asarray(map_, np.float64)))
+        total = total + cv2.resize(probabilities, (width, height))
     return total / len(scores)
 
 
