@@ -105,7 +105,7 @@ class Segmenter:
         try:
             if reduced is pixels:
                 canvases = [_Canvas(head, height, width, self.values, store) for head in self.heads]
-                self._run(self._data(pixels), canvases, notes)
+                self._run(pixels, canvases, notes)
                 labels = [canvas.labels for canvas in canvases]
                 faulty = [canvas.faulty for canvas in canvases]
             else:
@@ -164,7 +164,7 @@ class Segmenter:
             return arrays[-1]
 
         small = [_Canvas(head, rows, columns, "scores", keep) for head in self.heads]
-        self._run(self._data(reduced), small, notes)
+        self._run(reduced, small, notes)
         labels, faulty = [], []
         for head, values in zip(self.heads, arrays):
             nearest = head.output.meaning == "labels"
@@ -177,12 +177,12 @@ class Segmenter:
             faulty.append(canvas.faulty)
         return labels, faulty
 
-    def _run(self, data: np.ndarray, canvases: Sequence[_Canvas], notes: List[str]) -> None:
-        """Run the net over a picture, C x H x W, whole or in tiles, and paint the canvases."""
-        height, width = data.shape[1:]
+    def _run(self, pixels: np.ndarray, canvases: Sequence[_Canvas], notes: List[str]) -> None:
+        """Run the net over a picture, H x W x C, whole or in tiles, and paint the canvases."""
+        height, width = pixels.shape[:2]
         plan = self._plan(height, width, notes)
         for tile in plan:
-            part = data[:, tile.rows, tile.columns]
+            part = self._data(pixels[tile.rows, tile.columns])
             self._forward(part)
             for canvas in canvases:
                 values = np.asarray(self.net.blobs[canvas.head.output.blob].data[0])
@@ -217,14 +217,28 @@ class Segmenter:
                 budget = self._budget(height, width)
                 if extent.fits(height, width, budget):
                     return single
+                self._check_memory(extent.least_memory(height, width), budget)
                 side = extent.side_for(budget, max(height, width))
             plan = tiles.plan(height, width, side, extent.around)
         except ValueError as error:
             if named:
                 raise ValueError(f"cannot be segmented in tiles: {error}") from None
             return single  # The pass may succeed all the same: estimates are upper bounds.
-        notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
+        if len(plan) > 1:
+            notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
         return plan
+
+    def _check_memory(self, least: int, budget: Optional[int]) -> None:
+        """Raise ValueError if a pass needs `least` bytes, more than the named memory leaves."""
+        limit = self._memory.bytes
+        if limit is None or budget is None or least <= budget:
+            return
+        occupied = limit - budget
+        raise ValueError(
+            f"--memory is {limit / 1e9:.2f} GB, and {occupied / 1e9:.2f} GB are taken by the "
+            f"process and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so "
+            f"name at least {(occupied + least) / 1e9 + 0.1:.1f}GB"
+        )
 
     def _extent(self) -> tiles.Extent:
         """Return how the net's blobs extend over a picture. Raises ValueError if nothing says."""
@@ -236,7 +250,7 @@ class Segmenter:
     def _budget(self, height: int, width: int) -> Optional[int]:
         """Return the bytes that a pass may need; None for any number."""
         if self._memory.bytes is not None:
-            # Beside a pass: its part of the input, labels and pictures that are being written.
+            # Beside a pass: this picture, the next one that is read, the last one that is written.
             pictures = height * width * (8 * self.interface.channels + 16)
             return self._memory.bytes - tiles.resident_memory() - pictures
         free = tiles.free_memory() if self._memory.guarded else None
@@ -318,6 +332,7 @@ def open_segmenter(
 
     Raises OSError for a missing file, ValueError for files that do not fit each other.
     """
+    Image.MAX_IMAGE_PIXELS = None  # Large pictures of the user's own are no attack.
     limit = None if memory is None else tiles.parse_memory(memory)
     model = available.select_model(variant, net, weights, run=run)
     processor = device.use(gpu)
