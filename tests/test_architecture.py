@@ -40,7 +40,7 @@ ROOMS = (
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode"),
     ("text",),
-    ("heap", "memory"),
+    ("heap", "memory", "waiting"),
     ("blob",),
     ("io", "net_spec"),
     ("weights", "hdf5", "records", "upgrade", "ops"),
