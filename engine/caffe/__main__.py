@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import start
 from .errors import UsageError
 from .inspect import command as inspector
 from .tools import command, device_query, export, test, time, train
@@ -50,6 +51,7 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `caffe` command on a command line (sys.argv if None); return the exit status."""
+    start.ready()
     if argv is None:
         # The end of the interpreter would walk all objects of PyTorch's modules, for 0.4 s.
         gc.freeze()

@@ -80,6 +80,12 @@ class Reader:
         self._cursor.first()
         return False
 
+    def go_to(self, number: int) -> None:
+        """Go to the value at which `number` calls of `next` from the first value end."""
+        self._cursor.first()
+        for _ in range(number % self._environment.lmdb.stat()["entries"]):
+            self._cursor.next()
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield all values, from the first."""
         for _, value in self._cursor.iternext() if self._cursor.first() else ():

@@ -19,13 +19,24 @@ class Prefetcher(Generic[T]):
     One thread named `name` makes the calls, one after another. The thread starts with the first
     `next()`, ends with this object or after an error, and does not keep the process alive. The
     `next()` to which a failed call belongs raises the call's error, and so does every later one.
+
+    position: where the calls are, which the thread asks for after each call. `self.position` is
+        the one after the call whose result was returned last, however many calls are ahead.
     """
 
-    def __init__(self, call: Callable[[], T], count: int, name: str) -> None:
-        self._call, self._count, self._name = call, count, name
+    def __init__(
+        self,
+        call: Callable[[], T],
+        count: int,
+        name: str,
+        position: Callable[[], Any] = lambda: None,
+    ) -> None:
+        self._count, self._name = count, name
+        self._call = _with_position(call, position)
         self._jobs: SimpleQueue[Any] | None = None
         self._stop = threading.Event()
-        self._results: deque[Future[T]] = deque()
+        self._results: deque[Future[tuple[T, Any]]] = deque()
+        self.position = position()
 
     def next(self) -> T:
         """Return the result of the next call."""
@@ -35,12 +46,26 @@ class Prefetcher(Generic[T]):
             arguments = self._jobs, self._stop
             threading.Thread(target=_work, args=arguments, name=self._name, daemon=True).start()
         while len(self._results) <= self._count:
-            future: Future[T] = Future()
+            future: Future[tuple[T, Any]] = Future()
             self._results.append(future)
             self._jobs.put((future, self._call))
         if (error := self._results[0].exception()) is not None:
             raise error
-        return self._results.popleft().result()
+        result, self.position = self._results.popleft().result()
+        return result
+
+    def discard(self) -> None:
+        """Wait for the calls that were made in advance, and forget their results."""
+        while self._results:
+            if (error := self._results[0].exception()) is not None:
+                raise error
+            self._results.popleft()
+
+
+def _with_position(
+    call: Callable[[], T], position: Callable[[], Any]
+) -> Callable[[], tuple[T, Any]]:
+    return lambda: (call(), position())
 
 
 def _end(jobs: SimpleQueue, stop: threading.Event) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import caffe
 
-from .. import glog
+from .. import glog, start
 from ..errors import CaffeError, UsageError
 from ..forks import FORK
 from ..log_files import LogFiles
@@ -29,11 +29,13 @@ def run(
 ) -> int:
     """Run `body(flags, arguments)` on a command line (sys.argv if None); return the exit status.
 
-    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1.
+    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1. Ctrl-C leaves one line, and
+    the exit status is that of the shell, 130.
 
     runs_layers: whether the tool runs layers. An OSError may then come from a Python layer, whose
     exceptions are raised with their traceback.
     """
+    start.ready()
     try:
         values, positional = parse(sys.argv[1:] if argv is None else argv, flags, program)
     except UsageError as error:
@@ -54,6 +56,9 @@ def run(
         except errors as error:
             glog.write(f"{program}.py", str(error), level=3)
             return 1
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
+            return start.INTERRUPTED
 
 
 @contextmanager
