@@ -15,7 +15,7 @@ import functools
 import json
 import math
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -84,7 +84,8 @@ class Section(NamedTuple):
     @property
     def groups(self) -> List[Tuple[str, List[Dict[str, Any]]]]:
         """The headings of the examples with the images below each; an image comes once."""
-        groups, earlier = [], set()
+        groups: List[Tuple[str, List[Dict[str, Any]]]] = []
+        earlier: Set[str] = set()
         headings = {"best": "Best images", "worst": "Worst images", "sample": "Other samples"}
         for kind, heading in headings.items():
             rows = self.examples.get("examples", [])
