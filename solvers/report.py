@@ -225,6 +225,7 @@ def _facts(out: str, record: RunRecord) -> Dict[str, Any]:
     check = _read_json(os.path.join(out, CHECK))
     data = record.data
     counts = [f"{data[split]} {split}" for split in ("train", "val") if split in data]
+    settings = {**record.options, **record.versions}
     notes = []
     base = os.path.join(out, BASE_REPORT)
     if os.path.isfile(base):
@@ -234,7 +235,7 @@ def _facts(out: str, record: RunRecord) -> Dict[str, Any]:
         "findings": check.get("findings", []),
         "command": record.command,
         "data": f"{data.get('folder', '')} ({', '.join(counts)})" if data else "",
-        "settings": {**record.options, **{k: v for k, v in record.versions.items()}},
+        "settings": {k: v for k, v in settings.items() if v not in (None, "", False)},
         "notes": notes,
     }
 
