@@ -82,6 +82,7 @@ class Net:
         self.wiring = wire(param)
         self.executor = Executor(self.wiring)
         self.executor.debug_info = param.debug_info
+        self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
 
@@ -239,7 +240,7 @@ class Net:
     @property
     def blobs(self) -> OrderedDict[str, Blob]:
         """The blobs by name, in the order in which the layers make them."""
-        return OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
+        return self._blobs_by_name
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
