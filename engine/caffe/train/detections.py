@@ -24,7 +24,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
 
 def check(param: Any) -> None:
     """Check eval_type and ap_version of a SolverParameter. Raises NetError."""
-    if param.eval_type not in ("classification", "detection", "segmentation"):
+    if param.eval_type not in ("classification", "detection"):
         raise NetError(
             f"eval_type is {param.eval_type!r}; it needs to be 'classification' or 'detection'"
         )
