@@ -80,12 +80,15 @@ class Segmenter:
     def read(self, path: str) -> np.ndarray:
         """Return a picture as the net reads it: H x W x C, 0..255, upright.
 
-        Raises OSError if it is not readable, ValueError if it has other channels than the net.
+        Raises OSError if it is not readable, ValueError if it has other channels than the net,
+        MemoryEndError if memory ends.
         """
         try:
             return read_channels(path, self.interface.channels)
         except (OSError, ValueError):
             raise
+        except MemoryError:
+            raise MemoryEndError(f"{path}: memory ended while the picture was read") from None
         except Exception as error:  # Pillow's decoders raise errors of many types.
             raise OSError(f"{path}: is not a readable image ({error})") from None
 
