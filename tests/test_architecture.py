@@ -39,7 +39,7 @@ ROOMS = (
     ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode"),
-    ("text",),
+    ("text", "binary_nets"),
     ("heap", "memory", "waiting"),
     ("blob",),
     ("io", "net_spec"),
