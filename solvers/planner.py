@@ -116,7 +116,8 @@ class Planner:
     def _measure(self, extent: Extent) -> Cost:
         """Return what passes need, from the growth of the process in two passes.
 
-        Without a system that tells the growth, it is the bytes of all blobs.
+        It is the bytes of all blobs where the system does not tell the growth, or where passes
+        before have left free memory to the process, which hides the growth.
         """
         more = max(extent.smallest_tile - PROBES[0], 0)
         sides = [side + more for side in PROBES]
@@ -127,6 +128,8 @@ class Planner:
             self._probe(side, side)
             grown.append(MARGIN * max(peak_memory() - self._base, 0))
         blobs = [extent.pass_memory(side, side) for side in sides]
+        if grown[0] < LEAST / 2 * blobs[0]:
+            return Cost()
         share = max((grown[1] - grown[0]) / (blobs[1] - blobs[0]), LEAST)
         return Cost(max(grown[0] - share * blobs[0], 0.0), share)
 
