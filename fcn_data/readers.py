@@ -7,16 +7,24 @@ Every error names the file.
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any, Dict, List
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from . import mat_files
 
 COLOURS = 3
 UINT8_MAX = 255
 UINT16_MAX = 65535
 #: 16-bit values are divided by this number, so that the largest one becomes 255.
 SIXTEEN_BIT = UINT16_MAX / UINT8_MAX
+#: What Pillow raises for damaged files, for sizes that no photograph has, and without memory.
+_DAMAGE = (
+    *(OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error),
+    *(OverflowError, ZeroDivisionError, MemoryError, Image.DecompressionBombError),
+)
 #: Tag of the EXIF orientation; 1 is upright.
 ORIENTATION = 0x0112
 
@@ -76,7 +84,7 @@ def count_channels(path: str) -> int:
             return bands * (getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         if not path.lower().endswith((".tif", ".tiff")):
             raise OSError(f"{path}: is not a readable image ({error})") from None
     page = _tiff_pages(path)[0]
@@ -119,19 +127,8 @@ def read_label_image(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise OSError(f"{path}: is not a readable label image ({error})") from None
-
-
-def read_mat(path: str) -> Dict[str, Any]:
-    """Return the arrays of a .mat file by name. Raises OSError if the file is not readable."""
-    # scipy.io takes 0.3 s to import, and most data sets have no .mat files.
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(path)
-    except Exception as error:  # a truncated file raises any of a dozen types
-        raise OSError(f"{path}: is not a readable .mat file ({error})") from None
 
 
 def read_segmentation(path: str) -> np.ndarray:
@@ -139,10 +136,7 @@ def read_segmentation(path: str) -> np.ndarray:
 
     Raises OSError if the file is not readable or has another layout.
     """
-    try:
-        return read_mat(path)["GTcls"][0]["Segmentation"][0]
-    except (KeyError, IndexError, ValueError):
-        raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
+    return mat_files.read_segmentation(path)
 
 
 def read_mat_array(path: str, name: str) -> np.ndarray:
@@ -150,11 +144,7 @@ def read_mat_array(path: str, name: str) -> np.ndarray:
 
     Raises OSError if the file is not readable or has no such array.
     """
-    arrays = read_mat(path)
-    if name not in arrays:
-        names = ", ".join(sorted(key for key in arrays if not key.startswith("__")))
-        raise OSError(f"{path}: has {names or 'no array'}, needs the array {name}")
-    return np.asarray(arrays[name]).astype(np.int64)
+    return mat_files.read_array(path, name).astype(np.int64)
 
 
 def read_class_list(path: str) -> Dict[int, str]:
@@ -188,18 +178,18 @@ def _pages(path: str, first_only: bool) -> List[Any]:
             pages = []
             for index in range(count if image.format in ("TIFF", "MPO") else 1):
                 image.seek(index)
-                pages.append(_scaled(path, ImageOps.exif_transpose(image.copy())))
+                pages.append(ImageOps.exif_transpose(image.copy()))
                 if image.format == "MPO":  # a phone's JPEG with a preview behind the photograph
                     break
-            return pages
     except FileNotFoundError:
         raise
     except Image.UnidentifiedImageError as error:
         if not path.lower().endswith((".tif", ".tiff")):
             raise OSError(f"{path}: is not a readable image ({error})") from None
         return _tiff_pages(path)
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise OSError(f"{path}: is not a readable image ({error})") from None
+    return [_scaled(path, page) for page in pages]
 
 
 def _tiff_pages(path: str) -> List[np.ndarray]:

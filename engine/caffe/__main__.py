@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["inspect"]:
         return inspector.main(arguments[1:])
-    return command.run("caffe", USAGE, FLAGS, _body, arguments, runs_layers=True)
+    return command.run("caffe", USAGE, FLAGS, _body, arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -56,16 +57,55 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
 
 @contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Turn an OSError in the `with` block into a FileError that names `path`."""
+    """Turn an OSError or a MemoryError in the `with` block into a FileError that names `path`."""
     try:
         yield
+    except MemoryError:
+        raise FileError(
+            f"{os.fspath(path)}: no memory for its content; free memory, or read the file on a "
+            "machine that has more"
+        ) from None
     except OSError as error:
         raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
 
 
+def open_regular(path: str | os.PathLike) -> IO[bytes]:
+    """Open a file to read it; a folder, a device or a FIFO is refused before it is read.
+
+    Raises OSError, or FileError for what is no regular file.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        _check_mode(path, os.fstat(handle).st_mode)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Raise FileError for a path that is no regular file or that cannot be looked at."""
+    with reading(path):
+        _check_mode(path, os.stat(path).st_mode)
+
+
+def _check_mode(path: str | os.PathLike, mode: int) -> None:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    for is_kind, kind in kinds:
+        if is_kind(mode):
+            raise FileError(f"{os.fspath(path)}: cannot be read: is {kind}; a file is needed")
+
+
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Return the content of a file. Raises FileError if it cannot be read."""
-    with reading(path), open(path, "rb") as file:
+    with reading(path), open_regular(path) as file:
         return file.read()
 
 

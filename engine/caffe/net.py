@@ -18,7 +18,7 @@ from .layers import EngineLayer, Layer, layer_type_list, users_types
 from .layers.source import MemoryData
 from .run.executor import Executor
 from .run.loss import Loss
-from .run.wiring import Parameter, Wiring, wire
+from .run.wiring import Node, Parameter, Wiring, wire
 
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
@@ -114,7 +114,7 @@ class Net:
         Keyword arguments fill the input blobs; `blobs` names more blobs to return. With `end`, the
         outputs are that layer's tops. Raises UsageError for arguments that do not match the inputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[0] if start is None else self.wiring.node_named(start)
         last = nodes[-1] if end is None else self.wiring.node_named(end)
         names = self.outputs if end is None else self.top_names[end]
@@ -142,7 +142,7 @@ class Net:
         the gradients are of that layer's bottoms. Raises UsageError for arguments that do not match
         the outputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[-1] if start is None else self.wiring.node_named(start)
         last = nodes[0] if end is None else self.wiring.node_named(end)
         names = self.inputs if end is None else self.bottom_names[end]
@@ -156,6 +156,12 @@ class Net:
         self._backward(first.number, last.number)
         by_name = self.blobs
         return {name: by_name[name].diff for name in {*names, *(diffs or [])}}
+
+    def _nodes(self) -> Sequence[Node]:
+        """Return the layers, at least one. Raises UsageError for a net without layers."""
+        if not self.wiring.nodes:
+            raise UsageError(f"the net {self.name!r} has no layers, so it cannot run")
+        return self.wiring.nodes
 
     def _assign(self, values: dict[str, np.ndarray], attribute: str) -> None:
         """Fill the `data` or `diff` of the blobs in `values`."""

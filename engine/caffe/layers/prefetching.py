@@ -11,10 +11,15 @@ import torch
 
 from .. import glog
 from ..blob import Blob
+from ..errors import NoMemoryError
+from ..heap import machine_memory
 from ..data.prefetcher import Prefetcher
 from ..data.transformer import DataTransformer
 from .source import Source
 
+FLOAT_BYTES = 4
+#: Batches that are read ahead at most, each with a call that waits in a queue.
+MOST_AHEAD = 100_000
 #: An image, C x H x W, and its label.
 Record = tuple[np.ndarray, float]
 
@@ -50,10 +55,23 @@ class Prefetching(Source):
         for label in top[1:]:
             label.resize((self.batch_size,))
         self.transformer.seed()
+        ahead = self.layer_param.data_param.prefetch
+        self._check_memory(top[0].count * FLOAT_BYTES, ahead)
         size = ",".join(str(n) for n in top[0].shape)
         glog.write(self.log_place, f"output data size: {size}")
-        ahead = self.layer_param.data_param.prefetch
         self._prefetcher = Prefetcher(self.batch, ahead, f"prefetch of {self.name}")
+
+    def _check_memory(self, batch: int, ahead: int) -> None:
+        """Refuse batches, of `batch` bytes each, for which the machine has no memory."""
+        total = batch * (ahead + 1)
+        if total > machine_memory() or ahead > MOST_AHEAD:
+            raise NoMemoryError(
+                self.name,
+                self.type,
+                f"prefetch is {ahead}: reading ahead asks for {total / 2**30:.1f} GiB in "
+                f"{ahead + 1} batches, at most {MOST_AHEAD + 1} and {machine_memory() / 2**30:.1f} "
+                "GiB are there; set a smaller data_param prefetch or batch_size",
+            )
 
     @cached_property
     def _records(self) -> Iterator[Record]:
@@ -64,15 +82,20 @@ class Prefetching(Source):
 
         Raises ShapeError for images of different shapes.
         """
-        records = [next(self._records) for _ in range(self.batch_size)]
-        shapes = {image.shape for image, _ in records}
-        if len(shapes) > 1:
-            raise self.shape_error(
-                f"images of shapes {sorted(shapes)} in one batch; they need to be equal: set "
-                "new_height and new_width, crop_size, or batch_size 1"
-            )
-        images, labels = zip(*records)
-        return np.stack(images), np.array(labels, np.float32)
+        image, label = next(self._records)
+        images = np.empty((self.batch_size, *image.shape), np.float32)
+        labels = np.empty(self.batch_size, np.float32)
+        images[0], labels[0] = image, label
+        for i in range(1, self.batch_size):
+            image, labels[i] = next(self._records)
+            if image.shape != images.shape[1:]:
+                raise self.shape_error(
+                    f"images of shapes {sorted({image.shape, images.shape[1:]})} in one batch; "
+                    "they need to be equal: set new_height and new_width, crop_size, or "
+                    "batch_size 1"
+                )
+            images[i] = image
+        return images, labels
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for blob, values in zip(top, self._prefetcher.next()):

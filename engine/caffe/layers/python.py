@@ -35,12 +35,14 @@ def _python_layer(param: Any) -> Layer:
         raise LayerError(param.name, param.type, "has no python_param module; name one")
     try:
         module = module_search.find(p.module)
-    except ImportError as error:
-        if (p.module, p.layer) in _stand_ins:
+    except Exception as error:  # a module may raise anything while it is imported
+        if isinstance(error, ImportError) and (p.module, p.layer) in _stand_ins:
             message = f"{param.name}: module {p.module} is missing; the engine's own {p.layer} runs"
             glog.write("layer_factory.cpp:77", message, 1)
             return _stand_ins[p.module, p.layer](param)
         cause = " ".join(str(error).split())
+        if not isinstance(error, ImportError):
+            cause = f"{type(error).__name__}: {cause}"
         reason = (
             f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH, or put the module "
             "beside the prototxt"

@@ -17,6 +17,7 @@ from ..layers import EngineLayer, Function
 from ..memory import Memory
 from . import debug_info
 from .border import BorderCache
+from .failures import raise_for
 from .loss import Loss
 from .passes import Pass
 from .patches import Patches
@@ -157,15 +158,16 @@ class Executor:
                 continue
             node, patches = nodes[i], self._patches_at(i, numbers[-1])
             if patches is not None:
-                for inner in patches.region.nodes:
-                    self._reshape(inner)
-                self._pass = Pass(self.wiring, patches, self.requested, self.borders)
+                self._pass = self._run_region(patches)
                 done = patches.region.last
                 continue
             self._call("before_forward", i)
             bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
-            node.layer.reshape(bottoms, tops)
-            node.layer.forward(bottoms, tops)
+            try:
+                node.layer.reshape(bottoms, tops)
+                node.layer.forward(bottoms, tops)
+            except Exception as error:
+                raise_for(node.layer, node.param, "forward", error, tops)
             for weight, blob in zip(node.loss_weights, tops):
                 if weight:
                     losses.append((weight, blob))
@@ -175,25 +177,43 @@ class Executor:
         device = mode.device()
         return [(weight, blob.values.tensor(device).sum()) for weight, blob in losses]
 
+    def _run_region(self, patches: Patches) -> Pass:
+        """Run a region forward, after the shapes of its blobs are known."""
+        node = patches.region.nodes[0]
+        try:
+            for node in patches.region.nodes:
+                self._reshape(node)
+            return Pass(self.wiring, patches, self.requested, self.borders)
+        except Exception as error:
+            raise_for(node.layer, node.param, "forward", error)
+
     def _backward(self, first: int, last: int, free: bool) -> None:
         i = first + 1
         while i > last:
             i -= 1
+            node = self.wiring.nodes[i]
             if self._pass is not None and self._ends_pass(self._pass, i, last):
-                self._pass.backward(free)
+                try:
+                    self._pass.backward(free)
+                except Exception as error:
+                    raise_for(node.layer, node.param, "backward", error)
                 i = self._pass.region.first
                 continue
             self._call("before_backward", i)
-            node = self.wiring.nodes[i]
             if node.backward:
-                node.layer.backward(
-                    self.wiring.tops(node), list(node.propagate_down), self.wiring.bottoms(node)
-                )
+                self._run_backward(node)
                 if self.debug_info:
                     debug_info.log_backward(self.wiring, node)
             if free and isinstance(node.layer, Function):
                 node.layer.forget()
             self._call("after_backward", i)
+
+    def _run_backward(self, node: Node) -> None:
+        bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
+        try:
+            node.layer.backward(tops, list(node.propagate_down), bottoms)
+        except Exception as error:
+            raise_for(node.layer, node.param, "backward", error, bottoms)
 
     def _ends_pass(self, region_pass: Pass, number: int, last: int) -> bool:
         """Whether layer `number` is the end of the last pass's region and backward goes through."""

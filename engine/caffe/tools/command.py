@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -14,7 +15,11 @@ from .. import glog
 from ..errors import CaffeError, UsageError
 from ..forks import FORK
 from ..log_files import LogFiles
+from ..run.failures import amount, lacks_memory, one_line
 from .gflags import Flags, answer, parse, show_usage
+
+#: Environment variable; with any value but "", exceptions of users' layers show their traceback.
+TRACEBACK = "CAFFE_TRACEBACK"
 
 __all__ = ["Flags", "parse", "run", "show_usage"]
 
@@ -25,14 +30,11 @@ def run(
     flags: Flags,
     body: Callable[[SimpleNamespace, list[str]], int],
     argv: Sequence[str] | None,
-    runs_layers: bool = False,
 ) -> int:
     """Run `body(flags, arguments)` on a command line (sys.argv if None); return the exit status.
 
-    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1.
-
-    runs_layers: whether the tool runs layers. An OSError may then come from a Python layer, whose
-    exceptions are raised with their traceback.
+    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1, whatever was raised. With
+    CAFFE_TRACEBACK=1 in the environment, exceptions that are not the engine's own are raised.
     """
     try:
         values, positional = parse(sys.argv[1:] if argv is None else argv, flags, program)
@@ -47,13 +49,36 @@ def run(
     if values.query:
         answer(values.query, getattr(values, values.query), program, usage, flags)
         return 1
-    errors = CaffeError if runs_layers else (CaffeError, OSError)
     with _logging(program, values):
         try:
             return body(values, positional)
-        except errors as error:
+        except CaffeError as error:
             glog.write(f"{program}.py", str(error), level=3)
             return 1
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            glog.write(f"{program}.py", describe(error), level=3)
+            return 1
+
+
+def describe(error: Exception) -> str:
+    """Return one line about an exception of a user's layer or of the system.
+
+    The line has the layer, the type and the message, and the place where it was raised.
+    """
+    if lacks_memory(error):
+        return (
+            f"no memory: asked for {amount(error) or 'more than there is'}; use smaller images or "
+            "batches, or a machine with more memory"
+        )
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    message = one_line(error)
+    if isinstance(error, OSError) and not notes:
+        return message
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno}; {TRACEBACK}=1 shows the traceback)"
+    return f"{notes}{': ' if notes else ''}{type(error).__name__}: {message}{place}"
 
 
 @contextmanager
