@@ -27,7 +27,8 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	FOLDER GPU IMAGE IMAGES ITERS LONG_SIDE MEAN MINUTES NET NYUD_DIR OUT PAD PEERS ROUNDS SBDD_DIR SCALE \
 	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
-	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE
+	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
+	BATCH CLASS_WEIGHTS CROP MIRROR
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -99,8 +100,9 @@ train: $(READY) ## train on your own pictures: DATA=my_set (OUT=my_run VARIANT= 
 	  echo "error: name a folder of pictures and labels: make train DATA=my_set" >&2; exit 1; }
 	@"$$PY" -m solvers.train "$$DATA" $(call options,OUT:out VARIANT:variant WIDTH:width \
 	  WEIGHTS:weights LAYERS:layers CLASSES:classes LABELMAP:labelmap CHANNELS:channels MEAN:mean \
-	  IGNORE_LABEL:ignore-label LR:lr ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
-	  $(call flags,MASKS:masks SINGLE:single)
+	  IGNORE_LABEL:ignore-label LR:lr SOLVER:solver CLASS_WEIGHTS:class-weights CROP:crop \
+	  SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
+	  $(call flags,MASKS:masks SINGLE:single MIRROR:mirror)
 
 check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
 	@[ -n "$${DATA-}" ] || { \

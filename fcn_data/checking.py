@@ -44,7 +44,7 @@ class FileFacts(NamedTuple):
 
     size: height and width, upright. sums: of the values of each channel. digest: of the pixels.
     counts: label -> pixels. colours: the colours of a colour-coded label without a palette.
-    problem: why the pair cannot be used, or "".
+    palette: the colours of a palette file. problem: why the pair cannot be used, or "".
     """
 
     size: Tuple[int, int] = (0, 0)
@@ -55,6 +55,7 @@ class FileFacts(NamedTuple):
     digest: str = ""
     counts: Mapping[int, int] = {}
     colours: Mapping[Colour, int] = {}
+    palette: Tuple[Colour, ...] = ()
     problem: str = ""
 
 
@@ -65,7 +66,9 @@ class Report(NamedTuple):
     training pictures, a value for each channel. largest: height and width of the largest picture.
     pixels: the mean number of pixels of a training picture. counts: pixels of each class.
     labels: the highest label that is not ignored, plus one. palette: the proposed palette of
-    colour-coded labels without one.
+    colour-coded labels without one. train_counts: pixels of each class in the training pictures.
+    extent: class -> counted pixels of the training pictures in which it occurs. colours: the
+    palette that all label files have, or ().
     """
 
     findings: Tuple[Finding, ...]
@@ -76,6 +79,9 @@ class Report(NamedTuple):
     counts: Mapping[int, int]
     labels: int
     palette: Tuple[Colour, ...] = ()
+    train_counts: Mapping[int, int] = {}
+    extent: Mapping[int, int] = {}
+    colours: Tuple[Colour, ...] = ()
 
     @property
     def errors(self) -> List[Finding]:
@@ -111,11 +117,9 @@ def check(
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         results = list(track(pool.map(inspect, ids), len(ids), f"{title} {folder.path}"))
     facts = dict(zip(ids, results))
-    counts: Dict[int, int] = {}
-    for fact in results:
-        for label, pixels in fact.counts.items():
-            counts[label] = counts.get(label, 0) + pixels
-    counts.pop(coding.ignore_label, None)
+    counts, _ = _pixels(results, coding.ignore_label)
+    split = [facts[idx] for idx in folder.splits["train"]]
+    train_counts, extent = _pixels(split, coding.ignore_label)
     train = [facts[idx] for idx in folder.splits["train"] if facts[idx].sums]
     area = [fact.size[0] * fact.size[1] for fact in train]
     mean = np.sum([fact.sums for fact in train], axis=0) / max(sum(area), 1)
@@ -139,6 +143,9 @@ def check(
         counts=counts,
         labels=max(counts, default=-1) + 1,
         palette=palette,
+        train_counts=train_counts,
+        extent=extent,
+        colours=_colours(results),
     )
 
 
@@ -162,10 +169,12 @@ def inspect_pair(image: str, label: str, coding: LabelCoding, channels: int) -> 
 
 
 def _with_label(facts: FileFacts, path: str, coding: LabelCoding) -> FileFacts:
+    pixels, palette = stored_labels(path)
+    if palette is not None:
+        facts = facts._replace(palette=tuple((int(r), int(g), int(b)) for r, g, b in palette))
     try:
-        labels = coding.read(path)
+        labels = coding.decode(path, pixels, palette)
     except ValueError as error:
-        pixels, _ = stored_labels(path)
         colours = colour_counts(pixels) if pixels.ndim == 3 and coding.colours is None else {}
         return facts._replace(problem=str(error), colours=colours)
     if labels.ndim != 2 or labels.dtype.kind not in "ui":
@@ -184,6 +193,24 @@ def _with_label(facts: FileFacts, path: str, coding: LabelCoding) -> FileFacts:
         )
     values, counts = np.unique(labels, return_counts=True)
     return facts._replace(counts={int(v): int(n) for v, n in zip(values, counts)})
+
+
+def _pixels(facts: Sequence[FileFacts], ignore_label: int) -> Tuple[Dict[int, int], Dict[int, int]]:
+    """Return the pixels of each label, and the counted pixels of the pictures that have it."""
+    counts: Dict[int, int] = {}
+    extent: Dict[int, int] = {}
+    for fact in facts:
+        present = {label: n for label, n in fact.counts.items() if label != ignore_label}
+        for label, pixels in present.items():
+            counts[label] = counts.get(label, 0) + pixels
+            extent[label] = extent.get(label, 0) + sum(present.values())
+    return counts, extent
+
+
+def _colours(facts: Sequence[FileFacts]) -> Tuple[Colour, ...]:
+    """Return the palette that all label files have; () if they have several or none."""
+    palettes = {fact.palette for fact in facts}
+    return palettes.pop() if len(palettes) == 1 else ()
 
 
 def _channels(paths: Sequence[str]) -> int:

@@ -38,7 +38,13 @@ class LabelCoding(NamedTuple):
         Raises OSError for a file that is not readable, ValueError for colours without a palette
         and for a colour that is not in the palette.
         """
-        pixels, palette = stored_labels(path)
+        return self.decode(path, *stored_labels(path))
+
+    def decode(self, path: str, pixels: np.ndarray, palette: Optional[np.ndarray]) -> np.ndarray:
+        """Return the class indices of the values that `stored_labels(path)` returned.
+
+        Raises ValueError as `read` does.
+        """
         if pixels.ndim == 3 and self.colours is None:
             pixels = _grey_values(path, pixels)
         if pixels.ndim == 3:

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import caffe
 import numpy as np
 
+from .augmentation import Augmentation, join
 from .parameters import numbers, read_parameters
 from .readers import COLOURS, read_channels
 from .records import DataSet, Labels
@@ -38,8 +39,9 @@ class SegmentationDataLayer(caffe.Layer):
             def read_label(self, top, path):
                 return read_label_image(path)
 
-    Tops: the inputs of the record, 1 x C x H x W, float32, mean subtracted, then its labels,
-    1 x 1 x H x W, class indices. `param_str` is a dict of Python literals with the keys
+    Tops: the inputs of the record, N x C x H x W, float32, mean subtracted, then its labels,
+    N x 1 x H x W, class indices. N is 1, or `batch`. `param_str` is a dict of Python literals with
+    the keys
 
         folder_keys  the folders of the data set
         split        the name of a split; without "train" in it, images come in its order
@@ -48,6 +50,14 @@ class SegmentationDataLayer(caffe.Layer):
         randomize    False: a train split comes in its order, too (default True)
         classes      number of classes of the first labels (default: the record's)
         tops         names of the record's inputs and labels, one for each top (default: all)
+
+    and, for a split with "train" in its name, what `Augmentation` describes and batches:
+
+        mirror       True: half of the images are mirrored
+        crop         side of a random window in pixels
+        scale        the least and the greatest factor of the size
+        batch        images in a pass; smaller ones are filled up with the mean and ignored labels
+                     at the right and at the bottom
 
     Of n solvers that train together, solver r takes the draws r, r + n, ... of one order, so they
     see what one solver sees. Without a seed each solver draws an order of its own.
@@ -114,6 +124,7 @@ class SegmentationDataLayer(caffe.Layer):
         self.split: str = params["split"]
         self.random: bool = params.get("randomize", True) and "train" in self.split
         self.seed: Optional[int] = params.get("seed")
+        self._set_changes(params)
         self.indices = read_ids(self.split_path(self.split))
         self._start_reading()
 
@@ -123,7 +134,7 @@ class SegmentationDataLayer(caffe.Layer):
         self.arrays: List[np.ndarray] = request.result()
         # BVLC Caffe's list of tops has an index, but no iterator.
         for i, array in enumerate(self.arrays):
-            top[i].reshape(1, *array.shape)
+            top[i].reshape(*array.shape)
 
     def forward(self, bottom, top) -> None:
         for i, array in enumerate(self.arrays):
@@ -136,8 +147,8 @@ class SegmentationDataLayer(caffe.Layer):
         pass
 
     def skip(self, n: int) -> None:
-        """Advance by `n` images without reading them, as `n` forward passes do."""
-        self._advance(n * self._solvers)
+        """Advance without reading images, as `n` forward passes do."""
+        self._advance(n * self._solvers * self.batch)
 
     def load_image(self, idx: str, top: Optional[str] = None) -> np.ndarray:
         """Return an input of id `idx` (default: the first): C x H x W, float32, mean subtracted."""
@@ -188,6 +199,10 @@ class SegmentationDataLayer(caffe.Layer):
             "randomize": (bool, int),
             "classes": int,
             "tops": (tuple, list),
+            "mirror": (bool, int),
+            "crop": int,
+            "scale": (tuple, list),
+            "batch": int,
         }
         required = {key: types[key] for key in (*self.folder_keys, *self.required_keys)}
         name = type(self).__name__
@@ -218,8 +233,23 @@ class SegmentationDataLayer(caffe.Layer):
                     + (limit if ignored >= 0 else "2 or more")
                 )
 
+    def _set_changes(self, params: Dict[str, Any]) -> None:
+        """Set how the images of a train split are changed, and the number of images in a pass."""
+        name, training = type(self).__name__, "train" in self.split
+        augmentation = Augmentation(
+            bool(params.get("mirror")), params.get("crop", 0), tuple(params.get("scale", (1, 1)))
+        )
+        augmentation.check(name)
+        self.augmentation = augmentation if training else Augmentation()
+        self.batch: int = params.get("batch", 1) if training else 1
+        if self.batch < 1:
+            raise ValueError(f"{name}: batch is {self.batch}, needs 1 or more images")
+
     def _start_reading(self) -> None:
         self._rng = random.Random(self.seed)
+        #: The images drawn so far, from which, with the seed, the change of each one follows.
+        self._draws = 0
+        self._changes_seed = random.random() if self.seed is None else self.seed
         self._reader = ThreadPoolExecutor(max_workers=1)
         self.idx = _draw(self._rng, len(self.indices)) if self.random else 0
         rank, self._solvers = 0, 1
@@ -229,6 +259,7 @@ class SegmentationDataLayer(caffe.Layer):
 
     def _advance(self, n: int) -> None:
         self._request = None
+        self._draws += n
         if not self.random:
             self.idx = (self.idx + n) % len(self.indices)
             return
@@ -236,7 +267,38 @@ class SegmentationDataLayer(caffe.Layer):
             self.idx = _draw(self._rng, len(self.indices))
 
     def _submit(self) -> Future:
-        return self._reader.submit(self._load, self.indices[self.idx])
+        """Start to read the images of the next pass."""
+        before = self._draws, self.idx, self._rng.getstate()
+        images = []
+        for _ in range(self.batch):
+            images.append((self.indices[self.idx], self._draws))
+            if self.batch > 1:
+                self._advance(self._solvers)
+        self._draws, self.idx = before[:2]
+        self._rng.setstate(before[2])
+        return self._reader.submit(self._load_batch, images)
+
+    def _load_batch(self, images: List[Tuple[str, int]]) -> List[np.ndarray]:
+        """Return an array for each top, N x C x H x W. images: an id and its draw each."""
+        parts = [self._changed(self._load(idx), draw) for idx, draw in images]
+        return [
+            join(arrays, self._labels[top].ignore_label if top in self._labels else 0)
+            for top, arrays in zip(self.tops, zip(*parts))
+        ]
+
+    def _changed(self, arrays: List[np.ndarray], draw: int) -> List[np.ndarray]:
+        """Return the arrays of an image, scaled, mirrored and cropped as the draw has it."""
+        if self.augmentation == Augmentation():
+            return arrays
+        truths = [top in self._labels for top in self.tops]
+        ignored = [self._labels[top].ignore_label for top in self.tops if top in self._labels]
+        images, labels = self.augmentation.apply(
+            [array for array, truth in zip(arrays, truths) if not truth],
+            [array for array, truth in zip(arrays, truths) if truth],
+            ignored,
+            f"{self._changes_seed} {draw}",
+        )
+        return [labels.pop(0) if truth else images.pop(0) for truth in truths]
 
     def _load(self, idx: str) -> List[np.ndarray]:
         arrays = [

@@ -12,6 +12,8 @@ import numpy as np
 
 #: Seed of the order of the training images in the published prototxts.
 SEED = 1337
+#: Keys of param_str that only a train split has, and their values in the papers.
+TRAINING: Mapping[str, Any] = {"mirror": False, "crop": 0, "scale": (1.0, 1.0), "batch": 1}
 
 
 class Input(NamedTuple):
@@ -108,8 +110,9 @@ class DataSet(NamedTuple):
             is None has its default; the folders of other splits are ignored.
 
         The keys are those of the published prototxts, in their order. Keys that the published
-        prototxts lack follow if they were set to another value than the default. Raises
-        ValueError for a key that no layer of the set has.
+        prototxts lack follow if they were set to another value than the default. Only train
+        splits have the keys in `TRAINING`. Raises ValueError for a key that no layer of the set
+        has.
         """
         record = self.splits[split]
         defaults: Dict[str, Any] = {
@@ -119,6 +122,7 @@ class DataSet(NamedTuple):
             "mean": self.mean,
             "tops": list(self.tops),
             "classes": len(self.classes),
+            **TRAINING,
         }
         elsewhere = {key for other in self.splits.values() for key in other.folders}
         unknown = set(settings) - set(defaults) - elsewhere
@@ -128,6 +132,8 @@ class DataSet(NamedTuple):
                 f"needs one of {', '.join(sorted({*defaults, *elsewhere}))}"
             )
         values = dict(defaults)
+        if "train" not in record.name:
+            settings = {key: value for key, value in settings.items() if key not in TRAINING}
         for key in set(settings) & set(defaults):
             if settings[key] is not None or key not in record.folders:
                 values[key] = settings[key]

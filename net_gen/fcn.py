@@ -6,6 +6,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
+from caffe.net_spec import params as P
 
 from fcn_data import Labels
 
@@ -31,6 +32,7 @@ def fcn(
     pad: int = PAD,
     train_split: Optional[str] = None,
     val_split: Optional[str] = None,
+    class_weights: Optional[str] = None,
     **settings: Any,
 ) -> Any:
     """Return the NetParameter of one split of a variant; the defaults give the published net.
@@ -46,6 +48,7 @@ def fcn(
     data: another Python layer in place of the data set's.
     pad: pixels around the image, in the first layer.
     train_split, val_split: names of the data set's splits to read in place of the published ones.
+    class_weights: .binaryproto file of a diagonal matrix that weighs the classes in "train".
     settings: further keys of the data layer's param_str, such as voc_dir, sbdd_dir, seed and mean.
     Raises ValueError for an argument that makes no net.
     """
@@ -76,7 +79,7 @@ def fcn(
             builder.add_branch(features[branch.suffix])
         scores = builder.add_scores(variant.stride)
         if split != "deploy":
-            _add_loss(n, variant, head, scores)
+            _add_loss(n, variant, head, scores, class_weights if split == "train" else None)
     return n.to_proto()
 
 
@@ -161,13 +164,24 @@ def _image(n: NetSpec, branch: Branch) -> Top:
     return n.data
 
 
-def _add_loss(n: NetSpec, variant: Variant, head: Head, scores: Top) -> None:
-    """Add the loss of a head: softmax over the classes, summed or averaged over the pixels."""
-    n[head.loss] = L.SoftmaxWithLoss(
+def _add_loss(
+    n: NetSpec, variant: Variant, head: Head, scores: Top, class_weights: Optional[str]
+) -> None:
+    """Add the loss of a head: softmax over the classes, summed or averaged over the pixels.
+
+    class_weights: the file of the matrix that weighs the classes; None for the published loss.
+    """
+    ignored = {"ignore_label": _labels(variant, head).ignore_label}
+    if class_weights is None:
+        n[head.loss] = L.SoftmaxWithLoss(
+            scores, n[head.label], loss_param={"normalize": variant.normalize, **ignored}
+        )
+        return
+    # InfogainLoss refuses `normalize`, whose values mean these.
+    normalization = P.Loss.VALID if variant.normalize else P.Loss.BATCH_SIZE
+    n[head.loss] = L.InfogainLoss(
         scores,
         n[head.label],
-        loss_param={
-            "normalize": variant.normalize,
-            "ignore_label": _labels(variant, head).ignore_label,
-        },
+        infogain_loss_param={"source": class_weights},
+        loss_param={"normalization": normalization, **ignored},
     )

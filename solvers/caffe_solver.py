@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import caffe
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-from solvers import snapshots
+from fcn_common.caffemodel import contents, write_without
+from solvers import snapshots, workers
 from surgery import (
+    HDF5_SUFFIXES,
     check_weights,
     extend_channels,
     interp_layers,
@@ -97,17 +100,54 @@ def copy_weights(net: Any, path: str, renamed: Optional[Mapping[str, str]] = Non
     renamed: name of a layer in the file -> name of the net's layer that reads more channels; the
     mean of the weights fills the further channels.
 
-    Raises ValueError if the file has the weights of another net, or if a layer from which the
-    scores are computed would be all zero, so that nothing would be learned.
+    Layers that score or upsample another number of classes are left out, with a note. Raises
+    ValueError if the file has the weights of another net, or if a layer from which the scores are
+    computed would be all zero, so that nothing would be learned.
     """
     upsampling = interp_layers(net)
-    filled = [name for name in check_weights(net, path) if name not in upsampling]
-    net.copy_from(path)
+    with _fitting_weights(net, path, upsampling) as fitting:
+        filled = [name for name in check_weights(net, fitting) if name not in upsampling]
+        net.copy_from(fitting)
     for old, new in (renamed or {}).items():
         extend_channels(net, new, read_blobs(path, old))
         filled.append(new)
     _check_filled(net, path, filled)
     _check_new_layers(net, [*filled, *upsampling])
+
+
+@contextlib.contextmanager
+def _fitting_weights(net: Any, path: str, upsampling: Sequence[str]) -> Iterator[str]:
+    """Give a weights file without the layers that score or upsample another number of classes."""
+    stored = {} if path.endswith(HDF5_SUFFIXES) else contents(path)
+    other = [
+        name
+        for name, blobs in net.params.items()
+        if (name.startswith("score") or name in upsampling)
+        and name in stored
+        and _classes_differ(stored[name][0], tuple(blobs[0].shape))
+    ]
+    if not other:
+        yield path
+        return
+    workers.say(
+        f"{path}: has another number of classes; layers made anew: {', '.join(other)}, "
+        "all others are copied"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fitting = os.path.join(folder, "fitting.caffemodel")
+        write_without(path, fitting, other)
+        yield fitting
+
+
+def _classes_differ(stored: Sequence[int], needed: Sequence[int]) -> bool:
+    """Whether two kernels, K x C x H x W, differ in the number of classes alone.
+
+    A layer that scores has K classes; one that upsamples has K = C classes.
+    """
+    if len(stored) != len(needed) or tuple(stored[2:]) != tuple(needed[2:]):
+        return False
+    between = stored[0] == stored[1] and needed[0] == needed[1]
+    return stored[0] != needed[0] and (stored[1] == needed[1] or between)
 
 
 def copy_each(net: Any, parents: Mapping[str, Tuple[str, str]]) -> None:

@@ -30,8 +30,11 @@ class CheckedSet(NamedTuple):
 
     @property
     def palette(self) -> Tuple[Colour, ...]:
-        """A colour for each class: those of the folder, or VOC's."""
-        colours = class_colours(len(self.classes), self.folder.colours)
+        """A colour for each class: those of the folder, of the label files, or VOC's."""
+        count = len(self.classes)
+        stored = self.report.colours[:count]
+        named = self.folder.colours or (stored if len(set(stored)) == count else None)
+        colours = class_colours(count, named)
         return tuple((int(r), int(g), int(b)) for r, g, b in colours)
 
 
@@ -54,13 +57,18 @@ def check_set(
     Raises OSError for a folder that is missing, ValueError if no layout fits it.
     """
     folder = open_folder(path, class_names(classes), labelmap).with_splits(seed)
-    if ignore_label is None:
-        wide = len(folder.classes) > NARROW
-        ignore_label = WIDE_IGNORE_LABEL if wide else LabelCoding().ignore_label
-    coding = LabelCoding(ignore_label, folder.colours, masks)
-    if masks and not folder.classes:
-        folder = folder._replace(classes=("background", "foreground"))
-    return CheckedSet(folder, coding, check(folder, coding, channels))
+    if masks and len(folder.classes) < 2:  # A name alone is that of the foreground.
+        folder = folder._replace(classes=("background", *(folder.classes or ("foreground",))))
+    wide = len(folder.classes) > NARROW
+    default = WIDE_IGNORE_LABEL if wide else LabelCoding().ignore_label
+    ignored = default if ignore_label is None else ignore_label
+    coding = LabelCoding(ignored, folder.colours, masks)
+    report = check(folder, coding, channels)
+    if ignore_label is None and not folder.classes and report.labels > NARROW + 1:
+        # 16-bit labels without names: 255 is one of the classes.
+        coding = coding._replace(ignore_label=WIDE_IGNORE_LABEL)
+        report = check(folder, coding, channels)
+    return CheckedSet(folder, coding, report)
 
 
 def class_names(classes: Optional[str]) -> Tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -23,9 +24,12 @@ DISPLAYS = 50
 
 
 class SetSize(NamedTuple):
-    """How large a data set is: pictures to train and to score, and pixels of a picture."""
+    """How large a data set is: passes over the training pictures, pictures to score, and pixels.
 
-    train: int
+    train: training pictures, divided by those in a pass. pixels: of a picture as it is trained on.
+    """
+
+    train: float
     val: int
     pixels: float
 
@@ -48,7 +52,8 @@ def solver_fields(
     of these pictures. Narrow or untrained nets do not train with momentum 0.99; they have the
     demo's momentum, rates and bound on the gradients, scaled in the same way.
     """
-    count = iters or min(max(EPOCHS * size.train, LEAST_ITERATIONS), PUBLISHED["max_iter"])
+    passes = math.ceil(EPOCHS * size.train)
+    count = iters or min(max(passes, LEAST_ITERATIONS), PUBLISHED["max_iter"])
     fields: Dict[str, Any] = {
         "test_iter": [size.val],
         "max_iter": count,

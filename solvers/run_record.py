@@ -66,7 +66,8 @@ class RunRecord(NamedTuple):
     largest: height and width of the largest image of training; larger ones were never seen.
     base: where the first weights come from, in words.
     command: the command that made the run. versions: program -> version. options: the options
-        that a later command has to repeat to continue the run.
+        that a later command has to repeat to continue the run. class_weights: of each class in the
+        loss; () for a loss without weights.
     """
 
     variant: str
@@ -85,6 +86,7 @@ class RunRecord(NamedTuple):
     command: str = ""
     versions: Mapping[str, str] = {}
     options: Mapping[str, Any] = {}
+    class_weights: Tuple[float, ...] = ()
 
     @property
     def classes(self) -> Tuple[str, ...]:
@@ -100,7 +102,12 @@ class RunRecord(NamedTuple):
     def data_set(self) -> DataSet:
         """A data set record with the run's mean, classes and colours, but without splits."""
         labels = tuple(
-            Labels("label" + out.blob[len("score") :], out.classes, np.array(out.palette, np.uint8))
+            Labels(
+                "label" + out.blob[len("score") :],
+                out.classes,
+                np.array(out.palette, np.uint8),
+                self.ignore_label,
+            )
             for out in self.outputs
         )
         return DataSet(str(self.data.get("name", "")), "", (Input("data", self.mean),), labels, {})
@@ -179,6 +186,7 @@ def _record(path: str, values: Dict[str, Any]) -> RunRecord:
             "scale": float(values["scale"]),
             "largest": tuple(map(int, values.get("largest", (0, 0)))),
             "outputs": tuple(_output(output) for output in values["outputs"]),
+            "class_weights": tuple(map(float, values.get("class_weights", ()))),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: has a field of the wrong kind ({error!r})") from None

@@ -24,7 +24,14 @@ from solvers.folders import working_folder
 from solvers.log import Log, NoLog, open_log
 from solvers.metrics import METRICS, Scores, plain, score_lines
 from solvers.score import seg_tests
-from solvers.start import LossWatch, first_not_finite, start_warnings
+from solvers.start import (
+    LossWatch,
+    averages_pixels,
+    check_heads,
+    first_not_finite,
+    infogain_weights,
+    start_warnings,
+)
 from surgery import interp, interp_layers
 from surgery.cast import read_net
 
@@ -314,13 +321,12 @@ class Stage:
 
     def _check_start(self) -> None:
         """Warn of weights from which nothing would be learned."""
+        if self.scored:
+            heads = available.heads_of(self.title)
+            check_heads(self.solver.test_nets[0], heads, (self.param.test_net or ["the net"])[0])
         message = read_net(self.param.train_net or self.param.net)
-        # Caffe normalizes by the valid pixels unless `normalize` is false.
-        self._normalized = any(
-            layer.loss_param.normalize or not layer.loss_param.HasField("normalize")
-            for layer in message.layer
-            if layer.type == "SoftmaxWithLoss"
-        )
+        self._watch.class_weights = infogain_weights(message)
+        self._normalized = averages_pixels(message)
         if not self.snapshot:
             for line in start_warnings(self.net, message):
                 self._log.line(f"warning: {line}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
+from fcn_data.class_weights import read_matrix
+from net_gen import Head
 from surgery import bilinear, zero_layers
-from surgery.shapes import names_text
+from surgery.shapes import names_text, shape_text
 
 #: Iterations after which the loss must have left its first value.
 PATIENCE = 20
@@ -57,6 +59,59 @@ def first_not_finite(net: Any) -> str:
     return ""
 
 
+def infogain_weights(message: Any) -> np.ndarray:
+    """Return the weights of the classes in the loss of a net; an empty array if it has none.
+
+    message: a NetParameter whose files are relative to the working directory. Of an InfogainLoss,
+    the sum of each row of the matrix is the weight of a class while all scores are equal.
+    """
+    for layer in message.layer:
+        source = layer.infogain_loss_param.source
+        if layer.type == "InfogainLoss" and source:
+            return read_matrix(source).sum(axis=1)
+    return np.empty(0, np.float32)
+
+
+def averages_pixels(message: Any) -> bool:
+    """Whether the softmax loss of a net is the mean over the pixels, not their sum.
+
+    message: a NetParameter.
+    """
+    for layer in message.layer:
+        if layer.type in ("SoftmaxWithLoss", "InfogainLoss"):
+            loss = layer.loss_param
+            if loss.HasField("normalize") and not loss.HasField("normalization"):
+                return bool(loss.normalize)
+            return bool(loss.normalization in (loss.VALID, loss.FULL))
+    return False
+
+
+def check_heads(net: Any, heads: Sequence[Head], file: str) -> None:
+    """Raise ValueError if a net lacks a blob that its scoring needs, or has another shape.
+
+    net: the net with the data layer that is scored. file: its prototxt, for the message.
+    """
+    for head in heads:
+        score, label = f"score{head.suffix}", head.label
+        for blob, purpose in ((score, "the scores, N x classes x H x W"), (label, "the labels")):
+            if blob not in net.blobs:
+                raise ValueError(
+                    f"{file}: has no blob {blob}, needed for {purpose}; it has "
+                    f"{', '.join(net.blobs)}"
+                )
+        shapes = [tuple(net.blobs[blob].shape) for blob in (score, label)]
+        if len(shapes[0]) != 4 or shapes[0][0] * np.prod(shapes[0][2:]) != np.prod(shapes[1]):
+            raise ValueError(
+                f"{file}: {score} is {shape_text(shapes[0])} and {label} "
+                f"{shape_text(shapes[1])}, needs N x classes x H x W and N x 1 x H x W"
+            )
+        if shapes[0][1] < 2:
+            raise ValueError(
+                f"{file}: {score} has {shapes[0][1]} channel, needs a channel for each of 2 or "
+                "more classes; the background is a class, too"
+            )
+
+
 class LossWatch:
     """Watches the first losses of a training for a net that does not learn.
 
@@ -65,19 +120,20 @@ class LossWatch:
 
     def __init__(self, label: str = "label", ignore_label: int = 255) -> None:
         self.label, self.ignore_label = label, ignore_label
+        #: Weights of the classes in the loss; empty if they count alike.
+        self.class_weights = np.empty(0, np.float32)
         self._steps = 0
         self._resting = True
 
     def warning(self, net: Any, loss: float, classes: int, normalized: bool) -> Optional[str]:
         """Return one line after `PATIENCE` losses that are all ln(classes) a pixel, else None.
 
-        loss: of one image. normalized: whether the loss is the mean over the pixels, not the sum.
+        loss: the mean over the images. normalized: whether the loss is the mean over the pixels,
+        not their sum.
         """
         if not self._resting or self._steps >= PATIENCE or self.label not in net.blobs:
             return None
-        pixels = 1
-        if not normalized:
-            pixels = int((net.blobs[self.label].data != self.ignore_label).sum())
+        pixels = self._weighted_pixels(net.blobs[self.label].data, normalized)
         if not pixels:
             return None
         self._steps += 1
@@ -89,6 +145,16 @@ class LossWatch:
             f"the loss is still ln({classes}) = {rest:.4f} a pixel after {PATIENCE} iterations: "
             "nothing is learned; the weights may be those of no trained net, or base_lr too small"
         )
+
+    def _weighted_pixels(self, labels: np.ndarray, normalized: bool) -> float:
+        """Return the loss of equal scores in units of ln(classes)."""
+        counted = labels[labels != self.ignore_label]
+        images = labels.shape[0] if labels.ndim == 4 else 1
+        divisor = counted.size if normalized else images
+        total = float(counted.size)
+        if self.class_weights.size:
+            total = float(self.class_weights[counted.astype(np.intp)].sum())
+        return total / max(divisor, 1)
 
 
 def _fixed(layer: Any) -> bool:

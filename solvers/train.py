@@ -14,59 +14,26 @@ import os
 import shlex
 import sys
 from fractions import Fraction
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import net_gen
 from fcn_common import arguments, command, voc
-from fcn_common.files import write_json, write_text
-from fcn_data import published
+from fcn_common.files import write_json
+from fcn_data.class_weights import MATRIX, class_weights, write_matrix
 from fcn_data.folder_layers import SPLITS, PictureSet, read_set, write_set
 from fcn_data.readers import COLOURS
 from net_gen import VARIANTS, Variant
-from solvers import available, chain, stage, workers
+from solvers import available, stage, workers
 from solvers.check import CheckedSet, check_set, refuse_errors, set_arguments
 from solvers.device import Gpu
+from solvers.first_weights import BASE, mean_of_weights, resolve_weights, write_first_weights
 from solvers.metrics import Scores
 from solvers.recipe import SetSize, solver_fields
-from solvers.run_record import RUN, Output, RunRecord, find_run, read_run, versions, write_run
-from surgery import BASES, adapt
+from solvers.run_record import RUN, Output, RunRecord, read_run, versions, write_run
+from solvers.train_options import Options, option_arguments
+from solvers.train_options import checked as checked_options
 
-DEFAULT_VARIANT = "voc-fcn8s"
-BASE = "base.caffemodel"
-REPORT = "base.txt"
 CHECK = "check.json"
-#: The value of `weights` for a net that starts from random numbers.
-RANDOM = "random"
-
-
-class Options(NamedTuple):
-    """What defines a run; a later command has to repeat it to continue the run.
-
-    variant: the net of the last stage. width: fraction of the channel counts, as text. single:
-    train only that net, straight from the first weights. weights: path of the first weights,
-    `RANDOM`, or "" for the trunk's classifier. layers: patterns of the layers that are copied from
-    them. mean: values with commas, or "". lr: of the first stage. seed: of the splits, the random
-    weights and the solver.
-    """
-
-    variant: str = DEFAULT_VARIANT
-    width: str = "1"
-    single: bool = False
-    weights: str = ""
-    layers: str = "*"
-    mean: str = ""
-    lr: Optional[float] = None
-    seed: int = 1
-
-    @property
-    def stages(self) -> List[str]:
-        """The names of the variants that are trained, in their order."""
-        return [self.variant] if self.single else chain.stages(self.variant)
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether the trunk starts from trained weights."""
-        return self.weights != RANDOM
 
 
 def run(
@@ -89,7 +56,7 @@ def run(
     Raises ValueError if the check finds errors or `out` holds another run, OSError for a file
     that is missing.
     """
-    options = _complete(options or Options())
+    options = resolve_weights(checked_options(options or Options()))
     with workers.one_at_a_time(os.path.join(os.path.abspath(out), ".prepare")):
         if os.path.isfile(os.path.join(out, RUN)):
             _refuse_another(out, data, options)
@@ -106,39 +73,10 @@ def run(
     return scores
 
 
-def _complete(options: Options) -> Options:
-    """Return the options with the weights that are used and checked values.
-
-    Raises ValueError for an unknown variant or a width that is no fraction.
-    """
-    name = options.variant if options.variant in VARIANTS else f"voc-{options.variant}"
-    if name not in VARIANTS:
-        raise ValueError(f"variant {options.variant}: needed one of {', '.join(VARIANTS)}")
-    try:
-        width = Fraction(options.width)
-    except (ValueError, ZeroDivisionError):
-        width = Fraction(0)
-    if not 0 < width <= 1:
-        raise ValueError(f"width is {options.width!r}, needs a fraction such as 1/8, at most 1")
-    weights = options.weights
-    if not weights and width != 1:
-        weights = RANDOM
-    elif weights and weights != RANDOM:
-        weights = _weights_of(weights)
-    return options._replace(variant=name, width=str(width), weights=weights)
-
-
-def _weights_of(path: str) -> str:
-    """Return the weights file that a path means: a file, a stage, or a run."""
-    if os.path.isfile(os.path.join(path, RUN)):
-        path = os.path.join(path, read_run(path).stages[-1])
-    return available.weights_of(path)
-
-
 def _refuse_another(out: str, data: str, options: Options) -> None:
     """Raise ValueError if the run in `out` is not the one that the options describe."""
     record = read_run(out)
-    stored = {**record.options, "data": record.data.get("folder", "")}
+    stored = {**Options()._asdict(), **record.options, "data": record.data.get("folder", "")}
     for key, value in {**options._asdict(), "data": os.path.abspath(data)}.items():
         if stored.get(key) != value:
             raise ValueError(
@@ -158,26 +96,55 @@ def _prepare(
     pictures = _pictures(checked, options)
     _write_check(out, checked)
     write_set(out, pictures, checked.folder.splits)
-    data_set = pictures.data_set(checked.folder.splits)
-    splits, names = checked.folder.splits, options.stages
-    size = SetSize(len(splits["train"]), len(splits["val"]), checked.report.pixels)
-    for name in names:
-        variant = VARIANTS[name]._replace(data_set=data_set, data_root="..")
-        fields = solver_fields(
-            variant, size, Fraction(options.width), options.pretrained, iters, options.lr
-        )
-        folder = os.path.join(out, stage_name(name))
-        fields["random_seed"] = options.seed
-        net_gen.generate(
-            variant,
-            folder,
-            fields,
-            width=Fraction(options.width),
-            channels=checked.report.channels,
-            set_dir="..",
-        )
-    base = _first_weights(out, options)
-    write_run(out, _record(checked, pictures, options, base, line))
+    weights = _write_class_weights(out, checked, options)
+    for name in options.stages:
+        _write_stage(out, name, checked, pictures, options, iters, bool(weights))
+    deploy = os.path.join(out, stage_name(options.stages[0]), "deploy.prototxt")
+    base = write_first_weights(out, deploy, options)
+    record = _record(checked, pictures, options, base, line)
+    write_run(out, record._replace(class_weights=weights))
+
+
+def _write_stage(
+    out: str,
+    name: str,
+    checked: CheckedSet,
+    pictures: PictureSet,
+    options: Options,
+    iters: Optional[int],
+    weighted: bool,
+) -> None:
+    """Write the prototxts of a stage. weighted: whether the loss weighs the classes."""
+    splits, width = checked.folder.splits, Fraction(options.width)
+    variant = VARIANTS[name]._replace(data_set=pictures.data_set(splits), data_root="..")
+    pixels = options.augmentation.pixels(checked.report.pixels)
+    size = SetSize(len(splits["train"]) / options.batch, len(splits["val"]), pixels)
+    fields = solver_fields(variant, size, width, options.pretrained, iters, options.lr)
+    fields.update(random_seed=options.seed, **options.solver_fields)
+    net_gen.generate(
+        variant,
+        os.path.join(out, stage_name(name)),
+        fields,
+        width=width,
+        channels=checked.report.channels,
+        class_weights=f"../{MATRIX}" if weighted else None,
+        set_dir="..",
+        **options.data_settings,
+    )
+
+
+def _write_class_weights(out: str, checked: CheckedSet, options: Options) -> Tuple[float, ...]:
+    """Write the matrix of the class weights, if there are any, and return the weights."""
+    if not options.class_weights:
+        return ()
+    report = checked.report
+    weights = class_weights(
+        options.class_weights, checked.classes, report.train_counts, report.extent
+    )
+    write_matrix(os.path.join(out, MATRIX), weights)
+    names = [f"{name} {weight:.4g}" for name, weight in zip(checked.classes, weights)]
+    workers.say(f"class weights: {', '.join(names)}")
+    return weights
 
 
 def _pictures(checked: CheckedSet, options: Options) -> PictureSet:
@@ -213,41 +180,12 @@ def _mean(checked: CheckedSet, options: Options) -> Tuple[float, ...]:
         if len(mean) != channels:
             raise ValueError(f"mean is {options.mean!r}, needs {channels} numbers with commas")
         return mean
-    if options.weights not in ("", RANDOM):
-        folder = find_run(options.weights)
-        if folder and read_run(folder).channels == channels:
-            return read_run(folder).mean
+    stored = mean_of_weights(options.weights)
+    if stored is not None and len(stored) == channels:
+        return tuple(stored)
     if channels == COLOURS and options.pretrained:
         return voc.MEAN
     return checked.report.mean
-
-
-def _first_weights(out: str, options: Options) -> str:
-    """Write the weights that the first stage starts from; return where they come from, in words."""
-    first = options.stages[0]
-    deploy = os.path.join(out, stage_name(first), "deploy.prototxt")
-    trunk = VARIANTS[first].trunk
-    weights: Optional[str] = options.weights
-    if weights == RANDOM:
-        workers.say(
-            "NOTE: the net starts from RANDOM weights (He initialisation); trained weights need "
-            "fewer pictures (--weights)"
-        )
-        weights = None
-    elif not weights:
-        if not os.path.isfile(chain.paths(trunk)[1]):
-            published.fetch(BASES[trunk].classifier)
-        weights = chain.cast_base(trunk)
-    patterns = options.layers.split(",")
-    report = adapt(weights, deploy, os.path.join(out, BASE), patterns, options.seed)
-    lines = [f"weights: {weights or RANDOM}", *report.lines()]
-    write_text(os.path.join(out, REPORT), "\n".join(lines) + "\n")
-    if weights:
-        workers.say("\n".join(lines))
-        if report.random:
-            names = ", ".join(report.random)
-            workers.say(f"warning: layers below the scores start from random numbers: {names}")
-    return weights or RANDOM
 
 
 def _write_check(out: str, checked: CheckedSet) -> None:
@@ -296,7 +234,6 @@ def stage_name(variant: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    names = ", ".join(VARIANTS)
     return argparse.ArgumentParser(
         prog="python -m solvers.train",
         description="Train a net on a folder of your own pictures and labels. The same command "
@@ -304,34 +241,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[
             *set_arguments(),
             arguments.out(None, "folder of the run (default: runs/NAME OF THE SET)"),
-            arguments.option(
-                "--variant",
-                default=DEFAULT_VARIANT,
-                metavar="NAME",
-                help=f"{names} (default: {DEFAULT_VARIANT})",
-            ),
-            arguments.option(
-                "--width", default="1", metavar="W", help="fraction of every channel count: 1/8"
-            ),
-            arguments.option(
-                "--single",
-                action="store_true",
-                help="train only this variant, not the stages before it",
-            ),
-            arguments.weights(
-                "first weights: any .caffemodel, the folder of a run or stage, or random "
-                "(default: the trunk's classifier; random for narrow nets)"
-            ),
-            arguments.option(
-                "--layers",
-                default="*",
-                metavar="NAMES",
-                help="layers that are copied from the weights: conv*,fc6 (default: all that fit)",
-            ),
-            arguments.option("--mean", metavar="VALUES", help="of each channel, with commas"),
-            arguments.option(
-                "--lr", type=float, metavar="RATE", help="learning rate of the first stage"
-            ),
+            *option_arguments(),
             arguments.iters(),
             arguments.images(),
             arguments.gpu(),

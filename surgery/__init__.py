@@ -14,10 +14,12 @@ from surgery.image_padding import add_padding, gather_padding
 from surgery.rarefy import rarefy
 from surgery.transplant import Report, expand_score, extend_channels, transplant
 from surgery.upsampling import bilinear, interp, interp_layers, upsample_filt
-from surgery.weights import check_weights, read_blobs, zero_layers
+from surgery.weight_files import read_values
+from surgery.weights import HDF5_SUFFIXES, check_weights, read_blobs, zero_layers
 
 __all__ = [
     "BASES",
+    "HDF5_SUFFIXES",
     "Adaptation",
     "Base",
     "Report",
@@ -36,6 +38,7 @@ __all__ = [
     "interp_layers",
     "rarefy",
     "read_blobs",
+    "read_values",
     "save",
     "transplant",
     "upsample_filt",

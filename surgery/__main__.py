@@ -1,12 +1,18 @@
-"""Cast a classifier: `python -m surgery [TRUNK | CLASSIFIER.prototxt] [WEIGHTS] [DEPLOY] [OUT]`."""
+"""Make the first weights of a net.
+
+python -m surgery [TRUNK | CLASSIFIER.prototxt] [WEIGHTS] [DEPLOY] [OUT]     casts a classifier
+python -m surgery adapt WEIGHTS DEPLOY OUT [--layers NAMES]                  copies what fits
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import List, NamedTuple, Optional
 
 from fcn_common import command
+from surgery.adapt import main as adapt_weights
 from surgery.bases import BASES, NETS, ROOT, Base
 from surgery.cast import cast
 
@@ -81,7 +87,11 @@ def _classifier(base: Base, weights: str) -> str:
 
 
 def main(argv: Optional[List[str]] = None) -> None:
-    """Cast a classifier and print what became of its layers."""
+    """Cast a classifier, or adapt any weights, and print what became of the layers."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["adapt"]:
+        adapt_weights(argv[1:])
+        return
     arguments = parser().parse_args(argv)
     paths = files(arguments)
     target = paths.deploy or "convolutions throughout"

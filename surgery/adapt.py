@@ -1,7 +1,11 @@
-"""Start a net from any weights: copy what fits, and make the other layers anew."""
+"""Start a net from any weights: copy what fits, and make the other layers anew.
+
+python -m surgery adapt WEIGHTS DEPLOY OUT [--layers conv*,fc6]
+"""
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import os
 import tempfile
@@ -10,15 +14,13 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import caffe
 import numpy as np
-from caffe.proto import caffe_pb2
 
 import net_gen
-from fcn_common.caffemodel import contents
+from fcn_common import arguments
 from surgery.cast import read_net, save
 from surgery.shapes import Shape, names_text, shape_text
 from surgery.upsampling import interp, interp_layers
-
-Values = Dict[str, List[np.ndarray]]
+from surgery.weight_files import read_values
 
 
 @dataclass
@@ -65,7 +67,7 @@ def adapt(
 ) -> Adaptation:
     """Write to `out` the weights with which the net `deploy` starts from a weights file.
 
-    weights: path of a .caffemodel of any net; None makes every layer anew.
+    weights: path of a .caffemodel or HDF5 file of any net; None makes every layer anew.
     layers: patterns of the names of the layers that are copied, such as "conv*".
     seed: of the random numbers of new layers below the scores (He initialisation).
 
@@ -92,29 +94,6 @@ def adapt(
         )
     save(net, out)
     return report
-
-
-def read_values(path: str) -> Values:
-    """Return layer -> arrays of its blobs in a .caffemodel.
-
-    Raises OSError for a file that cannot be read, ValueError for one that is truncated.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; needed as weights to start from")
-    shapes = contents(path)
-    message = caffe_pb2.NetParameter()
-    with open(path, "rb") as file:
-        message.ParseFromString(file.read())
-    stored: List[Any] = [*message.layers, *message.layer]
-    blobs = {layer.name: layer.blobs for layer in stored}
-    return {
-        name: [_array(b).reshape(shape) for b, shape in zip(blobs[name], extents)]
-        for name, extents in shapes.items()
-    }
-
-
-def _array(blob: Any) -> np.ndarray:
-    return np.array(blob.double_data or blob.data, np.float32)
 
 
 def _filled_net(deploy: str, seed: int) -> Any:
@@ -163,3 +142,29 @@ def _other_colours(shape: Shape, needed: Shape) -> bool:
     """Whether two kernels differ in nothing but the number of channels that they read."""
     same_windows = len(shape) == len(needed) == 4 and shape[2:] == needed[2:]
     return same_windows and shape[0] == needed[0] and shape[1] != needed[1]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """The command line of `adapt`: print what became of each layer."""
+    option = arguments.option
+    parser = argparse.ArgumentParser(
+        prog="python -m surgery adapt",
+        description="Write the first weights of a net from those of any other net: what fits is "
+        "copied, scores are zero, upsampling is bilinear, other new layers are random.",
+        parents=[
+            option("weights", metavar="WEIGHTS", help=".caffemodel or HDF5 file to copy from"),
+            option("deploy", metavar="DEPLOY", help="deploy.prototxt of the net"),
+            option("out", metavar="OUT", help=".caffemodel to write"),
+            option(
+                "--layers",
+                default="*",
+                metavar="NAMES",
+                help="layers to copy: conv*,fc6 (default: all that fit)",
+            ),
+            arguments.seed(1, "random numbers"),
+        ],
+    )
+    options = vars(parser.parse_args(argv))
+    options["layers"] = options["layers"].split(",")
+    print("\n".join(adapt(**options).lines()))
+    print(f"wrote {options['out']}")

@@ -124,7 +124,7 @@ def _coerce(
     raise ValueError(
         f"layer {layer}, blob {index}: is {shape_text(old.shape)}{over}, needs "
         f"{shape_text(shape)}, the same {'window' if other_window else 'count'} or a smaller "
-        "window; rename the layer in the new net to leave it out"
+        "window; rename the layer in the new net to leave it out, or use `python -m surgery adapt`"
     )
 
 

@@ -175,3 +175,16 @@ layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
     ours, theirs = (torch.autograd.grad(top, (x, w, b), diff) for top in (y, expected))
     for a, c in zip(ours, theirs):
         assert torch.allclose(a, c, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 11, 300])
+def test_gradients_are_right_for_every_number_of_rows(rows):
+    """Up to PIECE_ROWS rows one product gives the gradient of the input, beyond them pieces do."""
+    draw = torch.Generator().manual_seed(rows)
+    x, grad = (torch.randn(rows, 1024, generator=draw) for _ in range(2))
+    w = torch.randn(1024, 1024, generator=draw)
+    leaves = x.requires_grad_(), w.requires_grad_()
+    to_x, to_w = torch.autograd.grad(product.product(*leaves, None), leaves, grad)
+    exact = grad.double() @ w.double(), grad.double().t() @ x.double()
+    for ours, theirs in zip((to_x, to_w), exact):
+        assert float((ours - theirs.detach()).abs().max() / theirs.detach().abs().max()) < 1e-5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from caffe.errors import FileError, LayerError, NetError, ShapeError
 from caffe.layers import layer_class, layer_type_list, pointwise_types
 from caffe.proto import caffe_pb2
@@ -146,3 +148,50 @@ def test_labels_beyond_those_that_a_byte_holds_reach_the_loss(tmp_path):
     net.blobs["x"].data[[0, 1], [999, 300]] = 100
     net.blobs["b"].data[...] = [999, 300]
     assert net.forward()["y"] < 1e-3
+
+
+def test_the_maximum_of_two_bottoms_is_caffes_for_nan_and_its_gradient_for_ties(tmp_path):
+    text = """force_backward: true
+    layer { name: "in" type: "Input" top: "a" top: "b"
+      input_param { shape { dim: 5 } shape { dim: 5 } } }
+    layer { name: "max" type: "Eltwise" bottom: "a" bottom: "b" top: "y"
+      eltwise_param { operation: MAX } }"""
+    net = build(tmp_path, text)
+    net.blobs["a"].data[...] = [np.nan, 1, 2, 5, 0]
+    net.blobs["b"].data[...] = [3, np.nan, 2, 4, 1]
+    # max_idx in eltwise_layer.cpp: the first bottom where a > b, else the second.
+    np.testing.assert_array_equal(net.forward()["y"], [3, np.nan, 2, 5, 1])
+    net.blobs["y"].diff[...] = [1, 2, 3, 4, 5]
+    net.backward()
+    np.testing.assert_array_equal(net.blobs["a"].diff, [0, 0, 0, 4, 0])
+    np.testing.assert_array_equal(net.blobs["b"].diff, [1, 2, 3, 0, 5])
+
+
+@pytest.mark.parametrize("kernel, stride, pad", [(3, 1, 1), (1, 2, 0), (1, 1, 0)])
+def test_a_convolution_with_far_more_weights_than_values_learns_the_same(
+    tmp_path, kernel, stride, pad
+):
+    """Such a convolution is computed on planes and learns as a product of patches."""
+    text = f"""force_backward: true
+    layer {{ name: "in" type: "Input" top: "x"
+      input_param {{ shape {{ dim: 1 dim: 128 dim: 4 dim: 3 }} }} }}
+    layer {{ name: "conv" type: "Convolution" bottom: "x" top: "y" convolution_param {{
+      num_output: 128 kernel_size: {kernel} stride: {stride} pad: {pad}
+      weight_filler {{ type: "xavier" }} }} }}"""
+    net = build(tmp_path, text, caffe.TRAIN)
+    draw = np.random.RandomState(2)
+    net.blobs["x"].data[...] = draw.randn(1, 128, 4, 3)
+    y = net.forward()["y"]
+    net.blobs["y"].diff[...] = draw.randn(*y.shape)
+    net.backward()
+    x, w = (
+        torch.tensor(blob.data).double().requires_grad_()
+        for blob in (net.blobs["x"], net.params["conv"][0])
+    )
+    exact = F.conv2d(x, w, None, stride, pad)
+    diff = torch.tensor(net.blobs["y"].diff).double()
+    gradients = torch.autograd.grad(exact, (x, w), diff)
+    ours_and_theirs = zip((y, net.blobs["x"].diff, net.params["conv"][0].diff), (exact, *gradients))
+    for ours, theirs in ours_and_theirs:
+        exact_values = theirs.detach().numpy()
+        np.testing.assert_allclose(ours, exact_values, atol=1e-5 * abs(exact_values).max())

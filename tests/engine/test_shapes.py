@@ -28,6 +28,9 @@ def layer(type_, param="", bottoms=("a",), tops=("y",)):
 
 INPUT = """layer { name: 'in' type: 'Input' top: 'a' top: 'b' top: 'c' input_param {
   shape { dim: 2 dim: 6 dim: 11 dim: 8 } shape { dim: 2 dim: 3 dim: 11 dim: 8 } shape { dim: 6 } } }
+layer { name: 'more' type: 'Input' top: 'd' top: 'e' top: 'f' top: 'g' input_param {
+  shape { dim: 2 dim: 3 dim: 4 dim: 5 } shape { dim: 6 } shape { dim: 6 dim: 5 }
+  shape { dim: 5 dim: 5 } } }
 """
 LAYERS = [
     layer("Convolution", "convolution_param { num_output: 4 kernel_size: 3 pad: 2 stride: 2 }"),
@@ -53,6 +56,26 @@ LAYERS = [
     layer("LRN"),
     layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }"),
     layer("BatchNorm"),
+    layer("PReLU"),
+    layer("PReLU", "prelu_param { channel_shared: true }"),
+    layer("Slice", "slice_param { slice_point: 1 slice_point: 4 }", tops=("y", "z", "u")),
+    layer("Slice", "slice_param { axis: 0 }", tops=("y", "z")),
+    layer("Tile", "tile_param { axis: -1 tiles: 3 }"),
+    layer("Crop", "crop_param { axis: 1 offset: 2 }", ("a", "b")).replace("'b'", "'d'"),
+    layer("Reduction"),
+    layer("Reduction", "reduction_param { axis: 2 operation: MEAN }"),
+    layer("ArgMax"),
+    layer("ArgMax", "argmax_param { top_k: 3 out_max_val: true }"),
+    layer("ArgMax", "argmax_param { top_k: 3 axis: 1 }"),
+    layer("BatchReindex", "", ("a", "e")),
+    layer("Embed", "embed_param { input_dim: 9 num_output: 4 }", ("e",)),
+    layer("MVN"),
+    layer("EuclideanLoss", "", ("a", "a")),
+    layer("HingeLoss", "", ("a", "e")).replace("'a'", "'f'"),
+    layer("MultinomialLogisticLoss", "", ("f", "e")),
+    layer("SigmoidCrossEntropyLoss", "", ("a", "a")),
+    layer("ContrastiveLoss", "", ("f", "f", "e")),
+    layer("InfogainLoss", "loss_weight: 1 loss_weight: 0", ("f", "e", "g"), ("y", "prob")),
 ]  # fmt: skip
 
 

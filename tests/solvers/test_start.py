@@ -8,7 +8,15 @@ import pytest
 
 import net_gen
 import surgery
-from solvers.start import PATIENCE, LossWatch, first_not_finite, start_warnings
+from net_gen import Head
+from solvers.start import (
+    PATIENCE,
+    LossWatch,
+    averages_pixels,
+    check_heads,
+    first_not_finite,
+    start_warnings,
+)
 
 
 @pytest.fixture
@@ -76,3 +84,63 @@ def test_a_loss_that_moves_gives_no_warning():
     watch, net = LossWatch(), Labels()
     losses = [80 * math.log(5) * (1 - 0.002 * k) for k in range(PATIENCE + 5)]
     assert not any(watch.warning(net, loss, 5, False) for loss in losses)
+
+
+def test_a_weighted_loss_that_stays_at_ln_classes_is_noticed():
+    watch, net = LossWatch(), Labels()
+    watch.class_weights = np.array([0.5, 1, 1, 1, 1])
+    loss = math.log(5) * 80 * 0.5
+    assert any(watch.warning(net, loss, 5, False) for _ in range(PATIENCE))
+
+
+def heads_net(tmp_path, tops):
+    """A net of Input layers: blob -> shape."""
+    message = caffe.proto.caffe_pb2.NetParameter()
+    for name, shape in tops.items():
+        layer = message.layer.add(name=name, type="Input", top=[name])
+        layer.input_param.shape.add(dim=shape)
+    net_gen.write(message, tmp_path / "val.prototxt")
+    return caffe.Net(str(tmp_path / "val.prototxt"), caffe.TEST)
+
+
+SCORES, LABELS = (1, 5, 8, 9), (1, 1, 8, 9)
+TWO_HEADS = (Head("_sem", "sem"), Head("_geo", "geo", "loss_geo"))
+
+
+@pytest.mark.parametrize(
+    "tops, heads, message",
+    [
+        ({"label": LABELS}, (Head(),), r"has no blob score, needed for the scores, N x classes"),
+        ({"score": SCORES}, (Head(),), r"has no blob label, needed for the labels; it has score"),
+        ({"score_sem": SCORES, "sem": LABELS}, TWO_HEADS, r"has no blob score_geo"),
+        ({"score": (1, 1, 8, 9), "label": LABELS}, (Head(),), r"score has 1 channel, needs a"),
+        ({"score": (1, 5, 8, 8), "label": LABELS}, (Head(),), r"score is 1 x 5 x 8 x 8 and label"),
+    ],
+)
+def test_a_net_that_cannot_be_scored_is_refused_in_one_line(tmp_path, tops, heads, message):
+    with pytest.raises(ValueError, match=rf"val.prototxt: {message}"):
+        check_heads(heads_net(tmp_path, tops), heads, "val.prototxt")
+
+
+def test_nets_with_one_head_and_with_two_are_accepted(tmp_path):
+    check_heads(heads_net(tmp_path, {"score": SCORES, "label": LABELS}), (Head(),), "val.prototxt")
+    tops = {"score_sem": SCORES, "sem": LABELS, "score_geo": (1, 3, 8, 9), "geo": LABELS}
+    check_heads(heads_net(tmp_path, tops), TWO_HEADS, "val.prototxt")
+
+
+@pytest.mark.parametrize(
+    "fields, averaged",
+    [
+        ({"normalize": False}, False),
+        ({"normalize": True}, True),
+        ({}, True),
+        ({"normalization": 2}, False),
+        ({"normalization": 0, "normalize": False}, True),
+    ],
+)
+def test_the_form_of_the_loss_follows_from_its_settings(fields, averaged):
+    message = caffe.proto.caffe_pb2.NetParameter()
+    layer = message.layer.add(name="loss", type="SoftmaxWithLoss")
+    for name, value in fields.items():
+        setattr(layer.loss_param, name, value)
+    assert averages_pixels(message) is averaged

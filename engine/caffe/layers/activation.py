@@ -64,11 +64,14 @@ class PReLU(_Activation):
             () if p.channel_shared else shape[1:2], p.filler if p.HasField("filler") else default
         )
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        (shape,), weights = bottoms, self.blobs[0].shape
+        if weights and weights[0] != shape[1]:
+            raise self.shape_error(f"{shape[1]} channels; the weights need {weights[0]}")
+        return bottoms
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        w = self.weights[0]
-        if w.dim() and w.shape[0] != x.shape[1]:
-            raise self.shape_error(f"{x.shape[1]} channels; the weights need {w.shape[0]}")
-        return F.prelu(x, w.reshape(-1))
+        return F.prelu(x, self.weights[0].reshape(-1))
 
 
 @register

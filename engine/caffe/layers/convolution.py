@@ -116,11 +116,22 @@ class _Convolving(Function):
         if self.axis != 1:
             y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
             return y.reshape(*x.shape[: self.axis], *y.shape[1:])
-        return self.convolve(_laid_out(x))
+        return self.convolve(self._arranged(x))
+
+    def _arranged(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map in the memory layout in which the layer reads it fastest."""
+        return _laid_out(x)
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         """Return the top for a bottom N x C x spatial axes."""
         raise NotImplementedError
+
+
+#: Values of the weights for one value of the maps from which on a convolution reads planes.
+#: PyTorch puts weights into the order of the maps at every call; planes are the weights' own order.
+WEIGHTS_PER_VALUE = 4
+#: The most positions for which a layer with many weights learns as a product of patches.
+PRODUCT_POSITIONS = 64
 
 
 def _laid_out(x: torch.Tensor) -> torch.Tensor:
@@ -158,6 +169,21 @@ class Convolution(_Convolving):
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         return self._convolved(x, self.pad)
 
+    def _arranged(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():
+            return _laid_out(x)
+        if self.kernel == self.stride == (1, 1):
+            return x if x.is_contiguous() else _laid_out(x)
+        return x.contiguous() if self._has_few_positions(x) else _laid_out(x)
+
+    def _has_few_positions(self, x: torch.Tensor) -> bool:
+        """Whether there are many more weights than values in the maps, in float32 on the CPU."""
+        if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():
+            return False
+        positions = math.prod(self.output_size(x.shape[2:]))
+        values = x.numel() + x.shape[0] * self.blobs[0].shape[0] * positions
+        return self.blobs[0].count > WEIGHTS_PER_VALUE * values
+
     def _convolved(self, x: torch.Tensor, pad: Sequence[int], biased: bool = True) -> torch.Tensor:
         """Convolve with this padding, by the algorithm that is fastest for the layer."""
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
@@ -168,7 +194,7 @@ class Convolution(_Convolving):
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
-        if self._is_product():
+        if self._is_product() or self._learns_as_product(x):
             return self._product(x, w, b, pad)
         outputs = w.shape[0]
         if self.group == 1 and x.device.type == "cuda" and x.dtype == torch.bfloat16:
@@ -182,6 +208,12 @@ class Convolution(_Convolving):
         With this many weights oneDNN's convolution is slow, for it reorders them at every call.
         """
         return large(self.blobs[0]) and self.group == 1 and len(self.kernel) == 2
+
+    def _learns_as_product(self, x: torch.Tensor) -> bool:
+        """Whether the gradients of the matrix product are faster than those of the convolution."""
+        if not torch.is_grad_enabled() or self.group != 1 or not self._has_few_positions(x):
+            return False
+        return x.shape[0] * math.prod(self.output_size(x.shape[2:])) <= PRODUCT_POSITIONS
 
     def rounds_weight(self) -> bool:
         return self._is_product()

@@ -23,20 +23,25 @@ class Crop(Function):
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        shape, like = bottoms
+        axis = canonical_axis(self, self.layer_param.crop_param.axis, shape)
+        if len(like) != len(shape):
+            raise self.shape_error(
+                f"bottoms of shapes {tuple(shape)} and {tuple(like)}; they need equally many axes"
+            )
+        for i, offset in enumerate(self._offsets(len(shape) - axis), axis):
+            if offset + like[i] > shape[i]:
+                raise self.shape_error(
+                    f"offset {offset} + size {like[i]} on axis {i} reaches past the bottom "
+                    f"of shape {tuple(shape)}; offset and size need to fit"
+                )
+        return [(*shape[:axis], *like[axis:])]
+
     def compute(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         axis = canonical_axis(self, self.layer_param.crop_param.axis, x.shape)
-        if like.dim() != x.dim():
-            raise self.shape_error(
-                f"bottoms of shapes {tuple(x.shape)} and {tuple(like.shape)}; they need equally "
-                "many axes"
-            )
         y = x
         for i, offset in enumerate(self._offsets(x.dim() - axis), axis):
-            if offset + like.shape[i] > x.shape[i]:
-                raise self.shape_error(
-                    f"offset {offset} + size {like.shape[i]} on axis {i} reaches past the bottom "
-                    f"of shape {tuple(x.shape)}; offset and size need to fit"
-                )
             y = y.narrow(i, offset, like.shape[i])
         return y
 

@@ -83,6 +83,9 @@ class Embed(Function):
         if p.bias_term:
             self.add_parameter((p.num_output,), p.bias_filler)
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [(*bottoms[0], self.layer_param.embed_param.num_output)]
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         w, b = self.weight_and_bias()
         index = x.detach().long()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -130,10 +131,25 @@ class Slice(Function):
             )
         self.parts = len(top)
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        (shape,) = bottoms
+        axis = self._axis(shape)
+        points = self._cuts(shape[axis], axis)
+        sizes = [b - a for a, b in zip(points, points[1:])]
+        return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+
     def compute(self, x: torch.Tensor) -> Tensors:
+        axis = self._axis(x.shape)
+        points = self._cuts(x.shape[axis], axis)
+        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+    def _axis(self, shape: Sequence[int]) -> int:
         p = self.layer_param.slice_param
-        axis = canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
-        size = x.shape[axis]
+        return canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, shape)
+
+    def _cuts(self, size: int, axis: int) -> list[int]:
+        """Return where the parts begin and end along `axis`, which has this size."""
+        p = self.layer_param.slice_param
         if p.slice_point:
             points = [0, *p.slice_point, size]
         elif size % self.parts:
@@ -144,7 +160,7 @@ class Slice(Function):
             points = list(range(0, size + 1, size // self.parts))
         if any(b <= a for a, b in zip(points, points[1:])):
             raise self.shape_error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
-        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+        return points
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         _share_single(bottom, top)
@@ -198,11 +214,31 @@ class Eltwise(Function):
             else:
                 # As in Caffe, of equal values the second bottom wins over the first; a later
                 # bottom needs a larger value to win.
-                y = torch.where(y > x, y, x) if i == 0 else torch.where(x > y, x, y)
+                y = _Larger.apply(y, x) if i == 0 else _Larger.apply(x, y)
         return y
 
     def window(self) -> Window | None:
         return POINT
+
+
+class _Larger(torch.autograd.Function):
+    """a where a > b, else b; the gradient goes to the one that is taken."""
+
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(a, b)
+        larger = torch.maximum(a, b)
+        # PyTorch's maximum, many times as fast as its `where`, differs where a is NaN. On other
+        # devices than the CPU the sum would have to be waited for.
+        if a.device.type != "cpu" or math.isnan(larger.sum()):
+            return torch.where(a > b, a, b)
+        return larger
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
+        a, b = ctx.saved_tensors
+        to_a = grad * (a > b)
+        return to_a, grad - to_a
 
 
 @register
@@ -212,8 +248,13 @@ class Tile(Function):
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        p = self.layer_param.tile_param
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p, (shape,) = self.layer_param.tile_param, bottoms
+        axis = canonical_axis(self, p.axis, shape)
         if p.tiles < 1:
             raise self.error(f"tiles is {p.tiles}; it needs to be at least 1")
+        return [(*shape[:axis], p.tiles * shape[axis], *shape[axis + 1 :])]
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.tile_param
         return torch.cat([x] * p.tiles, canonical_axis(self, p.axis, x.shape))

@@ -13,7 +13,15 @@ from ..blob import Blob
 from ..weights import read_blob
 from .axes import canonical_axis, check_legacy_axes
 from .function import Function, Tensors
-from .labels import check_rows, counted_labels, divisor, ignored_label, integer_labels, loss_divisor
+from .labels import (
+    check_labels,
+    check_rows,
+    counted_labels,
+    divisor,
+    ignored_label,
+    integer_labels,
+    loss_divisor,
+)
 from .registry import register
 
 #: Caffe takes the logarithm of at least this probability (multinomial_logistic_loss_layer.cpp).
@@ -42,14 +50,15 @@ class EuclideanLoss(_Loss):
     def allow_force_backward(self, bottom_index: int) -> bool:
         return True
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        a, b = bottoms
+        check_legacy_axes(self, a)
+        check_rows(self, a, b)
+        if math.prod(a[1:]) != math.prod(b[1:]):
+            raise self.shape_error(f"bottoms of shapes {a} and {b}; they need equally many values")
+        return [()]
+
     def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        check_legacy_axes(self, a.shape)
-        check_rows(self, a.shape, b.shape)
-        if a[0].numel() != b[0].numel():
-            raise self.shape_error(
-                f"bottoms of shapes {tuple(a.shape)} and {tuple(b.shape)}; they need equally many "
-                "values"
-            )
         difference = a - b.reshape(a.shape)
         return (difference * difference).sum() / (2 * a.shape[0])
 
@@ -61,10 +70,11 @@ class HingeLoss(_Loss):
     x has N rows, labels N values. With norm L2 each term is squared.
     """
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return _shapes_of_rows(self, bottoms)
+
     def compute(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.hinge_loss_param
-        check_legacy_axes(self, x.shape)
-        check_rows(self, x.shape, labels.shape)
         rows = x.reshape(x.shape[0], -1)
         labels = integer_labels(self, rows, labels, 1)
         counted_labels(self, labels, rows.shape[1], None)
@@ -79,13 +89,23 @@ class HingeLoss(_Loss):
 class MultinomialLogisticLoss(_Loss):
     """-sum log(p[label]) / N for N rows of probabilities (multinomial_logistic_loss_layer.cpp)."""
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return _shapes_of_rows(self, bottoms)
+
     def compute(self, prob: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        check_legacy_axes(self, prob.shape)
-        check_rows(self, prob.shape, labels.shape)
         rows = prob.reshape(prob.shape[0], -1)
         labels = integer_labels(self, rows, labels, 1)
         counted_labels(self, labels, rows.shape[1], None)
         return -_safe_log(rows.gather(1, labels[:, None])).sum() / prob.shape[0]
+
+
+def _shapes_of_rows(layer: Function, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+    """Return the shape of a loss of N rows of classes and N labels. Raises ShapeError."""
+    scores, labels = bottoms
+    check_legacy_axes(layer, scores)
+    check_rows(layer, scores, labels)
+    check_labels(layer, (scores[0], math.prod(scores[1:])), labels, 1)
+    return [()]
 
 
 def _safe_log(prob: torch.Tensor) -> torch.Tensor:
@@ -123,6 +143,17 @@ class InfogainLoss(Function):
             with self.using_files():
                 self.matrix = torch.from_numpy(read_blob(source))
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        axis = canonical_axis(self, self.layer_param.infogain_loss_param.axis, bottoms[0])
+        check_labels(self, bottoms[0], bottoms[1], axis)
+        classes = bottoms[0][axis]
+        values = math.prod(bottoms[2] if self.matrix is None else self.matrix.shape)
+        if values != classes**2:
+            raise self.shape_error(
+                f"the matrix has {values} values; {classes} classes need {classes**2}"
+            )
+        return [(), bottoms[0]]
+
     def compute(
         self, x: torch.Tensor, labels: torch.Tensor, matrix: torch.Tensor | None = None
     ) -> Tensors:
@@ -133,10 +164,6 @@ class InfogainLoss(Function):
         if matrix is None:
             assert self.matrix is not None
             matrix = self.matrix.to(x.device)
-        if matrix.numel() != classes * classes:
-            raise self.shape_error(
-                f"the matrix has {matrix.numel()} values; {classes} classes need {classes**2}"
-            )
         rows = matrix.detach().reshape(classes, classes)[labels.clamp(0, classes - 1)]
         log_prob = torch.log_softmax(x.movedim(axis, -1), -1)
         prob = log_prob.detach().exp().movedim(-1, axis)
@@ -156,13 +183,16 @@ class SigmoidCrossEntropyLoss(_Loss):
     (sigmoid_cross_entropy_loss_layer.cpp).
     """
 
-    def compute(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        if x.numel() != target.numel():
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        x, target = bottoms
+        if math.prod(x) != math.prod(target):
             raise self.shape_error(
-                f"bottoms of shapes {tuple(x.shape)} and {tuple(target.shape)}; they need equally "
-                "many values"
+                f"bottoms of shapes {x} and {target}; they need equally many values"
             )
-        check_rows(self, x.shape, target.shape)
+        check_rows(self, x, target)
+        return [()]
+
+    def compute(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.loss_param
         target = target.detach().reshape(x.shape)
         counted = torch.ones_like(target, dtype=torch.bool)
@@ -194,14 +224,18 @@ class ContrastiveLoss(Function):
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 2
 
-    def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
-        p = self.layer_param.contrastive_loss_param
-        rows = math.prod(a.shape[2:]) == 1 and similar.numel() == a.shape[0]
-        if a.shape != b.shape or not rows:
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        a, b, similar = bottoms
+        rows = math.prod(a[2:]) == 1 and math.prod(similar) == a[0]
+        if a != b or not rows:
             raise self.shape_error(
-                f"bottoms of shapes {tuple(a.shape)}, {tuple(b.shape)} and {tuple(similar.shape)}; "
+                f"bottoms of shapes {a}, {b} and {similar}; "
                 "the first two need to be N x C, the third N"
             )
+        return [()]
+
+    def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.contrastive_loss_param
         difference = (a - b).flatten(1)
         square = (difference * difference).sum(1)
         if p.legacy_version:

@@ -63,10 +63,13 @@ class MVN(Function):
     bottoms, tops = (1, 1), (1, 1)
     pointwise = True
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        if not 1 <= len(bottoms[0]) <= 4:
+            raise self.shape_error(f"the bottom has shape {bottoms[0]}; it needs 1 to 4 axes")
+        return [(*bottoms[0], *[1] * (4 - len(bottoms[0])))]
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.mvn_param
-        if not 1 <= x.dim() <= 4:
-            raise self.shape_error(f"the bottom has shape {tuple(x.shape)}; it needs 1 to 4 axes")
         x = x.reshape(*x.shape, *[1] * (4 - x.dim()))
         rows = x.flatten(1 if p.across_channels else 2)
         y = rows - rows.mean(-1, keepdim=True)

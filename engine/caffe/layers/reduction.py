@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from .axes import canonical_axis
@@ -18,6 +21,11 @@ class Reduction(Function):
 
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        (shape,) = bottoms
+        axis = canonical_axis(self, self.layer_param.reduction_param.axis, shape) if shape else 0
+        return [shape[:axis]]
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.reduction_param
@@ -45,13 +53,22 @@ class ArgMax(Function):
     in_place = False
     differentiable = False
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p, (shape,) = self.layer_param.argmax_param, bottoms
+        along = p.HasField("axis")
+        axis = canonical_axis(self, p.axis, shape) if along else 1
+        most = shape[axis] if along else math.prod(shape[1:])
+        if not 1 <= p.top_k <= most:
+            raise self.error(f"top_k is {p.top_k}; it needs to be 1 .. {most}")
+        if along:
+            return [(*shape[:axis], p.top_k, *shape[axis + 1 :])]
+        return [(shape[0], 1 + p.out_max_val, p.top_k, *[1] * (len(shape) - 3))]
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.argmax_param
         along = p.HasField("axis")
         axis = canonical_axis(self, p.axis, x.shape) if along else 1
         rows = x if along else x.reshape(x.shape[0], -1)
-        if not 1 <= p.top_k <= rows.shape[axis]:
-            raise self.error(f"top_k is {p.top_k}; it needs to be 1 .. {rows.shape[axis]}")
         values, indices = _largest(rows, p.top_k, axis)
         if along:
             return values if p.out_max_val else indices.float()

@@ -26,9 +26,13 @@ class BatchReindex(Function):
     no_gradient = (1,)
     replayable = False
 
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        shape, index = bottoms
+        if len(index) != 1:
+            raise self.shape_error(f"the indices have shape {tuple(index)}; they need 1 axis")
+        return [(*index, *shape[1:])]
+
     def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        if index.dim() != 1:
-            raise self.shape_error(f"the indices have shape {tuple(index.shape)}; they need 1 axis")
         rows = index.detach().long()
         if not x.is_meta and rows.numel() and not 0 <= rows.min() <= rows.max() < x.shape[0]:
             raise self.error(
