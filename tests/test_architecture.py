@@ -36,7 +36,8 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
     ("_torch", "errors", "printable", "proto"),
-    ("files", "launch", "forks", "late_names", "log_files", "module_search", "spelling"),
+    ("files", "launch", "forks", "late_names", "log_files", "spelling"),
+    ("module_search",),
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode"),
     ("text",),

@@ -12,6 +12,28 @@ from typing import IO
 from .errors import FileError
 
 
+#: The environment variable of the strict mode, for models from strangers.
+STRICT = "CAFFE_STRICT"
+#: The folder in which the program started.
+_START = os.path.realpath(os.getcwd())
+
+
+def strict() -> bool:
+    """Return whether the strict mode is on: CAFFE_STRICT is set, and neither empty nor 0."""
+    return os.environ.get(STRICT, "") not in ("", "0")
+
+
+def check_place(path: str | os.PathLike) -> None:
+    """Raise FileError for a path outside the working folder that the strict mode protects."""
+    if not strict():
+        return
+    place = os.path.realpath(os.fspath(path))
+    if os.path.commonpath([place, _START]) != _START:
+        raise FileError(
+            f"{os.fspath(path)}: is not written: {STRICT} allows files in {_START} alone"
+        )
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """Yield a binary file that takes the place of `path` when the `with` block ends normally.
@@ -23,6 +45,7 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     Raises FileError if the file cannot be written.
     """
     path = os.fspath(path)
+    check_place(path)
     temporary = None
     try:
         with _create_beside(path) as file:
@@ -46,6 +69,7 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
     `temporary` lies on the same file system as `path`. Raises FileError if `path` cannot be
     written.
     """
+    check_place(path)
     try:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

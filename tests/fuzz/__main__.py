@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ class Tally:
         return sum(self.results.values())
 
     def add(self, number: int, result: str) -> None:
-        """Count the result of a case; keep the first files of each kind of failure."""
+        """Count the result of a case; note the first failures of each cause."""
         case = worker.choose(self.run, number, self.names)
         kind = result if result in ("", "refused") else "failed"
         self.results[case.target, kind or "read"] += 1
@@ -51,7 +52,6 @@ class Tally:
         cause = f"{case.target}: {result.split(':')[0][:60]} {(last or [''])[0].strip()}"
         self.failures[cause] += 1
         if self.failures[cause] <= 3:
-            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{case.target}-{self.run}-{number}.txt").write_text(
                 f"{cause}\n{result}\n"
             )
@@ -75,16 +75,11 @@ class Tally:
 class Worker:
     """A process that runs cases, and what it said so far."""
 
-    def __init__(self, run: int, names: Sequence[str]) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="fuzz", dir=MEMORY_FOLDER)
-        command = [
-            sys.executable,
-            "-m",
-            "tests.fuzz.worker",
-            self.folder.name,
-            str(run),
-            ",".join(names),
-        ]
+        names, out = ",".join(tally.names), str(tally.folder.resolve())
+        command = [sys.executable, "-m", "tests.fuzz.worker"]
+        command += [self.folder.name, str(tally.run), names, out]
         env = dict(os.environ, OMP_NUM_THREADS="1", MALLOC_ARENA_MAX="2")
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -123,9 +118,11 @@ def drive(tally: Tally, numbers: queue.Queue[tuple[int, int]], stop: threading.E
             break
         while first < last and not stop.is_set():
             if process is None:
-                process = Worker(tally.run, tally.names)
+                process = Worker(tally)
                 if process.next_line(START) != "ready\n":
-                    raise SystemExit("error: a process of the fuzzer does not start")
+                    tally.failures["a process of the fuzzer does not start"] += 1
+                    process.end()
+                    return
             first, alive = _run_chunk(process, tally, first, last)
             process.cases += CHUNK
             if not alive or process.cases > LIFE:
@@ -147,6 +144,7 @@ def _run_chunk(process: Worker, tally: Tally, first: int, last: int) -> tuple[in
             if not line:
                 how = f"the process ended with status {process.process.wait()}"
             tally.add(present, f"{how}\n")
+            _keep(process, tally, present)
             return present + 1, False
         word, number, *result = line.split(" ", 2)
         if word == "case":
@@ -155,6 +153,14 @@ def _run_chunk(process: Worker, tally: Tally, first: int, last: int) -> tuple[in
             text = (result or [""])[0].rstrip("\n")
             tally.add(int(number), text.encode().decode("unicode_escape"))
     return last, True
+
+
+def _keep(process: Worker, tally: Tally, number: int) -> None:
+    """Copy the file of a case on which a process ended."""
+    target = worker.choose(tally.run, number, tally.names).target
+    path = Path(process.folder.name, targets.TARGETS[target].file)
+    if path.is_file():
+        shutil.copy(path, tally.folder / f"{target}-{tally.run}-{number}{path.suffix}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no target {', '.join(sorted(unknown))}; one of {', '.join(targets.TARGETS)}")
     seed = int(time.time()) if options.seed is None else options.seed
     tally = Tally(seed, names, Path(options.out))
+    tally.folder.mkdir(parents=True, exist_ok=True)
     run(tally, options.minutes * 60, options.cases, options.jobs)
     print(tally.table())
     print(f"{tally.cases} cases, {sum(tally.failures.values())} failures, run {seed}")

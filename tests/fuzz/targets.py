@@ -16,7 +16,9 @@ from caffe.train import snapshots
 from google.protobuf import text_format
 
 from fcn_data import readers
+from fcn_data.parameters import read_parameters
 from fcn_data.split_files import read_ids
+from solvers.run_record import read_run
 
 from . import mutate
 
@@ -163,7 +165,17 @@ def _classes(path: str, rng: random.Random) -> None:
     readers.read_class_list(path)
 
 
-def _datum(path: str, rng: random.Random) -> None:
+def _param_str(path: str, rng: random.Random) -> None:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    read_parameters("Layer", text, {"split": str}, {"mean": (tuple, list), "seed": int})
+
+
+def _run_record(path: str, rng: random.Random) -> None:
+    read_run(path)
+
+
+def _layer_text(path: str, rng: random.Random) -> None:
     read_text(path, caffe_pb2.LayerParameter())
 
 
@@ -172,7 +184,7 @@ TARGETS: dict[str, Target] = {
     "net_text": Target("net", "case.prototxt", _net_text),
     "solver": Target("solver", "case.prototxt", _solver),
     "solver_text": Target("solver", "case.prototxt", _solver_text),
-    "layer_text": Target("data_net", "case.prototxt", _datum),
+    "layer_text": Target("data_net", "case.prototxt", _layer_text),
     "inspect": Target("net", "case.prototxt", _inspect),
     "data_net": Target("data_net", "case.prototxt", _data_net),
     "caffemodel": Target("caffemodel", "case.caffemodel", _weights),
@@ -206,6 +218,8 @@ TARGETS: dict[str, Target] = {
     "mat_array": Target("mat", "case.mat", _mat_array, side="above"),
     "ids": Target("ids", "case.ids", _ids, side="above"),
     "classes": Target("classes", "case.classes", _classes, side="above"),
+    "param_str": Target("param_str", "case.ids", _param_str, side="above"),
+    "run_record": Target("run_record", "case.json", _run_record, side="above"),
 }
 #: How often the cases of a target come: fast readers get more.
 SHARES = {
@@ -231,6 +245,8 @@ SHARES = {
     "mat_array": 3,
     "ids": 4,
     "classes": 4,
+    "param_str": 3,
+    "run_record": 3,
 }
 #: The message of each format that cases change by reflection.
 MESSAGES = {
@@ -253,11 +269,11 @@ def make_case(
     if target.format in ("hdf5_net", "hdf5_state", "rows") and style < 0.6:
         try:
             return mutate.mutate_hdf5(seed, rng)
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError):
+        except Exception:  # h5py raises exceptions of many types for a seed that is damaged
             return mutate.mutate_bytes(seed, rng)
     if seed[:4] == b"\x89PNG" and style < 0.5:
         return mutate.mutate_png(seed, rng)
-    if target.file.endswith((".prototxt", ".list", ".ids", ".classes")) and style < 0.9:
+    if target.file.endswith((".prototxt", ".list", ".json", ".ids", ".classes")) and style < 0.9:
         return mutate.mutate_text(seed, rng, words)
     return mutate.mutate_bytes(seed, rng)
 

@@ -40,10 +40,12 @@ def choose(run: int, number: int, names: list[str]) -> Case:
 
 
 class Runner:
-    """Makes and runs cases in a folder."""
+    """Makes and runs cases in a folder; the files of those that fail are put into `out`."""
 
-    def __init__(self, folder: Path, run: int, limited: bool = True) -> None:
-        self.run_seed = run
+    def __init__(
+        self, folder: Path, run: int, limited: bool = True, out: Path | None = None
+    ) -> None:
+        self.run_seed, self.out = run, out
         self.seeds = seeds.write_all(folder)
         self.words = seeds.words()
         self.failures = {name: seeds.read_failures(name) for name in targets.TARGETS}
@@ -66,7 +68,12 @@ class Runner:
     def run(self, case: Case) -> str:
         """Return "" for a case that succeeds, "refused", or how the case fails."""
         content, rng = self.content(case)
-        return self.run_content(case.target, content, rng)
+        result = self.run_content(case.target, content, rng)
+        if self.out is not None and result not in ("", "refused"):
+            suffix = Path(targets.TARGETS[case.target].file).suffix
+            path = self.out / f"{case.target}-{self.run_seed}-{case.number}{suffix}"
+            path.write_bytes(content)
+        return result
 
     def run_content(self, name: str, content: bytes, rng: random.Random) -> str:
         """As `run`, for the content of a file."""
@@ -104,13 +111,14 @@ def _place(error: BaseException) -> str:
 def main() -> None:
     """Read lines `FIRST LAST` from stdin; write `case NUMBER` before, and the result after."""
     folder, run, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
+    failures = Path(sys.argv[4])
     os.environ[glog.LEVEL] = "4"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", buffering=1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    runner = Runner(folder, run)
+    runner = Runner(folder, run, out=failures)
     out.write("ready\n")
     for line in sys.stdin:
         first, last = map(int, line.split())

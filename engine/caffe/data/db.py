@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from .. import glog
+from .. import files, glog
 from ..errors import CaffeError, FileError, UsageError
 from .lmdb_pages import Cursor, PageFile
 
@@ -80,6 +80,7 @@ class Writer:
 
     def __init__(self, path: str) -> None:
         self.path, self.count, self._lmdb = path, 0, _lmdb()
+        files.check_place(path)
         if os.path.exists(path):
             raise FileError(f"{path}: is there already; remove it or name another")
         folder = os.path.dirname(os.path.abspath(path))

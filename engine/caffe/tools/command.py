@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import caffe
 
-from .. import glog
+from .. import files, glog, module_search
 from ..errors import CaffeError, UsageError
 from ..forks import FORK
 from ..log_files import LogFiles
@@ -49,7 +49,7 @@ def run(
     if values.query:
         answer(values.query, getattr(values, values.query), program, usage, flags)
         return 1
-    with _logging(program, values):
+    with _logging(program, values), _working_folder_on_path():
         try:
             return body(values, positional)
         except CaffeError as error:
@@ -82,6 +82,23 @@ def describe(error: Exception) -> str:
 
 
 @contextmanager
+def _working_folder_on_path() -> Iterator[None]:
+    """Find modules of Python layers in the working folder, as `python -m` does.
+
+    The installed command, whose own folder is the first of the module path, then does the same.
+    """
+    folder = os.getcwd()
+    added = not {"", folder} & set(sys.path)
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if added and folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextmanager
 def _logging(program: str, values: SimpleNamespace) -> Iterator[None]:
     """Send the log where glog's flags say; set the fork that a tool's flag `fork` names.
 
@@ -90,6 +107,10 @@ def _logging(program: str, values: SimpleNamespace) -> Iterator[None]:
     settings = {glog.LEVEL: str(values.minloglevel)}
     if getattr(values, "fork", ""):
         settings[FORK] = values.fork
+    if getattr(values, "allow_python_layers", ""):
+        settings[module_search.SETTING] = values.allow_python_layers
+    if getattr(values, "strict", False):
+        settings[files.STRICT] = "1"
     folder = values.log_dir or os.environ.get("GOOGLE_LOG_DIR", "")
     files = None
     if folder and not values.logtostderr:
