@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any, Dict, List
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -37,8 +38,9 @@ def read_image(path: str) -> np.ndarray:
 
     Raises FileNotFoundError if there is no such file, OSError if the file is not readable.
     """
-    pages = _pages(path, first_only=True)
-    return as_rgb(_colours(pages[0])[:, :, ::-1])
+    with _enough_memory(path):
+        pages = _pages(path, first_only=True)
+        return as_rgb(_colours(pages[0])[:, :, ::-1])
 
 
 def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
@@ -54,6 +56,11 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
     Raises FileNotFoundError if there is no such file, OSError if the file is not readable,
     ValueError for another number of channels and for floats or integers out of range.
     """
+    with _enough_memory(path):
+        return _read_channels(path, channels)
+
+
+def _read_channels(path: str, channels: int) -> np.ndarray:
     if channels == 1:
         return _grey(_pages(path, first_only=True)[0])
     if channels == COLOURS:
@@ -71,6 +78,16 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
             f"needs {channels} of one size"
         )
     return np.stack(planes, axis=2)
+
+
+@contextmanager
+def _enough_memory(path: str) -> Iterator[None]:
+    """Raise OSError in place of a MemoryError in the `with` block."""
+    try:
+        yield
+    except MemoryError as error:
+        reason = str(error) or "the machine has none left"
+        raise OSError(f"{path}: no memory for its pixels ({reason}); use a smaller image") from None
 
 
 def count_channels(path: str) -> int:

@@ -81,14 +81,9 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
 
 @contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Turn an OSError or a MemoryError in the `with` block into a FileError that names `path`."""
+    """Turn an OSError in the `with` block into a FileError that names `path`."""
     try:
         yield
-    except MemoryError:
-        raise FileError(
-            f"{os.fspath(path)}: no memory for its content; free memory, or read the file on a "
-            "machine that has more"
-        ) from None
     except OSError as error:
         raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
 
@@ -129,8 +124,14 @@ def _check_mode(path: str | os.PathLike, mode: int) -> None:
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Return the content of a file. Raises FileError if it cannot be read."""
-    with reading(path), open_regular(path) as file:
-        return file.read()
+    try:
+        with reading(path), open_regular(path) as file:
+            return file.read()
+    except MemoryError:
+        raise FileError(
+            f"{os.fspath(path)}: no memory for its content; free memory, or read the file on a "
+            "machine that has more"
+        ) from None
 
 
 def _create_beside(path: str) -> IO[bytes]:

@@ -80,6 +80,11 @@ class Net:
 
     def _build(self, param: Any) -> None:
         self.wiring = wire(param)
+        # As in pycaffe, one dict for all calls: scripts ask for a blob by name again and again.
+        self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
+        self._parameters_by_name = OrderedDict(
+            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
+        )
         self.executor = Executor(self.wiring)
         self.executor.debug_info = param.debug_info
         self.name: str = self.wiring.name
@@ -245,7 +250,7 @@ class Net:
     @property
     def blobs(self) -> OrderedDict[str, Blob]:
         """The blobs by name, in the order in which the layers make them."""
-        return OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
+        return self._blobs_by_name
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
@@ -255,9 +260,7 @@ class Net:
     @property
     def params(self) -> OrderedDict[str, list[Blob]]:
         """The parameters by layer name, for layers that have any."""
-        return OrderedDict(
-            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
-        )
+        return self._parameters_by_name
 
     @property
     def parameters(self) -> Sequence[Parameter]:

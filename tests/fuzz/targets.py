@@ -288,9 +288,9 @@ def _changed_message(
             text_format.Parse(seed.decode("utf-8", "replace"), message)
         else:
             message.ParseFromString(seed)
-    except Exception:
+        mutate.mutate_message(message, rng, words)
+        if is_text:
+            return text_format.MessageToString(message).encode()
+        return message.SerializePartialToString()
+    except Exception:  # a seed that is damaged, or a message that nothing can write
         return mutate.mutate_bytes(seed, rng)
-    mutate.mutate_message(message, rng, words)
-    if is_text:
-        return text_format.MessageToString(message).encode()
-    return message.SerializePartialToString()

@@ -216,8 +216,13 @@ def _as_tuple(y: torch.Tensor | Tensors) -> Tensors:
     return y if isinstance(y, tuple) else (y,)
 
 
+def _address(x: torch.Tensor) -> int:
+    """Return the address of the memory that a tensor is a view of."""
+    return x.untyped_storage().data_ptr()
+
+
 def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    return _address(a) == _address(b)
 
 
 def _with_own_memory(
@@ -228,12 +233,12 @@ def _with_own_memory(
     Without the copy, two blobs would share one memory.
     """
     separate: list[torch.Tensor | None] = []
-    used = list(diffs)
+    used = {_address(diff) for diff in diffs}
     for gradient in gradients:
         if gradient is not None:
-            if 0 in gradient.stride() or any(_same_memory(gradient, other) for other in used):
+            if 0 in gradient.stride() or _address(gradient) in used:
                 gradient = gradient.clone(memory_format=torch.contiguous_format)
-            used.append(gradient)
+            used.add(_address(gradient))
         separate.append(gradient)
     return separate
 
