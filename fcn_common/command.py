@@ -21,8 +21,9 @@ INTERRUPTED = 130
 def run(main: Callable[[], object]) -> None:
     """Call `main()`, and end the program with one error line if it fails.
 
-    ValueError, OSError, RuntimeError, ImportError and MemoryError print their message on stderr and exit with
-    1; Ctrl-C exits with 130. With FCN_TRACEBACK=1 in the environment the error is raised instead.
+    ValueError, OSError, RuntimeError, ImportError and MemoryError print their message on stderr
+    and exit with 1; Ctrl-C exits with 130. With FCN_TRACEBACK=1 in the environment the error is
+    raised instead.
     The log of Caffe is limited (`limit_log`).
     """
     limit_log()

@@ -11,7 +11,6 @@ from typing import IO
 
 from .errors import FileError
 
-
 #: The environment variable of the strict mode, for models from strangers.
 STRICT = "CAFFE_STRICT"
 #: The folder in which the program started.

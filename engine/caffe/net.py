@@ -82,7 +82,7 @@ class Net:
         self.wiring = wire(param)
         # As in pycaffe, one dict for all calls: scripts ask for a blob by name again and again.
         self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
-        self._parameters_by_name = OrderedDict(
+        self._parameters_by_name: OrderedDict[str, list[Blob]] = OrderedDict(
             (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
         )
         self.executor = Executor(self.wiring)

@@ -30,6 +30,8 @@ TUNING = {
     "workspace_MB",
 }
 
+#: Values inside values that are read; Caffe's messages have eight at most.
+MAX_DEPTH = 100
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
     r"""|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[{}<>:;,\[\]])""",
@@ -103,7 +105,7 @@ def parse(text: str) -> list[Node]:
 class _Parser:
     def __init__(self, tokens: list[re.Match[str]]) -> None:
         self.tokens = tokens
-        self.at = 0
+        self.at = self.depth = 0
 
     def peek(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
@@ -131,6 +133,13 @@ class _Parser:
 
     def value(self, node: Node) -> None:
         """Read what follows the name of a field."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise MalformedTextError
+        self._value(node)
+        self.depth -= 1
+
+    def _value(self, node: Node) -> None:
         if self.peek() == ":":
             self.take()
         if self.peek() in ("{", "<") and self.peek():

@@ -1,4 +1,4 @@
-"""What a writer accepts, its reader reads back: names, shapes and kinds of blobs in every format."""
+"""What a writer accepts, its reader reads back: names, shapes and kinds of blobs."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def test_hdf5_data_reads_every_dataset_that_hdf5_output_or_h5py_writes(tmp_path,
 def test_a_snapshot_of_a_net_with_slashes_in_its_names_is_restored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.prototxt").write_text(
-        """layer { name: "data" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 }
-          data_filler { type: "gaussian" } } }
+        """layer { name: "data" type: "DummyData" top: "x"
+          dummy_data_param { shape { dim: 2 dim: 3 } data_filler { type: "gaussian" } } }
         layer { name: "in/1x1/0" type: "InnerProduct" bottom: "x" top: "y"
           inner_product_param { num_output: 2 weight_filler { type: "gaussian" } } }
         layer { name: "in" type: "InnerProduct" bottom: "y" top: "z"

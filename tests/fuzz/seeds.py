@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.io import savemat
 
 #: Cases that once failed, by target: NAME.EXTENSION in folders of the targets' names.
-FAILURES = Path(__file__).with_name("found")
+FAILURES = Path(__file__).with_name("failures")
 
 _TRAIN = """
 name: "small"

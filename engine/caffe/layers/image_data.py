@@ -65,7 +65,8 @@ class ImageData(Prefetching):
     def _read_image(self, path: str) -> np.ndarray:
         """Return the image, uint8, C x H x W."""
         p = self.layer_param.image_data_param
-        image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
+        with self.using_files():
+            image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
         if image is None:
             raise self.file_error(f"{p.root_folder + path}: no image that can be read")
         return planes(image)

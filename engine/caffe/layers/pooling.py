@@ -104,9 +104,8 @@ class Pooling(Function):
         ]
         if self._on_device(x[0], self.kernel):
             return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
-        (y,) = _maxima(
-            x[0], lambda x: (F.max_pool2d(x, self.kernel, self.stride, 0, self.dilation),)
-        )
+        kernel = self.kernel
+        (y,) = _maxima(x[0], lambda x: (F.max_pool2d(x, kernel, self.stride, 0, self.dilation),))
         return y
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:

@@ -11,10 +11,10 @@ import torch
 
 from .. import glog
 from ..blob import Blob
-from ..errors import NoMemoryError
-from ..heap import machine_memory
 from ..data.prefetcher import Prefetcher
 from ..data.transformer import DataTransformer
+from ..errors import NoMemoryError
+from ..heap import machine_memory
 from .source import Source
 
 FLOAT_BYTES = 4

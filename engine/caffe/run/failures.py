@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..errors import CaffeError, LayerError, NoMemoryError
+from ..errors import CaffeError, FileError, LayerError, LayerFileError, NoMemoryError
 from ..layers import EngineLayer, Layer
 
 _AMOUNT = re.compile(
@@ -37,6 +37,8 @@ def raise_for(
         raise
     if lacks_memory(error):
         raise NoMemoryError(param.name, param.type, _memory_reason(error, blobs)) from error
+    if isinstance(error, FileError) and isinstance(layer, EngineLayer):
+        raise LayerFileError(param.name, param.type, str(error)) from None
     if isinstance(error, CaffeError):
         if method != "setup":
             raise

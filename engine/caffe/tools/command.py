@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import caffe
 
-from .. import files, glog, module_search
+from .. import glog, module_search
 from ..errors import CaffeError, UsageError
+from ..files import STRICT
 from ..forks import FORK
 from ..log_files import LogFiles
 from ..run.failures import amount, lacks_memory, one_line
@@ -110,7 +111,7 @@ def _logging(program: str, values: SimpleNamespace) -> Iterator[None]:
     if getattr(values, "allow_python_layers", ""):
         settings[module_search.SETTING] = values.allow_python_layers
     if getattr(values, "strict", False):
-        settings[files.STRICT] = "1"
+        settings[STRICT] = "1"
     folder = values.log_dir or os.environ.get("GOOGLE_LOG_DIR", "")
     files = None
     if folder and not values.logtostderr:
