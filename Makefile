@@ -29,7 +29,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
 	JOBS KILLS TARGET \
-	BATCH CLASS_WEIGHTS CROP MIRROR
+	BATCH CLASS_WEIGHTS CROP MIRROR MEMORY NPY RUN TILE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -118,15 +118,16 @@ check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
 	@"$$PY" -m solvers.check "$$DATA" $(call options,CLASSES:classes LABELMAP:labelmap \
 	  CHANNELS:channels IGNORE_LABEL:ignore-label SEED:seed PROPOSE:propose) $(call flags,MASKS:masks)
 
-infer: $(READY) ## segment a photograph: make infer IMAGE=photo.jpg (OUT=folder GPU=)
+infer: $(READY) ## segment pictures or videos: IMAGE=photo.jpg (RUN=my_run OUT=)
 	@[ -n "$${IMAGE-}" ] || { \
 	  echo "error: name a photograph: make infer IMAGE=photo.jpg" >&2; exit 1; }
-	@"$$PY" -m solvers.infer "$$IMAGE" $(call options,NET:net WEIGHTS:weights VARIANT:variant \
-	  OUT:out GPU:gpu LONG_SIDE:long-side)
+	@"$$PY" -m solvers.infer "$$IMAGE" $(call options,RUN:run NET:net WEIGHTS:weights \
+	  VARIANT:variant OUT:out GPU:gpu LONG_SIDE:long-side MEAN:mean CLASSES:classes NPY:npy \
+	  TILE:tile MEMORY:memory) $(call flags,JSON:json)
 
-score: $(READY) ## score the best weights of VARIANT=voc-fcn8s on its val split (GPU=)
-	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,NET:net WEIGHTS:weights \
-	  IMAGES:images OUT:out GPU:gpu)
+score: $(READY) ## score trained weights on their val split (RUN= VARIANT= WEIGHTS=)
+	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,RUN:run NET:net \
+	  WEIGHTS:weights IMAGES:images OUT:out GPU:gpu)
 
 inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HTML=)
 	@[ -n "$${NET-}" ] || { \

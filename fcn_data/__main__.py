@@ -1,4 +1,8 @@
-"""Fetches, checks and lists the published files: `python -m fcn_data fetch NAME...`."""
+"""Fetches, checks and lists the published files, and joins the channels of own pictures.
+
+python -m fcn_data fetch NAME...
+python -m fcn_data join rgb depth --out images
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,16 @@ from typing import List, Optional, Sequence
 from fcn_common import command
 
 from .catalogue import DATA_SETS
+from .channel_lists import write_channel_lists
+from .folders import IMAGE_SUFFIXES
 from .published import NAMES, ROOT, check, fetch, missing
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: `fetch`, `check` and `list`."""
+    """The command line: `fetch`, `check`, `list` and `join`."""
     result = argparse.ArgumentParser(
-        prog="python -m fcn_data", description="Fetch, check and list the published files."
+        prog="python -m fcn_data",
+        description="Fetch, check and list the published files; join the channels of pictures.",
     )
     result.add_argument(
         "--root", default=ROOT, metavar="DIR", help="the repository (default: this one)"
@@ -33,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="(default: all that are in place)"
     )
     commands.add_parser("list", help="list the names, and whether each is in place")
+    joining = commands.add_parser(
+        "join", help="make one picture of files in several folders, such as colours and depth"
+    )
+    joining.add_argument("folders", nargs="+", metavar="FOLDER", help="files of the same names")
+    joining.add_argument("--out", required=True, metavar="DIR", help="folder of the channel lists")
     return result
 
 
@@ -47,6 +59,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     elif args.command == "list":
         for name in NAMES:
             print(f"{name}: {'missing' if missing(name, args.root) else 'in place'}")
+    elif args.command == "join":
+        paths = write_channel_lists(args.folders, args.out, IMAGE_SUFFIXES)
+        print(f"wrote {len(paths)} channel lists, such as {paths[0]}")
     else:
         _check(args.names, args.root)
 

@@ -13,6 +13,7 @@ import numpy as np
 from fcn_common.progress import track
 from fcn_common.tables import plain
 
+from .channel_lists import is_channel_list
 from .folders import Folder
 from .label_coding import BORDER, Colour, LabelCoding, colour_counts, stored_labels
 from .readers import COLOURS, count_channels, is_wide, orientation, read_channels
@@ -214,15 +215,15 @@ def _colours(facts: Sequence[FileFacts]) -> Tuple[Colour, ...]:
 
 
 def _channels(paths: Sequence[str]) -> int:
-    """Return the number of channels to read: 3, unless all files have another number than 1 to 4
-    channels, or 2."""
+    """Return the number of channels to read: 3, unless all files have the same number of more than
+    4 channels, or are channel lists."""
     counts = set()
     for path in paths:
         try:
             counts.add(count_channels(path))
         except (OSError, ValueError):
             continue  # The check of the file names the reason.
-    if len(counts) == 1 and max(counts) > COLOURS + 1:
+    if len(counts) == 1 and (max(counts) > COLOURS + 1 or all(map(is_channel_list, paths))):
         return max(counts)
     return COLOURS
 
@@ -292,6 +293,8 @@ def _reason(
     step = math.gcd(*present) if len(present) > 1 else 0
     if step > 1 and len(present) > 1 and present[0] == 0:
         return f"; all are multiples of {step}: divide them by {step}"
+    if present[0] == 0 and present[-1] == classes:
+        return f"; label 0 is a class, too: name {classes + 1} classes, the background first"
     if present[0] == 1 and present[-1] <= max(classes, len(present)):
         return "; they seem to count from 1: subtract 1"
     return ""

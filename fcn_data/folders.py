@@ -5,6 +5,7 @@
     SBD       img/ID.jpg, cls/ID.mat, SPLIT.txt
     folders   images/ID.jpg and labels/ID.png, or any two folders with files of the same stems
     flat      ID.jpg and ID.png side by side, or ID.png and ID_mask.png
+    splits    train/ and val/, each in one of these layouts
 
 `open_folder(path)` finds the layout. A picture has an id: its path in the folder of the pictures,
 without the suffix.
@@ -17,10 +18,14 @@ import random
 import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from .channel_lists import SUFFIX as CHANNEL_LIST
 from .label_coding import LABEL_SUFFIXES, Colour
 from .split_files import read_ids
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm"),
+    CHANNEL_LIST,
+)
 #: Names of folders, the most telling first.
 IMAGE_FOLDERS = (
     *("JPEGImages", "images", "image", "img", "imgs", "photos", "photographs", "pictures"),
@@ -94,18 +99,13 @@ def open_folder(path: str, names: Sequence[str] = (), labelmap: Optional[str] = 
     if not os.path.isdir(path):
         raise OSError(f"{path}: is not a folder, needs one with pictures and label files")
     path = os.path.abspath(path)
-    pair = _two_folders(path)
-    if pair is None:
-        layout, images, labels = "flat", *_side_by_side(path)
-    else:
-        layout = _layout(path, pair)
-        images, labels = _stems(pair[0], IMAGE_SUFFIXES), _stems(pair[1], LABEL_SUFFIXES)
-        labels = {**{LABEL_ENDS.sub("", idx): file for idx, file in labels.items()}, **labels}
+    layout, images, labels = _pictures(path)
     files = {idx: (images[idx], labels[idx]) for idx in sorted(images) if idx in labels}
     if not files:
         raise ValueError(
             f"{path}: has {len(images)} pictures and {len(labels)} label files, needs pictures "
             "and labels with the same stems, in one folder or in two (images, labels)"
+            + _likely_reason(path, images)
         )
     classes, colours = _classes(path, labelmap)
     unlabelled = tuple(images[idx] for idx in sorted(images) if idx not in labels)
@@ -164,8 +164,44 @@ def _classes(
     return tuple(mapped[k] for k in kept), tuple(colours[k] for k in kept)
 
 
+def _pictures(path: str) -> Tuple[str, Dict[str, str], Dict[str, str]]:
+    """Return the layout of a folder, and its pictures and labels by id."""
+    pair = _two_folders(path)
+    if pair is not None:
+        images, labels = _stems(pair[0], IMAGE_SUFFIXES), _stems(pair[1], LABEL_SUFFIXES)
+        labels = {**{LABEL_ENDS.sub("", idx): file for idx, file in labels.items()}, **labels}
+        return _layout(path, pair), images, labels
+    parts = [name for names in SPLIT_NAMES.values() for name in names]
+    parts = [p for p in sorted(os.listdir(path)) if p.lower() in parts]
+    parts = [p for p in parts if _two_folders(os.path.join(path, p))]
+    if not parts:
+        return ("flat", *_side_by_side(path))
+    images, labels = {}, {}
+    for part in parts:
+        _, more_images, more_labels = _pictures(os.path.join(path, part))
+        images.update({f"{part}/{idx}": file for idx, file in more_images.items()})
+        labels.update({f"{part}/{idx}": file for idx, file in more_labels.items()})
+    return "splits", images, labels
+
+
+def _likely_reason(path: str, images: Mapping[str, str]) -> str:
+    """Return why a folder may have no pair of a picture and a label, for a message."""
+    folders = {name.lower() for name in os.listdir(path)}
+    named = sorted(name for name in LABEL_FOLDERS if name.lower() in folders)
+    jpegs = [name for name in named if _stems(os.path.join(path, name), (".jpg", ".jpeg"))]
+    ends = [idx for idx, file in images.items() if LABEL_ENDS.search(idx)]
+    if jpegs or any(not images[idx].lower().endswith(LABEL_SUFFIXES) for idx in ends):
+        place = os.path.join(path, jpegs[0]) if jpegs else images[ends[0]]
+        return f"; {place} has JPEG labels, whose compression changes labels: export PNG files"
+    if named and not images:
+        return f"; {named[0]} has labels: export the pictures, too, into images"
+    return ""
+
+
 def _two_folders(path: str) -> Optional[Tuple[str, str]]:
     """Return the folder of the pictures and that of the labels, or None if there are no two."""
+    if not os.path.isdir(path):
+        return None
     folders = {f.lower(): os.path.join(path, f) for f in sorted(os.listdir(path))}
     folders = {name: f for name, f in folders.items() if os.path.isdir(f)}
 
@@ -247,9 +283,10 @@ def _splits(path: str, files: Mapping[str, Tuple[str, str]]) -> Dict[str, Tuple[
     if splits:
         return splits
     for split, names in SPLIT_NAMES.items():
-        ids = [idx for idx in files if idx.split("/")[0].lower() in names and "/" in idx]
-        if ids:
-            splits[split] = tuple(ids)
+        for name in names:
+            ids = [idx for idx in files if idx.lower().startswith(name + "/")]
+            if ids and split not in splits:
+                splits[split] = tuple(ids)
     return splits
 
 

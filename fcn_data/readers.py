@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from . import mat_files
+from .channel_lists import is_channel_list, listed_files
 
 COLOURS = 3
 UINT8_MAX = 255
@@ -47,8 +48,8 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
     """Return a picture as a net reads it: H x W x `channels`, uint8 or float32, 0..255, upright.
 
     1 channel: grey. 3 channels: colours in the order B, G, R. More channels: those of the file in
-    its order, from one page with `channels` samples (RGBA, CMYK, TIFF) or from pages of one TIFF
-    file one after another.
+    its order, from one page with `channels` samples (RGBA, CMYK, TIFF), from pages of one TIFF
+    file one after another, or from the files of a channel list (`channel_lists`).
 
     8-bit pictures are uint8. 16-bit values are divided by 257. Floats in 0..1 are multiplied by
     255, floats in 0..255 stay as they are.
@@ -95,6 +96,8 @@ def count_channels(path: str) -> int:
 
     Transparency counts. Only the head of the file is read. Raises OSError if that fails.
     """
+    if is_channel_list(path):
+        return sum(map(count_channels, listed_files(path)))
     try:
         with Image.open(path) as image:
             bands = COLOURS if image.mode in ("P", "YCbCr") else len(image.getbands())
@@ -110,6 +113,8 @@ def count_channels(path: str) -> int:
 
 def is_wide(path: str) -> bool:
     """Whether the values of a picture have more than 8 bits."""
+    if is_channel_list(path):
+        return any(map(is_wide, listed_files(path)))
     with Image.open(path) as image:
         return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
@@ -131,7 +136,11 @@ def as_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def orientation(path: str) -> int:
-    """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) for a file without one."""
+    """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) for a file without one.
+
+    Of a channel list, it is that of the first file.
+    """
+    path = listed_files(path)[0]
     with Image.open(path) as image:
         return int(image.getexif().get(ORIENTATION, 1))
 
@@ -188,7 +197,10 @@ def read_class_list(path: str) -> Dict[int, str]:
 
 def _pages(path: str, first_only: bool) -> List[Any]:
     """Return the pages of a picture, upright: Pillow images, or arrays of a TIFF file that Pillow
-    cannot read. Values of 16 bits and floats are arrays already scaled to 0..255."""
+    cannot read. Values of 16 bits and floats are arrays already scaled to 0..255. A channel list
+    has the pages of all its files."""
+    if is_channel_list(path):
+        return [page for file in listed_files(path) for page in _pages(file, first_only)]
     try:
         with Image.open(path) as image:
             count = 1 if first_only else getattr(image, "n_frames", 1)

@@ -1,29 +1,35 @@
-"""The trained weights on this machine: published, trained here, or the demo's."""
+"""The trained weights on this machine: own runs, published weights, trained here, the demo's."""
 
 from __future__ import annotations
 
 import os
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from fcn_data import VOC, DataSet
 from fcn_data.published import PUBLISHED, unusable
 from net_gen import VARIANTS, Head
 from solvers import snapshots
 from solvers.folders import ROOT
-from solvers.run_record import find_run, read_run
+from solvers.run_record import RUN, find_run, read_run
 
 DEFAULT_VARIANT = "voc-fcn8s"
+#: The folder of the runs below the repository. The chains on drawn images lie in its `CHAINS`.
+RUNS = "runs"
+CHAINS = (("demo", "trained on the demo set"), ("demo-full", "trained on the large demo set"))
 
 
 class Model(NamedTuple):
     """A net and its weights: the paths of a prototxt and a .caffemodel.
 
-    origin: where the weights come from, in words for the log.
+    origin: where the weights come from, in words for the log. variant: the variant that the net
+    is, or "" if nothing says so. run: the folder of the run on own pictures that it belongs to.
     """
 
     net: str
     weights: str
     origin: str
+    variant: str = ""
+    run: Optional[str] = None
 
     def __str__(self) -> str:
         return f"{self.net} with {self.weights} ({self.origin})"
@@ -83,48 +89,162 @@ def weights_of(path: str) -> str:
     )
 
 
+def trained_weights(path: str) -> str:
+    """Return the weights file to segment or score with that `path` means.
+
+    path: a file; the folder of a run, of which the last stage with a snapshot counts; the folder of
+        a stage or of its snapshots, of which the best snapshot counts; or the folder of a variant
+        without snapshots, which means its published weights.
+
+    Raises FileNotFoundError if there are no weights.
+    """
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path}: no such file or folder; needed as trained weights")
+        return path
+    folder = os.path.abspath(path)
+    if os.path.isfile(os.path.join(folder, RUN)):
+        return _run_weights(folder)
+    if os.path.basename(folder) == os.path.dirname(snapshots.PREFIX):
+        folder = os.path.dirname(folder)
+    best = snapshots.best(folder)
+    return best if best else weights_of(folder)
+
+
+def _run_weights(folder: str) -> str:
+    """Return the best snapshot of the last stage of a run that has one."""
+    stages = read_run(folder).stages
+    for stage in reversed(stages):
+        best = snapshots.best(os.path.join(folder, stage))
+        if best:
+            return best
+    raise FileNotFoundError(
+        f"{folder}: no stage of {', '.join(stages)} has a complete snapshot; train the run first"
+    )
+
+
 def models(variant: str, prototxt: str = "deploy.prototxt") -> Iterator[Model]:
     """Yield the trained models of a variant, the best first.
 
     The published weights come first, then the best snapshot in the variant's folder, then the best
-    snapshot of the demo. prototxt: the name of the prototxt in the folder of the weights.
+    snapshots on drawn images. prototxt: the name of the prototxt in the folder of the weights.
     """
     folder = os.path.join(ROOT, variant)
     if _published_in_place(variant):
-        yield Model(os.path.join(folder, prototxt), published(variant), "the published weights")
-    for stage, origin in (
-        (folder, "trained here"),
-        (os.path.join(ROOT, "runs", "demo", variant), "trained on the demo set"),
-    ):
+        net = os.path.join(folder, prototxt)
+        yield Model(net, published(variant), "the published weights", variant)
+    chains = [(os.path.join(ROOT, RUNS, name, variant), origin) for name, origin in CHAINS]
+    for stage, origin in ((folder, "trained here"), *chains):
         weights = snapshots.best(stage)
         if weights:
-            yield Model(os.path.join(stage, prototxt), weights, origin)
+            yield Model(os.path.join(stage, prototxt), weights, origin, variant)
+
+
+def runs() -> List[str]:
+    """Return the folders of the runs on own pictures below `RUNS`, the latest trained first."""
+    parent = os.path.join(ROOT, RUNS)
+    folders = [os.path.join(parent, name) for name in _names(parent)]
+    trained = {}
+    for folder in folders:
+        if os.path.isfile(os.path.join(folder, RUN)):
+            try:
+                trained[folder] = os.path.getmtime(_run_weights(folder))
+            except (OSError, ValueError):
+                continue  # a run without snapshots, or with a damaged run.json
+    return sorted(trained, key=lambda folder: trained[folder], reverse=True)
+
+
+def _names(folder: str) -> List[str]:
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def resolve_variant(name: str) -> str:
+    """Return the variant that a name means: `voc-fcn8s` for fcn8s. Raises ValueError if none."""
+    for variant in (name, f"voc-{name}"):
+        if variant in VARIANTS:
+            return variant
+    raise ValueError(f"variant {name}: needed one of {', '.join(VARIANTS)}")
+
+
+def run_model(folder: str, net: Optional[str] = None, prototxt: str = "deploy.prototxt") -> Model:
+    """Return the trained net of a run on own pictures. folder: that of the run, or its run.json.
+
+    Raises OSError for a folder without run.json or snapshots, ValueError for a damaged run.json.
+    """
+    folder = os.path.dirname(folder) if os.path.basename(folder) == RUN else folder
+    record = read_run(folder)
+    weights = _run_weights(folder)
+    stage = os.path.dirname(os.path.dirname(weights))
+    origin = f"the run {folder}"
+    if os.path.basename(stage) != record.stages[-1]:
+        origin += f", whose last stage {record.stages[-1]} has no snapshot yet"
+    return Model(
+        net or os.path.join(stage, prototxt),
+        weights,
+        origin,
+        record.variant,
+        os.path.abspath(folder),
+    )
 
 
 def select_model(
-    variant: str,
+    variant: Optional[str] = None,
     net: Optional[str] = None,
     weights: Optional[str] = None,
     prototxt: str = "deploy.prototxt",
+    run: Optional[str] = None,
 ) -> Model:
-    """Return the named net and weights; what is not named is the best of `models(variant)`.
+    """Return the net and weights that are named, or else the best trained ones on this machine.
+
+    variant: the variant; None leaves the choice open. net: a prototxt. weights: a file or a folder
+    (`trained_weights`). run: the folder of a run on own pictures.
 
     If only `weights` is named, the net is the `prototxt` beside them or in the folder above, or
-    else the one in the variant's folder. Raises ValueError for an unknown variant, or if there are
-    no weights for the variant.
+    else the one in the variant's folder. If nothing is named, the first of these counts: the latest
+    run in runs/, `models` of FCN-8s, `models` of the other variants.
+
+    Raises ValueError for an unknown variant, or if there are no weights; OSError for a file that is
+    named and missing.
     """
+    if run:
+        if weights:
+            raise ValueError(f"run {run} and weights {weights} are named: name one of them")
+        return run_model(run, net, prototxt)
+    variant = resolve_variant(variant) if variant else None
     if weights:
-        folder = os.path.dirname(os.path.abspath(weights))
-        near = [os.path.join(f, prototxt) for f in (folder, os.path.dirname(folder))]
-        published_net = os.path.join(ROOT, variant, prototxt)
-        selected = net or next(filter(os.path.isfile, near), published_net)
-        return Model(selected, weights, "named by the user")
-    if variant not in VARIANTS:
-        raise ValueError(f"variant {variant}: needed one of {', '.join(VARIANTS)}")
-    for model in models(variant, prototxt):
-        return model._replace(net=net or model.net)
+        return _named_model(variant, net, weights, prototxt)
+    names = [variant] if variant else [DEFAULT_VARIANT, *VARIANTS]
+    if not variant and not net:
+        for folder in runs():
+            model = run_model(folder, prototxt=prototxt)
+            words = "the latest in runs/; --run, --variant and --weights name others"
+            return model._replace(origin=f"{model.origin}, {words}")
+    for name in names:
+        for model in models(name, prototxt):
+            return model._replace(net=net or model.net)
     raise ValueError(
-        f"no weights for {variant} on this machine: `make weights` fetches the published ones, "
-        f"`make demo` trains small ones, `make {variant}` trains full ones; or name a file with "
-        "--weights"
+        f"no weights for {variant or DEFAULT_VARIANT} on this machine: `make weights` fetches the "
+        "published ones, `make demo` trains small ones, "
+        f"`make {variant or DEFAULT_VARIANT}` trains full ones; or name a file with --weights"
     )
+
+
+def _named_model(variant: Optional[str], net: Optional[str], weights: str, prototxt: str) -> Model:
+    """Return the model of weights that the user names."""
+    named_folder = os.path.abspath(weights)
+    weights = trained_weights(weights) if os.path.isdir(weights) else weights
+    folder = os.path.dirname(os.path.abspath(weights))
+    near = [os.path.join(f, prototxt) for f in (folder, os.path.dirname(folder))]
+    fallback = os.path.join(ROOT, variant or DEFAULT_VARIANT, prototxt)
+    selected = net or next(filter(os.path.isfile, near), fallback)
+    if not variant:
+        # The folder of a variant, or that of a stage of the demo, is called after the variant.
+        stage = os.path.basename(os.path.dirname(os.path.abspath(selected)))
+        variant = stage if stage in VARIANTS else ""
+    origin = "named by the user"
+    if os.path.isdir(named_folder):
+        origin = f"the best snapshot in {os.path.basename(named_folder)}"
+    run = find_run(weights)
+    if run:
+        return Model(selected, weights, origin, read_run(run).variant, run)
+    return Model(selected, weights, origin, variant)

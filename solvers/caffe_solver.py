@@ -22,6 +22,7 @@ from surgery import (
     transplant,
     zero_layers,
 )
+from surgery.shapes import names_text
 
 #: A test interval that no training reaches: the stage scores, not Caffe's solver.
 NEVER = 2**31 - 1
@@ -185,11 +186,17 @@ def _check_filled(net: Any, path: str, filled: Sequence[str]) -> None:
 
 def _check_new_layers(net: Any, filled: Sequence[str]) -> None:
     """Raise ValueError for layers, other than those that score, that have neither weights nor a
-    filler."""
+    filler, and warn of those that keep the numbers of their fillers."""
     new = [name for name in net.params if name not in filled and not name.startswith("score")]
     zero = zero_layers(net, new)
     if zero:
         raise ValueError(
             f"layer {zero[0]} of the net is not in the weights file and has no filler: it would "
             "stay zero and nothing would be learned; start from the weights of the stage before"
+        )
+    trained = [name for name in new if net.layer_dict[name].type in ("Convolution", "InnerProduct")]
+    if trained:
+        workers.say(
+            f"warning: layers {names_text(trained)} are not in the weights file and start from the "
+            "numbers of their fillers"
         )

@@ -2,148 +2,300 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import sys
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from fcn_common.files import write_json
-from fcn_data import DataSet
-from solvers import available, device, photograph, workers
-from solvers.photograph import LONG_SIDE
+from fcn_common.files import atomic_path, write_json
+from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
+from fcn_data.channel_lists import is_channel_list, listed_files
+from fcn_data.label_coding import stored_labels
+from fcn_data.readers import as_rgb
+from solvers import photograph, results, video, workers
+from solvers.outputs import Head
+from solvers.photograph import PictureFiles
+from solvers.results import Result
+from solvers.segmenter import MemoryEndError, Segmenter
 
 #: File name extensions of the photographs that are read from a folder.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"),
+    CHANNEL_LIST,
+)
 #: The file beside the pictures with the net and the weights that made them.
 RECORD = "infer.json"
+#: What is done with the result of each file, as soon as it is there.
+Report = Callable[[Result], None]
 
 
-def collect(sources: Sequence[str]) -> List[str]:
-    """Return the paths of the photographs of a collection.
+def collect(sources: Sequence[str], out: str = "") -> List[str]:
+    """Return the paths of the photographs and videos of a collection.
 
-    sources: photographs; folders, whose photographs come in the order of their names, without
-        subfolders; .txt lists with one photograph a line, relative to the folder of the list.
+    sources: photographs and videos; folders, whose photographs and videos come in the order of
+        their names, without subfolders; .txt lists with one file a line, relative to the folder of
+        the list; or several paths with spaces between them.
+    out: the folder of the results. A folder that has results of its own photographs beside them is
+        read without these results.
 
     Raises OSError for a missing file, and ValueError for two photographs whose pictures would have
     the same name, or if there are no photographs.
     """
-    photos: List[str] = []
-    for source in sources:
+    files: List[str] = []
+    for source in split_paths(sources):
         if os.path.isdir(source):
-            names = sorted(n for n in os.listdir(source) if n.lower().endswith(SUFFIXES))
-            photos += [os.path.join(source, name) for name in names]
+            names = [n for n in sorted(os.listdir(source)) if n.lower().endswith(SUFFIXES)]
+            names = _without_results(names) if _same(source, out) else names
+            films = [n for n in sorted(os.listdir(source)) if video.is_video(n)]
+            films = [n for n in films if not (_same(source, out) and video.is_result(n))]
+            files += _without_parts([os.path.join(source, name) for name in (*names, *films)])
         elif source.lower().endswith(".txt"):
-            with open(source, encoding="utf-8") as file:
+            with open(source, encoding="utf-8-sig") as file:
                 names = [line.strip() for line in file if line.strip()]
-            photos += [os.path.join(os.path.dirname(source), name) for name in names]
+            files += [os.path.join(os.path.dirname(source), name) for name in names]
         else:
-            photos.append(source)
-    by_stem: Dict[str, str] = {}
-    for photo in photos:
-        if not os.path.isfile(photo):
-            raise FileNotFoundError(f"{photo}: no such file")
-        other = by_stem.setdefault(photograph.stem_of(photo), photo)
-        if other != photo:
-            raise ValueError(
-                f"{photo}: its pictures would have the names of those of {other}; rename one of "
-                "the two photographs"
-            )
-    if not photos:
-        raise ValueError(f"{', '.join(sources)}: no photographs; needed {', '.join(SUFFIXES)}")
-    return list(by_stem.values())
+            files.append(source)
+    for path in files:
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{path}: no such file")
+    files = list(dict.fromkeys(files))
+    photograph.stems(files)
+    if not files:
+        suffixes = ", ".join((*SUFFIXES, *video.SUFFIXES))
+        raise ValueError(f"{', '.join(sources)}: no photographs; needed {suffixes}")
+    return files
 
 
-def run_collection(
+def split_paths(sources: Sequence[str]) -> List[str]:
+    """Return the paths in texts: a text itself, or several existing paths with spaces between."""
+    paths: List[str] = []
+    for text in sources:
+        parts: List[str] = []
+        if not os.path.exists(text):
+            with contextlib.suppress(ValueError):
+                parts = shlex.split(text)
+        several = len(parts) > 1 and all(os.path.exists(part) for part in parts)
+        paths += parts if several else [text]
+    return paths
+
+
+def _without_parts(paths: Sequence[str]) -> List[str]:
+    """Return the paths without the files that channel lists among them name."""
+    parts = {
+        os.path.abspath(file)
+        for path in paths
+        if is_channel_list(path)
+        for file in listed_files(path)
+    }
+    return [path for path in paths if os.path.abspath(path) not in parts]
+
+
+def _same(folder: str, out: str) -> bool:
+    return bool(out) and os.path.abspath(folder) == os.path.abspath(out)
+
+
+def _without_results(names: Sequence[str]) -> List[str]:
+    """Return the names without those of label maps and overlays of other names."""
+    starts = {photograph.stem_of(name) for name in names} | set(names)
+
+    def is_result(name: str) -> bool:
+        for end in (photograph.LABELS, photograph.OVERLAY):
+            start = name[: -len(end)]
+            # The name of a head can stand between.
+            if name.endswith(end) and (start in starts or start.rpartition("_")[0] in starts):
+                return True
+        return False
+
+    return [name for name in names if not is_result(name)]
+
+
+def segment_collection(
     sources: Sequence[str],
-    net: Optional[str] = None,
-    weights: Optional[str] = None,
+    segmenter: Segmenter,
     out: str = ".",
-    gpu: device.Gpu = None,
-    variant: str = available.DEFAULT_VARIANT,
-    long_side: int = LONG_SIDE,
+    report: Optional[Report] = None,
+    say: Callable[[str], None] = workers.say,
 ) -> List[str]:
-    """Segment a collection into out/NAME_labels.png and out/NAME_overlay.png.
+    """Segment a collection into `out`: label maps and overlays (`PictureFiles`), and videos.
 
-    sources: as for `collect`. The other arguments are those of `infer.run`.
+    sources: as for `collect`. report: is called with the result of each file, also of those that
+    are done. say: prints lines.
 
-    Return the photographs that this worker segmented. Photographs that have a label map in `out`
-    are not segmented again. A photograph that cannot be read is reported and skipped; a single
-    process then raises OSError at the end, but one of several workers must not end the others.
-    Raises ValueError if `out` has pictures of another net.
+    Return the files that this worker segmented. Files that have their results in `out` are not
+    segmented again. A photograph that cannot be read or whose memory ends is reported and skipped;
+    a single process then raises OSError at the end, but one of several workers must not end the
+    others. Raises ValueError if `out` has pictures of another net.
     """
-    photos = collect(sources)
-    model = available.select_model(variant, net, weights)
-    processor = device.use(gpu)
-    workers.say(f"{device.engine()}; runs on {processor}")
-    workers.say(str(model))
+    files = collect(sources, out)
     os.makedirs(out, exist_ok=True)
-    _check_record(out, model.net, model.weights, long_side)
-    share = photos[workers.rank() :: workers.count()]
-    missing = [p for p in share if not os.path.isfile(photograph.label_path(out, p))]
-    done = len(share) - len(missing)
-    print(f"{workers.label()}{len(share)} photographs, {done} done already", flush=True)
-    data_set = available.data_set_of(variant, model.weights)
-    unreadable = _segment_all(missing, model, out, long_side, data_set)
-    if unreadable and workers.count() == 1:
-        raise OSError(f"{unreadable[0]}: first of {len(unreadable)} that cannot be read")
-    return [photo for photo in missing if photo not in unreadable]
+    _check_record(out, segmenter)
+    names = photograph.stems(files)
+    share = files[workers.rank() :: workers.count()]
+    photos = [path for path in share if not video.is_video(path)]
+    films = [path for path in share if video.is_video(path)]
+    pictures = {p: PictureFiles(out, names[p], segmenter.heads, segmenter.values) for p in photos}
+    films_out = {path: video.VideoFiles(out, names[path], segmenter.heads) for path in films}
+    missing = [p for p in photos if not pictures[p].done]
+    missing_films = [path for path in films if not films_out[path].done]
+    todo = len(missing) + len(missing_films)
+    kind = "photographs" if not films else "photographs and videos"
+    count = f"{workers.label()}{len(share)} {kind}, {len(share) - todo} done already"
+    (print if workers.count() > 1 else say)(count)
+    for path in photos:
+        if report and path not in missing:
+            report(_done_result(path, pictures[path]))
+    faults = _segment_all([(p, pictures[p]) for p in missing], segmenter, report, say)
+    for path in missing_films:
+        try:
+            result = video.segment_video(path, films_out[path], segmenter, say)
+        except (OSError, ValueError, MemoryEndError) as error:
+            faults[path] = str(error)
+            _skip(path, str(error), report, say)
+        else:
+            if report:
+                report(result)
+    if faults and workers.count() == 1:
+        raise OSError(f"{next(iter(faults))}: first of {len(faults)} that cannot be segmented")
+    return [path for path in (*missing, *missing_films) if path not in faults]
+
+
+def segment_photograph(
+    path: str, files: PictureFiles, segmenter: Segmenter, pixels: Optional[np.ndarray] = None
+) -> Result:
+    """Segment a photograph, write its files, and return the result.
+
+    pixels: as `Segmenter.read` returns; None reads them. Raises OSError, ValueError and
+    MemoryEndError that name the photograph.
+    """
+    started = time.time()
+    pixels = segmenter.read(path) if pixels is None else pixels
+    labels, notes = _segment(path, files, segmenter, pixels)
+    photograph.save_pictures(files, as_rgb(pixels), labels)
+    return _result(path, files, labels, notes, time.time() - started)
+
+
+def _segment(
+    path: str, files: PictureFiles, segmenter: Segmenter, pixels: np.ndarray
+) -> Tuple[Tuple[np.ndarray, ...], Tuple[str, ...]]:
+    """Return the label maps of a picture and the notes; write the values of its heads."""
+    with contextlib.ExitStack() as values:
+
+        def store(head: Head, shape: Tuple[int, int, int]) -> np.ndarray:
+            temporary = values.enter_context(atomic_path(files.values_path(head)))
+            return np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+
+        try:
+            maps = segmenter.segment(pixels, store if files.values else None)
+            return maps.labels, maps.notes
+        except MemoryEndError as error:
+            raise MemoryEndError(f"{path}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _result(
+    path: str,
+    files: PictureFiles,
+    labels: Sequence[np.ndarray],
+    notes: Tuple[str, ...],
+    seconds: float,
+) -> Result:
+    height, width = labels[0].shape
+    shares = results.all_shares(files.heads, labels)
+    return Result(path, width, height, shares, tuple(files.paths), seconds, notes)
+
+
+def _done_result(path: str, files: PictureFiles) -> Result:
+    """Return the result of a photograph whose label maps are written."""
+    labels = [np.asarray(stored_labels(files.label_path(head))[0]) for head in files.heads]
+    return _result(path, files, labels, (), 0.0)
+
+
+class _Reading(NamedTuple):
+    """A photograph, its files, and the future of its pixels."""
+
+    path: str
+    files: PictureFiles
+    pixels: Future
 
 
 def _segment_all(
-    photos: Sequence[str], model: available.Model, out: str, long_side: int, data_set: DataSet
-) -> List[str]:
-    """Segment photographs into the folder `out`; return those that cannot be read."""
-    unreadable: List[str] = []
-    if not photos:
-        return unreadable
-    net = photograph.load(model.net, model.weights)
+    photos: Sequence[Tuple[str, PictureFiles]],
+    segmenter: Segmenter,
+    report: Optional[Report],
+    say: Callable[[str], None],
+) -> Dict[str, str]:
+    """Segment photographs; return why some of them cannot be segmented, by path."""
+    faults: Dict[str, str] = {}
     bar = workers.progress_bar(len(photos), "segmenting", leave=False)
-    with bar, _Writer(out, data_set) as writer:
-        for photo, reading in _read_ahead(photos):
+    with bar, _Writer(report) as writer:
+        for reading in _read_ahead(photos, segmenter):
+            started = time.time()
             try:
-                image = reading.result()
-            except OSError as error:
-                print(f"{workers.label()}skipped: {error}", file=sys.stderr, flush=True)
-                unreadable.append(photo)
+                pixels = reading.pixels.result()
+                labels, notes = _segment(reading.path, reading.files, segmenter, pixels)
+            except (OSError, ValueError, MemoryEndError) as error:
+                faults[reading.path] = str(error)
+                _skip(reading.path, str(error), report, say)
             else:
-                writer.write(photo, image, photograph.segment(net, image, long_side, data_set))
+                for note in notes:
+                    say(f"{workers.label()}{reading.path}: {note}")
+                seconds = time.time() - started
+                result = _result(reading.path, reading.files, labels, notes, seconds)
+                writer.write(reading.files, as_rgb(pixels), labels, result)
             bar.update()
-    return unreadable
+    return faults
 
 
-def _read_ahead(photos: Sequence[str]) -> Iterator[Tuple[str, Future]]:
-    """Yield each photograph with the future of its image; the next one is read meanwhile."""
+def _skip(path: str, error: str, report: Optional[Report], say: Callable[[str], None]) -> None:
+    """Report a file that cannot be segmented."""
+    line = error if path in error else f"{path}: {error}"
+    print(f"{workers.label()}skipped: {line}", file=sys.stderr, flush=True)
+    if report:
+        report(Result(path, error=error))
+
+
+def _read_ahead(
+    photos: Sequence[Tuple[str, PictureFiles]], segmenter: Segmenter
+) -> Iterator[_Reading]:
+    """Yield each photograph with the future of its pixels; the next one is read meanwhile."""
     with ThreadPoolExecutor(1) as reader:
-        images = [reader.submit(photograph.read, photo) for photo in photos[:1]]
-        for i, photo in enumerate(photos):
-            images += [reader.submit(photograph.read, p) for p in photos[i + 1 : i + 2]]
-            yield photo, images.pop(0)
+        pending = [reader.submit(segmenter.read, path) for path, _ in photos[:1]]
+        for i, (path, files) in enumerate(photos):
+            pending += [reader.submit(segmenter.read, p) for p, _ in photos[i + 1 : i + 2]]
+            yield _Reading(path, files, pending.pop(0))
 
 
 class _Writer:
-    """Saves pictures in a thread, those of one photograph at a time.
+    """Saves pictures in a thread, those of one photograph at a time, and reports their results.
 
     The block of `with` ends when all pictures are written.
     """
 
-    def __init__(self, out: str, data_set: DataSet) -> None:
-        self._out, self._data_set = out, data_set
+    def __init__(self, report: Optional[Report]) -> None:
+        self._report = report
         self._pool = ThreadPoolExecutor(1)
-        self._last: Optional[Future] = None
+        self._last: Optional[Tuple[Future, Result]] = None
 
-    def write(self, photo: str, image: np.ndarray, label: np.ndarray) -> None:
+    def write(
+        self, files: PictureFiles, image: np.ndarray, labels: Sequence[np.ndarray], result: Result
+    ) -> None:
         """Start to save the pictures of a photograph; raise the error of the photograph before."""
         self._wait()
-        picture = self._out, photo, image, label, self._data_set
-        self._last = self._pool.submit(photograph.save_pictures, *picture)
+        self._last = self._pool.submit(photograph.save_pictures, files, image, labels), result
 
     def _wait(self) -> None:
         last, self._last = self._last, None
         if last is not None:
-            last.result()
+            last[0].result()
+            if self._report:
+                self._report(last[1])
 
     def __enter__(self) -> _Writer:
         return self
@@ -154,24 +306,27 @@ class _Writer:
             self._wait()
 
 
-def _check_record(out: str, net: str, weights: str, long_side: int) -> None:
+def _check_record(out: str, segmenter: Segmenter) -> None:
     """Record what makes the pictures in `out`; ValueError if it has pictures made otherwise."""
-    record = {
-        "net": os.path.abspath(net),
-        "weights": os.path.abspath(weights),
-        "bytes": os.path.getsize(weights),
-        "modified": os.stat(weights).st_mtime_ns,
-        "long_side": long_side,
+    model, interface = segmenter.model, segmenter.interface
+    record: Dict[str, Any] = {
+        "net": os.path.abspath(model.net),
+        "weights": os.path.abspath(model.weights),
+        "bytes": os.path.getsize(model.weights),
+        "modified": os.stat(model.weights).st_mtime_ns,
+        "long_side": interface.long_side,
+        "mean": list(interface.mean),
+        "scale": interface.scale,
     }
     path = os.path.join(out, RECORD)
     if not os.path.isfile(path):
         write_json(path, record)
         return
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         before = json.load(file)
     for key in record:
-        if before.get(key) != record[key]:
+        if before.get(key, record[key]) != record[key]:
             raise ValueError(
-                f"{out}: has pictures made with {key} {before.get(key)}, not {record[key]}; name "
+                f"{out}: has pictures made with {key} {before[key]}, not {record[key]}; name "
                 "another folder with --out, or remove the pictures"
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import List, Optional
+import tempfile
+from contextlib import contextmanager
+from typing import Iterator, List, Optional
 
 from fcn_common.files import write_text
 from fcn_data import published
@@ -13,6 +15,9 @@ from solvers import available, chain, workers
 from solvers.run_record import RUN, find_run, read_run
 from solvers.train_options import RANDOM, Options
 from surgery import BASES, adapt
+from surgery.tensor_files import SUFFIXES, layers_of_caffe, read_tensors
+from surgery.torchvision import convert
+from surgery.torchvision import parse_mean as torchvision_mean
 
 BASE = "base.caffemodel"
 REPORT = "base.txt"
@@ -55,7 +60,8 @@ def write_first_weights(out: str, deploy: str, options: Options) -> str:
             published.fetch(BASES[trunk].classifier)
         weights = chain.cast_base(trunk)
     patterns = options.layers.split(",")
-    report = adapt(weights, deploy, os.path.join(out, BASE), patterns, options.seed)
+    with _for_the_mean(weights, options.mean) as path:
+        report = adapt(path, deploy, os.path.join(out, BASE), patterns, options.seed)
     lines = [f"weights: {weights or RANDOM}", *report.lines()]
     write_text(os.path.join(out, REPORT), "\n".join(lines) + "\n")
     if weights:
@@ -64,6 +70,24 @@ def write_first_weights(out: str, deploy: str, options: Options) -> str:
             names = ", ".join(report.random)
             workers.say(f"warning: layers below the scores start from random numbers: {names}")
     return weights or RANDOM
+
+
+@contextmanager
+def _for_the_mean(weights: Optional[str], mean: str) -> Iterator[Optional[str]]:
+    """Yield the path of weights for images minus a mean that the user names.
+
+    Weights of torchvision are written anew for another mean than ILSVRC's.
+    """
+    if not (mean and weights and weights.endswith(SUFFIXES)):
+        yield weights
+        return
+    tensors = read_tensors(weights)
+    with tempfile.TemporaryDirectory() as folder:
+        path = weights
+        if layers_of_caffe(tensors) is None:
+            path = os.path.join(folder, "weights.caffemodel")
+            convert(weights, path, torchvision_mean(mean))
+        yield path
 
 
 def _weights_file(path: str) -> str:

@@ -6,6 +6,8 @@ Pixel accuracy, mean accuracy, mean IU and frequency-weighted IU are functions o
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
@@ -13,11 +15,18 @@ import numpy as np
 from fcn_data import VOC, DataSet, Labels
 from net_gen import Head
 
-#: The metrics by name, and `loss`, `images`, and `iu` and `accuracy` of each class.
+#: The metrics by name, `loss`, `images`, `iu` and `accuracy` of each class, and `confusion`, the
+#: histogram of the pixels from which they come.
 Scores = Dict[str, Any]
 METRICS = ("loss", "pixel_accuracy", "mean_accuracy", "mean_iu", "fwavacc")
 #: Classes in a line of `class_table`.
 COLUMNS = 3
+#: The most classes of a confusion matrix that is printed; of more, the largest confusions are.
+PRINTED = 25
+#: The most classes whose confusion matrix is written as JSON with the scores.
+WRITTEN = 100
+#: The number of the largest confusions that are printed.
+LARGEST = 20
 
 
 def fast_hist(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
@@ -53,7 +62,7 @@ def _integers(values: np.ndarray, classes: int) -> np.ndarray:
 
 
 def metrics(hist: np.ndarray) -> Scores:
-    """Return the four metrics as fractions, and `iu` and `accuracy` of each class.
+    """Return the four metrics as fractions, `iu` and `accuracy` of each class, and `confusion`.
 
     hist: K x K, as `fast_hist` counts. With n_ij the pixels of class i predicted as class j and
     t_i = sum_j n_ij, the metrics are
@@ -69,14 +78,15 @@ def metrics(hist: np.ndarray) -> Scores:
     papers' published scoring program, which leaves out only what is neither in the truth nor
     predicted.
     """
-    hist = np.asarray(hist, np.float64)
+    confusion = np.asarray(hist)
+    hist = confusion.astype(np.float64)
     correct, truth = np.diag(hist), hist.sum(1)
     present = truth > 0
     accuracy = np.full(len(hist), np.nan)
     iu = np.full(len(hist), np.nan)
     np.divide(correct, truth, out=accuracy, where=present)
     np.divide(correct, truth + hist.sum(0) - correct, out=iu, where=present)
-    scores: Scores = {"accuracy": accuracy, "iu": iu}
+    scores: Scores = {"accuracy": accuracy, "iu": iu, "confusion": confusion.astype(np.int64)}
     scores["predicted_absent"] = np.flatnonzero(~present & (hist.sum(0) > 0)).tolist()
     if not present.any():
         names = (*METRICS[1:], "mean_iu_original")
@@ -95,15 +105,22 @@ def metrics(hist: np.ndarray) -> Scores:
 
 
 def plain(scores: Scores) -> Scores:
-    """Return the scores with lists for arrays and None for NaN, as JSON needs them."""
-    return {key: _plain(value) for key, value in scores.items()}
+    """Return the scores with lists for arrays and None for NaN, as JSON needs them.
+
+    The confusion matrix of more than `WRITTEN` classes is left out.
+    """
+    large = len(scores.get("confusion", ())) > WRITTEN
+    kept = {key: value for key, value in scores.items() if not (large and key == "confusion")}
+    return {key: _plain(value) for key, value in kept.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return plain(value)
     if isinstance(value, np.ndarray):
-        return [_plain(float(number)) for number in value]
+        return [_plain(number) for number in value.tolist()]
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -133,7 +150,11 @@ def _head_lines(scores: Scores, title: str, labels: Labels) -> List[str]:
             f"mean_iu {scores['mean_iu_original']:.4f} in the original scoring, which counts "
             f"{', '.join(names[k] for k in absent)} with IU 0: predicted, but absent from the truth"
         )
-    return [*lines, *class_table(scores, labels)]
+    lines += class_table(scores, labels)
+    if "confusion" in scores:
+        names = class_names(len(scores["iu"]), labels)
+        lines += confusion_lines(np.asarray(scores["confusion"]), names)
+    return lines
 
 
 def class_table(scores: Scores, labels: Labels = VOC.labels[0]) -> List[str]:
@@ -150,6 +171,55 @@ def class_table(scores: Scores, labels: Labels = VOC.labels[0]) -> List[str]:
     head = f"{'class':<{width}}{'IU %':>6}{'acc %':>7}"
     rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
     return ["    ".join(row) for row in [[head] * len(rows[0]), *rows]]
+
+
+def confusion_lines(confusion: np.ndarray, names: Sequence[str]) -> List[str]:
+    """Return a confusion matrix as lines of text.
+
+    confusion: K x K, as `fast_hist` counts. names: of the classes, by index.
+
+    Each row is a class of the truth and has the percentages of its pixels by predicted class. Rows
+    of classes that are absent from the truth are left out. Of more than `PRINTED` classes, the
+    largest confusions are named instead.
+    """
+    truth = confusion.sum(1)
+    present = np.flatnonzero(truth)
+    if len(present) == 0 or len(names) < 2:
+        return []
+    if len(names) > PRINTED:
+        return _largest_confusions(confusion, names)
+    width = max(len(f"{k} {names[k]}") for k in present) + 1
+    title = "confusion matrix: % of the pixels of a class (row) by predicted class (column)"
+    head = " " * width + "".join(f"{k:>6}" for k in range(len(names)))
+    rows = [
+        f"{f'{k} {names[k]}':<{width}}"
+        + "".join(f"{100 * count / truth[k]:6.1f}" if count else f"{'.':>6}" for count in row)
+        for k, row in ((k, confusion[k]) for k in present)
+    ]
+    return [title, head, *rows]
+
+
+def confusion_csv(confusion: np.ndarray, names: Sequence[str]) -> str:
+    """Return a confusion matrix as CSV: pixels by truth (rows) and prediction (columns)."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["truth / prediction", *names])
+    table.writerows([name, *row] for name, row in zip(names, confusion.tolist()))
+    return text.getvalue()
+
+
+def _largest_confusions(confusion: np.ndarray, names: Sequence[str]) -> List[str]:
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(wrong, axis=None)[::-1][:LARGEST]
+    pairs = [divmod(int(flat), len(names)) for flat in order]
+    rows = [
+        f"  {100 * wrong[i, j] / confusion[i].sum():5.1f} % of {names[i]} as {names[j]} "
+        f"({wrong[i, j]} pixels)"
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+    return ["largest confusions:", *rows] if rows else []
 
 
 def class_names(count: int, labels: Union[DataSet, Labels] = VOC) -> Tuple[str, ...]:

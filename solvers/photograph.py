@@ -1,40 +1,21 @@
-"""A net on a photograph: load and read them, predict the label map, save the pictures."""
+"""A net on a photograph in memory, and the files that a segmented picture becomes."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import caffe
 import numpy as np
 from PIL import Image
 
 from fcn_data import VOC, DataSet
 from fcn_data.readers import read_image
-from solvers.label_map import highest, labels, overlay, save_labels, save_png
-from surgery import check_weights
+from solvers.label_map import labels, overlay, save_labels, save_png
+from solvers.outputs import Head
 
-#: Pixels of the long side of PASCAL VOC's photographs, the scale that the nets were trained at.
-LONG_SIDE = 500
-#: The resampling filters, which lie elsewhere in Pillow before 9.1.
-FILTERS = getattr(Image, "Resampling", Image)
-
-
-def load(net: str, weights: str) -> Any:
-    """Return a deploy net with its weights, from a prototxt and a .caffemodel.
-
-    Raises FileNotFoundError for a missing file, and ValueError if the weights do not fill the net
-    or the net has not exactly one input.
-    """
-    for path in (net, weights):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: no such file")
-    loaded = caffe.Net(net, caffe.TEST)
-    check_weights(loaded, weights, need=list(loaded.params))
-    loaded.copy_from(weights)
-    if len(loaded.inputs) != 1:
-        raise ValueError(f"{net}: found inputs {list(loaded.inputs)}, needed one, the image")
-    return loaded
+#: The ends of the names of label maps and overlays.
+LABELS = "_labels.png"
+OVERLAY = "_overlay.png"
 
 
 def score_blob(net: Any) -> Any:
@@ -67,27 +48,50 @@ def predict(net: Any, image: np.ndarray, data_set: DataSet = VOC) -> Tuple[np.nd
     return labels(scores[None])[0], scores
 
 
-def segment(
-    net: Any, image: np.ndarray, long_side: int = LONG_SIDE, data_set: DataSet = VOC
-) -> np.ndarray:
-    """Return the label map (H x W) of a photograph of any size (H x W x 3, RGB, uint8).
+class PictureFiles(NamedTuple):
+    """The files of a segmented picture: a label map, an overlay and values for each head.
 
-    A photograph whose long side exceeds `long_side` pixels is reduced to `long_side`, and its
-    scores are enlarged bilinearly. 0 keeps every photograph at its size. data_set: as for
-    `predict`.
+    out: their folder. stem: begins their names. heads: of the net. values: as for `Segmenter`.
     """
-    height, width = image.shape[:2]
-    shrink = long_side / max(height, width) if long_side else 1.0
-    if shrink >= 1:
-        return predict(net, image, data_set)[0]
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    reduced = np.asarray(Image.fromarray(image).resize(size, FILTERS.LANCZOS))
-    scores = predict(net, reduced, data_set)[1]
-    enlarged = (
-        np.asarray(Image.fromarray(plane).resize((width, height), FILTERS.BILINEAR))
-        for plane in np.array(scores, np.float32)
-    )
-    return highest(enlarged)[0]
+
+    out: str
+    stem: str
+    heads: Tuple[Head, ...]
+    values: Optional[str] = None
+
+    def label_path(self, head: Head) -> str:
+        """Return the path of the label map of a head."""
+        return self._path(head, LABELS)
+
+    def overlay_path(self, head: Head) -> str:
+        """Return the path of the overlay of a head."""
+        return self._path(head, OVERLAY)
+
+    def values_path(self, head: Head) -> str:
+        """Return the path of the values of a head: NAME_scores.npy or NAME_probabilities.npy."""
+        return self._path(head, f"_{self.values}.npy")
+
+    @property
+    def paths(self) -> List[str]:
+        """The paths of all files."""
+        paths: List[str] = []
+        for head in self.heads:
+            paths += [self.label_path(head), self.overlay_path(head)]
+            if self.values:
+                paths.append(self.values_path(head))
+        return paths
+
+    @property
+    def done(self) -> bool:
+        """Whether the label maps and the values are there. The overlays come before them."""
+        needed = [self.label_path(head) for head in self.heads]
+        if self.values:
+            needed += [self.values_path(head) for head in self.heads]
+        return all(os.path.isfile(path) for path in needed)
+
+    def _path(self, head: Head, end: str) -> str:
+        several = len(self.heads) > 1
+        return os.path.join(self.out, self.stem + (f"_{head.name}" if several else "") + end)
 
 
 def stem_of(photo: str) -> str:
@@ -95,26 +99,42 @@ def stem_of(photo: str) -> str:
     return os.path.splitext(os.path.basename(photo))[0]
 
 
-def label_path(out: str, photo: str) -> str:
-    """Return the path of the label map of a photograph in the folder `out`."""
-    return os.path.join(out, stem_of(photo) + "_labels.png")
+def stems(photos: Sequence[str]) -> Dict[str, str]:
+    """Return photograph -> the start of the names of its files.
 
+    The start is the name without extension, or with it if another photograph has the same stem:
+    `a.jpg` and `a.png` become a.jpg_labels.png and a.png_labels.png.
 
-def overlay_path(out: str, photo: str) -> str:
-    """Return the path of the overlay of a photograph in the folder `out`."""
-    return os.path.join(out, stem_of(photo) + "_overlay.png")
-
-
-def save_pictures(
-    out: str, photo: str, image: np.ndarray, label: np.ndarray, data_set: DataSet = VOC
-) -> None:
-    """Write the overlay and the label map of a photograph into the folder `out`.
-
-    photo: the path of the photograph, which names the pictures. image: H x W x 3, uint8, RGB.
-    label: H x W. data_set: the data set of the net, whose palette colours the classes.
-
-    The label map comes last: a photograph that has its label map is done.
+    Raises ValueError for two photographs of one name in different folders.
     """
-    picture = overlay(image, label, ignore_label=None, palette=data_set.palette)
-    save_png(overlay_path(out, photo), Image.fromarray(picture))
-    save_labels(label_path(out, photo), label, data_set.palette)
+    by_stem: Dict[str, List[str]] = {}
+    for photo in photos:
+        by_stem.setdefault(stem_of(photo).lower(), []).append(photo)
+    names: Dict[str, str] = {}
+    for group in by_stem.values():
+        by_name: Dict[str, str] = {}
+        for photo in group:
+            base = os.path.basename(photo)
+            other = by_name.setdefault(base.lower(), photo)
+            if other != photo:
+                raise ValueError(
+                    f"{photo}: its pictures would have the names of those of {other}; rename one "
+                    "of the two photographs, or name another folder with --out"
+                )
+            names[photo] = base if len(group) > 1 else stem_of(photo)
+    return {photo: names[photo] for photo in photos}
+
+
+def save_pictures(files: PictureFiles, image: np.ndarray, label_maps: Sequence[np.ndarray]) -> None:
+    """Write the overlay and the label map of each head of a picture.
+
+    image: H x W x 3, uint8, RGB. label_maps: H x W for each head.
+
+    The label maps come last: a photograph that has them is done.
+    """
+    palettes = [np.array(head.output.palette, np.uint8) for head in files.heads]
+    for head, label, palette in zip(files.heads, label_maps, palettes):
+        picture = overlay(image, label, ignore_label=None, palette=palette)
+        save_png(files.overlay_path(head), Image.fromarray(picture))
+    for head, label, palette in zip(files.heads, label_maps, palettes):
+        save_labels(files.label_path(head), label, palette[:256])

@@ -64,6 +64,8 @@ class RunRecord(NamedTuple):
     ignore_label: the label that neither training nor scoring counts.
     data: what the run was trained on: name, folder, and the number of images of each split.
     largest: height and width of the largest image of training; larger ones were never seen.
+    long_side: pixels to which the long side of larger pictures is reduced before they are
+        segmented; 0: never.
     base: where the first weights come from, in words.
     command: the command that made the run. versions: program -> version. options: the options
         that a later command has to repeat to continue the run. class_weights: of each class in the
@@ -82,6 +84,7 @@ class RunRecord(NamedTuple):
     ignore_label: int = 255
     data: Mapping[str, Any] = {}
     largest: Tuple[int, int] = (0, 0)
+    long_side: int = 0
     base: str = ""
     command: str = ""
     versions: Mapping[str, str] = {}
@@ -185,6 +188,7 @@ def _record(path: str, values: Dict[str, Any]) -> RunRecord:
             "mean": tuple(map(float, values["mean"])),
             "scale": float(values["scale"]),
             "largest": tuple(map(int, values.get("largest", (0, 0)))),
+            "long_side": int(values.get("long_side", 0)),
             "outputs": tuple(_output(output) for output in values["outputs"]),
             "class_weights": tuple(map(float, values.get("class_weights", ()))),
         }

@@ -14,13 +14,23 @@ import caffe
 import numpy as np
 
 from fcn_common import arguments, command
-from fcn_common.files import write_json
+from fcn_common.files import write_json, write_text
+from fcn_data import DataSet
 from net_gen import VARIANTS, Head
 from net_gen.generate import prototxt_stem
 from solvers import available, device, workers
 from solvers.folders import working_folder
 from solvers.label_map import labels, save_labels
-from solvers.metrics import METRICS, Scores, fast_hist, metrics, plain, score_lines
+from solvers.metrics import (
+    METRICS,
+    Scores,
+    class_names,
+    confusion_csv,
+    fast_hist,
+    metrics,
+    plain,
+    score_lines,
+)
 from surgery import check_weights
 
 __all__ = [
@@ -236,38 +246,48 @@ def score_files(
 
 
 def run(
-    variant: str = available.DEFAULT_VARIANT,
+    variant: Optional[str] = None,
     net: Optional[str] = None,
     weights: Optional[str] = None,
     images: Optional[int] = None,
     out: Optional[str] = None,
     gpu: device.Gpu = None,
+    run: Optional[str] = None,
 ) -> Scores:
-    """Score a variant on its val split, print the scores, and return them.
+    """Score a net on its val split, print the scores, and return them.
 
+    variant: its name; None leaves the choice to `available.select_model`.
     net: a prototxt with a data layer; None means that of the val split, beside the weights or of
     the variant.
-    weights: a .caffemodel; None means the best one on this machine (`available.select_model`).
-    images: how many images are scored; None means all. out: a folder for predictions and
-    scores.json. gpu: as for `device.use`.
+    weights: a .caffemodel, or the folder of a run or stage; None means the best on this machine.
+    images: how many images are scored; None means all. out: a folder for predictions, scores.json
+    and confusion.csv. gpu: as for `device.use`. run: the folder of a run on own pictures.
     """
     if workers.count() > 1:
         raise ValueError(
             f"{workers.count()} workers: this command scores a net in one process; only training "
             "shares the scoring among workers"
         )
-    record = VARIANTS[variant] if variant in VARIANTS else VARIANTS[available.DEFAULT_VARIANT]
-    prototxt = f"{prototxt_stem(record, 'val')}.prototxt"
-    model = available.select_model(variant, net, weights, prototxt)
+    named = available.resolve_variant(variant) if variant else available.DEFAULT_VARIANT
+    prototxt = f"{prototxt_stem(VARIANTS[named], 'val')}.prototxt"
+    model = available.select_model(variant, net, weights, prototxt, run)
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     print(model)
-    heads = available.heads_of(variant)
-    data_set = available.data_set_of(variant, model.weights)
+    used = model.variant or named
+    heads = available.heads_of(used)
+    data_set = available.data_set_of(used, model.weights)
     scores = score_files(model.net, model.weights, images, out, heads)
     print("\n".join(score_lines(scores, f"{scores['images']} images", data_set, heads)))
     if out:
-        write_json(os.path.join(out, "scores.json"), plain(scores))
+        write_scores(out, scores, data_set)
     return scores
+
+
+def write_scores(out: str, scores: Scores, data_set: DataSet) -> None:
+    """Write scores.json and confusion.csv into a folder; the matrix is that of the first head."""
+    write_json(os.path.join(out, "scores.json"), plain(scores))
+    names = class_names(len(scores["iu"]), data_set)
+    write_text(os.path.join(out, "confusion.csv"), confusion_csv(scores["confusion"], names))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -275,13 +295,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m solvers.score",
         description="Score a net on a split: loss, pixel accuracy, mean accuracy, mean IU, "
-        "frequency-weighted IU, and the table of classes.",
+        "frequency-weighted IU, the table of classes and the confusion matrix.",
         parents=[
-            arguments.variant(list(VARIANTS), available.DEFAULT_VARIANT),
+            arguments.option("variant", metavar="VARIANT", nargs="?", help=", ".join(VARIANTS)),
+            arguments.option("--run", metavar="FOLDER", help="folder of a run of solvers.train"),
             arguments.net("prototxt with a data layer (default: val.prototxt of the variant)"),
-            arguments.weights(),
+            arguments.weights(
+                ".caffemodel, or the folder of a run or stage (default: the best on this machine)"
+            ),
             arguments.images(),
-            arguments.out(purpose="folder for predictions and scores.json"),
+            arguments.out(purpose="folder for predictions, scores.json, confusion.csv"),
             arguments.gpu(),
         ],
     )

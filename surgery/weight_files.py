@@ -12,6 +12,8 @@ import numpy as np
 from caffe.proto import caffe_pb2
 
 from fcn_common.caffemodel import contents
+from surgery import torchvision
+from surgery.tensor_files import SUFFIXES, layers_of_caffe, read_tensors
 from surgery.weights import HDF5_SUFFIXES
 
 Values = Dict[str, List[np.ndarray]]
@@ -68,5 +70,19 @@ def _array(blob: Any) -> np.ndarray:
     return np.array(blob.double_data or blob.data, np.float32)
 
 
+def read_tensor_file(path: str) -> Values:
+    """Return the weights in a .safetensors or .pth file.
+
+    The tensors are those that `caffe export` writes, or those of torchvision's VGG16 or GoogLeNet,
+    for BGR images of 0..255 minus ILSVRC's mean. Raises what `read_values` raises.
+    """
+    tensors = read_tensors(path)
+    values = layers_of_caffe(tensors)
+    return torchvision.layers_of(path, tensors)[1] if values is None else values
+
+
 #: Suffix of a weights file -> its reader. Every other suffix is a .caffemodel.
-READERS: Mapping[str, Callable[[str], Values]] = dict.fromkeys(HDF5_SUFFIXES, read_hdf5)
+READERS: Mapping[str, Callable[[str], Values]] = {
+    **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
+    **dict.fromkeys(SUFFIXES, read_tensor_file),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -17,7 +18,13 @@ import pytest  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests import tiny  # noqa: E402
+from tests import prefork, tiny  # noqa: E402
+
+
+def pytest_collection_finish():
+    """Take the imported modules out of the garbage collector's sight: it would walk them often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +60,13 @@ def program():
     """Runs `python ARGUMENTS`; the result has returncode, stdout and stderr as text."""
 
     def run(*arguments, cwd=ROOT, **environment):
-        env = dict(os.environ, PYTHONPATH=str(ROOT), **environment)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         env.pop("FCN_TRACEBACK", None)
+        words = [str(argument) for argument in arguments]
+        if prefork.starts_alike(words, env):
+            return prefork.server().run(words, str(cwd), env)
         return subprocess.run(
-            [sys.executable, *map(str, arguments)],
+            [sys.executable, *words],
             cwd=str(cwd),
             env=env,
             capture_output=True,

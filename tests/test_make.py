@@ -132,11 +132,9 @@ def test_a_python_in_a_folder_with_a_space_is_used(calls, tmp_path):
 
 
 @pytest.mark.parametrize("target", PROGRAMS)
-def test_make_offers_every_option_of_the_program(calls, target):
-    program, names = PROGRAMS[target]
-    text = subprocess.run(
-        [sys.executable, "-m", *program.split(), "--help"], cwd=ROOT, capture_output=True, text=True
-    ).stdout
+def test_make_offers_every_option_of_the_program(calls, program, target):
+    module, names = PROGRAMS[target]
+    text = program("-m", *module.split(), "--help").stdout
     options = set(re.findall(r"^ +--([a-z-]+)", text, re.M)) - {"help"}
     variables = {name: names.get(name, name.upper().replace("-", "_")) for name in options}
     settings = [f"{variable}=7" for variable in variables.values()]

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,19 @@ from PIL import Image
 
 import vis
 from fcn_common.voc import PALETTE
+from tests import prefork
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_script(python, folder, start):
-    """Run a copy of the script in `folder`, as a user does who brings one along."""
+def run_script(run, folder, start):
+    """Call `run(arguments, folder, environment)` for a copy of the script in `folder`."""
     shutil.copy(ROOT / "tests/published_script.py", Path(folder) / "solve.py")
     ids = start / "voc/ImageSets/Segmentation/seg11valid.txt"
     environment = dict(os.environ, PYTHONPATH=str(ROOT), GLOG_minloglevel="2")
-    command = [python, "solve.py", str(start / "start.caffemodel"), str(ids), str(ROOT)]
+    arguments = ["solve.py", str(start / "start.caffemodel"), str(ids), str(ROOT)]
     os.makedirs(Path(folder) / "snapshot", exist_ok=True)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return run(arguments, str(folder), environment)
 
 
 def check(result, folder):
@@ -44,13 +44,18 @@ def check(result, folder):
 
 def test_a_training_script_of_the_published_form_runs(tiny_stage, tiny_start):
     folder = tiny_stage()
-    check(run_script(sys.executable, folder, tiny_start), folder)
+    check(run_script(prefork.server().run, folder, tiny_start), folder)
 
 
 @pytest.mark.oracle
 def test_a_training_script_of_the_published_form_runs_under_bvlc_caffe(tiny_stage, tiny_start):
     folder = tiny_stage()
-    result = run_script(str(ROOT / "oracle/caffe-python"), folder, tiny_start)
+
+    def run(arguments, cwd, env):
+        command = [str(ROOT / "oracle/caffe-python"), *arguments]
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+
+    result = run_script(run, folder, tiny_start)
     if result.returncode == 127:
         pytest.skip(result.stderr.strip())
     check(result, folder)

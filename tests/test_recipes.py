@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests import prefork
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("engine", "fcn_common", "fcn_data", "net_gen", "solvers", "surgery")
@@ -87,7 +87,5 @@ def test_a_recipe_does_what_it_says(recipe, tmp_path):
     if recipe.compiles:
         programs.insert(0, [str(root / "engine" / "caffe" / "proto" / "generate.py")])
     for program in programs:
-        result = subprocess.run(
-            [sys.executable, *program], cwd=work, env=environment, capture_output=True, text=True
-        )
+        result = prefork.server().run(program, str(work), environment)
         assert result.returncode == 0, result.stderr

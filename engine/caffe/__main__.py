@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import UsageError
 from .inspect import command as inspector
-from .tools import command, device_query, test, time, train
+from .tools import command, device_query, export, test, time, train
 from .tools.flags import FLAGS
 
 USAGE = """command line brew
@@ -19,7 +19,14 @@ commands:
   test            score a model
   device_query    show GPU diagnostic information
   time            benchmark model execution time
-  inspect         show what a prototxt means; caffe inspect --help"""
+  inspect         show what a prototxt means; caffe inspect --help
+  export          write ONNX models and safetensors files; caffe export --help"""
+
+#: The commands with options of their own, apart from the flags of BVLC Caffe's actions.
+OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
+    "export": export.main,
+    "inspect": inspector.main,
+}
 
 ACTIONS: dict[str, Callable[[Any], int]] = {
     "device_query": device_query.run,
@@ -40,13 +47,10 @@ def _body(flags: Any, arguments: list[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `caffe` command on a command line (sys.argv if None); return the exit status.
-
-    `inspect` has options of its own, apart from the flags of BVLC Caffe's actions.
-    """
+    """Run the `caffe` command on a command line (sys.argv if None); return the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:1] == ["inspect"]:
-        return inspector.main(arguments[1:])
+    if arguments and arguments[0] in OTHERS:
+        return OTHERS[arguments[0]](arguments[1:])
     return command.run("caffe", USAGE, FLAGS, _body, arguments)
 
 

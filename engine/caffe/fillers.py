@@ -122,6 +122,22 @@ def _bilinear(shape: Sequence[int], f: Any) -> Draw:
     return lambda rng: np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 
 
+def _diagonal(shape: Sequence[int], f: Any) -> Draw:
+    """diag_val, one for all or one for each output, where input and output are equal (flownet2)."""
+    values = np.array(f.diag_val or [1.0], np.float32)
+    count = min(shape[:2]) if len(shape) > 1 else 0
+    if not count or values.size not in (1, count) or math.prod(shape[2:]) != 1:
+        raise ValueError(
+            f"{values.size} diag_val for a blob of shape {tuple(shape)}; it needs outputs x inputs "
+            "with a kernel of 1, and one value or one for each"
+        )
+    kernel = np.zeros(shape, np.float32)
+    kernel[range(count), range(count)] = np.resize(values, count).reshape(
+        -1, *[1] * (len(shape) - 2)
+    )
+    return lambda rng: kernel
+
+
 def _fan(shape: Sequence[int], f: Any) -> float:
     """Fan-in, fan-out or their mean, as `variance_norm` says, counted as Caffe counts them."""
     count = math.prod(shape)
@@ -153,4 +169,5 @@ _FILLERS: dict[str, Callable[[Sequence[int], Any], Draw]] = {
     "xavier": _xavier,
     "msra": _msra,
     "bilinear": _bilinear,
+    "diagonal": _diagonal,
 }

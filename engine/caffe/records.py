@@ -77,12 +77,12 @@ class LayerWeights(NamedTuple):
     """A layer to be written.
 
     param: its LayerParameter.
-    blobs: its parameters.
+    blobs: its parameters, those of a net or of a file.
     shared: the indices of the parameters that belong to an earlier layer.
     """
 
     param: Any
-    blobs: Sequence[Blob]
+    blobs: Sequence[Blob | StoredBlob]
     shared: frozenset[int] = frozenset()
 
 

@@ -13,6 +13,7 @@ from google.protobuf.text_encoding import CEscape
 
 from . import files, glog, spelling, unknown
 from .errors import PrototxtError
+from .proto.origins import forks_of
 from .unknown import Unknown
 
 
@@ -64,10 +65,17 @@ def refuse_unknown(path: str | os.PathLike, fields: Iterable[Unknown]) -> None:
 
 
 def warn_of_tuning(path: str | os.PathLike, item: Unknown) -> bool:
-    """Return whether a field only tunes how a fork computes; such a field is logged as left out."""
+    """Return whether the engine does without a field; such a field is logged as left out.
+
+    These are the fields that only tune how a fork computes, and those with which forks draw
+    training data.
+    """
     if item.tunes:
         warn_left_out(path, item, "it only tunes how a fork computes")
-    return item.tunes
+    elif item.trains:
+        origin = " or ".join(forks_of(item.name, item.message)[:2])
+        warn_left_out(path, item, f"the engine does not do this step of training with {origin}")
+    return item.tunes or item.trains
 
 
 def warn_left_out(path: str | os.PathLike, item: Unknown, reason: str) -> None:

@@ -24,7 +24,8 @@ TUNING = {
     *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
     *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),
     *("forward_type", "fuse", "global_grad_scale_adaptive", "gpuIdx"),
-    *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads"),
+    *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
+    *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
     *("per_fla_fuse", "precache", "reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
     "workspace_MB",
@@ -32,6 +33,10 @@ TUNING = {
 
 #: Values inside values that are read; Caffe's messages have eight at most.
 MAX_DEPTH = 100
+#: Messages whose fields in forks draw or choose training data, or steer a training. The engine
+#: does without those that it lacks; the net computes the same.
+TRAINING = ("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter")
+
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
     r"""|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[{}<>:;,\[\]])""",
@@ -82,6 +87,11 @@ class Unknown(NamedTuple):
     def tunes(self) -> bool:
         """Whether the field only tunes how a fork computes."""
         return self.name in TUNING
+
+    @property
+    def trains(self) -> bool:
+        """Whether the field is one of a fork's that choose or change training data."""
+        return self.message in TRAINING and bool(forks_of(self.name, self.message))
 
 
 class MalformedTextError(ValueError):

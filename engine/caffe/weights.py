@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ __all__ = [
     "read_blob",
     "read_net",
     "read_state",
+    "read_structure",
     "write_net",
     "write_state",
 ]
@@ -78,6 +80,26 @@ def read_net(path: str) -> StoredLayers:
     if not (layers or v1):
         raise FileError(f"{path}: has no layers; a .caffemodel file is needed")
     return [(name, dict(enumerate(blobs))) for name, blobs in v0 or v1 or layers]
+
+
+def read_structure(path: str) -> Any:
+    """Return the NetParameter of a .caffemodel without its blobs, which are not read.
+
+    The name of the net and the layers' other fields are there; nothing is for files in the formats
+    of the first Caffes (V0, V1) and HDF5. Raises FileError as `read_net` does.
+    """
+    net = caffe_pb2.NetParameter()
+    if is_hdf5(path):
+        return net
+    buffer = MappedFile.view(path)
+    with _content_of(path, ".caffemodel", len(buffer)):
+        for number, wire_type, value in wire.fields(buffer):
+            if number == 1 and wire_type == wire.BYTES:
+                net.name = wire.decode_text(value)
+            elif number == 100 and wire_type == wire.BYTES:
+                kept = b"".join(wire.without(value, 7))
+                wire.parse_binary(kept, net.layer.add(), path)
+    return net
 
 
 def read_state(path: str) -> SolverState:
@@ -236,9 +258,17 @@ def write_state(
     wire.write_chunks(path, [*chunks, wire.integer(4, current_step)])
 
 
-def _blob_chunks(blob: Blob, with_diff: bool) -> wire.Chunks:
+def _blob_chunks(blob: Blob | StoredBlob, with_diff: bool) -> wire.Chunks:
     """Return the content of a BlobProto."""
     chunks: wire.Chunks = []
+    if isinstance(blob, StoredBlob):
+        field = DOUBLES[0] if blob.data.dtype == np.float64 else FLOATS[0]
+        values = wire.delimited(field, [blob.data]) if blob.data.size else []
+        if blob.legacy:
+            shape = [wire.integer(*axis) for axis in zip(LEGACY_SHAPE, blob.shape)]
+            return [*shape, *values]
+        shape = wire.delimited(SHAPE, wire.packed(1, blob.shape))
+        return [*shape, *values] if field > SHAPE else [*values, *shape]
     if blob.count:
         chunks += wire.delimited(5, [contiguous_array(blob.values)])
         if with_diff:

@@ -110,6 +110,19 @@ def fields(buffer: memoryview) -> Iterator[tuple[int, int, Any]]:
         at += size
 
 
+def without(buffer: memoryview, field: int) -> Iterator[bytes]:
+    """Yield the fields of a message, encoded, but for those with a number."""
+    for number, wire_type, value in fields(buffer):
+        if number == field:
+            continue
+        if wire_type == VARINT:
+            yield integer(number, value)
+        elif wire_type == BYTES:
+            yield from delimited(number, [bytes(value)])
+        else:
+            yield encode_varint(number << 3 | wire_type) + bytes(value)
+
+
 def decode_text(buffer: memoryview) -> str:
     """Return a string field; bytes that are not UTF-8 become replacement characters."""
     return bytes(buffer).decode("utf-8", "replace")

@@ -109,6 +109,7 @@ def test_a_peer_that_takes_too_long_is_ended(bench):
         probe(bench(), limit=0.01)
 
 
+@pytest.mark.slow
 def test_the_engine_of_another_checkout_is_measured(folder, tmp_path):
     other = tmp_path / "engine"
     shutil.copytree(ENGINE_FOLDER / "caffe", other / "caffe")

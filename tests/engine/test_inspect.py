@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import caffe
+import numpy as np
 import pytest
 from caffe import __main__ as caffe_command
 from caffe.errors import PrototxtError, UsageError
@@ -283,10 +284,52 @@ def test_maps_fields_and_offsets_agree_with_the_generators_on_fcn8s():
     rows = {top: row for row in report.rows for top in row.tops}
     for blob, (_, scale, shift) in geometry.maps.items():
         assert (rows[blob].scale[0], rows[blob].shift[0]) == (str(scale), str(shift)), blob
-        assert rows[blob].field[0] == geometry.fields[blob], blob
+        # The generators give a bound behind a Deconvolution, the inspector the field itself.
+        assert rows[blob].field[0] <= geometry.fields[blob], blob
+    # A score sees up to three neighbours of fc7, which lie 32 pixels apart.
+    assert (rows["fc7"].field[0], rows["score"].field[0]) == (404, 404 + 2 * 32)
     assert {c.name: c.needed[0] for c in report.crops} == {
         name: str(offset) for name, offset in geometry.offsets.items()
     }
+
+
+UPSAMPLING = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 1 dim: 29 dim: 29 } } }
+layer { name: "down" type: "Convolution" bottom: "data" top: "down" convolution_param {
+  num_output: 1 kernel_size: 3 stride: 3 pad: 1 weight_filler { type: "constant" value: 1 } } }
+layer { name: "up" type: "Deconvolution" bottom: "down" top: "up" convolution_param {
+  num_output: 1 kernel_size: 5 stride: 2 weight_filler { type: "constant" value: 1 } } }
+layer { name: "wide" type: "Convolution" bottom: "up" top: "wide" convolution_param {
+  num_output: 1 kernel_size: 3 dilation: 2 pad: 2 weight_filler { type: "constant" value: 1 } } }
+layer { name: "sum" type: "Eltwise" bottom: "wide" bottom: "up" top: "sum" }
+layer { name: "again" type: "Deconvolution" bottom: "sum" top: "again" convolution_param {
+  num_output: 1 kernel_size: 4 stride: 3 pad: 1 weight_filler { type: "constant" value: 1 } } }
+layer { name: "cut" type: "Crop" bottom: "again" bottom: "data" top: "cut"
+  crop_param { offset: 13 } }
+layer { name: "thin" type: "Pooling" bottom: "cut" top: "thin" pooling_param {
+  pool: AVE kernel_size: 2 stride: 2 } }
+"""
+
+
+def test_behind_a_deconvolution_every_value_sees_the_pixels_of_its_gradient(tmp_path):
+    path = write(tmp_path, "force_backward: true" + UPSAMPLING)
+    report = inspect_net(path)
+    net = caffe.Net(path, caffe.TEST)
+    net.forward()
+    for part in report.net.parts[1:]:
+        (top,) = part.tops
+        axis = report.places[top].axes[0]
+        side = net.blobs[top.name].data.shape[-1]
+        for o in range(side // 3, side // 3 + 6):
+            net.clear_param_diffs()
+            net.blobs[top.name].diff[...] = 0
+            net.blobs[top.name].diff[0, 0, o, side // 2] = 1
+            net.backward(start=part.param.name)
+            rows = np.flatnonzero(net.blobs["data"].diff[0, 0].any(axis=1))
+            field = axis.fields[o % len(axis.fields)]
+            pixels = o * axis.stride + field.low, o * axis.stride + field.high
+            assert (rows[0], rows[-1]) == pixels, (top.name, o)
 
 
 def test_a_crop_says_what_it_cuts_and_why():

@@ -164,7 +164,7 @@ def test_the_page_holds_the_histograms_of_the_weights(tmp_path):
 def test_the_page_knows_the_receptive_field():
     page = Page(html_page(inspect_net(text_format.Parse(SCORER, caffe_pb2.NetParameter()))))
     assert page.data["3"]["field"] == {
-        "axes": [{"stride": 2.0, "low": -1.0, "high": 2.0}] * 2,
+        "axes": [{"stride": 2.0, "fields": [[-1.0, 2.0]]}] * 2,
         "size": [4, 4],
         "image": [8, 8],
         "frame": "data",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 
 import caffe
 import numpy as np
@@ -122,13 +121,13 @@ layer { name: "loss" type: "Reduction" bottom: "y" top: "loss" loss_weight: 1 }
 """
 
 
-def test_training_with_a_module_that_cannot_be_imported_ends_in_one_line(modules):
+def test_training_with_a_module_that_cannot_be_imported_ends_in_one_line(modules, program):
     write(modules, TRAINED)
     write(modules, 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1', "s.prototxt")
-    command = [sys.executable, "-m", "caffe", "train", "-solver", "s.prototxt"]
-    environment = {"PYTHONPATH": str(modules), "GLOG_minloglevel": "2", "PATH": ""}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    arguments = ["train", "-solver", "s.prototxt"]
+    settings = {"PYTHONPATH": str(modules), "GLOG_minloglevel": "2", "PATH": ""}
+    result = program("-m", "caffe", *arguments, cwd=os.getcwd(), **settings)
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 1 and len(lines) == 1, result.stderr
     assert "layer 'user' (Python)" in lines[0] and "no_such_module_anywhere" in lines[0]
-    assert caffe_command.main(command[3:]) == 1
+    assert caffe_command.main(arguments) == 1

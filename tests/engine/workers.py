@@ -7,12 +7,12 @@ The code finds `caffe`, `np`, `rank`, the modules of `caffe.train`, and a small 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import caffe
 import numpy as np
 from caffe.train import meeting
+
+from tests import prefork
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
@@ -105,24 +105,15 @@ def run(code, folder, count=2, timeout=120, launch=True, hangs=None, **environme
     processes = []
     for rank in range(count):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if launch else {"WORKER": str(rank)}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, path],
-                env={**env, **place},
-                cwd=folder,
-                stderr=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                text=True,
-            )
-        )
+        processes.append(prefork.server().start([path], str(folder), {**env, **place}))
     try:
-        stderr = {}
+        results = {}
         for process in sorted(processes, key=lambda p: processes.index(p) == hangs):
             if processes.index(process) == hangs:
                 process.kill()
-            stderr[process] = process.communicate(timeout=timeout)[1]
-        return [(process.returncode, stderr[process]) for process in processes]
+            result = process.wait(timeout)
+            results[process] = result.returncode, result.stderr
+        return [results[process] for process in processes]
     finally:
         for process in processes:
             process.kill()
-            process.wait()

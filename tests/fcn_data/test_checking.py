@@ -68,6 +68,7 @@ def test_a_label_drawn_before_the_exif_orientation_has_that_reason(root):
     "change, reason",
     [
         (lambda label: label + 1, "they seem to count from 1: subtract 1"),
+        (lambda label: label * 3 // 2, "label 0 is a class, too: name 4 classes, the background"),
         (lambda label: label * 50, "all are multiples of 50: divide them by 50"),
         (lambda label: np.where(label == 2, 7, label), "labels 7 are not 0..2 or 255"),
     ],
@@ -138,3 +139,18 @@ def test_pictures_of_six_pages_are_read_with_six_channels(root):
         pages[0].save(path, save_all=True, append_images=pages[1:])
     result = report(root)
     assert not result.errors and result.channels == 6 and len(result.mean) == 6
+
+
+def test_class_frequencies_are_those_of_the_training_pictures(root):
+    folder = open_folder(str(root)).with_splits(1)
+    result = check(folder, LabelCoding())
+    labels = [own_folders.picture(int(idx.split()[1]))[1] for idx in folder.splits["train"]]
+    counts = {k: int(sum((label == k).sum() for label in labels)) for k in range(3)}
+    assert result.train_counts == counts
+    assert result.extent == {k: sum(a.size for a in labels if k in a) for k in range(3)}
+
+
+def test_palette_files_that_agree_give_the_classes_their_colours(root):
+    assert report(root).colours[:3] == own_folders.COLOURS
+    Image.fromarray(own_folders.picture(0)[1]).save(label_path(root))
+    assert report(root).colours == ()

@@ -52,6 +52,38 @@ def test_folders_called_train_and_val_are_splits(tmp_path):
     assert folder.splits == {"train": ("train/a", "train/b"), "val": ("val/a",)}
 
 
+def test_folders_of_splits_with_pictures_and_labels_in_each_are_one_set(tmp_path):
+    own_folders.write(tmp_path / "train", "folders", 3)
+    own_folders.write(tmp_path / "valid", "flat", 2)
+    for name in ("images", "masks"):
+        (tmp_path / "valid" / name).mkdir()
+    own_folders.write(tmp_path / "valid", "folders", 2)
+    folder = open_folder(str(tmp_path))
+    assert folder.layout == "splits"
+    assert folder.splits["train"] == tuple(f"train/scene {k}" for k in range(3))
+    assert folder.splits["val"] == ("valid/scene 0", "valid/scene 1")
+
+
+def test_pictures_of_a_test_split_are_not_scored_beside_those_of_val(tmp_path):
+    names = ["train/a", "val/a", "test/a"]
+    for folder in ("images", "masks"):
+        for split in ("train", "val", "test"):
+            (tmp_path / folder / split).mkdir(parents=True)
+    folder = open_folder(own_folders.write(tmp_path, "folders", names=names))
+    assert folder.splits == {"train": ("train/a",), "val": ("val/a",)}
+    assert folder.with_splits(1).splits == folder.splits
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".png", ".tif", ".bmp"])
+def test_pictures_of_every_suffix_have_their_labels(tmp_path, suffix):
+    pixels, label = own_folders.picture(0)
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}")
+    name = "a_mask.png" if suffix == ".png" else "a.png"
+    Image.fromarray(label).save(tmp_path / name)
+    folder = open_folder(str(tmp_path))
+    assert [os.path.basename(f) for f in folder.files["a"]] == [f"a{suffix}", name]
+
+
 def test_class_names_come_from_the_files_of_the_tools(tmp_path):
     labelme = open_folder(own_folders.write(tmp_path / "labelme", "labelme"))
     assert labelme.classes == ("_background_", "red", "green")
@@ -92,6 +124,9 @@ def test_a_split_with_an_unknown_id_is_refused(tmp_path):
 def test_a_folder_without_labels_is_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="has 1 pictures and 0 label files"):
+        open_folder(str(tmp_path))
+    Image.new("L", (4, 4)).save(tmp_path / "a_mask.jpg")
+    with pytest.raises(ValueError, match="a_mask.jpg has JPEG labels, whose compression changes"):
         open_folder(str(tmp_path))
     with pytest.raises(OSError, match="is not a folder"):
         open_folder(str(tmp_path / "missing"))

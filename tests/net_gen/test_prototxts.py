@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -82,14 +80,14 @@ def test_deploy_is_val_without_data_loss_and_dropout(variant):
     assert list(deploy.layer[len(inputs) :]) == rest
 
 
-def test_net_py_regenerates_its_folder(tmp_path):
+def test_net_py_regenerates_its_folder(tmp_path, program):
     for name in ("net_gen", "fcn_common", "fcn_data", "voc-fcn16s/net.py"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, target)
     folder = tmp_path / "voc-fcn16s"
-    subprocess.run([sys.executable, "net.py"], cwd=folder, check=True)
+    assert program("net.py", cwd=folder, PYTHONPATH="").returncode == 0
     assert sorted(os.listdir(folder)) == sorted(
         ["net.py", "deploy.prototxt", "solver.prototxt", "train.prototxt", "val.prototxt"]
     )
@@ -134,9 +132,8 @@ def test_a_bad_command_line_is_refused_and_writes_no_file(tmp_path, arguments, l
     assert not list(tmp_path.iterdir())
 
 
-def test_python_m_net_gen_ends_a_bad_command_line_with_one_line():
-    command = [sys.executable, "-m", "net_gen", "voc-fcn4s"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_python_m_net_gen_ends_a_bad_command_line_with_one_line(program):
+    result = program("-m", "net_gen", "voc-fcn4s")
     assert result.returncode == 1
     assert result.stderr == (
         f"error: variant is 'voc-fcn4s', needs one of {', '.join(net_gen.VARIANTS)}\n"

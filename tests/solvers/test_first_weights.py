@@ -10,6 +10,7 @@ import net_gen
 import surgery
 from fcn_data import published
 from solvers import first_weights, stage
+from solvers.caffe_solver import copy_weights
 from solvers.first_weights import mean_of_weights, resolve_weights, write_first_weights
 from solvers.train_options import Options
 from surgery.__main__ import main as surgery_main
@@ -105,6 +106,18 @@ def test_a_narrow_net_starts_from_random_numbers_and_weights_without_a_run_have_
     assert resolve_weights(OPTIONS).weights == "random"
     assert resolve_weights(Options()).weights == ""
     assert mean_of_weights(source[1]) is None
+
+
+def test_layers_that_start_from_their_fillers_are_named(tmp_path, source, capsys):
+    message = net_gen.fcn("voc-fcn8s-atonce", "deploy", width=1 / 32)
+    for layer in message.layer:
+        if layer.name in ("fc6", "fc7"):
+            layer.name += "_new"
+            layer.convolution_param.weight_filler.type = "msra"
+    net_gen.write(message, tmp_path / "net.prototxt")
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    copy_weights(net, source[1])
+    assert "warning: layers fc6_new, fc7_new are not in the weights" in capsys.readouterr().out
 
 
 def test_a_stage_starts_from_weights_of_another_class_count(tmp_path, source, capsys):

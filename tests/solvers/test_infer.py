@@ -10,11 +10,12 @@ from PIL import Image
 
 import net_gen
 from fcn_data import VOC, Input
-from solvers import available, infer, photograph, stage
+from solvers import available, infer, stage
 from solvers.folders import working_folder
+from solvers.interface import Settings
 from solvers.snapshots import RECORDS
 from tests import tiny
-from tests.solvers import test_snapshots
+from tests.solvers import test_snapshots, tiny_nets
 
 
 @pytest.fixture(scope="module")
@@ -76,31 +77,38 @@ def test_the_mean_of_the_data_set_is_subtracted(trained):
     assert net.blobs["data"].data[0, :, 0, 0].tolist() == [69, 78, 87]
 
 
-def test_a_large_photograph_is_reduced_for_the_net_and_labelled_at_its_own_size(
-    trained, monkeypatch
-):
-    shapes = []
-    real = photograph.predict
+def segmenter(trained, long_side=None):
+    return infer.open_segmenter(
+        net=trained[0],
+        weights=trained[1],
+        gpu="cpu",
+        settings=Settings(long_side=long_side),
+        say=lambda line: None,
+    )
 
-    def predict(net, image, data_set):
-        shapes.append(image.shape)
-        return real(net, image, data_set)
 
-    monkeypatch.setattr(photograph, "predict", predict)
+def test_a_large_photograph_is_reduced_for_the_net_and_labelled_at_its_own_size(trained):
     photo = np.random.RandomState(0).randint(0, 255, (90, 160, 3)).astype(np.uint8)
-    net = infer.load(*trained)
-    assert infer.segment(net, photo, 80).shape == (90, 160)
-    assert infer.segment(net, photo, 0).shape == (90, 160)
-    assert shapes == [(45, 80, 3), (90, 160, 3)]
+    for long_side, shape in ((80, (45, 80)), (0, (90, 160)), (None, (90, 160))):
+        opened = segmenter(trained, long_side)
+        segmentation = opened.segment(photo)
+        assert segmentation.labels[0].shape == (90, 160)
+        assert tuple(opened.net.blobs["data"].shape)[2:] == shape
+        reduced = [n for n in segmentation.notes if "reduced from 160 x 90 to 80 x 45" in n]
+        assert len(reduced) == (long_side == 80)
 
 
-def test_a_large_photograph_has_the_class_whose_enlarged_score_is_highest(monkeypatch):
-    scores = np.random.RandomState(0).randn(21, 45, 80).astype(np.float32)
-    scores[7] = scores[3]  # a tie, which the first class wins
-    monkeypatch.setattr(photograph, "predict", lambda net, image, data_set: (None, scores))
-    label = infer.segment(None, np.zeros((90, 160, 3), np.uint8), 80)
+def test_a_large_photograph_has_the_class_whose_enlarged_score_is_highest(tmp_path):
+    net, weights = tiny_nets.write(tmp_path, tiny_nets.convolution("score", 5), seed=3)
+    opened = segmenter((net, weights), 80)
+    opened.net.params["score"][0].data[3] = opened.net.params["score"][0].data[1]  # a tie
+    photo = np.random.RandomState(0).randint(0, 255, (90, 160, 3)).astype(np.uint8)
+    label = opened.segment(photo).labels[0]
+    scores = opened.net.blobs["score"].data[0].copy()
+    assert scores.shape == (5, 45, 80)
     large = [np.asarray(Image.fromarray(s).resize((160, 90), Image.BILINEAR)) for s in scores]
     assert label.dtype == np.uint8 and np.array_equal(label, np.argmax(large, 0))
+    assert len(set(label.ravel())) > 1
 
 
 def test_a_rotated_photograph_is_read_upright(tmp_path):

@@ -28,7 +28,8 @@ from solvers import (
     workers,
 )
 from solvers.folders import ROOT, working_folder
-from tests import tiny
+from solvers.segmenter import Segmentation, Segmenter
+from tests import prefork, tiny
 
 TRAIN = """
 import os, signal, sys
@@ -54,23 +55,17 @@ def together(arguments, cwd, count=2, timeout=150):
     """Run `python ARGUMENTS` in `count` workers; return their exit status, stdout and stderr."""
     env = dict(os.environ, PYTHONPATH=ROOT, WORLD_SIZE=str(count), MASTER_ADDR="localhost")
     env["MASTER_PORT"] = str(meeting.free_port())
+    words = [str(argument) for argument in arguments]
     started = [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=dict(env, RANK=str(rank), LOCAL_RANK=str(rank)),
-            cwd=str(cwd),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        prefork.server().start(words, str(cwd), dict(env, RANK=str(rank), LOCAL_RANK=str(rank)))
         for rank in range(count)
     ]
     try:
-        return [(p.returncode, *out) for p in started for out in [p.communicate(timeout=timeout)]]
+        ends = [process.wait(timeout) for process in started]
+        return [(end.returncode, end.stdout, end.stderr) for end in ends]
     finally:
         for process in started:
             process.kill()
-            process.wait()
 
 
 def weights_of(folder, iteration):
@@ -300,7 +295,7 @@ def test_photographs_in_a_list_are_relative_to_the_list(net, photos, tmp_path):
 
 def test_an_unreadable_photograph_is_skipped(net, photos, tmp_path, capsys):
     (photos / "photo1.png").write_bytes(b"no picture")
-    with pytest.raises(OSError, match="photo1.png: first of 1 that cannot be read"):
+    with pytest.raises(OSError, match="photo1.png: first of 1 that cannot be segmented"):
         infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
     assert "skipped: " in capsys.readouterr().err
     assert len(pictures(tmp_path / "out")) == 8
@@ -315,9 +310,9 @@ def test_pictures_of_other_weights_are_refused(net, photos, tmp_path):
 
 
 def test_a_collection_with_equal_names_or_without_photographs_is_refused(photos, tmp_path):
-    Image.open(photos / "photo1.png").convert("RGB").save(tmp_path / "photo1.jpg")
+    Image.open(photos / "photo1.png").save(tmp_path / "photo1.png")
     with pytest.raises(ValueError, match="its pictures would have the names of those of"):
-        infer.collect([str(photos), str(tmp_path / "photo1.jpg")])
+        infer.collect([str(photos), str(tmp_path / "photo1.png")])
     with pytest.raises(FileNotFoundError, match="none.jpg: no such file"):
         infer.collect([str(tmp_path / "none.jpg"), str(photos)])
     (tmp_path / "empty").mkdir()
@@ -330,28 +325,28 @@ def test_a_photograph_is_segmented_while_the_next_is_read_and_the_last_is_writte
 ):
     read, written = [threading.Event() for _ in range(5)], [threading.Event() for _ in range(5)]
     shapes = []
-    real_read, real_write = photograph.read, photograph.save_pictures
+    real_read, real_write = Segmenter.read, photograph.save_pictures
 
-    def reading(path):
-        image = real_read(path)
+    def reading(self, path):
+        image = real_read(self, path)
         read[int(path[-5])].set()
         return image
 
-    def writing(out, photo, *picture):
-        real_write(out, photo, *picture)
-        written[int(photo[-5])].set()
+    def writing(files, *picture):
+        real_write(files, *picture)
+        written[int(files.stem[-1])].set()
 
-    def segmenting(net, image, long_side, data_set):
+    def segmenting(self, image, store):
         i = len(shapes)
         shapes.append(image.shape)
         assert i == 4 or read[i + 1].wait(20)
         assert i < 2 or written[i - 2].is_set()
         assert i == 0 or written[i - 1].wait(20)
-        return np.zeros(image.shape[:2], np.uint8)
+        return Segmentation((np.zeros(image.shape[:2], np.uint8),))
 
-    monkeypatch.setattr(photograph, "read", reading)
+    monkeypatch.setattr(Segmenter, "read", reading)
     monkeypatch.setattr(photograph, "save_pictures", writing)
-    monkeypatch.setattr(photograph, "segment", segmenting)
+    monkeypatch.setattr(Segmenter, "segment", segmenting)
     infer.run_collection([str(photos)], **options(net, tmp_path / "out"))
     assert len(pictures(tmp_path / "out")) == 10 and len(shapes) == 5
 
@@ -360,10 +355,10 @@ def test_a_photograph_is_segmented_while_the_next_is_read_and_the_last_is_writte
 def test_a_picture_that_cannot_be_written_ends_the_run(net, photos, tmp_path, monkeypatch, failing):
     real = photograph.save_pictures
 
-    def writing(out, photo, *picture):
-        if photo.endswith(f"photo{failing}.png"):
+    def writing(files, *picture):
+        if files.stem == f"photo{failing}":
             raise OSError("disk full")
-        real(out, photo, *picture)
+        real(files, *picture)
 
     monkeypatch.setattr(photograph, "save_pictures", writing)
     with pytest.raises(OSError, match="disk full"):

@@ -1,11 +1,27 @@
 """A case for each layer of a fork: one family a file, all in `CASES`."""
 
-from . import crf, detection, faces, flow, mobile, segmentation, text, volumes, yolo
+from . import (
+    crf,
+    detection,
+    faces,
+    flow,
+    flow_data,
+    metric,
+    mobile,
+    regions,
+    segmentation,
+    text,
+    volumes,
+    yolo,
+)
 from .case import Case, gradient_error, numpy_error, opencv_error
 
 CASES = [
     case
-    for family in (detection, segmentation, crf, mobile, yolo, text, flow, volumes, faces)
+    for family in (
+        *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
+        *(volumes, faces, metric),
+    )
     for case in family.CASES
 ]
 

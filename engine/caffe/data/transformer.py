@@ -78,15 +78,21 @@ class DataTransformer:
 
     def seed(self) -> None:
         """Start the random numbers of mirrors and crops, where the settings need any."""
-        if self.param.mirror or (self.train and self.param.crop_size):
+        if self.param.mirror or (self.train and any(self._crop())):
             self._random = Random()
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape after the transformation. Raises ShapeError for a crop too large."""
-        crop = self.param.crop_size
-        if crop > min(height, width):
-            raise self._shape_error(f"crop_size is {crop}, but an image is {height} x {width}")
-        return (channels, crop, crop) if crop else (channels, height, width)
+        rows, columns = self._crop()
+        if rows > height or columns > width:
+            size = rows if rows == columns else f"{rows} x {columns}"
+            raise self._shape_error(f"crop_size is {size}, but an image is {height} x {width}")
+        return (channels, rows or height, columns or width)
+
+    def _crop(self) -> tuple[int, int]:
+        """Return height and width of crops: crop_size, or crop_h and crop_w of forks; 0: none."""
+        p = self.param
+        return p.crop_h or p.crop_size, p.crop_w or p.crop_size
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the transformed image, float32. image: uint8 or float, C x H x W.
@@ -97,7 +103,7 @@ class DataTransformer:
         mean = self.mean_for(image.shape)
         mirror = self.param.mirror and self._below(2)
         top, left = image.shape[1] - height, image.shape[2] - width
-        if self.param.crop_size and self.train:
+        if any(self._crop()) and self.train:
             top, left = self._below(top + 1), self._below(left + 1)
         else:
             top, left = top // 2, left // 2

@@ -133,7 +133,10 @@ def _field_data(report: Report, row: LayerRow) -> dict[str, Any] | None:
     if place is None or shape is None or image is None or len(place.axes) != 2:
         return None
     axes = [
-        {"stride": float(axis.stride), "low": float(axis.low), "high": float(axis.high)}
+        {
+            "stride": float(axis.stride),
+            "fields": [f and [float(f.low), float(f.high)] for f in axis.fields],
+        }
         for axis in place.axes
     ]
     return {"axes": axes, "size": shape[-2:], "image": image[-2:], "frame": place.frame}

@@ -6,7 +6,9 @@ the same windows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from ..coord_map import CoordMap, compose, inverse
@@ -25,18 +27,25 @@ CHANNEL_AXES = {
 MERGING = ("Concat", "Eltwise")
 
 
+class Field(NamedTuple):
+    """The pixels that a position sees, from `low` to `high`, relative to the pixel it lies at."""
+
+    low: Fraction = Fraction(0)
+    high: Fraction = Fraction(0)
+
+
 class AxisPlace(NamedTuple):
     """Where a blob's positions lie along one axis of the image, in pixels.
 
     scale, shift: pixel x of the image lies at scale * x + shift in the blob.
-    low, high: position o sees the pixels from o / scale + low to o / scale + high. Behind a
-        Deconvolution these are bounds over all positions.
+    fields: position o sees the pixels from o / scale + low to o / scale + high of field
+        o % len(fields), or none where that is None. Only behind a Deconvolution do the positions
+        differ; their fields repeat after its stride.
     """
 
     scale: Fraction = Fraction(1)
     shift: Fraction = Fraction(0)
-    low: Fraction = Fraction(0)
-    high: Fraction = Fraction(0)
+    fields: tuple[Field | None, ...] = (Field(),)
 
     @property
     def stride(self) -> Fraction:
@@ -50,38 +59,65 @@ class AxisPlace(NamedTuple):
 
     @property
     def field(self) -> int:
-        """The pixels that one position sees."""
-        return int(self.high - self.low + 1)
+        """The largest number of pixels from the first to the last that one position sees."""
+        return max((int(field.high - field.low + 1) for field in self.fields if field), default=0)
 
     @property
     def coord_map(self) -> CoordMap:
         """The map as `caffe.coord_map` writes maps."""
         return 1, self.scale, self.shift
 
-    def through(self, kernel_reach: int, stride: int, pad: int) -> AxisPlace:
+    def through(self, kernel_reach: int, stride: int, pad: int, dilation: int = 1) -> AxisPlace:
         """The place of the top of a window that slides over the blob."""
         step = 1, Fraction(1, stride), (pad - Fraction(kernel_reach - 1, 2)) / stride
         _, scale, shift = compose(step, self.coord_map)
-        low = self.low - self.stride * pad
-        high = self.high + self.stride * (kernel_reach - 1 - pad)
-        return AxisPlace(scale, shift, low, high)
+        period = len(self.fields) // gcd(len(self.fields), stride)
+        taps = range(0, kernel_reach, dilation) if len(self.fields) > 1 else (0, kernel_reach - 1)
+        fields = [
+            self._union(1 / scale * o, [o * stride - pad + tap for tap in taps])
+            for o in range(period)
+        ]
+        return AxisPlace(scale, shift, _shortest(fields))
 
-    def through_transposed(self, kernel_reach: int, stride: int, pad: int) -> AxisPlace:
+    def through_transposed(
+        self, kernel_reach: int, stride: int, pad: int, dilation: int = 1
+    ) -> AxisPlace:
         """The place of the top of a Deconvolution of the blob."""
         step = 1, Fraction(stride), Fraction(kernel_reach - 1, 2) - pad
         _, scale, shift = compose(step, self.coord_map)
-        low = self.low + self.stride * Fraction(pad - kernel_reach + 1, stride)
-        high = self.high + self.stride * Fraction(pad, stride)
-        return AxisPlace(scale, shift, low, high)
+        fields = []
+        for o in range(len(self.fields) * stride):
+            reads = [o + pad - tap for tap in range(0, kernel_reach, dilation)]
+            positions = [at // stride for at in reads if at % stride == 0]
+            fields.append(self._union(1 / scale * o, positions))
+        return AxisPlace(scale, shift, _shortest(fields))
+
+    def _union(self, pixel: Fraction, positions: Sequence[int]) -> Field | None:
+        """The field, relative to a pixel, of a value that reads the blob at these positions."""
+        read = [(at * self.stride - pixel, self.fields[at % len(self.fields)]) for at in positions]
+        lows = [at + field.low for at, field in read if field]
+        highs = [at + field.high for at, field in read if field]
+        return Field(min(lows), max(highs)) if lows else None
 
     def cropped(self, offset: int) -> AxisPlace:
         """The place of the blob without its first `offset` positions."""
-        move = self.stride * offset
-        return AxisPlace(self.scale, self.shift - offset, self.low + move, self.high + move)
+        fields = [self._union(o * self.stride, [o + offset]) for o in range(len(self.fields))]
+        return AxisPlace(self.scale, self.shift - offset, tuple(fields))
 
     def joined(self, other: AxisPlace) -> AxisPlace:
         """This place with the pixels that either of two blobs sees."""
-        return self._replace(low=min(self.low, other.low), high=max(self.high, other.high))
+        fields = []
+        for o in range(lcm(len(self.fields), len(other.fields))):
+            pair = self.fields[o % len(self.fields)], other.fields[o % len(other.fields)]
+            read = [field for field in pair if field]
+            lows, highs = [field.low for field in read], [field.high for field in read]
+            fields.append(Field(min(lows), max(highs)) if read else None)
+        return self._replace(fields=_shortest(fields))
+
+
+def _shortest(fields: Sequence[Field | None]) -> tuple[Field | None, ...]:
+    """One period of the fields: a single one where all positions see alike."""
+    return tuple(fields[:1]) if all(field == fields[0] for field in fields) else tuple(fields)
 
 
 class Place(NamedTuple):
@@ -159,9 +195,10 @@ def top_place(part: Part, located: Places) -> Place | None:
 
 def _slid(base: Place, window: Window, transposed: bool) -> Place:
     axes = []
-    for axis, reach, stride, pad in zip(base.axes, window.reach, window.stride, window.pad):
+    sides = zip(base.axes, window.reach, window.stride, window.pad, window.dilation)
+    for axis, reach, stride, pad, dilation in sides:
         slide = axis.through_transposed if transposed else axis.through
-        axes.append(slide(reach, stride, pad))
+        axes.append(slide(reach, stride, pad, dilation))
     return Place(base.frame, tuple(axes))
 
 

@@ -19,7 +19,8 @@ class Accuracy(Function):
 
     The scores have the classes at `axis` (1); the second bottom has a label for each other
     position. Labels that are `ignore_label` do not count. A second top, of size classes, holds the
-    share for the labels of each class.
+    share for the labels of each class. `denominator`, a field of lisa-caffe-public, divides the
+    number of right labels in place of the number of all.
     """
 
     bottoms, tops = (2, 2), (1, 2)
@@ -48,7 +49,10 @@ class Accuracy(Function):
         # As in Caffe, a class with the same score as the true class ranks before it.
         rank = (x >= true_score).sum(axis) - 1
         right = (rank < p.top_k) & counted
-        accuracy = (right.sum() / counted.sum().clamp(min=1)).float()
+        divisor = counted.sum().clamp(min=1)
+        if p.denominator:
+            divisor = torch.tensor(p.denominator, device=x.device)
+        accuracy = (right.sum() / divisor).float()
         if not self.with_classes:
             return (accuracy,)
         one_hot = torch.arange(classes, device=x.device)[:, None]

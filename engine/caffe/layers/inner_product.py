@@ -21,6 +21,8 @@ class InnerProduct(Function):
 
     N x inputs becomes N x num_output (inner_product_layer.cpp); N stands for the axes before
     `axis` (1). The weights are num_output x inputs, or inputs x num_output with `transpose`.
+    With `normalize`, a field of happynear/caffe-windows, the weights of each output are first
+    divided by their length.
     """
 
     precision = "low"
@@ -53,6 +55,9 @@ class InnerProduct(Function):
 
         w, b = self.weight_and_bias()
         rows = x.reshape(-1, self.inputs)
+        if self.layer_param.inner_product_param.normalize:
+            directions = F.normalize(matrix(w), dim=1)
+            return F.linear(rows, directions, b).view(*x.shape[: self.axis], -1)
         y = product(rows, matrix(w), b, room(self.blobs[0], w, matrix))
         return y.view(*x.shape[: self.axis], y.shape[1])
 

@@ -90,7 +90,10 @@ class BatchNorm(Function):
     are the running sums of means (C) and of variances (C), and of the weight (1) that divides both.
 
     With scale_bias, a field of NVCaffe, y is also multiplied by a learned scale (C) and a learned
-    bias (C) is added, which are two more parameters.
+    bias (C) is added, which are two more parameters; so do use_weight_bias, and bias_term, of
+    intel/caffe where they are set. disable_mean and disable_variance, of happynear/caffe-windows,
+    take 0 and 1 in their place. update_global_stats, of DeepLab's fork, has the running sums follow
+    the batches also where they are used.
     """
 
     bottoms, tops = (1, 1), (1, 1)
@@ -113,10 +116,12 @@ class BatchNorm(Function):
                 self.layer_param.param.add().lr_mult = 0
             elif self.layer_param.param[i].lr_mult != 0:
                 raise self.error("cannot learn its statistics; give its params lr_mult: 0")
-        if p.scale_bias:
+        self.scales = p.scale_bias or (p.HasField("use_weight_bias") and p.use_weight_bias)
+        if self.scales:
             one = caffe_pb2.FillerParameter(type="constant", value=1)
             self.add_parameter(shape[1:2], p.scale_filler if p.HasField("scale_filler") else one)
-            self.add_parameter(shape[1:2], p.bias_filler)
+            if p.scale_bias or p.bias_term:
+                self.add_parameter(shape[1:2], p.bias_filler)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         shape, channels = bottoms[0], self.blobs[0].shape[0]
@@ -132,13 +137,16 @@ class BatchNorm(Function):
         if self.uses_running_sums:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
             mean, var = (mean * scale).detach(), (var * scale).detach()
+            if p.update_global_stats and not x.is_meta:
+                self._follow(channels.detach())
         else:
             mean = channels.mean((0, 2))
             var = ((channels - mean[:, None]) ** 2).mean((0, 2))
             self._add_to_sums(mean.detach(), var.detach(), x.numel() // mean.numel())
-        y = (channels - mean[:, None]) / (var[:, None] + p.eps).sqrt()
-        if affine:
-            y = y * affine[0][:, None] + affine[1][:, None]
+        y = channels if p.disable_mean else channels - mean[:, None]
+        y = y if p.disable_variance else y / (var[:, None] + p.eps).sqrt()
+        for i, parameter in enumerate(affine):
+            y = y + parameter[:, None] if i else y * parameter[:, None]
         return y.reshape(x.shape)
 
     def backward(
@@ -146,6 +154,12 @@ class BatchNorm(Function):
     ) -> None:
         # As in Caffe, the bottom gets its gradient whatever `propagate_down` says.
         super().backward(top, [True], bottom)
+
+    def _follow(self, channels: torch.Tensor) -> None:
+        """Add the mean and the variance of a batch, N x C x values, to the running sums."""
+        mean = channels.mean((0, 2))
+        var = ((channels - mean[:, None]) ** 2).mean((0, 2))
+        self._add_to_sums(mean, var, channels.numel() // mean.numel())
 
     def _add_to_sums(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         """Decay the running sums and add the mean and the unbiased variance of this batch.

@@ -29,7 +29,8 @@ class Pooling(Function):
 
     As in forks, the bottom may also be a volume, N x C x L x H x W (C3D), and a window may have
     holes (DeepLab v1): its positions are then `hole` apart, and hole (kernel - 1) + 1 stands for
-    kernel.
+    kernel. torch_pooling, of NVCaffe, rounds down; avg_include_pad false, of intel/caffe, leaves
+    the padding out of the means.
     """
 
     precision = "kept"
@@ -59,6 +60,7 @@ class Pooling(Function):
         if len(top) > 1 and p.pool != p.MAX:
             raise self.error("has 2 tops; it needs 1, because only pool MAX has a top of indices")
         self.maximum, self.ceil = p.pool == p.MAX, p.round_mode == p.CEIL and p.ceil_mode
+        self.ceil = self.ceil and not p.torch_pooling
         self.with_mask = len(top) > 1
 
     @property
@@ -180,13 +182,18 @@ class Pooling(Function):
     def _areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
     ) -> torch.Tensor:
-        """The positions in each window: the padding counts, what lies beyond does not."""
+        """The positions in each window: the padding counts, what lies beyond does not.
+
+        With avg_include_pad false the padding does not count either.
+        """
+        skips_pad = not self.layer_param.pooling_param.avg_include_pad
         areas = torch.ones((), dtype=torch.int64, device=on)
         axes = zip(size, kernel, out, self.stride, self.pad, self.dilation)
         for n, k, o, s, p, d in axes:
             start = torch.arange(o, device=on) * s - p
             places = start[:, None] + torch.arange(k, device=on) * d
-            areas = areas[..., None] * (places < n + p).sum(1)
+            inside = (places >= 0) & (places < n) if skips_pad else places < n + p
+            areas = areas[..., None] * inside.sum(1)
         return areas
 
 

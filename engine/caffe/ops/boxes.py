@@ -67,7 +67,7 @@ def suppress(
 def decode(
     codes: torch.Tensor, priors: torch.Tensor, variances: torch.Tensor | None, code: int
 ) -> torch.Tensor:
-    """Return the boxes (... x P x 4) that codes describe relative to priors (P x 4).
+    """Return the boxes (... x P x 4) that codes describe relative to priors (... x P x 4).
 
     variances: P x 4 factors of the codes, or None where the codes include them.
     code: CORNER adds the codes to the corners. CORNER_SIZE adds them in units of the prior's size.
@@ -76,12 +76,12 @@ def decode(
     """
     if variances is not None:
         codes = codes * variances
-    sizes = priors[:, 2:] - priors[:, :2]
+    sizes = priors[..., 2:] - priors[..., :2]
     if code == CORNER:
         return priors + codes
     if code == CORNER_SIZE:
-        return priors + codes * sizes.repeat(1, 2)
-    centers = (priors[:, :2] + priors[:, 2:]) / 2 + codes[..., :2] * sizes
+        return priors + codes * torch.cat([sizes, sizes], -1)
+    centers = (priors[..., :2] + priors[..., 2:]) / 2 + codes[..., :2] * sizes
     halves = codes[..., 2:].exp() * sizes / 2
     return torch.cat([centers - halves, centers + halves], -1)
 

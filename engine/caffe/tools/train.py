@@ -14,6 +14,7 @@ from ..errors import DeviceError, UsageError
 from ..launch import place
 from ..train.solver import solver_class
 from ..train.spawn import spawn
+from ..train.start_watch import StartWatch
 from .flags import FLAGS, devices, log, require
 
 
@@ -91,6 +92,7 @@ def _solve(path: str, param: Any, flags: Any) -> None:
         if flags.snapshot:
             log(235, f"Resuming from {flags.snapshot}")
             solver.restore(flags.snapshot)
+        StartWatch(solver).attach()
         log(239, "Starting Optimization")
         solver.solve()
     log(250, "Optimization Done.")

@@ -72,6 +72,12 @@ _NET_FORMS = (
         (79, "batch norm layers using deprecated params"),
         (82, "batch norm layers using deprecated params."),
     ),
+    _Form(
+        fields.has_fused_relus,
+        fields.upgrade_fused_relus,
+        (85, "layers that contain a ReLU"),
+        (88, "layers that contain a ReLU."),
+    ),
 )
 
 _SOLVER_FORM = _Form(

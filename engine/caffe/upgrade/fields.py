@@ -110,6 +110,41 @@ def upgrade_batch_norms(net: Any) -> list[str]:
     return []
 
 
+#: Layers that intel/caffe fuses with the ReLU behind them -> the messages that say so.
+FUSED = {
+    "BatchNorm": "batch_norm_param",
+    "Convolution": "convolution_param",
+    "InnerProduct": "inner_product_param",
+}
+
+
+def _has_fused_relu(layer: Any) -> bool:
+    return layer.type in FUSED and getattr(layer, FUSED[layer.type]).relu
+
+
+def has_fused_relus(net: Any) -> bool:
+    """Whether layers of a net contain the ReLU behind them, as in intel/caffe."""
+    return any(map(_has_fused_relu, net.layer))
+
+
+def upgrade_fused_relus(net: Any) -> list[str]:
+    """Put ReLU layers behind the layers that contain one, in place; nothing is left out."""
+    layers = list(net.layer)
+    net.ClearField("layer")
+    for layer in layers:
+        net.layer.append(layer)
+        if _has_fused_relu(layer):
+            settings = getattr(net.layer[-1], FUSED[layer.type])
+            slope = getattr(settings, "negative_slope", 0.0)
+            settings.ClearField("relu")
+            top = layer.top[0]
+            relu = net.layer.add(name=f"{layer.name}_relu", type="ReLU", bottom=[top], top=[top])
+            relu.include.extend(layer.include)
+            relu.exclude.extend(layer.exclude)
+            relu.relu_param.negative_slope = slope
+    return []
+
+
 def has_solver_type(solver: Any) -> bool:
     """Whether a SolverParameter names its type by the old enum."""
     return bool(solver.HasField("solver_type"))

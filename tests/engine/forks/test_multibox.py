@@ -172,11 +172,108 @@ def test_a_batch_without_objects_has_no_loss(tmp_path, draw):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"mining_type": "HARD_EXAMPLE"}, {"use_prior_for_matching": False}]
+    "settings, words",
+    [
+        ({"bp_inside": True}, "bp_inside: true is not supported; remove it"),
+        ({"use_prior_for_matching": False, "share_location": False}, "needs share_location: true"),
+    ],
 )
-def test_settings_that_are_not_supported_are_refused(tmp_path, settings):
-    with pytest.raises(CaffeError, match="is not supported; remove it"):
+def test_settings_that_are_not_supported_are_refused(tmp_path, settings, words):
+    with pytest.raises(CaffeError, match=words):
         build(tmp_path, **settings)
+
+
+def losses_of(net, arrays):
+    """The class loss of each prior of image 0, and the priors that objects match."""
+    rows = [o for o in arrays["objects"][0, 0] if o[0] == 0]
+    priors = arrays["priors"][0, 0].reshape(-1, 4)
+    matches, _ = plain_matches(priors, rows, 0.35, True)
+    scores = arrays["conf"][0].reshape(PRIORS, CLASSES)
+    labels = [int(rows[matches[p]][1]) if p in matches else 0 for p in range(PRIORS)]
+    return np.log(np.exp(scores).sum(1)) - scores[np.arange(PRIORS), labels], matches
+
+
+def test_hard_example_mining_counts_the_priors_with_the_largest_losses(tmp_path, draw):
+    net = build(tmp_path, loss={"normalization": "NONE"}, mining_type="HARD_EXAMPLE", sample_size=5)
+    arrays = example(draw)
+    arrays["objects"][..., 0] = np.where(arrays["objects"][..., 0] == 0, -1, -1)
+    fill(net, arrays)
+    losses, _ = losses_of(net, arrays)
+    net.forward()
+    second = arrays["conf"][1].reshape(PRIORS, CLASSES)
+    other = np.log(np.exp(second).sum(1)) - second[:, 0]
+    hardest = np.sort(losses)[-5:].sum() + np.sort(other)[-5:].sum()
+    assert float(net.blobs["loss"].data) == pytest.approx(hardest, rel=1e-5)
+
+
+def test_suppression_before_mining_leaves_out_the_easier_of_two_priors_on_one_place(tmp_path, draw):
+    arrays = example(draw)
+    arrays["objects"][..., 0] = -1
+    arrays["priors"][0, 0] = np.tile([0.1, 0.1, 0.4, 0.4], PRIORS)
+    values = []
+    for settings in ({}, {"nms_param": {"nms_threshold": 0.5}, "use_prior_for_nms": True}):
+        options = {"mining_type": "HARD_EXAMPLE", "sample_size": 4, **settings}
+        net = build(tmp_path, loss={"normalization": "NONE"}, **options)
+        fill(net, arrays)
+        net.forward()
+        values.append(float(net.blobs["loss"].data))
+    losses, _ = losses_of(net, arrays)
+    second = arrays["conf"][1].reshape(PRIORS, CLASSES)
+    other = np.log(np.exp(second).sum(1)) - second[:, 0]
+    assert (
+        values[1] == pytest.approx(losses.max() + other.max(), rel=1e-5) and values[0] > values[1]
+    )
+
+
+def test_predictions_may_be_matched_in_place_of_priors(tmp_path, draw):
+    arrays = example(draw)
+    arrays["loc"][:] = 0
+    values = []
+    for settings in ({}, {"use_prior_for_matching": False}):
+        net = build(tmp_path, **settings)
+        fill(net, arrays)
+        net.forward()
+        values.append(float(net.blobs["loss"].data))
+    # With codes of 0 the predictions are the priors.
+    assert values[0] == values[1]
+    arrays["loc"][:, 0::4] = 30
+    fill(net, arrays)
+    net.forward()
+    assert float(net.blobs["loss"].data) != values[0]
+
+
+def two_stages(folder, codes, scores):
+    """A RefineDet loss whose first stage has these codes and scores."""
+    n = caffe.NetSpec()
+    n.loc = L.Input(shape={"dim": [IMAGES, PRIORS * 4]})
+    n.conf = L.Input(shape={"dim": [IMAGES, PRIORS * CLASSES]})
+    n.priors = L.Input(shape={"dim": [1, 2, PRIORS * 4]})
+    n.objects = L.Input(shape={"dim": [1, 1, 5, 8]})
+    n.first_conf = L.Input(shape={"dim": [IMAGES, PRIORS * 2]})
+    n.first_loc = L.Input(shape={"dim": [IMAGES, PRIORS * 4]})
+    settings = {"num_classes": CLASSES, "code_type": 2, "objectness_score": 0.1}
+    bottoms = (n.loc, n.conf, n.priors, n.objects, n.first_conf, n.first_loc)
+    n.loss = L.MultiBoxLoss(*bottoms, multibox_loss_param=settings)
+    path = folder / "two.prototxt"
+    path.write_text(str(n.to_proto()))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    fill(net, {"first_conf": scores, "first_loc": codes})
+    return net
+
+
+def test_a_first_stage_moves_the_priors_and_filters_the_mining(tmp_path, draw):
+    arrays = example(draw)
+    plain = build(tmp_path, overlap_threshold=0.5)
+    fill(plain, arrays)
+    plain.forward()
+    ones = np.ones((IMAGES, PRIORS * 2))
+    net = two_stages(tmp_path, np.zeros((IMAGES, PRIORS * 4)), ones)
+    fill(net, arrays)
+    net.forward()
+    assert float(net.blobs["loss"].data) == pytest.approx(float(plain.blobs["loss"].data))
+    net.blobs["first_conf"].data[...] = 0
+    net.forward()
+    assert float(net.blobs["loss"].data) < float(plain.blobs["loss"].data)
 
 
 def evaluate(folder, detections, objects, **settings):

@@ -203,8 +203,9 @@
     const at = field.size.map((n) => Math.floor((n - 1) / 2));
     const caption = element("p", "", "hint");
     function draw() {
-      const spans = field.axes.map((axis, i) => [
-        Math.ceil(at[i] * axis.stride + axis.low), Math.floor(at[i] * axis.stride + axis.high)]);
+      const seen = field.axes.map((axis, i) => axis.fields[at[i] % axis.fields.length]);
+      const spans = field.axes.map((axis, i) => (seen[i] || [0, -1]).map(
+        (edge, j) => [Math.ceil, Math.floor][j](at[i] * axis.stride + edge)));
       const [top, bottom] = spans[0], [left, right] = spans[1];
       const x0 = Math.min(0, left), y0 = Math.min(0, top);
       const x1 = Math.max(width, right + 1), y1 = Math.max(height, bottom + 1);

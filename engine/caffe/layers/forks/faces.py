@@ -18,7 +18,7 @@ from ..labels import check_rows, counted_labels, integer_labels
 from ..registry import register
 
 
-def _row_labels(layer: Function, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def row_labels(layer: Function, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return a class for each row as int64. Raises where it is none of the columns of `rows`."""
     check_rows(layer, rows.shape, labels.shape)
     labels = integer_labels(layer, rows, labels, 1)
@@ -82,7 +82,7 @@ class CenterLoss(Function):
             )
         check_rows(self, rows.shape, labels.shape)
         classes = rows.new_empty(len(rows), len(centres))
-        return _CentreLoss.apply(rows, centres, _row_labels(self, classes, labels))
+        return _CentreLoss.apply(rows, centres, row_labels(self, classes, labels))
 
 
 def margin_cosine(cosine: torch.Tensor, margin: int) -> torch.Tensor:
@@ -150,7 +150,7 @@ class MarginInnerProduct(Function):
         if rows.shape[1] != w.shape[1]:
             raise self.shape_error(f"{rows.shape[1]} values a row; the weights need {w.shape[1]}")
         y = F.linear(rows, w)
-        index = _row_labels(self, y, labels)[:, None]
+        index = row_labels(self, y, labels)[:, None]
         weight = self.current_lambda()
         if p.type != p.SINGLE:
             length = rows.norm(dim=1, keepdim=True)
@@ -179,7 +179,7 @@ class LabelSpecificAdd(Function):
         if x.dim() < 2:
             raise self.shape_error(f"the bottom has shape {tuple(x.shape)}; it needs N x classes")
         rows = x.flatten(1)
-        index = _row_labels(self, rows, labels)
+        index = row_labels(self, rows, labels)
         if self.phase == caffe_pb2.TEST and not p.transform_test:
             return x.clone()
         return (rows + p.bias * F.one_hot(index, rows.shape[1])).reshape(x.shape)

@@ -31,8 +31,12 @@ class Correlation(Function):
     stride_2, channel (q + r) (2 r + 1) + (p + r) of the top is, at position (i, j), the sum over
     C x K x K of a[y, x] b[y + q stride_2, x + p stride_2] / (C K^2), where the patch of a starts at
     y = i stride_1 + max_displacement, x = j stride_1 + max_displacement. With correlation_type
-    SUBTRACT the summands are |a - b|.
+    SUBTRACT the summands are |a - b|. With single_direction -1 or 1 only the displacements to the
+    left or to the right count, and with do_abs the top has absolute values.
     """
+
+    #: The displacements are along both axes.
+    both_axes = True
 
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
@@ -48,42 +52,58 @@ class Correlation(Function):
             raise self.error(
                 f"stride_1 {p.stride_1}, stride_2 {p.stride_2}; both need to be at least 1"
             )
-        if p.single_direction or p.do_abs:
-            raise self.error("single_direction and do_abs are not supported; remove them")
-        self.reach = p.max_displacement // p.stride_2
+        reach = p.max_displacement // p.stride_2
+        steps = [i * p.stride_2 for i in range(-reach, reach + 1)]
+        side = p.single_direction
+        self.columns = [i for i in steps if not side or i * side >= 0]
+        self.rows = steps if self.both_axes else [0]
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         _check_maps(self, bottoms, (0, 1, 2, 3))
-        size = self._size(bottoms[0][2:])
+        size = self.output_size(bottoms[0][2:])
         if min(size) < 1:
             raise self.shape_error(
                 f"bottoms of shape {bottoms[0]} are smaller than the displacements and the kernel; "
                 "they need a larger pad"
             )
-        return [(bottoms[0][0], (2 * self.reach + 1) ** 2, *size)]
+        return [(bottoms[0][0], len(self.rows) * len(self.columns), *size)]
 
-    def _size(self, size: Sequence[int]) -> list[int]:
-        """The height and width of the top."""
+    def output_size(self, size: Sequence[int]) -> list[int]:
+        """Return the height and width of the top for bottoms of this height and width."""
         p = self.layer_param.correlation_param
-        border = p.max_displacement + p.kernel_size // 2
-        return [math.ceil((n + 2 * p.pad - 2 * border) / p.stride_1) for n in size]
+        half = p.kernel_size // 2
+        borders = (p.max_displacement * self.both_axes + half, p.max_displacement + half)
+        pads = (p.pad * self.both_axes, p.pad)
+        axes = zip(size, pads, borders)
+        return [(n + 2 * (a - b) + p.stride_1 - 1) // p.stride_1 for n, a, b in axes]
 
     def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.correlation_param
-        first, k = p.max_displacement, p.kernel_size
-        height, width = ((n - 1) * p.stride_1 + k for n in self._size(a.shape[2:]))
-        a, b = (F.pad(x, [p.pad] * 4) for x in (a, b))
-        patch = a[:, :, first : first + height, first : first + width]
-        steps = [i * p.stride_2 for i in range(-self.reach, self.reach + 1)]
+        left, k = p.max_displacement, p.kernel_size
+        first = left * self.both_axes
+        height, width = ((n - 1) * p.stride_1 + k for n in self.output_size(a.shape[2:]))
+        a, b = (F.pad(x, [p.pad] * 2 + [p.pad * self.both_axes] * 2) for x in (a, b))
+        patch = a[:, :, first : first + height, left : left + width]
         rows = []
-        for down in steps:
-            for right in steps:
-                y, x = first + down, first + right
+        for down in self.rows:
+            for right in self.columns:
+                y, x = first + down, left + right
                 other = b[:, :, y : y + height, x : x + width]
                 subtract = p.correlation_type == p.SUBTRACT
                 rows.append(((patch - other).abs() if subtract else patch * other).sum(1))
         maps = torch.stack(rows, 1)
-        return F.avg_pool2d(maps, k, p.stride_1) / a.shape[1]
+        y = F.avg_pool2d(maps, k, p.stride_1) / a.shape[1]
+        return y.abs() if p.do_abs else y
+
+
+@register
+class Correlation1D(Correlation):
+    """Correlation with displacements along the rows alone, for stereo (Mayer et al. 2016, DispNet).
+
+    The columns of the bottoms are padded, the rows are not.
+    """
+
+    both_axes = False
 
 
 @register
@@ -178,8 +198,8 @@ class Resample(Function):
         antialias = self.layer_param.resample_param.antialias
         # The filter is widened along both axes as soon as one of them shrinks.
         widened = antialias and (height < x.shape[2] or width < x.shape[3])
-        rows = self._weights(x.shape[2], height, widened, x)
-        columns = self._weights(x.shape[3], width, widened, x)
+        rows = self.weights_along(x.shape[2], height, widened, x)
+        columns = self.weights_along(x.shape[3], width, widened, x)
         return rows @ x @ columns.T
 
     def _size(self, x: torch.Tensor, like: torch.Tensor | None) -> tuple[int, ...]:
@@ -194,8 +214,12 @@ class Resample(Function):
             raise self.shape_error(f"factor {p.factor:g} leaves nothing of {tuple(x.shape)}")
         return size
 
-    def _weights(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:
-        """The weight of each of `size` rows in each of `new` rows, `new` x `size`."""
+    def weights_along(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:
+        """Return the weight of each of `size` rows in each of `new` rows, `new` x `size`.
+
+        widened: whether the filter is as wide as `new` rows are apart. like: the tensor whose
+            device and element type the weights have.
+        """
         p = self.layer_param.resample_param
         ratio = size / new
         centre = (torch.arange(new, device=like.device, dtype=like.dtype) + 0.5) * ratio - 0.5

@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import glog, mode
 from ...blob import Blob
+from ...data import opencv as cv2
 from ...data.prefetcher import Prefetcher
 from ...data.transformer import DataTransformer, Random, draw, planes, read_image
 from ...proto import caffe_pb2
@@ -102,6 +103,8 @@ class _LabelledPixels(Source):
                 "be equal"
             )
         size = image.shape[:2]
+        if self._transform.scale_factors and drawn and self.phase == caffe_pb2.TRAIN:
+            image, labels = self._scaled(image, labels)
         mean, scale = self.transformer.mean_for(planes(image).shape), self._transform.scale
         values = planes(image).astype(np.float32)
         values = (values if mean is None else values - mean) * np.float32(scale)
@@ -114,26 +117,36 @@ class _LabelledPixels(Source):
     def _transform(self) -> Any:
         return self.layer_param.transform_param
 
+    def _scaled(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both at one of scale_factors, which is drawn."""
+        factors = self._transform.scale_factors
+        factor = factors[self.random.below(len(factors))]
+        size = [max(1, int(n * factor)) for n in labels.shape]
+        return cv2.resize(image, size[::-1]), nearest(labels, *size)
+
     def _cropped(
         self, values: np.ndarray, labels: np.ndarray, drawn: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Crop both alike to crop_size, at a drawn place in TRAIN and at the centre in TEST.
+        """Crop both alike to crop_size, or crop_height x crop_width.
+
+        The place is drawn in TRAIN, and the centre in TEST.
 
         A smaller photograph is first extended below and to the right, by 0, which is the mean, and
         by the label that is ignored.
         """
-        crop = self._transform.crop_size
-        if not crop:
+        p = self._transform
+        height, width = p.crop_height or p.crop_size, p.crop_width or p.crop_size
+        if not (height and width):
             return values, labels
-        short = [(0, max(0, crop - n)) for n in values.shape[1:]]
+        short = [(0, max(0, crop - n)) for crop, n in zip((height, width), values.shape[1:])]
         values = np.pad(values, [(0, 0), *short])
         labels = np.pad(labels, [(0, 0), *short], constant_values=self.ignored())
-        spare = [n - crop for n in values.shape[1:]]
+        spare = [n - crop for crop, n in zip((height, width), values.shape[1:])]
         if self.phase == caffe_pb2.TRAIN and drawn:
             top, left = (self.random.below(n + 1) for n in spare)
         else:
             top, left = (n // 2 for n in spare)
-        window = slice(None), slice(top, top + crop), slice(left, left + crop)
+        window = slice(None), slice(top, top + height), slice(left, left + width)
         return values[window], labels[window]
 
     def ignored(self) -> int:

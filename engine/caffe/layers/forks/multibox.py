@@ -28,6 +28,20 @@ class Truth(NamedTuple):
     difficult: np.ndarray
 
 
+class _Image(NamedTuple):
+    """The priors of an image, P x 4, with their variances, as a second stage may have moved them.
+
+    matched, suppressed: the boxes that objects are matched with, and that suppression compares.
+    likely: which priors the first stage takes for objects.
+    """
+
+    prior: torch.Tensor
+    variance: torch.Tensor
+    matched: np.ndarray
+    suppressed: np.ndarray
+    likely: np.ndarray
+
+
 def read_truths(rows: np.ndarray, images: int) -> list[Truth]:
     """Return the objects of each image from rows of 8, as AnnotatedData makes them.
 
@@ -79,13 +93,23 @@ class MultiBoxLoss(Function):
     for each matched prior count; with mining NONE all priors count (multibox_loss_layer.cpp of
     SSD). The divisor is that of loss_param, VALID by default: the matched priors.
 
-    Not supported, and refused: mining HARD_EXAMPLE, matching by predictions
-    (use_prior_for_matching false), suppression before mining (nms_param).
+    With mining HARD_EXAMPLE, the sample_size hardest priors of an image count, matched or not, by
+    the sum of both losses; nms_param first suppresses priors that overlap a harder one. With
+    use_prior_for_matching false, the decoded boxes are matched in place of the priors, and
+    use_prior_for_nms says the same of the suppression. map_object_to_agnostic, and 2 classes, give
+    all objects the label 1. With ignore_cross_boundary_bbox, priors that leave the image are
+    neither matched nor mined. bp_inside is refused.
+    Difficult objects are left out of the match without use_difficult_gt, or with
+    ignore_difficult_gt.
+
+    With six bottoms the last two are scores and codes of a first stage (RefineDet, section 3.3):
+    its codes move the priors, and priors whose first-stage score of an object is below
+    objectness_score are left out of the mining.
     """
 
-    bottoms, tops = (4, 4), (1, 1)
+    bottoms, tops = (4, 6), (1, 1)
     auto_tops = 1
-    no_gradient = (2, 3)
+    no_gradient = (2, 3, 4, 5)
     loss = True
     in_place = False
     replayable = False
@@ -97,17 +121,11 @@ class MultiBoxLoss(Function):
         p = self.layer_param.multibox_loss_param
         if p.num_classes < 1:
             raise self.error("num_classes is missing; it counts the background")
-        refused = {
-            "mining_type HARD_EXAMPLE": p.mining_type == p.HARD_EXAMPLE,
-            "use_prior_for_matching: false": not p.use_prior_for_matching,
-            "nms_param": p.HasField("nms_param"),
-            "map_object_to_agnostic: true": p.map_object_to_agnostic,
-            "bp_inside: true": p.bp_inside,
-        }
-        for name, present in refused.items():
-            if present:
-                raise self.error(f"{name} is not supported; remove it")
-        self.mines = p.mining_type == p.MAX_NEGATIVE
+        if p.bp_inside:
+            raise self.error("bp_inside: true is not supported; remove it")
+        if not (p.use_prior_for_matching or p.share_location):
+            raise self.error("use_prior_for_matching: false needs share_location: true")
+        self.mines = p.mining_type != p.NONE
         if p.HasField("do_neg_mining"):
             self.mines = p.do_neg_mining
 
@@ -131,35 +149,111 @@ class MultiBoxLoss(Function):
         scores: torch.Tensor,
         priors: torch.Tensor,
         objects: torch.Tensor,
+        *first_stage: torch.Tensor,
     ) -> torch.Tensor:
         p = self.layer_param.multibox_loss_param
         count = len(codes)
-        prior, variance = priors.reshape(2, -1, 4)
+        prior, variance = priors.detach().reshape(2, -1, 4)
         codes = codes.reshape(count, len(prior), -1, 4)
         scores = scores.reshape(count, len(prior), p.num_classes)
         truths = read_truths(objects.detach().cpu().numpy(), count)
+        truths = [self._relabelled(truth) for truth in truths]
         self._check_labels(truths)
         targets = torch.full((count, len(prior)), p.background_label_id, device=codes.device)
         counted = torch.ones_like(targets, dtype=torch.bool)
         matched = torch.zeros_like(counted)
         location = codes.sum() * 0
         for i, truth in enumerate(truths):
-            matches, best = self._match(prior, truth)
+            image = self._image(prior, variance, codes[i].detach(), [t[i] for t in first_stage])
+            matches, best = self._match(image.matched, truth)
+            labels = torch.full_like(targets[i], p.background_label_id)
             index = np.flatnonzero(matches >= 0)
-            labels = torch.from_numpy(truth.labels[matches[index]]).to(codes.device)
             rows = torch.from_numpy(index).to(codes.device)
-            targets[i, rows], matched[i, rows] = labels, True
+            labels[rows] = torch.from_numpy(truth.labels[matches[index]]).to(codes.device)
+            losses = codes.new_zeros(len(prior))
+            if len(index):
+                losses[rows] = self._box_losses(image, codes[i], truth, matches, labels, rows)
             if self.mines:
-                counted[i] = matched[i]
-                candidates = np.flatnonzero((matches < 0) & (best < p.neg_overlap))
-                counted[i, self._hardest(scores[i], targets[i], candidates, len(index))] = True
-            target_boxes = torch.from_numpy(truth.boxes[matches[index]]).to(codes.device)
-            factors = None if p.encode_variance_in_target else variance[rows]
-            target_codes = boxes.encode(target_boxes, prior[rows], factors, p.code_type)
-            predicted = codes[i, rows, 0 if p.share_location else labels]
-            location = location + self._location_loss(predicted - target_codes)
+                hard = self._class_loss(scores[i].detach(), labels).cpu().numpy()
+                kept = self._mined(image, matches, best, hard, losses.detach().cpu().numpy())
+                counted[i] = torch.from_numpy(kept).to(codes.device)
+            matched[i, rows] = True
+            matched[i] &= counted[i]
+            targets[i] = labels
+            location = location + losses[matched[i].clone()].sum()
         total = self._class_loss(scores, targets)[counted].sum() + p.loc_weight * location
         return total / loss_divisor(self, matched, 1)
+
+    def _image(
+        self,
+        prior: torch.Tensor,
+        variance: torch.Tensor,
+        codes: torch.Tensor,
+        first_stage: Sequence[torch.Tensor],
+    ) -> _Image:
+        """Return the priors of an image, and the boxes that are matched and suppressed."""
+        p = self.layer_param.multibox_loss_param
+        factors = None if p.encode_variance_in_target else variance
+        likely = np.ones(len(prior), bool)
+        if first_stage:
+            objectness, moves = (t.detach().reshape(len(prior), -1) for t in first_stage)
+            prior = boxes.decode(moves[:, :4], prior, factors, p.code_type)
+            likely = objectness[:, 1].cpu().numpy() >= p.objectness_score
+        decoded = boxes.decode(codes[:, 0], prior, factors, p.code_type)
+        corners, predicted = prior.cpu().numpy(), decoded.cpu().numpy()
+        return _Image(
+            prior,
+            variance,
+            corners if p.use_prior_for_matching else predicted,
+            corners if p.use_prior_for_nms else predicted,
+            likely,
+        )
+
+    def _box_losses(
+        self,
+        image: _Image,
+        codes: torch.Tensor,
+        truth: Truth,
+        matches: np.ndarray,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the loss of the codes of the matched priors, which `rows` numbers."""
+        p = self.layer_param.multibox_loss_param
+        corners = truth.boxes[matches[rows.cpu().numpy()]]
+        factors = None if p.encode_variance_in_target else image.variance[rows]
+        target = boxes.encode(
+            torch.from_numpy(corners).to(codes), image.prior[rows], factors, p.code_type
+        )
+        predicted = codes[rows, 0 if p.share_location else labels[rows]]
+        return self._location_loss(predicted - target)
+
+    def _relabelled(self, truth: Truth) -> Truth:
+        """Return the objects with the label 1 where the classes are object and background."""
+        p = self.layer_param.multibox_loss_param
+        if p.map_object_to_agnostic or p.num_classes == 2:
+            labels = np.where(truth.labels > 0, 1, truth.labels)
+            truth = truth._replace(labels=labels)
+        return truth
+
+    def _mined(
+        self,
+        image: _Image,
+        matches: np.ndarray,
+        best: np.ndarray,
+        hard: np.ndarray,
+        box_losses: np.ndarray,
+    ) -> np.ndarray:
+        """Return which priors count. hard, box_losses: the class loss and the box loss of each."""
+        p = self.layer_param.multibox_loss_param
+        matched = matches >= 0
+        if p.mining_type == p.HARD_EXAMPLE:
+            kept = self._hardest(image, hard + box_losses, np.arange(len(hard)), p.sample_size)
+            return np.isin(np.arange(len(hard)), kept)
+        candidates = np.flatnonzero(~matched & (best < p.neg_overlap) & image.likely)
+        limit = int(matched.sum() * p.neg_pos_ratio)
+        matched[self._hardest(image, hard, candidates, limit)] = True
+        return matched
 
     def _check_labels(self, truths: Sequence[Truth]) -> None:
         classes = self.layer_param.multibox_loss_param.num_classes
@@ -170,26 +264,33 @@ class MultiBoxLoss(Function):
                     f"objects have labels {labels}; they need to be 0 .. {classes - 1}"
                 )
 
-    def _match(self, prior: torch.Tensor, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-        """Return the object of each prior, -1 for none, and each prior's largest overlap."""
+    def _match(self, corners: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+        """Return the object of each prior, -1 for none, and each prior's largest overlap.
+
+        The overlap of a prior that takes no part is infinite. corners: the boxes to match, P x 4.
+        """
         p = self.layer_param.multibox_loss_param
-        overlaps = boxes.overlaps(prior.detach().cpu().numpy(), truth.boxes)
-        if not p.use_difficult_gt:
+        overlaps = boxes.overlaps(corners, truth.boxes)
+        if not p.use_difficult_gt or p.ignore_difficult_gt:
             overlaps[:, truth.difficult] = 0
-        if p.ignore_cross_boundary_bbox:
-            corners = prior.detach().cpu().numpy()
-            overlaps[((corners < 0) | (corners > 1)).any(1)] = 0
-        return match(overlaps, p.overlap_threshold, p.match_type == p.PER_PREDICTION)
+        outside = ((corners < 0) | (corners > 1)).any(1) & p.ignore_cross_boundary_bbox
+        overlaps[outside] = 0
+        matches, best = match(overlaps, p.overlap_threshold, p.match_type == p.PER_PREDICTION)
+        best[outside] = np.inf
+        return matches, best
 
     def _hardest(
-        self, scores: torch.Tensor, targets: torch.Tensor, candidates: np.ndarray, matched: int
-    ) -> torch.Tensor:
-        """Return those of the candidates, prior numbers, whose class loss is largest."""
-        ratio = self.layer_param.multibox_loss_param.neg_pos_ratio
-        rows = torch.from_numpy(candidates).to(scores.device)
-        losses = self._class_loss(scores.detach(), targets)[rows]
-        order = losses.argsort(descending=True, stable=True)
-        return rows[order[: int(matched * ratio)]]
+        self, image: _Image, losses: np.ndarray, candidates: np.ndarray, limit: int
+    ) -> np.ndarray:
+        """Return the candidates, prior numbers, with the largest losses, at most `limit`."""
+        p = self.layer_param.multibox_loss_param
+        order = candidates[np.argsort(-losses[candidates], kind="stable")]
+        if p.HasField("nms_param"):
+            if p.nms_param.HasField("top_k") and p.nms_param.top_k > -1:
+                order = order[: p.nms_param.top_k]
+            corners = image.suppressed[order]
+            order = order[boxes.suppress(corners, p.nms_param.nms_threshold, eta=p.nms_param.eta)]
+        return order[:limit]
 
     def _class_loss(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of each prior, for scores ... x classes and labels of the priors."""
@@ -201,7 +302,8 @@ class MultiBoxLoss(Function):
         return F.binary_cross_entropy_with_logits(scores, one_hot, reduction="none").sum(-1)
 
     def _location_loss(self, difference: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row of differences."""
         p = self.layer_param.multibox_loss_param
         if p.loc_loss_type == p.SMOOTH_L1:
-            return smooth_l1(difference).sum()
-        return (difference * difference).sum() / 2
+            return smooth_l1(difference).sum(-1)
+        return (difference * difference).sum(-1) / 2

@@ -63,6 +63,8 @@ class ROIPooling(_OfRegions):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.roi_pooling_param
+        if p.pooled_size:
+            p.pooled_h, p.pooled_w = p.pooled_h or p.pooled_size, p.pooled_w or p.pooled_size
         if not (p.pooled_h and p.pooled_w):
             raise self.error(f"pooled_h {p.pooled_h} and pooled_w {p.pooled_w} need to be above 0")
 

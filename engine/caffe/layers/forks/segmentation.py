@@ -125,14 +125,20 @@ class BN(Function):
             self._follow((mean.detach(), variance.detach()))
         return ((rows - mean) / self._std(variance) * scale + shift).reshape(x.shape)
 
-    def _std(self, variance: torch.Tensor) -> torch.Tensor:
-        """The divisor for this variance."""
+    @property
+    def std_eps(self) -> float:
+        """The number that is added to the standard deviation, not to the variance."""
         p = self.layer_param.bn_param
         if self.has_slope:
-            return (variance + p.eps).sqrt()
+            return 0.0
+        return p.var_eps if p.HasField("var_eps") else STD_EPS
+
+    def _std(self, variance: torch.Tensor) -> torch.Tensor:
+        """The divisor for this variance."""
+        if self.has_slope:
+            return (variance + self.layer_param.bn_param.eps).sqrt()
         # The bound keeps the gradient finite where a channel is constant.
-        std = variance.clamp(min=1e-18).sqrt()
-        return std + (p.var_eps if p.HasField("var_eps") else STD_EPS)
+        return variance.clamp(min=1e-18).sqrt() + self.std_eps
 
     def _follow(self, statistics: Tensors) -> None:
         """Move the running mean and variance towards those of this batch, C x 1 each."""
@@ -198,11 +204,11 @@ class Interp(_FirstBottomLearns):
                 f"pad_beg {p.pad_beg} and pad_end {p.pad_end} leave nothing of a bottom of shape "
                 f"{tuple(x.shape)}"
             )
-        size = tuple(like.shape[2:]) if like is not None else self._size((height, width))
+        size = tuple(like.shape[2:]) if like is not None else self.output_size((height, width))
         return F.interpolate(cropped, size, mode="bilinear", align_corners=True)
 
-    def _size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The size of the top that interp_param sets."""
+    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Return the height and width of the top that interp_param sets for a cropped bottom."""
         p = self.layer_param.interp_param
         if not self.has_factor:
             return p.height, p.width
@@ -253,14 +259,14 @@ class Upsample(_FirstBottomLearns):
         if x.dim() != 4:
             raise self.shape_error(f"the bottom has shape {tuple(x.shape)}; it needs 4 axes")
         if mask is not None:
-            return unpool(self, x, mask, self._size(x.shape[2:]))
+            return unpool(self, x, mask, self.output_size(x.shape[2:]))
         scale = self.layer_param.upsample_param.scale
         if scale < 1:
             raise self.error(f"scale is {scale}; it needs to be at least 1")
         return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
-    def _size(self, size: Sequence[int]) -> tuple[int, int]:
-        """The size of the top for a mask."""
+    def output_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """Return the height and width of the top for a bottom with a mask."""
         p = self.layer_param.upsample_param
         scale = p.scale if p.HasField("scale") else 2
         height, width = (
@@ -320,3 +326,8 @@ class Unpooling(_FirstBottomLearns):
         (top, left), (height, width) = self.pad, size
         y = y[:, :, top : top + height, left : left + width]
         return F.pad(y, (0, width - y.shape[3], 0, height - y.shape[2]))
+
+
+@register
+class UnPooling(Unpooling):
+    """Unpooling under the spelling of ParseNet's fork."""

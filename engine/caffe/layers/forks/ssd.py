@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...blob import Blob
+from ...forks import current_fork
 from ...ops import boxes
 from ...proto import caffe_pb2
 from ..base import EngineLayer
-from ..function import Function
+from ..function import Function, Tensors
 from ..registry import register
+from .yolo_output import of_detection_output
 
 
 @register
@@ -47,21 +50,46 @@ class Normalize(Function):
     x is N x C x H x W. The sum is over an image, or with across_spatial false over the channels of
     a position. The learned scale is one number, or with channel_shared false one for each channel
     (normalize_layer.cpp of SSD).
+
+    With normalize_param, a field of happynear/caffe-windows, or `caffe.set_fork("faces")` where
+    there are no settings, each position's channels are divided by their length (L2) or by the sum
+    of their absolute values (L1), without a scale; a second top holds the divisor. With
+    fix_gradient the gradient takes the divisor as a constant.
     """
 
-    bottoms, tops = (1, 1), (1, 1)
+    bottoms, tops = (1, 1), (1, 2)
     in_place = False
-    keeps_shape = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.norm_param
         if len(bottom[0].shape) < 2:
             raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 2 axes")
+        unset = not self.layer_param.HasField("norm_param") and current_fork() == "faces"
+        self.of_faces = self.layer_param.HasField("normalize_param") or unset or len(top) > 1
+        self.with_length = len(top) > 1
+        if self.of_faces:
+            kind = self.layer_param.normalize_param.normalize_type
+            if kind not in ("L1", "L2") or self.layer_param.normalize_param.bp_norm:
+                raise self.error(f"normalize_type {kind!r}, bp_norm: L1 or L2 is needed, without")
+            return
         one = caffe_pb2.FillerParameter(value=1)
         filler = p.scale_filler if p.HasField("scale_filler") else one
         self.add_parameter(() if p.channel_shared else bottom[0].shape[1:2], filler)
 
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        return [bottoms[0], (bottoms[0][0], 1, *bottoms[0][2:])]
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor | Tensors:
+        """Return x over the lengths of the channels, and the lengths if there is a top for them."""
+        p = self.layer_param.normalize_param
+        order = 1 if p.normalize_type == "L1" else 2
+        length = x.norm(order, 1, keepdim=True).clamp(min=1e-12)
+        y = x / (length.detach() if p.fix_gradient else length)
+        return (y, length) if self.with_length else y
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
+        if self.of_faces:
+            return self._rows(x)
         p = self.layer_param.norm_param
         axes = list(range(1, x.dim())) if p.across_spatial else [1]
         norm = ((x * x).sum(axes, keepdim=True) + p.eps).sqrt()
@@ -77,7 +105,8 @@ class PriorBox(Function):
     P boxes for each position, as parts of the image's size, and their variances. The sides of the
     boxes are, for each min_size s and its max_size m: s and s; sqrt(s m) twice; and for each aspect
     ratio a, s sqrt(a) and s / sqrt(a). `flip` adds 1 / a. The centres are
-    (column + offset) * step (prior_box_layer.cpp of SSD).
+    (column + offset) * step (prior_box_layer.cpp of SSD). With `caffe.set_fork("textboxes")` there
+    is a second row of boxes, half a step below (Liao et al. 2017, "TextBoxes", section 3.2).
     """
 
     bottoms, tops = (2, 2), (1, 1)
@@ -104,6 +133,11 @@ class PriorBox(Function):
             if any(sides) and (once or not all(sides)):
                 raise self.error(f"{name}_h and {name}_w are needed together, and alone")
         self.sides = self._sides()
+        #: For each box, how many steps its centre is below that of the position.
+        self.lower = [0.0] * len(self.sides)
+        if current_fork() == "textboxes":
+            self.lower += [0.5] * len(self.sides)
+            self.sides = self.sides * 2
 
     def _sides(self) -> list[tuple[float, float]]:
         """Return the width and the height of each box in pixels."""
@@ -131,7 +165,9 @@ class PriorBox(Function):
         step_h = p.step_h or p.step or height / rows
         step_w = p.step_w or p.step or width / columns
         sides = torch.tensor(self.sides, device=x.device) / 2
-        y = ((torch.arange(rows, device=x.device) + p.offset) * step_h)[:, None, None]
+        lower = torch.tensor(self.lower, device=x.device)
+        y = (torch.arange(rows, device=x.device) + p.offset)[:, None, None] + lower
+        y = y * step_h
         x0 = ((torch.arange(columns, device=x.device) + p.offset) * step_w)[None, :, None]
         half_w, half_h = sides[:, 0], sides[:, 1]
         grid = (rows, columns, len(sides))
@@ -158,11 +194,19 @@ class DetectionOutput(EngineLayer):
     parts of the image's size. Without detections, the top has a row of (image, -1, ...) for each
     image (detection_output_layer.cpp of SSD).
 
+    With five bottoms the last two are scores and codes of a first stage (Zhang et al. 2018,
+    "RefineDet", section 3): its codes move the priors, and boxes whose first-stage score of an
+    object is below objectness_score count as background.
+
     The layer writes no files: save_output_param and visualize have no effect.
     """
 
-    bottoms, tops = (3, 3), (1, 1)
+    bottoms, tops = (3, 5), (1, 1)
     in_place = False
+
+    def __new__(cls, param: Any) -> Any:
+        """Return the layer; with one bottom that of YOLOv2, which has the same name in forks."""
+        return of_detection_output(param) if len(param.bottom) == 1 else super().__new__(cls)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.detection_output_param
@@ -189,17 +233,22 @@ class DetectionOutput(EngineLayer):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.detection_output_param
-        codes, confidence, priors = (b.values.tensor() for b in bottom)
+        codes, confidence, priors, *first_stage = (b.values.tensor() for b in bottom)
         count = len(codes)
         prior, variance = priors.reshape(2, -1, 4)
+        factors = None if p.variance_encoded_in_target else variance
         located = 1 if p.share_location else p.num_classes
-        decoded = boxes.decode(
-            codes.reshape(count, -1, located, 4).transpose(1, 2),
-            prior,
-            None if p.variance_encoded_in_target else variance,
-            p.code_type,
-        ).numpy()
         scores = confidence.reshape(count, -1, p.num_classes).transpose(1, 2).numpy()
+        if first_stage:
+            objectness, moves = (t.reshape(count, len(prior), -1) for t in first_stage)
+            prior = boxes.decode(moves[..., :4], prior, factors, p.code_type)
+            scores = scores.copy()
+            background = objectness[..., 1].numpy() < p.objectness_score
+            for label in range(p.num_classes):
+                scores[:, label][background] = label == p.background_label_id
+        each = codes.reshape(count, -1, located, 4).transpose(1, 2)
+        prior = prior if prior.dim() == 2 else prior[:, None]
+        decoded = boxes.decode(each, prior, factors, p.code_type).numpy()
         rows = np.concatenate([self._detections(i, decoded[i], scores[i]) for i in range(count)])
         if not len(rows):
             rows = np.full((count, 7), -1, np.float32)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .model import FLOAT, Model, Source, linear, writes
+import numpy as np
+
+from .model import FLOAT, Model, Source, linear, refusal, writes, writes_also
 
 
 @writes
@@ -14,6 +16,23 @@ def ReLU(m: Model, source: Source) -> str:
     if slope:
         return m.add("LeakyRelu", source.input, alpha=slope)
     return m.add("Relu", source.input)
+
+
+@writes
+def ReLU6(m: Model, source: Source) -> str:
+    """Write x limited to 0 .. 6, plus slope * min(x, 0)."""
+    slope = source.param.relu6_param.negative_slope
+    limited = m.add("Clip", source.input, m.constant(0), m.constant(6))
+    if not slope:
+        return limited
+    below = m.add("Min", source.input, m.constant(0))
+    return m.add("Add", limited, linear(m, below, slope, 0))
+
+
+@writes
+def Mish(m: Model, source: Source) -> str:
+    """Write x * tanh(log(1 + exp(x)))."""
+    return m.add("Mul", source.input, m.add("Tanh", m.add("Softplus", source.input)))
 
 
 @writes
@@ -106,4 +125,20 @@ def Threshold(m: Model, source: Source) -> str:
 @writes
 def Dropout(m: Model, source: Source) -> str:
     """Write the bottom as it is, as Dropout does in the TEST phase."""
-    return source.input
+    p = source.param.dropout_param
+    if p.sample_weights_test:
+        raise refusal(source.layer, "sample_weights_test, which draws a mask,")
+    return linear(m, source.input, 1 if p.scale_train else 1 - p.dropout_ratio, 0)
+
+
+@writes
+def Mean(m: Model, source: Source) -> str:
+    """Write output_scale * (input_scale * x +- mean)."""
+    p = source.param.mean_param
+    sign = 1 if p.operation == p.ADD else -1
+    mean = np.array(p.value).reshape(1, -1, *[1] * (source.ndim - 2))
+    shifted = m.add("Add", linear(m, source.input, p.input_scale, 0), m.constant(sign * mean))
+    return linear(m, shifted, p.output_scale, 0)
+
+
+writes_also(Dropout, "SpatialDropout")

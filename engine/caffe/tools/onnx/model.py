@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 import numpy as np
@@ -12,18 +12,25 @@ from ...errors import LayerError
 from ...layers import EngineLayer
 from ...layers.axes import canonical_axis
 
-#: The element type float32 in ONNX (TensorProto.FLOAT).
-FLOAT = 1
+#: Element types in ONNX (TensorProto.FLOAT, INT64, BOOL).
+FLOAT, INT64, BOOL = 1, 7, 9
+#: Values from which on a tensor is stored in half precision, where the user chose that.
+HALVED = 256
+
+
+class FreeSizeError(LayerError):
+    """A layer that has an ONNX form only where the sizes of its bottoms are fixed."""
 
 
 class Model:
     """The nodes and tensors of an ONNX graph, as they are added.
 
     helper, numpy_helper: the modules of the package `onnx` with these names.
+    half: whether large tensors are stored in half precision, and cast to float32 in the graph.
     """
 
-    def __init__(self, helper: Any, numpy_helper: Any) -> None:
-        self.helper, self.numpy_helper = helper, numpy_helper
+    def __init__(self, helper: Any, numpy_helper: Any, half: bool = False) -> None:
+        self.helper, self.numpy_helper, self.half = helper, numpy_helper, half
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
         self.inputs: list[Any] = []
@@ -45,8 +52,10 @@ class Model:
         """Add a tensor and return its name."""
         name = f"{self.layer}/tensor_{len(self.tensors)}"
         array = np.ascontiguousarray(values, dtype).reshape(np.shape(values))
-        self.tensors.append(self.numpy_helper.from_array(array, name))
-        return name
+        halved = self.half and array.dtype == np.float32 and array.size >= HALVED
+        stored = array.astype(np.float16) if halved else array
+        self.tensors.append(self.numpy_helper.from_array(stored, name))
+        return self.add("Cast", name, to=FLOAT) if halved else name
 
     def integers(self, *values: int) -> str:
         """Add a tensor of int64 with one axis and return its name."""
@@ -61,6 +70,8 @@ class Source:
     #: The names and the shapes of the layer's bottoms.
     inputs: list[str]
     shapes: list[tuple[int, ...]]
+    #: For each bottom, the axes whose size is free; `shapes` has one of their possible sizes.
+    free: list[frozenset[int]] = field(default_factory=list)
 
     @property
     def param(self) -> Any:
@@ -81,6 +92,16 @@ class Source:
         """Return an axis of the first bottom counted from the front; -1 is the last axis."""
         return canonical_axis(self.layer, axis, self.shapes[0])
 
+    def is_free(self, axis: int, bottom: int = 0) -> bool:
+        """Whether an axis of a bottom has no fixed size."""
+        return bool(self.free) and axis in self.free[bottom]
+
+    def fixed_sizes(self, axes: Sequence[int]) -> list[int]:
+        """Return sizes of the first bottom that the model has to know. Raises FreeSizeError."""
+        if any(self.is_free(axis) for axis in axes):
+            raise free_size(self.layer, "the size of its bottom")
+        return [self.shapes[0][axis] for axis in axes]
+
     def parameters(self) -> list[np.ndarray]:
         """Return the values of the layer's parameters."""
         return [blob.data for blob in self.layer.blobs]
@@ -90,6 +111,35 @@ class Source:
 Writer = Callable[[Model, Source], Union[str, Sequence[str]]]
 #: Layer type -> the function that writes layers of this type.
 WRITERS: dict[str, Writer] = {}
+#: Layer type -> why no layer of the type has an ONNX form.
+REASONS: dict[str, str] = {
+    "MultiStageMeanfield": (
+        "is not written as ONNX, which has no operators for a lattice that is built from the "
+        "colours of each image; end the net at the layer's first bottom, and run it outside"
+    ),
+    "MarginInnerProduct": (
+        "is not written as ONNX: it reads labels; use an InnerProduct with its weights instead"
+    ),
+    **{
+        layer_type: f"is not written as ONNX: {reason}; end the net at its bottoms"
+        for types, reason in (
+            (("CTCDecoder", "CtcDecoder"), "the number of its values depends on the values"),
+            (("DenseCRF",), "its lattice is built from the colours of each image"),
+            (("DomainTransform",), "it filters along the rows and columns of each image in turn"),
+            (("BoxOutput", "DecodeBBox"), "its selection of boxes has no operator"),
+            (("Nms",), "the places of its peaks are means over the values around each"),
+            (
+                ("YoloDetectionOutput", "Yolov3DetectionOutput"),
+                "its own suppression has no operator",
+            ),
+            (
+                ("ROIWarping", "ROIWarpingTest", "SpatialTransformer"),
+                "its sampling has no operator",
+            ),
+        )
+        for layer_type in types
+    },
+}
 
 
 def writes(function: Writer) -> Writer:
@@ -98,11 +148,23 @@ def writes(function: Writer) -> Writer:
     return function
 
 
-def refusal(layer: EngineLayer, setting: str) -> LayerError:
+def writes_also(function: Writer, *types: str) -> None:
+    """Register the function that writes one layer type for other types, too."""
+    for layer_type in types:
+        WRITERS[layer_type] = function
+
+
+def refusal(
+    layer: EngineLayer, setting: str, remedy: str = "remove it, or compute it outside the net"
+) -> LayerError:
     """Return the error for a layer, or a setting of a layer, that ONNX cannot express."""
-    return layer.error(
-        f"{setting} is not written as ONNX; remove it, or compute it outside the net"
-    )
+    return layer.error(f"{setting} is not written as ONNX; {remedy}")
+
+
+def free_size(layer: EngineLayer, reason: str) -> FreeSizeError:
+    """Return the error for a layer whose ONNX form depends on sizes that are free."""
+    text = f"its ONNX form depends on {reason}, which is free; export with fixed sizes (--fixed)"
+    return FreeSizeError(layer.name, layer.type, text)
 
 
 def linear(m: Model, x: str, scale: float, shift: float) -> str:

@@ -2,31 +2,114 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .arrays import Array, constant, mean, sizes_of
 from .model import Model, Source, affine, broadcast, refusal, writes
 
 
 @writes
 def LRN(m: Model, source: Source) -> str:
-    """Write LRN across channels."""
-    p = source.param.lrn_param
-    if p.norm_region != p.ACROSS_CHANNELS:
-        raise refusal(source.layer, "norm_region WITHIN_CHANNEL")
-    return m.add("LRN", source.input, size=p.local_size, alpha=p.alpha, beta=p.beta, bias=p.k)
+    """Write LRN across channels; within channels, the formula with a mean of squares."""
+    p, n = source.param.lrn_param, source.param.lrn_param.local_size
+    if p.norm_region == p.ACROSS_CHANNELS:
+        return m.add("LRN", source.input, size=n, alpha=p.alpha, beta=p.beta, bias=p.k)
+    x = Array(m, source.input)
+    window: dict[str, Any] = {"kernel_shape": [n, n], "pads": [n // 2] * 4, "count_include_pad": 1}
+    squares = (x * x).node("AveragePool", **window)
+    return (x * (squares * p.alpha + 1.0).node("Pow", -p.beta)).name
+
+
+@writes
+def MVN(m: Model, source: Source) -> str:
+    """Write (x - mean) / (std + eps) with the statistics of each channel or image."""
+    p, x = source.param.mvn_param, Array(m, source.input)
+    missing = range(source.ndim, 4)
+    x = x.unsqueeze(*missing) if missing else x
+    axes = range(1 if p.across_channels else 2, source.ndim)
+    # A bottom with fewer axes has one value a channel, which is its own mean.
+    centred = x - (mean(m, source, x, axes) if axes else x)
+    if not p.normalize_variance:
+        return centred.name
+    squares = centred * centred
+    variance = mean(m, source, squares, axes) if axes else squares
+    return (centred / (variance.apply("Sqrt") + p.eps)).name
 
 
 @writes
 def BatchNorm(m: Model, source: Source) -> str:
-    """Write the normalization by the stored mean and variance, as a product and a sum."""
+    """Write the stored mean and variance as a product and a sum; or those of the batch."""
     p = source.param.batch_norm_param
-    if p.HasField("use_global_stats") and not p.use_global_stats:
-        raise refusal(source.layer, "use_global_stats: false")
     # The first two parameters are sums over the batches, the third is how many batches count.
-    *sums, count = source.parameters()
-    mean, variance = (values / (float(count[0]) or 1) for values in sums)
-    scale = 1 / np.sqrt(variance + p.eps)
-    return affine(m, source.input, 1, source.ndim, scale, -mean * scale)
+    first, second, total, *learned = source.parameters()
+    factor = 1 / float(total[0]) if total[0] else 0.0
+    if p.update_global_stats and source.layer.uses_running_sums:
+        raise refusal(source.layer, "update_global_stats, with which a pass changes the layer,")
+    if source.layer.uses_running_sums:
+        average, variance = first * factor, second * factor
+        scale = np.ones_like(variance) if p.disable_variance else 1 / np.sqrt(variance + p.eps)
+        shift = None if p.disable_mean else -average * scale
+        x = affine(m, source.input, 1, source.ndim, scale, shift)
+    else:
+        x = _of_batch(m, source)
+    return affine(m, x, 1, source.ndim, *[*learned, None][:2]) if learned else x
+
+
+def _of_batch(m: Model, source: Source) -> str:
+    """Write the normalization by the mean and the variance of the batch."""
+    p = source.param.batch_norm_param
+    x, axes = Array(m, source.input), [0, *range(2, source.ndim)]
+    centred = x - mean(m, source, x, axes)
+    variance = mean(m, source, centred * centred, axes)
+    y = x if p.disable_mean else centred
+    return (y if p.disable_variance else y / (variance + p.eps).apply("Sqrt")).name
+
+
+@writes
+def BN(m: Model, source: Source) -> str:
+    """Write scale and shift, after the normalization by the stored statistics where there are."""
+    layer, p = source.layer, source.param.bn_param
+    scale, shift, *running = (values.reshape(-1) for values in source.parameters())
+    if layer.inference:
+        return affine(m, source.input, 1, source.ndim, scale, shift)
+    if layer.uses_running:
+        average, variance = running
+        std = np.sqrt(variance + p.eps) if layer.has_slope else np.sqrt(variance) + layer.std_eps
+        factor = scale / std
+        return affine(m, source.input, 1, source.ndim, factor, shift - average * factor)
+    x, axes = Array(m, source.input), [0, *range(2, source.ndim)]
+    centred = x - mean(m, source, x, axes)
+    squares = mean(m, source, centred * centred, axes)
+    if layer.has_slope:
+        std = (squares + p.eps).apply("Sqrt")
+    else:
+        std = squares.apply("Sqrt") + layer.std_eps
+    return affine(m, (centred / std).name, 1, source.ndim, scale, shift)
+
+
+@writes
+def Normalize(m: Model, source: Source) -> str | list[str]:
+    """Write x / sqrt(sum of x^2 + eps), over the channels or the image, times the scale."""
+    p, x = source.param.norm_param, Array(m, source.input)
+    if source.layer.of_faces:
+        absolute = source.param.normalize_param.normalize_type == "L1"
+        length = x.apply("Abs").sum(1) if absolute else (x * x).sum(1).apply("Sqrt")
+        length = length.maximum(1e-12)
+        y = (x / length).name
+        return [y, length.name] if source.layer.with_length else y
+    axes = range(1, source.ndim) if p.across_spatial else [1]
+    norm = ((x * x).sum(*axes) + p.eps).apply("Sqrt")
+    scale = source.parameters()[0].reshape(1, -1, *[1] * (source.ndim - 2))
+    return (x / norm * constant(m, scale)).name
+
+
+@writes
+def ChannelNorm(m: Model, source: Source) -> str:
+    """Write the square root of the sum of x^2 over the channels."""
+    x = Array(m, source.input)
+    return (x * x).sum(1).apply("Sqrt").name
 
 
 @writes
@@ -55,3 +138,23 @@ def Bias(m: Model, source: Source) -> str:
         (bias,) = source.parameters()
         return affine(m, source.input, axis, source.ndim, None, bias)
     return m.add("Add", source.input, broadcast(m, source, axis))
+
+
+@writes
+def Axpy(m: Model, source: Source) -> str:
+    """Write a * x + b with one factor for each channel."""
+    factor, x, shift = (Array(m, name) for name in source.inputs)
+    ones = [1] * (len(source.shapes[1]) - 2)
+    return (factor.reshape(0, source.shapes[0][1], *ones) * x + shift).name
+
+
+@writes
+def ChannelScale(m: Model, source: Source) -> str:
+    """Write the product with one factor for each position."""
+    if not source.param.channel_scale_param.do_forward:
+        return source.input
+    x, factor = (Array(m, name) for name in source.inputs)
+    if len(source.shapes[1]) == source.ndim:
+        return (x * factor).name
+    sizes = sizes_of(m, source, range(2, source.ndim))
+    return (x * factor.reshape(-1, 1, *sizes)).name

@@ -1,23 +1,42 @@
-"""Writers of the layers that multiply matrices, join, split, reduce and reshape blobs."""
+"""Writers of the layers that multiply matrices, join, split, reduce and select."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .model import FLOAT, Model, Source, linear, refusal, writes
+from ...proto import caffe_pb2
+from .arrays import END, Array, inputs, number, product, size_of, sizes_of
+from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes
 
 
 @writes
 def InnerProduct(m: Model, source: Source) -> str:
-    """Write Gemm over the bottom with its axes from 1 on joined."""
+    """Write Gemm over the bottom with its axes from `axis` on joined."""
     p = source.param.inner_product_param
-    if source.axis(p.axis) != 1:
-        raise refusal(source.layer, f"axis {p.axis} (other than 1)")
-    parameters = [m.constant(values) for values in source.parameters()]
-    flat = m.add("Flatten", source.input, axis=1)
-    return m.add("Gemm", flat, *parameters, transB=int(not p.transpose))
+    axis = source.axis(p.axis)
+    weights, *bias = source.parameters()
+    if p.normalize:
+        lengths = np.linalg.norm(weights, axis=0 if p.transpose else 1, keepdims=True)
+        weights = weights / np.maximum(lengths, 1e-12)
+    parameters = [m.constant(values) for values in (weights, *bias)]
+    flat = m.add("Flatten", source.input, axis=axis)
+    rows = m.add("Gemm", flat, *parameters, transB=int(not p.transpose))
+    if axis == 1:
+        return rows
+    before = sizes_of(m, source, range(axis))
+    return Array(m, rows).reshape(*before, p.num_output).name
+
+
+@writes
+def Embed(m: Model, source: Source) -> str:
+    """Write Gather from the table, and Add of the bias."""
+    table, *bias = source.parameters()
+    index = m.add("Cast", source.input, to=INT64)
+    rows = m.add("Gather", m.constant(table), index, axis=0)
+    return m.add("Add", rows, m.constant(bias[0])) if bias else rows
 
 
 @writes
@@ -35,73 +54,74 @@ def Slice(m: Model, source: Source) -> str | Sequence[str]:
     if tops == 1:
         return source.input
     axis = source.axis(p.slice_dim if p.HasField("slice_dim") else p.axis)
+    if source.is_free(axis):
+        return _slices(m, source, axis, tops)
     size = source.shapes[0][axis]
     points = list(p.slice_point) or [size * i // tops for i in range(1, tops)]
     sizes = m.integers(*np.diff([0, *points, size]))
     return m.add_split("Split", tops, source.input, sizes, axis=axis)
 
 
+def _slices(m: Model, source: Source, axis: int, tops: int) -> list[str]:
+    """Write a Slice for each top, along an axis whose size is free."""
+    x, size = Array(m, source.input), size_of(m, source, axis)
+    points = list(source.param.slice_param.slice_point)
+    cuts = [0, *(points or [size * i // tops for i in range(1, tops)]), END]
+    return [x.slice(axis, a, b).name for a, b in zip(cuts, cuts[1:])]
+
+
 @writes
 def Eltwise(m: Model, source: Source) -> str:
     """Write the sum, the product or the maximum of the bottoms."""
-    p, inputs = source.param.eltwise_param, source.inputs
+    p, names = source.param.eltwise_param, source.inputs
     if p.operation == p.MAX:
-        return m.add("Max", *inputs)
+        return m.add("Max", *names)
     if p.coeff:
-        inputs = [linear(m, x, coefficient, 0) for x, coefficient in zip(inputs, p.coeff)]
-    result = inputs[0]
-    for x in inputs[1:]:
+        names = [linear(m, x, coefficient, 0) for x, coefficient in zip(names, p.coeff)]
+    result = names[0]
+    for x in names[1:]:
         result = m.add("Add" if p.operation == p.SUM else "Mul", result, x)
     return result
 
 
 @writes
-def Flatten(m: Model, source: Source) -> str:
-    """Write the bottom with its axes from `axis` to the last joined."""
-    p = source.param.flatten_param
-    first, last = source.axis(p.axis), source.axis(p.end_axis)
-    if last != source.ndim - 1:
-        raise refusal(source.layer, f"end_axis {p.end_axis} (other than the last)")
-    return m.add("Reshape", source.input, m.integers(*[0] * first, -1))
-
-
-@writes
-def Reshape(m: Model, source: Source) -> str:
-    """Write Reshape; 0 and -1 mean the same in Caffe and ONNX."""
-    p = source.param.reshape_param
-    if p.axis != 0 or p.num_axes != -1:
-        setting = f"axis {p.axis} with num_axes {p.num_axes} (other than all axes)"
-        raise refusal(source.layer, setting)
-    return m.add("Reshape", source.input, m.integers(*p.shape.dim))
-
-
-@writes
 def ArgMax(m: Model, source: Source) -> str:
-    """Write the index of the maximum along the axis, as float32."""
-    p = source.param.argmax_param
-    if p.out_max_val or p.top_k != 1 or not p.HasField("axis"):
-        setting = "ArgMax other than top_k 1 along an axis, without values,"
-        raise refusal(source.layer, setting)
-    index = m.add("ArgMax", source.input, axis=source.axis(p.axis), keepdims=1)
-    return m.add("Cast", index, to=FLOAT)
+    """Write the indices of the maxima along the axis, or over each image, as float32."""
+    p, x = source.param.argmax_param, Array(m, source.input)
+    along = p.HasField("axis")
+    axis = source.axis(p.axis) if along else 1
+    if not along:
+        x = x.reshape(0, -1)
+    elif p.top_k == 1 and not p.out_max_val:
+        # Of equal values, Caffe takes the last.
+        index = m.add("ArgMax", x.name, axis=axis, keepdims=1, select_last_index=1)
+        return m.add("Cast", index, to=FLOAT)
+    size = product(sizes_of(m, source, [axis] if along else range(1, source.ndim)))
+    values, places = x.slice(axis, -1, -END, -1).top_k(p.top_k, axis)
+    indices = ((size - 1) - places).to(FLOAT)
+    if along:
+        return (values if p.out_max_val else indices).name
+    joined = indices.concat(1, values) if p.out_max_val else indices
+    ones = [1] * max(source.ndim - 3, 0)
+    return joined.reshape(0, 2 if p.out_max_val else 1, p.top_k, *ones).name
 
 
 @writes
 def Reduction(m: Model, source: Source) -> str:
     """Write the sum, the sum of |x| or x^2, or the mean, over the axes from `axis` on."""
-    p, x = source.param.reduction_param, source.input
+    p, x = source.param.reduction_param, Array(m, source.input)
     first = source.axis(p.axis)
-    axes = m.integers(*range(first, source.ndim))
+    axes = range(first, source.ndim)
     if p.operation == p.ASUM:
-        x = m.add("Abs", x)
+        x = x.apply("Abs")
     elif p.operation == p.SUMSQ:
-        x = m.add("Mul", x, x)
-    result = m.add("ReduceSum", x, axes, keepdims=0)
+        x = x * x
+    result = x.sum(*axes, keepdims=False)
     if p.operation == p.MEAN:
-        sizes = m.add("Slice", m.add("Shape", x), m.integers(first), m.integers(source.ndim))
-        count = m.add("Cast", m.add("ReduceProd", sizes, keepdims=0), to=FLOAT)
-        result = m.add("Div", result, count)
-    return linear(m, result, p.coeff, 0)
+        # A free size has one axis; the result may have none.
+        count = number(product(sizes_of(m, source, axes)))
+        result = result / (count.reshape() if isinstance(count, Array) else count)
+    return linear(m, result.name, p.coeff, 0)
 
 
 @writes
@@ -123,3 +143,68 @@ def Split(m: Model, source: Source) -> Sequence[str]:
 def Silence(m: Model, source: Source) -> Sequence[str]:
     """Write nothing: the layer has no top."""
     return []
+
+
+@writes
+def Parameter(m: Model, source: Source) -> str:
+    """Write the parameter as a constant."""
+    return m.constant(source.parameters()[0])
+
+
+@writes
+def DummyData(m: Model, source: Source) -> Sequence[str]:
+    """Write constants that a filler of type constant sets."""
+    layer, p = source.layer, source.param.dummy_data_param
+    if any(filler.type != "constant" for filler in layer.fillers):
+        raise refusal(layer, "a random filler", "make it an Input layer, or fill with constants")
+    shapes = [list(shape.dim) for shape in p.shape] or [
+        [p.num[0], p.channels[0], p.height[0], p.width[0]]
+    ]
+    shapes = shapes * len(source.param.top) if len(shapes) == 1 else shapes
+    return [m.constant(np.full(s, f.value)) for s, f in zip(shapes, layer.fillers)]
+
+
+@writes
+def BatchReindex(m: Model, source: Source) -> str:
+    """Write Gather of the rows."""
+    x, index = inputs(m, source)
+    return x.gather(index.to(INT64)).name
+
+
+@writes
+def Filter(m: Model, source: Source) -> Sequence[str]:
+    """Write Gather of the rows that the selector selects."""
+    *bottoms, selector = inputs(m, source)
+    rows = selector.reshape(-1).to(BOOL).nonzero()
+    return [x.gather(rows).name for x in bottoms]
+
+
+@writes
+def GradientScaler(m: Model, source: Source) -> str:
+    """Write the bottom as it is: the layer scales the gradient alone."""
+    return source.input
+
+
+@writes
+def MaskPooling(m: Model, source: Source) -> str:
+    """Write the product of features and masks."""
+    return m.add("Mul", *source.inputs)
+
+
+@writes
+def LabelSpecificAdd(m: Model, source: Source) -> str:
+    """Write the bottom as it is, as the layer does in TEST."""
+    return _unless_transformed(source, source.param.label_specific_add_param)
+
+
+@writes
+def CosinAdd(m: Model, source: Source) -> str:
+    """Write the bottom as it is, as the layer does in TEST."""
+    return _unless_transformed(source, source.param.cosin_add_param)
+
+
+def _unless_transformed(source: Source, p: Any) -> str:
+    """The first bottom, unless the layer changes it by the labels."""
+    if source.layer.phase != caffe_pb2.TEST or p.transform_test:
+        raise refusal(source.layer, "transform_test")
+    return source.input

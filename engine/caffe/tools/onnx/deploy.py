@@ -1,0 +1,153 @@
+"""A net without the layers that only training and scoring need, and with inputs in their place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ... import graph, module_search
+from ...errors import CaffeError, FileError, NetError, UsageError, in_file
+from ...layers import layer_class, layer_type_list, users_types
+from ...net import Net
+from ...proto import caffe_pb2
+
+#: Layer types that bring data and labels.
+DATA = frozenset(
+    (
+        *("AnnotatedData", "Data", "DenseImageData", "HDF5Data", "ImageData", "ImageSegData"),
+        *("MemoryData", "WindowData"),
+    )
+)
+#: Layer types beside losses that compare with labels, choose examples, or write files.
+SCORING = frozenset(
+    (
+        *("Accuracy", "BoxAnnotatorOHEM", "DetectionEvaluate", "HDF5Output", "MatWrite"),
+        *("SegAccuracy", "Silence"),
+    )
+)
+Shapes = Mapping[str, Sequence[int]]
+
+
+def deploy_net(
+    path: str | os.PathLike, weights: str | os.PathLike | None, shapes: Shapes | None = None
+) -> tuple[Net, list[str]]:
+    """Return the TEST net of a prototxt as it is exported, and a line for each layer left out.
+
+    Layers that bring data become inputs; losses and scores, and what only they read, are left out.
+    shapes: shapes of inputs by blob name, in place of those in the file. With the shape of its top,
+        a layer that brings data is not set up, and needs no data.
+
+    Raises FileError for a file that is missing, NetError for a net that cannot be built, and
+    WeightsError for weights that do not fit.
+    """
+    for file in (path, weights):
+        if file is not None and not os.path.isfile(file):
+            raise FileError(f"Could not open file {os.fspath(file)}")
+    net_file = graph.read_net_file(path)
+    param = net_file.net
+    param.state.phase = caffe_pb2.TEST
+    net_file.check(param.state, layer_type_list(), users_types())
+    with in_file(os.fspath(path)), module_search.beside(path):
+        net, lines = _without_training(graph.filter_net(param), dict(shapes or {}))
+    if weights is not None:
+        net.copy_from(weights)
+    return net, lines
+
+
+def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net, list[str]]:
+    """The net of a filtered NetParameter without what only training needs."""
+    dropped = _training_layers(param)
+    layers = [layer for layer in param.layer if layer.name not in dropped]
+    read = {blob for layer in layers for blob in layer.bottom}
+    lines = [f"left out {layer.name} ({layer.type}): {dropped[layer.name]}"
+             for layer in param.layer if layer.name in dropped]  # fmt: skip
+    result = caffe_pb2.NetParameter()
+    result.CopyFrom(param)
+    del result.layer[:]
+    for layer in layers:
+        if layer.type == "Input":
+            result.layer.add().CopyFrom(_reshaped(layer, shapes))
+        elif _brings_data(layer):
+            tops = [top for top in layer.top if top in read]
+            inputs = _inputs(param, layer, tops, shapes)
+            result.layer.extend(inputs)
+            names = ", ".join(tops) or "nothing"
+            lines.append(f"replaced {layer.name} ({layer.type}): {names} read by the model instead")
+        else:
+            result.layer.add().CopyFrom(layer)
+    if shapes:
+        raise UsageError(f"no input of the net has the name {', '.join(map(repr, shapes))}")
+    if not any(layer.type != "Input" for layer in result.layer):
+        raise NetError("the net has no layers beside data, losses and scores")
+    return Net.from_param(result), lines
+
+
+def _brings_data(layer: Any) -> bool:
+    """Whether a layer brings data from outside, which the user of the model brings instead."""
+    if layer.type == "DummyData":
+        return not layer.dummy_data_param.data_filler
+    return layer.type in DATA or (layer.type == "Python" and not layer.bottom)
+
+
+def _training_layers(param: Any) -> dict[str, str]:
+    """The layers that only training and scoring need: name -> why."""
+    reasons = {}
+    for layer in param.layer:
+        cls = layer_class(layer.type)
+        if cls is not None and cls.loss:
+            reasons[layer.name] = "a loss"
+        elif layer.type in SCORING:
+            reasons[layer.name] = "has no part in the result"
+    # From the end: a layer that only serves dropped layers, with data that is no image.
+    images = _from_images(param)
+    for layer in reversed(param.layer):
+        readers = [other for other in param.layer if set(layer.top) & set(other.bottom)]
+        serves = readers and all(reader.name in reasons for reader in readers)
+        if serves and layer.bottom and not images & set(layer.bottom):
+            reasons.setdefault(layer.name, "only prepares labels")
+    return reasons
+
+
+def _from_images(param: Any) -> set[str]:
+    """The blobs that are computed from inputs, or from the first top of a layer with data."""
+    blobs: set[str] = set()
+    for layer in param.layer:
+        if layer.type == "Input" or (layer.bottom and blobs & set(layer.bottom)):
+            blobs.update(layer.top)
+        elif not layer.bottom:
+            blobs.update(layer.top[:1])
+    return blobs | set(param.input)
+
+
+def _reshaped(layer: Any, shapes: dict[str, Sequence[int]]) -> Any:
+    """An Input layer with the shapes that the user gave; these are taken out of `shapes`."""
+    if not set(layer.top) & set(shapes):
+        return layer
+    old = list(layer.input_param.shape)
+    result = caffe_pb2.LayerParameter()
+    result.CopyFrom(layer)
+    del result.input_param.shape[:]
+    for i, top in enumerate(layer.top):
+        before = (old * len(layer.top))[i].dim if old else ()
+        result.input_param.shape.add(dim=shapes.pop(top, before))
+    return result
+
+
+def _inputs(param: Any, layer: Any, tops: list[str], shapes: dict[str, Sequence[int]]) -> list[Any]:
+    """Input layers in place of a layer that brings data, for the tops that are read."""
+    if any(top not in shapes for top in tops):
+        alone = caffe_pb2.NetParameter(layer=[layer], state=param.state)
+        try:
+            net = Net.from_param(alone)
+        except CaffeError as error:
+            example = " ".join(f"--shape {top}=1,3,224,224" for top in tops)
+            error.args = (f"{error}; with the shape, no data is needed: {example}",)
+            raise
+        shapes.update({t: net.blobs[t].shape for t in tops if t not in shapes})
+    inputs = []
+    for top in tops:
+        new = caffe_pb2.LayerParameter(name=top, type="Input", top=[top])
+        new.input_param.shape.add(dim=shapes.pop(top))
+        inputs.append(new)
+    return inputs

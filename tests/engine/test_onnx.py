@@ -1,0 +1,204 @@
+"""Layers as ONNX, run by ONNX Runtime: the engine's numbers."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import caffe
+import numpy as np
+import pytest
+from caffe import layers as L
+from caffe import params as P
+from caffe.layers import layer_class
+from caffe.tools import onnx as writer
+
+from zoo.export.nets import FILL, NETS, SHAPE, param_of
+from zoo.layers import CASES
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+compare = pytest.importorskip("zoo.export.compare")
+
+TOLERANCE = 2e-6
+#: The free axes of nets that do not take every size.
+FREE = {"pyramids": [], "products": [], "recurrent": ["data_height", "data_width"]}
+#: Why a case of the zoo has no ONNX form.
+REFUSED = {
+    "MultiStageMeanfield": "a lattice that is built from the colours",
+    "Lstm, with marks of starts": "a second bottom, with which sequences continue,",
+    "Pooling, AVE with hole": r"an average over windows with hole \(2, 2\)",
+    "DomainTransform": "it filters along the rows and columns",
+    "ROIWarping": "its sampling has no operator",
+    "SpatialTransformer": "its sampling has no operator",
+    "CosinAdd": "transform_test",
+    "MarginInnerProduct": "it reads labels",
+    "LabelSpecificAdd": "transform_test",
+}
+#: Losses are no part of a model.
+CASE_LIST = [
+    case
+    for case in CASES
+    if case.phase == caffe.TEST and not getattr(layer_class(case.type), "loss", False)
+]
+
+
+def small_net(add, shape=SHAPE):
+    """Return the net of `data` and the layers that `add(net_spec)` adds."""
+    return compare.build(param_of(add, shape))
+
+
+def rows_of(net, blob, axis):
+    """Return how many rows a layer finds for random inputs."""
+    random = np.random.RandomState(0)
+    for name in net.inputs:
+        net.blobs[name].data[...] = random.standard_normal(net.blobs[name].shape)
+    if "info" in net.inputs:
+        net.blobs["info"].data[...] = [80, 96, 1]
+    net.forward()
+    return net.blobs[blob].shape[axis]
+
+
+def detections(**fields):
+    """Return a function that adds a DetectionOutput of 3 classes over 6 x 6 positions."""
+
+    def add(n):
+        n.maps = L.Pooling(n.data, kernel_size=2, stride=2, pool=P.Pooling.MAX)
+        n.priors = L.PriorBox(n.maps, n.data, min_size=4, max_size=7, aspect_ratio=2)
+        n.codes = L.Input(shape={"dim": [2, 168 * 4 * (fields.get("located", 1))]})
+        n.scores = L.Input(shape={"dim": [2, 168 * 3]})
+        settings = {key: value for key, value in fields.items() if key != "located"}
+        n.found = L.DetectionOutput(
+            n.codes, n.scores, n.priors, detection_output_param={"num_classes": 3, **settings}
+        )
+
+    return add
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_layers_of_bvlc_caffe_have_the_numbers_of_the_engine_at_two_sizes(name):
+    export = compare.of_small(name)
+    assert export.refusal == ""
+    assert export.error < TOLERANCE
+    free = [axis for axis in export.sizes["data"] if isinstance(axis, str)]
+    assert free == FREE.get(name, ["batch", "data_height", "data_width"])
+
+
+@pytest.mark.parametrize("case", CASE_LIST, ids=lambda case: case.title)
+def test_the_layers_of_forks_have_the_numbers_of_the_engine(case):
+    export = compare.of_case(case)
+    reason = REFUSED.get(case.title) or REFUSED.get(case.type)
+    if reason:
+        assert re.search(reason, export.refusal)
+    else:
+        assert export.refusal == ""
+        assert export.error < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["MobileNet-SSD", "Faster R-CNN", "R-FCN", "C3D"])
+def test_nets_of_forks_have_the_numbers_of_the_engine(name):
+    export = compare.of_zoo(name)
+    assert export.refusal == "" and export.error < 1e-5
+
+
+NMS = {"nms_threshold": 0.3}
+CENTER = {"code_type": P.PriorBox.CENTER_SIZE, "confidence_threshold": 0.4, "nms_param": NMS}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nms_param": NMS},
+        {**CENTER, "keep_top_k": 10},
+        {**CENTER, "keep_top_k": 10, "nms_param": {**NMS, "top_k": 12}},
+        {**CENTER, "share_location": False, "located": 3, "background_label_id": -1},
+        {**CENTER, "variance_encoded_in_target": True, "keep_top_k": 3},
+        {**CENTER, "code_type": P.PriorBox.CORNER_SIZE, "background_label_id": 1},
+        {**CENTER, "confidence_threshold": 1e6},
+    ],
+)
+def test_detections_have_the_order_and_the_numbers_of_the_engine(fields):
+    net = small_net(detections(**fields), (2, 6, 12, 14))
+    export = compare.export(net)
+    assert export.refusal == "" and export.error < TOLERANCE
+    rows = rows_of(net, "found", axis=2)
+    assert rows == 2 if fields.get("confidence_threshold") == 1e6 else rows > 3
+
+
+def test_proposals_are_those_of_the_engine_where_few_and_where_many_remain():
+    for post in (3, 300):
+
+        def add(n, post=post):
+            n.scores = L.Input(shape={"dim": [1, 18, 5, 6]})
+            n.codes = L.Input(shape={"dim": [1, 36, 5, 6]})
+            n.info = L.Input(shape={"dim": [1, 3]})
+            fields = {"feat_stride": 16, "min_size": 8, "post_nms_topn": post, "pre_nms_topn": 90}
+            n.rois, n.objects = L.Proposal(n.scores, n.codes, n.info, ntop=2, proposal_param=fields)
+            n.end = L.Silence(n.data, ntop=0)
+
+        net = small_net(add, (1, 3, 80, 96))
+        export = compare.export(net)
+        assert export.error < TOLERANCE
+        assert (rows_of(net, "rois", axis=0) == 3) == (post == 3)
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda n: setattr(n, "a", L.Pooling(n.data, kernel_size=2, stride=3)),
+         r"stride \(3, 3\) above kernel \(2, 2\), rounded up, is not written"),
+        (lambda n: setattr(n, "a", L.Convolution(n.data, num_output=2, kernel_size=1, axis=2)),
+         r"axis 2 \(other than 1\)"),
+        (lambda n: setattr(n, "a", L.DummyData(shape={"dim": [1]}, data_filler=[FILL])),
+         "a random filler is not written as ONNX; make it an Input layer"),
+        (lambda n: setattr(n, "a", L.LSTM(n.data, n.marks, recurrent_param={"num_output": 2})),
+         "a state that continues from batch to batch .*expose_hidden: true"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_onnx_cannot_express_is_refused_with_its_layer(add, message, tmp_path):
+    def net_spec(n):
+        n.marks = L.Input(shape={"dim": [2, 6]})
+        add(n)
+
+    net = small_net(net_spec)
+    with pytest.raises(caffe.CaffeError, match=f"'a'.*{message}"):
+        writer.write(net, str(tmp_path / "net.onnx"))
+    assert not (tmp_path / "net.onnx").exists()
+
+
+class Doubler(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+
+def test_all_layers_without_an_onnx_form_are_named_in_one_message(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "doubler", sys.modules[__name__])
+
+    def add(n):
+        n.a = L.Pooling(n.data, kernel_size=2, stride=3)
+        n.b = L.Python(n.a, python_param={"module": "doubler", "layer": "Doubler"})
+        n.c = L.MultiStageMeanfield(n.b, n.b, n.b, name="field", multi_stage_meanfield_param={
+            "num_iterations": 1, "theta_alpha": 1, "theta_beta": 1, "theta_gamma": 1})  # fmt: skip
+
+    net = small_net(add, (1, 3, 8, 8))
+    with pytest.raises(caffe.CaffeError) as refused:
+        writer.write(net, str(tmp_path / "net.onnx"))
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "3 layers are not written as ONNX:"
+    assert ["'a' (Pooling)" in lines[1], "'b' (Python)" in lines[2], "'field'" in lines[3]] == [
+        True
+    ] * 3
+
+
+def test_an_operator_set_that_is_too_old_or_unknown_is_refused(tmp_path):
+    net = small_net(lambda n: setattr(n, "a", L.ReLU(n.data)))
+    for opset in (16, 99):
+        with pytest.raises(caffe.CaffeError, match=f"opset {opset}: needs 17 .. "):
+            writer.build(net, opset=opset)
+
+
+def test_without_the_package_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
+    net = small_net(lambda n: setattr(n, "a", L.ReLU(n.data)))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(caffe.CaffeError, match="pip install onnx"):
+        writer.write(net, str(tmp_path / "net.onnx"))

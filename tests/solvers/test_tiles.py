@@ -1,0 +1,198 @@
+"""Tiles: the labels of a large picture are those of the picture at once."""
+
+import os
+
+import caffe
+import numpy as np
+import pytest
+from PIL import Image
+
+import net_gen
+from net_gen.geometry import Geometry
+from solvers import chain, infer, tiles
+from solvers.interface import Settings
+from solvers.tiles import Context
+from surgery import interp, interp_layers
+from tests.solvers import tiny_nets
+from tests.solvers.tiny_nets import convolution, layer
+
+#: Agreement of tiles and whole pictures: the scores differ by rounding alone, as a share of the
+#: largest score; only labels whose two highest scores are closer than that can differ.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory):
+    """An FCN-AlexNet of 1/16 the width with random weights, whose field is 417 pixels."""
+    folder = tmp_path_factory.mktemp("tiles") / "net"
+    net = net_gen.fcn("voc-fcn-alexnet", "deploy", classes=5, width=1 / 16)
+    prototxt = str(folder / "deploy.prototxt")
+    net_gen.write(chain.with_fillers(net, "msra"), prototxt)
+    weights = str(folder / "w.caffemodel")
+    chain.random_weights(prototxt, weights, 1)
+    loaded = caffe.Net(prototxt, weights, caffe.TEST)
+    rng = np.random.RandomState(0)
+    interp(loaded, interp_layers(loaded))
+    kernel = loaded.params["score_fr"][0].data
+    kernel[...] = rng.randn(*kernel.shape)
+    loaded.save(weights)
+    return prototxt, weights
+
+
+def opened(net, **options):
+    settings = Settings(mean=(100, 100, 100), long_side=0)
+    options.setdefault("settings", settings)
+    return infer.open_segmenter(net=net[0], weights=net[1], gpu="cpu", say=str, **options)
+
+
+def picture(height, width, seed=0):
+    """A picture of coarse and fine random blocks."""
+    rng = np.random.RandomState(seed)
+    coarse = rng.randint(0, 256, (-(-height // 40), -(-width // 40), 3)).repeat(40, 0).repeat(40, 1)
+    return (0.7 * coarse[:height, :width] + rng.randint(0, 76, (height, width, 3))).astype(np.uint8)
+
+
+def test_tiles_cover_a_picture_and_keep_their_margins():
+    around = Context(32, 245), Context(16, 100)
+    plan = tiles.plan(1000, 700, 640, around)
+    painted = np.zeros((1000, 700), int)
+    for tile in plan:
+        painted[tile.core_rows, tile.core_columns] += 1
+        assert tile.rows.start % 32 == 0 and tile.columns.start % 16 == 0
+        assert tile.rows.stop - tile.rows.start <= 640 >= tile.columns.stop - tile.columns.start
+        for part, core, margin, size in (
+            (tile.rows, tile.core_rows, 245, 1000),
+            (tile.columns, tile.core_columns, 100, 700),
+        ):
+            assert part.start == 0 or core.start - part.start >= margin
+            assert part.stop == size or part.stop - core.stop >= margin
+    assert (painted == 1).all() and len(plan) > 2
+
+
+def test_a_picture_of_the_size_of_a_tile_is_a_single_tile():
+    assert len(tiles.plan(640, 600, 640, (Context(32, 245), Context(32, 245)))) == 1
+
+
+def test_tiles_without_room_for_a_core_are_refused():
+    with pytest.raises(ValueError, match="tiles of 500 pixels are too small .* needs 533"):
+        tiles.plan(1000, 700, 500, (Context(32, 245), Context(32, 245)))
+
+
+def test_the_margin_is_half_of_the_receptive_field():
+    message = net_gen.fcn("voc-fcn8s", "deploy")
+    geometry = Geometry(message)
+    assert geometry.fields["score"] == 491 and geometry.period == 32
+    net = {name: np.zeros((1, 1)) for name in geometry.maps}
+    fake = type("Net", (), {"blobs": net})
+    assert tiles.Extent(message, fake, ["score"]).around == (Context(32, 245), Context(32, 245))
+
+
+def test_tiles_have_the_scores_and_the_labels_of_the_whole_picture(alexnet):
+    image = picture(530, 700)
+    scores = {}
+    labels = {}
+    for tile in (None, 672):
+        segmenter = opened(alexnet, tile=tile, values="scores")
+        stored = scores.setdefault(tile, np.empty((5, 530, 700), np.float32))
+        segmentation = segmenter.segment(image, lambda head, shape, stored=stored: stored)
+        labels[tile] = segmentation.labels[0]
+    assert "700 x 530 pixels in 2 tiles of up to 672 pixels" in segmentation.notes
+    assert len(np.unique(labels[None])) > 1
+    limit = TOLERANCE * np.abs(scores[None]).max()
+    assert np.abs(scores[672] - scores[None]).max() <= limit
+    first, second = np.sort(scores[None], axis=0)[[-1, -2]]
+    differ = labels[672] != labels[None]
+    assert not (differ & (first - second > 2 * limit)).any()
+
+
+def test_a_smaller_margin_than_the_field_changes_scores(alexnet, monkeypatch):
+    """The margin is needed: half of it gives other scores."""
+    image = picture(530, 700)
+    reference = opened(alexnet).segment(image).labels[0]
+    real = tiles.Extent.__init__
+
+    def narrow(self, *arguments):
+        real(self, *arguments)
+        self.around = tuple(Context(side.period, 40) for side in self.around)
+
+    monkeypatch.setattr(tiles.Extent, "__init__", narrow)
+    assert (opened(alexnet, tile=256).segment(image).labels[0] != reference).any()
+
+
+def test_small_maps_are_the_same_in_tiles(tmp_path):
+    pooling = layer(
+        "Pooling", "raw", "score", "pooling_param { pool: AVE kernel_size: 8 stride: 8 }"
+    )
+    net = tiny_nets.write(tmp_path, convolution("raw", 4, size=5) + pooling, seed=1)
+    image = picture(130, 170)
+    reference = opened(net).segment(image)
+    parts = opened(net, tile=64).segment(image)
+    assert np.array_equal(parts.labels[0], reference.labels[0])
+    assert any("tiles of up to 64 pixels" in note for note in parts.notes)
+
+
+def test_the_stated_memory_decides_the_size_of_the_tiles(tmp_path):
+    net = tiny_nets.write(tmp_path, convolution("raw", 64, size=3) + convolution("score", 3, "raw"))
+    opened(net)
+    memory = tiles.resident_memory() + 70_000_000
+    segmenter = opened(net, memory=f"{memory / 1e6:.1f}MB")
+    (note,) = segmenter.segment(picture(600, 800)).notes
+    side = int(note.split()[-2])
+    # 70 channels of float32 at each pixel of a tile, and 40 bytes at each pixel of the picture.
+    assert 150 < side <= ((70e6 - 40 * 600 * 800) / (4 * 70)) ** 0.5
+    assert opened(net, memory="100GB").segment(picture(600, 800)).notes == ()
+
+
+def test_a_memory_that_is_too_small_for_any_tile_is_refused(tmp_path):
+    net = tiny_nets.write(tmp_path, convolution("score", 3, size=3))
+    with pytest.raises(ValueError, match=r"cannot be segmented in tiles: 0.00 GB are left"):
+        opened(net, memory="1MB").segment(picture(60, 80))
+
+
+def test_a_net_whose_layers_see_the_whole_picture_cannot_be_tiled(tmp_path):
+    normalized = layer("MVN", "data", "even") + convolution("score", 3, "even")
+    net = tiny_nets.write(tmp_path, normalized, seed=0)
+    assert opened(net).segment(picture(60, 80)).labels[0].shape == (60, 80)
+    with pytest.raises(ValueError, match="in tiles: layer even .*statistics of the whole map"):
+        opened(net, tile=32).segment(picture(60, 80))
+
+
+@pytest.mark.parametrize("text, value", [("2GB", 2e9), ("1.5 g", 1.5e9), ("500MB", 5e8)])
+def test_a_memory_is_a_number_with_a_unit(text, value):
+    assert tiles.parse_memory(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "0GB"])
+def test_another_memory_is_refused(text):
+    with pytest.raises(ValueError, match="needs a size such as 2GB or 500MB"):
+        tiles.parse_memory(text)
+
+
+PROGRAM = """
+import resource, sys
+from solvers import infer
+from fcn_common import command
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + 300_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+command.run(infer.main)
+"""
+
+
+@pytest.mark.skipif(not os.path.isfile("/proc/self/statm"), reason="needs Linux")
+def test_the_photograph_for_which_memory_ends_is_named_and_the_others_are_done(tmp_path, program):
+    layers = convolution("raw", 64, size=3) + convolution("score", 3, "raw")
+    net = tiny_nets.write(tmp_path / "net", layers)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, size in (("a", (40, 30)), ("large", (2400, 1800)), ("z", (40, 30))):
+        Image.new("RGB", size).save(photos / f"{name}.png")
+    model = ["--net", net[0], "--weights", net[1], "--gpu", "cpu", "--out", tmp_path / "out"]
+    ended = program("-c", PROGRAM, photos, *model)
+    assert ended.returncode == 1
+    assert "large.png: memory ended with 2400 x 1800 pixels; --tile 1024" in ended.stderr
+    assert ended.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert sorted(n for n in os.listdir(tmp_path / "out") if n.endswith("_labels.png")) == [
+        "a_labels.png",
+        "z_labels.png",
+    ]

@@ -1,0 +1,1 @@
+"""The layers and nets of the zoo as ONNX models, compared with ONNX Runtime."""
