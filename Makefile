@@ -75,11 +75,11 @@ demo-all: $(READY) ## the demo and the papers' experiments: runs/experiments (SE
 test: lint ## the short test suite, with lint and types
 	@"$$PY" -m pytest $(WORKERS)
 
-fuzz: $(READY) ## mutated files for every reader: MINUTES=5 (CASES= SEED= TARGET= JOBS=)
+fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET= JOBS=)
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
 	  OUT:out)
 
-torture: $(READY) ## kills, signals, disk faults, fuzzing: MINUTES=5 (KILLS= SEED=); figures as a table
+torture: $(READY) ## kills, signals, a full disk, fuzzing (MINUTES=1 KILLS=5 SEED=)
 	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills SEED:seed)
 
 test-all: lint ## the test suite with the slow tests

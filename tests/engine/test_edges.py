@@ -20,6 +20,7 @@ from caffe import CaffeError, files, glog, weights
 from caffe.data import db
 from caffe.data.prefetcher import Prefetcher
 from caffe.errors import FileError, LayerError, NetError, NoMemoryError
+from caffe.io import array_to_datum
 from caffe.proto import caffe_pb2
 from caffe.train import hello, policies
 from google.protobuf import text_format
@@ -412,3 +413,54 @@ def test_a_blob_with_many_readers_takes_time_in_proportion(tmp_path):
     net.blobs["y"].diff[...] = 1
     net.backward()
     assert net.blobs["x"].diff.tolist() == [1000, -1000]
+
+
+# ---- records that cannot be read ---------------------------------------------------------------
+
+
+def image_net(folder, transform):
+    lines = "".join(f"{folder}/{name}.png {i}\n" for i, name in enumerate(("a", "bad", "c")))
+    write(folder, lines, "list.txt")
+    for name in ("a", "c"):
+        cv2.imwrite(f"{folder}/{name}.png", np.full((2, 2, 3), 7, np.uint8))
+    write(folder, "no image", "bad.png")
+    return f"""layer {{ name: "d" type: "ImageData" top: "x" top: "label"
+      image_data_param {{ source: "{folder}/list.txt" batch_size: 3 }} {transform} }}"""
+
+
+def test_a_record_that_cannot_be_read_stops_the_net_or_is_skipped_as_the_user_chooses(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setenv(glog.LEVEL, "1")
+    with pytest.raises(FileError, match=r"'d' \(ImageData\): .*bad\.png: no image"):
+        build(tmp_path, image_net(tmp_path, "")).forward()
+    net = build(tmp_path, image_net(tmp_path, "transform_param { on_error: SKIP }"))
+    net.forward()
+    assert net.blobs["label"].data.tolist() == [0, 2, 0]
+    assert "skipped a record: layer 'd' (ImageData): " in capfd.readouterr().err
+
+
+def test_a_layer_that_can_read_no_record_any_more_stops(tmp_path):
+    net = build(tmp_path, image_net(tmp_path, "transform_param { on_error: SKIP }"))
+    for name in ("a", "c"):
+        write(tmp_path, "no image", f"{name}.png")
+    with pytest.raises(FileError, match="no image that can be read"):
+        net.forward()
+
+
+def test_a_damaged_record_of_a_database_is_skipped(tmp_path):
+    datum = array_to_datum(np.zeros((1, 2, 2), np.uint8), 5)
+    with (
+        lmdb.open(str(tmp_path / "db"), map_size=1 << 20) as database,
+        database.begin(write=True) as transaction,
+    ):
+        transaction.put(b"0", datum.SerializeToString())
+        transaction.put(b"1", b"\xff\xff\xff")
+        transaction.put(b"2", datum.SerializeToString())
+    net = build(
+        tmp_path,
+        f"""layer {{ name: "d" type: "Data" top: "x" top: "label"
+          transform_param {{ on_error: SKIP }} data_param {{ source: "{tmp_path}/db" backend: LMDB batch_size: 4 }} }}""",
+    )
+    net.forward()
+    assert net.blobs["label"].data.tolist() == [5, 5, 5, 5]

@@ -35,10 +35,15 @@ class Data(Prefetching):
         number = 0
         while True:
             if self.in_share(number):
-                image, label = self._record()
-                yield self.transformer(image), label
+                record = self.attempt(self._transformed)
+                if record is not None:
+                    yield record
             number += 1
             self.reader.next()
+
+    def _transformed(self) -> Record:
+        image, label = self._record()
+        return self.transformer(image), label
 
     def _record(self) -> Record:
         """The image and the label at the reader's position."""

@@ -57,7 +57,11 @@ class ImageData(Prefetching):
     def records(self) -> Iterator[Record]:
         while True:
             for path, label in self.lines[self.start :]:
-                yield self.transformer(self._read_image(path)), label
+                record = self.attempt(
+                    lambda p=path, n=label: (self.transformer(self._read_image(p)), n)
+                )
+                if record is not None:
+                    yield record
             self.start = 0
             if self.random:
                 self.random.shuffle(self.lines)

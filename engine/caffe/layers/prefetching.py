@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -13,11 +13,13 @@ from .. import glog
 from ..blob import Blob
 from ..data.prefetcher import Prefetcher
 from ..data.transformer import DataTransformer
-from ..errors import NoMemoryError
+from ..errors import FileError, NoMemoryError, ShapeError
 from ..heap import machine_memory
 from .source import Source
 
 FLOAT_BYTES = 4
+#: Records in a row that cannot be read, after which a layer no longer skips them.
+SKIPPED = 1000
 #: Batches that are read ahead at most, each with a call that waits in a queue.
 MOST_AHEAD = 100_000
 #: An image, C x H x W, and its label.
@@ -49,6 +51,8 @@ class Prefetching(Source):
         batch_size = getattr(self.layer_param, self.settings).batch_size
         self.batch_size = self.positive(batch_size, "batch_size")
         self.transformer = DataTransformer(self.layer_param)
+        #: The records in a row that were skipped.
+        self._skipped = 0
         # BVLC Caffe seeds the transformer twice; `open` draws random numbers in between.
         self.transformer.seed()
         top[0].resize((self.batch_size, *self.transformer.shape(*self.open())))
@@ -60,6 +64,24 @@ class Prefetching(Source):
         size = ",".join(str(n) for n in top[0].shape)
         glog.write(self.log_place, f"output data size: {size}")
         self._prefetcher = Prefetcher(self.batch, ahead, f"prefetch of {self.name}")
+
+    def attempt(self, read: Callable[[], Record]) -> Record | None:
+        """Return `read()`, or None for a record that transform_param has the layer skip.
+
+        With on_error SKIP, a record that cannot be read is logged and left out. Raises the error of
+        the last record after SKIPPED records in a row.
+        """
+        try:
+            record = read()
+        except (FileError, ShapeError) as error:
+            transform = self.layer_param.transform_param
+            self._skipped += 1
+            if transform.on_error != transform.SKIP or self._skipped >= SKIPPED:
+                raise
+            glog.write(self.log_place, f"skipped a record: {error}", level=1)
+            return None
+        self._skipped = 0
+        return record
 
     def _check_memory(self, batch: int, ahead: int) -> None:
         """Refuse batches, of `batch` bytes each, for which the machine has no memory."""
