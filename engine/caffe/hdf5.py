@@ -204,11 +204,19 @@ def write_net(path: str, layers: Sequence[LayerWeights], with_diff: bool = False
             group = _new_group(file, "data", layer.param.name, paths)
             for i, blob in enumerate(layer.blobs):
                 if i not in layer.shared:
-                    group.create_dataset(str(i), data=contiguous_array(blob.values))
+                    group.create_dataset(str(i), data=_values(blob))
         for layer in layers if with_diff else ():
             group = _new_group(file, "diff", layer.param.name, paths)
             for i, blob in enumerate(layer.blobs):
-                group.create_dataset(str(i), data=contiguous_array(blob.gradient))
+                if isinstance(blob, Blob):
+                    group.create_dataset(str(i), data=contiguous_array(blob.gradient))
+
+
+def _values(blob: Blob | StoredBlob) -> np.ndarray:
+    """Return the values of a parameter of a net or of a file, in the parameter's shape."""
+    if isinstance(blob, Blob):
+        return contiguous_array(blob.values)
+    return blob.data.reshape(blob.shape)
 
 
 def _new_group(file: Any, part: str, name: str, paths: dict[str, str]) -> Any:

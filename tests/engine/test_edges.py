@@ -460,7 +460,8 @@ def test_a_damaged_record_of_a_database_is_skipped(tmp_path):
     net = build(
         tmp_path,
         f"""layer {{ name: "d" type: "Data" top: "x" top: "label"
-          transform_param {{ on_error: SKIP }} data_param {{ source: "{tmp_path}/db" backend: LMDB batch_size: 4 }} }}""",
+          transform_param {{ on_error: SKIP }}
+          data_param {{ source: "{tmp_path}/db" backend: LMDB batch_size: 4 }} }}""",
     )
     net.forward()
     assert net.blobs["label"].data.tolist() == [5, 5, 5, 5]

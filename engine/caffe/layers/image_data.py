@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -57,14 +58,15 @@ class ImageData(Prefetching):
     def records(self) -> Iterator[Record]:
         while True:
             for path, label in self.lines[self.start :]:
-                record = self.attempt(
-                    lambda p=path, n=label: (self.transformer(self._read_image(p)), n)
-                )
+                record = self.attempt(partial(self._transformed, path, label))
                 if record is not None:
                     yield record
             self.start = 0
             if self.random:
                 self.random.shuffle(self.lines)
+
+    def _transformed(self, path: str, label: int) -> Record:
+        return self.transformer(self._read_image(path)), label
 
     def _read_image(self, path: str) -> np.ndarray:
         """Return the image, uint8, C x H x W."""
