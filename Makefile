@@ -29,7 +29,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
 	JOBS KILLS TARGET \
-	BATCH CLASS_WEIGHTS CROP MIRROR MEMORY NPY RUN TILE
+	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY NPY ONLY RUN TILE
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -37,8 +37,8 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle fuzz torture $(VARIANTS) prototxts data train check weights infer \
-	score inspect oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
+.PHONY: help setup demo demo-all test test-all test-oracle fuzz torture $(VARIANTS) prototxts data train check own-data \
+	weights infer score inspect oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -109,14 +109,18 @@ train: $(READY) ## train on your own pictures: DATA=my_set (OUT=my_run VARIANT= 
 	@"$$PY" -m solvers.train "$$DATA" $(call options,OUT:out VARIANT:variant WIDTH:width \
 	  WEIGHTS:weights LAYERS:layers CLASSES:classes LABELMAP:labelmap CHANNELS:channels MEAN:mean \
 	  IGNORE_LABEL:ignore-label LR:lr SOLVER:solver CLASS_WEIGHTS:class-weights CROP:crop \
-	  SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
+	  LABEL_VALUES:label-values SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
 	  $(call flags,MASKS:masks SINGLE:single MIRROR:mirror)
 
 check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
 	@[ -n "$${DATA-}" ] || { \
 	  echo "error: name a folder of pictures and labels: make check DATA=my_set" >&2; exit 1; }
 	@"$$PY" -m solvers.check "$$DATA" $(call options,CLASSES:classes LABELMAP:labelmap \
-	  CHANNELS:channels IGNORE_LABEL:ignore-label SEED:seed PROPOSE:propose) $(call flags,MASKS:masks)
+	  CHANNELS:channels IGNORE_LABEL:ignore-label LABEL_VALUES:label-values SEED:seed \
+	  PROPOSE:propose) $(call flags,MASKS:masks)
+
+own-data: $(READY) ## compare own pictures in every layout and format: runs/own-data
+	@"$$PY" -m experiments.own_data $(call options,OUT:out ITERS:iters ONLY:only GPU:gpu)
 
 infer: $(READY) ## segment pictures or videos: IMAGE=photo.jpg (RUN=my_run OUT=)
 	@[ -n "$${IMAGE-}" ] || { \

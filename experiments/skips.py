@@ -16,7 +16,7 @@ import surgery
 from experiments import demo_run, report, running, training
 from fcn_common.progress import track
 from fcn_common.voc import PALETTE
-from solvers import available, figures, photograph
+from solvers import available, figures, interface, photograph
 from solvers.device import Gpu
 
 #: The demo's stages, whose nets sum skips.
@@ -175,7 +175,7 @@ def compare_nets(demo: demo_run.Demo, before: str, after: str, path: str) -> Tup
     only after, and only before.
     """
     nets = [
-        photograph.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
+        interface.load(os.path.join(folder, "deploy.prototxt"), available.weights_of(folder))
         for folder in (before, after)
     ]
     names = demo.test_images()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import signal
 import sys
-from typing import Callable
+import threading
+from types import FrameType
+from typing import Callable, Optional
 
 #: Environment variable; with any value but "", errors show their traceback.
 TRACEBACK = "FCN_TRACEBACK"
@@ -22,12 +26,16 @@ def run(main: Callable[[], object]) -> None:
     """Call `main()`, and end the program with one error line if it fails.
 
     ValueError, OSError, RuntimeError, ImportError and MemoryError print their message on stderr
-    and exit with 1; Ctrl-C exits with 130. With FCN_TRACEBACK=1 in the environment the error is
-    raised instead.
-    The log of Caffe is limited (`limit_log`).
+    and exit with 1. Ctrl-C exits with 130; the line is the exception's, if it has one. With
+    FCN_TRACEBACK=1 in the environment the error is raised instead. The log of Caffe is limited
+    (`limit_log`).
     """
+    # The end of the interpreter would walk all objects of the imported modules, for 0.4 s.
+    gc.freeze()
     limit_log()
     pass_on_settings()
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
@@ -36,9 +44,29 @@ def run(main: Callable[[], object]) -> None:
         sys.stdout.flush()
         print(f"error: {_one_line(message(error))}", file=sys.stderr)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command continues", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # One more interrupt would be shown as an error of the interpreter's end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        line = str(interrupt) or "stopped; the same command continues"
+        # The terminal shows ^C in the present line.
+        print("\n" * sys.stderr.isatty() + line, file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def end_at_interrupt() -> None:
+    """Let Ctrl-C end the process with one line until `run`, while a program is loaded.
+
+    For the first lines of programs. An exception would pass through half of an import, which turns
+    it into other errors.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: Optional[FrameType]) -> None:
+    os.write(2, b"stopped; the same command continues\n")
+    os._exit(INTERRUPTED)
 
 
 def limit_log() -> None:
@@ -68,8 +96,10 @@ def _one_line(text: str) -> str:
 def require_caffe() -> None:
     """End the program with one error line if there is no module named caffe.
 
-    For programs that import a package which imports caffe.
+    For programs that import a package which imports caffe; Ctrl-C during the imports leaves one
+    line.
     """
+    end_at_interrupt()
     if importlib.util.find_spec("caffe") is None:
         print(f"error: {NO_CAFFE}", file=sys.stderr)
         sys.exit(FAILED)

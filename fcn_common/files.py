@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
-from typing import IO, Any, Iterator, Optional, Union
+from typing import IO, Any, Iterator, List, Optional, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 #: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
 NAME_LENGTH = 48
+#: Temporary names, those of the embedded Caffe included: .NAME.8 hexadecimal digits.partial.SUFFIX
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial(\..*)?")
 
 
 @contextlib.contextmanager
@@ -23,7 +27,8 @@ def atomic_write(
         its lines with "\\n" on every system.
 
     The file is written under a temporary name in the folder of `path` (which is created if it is
-    missing), flushed to the disk and renamed. Its permissions are those of any new file (umask).
+    missing), flushed to the disk and renamed. The rename is on disk when the block has ended. The
+    permissions are those of any new file (umask).
     If the block raises, the temporary file is removed and `path` stays as it was. Raises OSError
     with the file name `path` if the file cannot be written.
     """
@@ -52,6 +57,41 @@ def atomic_path(path: PathLike) -> Iterator[str]:
             os.fsync(file.fileno())
 
 
+def sync_folder(folder: PathLike) -> None:
+    """Write the names in a folder to disk, where its file system can do so.
+
+    A file that is on disk can be lost with a power failure as long as its name is not.
+    """
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # A folder may allow writing and forbid reading.
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_partial(folder: PathLike) -> List[str]:
+    """Remove the temporary files of writes that were killed in a folder; return their paths.
+
+    The caller makes sure that no other program writes there (`solvers.run_lock`).
+    """
+    removed = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if TEMPORARY.fullmatch(name) and os.path.isfile(path):
+            with contextlib.suppress(OSError):
+                os.remove(path)
+                removed.append(path)
+    return removed
+
+
 def write_text(path: PathLike, text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically."""
     with atomic_write(path, "w") as file:
@@ -76,6 +116,7 @@ def _replacement(path: PathLike) -> Iterator[str]:
     try:
         yield temporary
         os.replace(temporary, target)
+        sync_folder(folder)
     except OSError as error:
         # The user knows `path`, and an error of write() or fsync() names no file at all.
         if error.errno is not None and error.filename in (None, temporary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any, Iterable, Iterator, Optional, TypeVar
@@ -46,28 +47,31 @@ class ProgressBar:
         """Move the bar by `steps`; `note` replaces the text after it."""
         self.count += steps
         self._note = note or self._note
-        if self._bar is not None:
-            if note:
-                self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(steps)
-        elif time.time() - self._printed > PERIOD:
-            self._print()
+        with contextlib.suppress(OSError):  # A terminal that is gone does not end the work.
+            if self._bar is not None:
+                if note:
+                    self._bar.set_postfix_str(note, refresh=False)
+                self._bar.update(steps)
+            elif time.time() - self._printed > PERIOD:
+                self._print()
 
     def write(self, line: str) -> None:
         """Print a line on stdout, above the bar."""
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stdout)
-        else:
-            print(line, flush=True)
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.write(line, file=sys.stdout)
+            else:
+                print(line, flush=True)
 
     def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._printed > self._started:
-            self._print()
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.close()
+            elif self._printed > self._started:
+                self._print()
 
     def _print(self) -> None:
         self._printed = time.time()

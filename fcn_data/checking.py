@@ -132,8 +132,7 @@ def check(
         *_label_findings(folder, facts, coding, counts),
         *_set_findings(folder, facts, counts, channels),
     ]
-    if palette:
-        findings.append(_palette_finding(palette))
+    findings += _palette_findings(results, palette)
     order = ("error", "warning", "note")
     return Report(
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
@@ -230,7 +229,7 @@ def _channels(paths: Sequence[str]) -> int:
 
 def _file_findings(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
     """Return the findings about single files."""
-    findings = [Finding("error", fact.problem) for fact in facts.values() if fact.problem]
+    findings = _problems(folder, facts)
     turned = [idx for idx, fact in facts.items() if fact.turn != 1]
     wide = [idx for idx, fact in facts.items() if fact.wide]
     if turned:
@@ -243,6 +242,25 @@ def _file_findings(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Findi
         files = tuple(os.path.relpath(path, folder.path) for path in folder.unlabelled)
         text = f"{len(files)} pictures have no label and are left out"
         findings.append(Finding("warning", text, files))
+    return findings
+
+
+def _problems(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
+    """Return a finding for each problem; files with the same problem are one finding."""
+    files: Dict[str, List[str]] = {}
+    for idx, fact in facts.items():
+        if fact.problem:
+            begins = [path for path in folder.files[idx] if fact.problem.startswith(path + ": ")]
+            path = begins[0] if begins else ""
+            text = fact.problem[len(path) + 2 :] if path else fact.problem
+            files.setdefault(text, []).append(path)
+    findings = []
+    for text, paths in files.items():
+        if len(paths) == 1:
+            findings.append(Finding("error", f"{paths[0]}: {text}" if paths[0] else text))
+        else:
+            names = tuple(os.path.relpath(path, folder.path) for path in paths)
+            findings.append(Finding("error", f"{len(paths)} files, each: {text}", names))
     return findings
 
 
@@ -274,7 +292,7 @@ def _label_findings(
     absent = [k for k in range(classes) if k not in counts]
     if absent and present and not outside:
         names = [folder.classes[k] if folder.classes else str(k) for k in absent]
-        findings.append(Finding("warning", f"classes that never occur: {', '.join(names)}"))
+        findings.append(Finding("warning", f"classes that never occur: {_few(names)}"))
     if not folder.classes and present:
         text = "no file names the classes (class_names.txt); they are called by number"
         findings.append(Finding("note", text))
@@ -292,11 +310,15 @@ def _reason(
         return ""
     step = math.gcd(*present) if len(present) > 1 else 0
     if step > 1 and len(present) > 1 and present[0] == 0:
-        return f"; all are multiples of {step}: divide them by {step}"
+        values = ",".join(str(k * step) for k in range(present[-1] // step + 1))
+        return (
+            f"; all are multiples of {step}: divide them by {step}, or use --label-values {values}"
+        )
     if present[0] == 0 and present[-1] == classes:
         return f"; label 0 is a class, too: name {classes + 1} classes, the background first"
     if present[0] == 1 and present[-1] <= max(classes, len(present)):
-        return "; they seem to count from 1: subtract 1"
+        values = ",".join(map(str, range(1, present[-1] + 1)))
+        return f"; they seem to count from 1: subtract 1, or use --label-values {values}"
     return ""
 
 
@@ -342,10 +364,18 @@ def _proposed(results: Sequence[FileFacts]) -> Tuple[Colour, ...]:
     return tuple(ordered) if len(ordered) <= MOST_COLOURS else ()
 
 
-def _palette_finding(palette: Sequence[Colour]) -> Finding:
+def _palette_findings(results: Sequence[FileFacts], palette: Sequence[Colour]) -> List[Finding]:
+    """Return a finding about the colours of labels without a palette, if there are any."""
+    count = len({colour for fact in results for colour in fact.colours})
+    if count and not palette:
+        text = f"the labels have {count} colours, as smoothed or resized ones or JPEG files have; "
+        text += "export them again, with a colour for each class"
+        return [Finding("note", text)]
+    if not palette:
+        return []
     lines = [f"class {k}:{c[0]},{c[1]},{c[2]}" for k, c in enumerate(palette)]
-    text = "proposed labelmap.txt, with names to be changed: " + "  ".join(lines)
-    return Finding("note", text)
+    text = "proposed labelmap.txt, with names to be changed (--propose labelmap.txt writes it): "
+    return [Finding("note", text + "  ".join(lines))]
 
 
 def _names(folder: Folder, ids: Sequence[str], index: int = 0) -> Tuple[str, ...]:

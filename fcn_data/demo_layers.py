@@ -60,6 +60,16 @@ class ObjectsDataLayer(caffe.Layer):
         for _ in range(n):
             self._draw()
 
+    def resume_state(self) -> Dict[str, Any]:
+        """Return the position among the crops, as values for a JSON file."""
+        name, words, *rest = self._rng.get_state()
+        return {"position": self._position, "random": [name, np.asarray(words).tolist(), *rest]}
+
+    def set_resume_state(self, values: Dict[str, Any]) -> None:
+        """Continue where `resume_state` was called."""
+        self._position = int(values["position"])
+        self._rng.set_state(tuple(values["random"]))
+
     def _draw(self) -> np.ndarray:
         """Return the indices of the next batch."""
         count = len(self.labels)

@@ -84,6 +84,8 @@ def read_set(folder: str) -> PictureSet:
         coding = values["coding"]
         if coding["colours"] is not None:
             coding["colours"] = tuple(tuple(colour) for colour in coding["colours"])
+        if coding.get("values") is not None:
+            coding["values"] = tuple(coding["values"])
         values.update(
             files={idx: tuple(pair) for idx, pair in values["files"].items()},
             classes=tuple(values["classes"]),

@@ -25,18 +25,20 @@ class LabelCoding(NamedTuple):
     """How label files are read.
 
     ignore_label: the label of pixels that are not counted. colours: the colour (R, G, B) of each
-    class in colour-coded files, or None. masks: 255 in files of 0 and 255 is class 1.
+    class in colour-coded files, or None. masks: 255 in files of 0 and 255 is class 1. values: the
+    stored value of each class, or None where the values are the class indices.
     """
 
     ignore_label: int = voc.IGNORE_LABEL
     colours: Optional[Tuple[Colour, ...]] = None
     masks: bool = False
+    values: Optional[Tuple[int, ...]] = None
 
     def read(self, path: str) -> np.ndarray:
         """Return the class indices in a label file, H x W, integers.
 
         Raises OSError for a file that is not readable, ValueError for colours without a palette
-        and for a colour that is not in the palette.
+        and for a colour or a value that belongs to no class.
         """
         return self.decode(path, *stored_labels(path))
 
@@ -51,9 +53,24 @@ class LabelCoding(NamedTuple):
             return self._from_colours(path, pixels, self.colours or ())
         if palette is not None and self._names_colours(pixels, palette):
             return self._from_colours(path, palette[pixels], self.colours or ())
+        if self.values is not None:
+            return self._from_values(path, pixels, self.values)
         if self.masks and is_mask(pixels):
             return (pixels == UINT8_MAX).astype(np.uint8)
         return pixels
+
+    def _from_values(self, path: str, pixels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+        classes = np.full(pixels.shape, -1, np.int32)
+        classes[pixels == self.ignore_label] = self.ignore_label
+        for k, value in enumerate(values):
+            classes[pixels == value] = k
+        unknown = pixels[classes == -1]
+        if unknown.size:
+            raise ValueError(
+                f"{path}: has the value {unknown.flat[0]} in {unknown.size} pixels, needs one of "
+                f"{', '.join(map(str, values))}, or {self.ignore_label} (ignored)"
+            )
+        return classes
 
     def _names_colours(self, indices: np.ndarray, palette: np.ndarray) -> bool:
         """Whether the palette of a file has this coding's colours at other indices."""

@@ -150,6 +150,25 @@ class SegmentationDataLayer(caffe.Layer):
         """Advance without reading images, as `n` forward passes do."""
         self._advance(n * self._solvers * self.batch)
 
+    def resume_state(self) -> Dict[str, Any]:
+        """Return the position in the split, as values for a JSON file (`set_resume_state`)."""
+        state = self._rng.getstate() if self.random else None
+        images, changes = len(self.indices), [self._draws, self._changes_seed]
+        return {"idx": self.idx, "images": images, "random": state, "changes": changes}
+
+    def set_resume_state(self, values: Dict[str, Any]) -> None:
+        """Continue where `resume_state` was called. Raises ValueError for another split."""
+        if values["images"] != len(self.indices) or bool(values["random"]) != self.random:
+            raise ValueError(
+                f"a position in {values['images']} images; split {self.split} has "
+                f"{len(self.indices)}"
+            )
+        self._request, self.idx = None, int(values["idx"])
+        self._draws, self._changes_seed = values["changes"]
+        if self.random:
+            version, words, gauss = values["random"]
+            self._rng.setstate((version, tuple(words), gauss))
+
     def load_image(self, idx: str, top: Optional[str] = None) -> np.ndarray:
         """Return an input of id `idx` (default: the first): C x H x W, float32, mean subtracted."""
         top = top or self.data_set.inputs[0].name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
 from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
@@ -23,6 +24,9 @@ from surgery import (
     zero_layers,
 )
 from surgery.shapes import names_text
+
+#: Temporary solver prototxts of a run that was killed.
+_TEMPORARY = ".solver_*.prototxt"
 
 #: A test interval that no training reaches: the stage scores, not Caffe's solver.
 NEVER = 2**31 - 1
@@ -78,21 +82,30 @@ def make_solver(
         os.remove(path)
 
 
+def remove_temporary(folder: str) -> None:
+    """Remove the solver prototxts that `make_solver` left in a folder when a run was killed."""
+    for path in glob.glob(os.path.join(glob.escape(folder), _TEMPORARY)):
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
+
 def restore(solver: Any, param: Any, snapshot: snapshots.Snapshot, seed: Optional[int]) -> None:
     """Continue a solver from a snapshot, as if it had not been interrupted.
 
-    The data layers pass over the images that have been drawn. The random seed moves on, so that
+    A Caffe that reads the file PREFIX_iter_N.resume.json continues bit for bit. Under any other,
+    the data layers pass over the images that have been drawn, and the random seed moves on, so that
     the dropout masks of the first iterations do not come again. Raises ValueError if the snapshot
     does not fill the net.
     """
     check_weights(solver.net, snapshot.model, need=list(solver.net.params))
-    solver.restore(snapshot.state)
+    # Before the snapshot is restored, because the file may then set both exactly.
     for layer in solver.net.layers:
         if hasattr(layer, "skip"):
             layer.skip(snapshot.iteration * param.iter_size)
     seed = seed if seed is not None else param.random_seed
     if seed >= 0:
         caffe.set_random_seed((seed + snapshot.iteration) % 2**31)
+    solver.restore(snapshot.state)
 
 
 def copy_weights(net: Any, path: str, renamed: Optional[Mapping[str, str]] = None) -> None:

@@ -46,13 +46,15 @@ def check_set(
     channels: Optional[int] = None,
     seed: int = 1,
     ignore_label: Optional[int] = None,
+    label_values: Optional[str] = None,
 ) -> CheckedSet:
     """Check the data set in a folder.
 
     classes: names separated by commas, or a file with one name a line. labelmap: a file with
     lines of name:red,green,blue for colour-coded labels. masks: labels of 0 and 255 are two
     classes. channels: of the pictures. seed: of the splits that are drawn. ignore_label: the label
-    that is not counted (255; 65535 for more than 255 classes).
+    that is not counted (255; 65535 for more than 255 classes). label_values: the stored value of
+    each class, with commas, where label files hold other numbers than the class indices.
 
     Raises OSError for a folder that is missing, ValueError if no layout fits it.
     """
@@ -62,13 +64,23 @@ def check_set(
     wide = len(folder.classes) > NARROW
     default = WIDE_IGNORE_LABEL if wide else LabelCoding().ignore_label
     ignored = default if ignore_label is None else ignore_label
-    coding = LabelCoding(ignored, folder.colours, masks)
+    coding = LabelCoding(ignored, folder.colours, masks, _stored_values(label_values))
     report = check(folder, coding, channels)
     if ignore_label is None and not folder.classes and report.labels > NARROW + 1:
         # 16-bit labels without names: 255 is one of the classes.
         coding = coding._replace(ignore_label=WIDE_IGNORE_LABEL)
         report = check(folder, coding, channels)
     return CheckedSet(folder, coding, report)
+
+
+def _stored_values(text: Optional[str]) -> Optional[Tuple[int, ...]]:
+    """Return the numbers in a text with commas. Raises ValueError for anything else."""
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
+        raise ValueError(f"values are {text!r}, needs different whole numbers with commas")
+    return tuple(map(int, parts))
 
 
 def class_names(classes: Optional[str]) -> Tuple[str, ...]:
@@ -97,6 +109,11 @@ def set_arguments() -> List[argparse.ArgumentParser]:
             "(default: labelmap.txt in the folder)",
         ),
         arguments.option("--masks", action="store_true", help="labels of 0 and 255 are 2 classes"),
+        arguments.option(
+            "--label-values",
+            metavar="NUMBERS",
+            help="stored value of each class, with commas, where labels are not 0, 1, 2, ...",
+        ),
         arguments.option(
             "--channels", type=int, metavar="N", help="of the pictures: 1, 3, 4 or more"
         ),
@@ -135,8 +152,8 @@ def refuse_errors(checked: CheckedSet) -> None:
     count = len(checked.report.errors)
     if count:
         raise ValueError(
-            f"{checked.folder.path}: the check found {count} errors, which are listed above; "
-            f"the first: {checked.report.errors[0].text}"
+            f"{checked.folder.path}: the check found {count} error{'s' if count > 1 else ''}, "
+            f"listed above; the first: {checked.report.errors[0].text}"
         )
 
 

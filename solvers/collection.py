@@ -9,7 +9,18 @@ import shlex
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -23,6 +34,7 @@ from solvers.outputs import Head
 from solvers.photograph import PictureFiles
 from solvers.results import Result
 from solvers.segmenter import MemoryEndError, Segmenter
+from solvers.video import VideoFiles
 
 #: File name extensions of the photographs that are read from a folder.
 SUFFIXES = (
@@ -121,11 +133,12 @@ def segment_collection(
     out: str = ".",
     report: Optional[Report] = None,
     say: Callable[[str], None] = workers.say,
+    report_done: bool = False,
 ) -> List[str]:
     """Segment a collection into `out`: label maps and overlays (`PictureFiles`), and videos.
 
-    sources: as for `collect`. report: is called with the result of each file, also of those that
-    are done. say: prints lines.
+    sources: as for `collect`. report: is called with the result of each file; report_done: also of
+    the photographs that are done. say: prints lines.
 
     Return the files that this worker segmented. Files that have their results in `out` are not
     segmented again. A photograph that cannot be read or whose memory ends is reported and skipped;
@@ -137,32 +150,45 @@ def segment_collection(
     _check_record(out, segmenter)
     names = photograph.stems(files)
     share = files[workers.rank() :: workers.count()]
+    heads = segmenter.heads
     photos = [path for path in share if not video.is_video(path)]
-    films = [path for path in share if video.is_video(path)]
-    pictures = {p: PictureFiles(out, names[p], segmenter.heads, segmenter.values) for p in photos}
-    films_out = {path: video.VideoFiles(out, names[path], segmenter.heads) for path in films}
+    pictures = {p: PictureFiles(out, names[p], heads, segmenter.values) for p in photos}
+    films = {p: VideoFiles(out, names[p], heads) for p in share if video.is_video(p)}
     missing = [p for p in photos if not pictures[p].done]
-    missing_films = [path for path in films if not films_out[path].done]
-    todo = len(missing) + len(missing_films)
-    kind = "photographs" if not films else "photographs and videos"
-    count = f"{workers.label()}{len(share)} {kind}, {len(share) - todo} done already"
+    missing_films = [p for p in films if not films[p].done]
+    kind = "photographs and videos" if films else "photographs"
+    done = len(share) - len(missing) - len(missing_films)
+    count = f"{workers.label()}{len(share)} {kind}, {done} done already"
     (print if workers.count() > 1 else say)(count)
-    for path in photos:
-        if report and path not in missing:
-            report(_done_result(path, pictures[path]))
+    if report and report_done:
+        for path in photos:
+            if path not in missing:
+                report(_done_result(path, pictures[path]))
     faults = _segment_all([(p, pictures[p]) for p in missing], segmenter, report, say)
-    for path in missing_films:
-        try:
-            result = video.segment_video(path, films_out[path], segmenter, say)
-        except (OSError, ValueError, MemoryEndError) as error:
-            faults[path] = str(error)
-            _skip(path, str(error), report, say)
-        else:
-            if report:
-                report(result)
+    faults.update(_segment_films({p: films[p] for p in missing_films}, segmenter, report, say))
     if faults and workers.count() == 1:
         raise OSError(f"{next(iter(faults))}: first of {len(faults)} that cannot be segmented")
     return [path for path in (*missing, *missing_films) if path not in faults]
+
+
+def _segment_films(
+    films: Mapping[str, VideoFiles],
+    segmenter: Segmenter,
+    report: Optional[Report],
+    say: Callable[[str], None],
+) -> Dict[str, str]:
+    """Segment videos; return why some of them cannot be segmented, by path."""
+    faults: Dict[str, str] = {}
+    for path, files in films.items():
+        try:
+            result = video.segment_video(path, files, segmenter, say)
+        except (OSError, ValueError, MemoryEndError) as error:
+            faults[path] = str(error)
+            _skip(path, str(error), report)
+        else:
+            if report:
+                report(result)
+    return faults
 
 
 def segment_photograph(
@@ -242,7 +268,7 @@ def _segment_all(
                 labels, notes = _segment(reading.path, reading.files, segmenter, pixels)
             except (OSError, ValueError, MemoryEndError) as error:
                 faults[reading.path] = str(error)
-                _skip(reading.path, str(error), report, say)
+                _skip(reading.path, str(error), report)
             else:
                 for note in notes:
                     say(f"{workers.label()}{reading.path}: {note}")
@@ -253,7 +279,7 @@ def _segment_all(
     return faults
 
 
-def _skip(path: str, error: str, report: Optional[Report], say: Callable[[str], None]) -> None:
+def _skip(path: str, error: str, report: Optional[Report]) -> None:
     """Report a file that cannot be segmented."""
     line = error if path in error else f"{path}: {error}"
     print(f"{workers.label()}skipped: {line}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from fcn_data import DATA_SETS, DataSet, Labels
 from fcn_data.folder_layers import DATA_FILE, read_set
 from fcn_data.folders import LABEL_ENDS, open_folder
 from fcn_data.label_coding import LABEL_SUFFIXES, LabelCoding, class_colours, stored_labels
+from fcn_data.split_files import read_ids
 from solvers import workers
 from solvers.check import class_names
 from solvers.metrics import Scores, fast_hist, metrics, plain, score_lines
@@ -60,13 +61,13 @@ def compare(
     predicted: str,
     meaning: Optional[Meaning] = None,
     head: str = "",
-    title: str = "comparing",
+    ids: Optional[str] = None,
 ) -> Comparison:
     """Return the scores of the predictions in a folder against the truth in another one.
 
     truth, predicted: folders, without subfolders. A prediction of ID.png is called ID.png or
     ID_labels.png, and ID_HEAD_labels.png for a net of several heads. meaning: of the labels. head:
-    the name of the head.
+    the name of the head. ids: a split file, whose ids alone are counted.
 
     Raises OSError for a folder or file that is not readable, ValueError if no stem is in both, for
     maps of different sizes, and for predictions that are no class.
@@ -74,6 +75,10 @@ def compare(
     meaning = meaning or Meaning()
     truths = {LABEL_ENDS.sub("", stem): path for stem, path in _stems(truth).items()}
     predictions = _predictions(predicted, truths, head)
+    if ids is not None:
+        chosen = set(read_ids(ids))
+        truths = {stem: path for stem, path in truths.items() if stem in chosen}
+        predictions = {stem: path for stem, path in predictions.items() if stem in chosen}
     common = [stem for stem in truths if stem in predictions]
     if not common:
         raise ValueError(
@@ -81,7 +86,7 @@ def compare(
             f"needed {_some(truths)}"
         )
     hist = np.zeros((len(meaning.classes),) * 2, np.int64)
-    with workers.progress_bar(len(common), title, leave=False) as bar:
+    with workers.progress_bar(len(common), "comparing", leave=False) as bar:
         for stem in common:
             hist = _add(hist, _count(truths[stem], predictions[stem], meaning))
             bar.update()
@@ -203,6 +208,7 @@ def run(
     predicted: str,
     meaning: Optional[Meaning] = None,
     head: str = "",
+    ids: Optional[str] = None,
     out: Optional[str] = None,
     as_json: bool = False,
 ) -> Scores:
@@ -212,7 +218,7 @@ def run(
     The other arguments are those of `compare`.
     """
     meaning = meaning or Meaning()
-    comparison = compare(truth, predicted, meaning, head)
+    comparison = compare(truth, predicted, meaning, head, ids)
     scores = comparison.scores
     data_set = meaning.data_set(len(scores["iu"]))
     if as_json:
@@ -255,6 +261,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
                 help="class names separated by commas, or a file with one name a line",
             ),
             arguments.option("--head", default="", metavar="NAME", help="of a net with several"),
+            arguments.option(
+                "--ids", metavar="FILE", help="count only the ids in a split file, such as val.txt"
+            ),
             arguments.option(
                 "--ignore-label",
                 type=int,

@@ -13,9 +13,12 @@ if __name__ == "__main__":
     threads.pin()  # NumPy and Caffe, which are imported below, read the environment.
 
 import argparse
+import functools
 import glob
 import json
 import os
+import shlex
+import sys
 import time
 from fractions import Fraction
 from typing import Any, Dict, List, Optional, Sequence
@@ -27,11 +30,11 @@ from PIL import Image
 import net_gen
 import surgery
 from fcn_common import arguments, command
-from fcn_common.files import write_json, write_text
+from fcn_common.files import remove_partial, write_json, write_text
 from fcn_common.progress import track
 from fcn_data import DEMO
 from fcn_data import demo as demo_set
-from solvers import available, device, figures, infer, score, stage
+from solvers import available, device, figures, infer, report, run_lock, score, stage
 from solvers.device import Gpu
 from solvers.folders import ROOT, working_folder
 from solvers.threads import THREADS
@@ -73,7 +76,12 @@ SHOWN = 4
 
 
 def run(
-    out: str, seed: int = SEED, gpu: Gpu = None, data: Optional[str] = None, scale: float = 1.0
+    out: str,
+    seed: int = SEED,
+    gpu: Gpu = None,
+    data: Optional[str] = None,
+    scale: float = 1.0,
+    line: str = "",
 ) -> Dict[str, Any]:
     """Run the demo in the folder `out`, and return the scores on the test split, by variant.
 
@@ -81,13 +89,21 @@ def run(
     the demo set (data/demo), which is drawn if it is missing. scale: a fraction of the recipe's
     iterations and images, for trials.
 
-    Raises ValueError if `out` has a run with another recipe or seed.
+    line: the command that is recorded.
+
+    Raises ValueError if `out` has a run with another recipe or seed, or another process runs there.
     """
-    started = time.time()
     out = os.path.abspath(out)
     data = os.path.abspath(data or os.path.join(ROOT, "data", "demo"))
-    os.makedirs(out, exist_ok=True)
-    _record_settings(out, seed, scale)
+    with run_lock.one_run(out):
+        remove_partial(out)
+        _record_settings(out, seed, scale, line)
+        return _run(out, data, seed, gpu, scale)
+
+
+def _run(out: str, data: str, seed: int, gpu: Gpu, scale: float) -> Dict[str, Any]:
+    """Draw the data, train and score the nets, and draw the figures."""
+    started = time.time()
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     counts = {name: max(3, int(n * scale)) for name, n in DATA.items()}
     demo_set.make(data, **counts)  # type: ignore[arg-type]
@@ -100,7 +116,8 @@ def run(
     for name, variant in net_gen.STAGES.items():
         folder = os.path.join(out, name)
         weights = os.path.join(out, variant.init) if variant.init else base
-        stage.run(folder, weights, gpu=gpu, seed=seed)
+        page = functools.partial(report.write_run, out)
+        stage.run(folder, weights, gpu=gpu, seed=seed, write_report=page)
         scores[name] = test_scores(folder)
     write_scores(out, scores, f"{counts['test']} scenes of the held-out split `test`, seed {seed}.")
     figure, loss = draw(out, data)
@@ -250,7 +267,7 @@ def test_scores(folder: str) -> Dict[str, Any]:
     return scores
 
 
-def _record_settings(out: str, seed: int, scale: float) -> None:
+def _record_settings(out: str, seed: int, scale: float, line: str = "") -> None:
     """Record the recipe of the run in `out`; ValueError if `out` has a run of another recipe."""
     recipe = {
         "seed": seed,
@@ -275,7 +292,7 @@ def _record_settings(out: str, seed: int, scale: float) -> None:
                 )
     elif glob.glob(os.path.join(out, "*", "snapshot")):
         raise ValueError(f"{out}: has snapshots of another run; name another folder with --out")
-    write_json(path, recipe)
+    write_json(path, {**recipe, "command": line})
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -306,7 +323,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     seed = options["seed"]
     name = "demo" if seed == SEED else f"demo-seed{seed}"
     options["out"] = options["out"] or os.path.join(ROOT, "runs", name)
-    run(**options)
+    words = sys.argv[1:] if argv is None else argv
+    run(**options, line=shlex.join(["python", "-m", "solvers.demo", *words]))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ __all__ = [
 
 #: The default folders of the results: of a single file, and of a collection.
 HERE, TOGETHER = ".", "segmented"
+#: The most files of a collection whose classes are printed.
+LISTED = 20
 
 
 def run(
@@ -101,7 +103,18 @@ def run_collection(
     say = _note if as_json else workers.say
     collect(sources, out)
     segmenter = _open(net, weights, gpu, variant, long_side, say, options)
-    return segment_collection(sources, segmenter, out, _print_json if as_json else None, say)
+    if as_json:
+        return segment_collection(sources, segmenter, out, _print_json, say, report_done=True)
+    results: List[Result] = []
+    try:
+        return segment_collection(sources, segmenter, out, results.append, say)
+    finally:
+        for result in results if len(results) <= LISTED else ():
+            if not result.error:
+                print(result.line())
+        count = sum(not result.error for result in results)
+        if count:
+            print(f"{workers.label()}wrote the results of {count} into {out}")
 
 
 def _open(

@@ -16,6 +16,9 @@ from fcn_common.files import atomic_write
 #: The first class index that needs a wider type than the indices below it, and that type.
 WIDER_TYPES = {2**8: np.uint16, 2**16: np.int64}
 
+#: Rows of a picture that `overlay` mixes at a time.
+STRIP = 256
+
 
 def highest(planes: Iterable[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
     """Return, for each element, the index of the plane with the highest value, and that value.
@@ -97,16 +100,19 @@ def overlay(
         prediction, in which every label is a class.
     palette: N x 3, uint8, RGB. Classes beyond it have the colours of VOC's palette, continued.
     """
-    objects = label > 0
-    if ignore_label is not None:
-        objects &= label != ignore_label
     count = int(label.max(initial=0)) + 1
     if count > len(palette):
         palette = np.concatenate([palette, voc.palette(count)[len(palette) :]])
-    colours = palette[label[objects]]
     out = np.array(image)
-    mixture = image[objects] * (1 - weight) + colours.astype(np.float64) * weight
-    out[objects] = np.round(mixture).astype(np.uint8)
+    # Strips keep the mixtures of a large picture, which need 50 bytes a pixel, small.
+    for first in range(0, len(label), STRIP):
+        rows = slice(first, first + STRIP)
+        objects = label[rows] > 0
+        if ignore_label is not None:
+            objects &= label[rows] != ignore_label
+        colours = palette[label[rows][objects]]
+        mixture = image[rows][objects] * (1 - weight) + colours.astype(np.float64) * weight
+        out[rows][objects] = np.round(mixture).astype(np.uint8)
     return out
 
 

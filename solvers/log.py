@@ -4,70 +4,118 @@ from __future__ import annotations
 
 import csv
 import datetime
+import math
 import os
-import sys
-from typing import Any, Dict, List, Mapping, Optional, Union
+import re
+from typing import Collection, Dict, List, Mapping, Union
+
+import numpy as np
 
 from fcn_common.files import write_text
 from solvers import workers
+from solvers.by_products import AppendedFile, guarded, truncate
+from solvers.events import open_events
 
 #: The columns of loss.csv.
-COLUMNS = ("iteration", "loss", "lr")
+COLUMNS = ("iteration", "loss", "lr", "pixel_loss")
+TABLE, TEXT, EVENTS = "loss.csv", "train.log", "events"
+#: The first line of a block of train.log that belongs to an iteration.
+_BLOCK = re.compile(r"\] Iteration (\d+), (loss|lr|Testing)")
+#: A line that belongs to no iteration, but to the history of the run.
+_EVENT = re.compile(r"\] (Solving|Restoring|Snapshotting|Optimization|warning)")
 
 
 class Log:
     """The log of a training run in a folder.
 
         train.log   lines as Caffe prints them, which scripts for Caffe's logs can read
-        loss.csv    iteration, loss (mean over the display interval), learning rate
+        loss.csv    iteration, loss (the mean of the last `average_loss` iterations), learning rate,
+                    loss of a labelled pixel (the same mean)
         events/     TensorBoard events, if tensorboardX is installed
 
-    iteration: the iteration from which the run continues. Rows and events after it, which an
-        interrupted run wrote, are dropped.
+    iteration: the iteration from which the run continues. What an interrupted run wrote about this
+        and later iterations is dropped, so that each iteration is there once.
+    scored: the iterations whose scores the run has; those stay.
+
+    A file that cannot be written costs one warning, and the training goes on.
     """
 
-    def __init__(self, folder: str, iteration: int = 0) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self._file = open(os.path.join(folder, "train.log"), "a")  # noqa: SIM115
-        table = os.path.join(folder, "loss.csv")
-        rows = [row for row in losses(table) if row["iteration"] <= iteration]
-        write_text(table, ",".join(COLUMNS) + "\n" + "".join(_row(**row) for row in rows))
-        self._table = open(table, "a")  # noqa: SIM115
-        self._events = _event_writer(os.path.join(folder, "events"), iteration)
+    def __init__(self, folder: str, iteration: int = 0, scored: Collection[int] = ()) -> None:
+        table, text = os.path.join(folder, TABLE), os.path.join(folder, TEXT)
+        with guarded(folder):
+            os.makedirs(folder, exist_ok=True)
+        with guarded(table):
+            _cut_table(table, iteration)
+        with guarded(text):
+            _cut_text(text, iteration, scored)
+        self._file, self._table = AppendedFile(text), AppendedFile(table)
+        if not os.path.isfile(table):
+            self._table.append((",".join(COLUMNS) + "\n").encode())
+
+        def keep(tag: str, step: int) -> bool:
+            return step < iteration if tag.startswith("train/") else step in scored
+
+        self._events = open_events(os.path.join(folder, EVENTS), keep)
 
     def line(self, text: str) -> None:
         """Write a line with the date, the time and the process, as glog does."""
         now = datetime.datetime.now()
         source = f"{now:%m%d %H:%M:%S.%f} {os.getpid():5d} solver.py:1]"
-        self._file.write(f"I{source} {text}\n")
-        self._file.flush()
+        self._file.append(f"I{source} {text}\n".encode())
 
-    def train(self, iteration: int, loss: float, lr: float, outputs: Mapping[str, float]) -> None:
-        """Write the lines of one display: the mean loss, the net's outputs, the learning rate."""
+    def train(
+        self,
+        iteration: int,
+        loss: float,
+        lr: float,
+        outputs: Mapping[str, float],
+        pixel_loss: float = math.nan,
+    ) -> None:
+        """Write the lines of one display: the mean loss, the net's outputs, the learning rate.
+
+        pixel_loss: the mean loss of a labelled pixel; NaN where that is unknown.
+        """
         self.line(f"Iteration {iteration}, loss = {loss:.6g}")
         for i, (name, value) in enumerate(outputs.items()):
             self.line(f"    Train net output #{i}: {name} = {value:.6g}")
         self.line(f"Iteration {iteration}, lr = {lr:.6g}")
-        self._table.write(_row(iteration, loss, lr))
-        self._table.flush()
+        self._table.append(_row(iteration, loss, lr, pixel_loss).encode())
         if self._events is not None:
-            self._events.add_scalar("train/loss", loss, iteration)
-            self._events.add_scalar("train/lr", lr, iteration)
+            self._events.scalar("train/loss", loss, iteration)
+            self._events.scalar("train/lr", lr, iteration)
+            if math.isfinite(pixel_loss):
+                self._events.scalar("train/pixel_loss", pixel_loss, iteration)
 
-    def test(self, iteration: int, outputs: Mapping[str, float]) -> None:
-        """Write the lines of one scoring."""
+    def test(
+        self,
+        iteration: int,
+        outputs: Mapping[str, float],
+        samples: Mapping[str, np.ndarray] = {},
+    ) -> None:
+        """Write the lines of one scoring.
+
+        samples: pictures for TensorBoard by title, H x W x 3, uint8, RGB.
+        """
         self.line(f"Iteration {iteration}, Testing net (#0)")
         for i, (name, value) in enumerate(outputs.items()):
             self.line(f"    Test net output #{i}: {name} = {value:.6g}")
             if self._events is not None:
-                self._events.add_scalar(f"test/{name}", value, iteration)
+                self._events.scalar(f"test/{name}", value, iteration)
+        for name, picture in samples.items():
+            if self._events is not None:
+                self._events.picture(f"samples/{name}", picture, iteration)
+
+    def sync(self) -> None:
+        """Write the files to disk, before a snapshot from which the run may continue."""
+        for file in (self._file, self._table, self._events):
+            if file is not None:
+                file.sync()
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
-        self._table.close()
-        if self._events is not None:
-            self._events.close()
+        for file in (self._file, self._table, self._events):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> Log:
         return self
@@ -82,10 +130,25 @@ class NoLog:
     def line(self, text: str) -> None:
         """Write nothing."""
 
-    def train(self, iteration: int, loss: float, lr: float, outputs: Mapping[str, float]) -> None:
+    def train(
+        self,
+        iteration: int,
+        loss: float,
+        lr: float,
+        outputs: Mapping[str, float],
+        pixel_loss: float = math.nan,
+    ) -> None:
         """Write nothing."""
 
-    def test(self, iteration: int, outputs: Mapping[str, float]) -> None:
+    def test(
+        self,
+        iteration: int,
+        outputs: Mapping[str, float],
+        samples: Mapping[str, np.ndarray] = {},
+    ) -> None:
+        """Write nothing."""
+
+    def sync(self) -> None:
         """Write nothing."""
 
     def close(self) -> None:
@@ -98,39 +161,70 @@ class NoLog:
         """Close nothing."""
 
 
-def open_log(folder: str, iteration: int = 0) -> Union[Log, NoLog]:
+def open_log(folder: str, iteration: int = 0, scored: Collection[int] = ()) -> Union[Log, NoLog]:
     """Return the log of a run: a `Log` on worker 0, and a `NoLog` on the other workers."""
-    return NoLog() if workers.rank() else Log(folder, iteration)
+    return NoLog() if workers.rank() else Log(folder, iteration, scored)
 
 
 def losses(path: str) -> List[Dict[str, float]]:
-    """Return the rows of a loss.csv without a truncated row; [] if there is no file."""
+    """Return the rows of a loss.csv without a truncated row; [] if there is no file.
+
+    Tables of earlier versions have no loss of a pixel, which then is NaN.
+    """
     if not os.path.isfile(path):
         return []
     rows = []
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             try:
-                rows.append({key: float(row[key]) for key in COLUMNS})
+                rows.append({key: float(row.get(key, "nan")) for key in COLUMNS})
             except (KeyError, TypeError, ValueError):
                 continue
     return rows
 
 
-def _row(iteration: float, loss: float, lr: float) -> str:
-    return f"{int(iteration)},{loss:.9g},{lr:.9g}\n"
+def _row(iteration: float, loss: float, lr: float, pixel_loss: float) -> str:
+    return f"{int(iteration)},{loss:.9g},{lr:.9g},{pixel_loss:.9g}\n"
 
 
-def _event_writer(folder: str, iteration: int) -> Optional[Any]:
-    """Return a writer of TensorBoard events; None, after a note on stderr, without tensorboardX."""
-    try:
-        # Optional, and the import takes longer than the rest of the log.
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        print(
-            f"note: no TensorBoard events in {folder}: tensorboardX is not installed "
-            "(pip install tensorboardX)",
-            file=sys.stderr,
-        )
-        return None
-    return SummaryWriter(folder, purge_step=iteration + 1 if iteration else None)
+def _cut_table(path: str, iteration: int) -> None:
+    """Drop the rows of `iteration` and later ones, and a truncated row, from a loss.csv.
+
+    The rows before keep their bytes. A table of an earlier version gets the missing columns.
+    """
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    if lines and lines[0] != (",".join(COLUMNS) + "\n").encode():
+        rows = [row for row in losses(path) if row["iteration"] < iteration]
+        write_text(path, ",".join(COLUMNS) + "\n" + "".join(_row(**row) for row in rows))
+        return
+    size = 0
+    for number, line in enumerate(lines):
+        first = line.split(b",")[0]
+        complete = line.endswith(b"\n") and line.count(b",") == len(COLUMNS) - 1
+        if number and (not complete or not first.isdigit() or int(first) >= iteration):
+            break
+        size += len(line)
+    truncate(path, size)
+
+
+def _cut_text(path: str, iteration: int, scored: Collection[int]) -> None:
+    """Drop the blocks of train.log that the run writes again, and keep all other lines."""
+    if not os.path.isfile(path):
+        return
+    kept, drops = [], False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines(keepends=True)
+    for line in lines:
+        block = _BLOCK.search(line)
+        if block:
+            step = int(block[1])
+            drops = step not in scored if block[2] == "Testing" else step >= iteration
+        elif _EVENT.search(line):
+            drops = False
+        if not drops and line.endswith("\n"):
+            kept.append(line)
+    if len(kept) < len(lines):
+        write_text(path, "".join(kept))

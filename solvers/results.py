@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -58,6 +59,15 @@ class Result(NamedTuple):
         if self.notes:
             values["notes"] = list(self.notes)
         return json.dumps(values, ensure_ascii=False)
+
+    def line(self) -> str:
+        """Return the file's name and its classes in percent, in one line."""
+        parts = []
+        for head in self.heads:
+            shares = [f"{share.name} {100 * share.share:.1f} %" for share in head.classes]
+            name = f"{head.head}: " if len(self.heads) > 1 else ""
+            parts.append(name + ", ".join(shares))
+        return f"{os.path.basename(self.file)}: {'; '.join(parts)}"
 
     def table(self) -> List[str]:
         """Return a line for each class, in percent; the name of the head above, if several."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import caffe
 import numpy as np
@@ -76,13 +76,14 @@ def score_heads(
     heads: Sequence[Head],
     out: Optional[str] = None,
     title: str = "scoring",
+    observe: Optional[Observer] = None,
 ) -> Scores:
     """Return `score_net` of the first head, and under the label's name that of each further head.
 
     heads: the net's maps of scores (`net_gen.Head`). out: as for `score_net`; the predictions of a
-    further head lie in a folder of its label's name below.
+    further head lie in a folder of its label's name below. observe: is called for each image.
     """
-    return _by_head(_count(net, images, _blobs(heads, out), title), images, heads)
+    return _by_head(_count(net, images, _blobs(heads, out), title, observe), images, heads)
 
 
 class _Blobs(NamedTuple):
@@ -94,6 +95,9 @@ class _Blobs(NamedTuple):
     out: Optional[str] = None
 
 
+#: Is called with the net, the id of its image ("" if that is unknown), and the histogram and the
+#: prediction (H x W) of the first head.
+Observer = Callable[[Any, str, np.ndarray, np.ndarray], object]
 #: A histogram K x K, and a sum of losses.
 _Count = Tuple[Any, float]
 
@@ -115,7 +119,13 @@ def _by_head(counts: Sequence[_Count], images: int, heads: Sequence[Head]) -> Sc
     return {**first, **{head.label: scores for head, scores in zip(heads[1:], further)}}
 
 
-def _count(net: Any, images: int, heads: Sequence[_Blobs], title: str) -> List[_Count]:
+def _count(
+    net: Any,
+    images: int,
+    heads: Sequence[_Blobs],
+    title: str,
+    observe: Optional[Observer] = None,
+) -> List[_Count]:
     """Return the histogram and the sum of the losses of each head over the next `images` images."""
     for blob in (name for head in heads for name in (head.scores, head.truth)):
         if blob not in net.blobs:
@@ -123,18 +133,25 @@ def _count(net: Any, images: int, heads: Sequence[_Blobs], title: str) -> List[_
     counts: List[_Count] = [(0, 0.0)] * len(heads)
     with workers.progress_bar(images, title, leave=False) as bar:
         for i in range(images):
-            names = _image_ids(net) if any(head.out for head in heads) else []
+            names = _image_ids(net) if observe or any(head.out for head in heads) else []
             net.forward()
             for k, head in enumerate(heads):
-                hist, loss = _count_image(net, head, names, i)
+                hist, loss, prediction = _count_image(net, head, names, i)
                 counts[k] = counts[k][0] + hist, counts[k][1] + loss
+                if observe and k == 0:
+                    observe(net, names[0] if names else "", hist, prediction[0])
             bar.update()
     _rewind(net, images)
     return counts
 
 
-def _count_image(net: Any, head: _Blobs, names: Sequence[str], number: int) -> _Count:
-    """Count the present pass of a net for one head, and save its predictions."""
+def _count_image(
+    net: Any, head: _Blobs, names: Sequence[str], number: int
+) -> Tuple[np.ndarray, float, np.ndarray]:
+    """Count the present pass of a net for one head, and save its predictions.
+
+    Returns the histogram, the loss, and the predictions, N x H x W.
+    """
     scores = net.blobs[head.scores].data
     prediction = labels(scores)
     if head.out:
@@ -142,7 +159,8 @@ def _count_image(net: Any, head: _Blobs, names: Sequence[str], number: int) -> _
             name = names[n] if n < len(names) else f"{number:06d}_{n}"
             save_labels(os.path.join(head.out, name + ".png"), label)
     loss = float(net.blobs[head.loss].data.sum()) if head.loss in net.blobs else float("nan")
-    return fast_hist(net.blobs[head.truth].data, prediction, scores.shape[1]), loss
+    hist = fast_hist(net.blobs[head.truth].data, prediction, scores.shape[1])
+    return hist, loss, prediction
 
 
 def seg_tests(
@@ -151,23 +169,25 @@ def seg_tests(
     title: str = "scoring",
     parts: str = ".scored",
     heads: Sequence[Head] = (Head(),),
+    observe: Optional[Observer] = None,
 ) -> Scores:
     """Return `score_heads` of a solver's test net, with the present weights of its training net.
 
     images: how many images are scored; None means the whole split of the test net's data layer.
     parts: the path prefix of the files in which the other workers pass on their counts.
+    observe: as for `score_heads`.
 
     Among several workers, each calls this function and scores a share of the images. Worker 0
-    returns the scores of all images, the others return {}.
+    returns the scores of all images, the others return {}. A worker observes its own share.
     """
     net = solver.test_nets[0]
     net.share_with(solver.net)
     images = images or split_size(net)
     if workers.count() == 1:
-        return score_heads(net, images, heads, title=title)
+        return score_heads(net, images, heads, title=title, observe=observe)
     first, share = workers.share(images)
     _skip(net, first)
-    counts = _count(net, share, _blobs(heads), title)
+    counts = _count(net, share, _blobs(heads), title, observe)
     _rewind(net, first)
     vectors = []
     for head, (hist, loss) in zip(_blobs(heads), counts):

@@ -105,7 +105,7 @@ class Segmenter:
         try:
             if reduced is pixels:
                 canvases = [_Canvas(head, height, width, self.values, store) for head in self.heads]
-                self._run(self._data(pixels), canvases, notes)
+                self._run(pixels, canvases, notes)
                 labels = [canvas.labels for canvas in canvases]
                 faulty = [canvas.faulty for canvas in canvases]
             else:
@@ -164,7 +164,7 @@ class Segmenter:
             return arrays[-1]
 
         small = [_Canvas(head, rows, columns, "scores", keep) for head in self.heads]
-        self._run(self._data(reduced), small, notes)
+        self._run(reduced, small, notes)
         labels, faulty = [], []
         for head, values in zip(self.heads, arrays):
             nearest = head.output.meaning == "labels"
@@ -177,12 +177,12 @@ class Segmenter:
             faulty.append(canvas.faulty)
         return labels, faulty
 
-    def _run(self, data: np.ndarray, canvases: Sequence[_Canvas], notes: List[str]) -> None:
-        """Run the net over a picture, C x H x W, whole or in tiles, and paint the canvases."""
-        height, width = data.shape[1:]
+    def _run(self, pixels: np.ndarray, canvases: Sequence[_Canvas], notes: List[str]) -> None:
+        """Run the net over a picture, H x W x C, whole or in tiles, and paint the canvases."""
+        height, width = pixels.shape[:2]
         plan = self._plan(height, width, notes)
         for tile in plan:
-            part = data[:, tile.rows, tile.columns]
+            part = self._data(pixels[tile.rows, tile.columns])
             self._forward(part)
             for canvas in canvases:
                 values = np.asarray(self.net.blobs[canvas.head.output.blob].data[0])
@@ -236,7 +236,7 @@ class Segmenter:
     def _budget(self, height: int, width: int) -> Optional[int]:
         """Return the bytes that a pass may need; None for any number."""
         if self._memory.bytes is not None:
-            # Beside a pass: its part of the input, labels and pictures that are being written.
+            # Beside a pass: this picture, the next one that is read, the last one that is written.
             pictures = height * width * (8 * self.interface.channels + 16)
             return self._memory.bytes - tiles.resident_memory() - pictures
         free = tiles.free_memory() if self._memory.guarded else None
@@ -318,6 +318,7 @@ def open_segmenter(
 
     Raises OSError for a missing file, ValueError for files that do not fit each other.
     """
+    Image.MAX_IMAGE_PIXELS = None  # Large pictures of the user's own are no attack.
     limit = None if memory is None else tiles.parse_memory(memory)
     model = available.select_model(variant, net, weights, run=run)
     processor = device.use(gpu)

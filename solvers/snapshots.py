@@ -1,21 +1,32 @@
-"""Snapshots: the pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe writes,
-and scores.jsonl beside them, with the scores of each snapshot."""
+"""Snapshots: the pairs PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate that Caffe writes.
+
+Beside them lie PREFIX_iter_N.resume.json, with what the pair cannot hold, and scores.jsonl, with
+the scores of each snapshot. While a snapshot is written or removed, .PREFIX_iter_N.incomplete lies
+there too, so that the next run knows what a killed one left.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
 import re
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 
 from fcn_common.caffemodel import complete_model, complete_state
-from fcn_common.files import write_text
+from fcn_common.files import sync_folder, write_json, write_text
 from solvers.metrics import Scores
 
 RECORDS = "scores.jsonl"
 #: The snapshot_prefix of the published solvers, in the folder of a stage.
 PREFIX = os.path.join("snapshot", "train")
+
+
+#: The version of resume.json, which the embedded Caffe reads and writes too.
+VERSION = 1
+#: The key of resume.json under which a stage keeps its own values.
+KEY = "stage"
 
 
 class Snapshot(NamedTuple):
@@ -52,18 +63,75 @@ def prune(
 ) -> List[str]:
     """Remove snapshots, except the `newest` and that of iteration `best`; return the files.
 
-    iterations: those of the snapshots that this run has made. Other files are left alone.
+    iterations: those of the snapshots that this run has made. Those that a stage has made at a
+    signal are known by their resume.json. Other files are left alone.
     """
     snapshots = complete(prefix)
     keep = {s.iteration for s in snapshots[-newest:]} | {best}
-    removable = set(iterations) - keep
+    of_stages = {s.iteration for s in snapshots if read_progress(prefix, s.iteration) is not None}
     removed = []
     for snapshot in snapshots:
-        if snapshot.iteration in removable:
-            for path in (snapshot.state, snapshot.model):
-                os.remove(path)
-                removed.append(path)
+        if snapshot.iteration in ({*iterations, *of_stages} - keep):
+            with incomplete(prefix, snapshot.iteration):
+                removed += _remove(prefix, snapshot.iteration)
     return removed
+
+
+@contextlib.contextmanager
+def incomplete(prefix: str, iteration: int) -> Iterator[None]:
+    """Mark a snapshot as incomplete during a block that writes or removes the snapshot."""
+    marker = _marker(prefix, iteration)
+    write_text(marker, "")
+    yield
+    sync_folder(os.path.dirname(marker) or ".")
+    os.remove(marker)
+
+
+def remove_incomplete(prefix: str) -> List[str]:
+    """Remove what a killed run left of snapshots that it wrote or removed; return the files."""
+    folder, name = os.path.split(prefix)
+    pattern = os.path.join(glob.escape(folder), f".{glob.escape(name)}_iter_*.incomplete")
+    iterations = {s.iteration for s in complete(prefix)}
+    removed = []
+    for marker in glob.glob(pattern):
+        match = re.search(r"_iter_(\d+)\.incomplete$", marker)
+        if match and int(match[1]) not in iterations:
+            removed += _remove(prefix, int(match[1]))
+        os.remove(marker)
+    return removed
+
+
+def _marker(prefix: str, iteration: int) -> str:
+    folder, name = os.path.split(prefix)
+    return os.path.join(folder, f".{name}_iter_{iteration}.incomplete")
+
+
+def _remove(prefix: str, iteration: int) -> List[str]:
+    """Remove the files of a snapshot, the state first: without it, nobody restores the rest."""
+    base = f"{prefix}_iter_{iteration}"
+    removed = []
+    for suffix in ("solverstate", "caffemodel", "resume.json"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{base}.{suffix}")
+            removed.append(f"{base}.{suffix}")
+    return removed
+
+
+def write_progress(prefix: str, iteration: int, values: Mapping[str, Any]) -> None:
+    """Write what a stage keeps beside a snapshot, before Caffe writes the snapshot."""
+    path = f"{prefix}_iter_{iteration}.resume.json"
+    write_json(path, {"version": VERSION, "iteration": iteration, KEY: values})
+
+
+def read_progress(prefix: str, iteration: int) -> Optional[Dict[str, Any]]:
+    """Return what `write_progress` wrote for a snapshot, or None."""
+    try:
+        with open(f"{prefix}_iter_{iteration}.resume.json", encoding="utf-8") as file:
+            values = json.load(file)
+        fits = values["version"] == VERSION and values["iteration"] == iteration
+        return dict(values[KEY]) if fits else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def best(folder: str) -> Optional[str]:

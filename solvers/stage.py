@@ -1,8 +1,9 @@
 """One stage of training, as the steps of a variant's solve.py.
 
-A stage writes to the folder of its snapshots: train_iter_N.caffemodel and .solverstate, train.log,
-loss.csv, scores.jsonl, TensorBoard events. A stage that was killed continues from its newest
-complete snapshot, with the images that an uninterrupted run would have drawn.
+A stage writes to the folder of its snapshots: train_iter_N.caffemodel, .solverstate and
+.resume.json, train.log, loss.csv, scores.jsonl, examples.json, report.html, TensorBoard events. A
+stage that was killed continues from its newest complete snapshot and ends as an uninterrupted one.
+One process at a time works in the folder.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import contextlib
 import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 from fcn_common import arguments
+from fcn_common.files import remove_partial
 from fcn_common.progress import ProgressBar
 from fcn_data import DataSet
-from solvers import available, device, snapshots, workers
+from solvers import available, caffe_solver, device, report, run_lock, signals, snapshots, workers
+from solvers.by_products import guarded
 from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
+from solvers.examples import Examples, input_mean
 from solvers.folders import working_folder
 from solvers.log import Log, NoLog, open_log
 from solvers.metrics import METRICS, Scores, plain, score_lines
+from solvers.recent_losses import RecentLosses
 from solvers.score import seg_tests
 from solvers.start import (
     LossWatch,
@@ -60,7 +65,8 @@ class Stage:
     images: how many images of the val split are scored (all). seed: Caffe's random seed
     (random_seed of solver.prototxt). scored: whether snapshots are scored; if not, the solver has
     no test net. data_set: the record of the data set (that of the variant that the folder is
-    called after).
+    called after). write_report: writes the page of the run after each scoring; None means a page
+    of this stage alone.
 
     Among several workers, each makes the same stage, in a folder that they share. Each draws its
     own images, the gradients are averaged, and worker 0 writes the files and has the scores.
@@ -74,12 +80,13 @@ class Stage:
         seed: Optional[int] = None,
         scored: bool = True,
         data_set: Optional[DataSet] = None,
+        write_report: Optional[Callable[[], object]] = None,
     ) -> None:
         self.folder = os.path.abspath(folder)
         self.title = os.path.basename(self.folder)
         self.images, self.seed, self.scored = images, seed, scored
         self.data_set = data_set or available.data_set_of(self.title)
-        self._iters = iters
+        self._iters, self._write_report = iters, write_report
         #: Caffe's solver, once `make_solver` has been called.
         self.solver: Any = None
         #: The snapshot from which the stage continues.
@@ -88,9 +95,10 @@ class Stage:
         self.records: Dict[int, Scores] = {}
         self.finished = False
         self._device = ""
-        self._losses: List[float] = []
+        self._losses = RecentLosses(1)
         self._watch = LossWatch(ignore_label=self.data_set.ignore_label)
         self._normalized = False
+        self._requests = signals.Requests()
         # Open from the first step to the end of `with`.
         self._log: Union[Log, NoLog] = NoLog()
         self._bar: Union[ProgressBar, workers.HiddenBar] = workers.HiddenBar()
@@ -98,9 +106,10 @@ class Stage:
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Stage:
-        """Enter the folder and read how far the stage is.
+        """Enter the folder, lock it against other runs, and read how far the stage is.
 
-        Raises ValueError for a bad solver prototxt, OSError for a missing one.
+        Raises ValueError for a bad solver prototxt and if another process trains here, OSError for
+        a missing solver prototxt.
         """
         with contextlib.ExitStack() as resources:
             resources.enter_context(working_folder(self.folder))
@@ -108,17 +117,35 @@ class Stage:
             self.iters = self._iters or self.param.max_iter
             self.interval = min(self.param.snapshot or self.iters, self.iters)
             self._records_folder = os.path.dirname(self.param.snapshot_prefix) or "."
-            self.records = snapshots.read_records(self._records_folder)
-            self.snapshot = snapshots.latest(self.param.snapshot_prefix)
+            self._read_progress()
+            killed = run_lock.is_marked(self._records_folder)
+            if workers.rank() == 0 and (killed or not self.finished):
+                resources.enter_context(run_lock.one_run(self._records_folder))
+                self._remove_remains()
+                # Another process may have trained between the look and the lock.
+                self._read_progress()
+                if self.finished:
+                    self._finish_scoring()
             self._resources = resources.pop_all()
-        if self.snapshot and self.snapshot.iteration >= self.iters:
-            self.finished = not self.scored or self.snapshot.iteration in self.records
         if self.snapshot and self.finished:
             workers.say(
                 f"{self.title}: done already ({self.snapshot.iteration} iterations, "
                 f"{self.snapshot.model})"
             )
         return self
+
+    def _read_progress(self) -> None:
+        """Read the newest complete snapshot, the scores, and whether the stage is finished."""
+        self.records = snapshots.read_records(self._records_folder)
+        self.snapshot = snapshots.latest(self.param.snapshot_prefix)
+        if self.snapshot and self.snapshot.iteration >= self.iters:
+            self.finished = not self.scored or self.snapshot.iteration in self.records
+
+    def _remove_remains(self) -> None:
+        """Remove what runs that were killed have left in the stage's folders."""
+        remove_partial(self._records_folder)
+        snapshots.remove_incomplete(self.param.snapshot_prefix)
+        caffe_solver.remove_temporary(".")
 
     def __exit__(self, *error: object) -> None:
         """Close the log and the progress bar, and go back to the working directory before."""
@@ -210,17 +237,18 @@ class Stage:
         if self.snapshot and self.iteration not in self.records and self._scores_now(every):
             yield self.iteration
         while self.iteration < self.iters:
-            try:
-                self.train_iteration()
-            except KeyboardInterrupt:
-                self._snapshot_if_first()
-                raise
-            due = self._scores_now(every)
-            if due or self.iteration % self.interval == 0:
-                if workers.rank() == 0:
-                    self.solver.snapshot()
-                prefix = self.param.snapshot_prefix
-                self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+            with self._requests.training():
+                try:
+                    self.train_iteration()
+                except KeyboardInterrupt:
+                    self._snapshot_if_first()
+                    raise
+                due = self._scores_now(every)
+                request = self._requests.take_snapshot()
+                if due or request or self.iteration % self.interval == 0:
+                    self._write_snapshot()
+            if self._requests.stop is not None:
+                self._stop(self._requests.stop)
             if due:
                 yield self.iteration
         # The next stage starts from files that worker 0 has removed or kept by now.
@@ -232,10 +260,30 @@ class Stage:
         return self.iteration % every == 0 or self.iteration >= self.iters
 
     def _snapshot_if_first(self) -> None:
-        """Write a snapshot if none has been written, so that no iteration is lost."""
+        """Write a snapshot if there is none, so that an interrupted iteration costs no other."""
         unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
         if unsaved and workers.count() == 1:
-            self.solver.snapshot()
+            self._write_snapshot()
+
+    def _write_snapshot(self) -> None:
+        """Write a snapshot of the present iteration, after the rows of the log that go with it."""
+        prefix = self.param.snapshot_prefix
+        if workers.rank() == 0:
+            self._log.sync()
+            with snapshots.incomplete(prefix, self.iteration):
+                snapshots.write_progress(prefix, self.iteration, self._losses.state())
+                self.solver.snapshot()
+        self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
+
+    def _stop(self, number: int) -> None:
+        """End the program after a signal, once a snapshot is written."""
+        line = f"stopped at iteration {self.iteration}"
+        self._log.line(f"Optimization {line}")
+        signals.raise_for(
+            number,
+            f"{self.title}: {line}, which is saved in {self._records_folder}; the same command "
+            "continues",
+        )
 
     def train_iteration(self) -> None:
         """Train one iteration. Raises ValueError if the loss is not finite."""
@@ -251,11 +299,12 @@ class Stage:
                 "lower base_lr, or check the labels and the weights from which the stage started"
             )
         self._watch_loss(loss)
-        self._losses = [*self._losses, loss][-max(self.param.average_loss, 1) :]
-        mean = sum(self._losses) / len(self._losses)
+        self._losses.add(self.net, loss)
+        mean = self._losses.mean
         self._bar.update(note=f"loss {mean:.5g}")
         if iteration % (self.param.display or DISPLAY) == 0:
-            self._log.train(iteration, mean, float(self.solver.lr), outputs)
+            rate, pixel_mean = float(self.solver.lr), self._losses.pixel_mean
+            self._log.train(iteration, mean, rate, outputs, pixel_mean)
 
     def _watch_loss(self, loss: float) -> None:
         """Warn once if the first losses show that nothing is learned."""
@@ -278,22 +327,33 @@ class Stage:
         self._start()
         self.records[self.iteration] = self._score_split() if self.scored else {}
         if workers.rank() == 0:
-            best = snapshots.best_iteration(self.records)
-            saved = range(self.interval, self.iteration + 1, self.interval)
-            snapshots.prune(self.param.snapshot_prefix, {*self.records, *saved}, best)
+            self._finish_scoring()
+
+    def _finish_scoring(self) -> None:
+        """Remove the snapshots that are neither the newest two nor the best; write the page."""
+        best = snapshots.best_iteration(self.records)
+        saved = range(self.interval, self.iteration + 1, self.interval)
+        snapshots.prune(self.param.snapshot_prefix, {*self.records, *saved}, best)
+        with guarded(f"the report of {self.title}"):
+            self._write_page()
 
     def _score_split(self) -> Scores:
         """Return the scores on the val split after printing, logging and recording them."""
+        examples = Examples(self.data_set.labels[0], input_mean(self.solver.test_nets[0]))
         scores = seg_tests(
             self.solver,
             self.images,
             title=f"{self.title} scoring at {self.iteration}",
             parts=os.path.join(self._records_folder, ".scored"),
             heads=available.heads_of(self.title),
+            observe=examples.add,
         )
         if not scores:  # on all workers but the first
             return {}
-        self._log.test(self.iteration, {name: scores[name] for name in METRICS})
+        values = {name: scores[name] for name in METRICS}
+        self._log.test(self.iteration, values, examples.strips())
+        with guarded(f"the examples of {self.title}"):
+            examples.write(self._records_folder, self.iteration)
         title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
         heads = available.heads_of(self.title)
         for line in score_lines(scores, title, self.data_set, heads):
@@ -303,14 +363,23 @@ class Stage:
         snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
         return record
 
+    def _write_page(self) -> None:
+        """Write the page of the run, or of this stage where it belongs to none."""
+        if self._write_report is not None:
+            self._write_report()
+        elif self.scored:
+            report.write_stage(self._records_folder, self.title, self.param)
+
     def _start(self) -> None:
         """Open the log and the progress bar, and forget the scores of lost snapshots, once."""
         if self._started:
             return
         self._started = True
         self.records = {k: v for k, v in self.records.items() if k <= self.iteration}
-        self._log = open_log(self._records_folder, self.iteration)
+        self._log = open_log(self._records_folder, self.iteration, self.records)
         self._resources.enter_context(self._log)
+        if workers.count() == 1:  # Several agree on what they do; see caffe.train.company.
+            self._resources.enter_context(self._requests.listen())
         self._log.line(f"Solving {self.title} with {device.engine()} on {self._device}")
         if self.snapshot:
             workers.say(f"{self.title}: continues from {self.snapshot.state}")
@@ -327,6 +396,16 @@ class Stage:
         message = read_net(self.param.train_net or self.param.net)
         self._watch.class_weights = infogain_weights(message)
         self._normalized = averages_pixels(message)
+        self._losses = RecentLosses(
+            self.param.average_loss,
+            self.data_set.labels[0].name,
+            self.data_set.ignore_label,
+            self._normalized,
+        )
+        if self.snapshot:
+            progress = snapshots.read_progress(self.param.snapshot_prefix, self.iteration)
+            if progress:
+                self._losses.set_state(progress)
         if not self.snapshot:
             for line in start_warnings(self.net, message):
                 self._log.line(f"warning: {line}")
@@ -344,6 +423,7 @@ def run(
     renamed: Optional[Mapping[str, str]] = None,
     every: Optional[int] = None,
     data_set: Optional[DataSet] = None,
+    write_report: Optional[Callable[[], object]] = None,
 ) -> Scores:
     """Train the net of a folder as its solve.py does, and return the scores of the last snapshot.
 
@@ -352,7 +432,7 @@ def run(
     renamed: as for `Stage.start_from`. every: as for `Stage.steps`. gpu: as for `device.use`. The
     other arguments, and the exceptions, are those of `Stage`.
     """
-    with Stage(folder, iters, images, seed, score, data_set) as stage:
+    with Stage(folder, iters, images, seed, score, data_set, write_report) as stage:
         stage.choose_device(gpu)
         stage.make_solver()
         if isinstance(weights, str):

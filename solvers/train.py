@@ -10,6 +10,8 @@ command. my_run/run.json says what the run is.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import shlex
 import sys
@@ -18,12 +20,12 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import net_gen
 from fcn_common import arguments, command, voc
-from fcn_common.files import write_json
+from fcn_common.files import remove_partial, write_json
 from fcn_data.class_weights import MATRIX, class_weights, write_matrix
 from fcn_data.folder_layers import SPLITS, PictureSet, read_set, write_set
 from fcn_data.readers import COLOURS
 from net_gen import VARIANTS, Variant
-from solvers import available, stage, workers
+from solvers import available, report, run_lock, stage, workers
 from solvers.check import CheckedSet, check_set, refuse_errors, set_arguments
 from solvers.device import Gpu
 from solvers.first_weights import BASE, mean_of_weights, resolve_weights, write_first_weights
@@ -57,19 +59,36 @@ def run(
     that is missing.
     """
     options = resolve_weights(checked_options(options or Options()))
-    with workers.one_at_a_time(os.path.join(os.path.abspath(out), ".prepare")):
-        if os.path.isfile(os.path.join(out, RUN)):
-            _refuse_another(out, data, options)
-        else:
-            _prepare(data, out, options, iters, line, kind)
+    with contextlib.ExitStack() as stack:
+        if workers.rank() == 0:
+            stack.enter_context(run_lock.one_run(out))
+            remove_partial(out)
+        with workers.one_at_a_time(os.path.join(os.path.abspath(out), ".prepare")):
+            if os.path.isfile(os.path.join(out, RUN)):
+                _refuse_another(out, data, options)
+            else:
+                _prepare(data, out, options, iters, line, kind)
+        return _train(out, iters, images, gpu)
+
+
+def _train(out: str, iters: Optional[int], images: Optional[int], gpu: Gpu) -> Scores:
+    """Train the stages of the run in `out`, and return the scores of the last snapshot."""
     record = read_run(out)
     weights = os.path.join(os.path.abspath(out), BASE)
     scores: Scores = {}
     for name in record.stages:
         folder = os.path.join(out, name)
-        scores = stage.run(folder, weights, iters, images, gpu, data_set=record.data_set)
+        scores = stage.run(
+            folder,
+            weights,
+            iters,
+            images,
+            gpu,
+            data_set=record.data_set,
+            write_report=functools.partial(report.write_run, os.path.abspath(out)),
+        )
         weights = os.path.abspath(folder)
-    workers.say(f"{out} is trained: {available.weights_of(weights)}")
+    workers.say(f"{out} is trained; the best snapshot: {available.trained_weights(out)}")
     return scores
 
 

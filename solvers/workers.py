@@ -101,9 +101,10 @@ def one_at_a_time(path: str) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line on worker 0."""
+    """Print a line on worker 0. A terminal that is gone does not end the work."""
     if rank() == 0:
-        print(text, flush=True)
+        with contextlib.suppress(OSError):
+            print(text, flush=True)
 
 
 def progress_bar(

@@ -1,5 +1,6 @@
 """Caffe's Python interface on PyTorch: `import caffe` as with BVLC Caffe."""
 
+from . import start  # isort: skip  # noqa: F401  (an interrupt of the imports leaves one line)
 from . import _torch  # isort: skip  # noqa: F401  (before every module that imports PyTorch)
 from . import _caffe, pycaffe
 from ._caffe import __version__ as __version__

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from .errors import FileError
+
+try:
+    import fcntl
+except ImportError:  # A system without file locks.
+    fcntl = None  # type: ignore[assignment]
+
+#: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
+NAME_LENGTH = 48
+#: Seconds after which a temporary file that no process has locked is the rest of a killed write.
+_ABANDONED = 2
 
 #: The environment variable of the strict mode, for models from strangers.
 STRICT = "CAFFE_STRICT"
@@ -60,6 +72,37 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def remove_abandoned(folder: str | os.PathLike, names: str) -> list[str]:
+    """Remove what killed writes of `atomic` left in a folder; return the paths.
+
+    names: a pattern of the names of the files that were being written. A process that writes holds
+        a lock on its temporary file, so that the file of a process that lives stays.
+    """
+    removed: list[str] = []
+    if fcntl is None:
+        return removed
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", entry.name)
+            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+                    removed.append(entry.path)
+    return removed
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    """Return whether no process holds the lock of a temporary file that has some age."""
+    try:
+        if not entry.is_file() or time.time() - entry.stat().st_mtime < _ABANDONED:
+            return False
+        with open(entry.path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -134,10 +177,19 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def _create_beside(path: str) -> IO[bytes]:
-    """Create a temporary file in the folder of `path`, with the permissions of any new file."""
+    """Create a temporary file in the folder of `path`, with the permissions of any new file.
+
+    The file is locked, so that `remove_abandoned` knows that its process lives.
+    """
+    folder, name = os.path.split(path)
     while True:
+        temporary = os.path.join(folder, f".{name[:NAME_LENGTH]}.{os.urandom(4).hex()}.partial")
         with suppress(FileExistsError):
-            return open(f"{path}.{os.urandom(4).hex()}", "x+b")
+            file = open(temporary, "x+b")  # noqa: SIM115
+            if fcntl is not None:
+                with suppress(OSError):  # Some file systems have no locks.
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
 
 
 def _sync_folder(path: str) -> None:

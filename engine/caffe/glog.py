@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from .launch import solver_rank
 from .log_files import LogFiles
 from .printable import printable
 
-LEVEL = "GLOG_minloglevel"
+#: glog's variables: the least level, whether all lines go to standard error, the folder of files.
+LEVEL, TO_STDERR, FOLDER = "GLOG_minloglevel", "GLOG_logtostderr", "GLOG_log_dir"
 _LETTERS = "IWEF"
 #: How a terminal colours lines of a level, as glog does; others keep their colour.
 _COLORS = {1: "\033[0;33m{}\033[m", 2: "\033[0;31m{}\033[m", 3: "\033[0;31m{}\033[m"}
@@ -99,5 +101,22 @@ def log(message: str) -> None:
         _write("caffe.py:1", printable(message, keep="\t\n"), 0)
 
 
-def init_log(*args: object) -> None:
-    """Do nothing: pycaffe starts its log here, with arguments that this log does not need."""
+def init_log(level: int | None = None, stderr: bool | None = None) -> None:
+    """Set the least level of the lines that are written, and where they go.
+
+    level: 0 info, 1 warnings, 2 errors; None leaves GLOG_minloglevel as it is. stderr: whether all
+        lines go to standard error, by default what GLOG_logtostderr says. As with glog, errors
+        alone go there otherwise, and all lines to files in GLOG_log_dir or the folder of temporary
+        files.
+    """
+    if level is not None:
+        os.environ[LEVEL] = str(int(level))
+    if stderr is None:
+        stderr = os.environ.get(TO_STDERR, "").lower() in ("1", "t", "true", "y", "yes")
+    if _destination[0].files is not None:
+        _destination[0].files.close()
+    if stderr:
+        _destination[0] = Destination()
+    else:
+        folder = os.environ.get(FOLDER) or tempfile.gettempdir()
+        _destination[0] = Destination(LogFiles("python", folder), stderr_level=2)

@@ -40,6 +40,8 @@ SETTLED = 2
 #: Seconds of the processor in which a byte that was returned is allocated again, in page faults:
 #: 2 us for 4 KB on a virtual machine.
 FAULT = 0.5e-9
+#: Seconds within which the memory of the process is not looked at again, which takes 20 us.
+SHORT = 2e-3
 #: The least time of the processor between two trims, in units of the page faults that a trim costs:
 #: passes over images of changing sizes lose about 2 % of their time.
 SHARE = 64
@@ -79,10 +81,26 @@ def keep() -> bool:
 def tidy() -> None:
     """Return free memory to the system, before a pass that does not learn, if there is much of it.
 
-    A pass that learns allocates far more, and would have to get it back page by page.
+    A pass that learns allocates far more, and would have to get it back page by page. Passes that
+    follow each other within SHORT are too small to need memory, and do not look.
     """
-    if keep():
+    if keep() and _looks.is_due():
         _trimmer.before_pass()
+
+
+class _Looks:
+    """When the memory of the process was last looked at."""
+
+    def __init__(self) -> None:
+        self._last = -SHORT
+
+    def is_due(self) -> bool:
+        """Return whether SHORT has gone by since this last returned true."""
+        now = time.perf_counter()
+        if now - self._last < SHORT:
+            return False
+        self._last = now
+        return True
 
 
 def resident_memory() -> int:
@@ -136,4 +154,4 @@ class Trimmer:
             self._earliest = self._clock() + SHARE * FAULT * returned
 
 
-_trimmer = Trimmer()
+_trimmer, _looks = Trimmer(), _Looks()

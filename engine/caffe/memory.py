@@ -125,6 +125,10 @@ class Memory:
 
     def _before_change(self) -> None:
         self.version += 1
+        if self._observers:
+            self._notify()
+
+    def _notify(self) -> None:
         while self._observers:
             before_change = self._observers.popitem()[1]()
             if before_change is not None:
@@ -189,11 +193,15 @@ class Memory:
 
     def set(self, tensor: torch.Tensor) -> None:
         """Let `tensor` be the values and the shape from now on."""
-        self._before_change()
+        self.version += 1
+        if self._observers:
+            self._notify()
         self.shape, count = tensor.shape, tensor.numel()
-        if not self.held() or count > self._capacity:
-            self._forget()
-            self._capacity = max(self._capacity, count)
+        exported = self._exported
+        if exported is None or exported() is None or count > self._capacity:
+            if count > self._capacity:
+                self._capacity = count
+            self._host = self._device = self._exported = None
             self._take(tensor)
             return
         assert self._buffer is not None
@@ -323,7 +331,7 @@ class Memory:
 
     def _take(self, tensor: torch.Tensor) -> None:
         self._deferred = self._buffer = None
-        if tensor.device.type == "cpu":
+        if tensor.is_cpu:
             self._host, self._head = tensor, Head.HOST
         else:
             self._device, self._head = tensor, Head.DEVICE

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -207,3 +209,51 @@ def generator(on: torch.device) -> torch.Generator:
     if on not in _state.generators:
         _state.generators[on] = torch.Generator(on).manual_seed(int(rng().randint(2**31)))
     return _state.generators[on]
+
+
+def random_state() -> dict[str, Any]:
+    """Return where this thread's random numbers are, as values for a JSON file.
+
+    `twister` is the state of `rng()` (see `twister_state`), or None if nothing was drawn yet.
+    `generators` has the state of PyTorch's generator of each device, in base64.
+    """
+    return {
+        "twister": None if _state.rng is None else twister_state(_state.rng),
+        "generators": {
+            str(on): base64.b64encode(g.get_state().numpy().tobytes()).decode()
+            for on, g in _state.generators.items()
+        },
+    }
+
+
+def set_random_state(values: dict[str, Any]) -> None:
+    """Continue this thread's random numbers where `random_state` was called.
+
+    The generator of a device that this machine lacks is left out. Raises ValueError, TypeError or
+    KeyError for values of another form.
+    """
+    rng, generators = None, {}
+    if values["twister"] is not None:
+        rng = np.random.RandomState()
+        set_twister_state(rng, values["twister"])
+    for name, text in values["generators"].items():
+        on = torch.device(name)
+        if on.type == "cuda" and (on.index or 0) >= torch.cuda.device_count():
+            continue
+        state = np.frombuffer(base64.b64decode(text), np.uint8).copy()
+        generators[on] = torch.Generator(on)
+        generators[on].set_state(torch.from_numpy(state))
+    _state.rng, _state.generators = rng, generators
+
+
+def twister_state(rng: np.random.RandomState) -> list[Any]:
+    """Return the state of a Mersenne Twister: its 624 words in base64, and its position."""
+    _, words, position = rng.get_state()[:3]
+    return [base64.b64encode(np.asarray(words, "<u4").tobytes()).decode(), int(position)]
+
+
+def set_twister_state(rng: np.random.RandomState, values: Sequence[Any]) -> None:
+    """Set a Mersenne Twister to a state of `twister_state`. Raises ValueError or TypeError."""
+    text, position = values
+    words = np.frombuffer(base64.b64decode(text), "<u4")
+    rng.set_state(("MT19937", words, int(position)))

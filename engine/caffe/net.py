@@ -87,6 +87,7 @@ class Net:
         )
         self.executor = Executor(self.wiring)
         self.executor.debug_info = param.debug_info
+        self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
 

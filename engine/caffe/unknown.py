@@ -25,6 +25,7 @@ TUNING = {
     *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),
     *("forward_type", "fuse", "global_grad_scale_adaptive", "gpuIdx"),
     *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
+    *("global_grad_scale", "strict_dim"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
     *("per_fla_fuse", "precache", "reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),

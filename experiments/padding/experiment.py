@@ -18,7 +18,7 @@ from experiments.report import Cell, Figure, Result, Table, count, percent
 from fcn_common.progress import track
 from fcn_common.voc import CLASSES
 from net_gen import STAGES
-from solvers import figures, photograph
+from solvers import figures, interface, photograph
 from solvers.device import Gpu
 from solvers.metrics import fast_hist, metrics
 
@@ -43,7 +43,7 @@ def score_net(
     """Score a stage of the demo with another padding on scenes of the split `test`."""
     path = os.path.join(folder, f"{net}-pad{pad}", "deploy.prototxt")
     net_gen.write(training.fcn(net, os.path.dirname(path), demo, pad=pad)("deploy"), path)
-    deploy = photograph.load(path, demo.weights(net))
+    deploy = interface.load(path, demo.weights(net))
     hist: Any = 0
     inner_hist: Any = 0
     labels = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -10,10 +11,10 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from fcn_common.files import write_json, write_text
-from fcn_common.progress import ProgressBar
+from fcn_common.files import write_text
 from fcn_common.voc import CLASSES, PALETTE
 
+from .drawing import Drawing
 from .scenes import CROP, SIZES, draw_crop, draw_scene
 
 #: Version of the drawings; a set of another version is not used.
@@ -39,7 +40,8 @@ def make(
     `label` N, class indices, where 0 is a crop of ground alone. `sizes` are height and width of the
     scenes. `scale` multiplies everything in the scenes; 2.1 gives images of up to 500 pixels.
 
-    The same arguments draw the same set. Raises ValueError if `root` holds anything else.
+    The same arguments draw the same set, also after a kill: the next call goes on where the drawing
+    was. Raises ValueError if `root` holds anything else.
     """
     manifest = {
         "version": VERSION,
@@ -56,39 +58,34 @@ def make(
     if os.path.isdir(root) and os.listdir(root):
         check_manifest(root, manifest)
         return
-    part = root + ".part"
-    shutil.rmtree(part, ignore_errors=True)
     scenes = {"train": train, "seg11valid": val, "test": test}
-    with ProgressBar(
-        train + val + test + crops + crops_val, "drawing the demo set", leave=False
-    ) as bar:
-        _draw_scenes(part, scenes, seed, sizes, scale, bar)
-        _draw_crops(os.path.join(part, "objects"), {"train": crops, "val": crops_val}, seed, bar)
-    write_json(os.path.join(part, "manifest.json"), manifest, sort_keys=True)
-    if os.path.isdir(root):
-        os.rmdir(root)
-    os.replace(part, root)
+    parts = {**scenes, "objects/train": crops, "objects/val": crops_val}
+    with Drawing(root, manifest, parts) as drawing:
+        _draw_scenes(drawing, scenes, seed, sizes, scale)
+        _draw_crops(drawing, {"train": crops, "val": crops_val}, seed)
+        drawing.finish()
 
 
 def _draw_scenes(
-    root: str,
+    drawing: Drawing,
     counts: Dict[str, int],
     seed: int,
     sizes: Sequence[Tuple[int, int]],
     scale: float,
-    bar: ProgressBar,
 ) -> None:
     """Draw the scenes of each split in VOC's layout, and the train split in SBD's layout too."""
+    root = drawing.folder
     sbd = os.path.join(root, "sbdd", "dataset")
     voc = os.path.join(root, "pascal", "VOC2011")
     sets = os.path.join(voc, "ImageSets", "Segmentation")
     for folder in ("img", "cls"):
-        os.makedirs(os.path.join(sbd, folder))
+        os.makedirs(os.path.join(sbd, folder), exist_ok=True)
     for folder in ("JPEGImages", "SegmentationClass"):
-        os.makedirs(os.path.join(voc, folder))
+        os.makedirs(os.path.join(voc, folder), exist_ok=True)
     for k, (split, count) in enumerate(counts.items()):
         ids = [f"2011_{100000 * k + i:06d}" for i in range(count)]
-        for i, idx in enumerate(ids):
+        for i in drawing.rest(split):
+            idx = ids[i]
             image, label = draw_scene(np.random.RandomState([seed, k, i]), sizes, scale)
             photograph = os.path.join(voc, "JPEGImages", idx + ".jpg")
             Image.fromarray(image).save(photograph, quality=92, subsampling=0)
@@ -96,7 +93,6 @@ def _draw_scenes(
             if split == "train":
                 shutil.copyfile(photograph, os.path.join(sbd, "img", idx + ".jpg"))
                 _save_truth(os.path.join(sbd, "cls", idx + ".mat"), label)
-            bar.update()
         _write_ids(os.path.join(sets, split + ".txt"), ids)
         if split == "train":
             _write_ids(os.path.join(sbd, "train.txt"), ids)
@@ -104,17 +100,32 @@ def _draw_scenes(
             _write_ids(os.path.join(sets, "val.txt"), ids)
 
 
-def _draw_crops(folder: str, counts: Dict[str, int], seed: int, bar: ProgressBar) -> None:
+def _draw_crops(drawing: Drawing, counts: Dict[str, int], seed: int) -> None:
     """Draw crops that go through the classes in turn."""
-    os.makedirs(folder)
+    folder = os.path.join(drawing.folder, "objects")
+    os.makedirs(folder, exist_ok=True)
     for k, (split, count) in enumerate(counts.items()):
+        # A file that holds the crops that are drawn, also after a kill.
+        path = os.path.join(folder, split + ".part.npy")
+        size = (count, CROP, CROP, 3)
         # The turn starts again at crop 256, as in every set of version 1.
         label = (np.arange(count) % 256 % len(CLASSES)).astype(np.uint8)
-        data = np.empty((count, CROP, CROP, 3), np.uint8)
-        for i in range(count):
+        data = _crops(path, size) if count else np.empty(size, np.uint8)
+        for i in drawing.rest(f"objects/{split}"):
             data[i] = draw_crop(np.random.RandomState([seed, 3 + k, i]), int(label[i]))
-            bar.update()
         np.savez(os.path.join(folder, split + ".npz"), data=data, label=label)
+    for path in glob.glob(os.path.join(glob.escape(folder), "*.part.npy")):
+        os.remove(path)
+
+
+def _crops(path: str, size: Tuple[int, ...]) -> np.ndarray:
+    """Return the crops in a file that a killed drawing has left, or those of a new file."""
+    if os.path.isfile(path):
+        try:
+            return np.lib.format.open_memmap(path, "r+")
+        except ValueError:  # It was killed before the first crop.
+            os.remove(path)
+    return np.lib.format.open_memmap(path, "w+", np.uint8, size)
 
 
 def check_manifest(root: str, needed: Dict[str, Any]) -> None:

@@ -7,18 +7,18 @@ so a net can learn them, and every step of training can be tried before the real
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 from PIL import Image
 
-from fcn_common.files import write_json, write_text
+from fcn_common.files import write_text
 from fcn_common.voc import IGNORE_LABEL
 
 from .. import class_names
 from ..sift_flow import SCENES
 from .build import check_manifest, save_mat
+from .drawing import Drawing
 from .scenes import SIZES, draw_scene
 
 #: Number of labels of PASCAL-Context, and the distance of the 59 classes among them.
@@ -50,20 +50,17 @@ def make(name: str, root: str, train: int, val: int, seed: int = 1, scale: float
     if os.path.isdir(root) and os.listdir(root):
         check_manifest(root, manifest)
         return
-    part = root + ".part"
-    shutil.rmtree(part, ignore_errors=True)
-    for k, (split, count) in enumerate(zip(layout.splits, (train, val))):
-        ids = [f"{1000 * k + i + 1}" for i in range(count)]
-        for i, idx in enumerate(ids):
-            scene = Scene(*draw_scene(np.random.RandomState([seed, k, i]), SIZES, scale))
-            layout.write(part, idx, scene)
-        path = os.path.join(part, layout.lists, split + ".txt")
-        write_text(path, "".join(idx + "\n" for idx in ids))
-    layout.finish(part)
-    write_json(os.path.join(part, "manifest.json"), manifest, sort_keys=True)
-    if os.path.isdir(root):
-        os.rmdir(root)
-    os.replace(part, root)
+    counts = dict(zip(layout.splits, (train, val)))
+    with Drawing(root, manifest, counts) as drawing:
+        for k, (split, count) in enumerate(counts.items()):
+            ids = [f"{1000 * k + i + 1}" for i in range(count)]
+            for i in drawing.rest(split):
+                scene = Scene(*draw_scene(np.random.RandomState([seed, k, i]), SIZES, scale))
+                layout.write(drawing.folder, ids[i], scene)
+            path = os.path.join(drawing.folder, layout.lists, split + ".txt")
+            write_text(path, "".join(idx + "\n" for idx in ids))
+        layout.finish(drawing.folder)
+        drawing.finish()
 
 
 def _write_context(root: str, idx: str, scene: Scene) -> None:

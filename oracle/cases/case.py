@@ -228,6 +228,11 @@ def file_bytes(path: str) -> np.ndarray:
     return np.fromfile(path, np.uint8)
 
 
+def files_of_both() -> List[str]:
+    """Return the names in the working directory, without those that the engine alone writes."""
+    return sorted(name for name in os.listdir(".") if not name.endswith(".resume.json"))
+
+
 def run(case: Case, folder: str, gpu: Optional[int] = None) -> Numbers:
     """Run the case in the Caffe that `import caffe` gives, and return its numbers by key.
 

@@ -14,7 +14,7 @@ from typing import Dict, List
 import numpy as np
 
 from oracle.cases.blocks import fc
-from oracle.cases.case import Case, Numbers, RandomState, add, layer, write
+from oracle.cases.case import Case, Numbers, RandomState, add, files_of_both, layer, write
 from oracle.cases.data import draw_images, draw_mean
 from oracle.cases.tools import execute
 
@@ -180,7 +180,7 @@ def run_command(case: Case, rs: RandomState, numbers: Numbers) -> None:
     if status:
         # Error messages differ, and BVLC Caffe leaves truncated files.
         return
-    numbers["files"] = np.array(" ".join(sorted(set(os.listdir(".")) - existing)))
+    numbers["files"] = np.array(" ".join(sorted(set(files_of_both()) - existing)))
     kinds: Dict[str, List[float]] = OrderedDict()
     templates = []
     for line in lines(log):

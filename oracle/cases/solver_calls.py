@@ -3,14 +3,12 @@
 # ruff: noqa: UP031 (prototxt text is full of braces)
 from __future__ import annotations
 
-import os
-
 import caffe
 import numpy as np
 
 from oracle.cases.bvlc import LAYER_TYPES
 from oracle.cases.calls import RULE, build_solver, call, text_of
-from oracle.cases.case import Numbers, RandomState, copy, layer, record, write
+from oracle.cases.case import Numbers, RandomState, copy, files_of_both, layer, record, write
 from oracle.cases.case import net as net_text
 from oracle.cases.training import SOLVER, TRAIN_NET
 
@@ -85,7 +83,7 @@ def _(numbers: Numbers, rs: RandomState) -> None:
     solver = build_solver()
     solver.step(3)
     solver.snapshot()
-    numbers["files"] = text_of(sorted(f for f in os.listdir(".") if f.startswith("snap")))
+    numbers["files"] = text_of([f for f in files_of_both() if f.startswith("snap")])
     other = build_solver()
     other.restore("snap_iter_3.solverstate")
     numbers["iter"] = text_of(other.iter)

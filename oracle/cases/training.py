@@ -17,6 +17,7 @@ from oracle.cases.case import (
     add,
     copy,
     file_bytes,
+    files_of_both,
     fill_params,
     layer,
     record,
@@ -74,7 +75,7 @@ def train(case: Case, rs: RandomState, numbers: Numbers) -> None:
 
 def record_snapshot(numbers: Numbers) -> None:
     """Record the files of the fifth iteration's snapshot."""
-    for name in sorted(os.listdir(".")):
+    for name in files_of_both():
         if name.startswith("snap_iter_5"):
             numbers["file/" + name] = file_bytes(name)
 
@@ -181,7 +182,7 @@ def solve(case: Case, rs: RandomState, numbers: Numbers) -> None:
     fill_params(solver.net, rs)
     solver.solve()
     record_iteration(solver, numbers, "end/")
-    for name in sorted(os.listdir(".")):
+    for name in files_of_both():
         if name.startswith("snap"):
             numbers["file/" + name] = file_bytes(name)
 

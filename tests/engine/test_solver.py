@@ -115,7 +115,9 @@ def test_snapshots_are_written_at_their_interval_and_after_training(tmp_path):
     s.solve()
     names = sorted(p.name for p in tmp_path.glob("snap_iter_*"))
     assert names == [
-        f"snap_iter_{n}.{kind}" for n in (2, 4, 5) for kind in ("caffemodel", "solverstate")
+        f"snap_iter_{n}.{kind}"
+        for n in (2, 4, 5)
+        for kind in ("caffemodel", "resume.json", "solverstate")
     ]
 
 

@@ -67,9 +67,12 @@ def test_a_label_drawn_before_the_exif_orientation_has_that_reason(root):
 @pytest.mark.parametrize(
     "change, reason",
     [
-        (lambda label: label + 1, "they seem to count from 1: subtract 1"),
+        (
+            lambda label: label + 1,
+            "count from 1: subtract 1, or use --label-values 1,2,3",
+        ),
         (lambda label: label * 3 // 2, "label 0 is a class, too: name 4 classes, the background"),
-        (lambda label: label * 50, "all are multiples of 50: divide them by 50"),
+        (lambda label: label * 50, "divide them by 50, or use --label-values 0,50,100"),
         (lambda label: np.where(label == 2, 7, label), "labels 7 are not 0..2 or 255"),
     ],
 )
@@ -93,9 +96,22 @@ def test_colours_without_a_palette_get_a_proposal(root):
         colours = np.array(own_folders.COLOURS, np.uint8)[own_folders.picture(k)[1]]
         Image.fromarray(colours).save(label_path(root, k))
     result = report(root)
-    assert len(result.errors) == 6 and "has colours, needs their classes" in result.errors[0].text
+    (error,) = result.errors
+    assert error.text.startswith("6 files, each: has colours, needs their classes")
+    assert len(error.files) == 6
     assert set(result.palette) == set(own_folders.COLOURS) and result.palette[0] == (0, 0, 0)
     assert "proposed labelmap.txt" in "\n".join(texts(result, "note"))
+
+
+def test_colours_of_smoothed_labels_have_that_reason(root):
+    for k in range(6):
+        colours = np.array(own_folders.COLOURS, np.uint8)[own_folders.picture(k)[1]]
+        smooth = Image.fromarray(colours).rotate(5, Image.Resampling.BILINEAR)
+        smooth = smooth.resize((80, 64), Image.Resampling.BICUBIC).resize((40, 32))
+        smooth.save(label_path(root, k))
+    result = report(root)
+    assert not result.palette
+    assert "colours, as smoothed or resized ones" in "\n".join(texts(result, "note"))
 
 
 def test_classes_that_never_occur_are_named(root):

@@ -15,7 +15,7 @@ import net_gen
 from fcn_common import command
 from fcn_common.voc import CLASSES, PALETTE
 from fcn_data import DATA_SETS, demo
-from fcn_data.demo import build
+from fcn_data.demo import build, drawing
 from fcn_data.demo.__main__ import main
 from fcn_data.split_files import read_ids
 
@@ -183,3 +183,51 @@ def test_the_scenes_in_another_layout_are_read_by_the_data_layer_of_that_set(nam
             assert len(np.unique(net.blobs[labels.name].data)) > 1
     with pytest.raises(ValueError, match="train 2, needs 3"):
         demo.layouts.make(name, root, train=3, val=1, scale=0.2)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize("draw", ["draw_scene", "draw_crop"])
+def test_a_drawing_that_was_killed_goes_on_where_it_was(root, tmp_path, monkeypatch, draw):
+    monkeypatch.setattr(drawing, "INTERVAL", 2)
+    real, counts = getattr(build, draw), {"draws": 0, "until": 7}
+
+    def counted(*args):
+        counts["draws"] += 1
+        if counts["draws"] == counts["until"]:
+            raise Killed
+        return real(*args)
+
+    monkeypatch.setattr(build, draw, counted)
+    path = tmp_path / "set"
+    with pytest.raises(Killed):
+        demo.make(str(path), seed=3, **SMALL)
+    assert not path.exists()
+    counts.update(draws=0, until=None)
+    demo.make(str(path), seed=3, **SMALL)
+    total = {"draw_scene": 9, "draw_crop": 43}[draw]
+    assert total - counts["draws"] == 6, "six pictures were drawn before and are not drawn again"
+    assert digest(path) == digest(root)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
+
+
+@pytest.mark.parametrize("change", ["boot", "seed", "damage"])
+def test_a_drawing_starts_anew_where_it_cannot_go_on(root, tmp_path, monkeypatch, change):
+    """After a start of the machine, files may be lost that were written before."""
+    monkeypatch.setattr(drawing, "INTERVAL", 1)
+    real, seed = build.draw_crop, 4 if change == "seed" else 3
+    monkeypatch.setattr(build, "draw_crop", lambda *args: (_ for _ in ()).throw(Killed))
+    path = tmp_path / "set"
+    with pytest.raises(Killed):
+        demo.make(str(path), seed=seed, **SMALL)
+    for scene in (tmp_path / "set.part").rglob("*.jpg"):
+        scene.write_bytes(b"lost")
+    monkeypatch.setattr(build, "draw_crop", real)
+    if change == "boot":
+        monkeypatch.setattr(drawing, "BOOT", str(tmp_path / "other"))
+    elif change == "damage":
+        (tmp_path / "set.part" / "drawing.json").write_text("{")
+    demo.make(str(path), seed=3, **SMALL)
+    assert digest(path) == digest(root)

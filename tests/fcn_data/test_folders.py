@@ -166,3 +166,12 @@ def test_masks_of_0_and_255_are_two_classes_on_request(tmp_path):
     Image.fromarray(np.array([[0, 255, 255]], np.uint8)).save(path)
     assert LabelCoding(masks=True).read(path).tolist() == [[0, 1, 1]]
     assert LabelCoding().read(path).tolist() == [[0, 255, 255]]
+
+
+def test_stored_values_are_the_classes_that_the_user_names(tmp_path):
+    path = str(tmp_path / "label.png")
+    Image.fromarray(np.array([[0, 60, 120, 255]], np.uint8)).save(path)
+    assert LabelCoding(values=(60, 0, 120)).read(path).tolist() == [[1, 0, 2, 255]]
+    assert LabelCoding(values=(0, 255, 60, 120)).read(path).tolist() == [[0, 2, 3, 1]]
+    with pytest.raises(ValueError, match=r"has the value 120 in 1 pixels, needs one of 0, 60, or"):
+        LabelCoding(values=(0, 60)).read(path)

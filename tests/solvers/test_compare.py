@@ -53,6 +53,13 @@ def test_stems_that_one_folder_lacks_are_named_and_not_counted(folders, capsys):
     assert "have no truth: c" in out
 
 
+def test_only_the_ids_of_a_split_are_counted(folders, tmp_path):
+    (tmp_path / "val.txt").write_text("b\n")
+    comparison = compare.compare(*folders, ids=str(tmp_path / "val.txt"))
+    assert comparison.scores["confusion"].tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert comparison.unpredicted == comparison.unexpected == ()
+
+
 def test_folders_without_a_common_stem_are_refused(folders, tmp_path):
     other = write(tmp_path / "other", {"x": [[0]]})
     with pytest.raises(ValueError, match="has no label map of a stem in .*found x, needed a, b"):

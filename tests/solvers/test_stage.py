@@ -69,8 +69,9 @@ def test_a_stage_writes_to_its_snapshot_folder_only(finished, tmp_path, tiny_sta
     folder, _ = finished
     fresh = tiny.nets(str(tmp_path / "voc-fcn32s"), str(tiny_start))
     assert set(os.listdir(folder)) == {*os.listdir(fresh), "snapshot"}
-    files = {"loss.csv", "scores.jsonl", "train.log"}
-    files |= {f"train_iter_{i}.{s}" for i in (2, 4) for s in ("caffemodel", "solverstate")}
+    files = {"loss.csv", "scores.jsonl", "train.log", "examples.json", "report.html"}
+    kinds = ("caffemodel", "solverstate", "resume.json")
+    files |= {f"train_iter_{i}.{kind}" for i in (2, 4) for kind in kinds}
     assert set(os.listdir(os.path.join(folder, "snapshot"))) - {"events"} == files
 
 
@@ -215,7 +216,7 @@ def test_weights_of_another_net_are_refused(tiny_stage, tmp_path):
     _, other = tiny.classifier(str(tmp_path / "other"))
     with pytest.raises(ValueError, match="layer fc6, blob 0: found 256 x 128, this net"):
         stage.run(folder, other, gpu="cpu")
-    assert not os.listdir(os.path.join(folder, "snapshot"))
+    assert not os.path.exists(os.path.join(folder, "snapshot"))
 
 
 def test_a_typo_in_the_solver_prototxt_is_refused_with_the_file_name(tiny_stage, start):

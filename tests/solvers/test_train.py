@@ -80,7 +80,7 @@ def test_errors_of_the_check_stop_the_training_before_anything_is_written(tmp_pa
     data = own_folders.write(tmp_path / "set", "flat", 2)
     with open(os.path.join(data, "class_names.txt"), "w") as file:
         file.write("a\nb\n")
-    with pytest.raises(ValueError, match=r"the check found 1 errors.*labels 2 are not 0\.\.1"):
+    with pytest.raises(ValueError, match=r"found 1 error, listed above.*labels 2 are not 0\.\.1"):
         train.run(data, str(tmp_path / "run"), OPTIONS)
     assert not os.path.exists(tmp_path / "run" / "run.json")
     assert not os.path.exists(tmp_path / "run" / "data.json")
@@ -132,7 +132,9 @@ def test_the_check_command_writes_the_proposed_labelmap(tmp_path, capsys):
     data = own_folders.write(tmp_path / "set", "cvat", 4)
     os.remove(os.path.join(data, "labelmap.txt"))
     proposal = str(tmp_path / "labelmap.txt")
-    with pytest.raises(ValueError, match="the check found 4 errors"):
+    with pytest.raises(
+        ValueError, match="the check found 1 error, listed above; the first: 4 files"
+    ):
         check.main([data, "--propose", proposal])
     assert "error: " in capsys.readouterr().out
     check.main([data, "--labelmap", proposal])

@@ -61,6 +61,12 @@ class Reader:
         self._cursor.first()
         return False
 
+    def go_to(self, number: int) -> None:
+        """Go to the value at which `number` calls of `next` from the first value end."""
+        self._cursor.first()
+        for _ in range(number % max(1, self._cursor.pages.entries)):
+            self._cursor.next()
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield all values, from the first."""
         yield from self._cursor

@@ -26,12 +26,23 @@ class Prefetcher(Generic[T]):
 
     A process that is forked goes on with the same results: the fork waits for the end of a call,
     and the child starts a thread of its own.
+
+    position: where the calls are, which the thread asks for after each call. `self.position` is
+        the one after the call whose result was returned last, however many calls are ahead.
     """
 
-    def __init__(self, call: Callable[[], T], count: int, name: str) -> None:
-        self._call, self._count, self._name = call, count, name
+    def __init__(
+        self,
+        call: Callable[[], T],
+        count: int,
+        name: str,
+        position: Callable[[], Any] = lambda: None,
+    ) -> None:
+        self._count, self._name = count, name
+        self._call = _with_position(call, position)
         self._channel: Channel | None = None
-        self._results: deque[Future[T]] = deque()
+        self._results: deque[Future[tuple[T, Any]]] = deque()
+        self.position = position()
 
     def next(self) -> T:
         """Return the result of the next call."""
@@ -39,12 +50,28 @@ class Prefetcher(Generic[T]):
             self._start()
         assert self._channel is not None
         while len(self._results) <= self._count:
-            future: Future[T] = Future()
+            future: Future[tuple[T, Any]] = Future()
             self._results.append(future)
             self._channel[0].put((future, self._call))
         if (error := self._results[0].exception()) is not None:
             raise error
-        return self._results.popleft().result()
+        result, self.position = self._results.popleft().result()
+        return result
+
+    def discard(self) -> None:
+        """Wait for the calls that were made in advance, and forget their results."""
+        if self._results and self._channel is None:  # after a fork
+            self._start()
+        while self._results:
+            if (error := self._results[0].exception()) is not None:
+                raise error
+            self._results.popleft()
+
+
+def _with_position(
+    call: Callable[[], T], position: Callable[[], Any]
+) -> Callable[[], tuple[T, Any]]:
+    return lambda: (call(), position())
 
     def _start(self) -> None:
         """Start a thread, with the results that are still missing as its jobs."""

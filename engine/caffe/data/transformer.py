@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ class Random:
         while (value := self() // bucket) >= n:
             pass
         return value
+
+    def state(self) -> list[Any]:
+        """Return where the draws are, as values for a JSON file (`mode.twister_state`)."""
+        return mode.twister_state(self._rng)
+
+    def set_state(self, values: Sequence[Any]) -> None:
+        """Draw on from where `state` was called. Raises ValueError or TypeError."""
+        mode.set_twister_state(self._rng, values)
 
     def shuffle(self, items: MutableSequence) -> None:
         """Shuffle in place, from the end (Fisher & Yates)."""
@@ -80,6 +88,11 @@ class DataTransformer:
         """Start the random numbers of mirrors and crops, where the settings need any."""
         if self.param.mirror or (self.train and any(self._crop())):
             self._random = Random()
+
+    @property
+    def random(self) -> Random | None:
+        """The random numbers of mirrors and crops; None where the settings need none."""
+        return self._random
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape after the transformation. Raises ShapeError for a crop too large."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
 from ..proto import caffe_pb2
-from .function import Function
+from .function import Call, Function, Shape
 from .registry import register
 from .windows import POINT, Window
 
@@ -21,6 +22,10 @@ class _Activation(Function):
     pointwise = True
     #: In place, Caffe computes the gradient from the top, which has overwritten the bottom.
     slope_at_top = False
+
+    def has_plain_passes(self) -> bool:
+        plain = type(self).backward is _Activation.backward and self.differentiable
+        return plain and not self.slope_at_top
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
@@ -37,9 +42,18 @@ class ReLU(_Activation):
     precision = "kept"
     idempotent = True
 
+    @property
+    def slope(self) -> float:
+        """The slope for negative values."""
+        return self.layer_param.relu_param.negative_slope
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        slope = self.layer_param.relu_param.negative_slope
+        slope = self.slope
         return F.leaky_relu(x, slope) if slope else torch.relu(x)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        slope = self.slope
+        return partial(F.leaky_relu, negative_slope=slope) if slope else torch.relu
 
     def window(self) -> Window | None:
         return POINT
@@ -73,6 +87,10 @@ class PReLU(_Activation):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return F.prelu(x, self.weights[0].reshape(-1))
 
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        slopes, prelu = self.blobs[0].values.tensor().reshape(-1), torch.prelu
+        return lambda x: prelu(x, slopes)
+
 
 @register
 class ELU(_Activation):
@@ -88,6 +106,9 @@ class Sigmoid(_Activation):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(x)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        return torch.sigmoid
 
 
 @register

@@ -121,6 +121,19 @@ class EngineLayer(Layer):
         """The name of the layer in the prototxt."""
         return self.layer_param.name
 
+    def resume_state(self) -> Any:
+        """Return what a resumed training needs of this layer beside its parameters, or None.
+
+        That is, for example, the position of a data layer: values for a JSON file.
+        """
+        return None
+
+    def set_resume_state(self, values: Any) -> None:
+        """Continue where `resume_state` returned `values`.
+
+        Raises ValueError, TypeError or KeyError for values of another layer.
+        """
+
     def error(self, reason: str) -> LayerError:
         """Return a LayerError about the parameters of this layer."""
         return LayerError(self.name, self.type, reason)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops import cuda, upsample, winograd
+from ..ops import cuda, prepared, upsample, winograd
 from ..ops.product import large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Function, Tensors
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import Window, read_window
 
@@ -72,22 +72,22 @@ class _Convolving(Function):
         steps = (*self.stride, *self.dilation, group)
         self.small = self.kernel == (3, 3) and set(steps) == {1}
 
-    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        for b in bottom:
-            if b.shape != bottom[0].shape:
+    def _check(self, bottoms: Sequence[Shape]) -> None:
+        """Raise ShapeError for bottoms of shapes that the layer cannot read."""
+        for shape in bottoms:
+            if shape != bottoms[0]:
                 raise self.shape_error(
-                    f"bottoms of shapes {bottom[0].shape} and {b.shape}; they need to be equal"
+                    f"bottoms of shapes {bottoms[0]} and {shape}; they need to be equal"
                 )
-            if len(b.shape) <= self.axis or b.shape[self.axis] != self.channels:
+            if len(shape) <= self.axis or shape[self.axis] != self.channels:
                 raise self.shape_error(
-                    f"a bottom of shape {b.shape}; axis {self.axis} needs {self.channels} channels"
+                    f"a bottom of shape {shape}; axis {self.axis} needs {self.channels} channels"
                 )
-            if min(self.output_size(b.shape[self.axis + 1 :]), default=0) < 1:
+            if min(self.output_size(shape[self.axis + 1 :]), default=0) < 1:
                 raise self.shape_error(
-                    f"a bottom of shape {b.shape} is smaller than the kernel {self.kernel} "
+                    f"a bottom of shape {shape} is smaller than the kernel {self.kernel} "
                     f"(pad {self.pad}, dilation {self.dilation}); it needs a larger input"
                 )
-        super().reshape(bottom, top)
 
     def parameters(self, on: torch.device) -> Tensors:
         weight = self.blobs[0].values
@@ -105,6 +105,7 @@ class _Convolving(Function):
         return [math.trunc((n + 2 * p - r) / s) + 1 for n, r, s, p in axes]
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        self._check(bottoms)
         outputs, axis = self.layer_param.convolution_param.num_output, self.axis
         return [(*s[:axis], outputs, *self.output_size(s[axis + 1 :])) for s in bottoms]
 
@@ -168,6 +169,39 @@ class Convolution(_Convolving):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         return self._convolved(x, self.pad)
+
+    def is_preparable(self, shapes: Sequence[Shape]) -> bool:
+        """Whether `bind_with` can be called: a 2-d convolution of one map, of usual size."""
+        shape = shapes[0]
+        complete = all(n + 2 * p >= r for n, p, r in zip(shape[2:], self.pad, self.reach))
+        plain = len(shapes) == 1 and self.axis == 1 and len(shape) == 4 and complete
+        return plain and not self._is_product() and prepared.available()
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        if self.blobs[0].values.held() or not self.is_preparable(shapes):
+            return super().bind(shapes)
+        return self.bind_with(shapes)
+
+    def bind_with(
+        self,
+        shapes: Sequence[Shape],
+        affine: Tensors | None = None,
+        slope: float | None = None,
+        adds: bool = False,
+    ) -> Call:
+        """As `bind`, with the layers that follow the convolution.
+
+        affine: the factor and the term of each output channel, or None. slope, adds: as in
+        `prepared.convolution`. The function does not see later changes of the weights.
+        """
+        w, *rest = self.parameters(torch.device("cpu"))
+        b = rest[0] if rest else None
+        if affine is not None:
+            factor, term = affine
+            w = w * factor[:, None, None, None]
+            b = term if b is None else b * factor + term
+        geometry = prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
+        return prepared.convolution(shapes[0], w, b, geometry, slope, adds)
 
     def _arranged(self, x: torch.Tensor) -> torch.Tensor:
         if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():

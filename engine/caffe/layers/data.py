@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .. import glog
 from ..data import db
@@ -28,18 +29,25 @@ class Data(Prefetching):
             raise self.error(f"data_param has backend LEVELDB; {db.NO_LEVELDB}")
         with self.using_files():
             self.reader = db.Reader(p.source)
+        #: How many records were read, by whichever solver.
+        self.number = 0
         glog.write("db_lmdb.cpp:35", f"Opened lmdb {p.source}")
         return self._record()[0].shape
 
     def records(self) -> Iterator[Record]:
-        number = 0
         while True:
-            if self.in_share(number):
-                record = self.attempt(self._transformed)
-                if record is not None:
-                    yield record
-            number += 1
+            record = self.attempt(self._transformed) if self.in_share(self.number) else None
+            self.number += 1
             self.reader.next()
+            if record is not None:
+                yield record
+
+    def source_position(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def set_source_position(self, values: dict[str, Any]) -> None:
+        self.number = int(values["number"])
+        self.reader.go_to(self.number)
 
     def _transformed(self) -> Record:
         image, label = self._record()

@@ -9,7 +9,7 @@ import torch
 from .. import boost_random, mode
 from ..blob import Blob
 from ..proto import caffe_pb2
-from .function import Function
+from .function import Call, Function, Shape
 from .registry import register
 
 
@@ -51,6 +51,12 @@ class Dropout(Function):
             return x.view_as(x) if p.scale_train else x * keep
         mask = self._mask(x, keep)
         return x * (mask.div_(keep) if p.scale_train else mask)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        p = self.layer_param
+        in_place = p.top[0] == p.bottom[0]
+        same = in_place and p.dropout_param.scale_train and not self.stateful
+        return (lambda x: x) if same else super().bind(shapes)
 
     def _mask(self, x: torch.Tensor, keep: float) -> torch.Tensor:
         """Return 1 with the probability `keep` and else 0; on the CPU, BVLC Caffe's draws."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Union
 
 import torch
 
@@ -13,9 +13,11 @@ from ..memory import Memory, MemoryView
 from .base import EngineLayer
 from .windows import POINT, Window
 
-__all__ = ["POINT", "Function", "Tensors", "Window"]
+__all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Window"]
 
 Tensors = tuple[torch.Tensor, ...]
+Shape = Sequence[int]
+Call = Callable[..., Union[torch.Tensor, Tensors]]
 
 
 class Function(EngineLayer):
@@ -100,9 +102,12 @@ class Function(EngineLayer):
         on = mode.device()
         if not self._has_gradients(propagate_down, len(bottom)):
             return
-        if self._tape is None:
-            self._tape = self._run_recorded([b.values.tensor(on) for b in bottom], on)
-        x, y, weights = self._tape
+        tape = self._tape
+        if tape is None:
+            tape = self._run_recorded([b.values.tensor(on) for b in bottom], on)
+            # A plan, which runs pure layers alone, does not say that a forward has passed.
+            self._tape = None if self.is_pure() else tape
+        x, y, weights = tape
         to_bottoms = [(b.gradient, t) for b, t, go in zip(bottom, x, propagate_down) if go]
         learned = zip(self.blobs, weights, self.param_propagate_down)
         to_weights = [(b.gradient, w) for b, w, go in learned if go]
@@ -120,12 +125,54 @@ class Function(EngineLayer):
             gradients = torch.autograd.grad(
                 outputs, inputs, diffs, retain_graph=True, allow_unused=True
             )
-        gradients = _with_own_memory(gradients, diffs)
+        gradients = with_own_memory(gradients, diffs)
         for (memory, _), gradient in zip(to_bottoms, gradients):
-            _set(memory, gradient)
+            set_gradient(memory, gradient)
         for (memory, _), gradient in zip(to_weights, gradients[len(to_bottoms) :]):
             if gradient is not None:
                 memory.add(gradient)
+
+    # ---- plans: layers with all decisions made -------------------------------------------------
+
+    def is_pure(self) -> bool:
+        """Whether forward does nothing but set the tops to `compute` of the bottoms."""
+        kind = type(self)
+        plain = kind.forward is Function.forward and kind.reshape is Function.reshape
+        return plain and not self.stateful and not self.record
+
+    def has_plain_passes(self) -> bool:
+        """Whether forward sets the tops to `compute` of the bottoms, and backward is its gradient.
+
+        Unlike in `is_pure`, each forward may draw other values.
+        """
+        kind = type(self)
+        plain = kind.forward is Function.forward and kind.reshape is Function.reshape
+        return plain and kind.backward is Function.backward and self.differentiable
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        """Return `compute` for float32 bottoms of these shapes on the CPU, with its decisions made.
+
+        The function uses the parameters as they are now, in the tensors where they are now. Its
+        results share no memory with the bottoms.
+        """
+        weights = self.parameters(torch.device("cpu"))
+
+        def call(*x: torch.Tensor) -> torch.Tensor | Tensors:
+            self.weights = weights
+            y = self.compute(*x)
+            if isinstance(y, tuple):
+                return tuple(_apart(value, x) for value in y)
+            return _apart(y, x)
+
+        return call
+
+    def channel_affine(self, shape: Shape) -> Tensors | None:
+        """Return a factor and a term if the layer multiplies each channel and adds to it.
+
+        shape: that of the bottom, N x C x further axes. The factor and the term have C values. None
+        for a layer that does anything else.
+        """
+        return None
 
     def _has_gradients(self, propagate_down: Sequence[bool], bottoms: int) -> bool:
         """Whether the layer is differentiable.
@@ -221,11 +268,17 @@ def _address(x: torch.Tensor) -> int:
     return x.untyped_storage().data_ptr()
 
 
+def _apart(y: torch.Tensor, x: Tensors) -> torch.Tensor:
+    """Return y, copied if it shares memory with a tensor of x."""
+    shares = any(_same_memory(y, t) for t in x)
+    return y.clone(memory_format=torch.contiguous_format) if shares else y
+
+
 def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
     return _address(a) == _address(b)
 
 
-def _with_own_memory(
+def with_own_memory(
     gradients: Sequence[torch.Tensor | None], diffs: Sequence[torch.Tensor]
 ) -> list[torch.Tensor | None]:
     """Return the gradients, copied where autograd hands on a top's diff or another gradient.
@@ -243,7 +296,7 @@ def _with_own_memory(
     return separate
 
 
-def _set(memory: Memory | MemoryView, gradient: torch.Tensor | None) -> None:
+def set_gradient(memory: Memory | MemoryView, gradient: torch.Tensor | None) -> None:
     """Write the gradient of a bottom; None is a gradient of zeros."""
     if gradient is None:
         memory.zero()

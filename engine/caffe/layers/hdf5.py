@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from .. import glog, hdf5, mode
 from ..blob import Blob
 from .base import EngineLayer
 from .registry import register
+from .resume_values import decode_arrays, encode_arrays
 from .source import Source
 from .text_files import read_words
 
@@ -35,6 +37,9 @@ class HDF5Data(Source):
             raise self.file_error(f"{p.source}: names no HDF5 file; it needs at least 1")
         if p.shuffle:
             mode.rng().shuffle(self.files)
+        #: The number of the row, whichever solver reads it; the file, and the row in its order.
+        self.number = self.file = self.row = 0
+        self.order: np.ndarray | None = None
         self.rows = self._rows()
         for blob, values in zip(top, self._load(self.files[0])):
             blob.resize((self.batch_size, *values.shape[1:]))
@@ -46,20 +51,40 @@ class HDF5Data(Source):
 
     def _rows(self) -> Iterator[list[np.ndarray]]:
         """Yield one row of every dataset after another, file after file, without end."""
-        shuffle, number, loaded = self.layer_param.hdf5_data_param.shuffle, 0, ""
+        shuffle, loaded = self.layer_param.hdf5_data_param.shuffle, ""
         while True:
-            for path in self.files:
-                if path != loaded:
-                    values, loaded = self._load(path), path
-                order = np.arange(len(values[0]))
+            path = self.files[self.file]
+            if path != loaded:
+                values, loaded = self._load(path), path
+            if self.order is None:
+                self.order = np.arange(len(values[0]))
                 if shuffle:
-                    mode.rng().shuffle(order)
-                for i in order:
-                    if self.in_share(number):
-                        yield [v[i] for v in values]
-                    number += 1
-            if shuffle:
+                    mode.rng().shuffle(self.order)
+            while self.row < len(self.order):
+                number, row = self.number, self.order[self.row]
+                self.number, self.row = number + 1, self.row + 1
+                if self.in_share(number):
+                    yield [v[row] for v in values]
+            self.order, self.row, self.file = None, 0, (self.file + 1) % len(self.files)
+            if shuffle and self.file == 0:
                 mode.rng().shuffle(self.files)
+
+    def resume_state(self) -> Any:
+        shuffle = self.layer_param.hdf5_data_param.shuffle
+        order = self.order if shuffle and self.order is not None else np.zeros(0, int)
+        values = {"number": self.number, "file": self.file, "row": self.row, "order": order}
+        return {**encode_arrays(values), "files": list(self.files)}
+
+    def set_resume_state(self, values: Any) -> None:
+        values = {**decode_arrays({**values, "files": None}), "files": values["files"]}
+        if sorted(values["files"]) != sorted(self.files):
+            raise ValueError(f"a position in {values['files']}; source names {self.files}")
+        self.files, self.number = list(values["files"]), int(values["number"])
+        self.file, self.row = int(values["file"]), int(values["row"])
+        self.order = values["order"] if len(values["order"]) else None
+        if self.row and self.order is None:
+            self.order = np.arange(len(self._load(self.files[self.file])[0]))
+        self.rows = self._rows()
 
     def _load(self, path: str) -> list[np.ndarray]:
         """Return the dataset of each top, float32, all with equally many rows."""

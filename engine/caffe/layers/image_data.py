@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..data import image_list
 from ..data.transformer import Random, draw, planes, read_image
 from .prefetching import Prefetching, Record
 from .registry import register
-from .text_files import read_lines
+from .text_files import Turns, read_lines
 
 
 @register
@@ -33,20 +34,19 @@ class ImageData(Prefetching):
                 f"new_height {p.new_height}, new_width {p.new_width}; it needs both or none"
             )
         glog.write("image_data_layer.cpp:38", f"Opening file {p.source}")
-        self.lines = self._read_list(p.source)
-        self.random = Random() if p.shuffle else None
-        if self.random:
+        lines = self._read_list(p.source)
+        random = Random() if p.shuffle else None
+        if random:
             glog.write("image_data_layer.cpp:53", "Shuffling data")
-            self.random.shuffle(self.lines)
-        glog.write("image_data_layer.cpp:63", f"A total of {len(self.lines)} images.")
-        #: The line at which the first pass over the list begins.
-        self.start = 0
+        self.turns = Turns(lines, random)
+        glog.write("image_data_layer.cpp:63", f"A total of {len(lines)} images.")
         if p.rand_skip:
-            self.start = draw(mode.rng()) % p.rand_skip
-            glog.write("image_data_layer.cpp:70", f"Skipping first {self.start} data points.")
-            if self.start >= len(self.lines):
-                raise self.error(f"rand_skip skips {self.start} of {len(self.lines)} images")
-        return self._read_image(self.lines[self.start][0]).shape
+            start = draw(mode.rng()) % p.rand_skip
+            glog.write("image_data_layer.cpp:70", f"Skipping first {start} data points.")
+            if start >= len(lines):
+                raise self.error(f"rand_skip skips {start} of {len(lines)} images")
+            self.turns.place = start
+        return self._read_image(self.turns.line[0]).shape
 
     def _read_list(self, source: str) -> list[tuple[str, int]]:
         """Return the paths and labels in `source`, at least one."""
@@ -56,14 +56,16 @@ class ImageData(Prefetching):
         return pairs
 
     def records(self) -> Iterator[Record]:
-        while True:
-            for path, label in self.lines[self.start :]:
-                record = self.attempt(partial(self._transformed, path, label))
-                if record is not None:
-                    yield record
-            self.start = 0
-            if self.random:
-                self.random.shuffle(self.lines)
+        for path, label in self.turns.lines():
+            record = self.attempt(partial(self._transformed, path, label))
+            if record is not None:
+                yield record
+
+    def source_position(self) -> dict[str, Any]:
+        return self.turns.position()
+
+    def set_source_position(self, values: dict[str, Any]) -> None:
+        self.turns.set_position(values)
 
     def _transformed(self, path: str, label: int) -> Record:
         return self.transformer(self._read_image(path)), label

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..ops.product import large, product, room
 from .axes import canonical_axis
-from .function import Function
+from .function import Call, Function, Shape
 from .registry import register
 
 
@@ -63,6 +63,16 @@ class InnerProduct(Function):
 
     def rounds_weight(self) -> bool:
         return large(self.blobs[0])
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        w, *rest = self.parameters(torch.device("cpu"))
+        b = rest[0] if rest else None
+        w = w.t() if self.layer_param.inner_product_param.transpose else w
+        (shape,), inputs = shapes, self.inputs
+        if len(shape) == 2 and self.axis == 1:
+            return lambda x: product(x, w, b)
+        rows, top = math.prod(shape[: self.axis]), (*shape[: self.axis], w.shape[0])
+        return lambda x: product(x.reshape(rows, inputs), w, b).view(top)
 
 
 @register

@@ -12,7 +12,7 @@ from .. import mode
 from ..blob import Blob
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Function, Tensors
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import POINT, Window
 
@@ -93,6 +93,16 @@ class Concat(Function):
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         return torch.cat(xs, canonical_axis(self, self._axis(), xs[0].shape))
 
+    def is_pure(self) -> bool:
+        return len(self.layer_param.bottom) > 1 and not self.record
+
+    def has_plain_passes(self) -> bool:
+        return len(self.layer_param.bottom) > 1
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        axis, cat = canonical_axis(self, self._axis(), shapes[0]), torch.cat
+        return lambda *xs: cat(xs, axis)
+
     def window(self) -> Window | None:
         return POINT if self._axis() == 1 and len(self.layer_param.bottom) > 1 else None
 
@@ -147,6 +157,12 @@ class Slice(Function):
         p = self.layer_param.slice_param
         return canonical_axis(self, p.slice_dim if p.HasField("slice_dim") else p.axis, shape)
 
+    def is_pure(self) -> bool:
+        return self.parts > 1 and not self.record
+
+    def has_plain_passes(self) -> bool:
+        return self.parts > 1
+
     def _cuts(self, size: int, axis: int) -> list[int]:
         """Return where the parts begin and end along `axis`, which has this size."""
         p = self.layer_param.slice_param
@@ -200,6 +216,15 @@ class Eltwise(Function):
                     f"bottoms of shapes {bottoms[0]} and {shape}; they need to be equal"
                 )
         return bottoms[:1]
+
+    def is_sum(self) -> bool:
+        """Whether the top is the plain sum of two bottoms."""
+        p = self.layer_param.eltwise_param
+        plain = p.operation == p.SUM and set(p.coeff) <= {1.0}
+        return plain and len(self.layer_param.bottom) == 2
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        return torch.add if self.is_sum() else super().bind(shapes)
 
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.eltwise_param

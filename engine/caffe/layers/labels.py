@@ -57,6 +57,10 @@ def counted_labels(
     would have to be waited for; there such a label counts as the nearest class.
     """
     counted = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
+    if ignore is None and labels.device.type == "cpu" and labels.numel():
+        least, most = torch.aminmax(labels)
+        if int(least) >= 0 and int(most) < classes:
+            return counted
     if labels.device.type == "cpu" and labels.numel():
         wrong = labels[counted & ((labels < 0) | (labels >= classes))]
         if wrong.numel():

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.affine import affine_call
 from ..ops.lrn import normalize_across
 from ..proto import caffe_pb2
 from .axes import canonical_axis
-from .function import Function
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import POINT, Window
 
@@ -149,6 +150,29 @@ class BatchNorm(Function):
             y = y + parameter[:, None] if i else y * parameter[:, None]
         return y.reshape(x.shape)
 
+    def is_pure(self) -> bool:
+        follows = self.layer_param.batch_norm_param.update_global_stats
+        return self.uses_running_sums and not follows and not self.record
+
+    def channel_affine(self, shape: Shape) -> Tensors | None:
+        if not self.is_pure():
+            return None
+        p = self.layer_param.batch_norm_param
+        mean, var, weight, *affine = self.parameters(torch.device("cpu"))
+        scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        factor = ones if p.disable_variance else (var * scale + p.eps).rsqrt()
+        term = zeros if p.disable_mean else -mean * scale * factor
+        if affine:
+            factor, term = factor * affine[0], term * affine[0]
+        return factor, term + affine[1] if len(affine) > 1 else term
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        affine = self.channel_affine(shapes[0])
+        if affine is None or any(blob.values.held() for blob in self.blobs):
+            return super().bind(shapes)
+        return affine_call(shapes[0], affine)
+
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
@@ -185,3 +209,8 @@ class Softmax(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, canonical_axis(self, self.layer_param.softmax_param.axis, x.shape))
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        axis = canonical_axis(self, self.layer_param.softmax_param.axis, shapes[0])
+        softmax = torch.softmax
+        return lambda x: softmax(x, axis)

@@ -13,9 +13,12 @@ from .. import mode
 from ..blob import Blob
 from ..ops import cuda
 from ..proto import caffe_pb2
-from .function import Function, Tensors
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import FLT_MAX, Window, read_window
+
+#: Values of a map below which its layout does not matter to pooling.
+FEW_VALUES = 1 << 14
 
 
 @register
@@ -122,10 +125,7 @@ class Pooling(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
         kernel, out = self.kernel or size, self.output_size(size)
-        if self.maximum and all(
-            2 * p <= k and (o - 1) * s < n + p
-            for n, k, o, s, p in zip(size, kernel, out, self.stride, self.pad)
-        ):
+        if self.maximum and self._rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
         # A window may also reach past the bottom, or lie outside. The padding up to the last
         # window makes each window complete, with values that never win or that do not count.
@@ -150,6 +150,29 @@ class Pooling(Function):
         """Return PyTorch's max pooling with these settings, which gives maxima and indices."""
         settings = kernel, self.stride, pad, self.dilation, ceil
         return lambda x: _max_pool_function(x)(x, *settings, return_indices=True)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        (shape,) = shapes
+        size, out = shape[2:], self.output_size(shape[2:])
+        kernel = tuple(self.kernel or size)
+        plain = self.maximum and not self.with_mask and len(shape) == 4
+        if not plain or not self._rounds_as_pytorch(size, kernel, out):
+            return super().bind(shapes)
+        pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
+        if math.prod(shape) < FEW_VALUES:
+            return lambda x: _maxima(x, lambda y: (pool(y, *settings),))[0]
+        # PyTorch is 30 times as fast where the channels lie last.
+        layout = mode.map_layout(shape, torch.device("cpu"))
+        return lambda x: _maxima(
+            x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
+        )[0]
+
+    def _rounds_as_pytorch(
+        self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
+    ) -> bool:
+        """Whether PyTorch's padding and rounding are Caffe's for these windows."""
+        axes = zip(size, kernel, out, self.stride, self.pad)
+        return all(2 * p <= k and (o - 1) * s < n + p for n, k, o, s, p in axes)
 
     def _mask(
         self, y: torch.Tensor, index: torch.Tensor, padded: Sequence[int], size: Sequence[int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..data.prefetcher import Prefetcher
 from ..data.transformer import DataTransformer
 from ..errors import FileError, NoMemoryError, ShapeError
 from ..heap import machine_memory
+from .resume_values import decode_arrays, encode_arrays
 from .source import Source
 
 FLOAT_BYTES = 4
@@ -63,7 +64,8 @@ class Prefetching(Source):
         self._check_memory(top[0].count * FLOAT_BYTES, ahead)
         size = ",".join(str(n) for n in top[0].shape)
         glog.write(self.log_place, f"output data size: {size}")
-        self._prefetcher = Prefetcher(self.batch, ahead, f"prefetch of {self.name}")
+        title = f"prefetch of {self.name}"
+        self._prefetcher = Prefetcher(self.batch, ahead, title, self._position)
 
     def attempt(self, read: Callable[[], Record]) -> Record | None:
         """Return `read()`, or None for a record that transform_param has the layer skip.
@@ -98,6 +100,29 @@ class Prefetching(Source):
     @cached_property
     def _records(self) -> Iterator[Record]:
         return self.records()
+
+    def source_position(self) -> dict[str, Any]:
+        """Return where the source is after the last record, as values for a JSON file."""
+        return {}
+
+    def set_source_position(self, values: dict[str, Any]) -> None:
+        """Continue after the record at which `source_position` was called."""
+
+    def _position(self) -> dict[str, Any]:
+        random = self.transformer.random
+        return {**self.source_position(), "transformer": random.state() if random else None}
+
+    def resume_state(self) -> Any:
+        return encode_arrays(self._prefetcher.position)
+
+    def set_resume_state(self, values: Any) -> None:
+        self._prefetcher.discard()
+        random = self.transformer.random
+        if random and values["transformer"]:
+            random.set_state(values["transformer"])
+        self.set_source_position(decode_arrays(values))
+        self._records = self.records()
+        self._prefetcher.position = self._position()
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the next batch: images N x C x H x W and N labels, float32.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from .function import Function, Tensors
 from .registry import register
+from .resume_values import decode_floats, encode_floats
 
 
 def _lstm_step(
@@ -155,6 +156,12 @@ class _Recurrent(Function):
         if self.state and len(self.state[0]) >= n and not x.is_meta:
             return tuple(s.to(x.device) for s in self.state)
         return tuple(x.new_zeros(n, p.num_output) for _ in range(self.states))
+
+    def resume_state(self) -> Any:
+        return [encode_floats(s) for s in self.state] if self.state else None
+
+    def set_resume_state(self, values: Any) -> None:
+        self.state = tuple(map(decode_floats, values)) if values else None
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

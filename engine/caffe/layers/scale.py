@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ..blob import Blob
+from ..ops.affine import affine_call
 from ..proto import caffe_pb2
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Function
+from .function import Call, Function, Shape, Tensors
 from .registry import register
 
 
@@ -77,6 +78,20 @@ class Scale(Function):
         p = self.layer_param.scale_param
         y = x * _spread(self, p.axis, self.weights[0] if factor is None else factor, x)
         return y + _spread(self, p.axis, self.weights[-1], x) if p.bias_term else y
+
+    def channel_affine(self, shape: Shape) -> Tensors | None:
+        p = self.layer_param.scale_param
+        learned = len(self.blobs) == 1 + p.bias_term
+        if not learned or self.blobs[0].shape != (shape[1],) or p.axis not in (1, 1 - len(shape)):
+            return None
+        factor, *term = self.parameters(torch.device("cpu"))
+        return factor, term[0] if term else torch.zeros_like(factor)
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        affine = self.channel_affine(shapes[0])
+        if affine is None or any(blob.values.held() for blob in self.blobs):
+            return super().bind(shapes)
+        return affine_call(shapes[0], affine)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

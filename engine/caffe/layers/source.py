@@ -158,3 +158,10 @@ class MemoryData(Source):
             blob.values.set(torch.from_numpy(array[part].copy()))
         top[1].resize((self.shape[0], 1, 1, 1))
         self.position = part.stop % len(self.arrays[0])
+
+    def resume_state(self) -> Any:
+        return {"position": self.position}
+
+    def set_resume_state(self, values: Any) -> None:
+        if self.arrays is not None:
+            self.position = int(values["position"]) % len(self.arrays[0])

@@ -113,6 +113,12 @@ class WindowData(Prefetching):
             elif overlap < np.float32(p.bg_threshold):
                 self.background.append(ImageWindow(index, 0, 0, *corners))
 
+    def source_position(self) -> dict[str, Any]:
+        return {"random": self.random.state()}
+
+    def set_source_position(self, values: dict[str, Any]) -> None:
+        self.random.set_state(values["random"])
+
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         count = int(np.float32(self.batch_size) * self.layer_param.window_data_param.fg_fraction)
         kinds = [self.background] * (self.batch_size - count) + [self.foreground] * count

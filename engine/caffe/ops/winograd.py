@@ -78,14 +78,20 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
 
     x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or max(pad) > 2 or not mode.fast():
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    return on_cpu and pays_for(x.shape, w.shape, pad)
+
+
+def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
+    """As `pays`, for a float32 map on the CPU and weights of these shapes."""
+    outputs, channels = weights[:2]
+    if max(pad) > 2 or not mode.fast():
         return False
-    outputs, channels = w.shape[:2]
     if min(outputs, channels) < CHANNELS or outputs * channels < KERNELS:
         return False
-    down, across = _tiles(x, pad)
-    strips = x.shape[0] * down
-    positions = x.shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(x.shape[2:], pad))
+    down, across = _tiles(shape, pad)
+    strips = shape[0] * down
+    positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
     products = PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs)
     estimate = 36 * strips * across * products + KERNEL_BASIS * outputs * channels + STRIP * strips
     return estimate < PLAIN * 9 * positions * outputs * channels
@@ -127,7 +133,7 @@ def _forward(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
 ) -> torch.Tensor:
     size, (outputs, channels) = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)], w.shape[:2]
-    down, across = _tiles(x, pad)
+    down, across = _tiles(x.shape, pad)
     y = x.new_empty(x.shape[0], *size, outputs)
     strips, weights = _Strips(x, pad, across, TILE), w.reshape(-1, 9)
     groups = coordinate_groups(len(weights))
@@ -149,7 +155,7 @@ def _forward(
 def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
     """Return the weights' gradient, K x C x 3 x 3, from that of the outputs, N x K x H x W."""
     channels, outputs = x.shape[1], grad.shape[1]
-    down, across = _tiles(x, pad)
+    down, across = _tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)
     for group in coordinate_groups(len(to_w)):
         strips = _Strips(x, pad, across, TILE[group])
@@ -200,9 +206,9 @@ class _Strips:
         return out
 
 
-def _tiles(x: torch.Tensor, pad: Sequence[int]) -> tuple[int, int]:
-    """Return how many tiles cover the outputs, down and across."""
-    down, across = (-(-(n + 2 * p - 2) // 4) for n, p in zip(x.shape[2:], pad))
+def _tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
+    """Return how many tiles cover the outputs of a map of this shape, down and across."""
+    down, across = (-(-(n + 2 * p - 2) // 4) for n, p in zip(shape[2:], pad))
     return down, across
 
 

@@ -1,18 +1,20 @@
 """Runs a net's layers, forward and backward, by the fastest way that shows the same results.
 
-There are three ways. A pass runs layer by layer, or through a region (`region.py`), whose layers
+There are four ways. A pass runs layer by layer, or through a region (`region.py`), whose layers
 compute only where the image reaches, or, on a CUDA device, as a replay of a captured graph
-(`replay.py`). `Executor.choice` says which way the last pass took and why; with CAFFE_FAST=0 in the
-environment every pass runs layer by layer.
+(`replay.py`), or, in inference on the CPU, as a plan (`plan.py`), which is a list of calls.
+`Executor.choice` says which way the last pass took and why; with CAFFE_FAST=0 in the environment
+every pass runs layer by layer.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .. import glog, heap, mode
+from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory
 from . import debug_info
@@ -21,17 +23,20 @@ from .failures import raise_for
 from .loss import Loss
 from .passes import Pass
 from .patches import Patches
+from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
+from .tape import LearningSegment, learning_parts
 from .wiring import Node, Wiring
 
 #: Regions that are kept, for inputs of different shapes.
 REGIONS = 128
 CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
+T = TypeVar("T")
 
 
 class Choice(NamedTuple):
-    """How a pass ran and why. way: "layers", "regions" or "replay"."""
+    """How a pass ran and why. way: "layers", "regions", "replay" or "plan"."""
 
     way: str
     reason: str
@@ -60,6 +65,14 @@ class Executor:
         self._patches: OrderedDict[object, tuple[Patches | None, str]] = OrderedDict()
         #: The last pass through a region, for the backward that may follow.
         self._pass: Pass | None = None
+        self._plan: Plan | None = None
+        self._learning: list[LearningSegment | Node] | None = None
+        self._weighted_losses = [
+            (weight, t)
+            for node in wiring.nodes
+            for weight, t in zip(node.loss_weights, node.tops)
+            if weight
+        ]
         self._logged_way = ""
         # Blobs that layers which are no functions make or share: their old values may matter.
         self._lasting = [
@@ -105,9 +118,13 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                self.free_last_pass()
+                planned = self._may_plan()
+                if not (planned and self._is_small(learn)):
+                    self.free_last_pass()
                 if not learn:
                     heap.tidy()
+                if planned:
+                    return Loss(self._learn_in_segments() if learn else self._run_plan())
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
                 losses = self._run(self.replays.outside)
@@ -128,6 +145,77 @@ class Executor:
                     debug_info.log_parameters(self.wiring)
             return Loss(losses)
 
+    def _may_plan(self) -> bool:
+        """Whether this pass may run as a plan: in float32 on the CPU, and not through a region."""
+        if self._reason_against_regions() or mode.precision() != "float32":
+            return False
+        if mode.device().type != "cpu":
+            return False
+        return all(self.region_at(start)[0] is None for start in self._starts)
+
+    def _is_small(self, learn: bool) -> bool:
+        """Whether the blobs of the last pass may stay until they are replaced."""
+        self._pass = None
+        if self._plan is not None:
+            self._plan.close()
+        if not learn:
+            return self._plan_for_pass().is_small()
+        parts = self._learning or []
+        return is_small([part.values for part in parts if isinstance(part, LearningSegment)])
+
+    def _plan_for_pass(self) -> Plan:
+        if self._plan is None:
+            self._plan = Plan(self.wiring, self.requested)
+        return self._plan
+
+    def _run_plan(self) -> Losses:
+        """Run all layers as a plan."""
+        heap.keep()
+        plan = self._plan_for_pass()
+        for part in plan.parts:
+            if isinstance(part, Node):
+                self._run_node(part)
+            elif not self._call_part(part.run, part.nodes, "forward"):
+                for node in part.nodes:
+                    self._run_node(node)
+        reasons = [self.region_at(start)[1] for start in sorted(self._starts)]
+        reason = "; ".join(dict.fromkeys([*reasons, plan.reason]))
+        if self.choice is None or self.choice.reason != reason:
+            self._note(Choice("plan" if plan.segments else "layers", reason))
+        return self._losses()
+
+    def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
+        """Return `call()`, which runs several layers; an error names the first of them."""
+        try:
+            return call()
+        except Exception as error:
+            raise_for(nodes[0].layer, nodes[0].param, method, error)
+
+    def _losses(self) -> Losses:
+        """The losses of the layers, each with its weight."""
+        blobs = self.wiring.blobs
+        return [(weight, blobs[t].values.tensor().sum()) for weight, t in self._weighted_losses]
+
+    def _learn_in_segments(self) -> Losses:
+        """Run all layers forward and backward, a run of layers under one graph at a time."""
+        heap.keep()
+        if self._learning is None:
+            self._learning = learning_parts(self.wiring)
+        for part in self._learning:
+            if isinstance(part, LearningSegment):
+                self._call_part(part.forward, part.nodes, "forward")
+            else:
+                self._run_node(part)
+        segments = sum(isinstance(part, LearningSegment) for part in self._learning)
+        self._note_layers(f"of the layers, {segments} runs learn together")
+        losses = self._losses()
+        for part in reversed(self._learning):
+            if isinstance(part, LearningSegment):
+                self._call_part(part.backward, part.nodes, "backward")
+            else:
+                self._backward(part.number, part.number, free=True)
+        return losses
+
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
         """Run the layers inside graphs while their launches are recorded."""
         losses = self._run(self.replays.inside)
@@ -138,6 +226,8 @@ class Executor:
     def free_last_pass(self) -> None:
         """Free what the last pass left, so that the next one can use the same memory."""
         self._pass = None
+        if self._plan is not None:
+            self._plan.close()
         lasting = {id(blob.values) for blob in self._lasting}
         for node in self.wiring.nodes:
             if isinstance(node.layer, Function):
@@ -162,12 +252,7 @@ class Executor:
                 done = patches.region.last
                 continue
             self._call("before_forward", i)
-            bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
-            try:
-                node.layer.reshape(bottoms, tops)
-                node.layer.forward(bottoms, tops)
-            except Exception as error:
-                raise_for(node.layer, node.param, "forward", error, tops)
+            tops = self._run_node(node)
             for weight, blob in zip(node.loss_weights, tops):
                 if weight:
                     losses.append((weight, blob))
@@ -186,6 +271,16 @@ class Executor:
             return Pass(self.wiring, patches, self.requested, self.borders)
         except Exception as error:
             raise_for(node.layer, node.param, "forward", error)
+
+    def _run_node(self, node: Node) -> list[Blob]:
+        """Run one layer forward; return its tops."""
+        bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
+        try:
+            node.layer.reshape(bottoms, tops)
+            node.layer.forward(bottoms, tops)
+        except Exception as error:
+            raise_for(node.layer, node.param, "forward", error, tops)
+        return tops
 
     def _backward(self, first: int, last: int, free: bool) -> None:
         i = first + 1
@@ -280,7 +375,8 @@ class Executor:
     def _note(self, choice: Choice) -> None:
         """Keep the choice, and log it where the way of a net that has a fast one changes."""
         self.choice = choice
-        if choice.way != self._logged_way and (self._starts or choice.way != "layers"):
+        logs = self._starts or choice.way in ("regions", "replay")
+        if choice.way != self._logged_way and logs:
             self._logged_way = choice.way
             name = self.wiring.name or "the net"
             glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import caffe
 
-from .. import glog, module_search
+from .. import glog, module_search, start
 from ..errors import CaffeError, UsageError
 from ..files import STRICT
 from ..forks import FORK
@@ -36,7 +36,9 @@ def run(
 
     Where BVLC Caffe aborts, the tool logs one fatal line and returns 1, whatever was raised. With
     CAFFE_TRACEBACK=1 in the environment, exceptions that are not the engine's own are raised.
+    Ctrl-C leaves one line, and the exit status is that of the shell, 130.
     """
+    start.ready()
     try:
         values, positional = parse(sys.argv[1:] if argv is None else argv, flags, program)
     except UsageError as error:
@@ -61,6 +63,9 @@ def run(
                 raise
             glog.write(f"{program}.py", describe(error), level=3)
             return 1
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
+            return start.INTERRUPTED
 
 
 def describe(error: Exception) -> str:

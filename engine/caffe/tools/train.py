@@ -100,7 +100,9 @@ def _solve(path: str, param: Any, flags: Any) -> None:
 
 @contextmanager
 def _signals(flags: Any) -> Iterator[Callable[[], str]]:
-    """Let SIGINT and SIGHUP request what the flags say.
+    """Let SIGINT and SIGHUP request what the flags say, and SIGTERM a stop with a snapshot.
+
+    BVLC Caffe ends at SIGTERM; clusters send it to programs that have some seconds to end.
 
     Yields a function that returns the oldest request that was not returned before, or "none".
     Raises UsageError for an unknown effect.
@@ -109,6 +111,8 @@ def _signals(flags: Any) -> Iterator[Callable[[], str]]:
     for effect in effects.values():
         if effect not in ("stop", "snapshot", "none"):
             raise UsageError(f'Invalid signal effect "{effect}" was specified')
+    if hasattr(signal, "SIGTERM"):
+        effects[signal.SIGTERM] = "stop"
     received: list[int] = []
 
     def requested_action() -> str:

@@ -42,6 +42,10 @@ class RecentLosses:
         """Add the losses of the passes of one iteration."""
         self._losses.append(losses)
 
+    def values(self) -> list[list[float]]:
+        """Return the losses of each iteration, the oldest first."""
+        return [list(map(float, losses)) for losses in self._losses]
+
     def mean(self) -> float:
         """Return the mean over the iterations of the mean loss of an iteration; 0 for none."""
         means = [sum(map(float, losses)) / len(losses) for losses in self._losses]

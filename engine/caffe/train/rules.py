@@ -50,6 +50,14 @@ class SGD(Rule):
         (v,) = history
         g.copy_(v.mul_(self.param.momentum).add_(g, alpha=rate))
 
+    def update_together(
+        self, gradients: list[torch.Tensor], history: list[torch.Tensor], rate: float
+    ) -> None:
+        """As `update`, for several parameters with one history each."""
+        torch._foreach_mul_(history, self.param.momentum)
+        torch._foreach_add_(history, gradients, alpha=rate)
+        torch._foreach_copy_(gradients, history)
+
 
 class Nesterov(Rule):
     """v' = momentum * v + rate * g;  w -= (1 + momentum) * v' - momentum * v."""

@@ -6,10 +6,11 @@ In HDF5, the names end with .h5.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from .. import glog, hdf5, weights
+from .. import files, glog, hdf5, weights
 from ..blob import Blob
 from ..errors import FileError, WeightsError
 from ..net import Net
@@ -27,6 +28,7 @@ def write(param: Any, net: Net, iteration: int, current_step: int, history: Sequ
     param: the SolverParameter with the prefix and the format. Raises FileError.
     """
     base = base_name(param, iteration)
+    remove_abandoned(param.snapshot_prefix)
     layers = net.layer_weights()
     if param.snapshot_format == param.HDF5:
         model, state = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
@@ -40,6 +42,13 @@ def write(param: Any, net: Net, iteration: int, current_step: int, history: Sequ
         weights.write_net(model, net.name, layers, param.snapshot_diff)
         glog.write("sgd_solver.cpp:284", f"Snapshotting solver state to binary proto file {state}")
         weights.write_state(state, iteration, model, current_step, history)
+
+
+def remove_abandoned(prefix: str) -> None:
+    """Remove what killed runs left of snapshots that they were writing."""
+    folder, name = os.path.split(prefix)
+    names = re.escape(f"{name}_iter_"[: files.NAME_LENGTH]) + ".*"
+    files.remove_abandoned(folder or ".", names)
 
 
 def restore(path: str, net: Net, history: Sequence[Blob]) -> SolverState:

@@ -12,7 +12,7 @@ from ..errors import DeviceError, NetError, in_file
 from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
-from . import meeting, nets, policies, progress, rules, settings, snapshots
+from . import meeting, nets, policies, progress, resume, rules, settings, snapshots
 from .company import Company
 from .interrupts import IterationHeld, UpdateHeld
 from .nccl import NCCL
@@ -69,6 +69,10 @@ class Solver:
         self._updater = Updater(rule, p)
         self._rate_drops = 0
         self._losses = progress.RecentLosses(p.average_loss)
+        #: Whether the next call of `step` continues the average of `_losses`.
+        self._losses_go_on = False
+        #: Whether an iteration has begun, or was interrupted: its data and random numbers are gone.
+        self._within_iteration = False
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._stopped = False
         glog.write("solver.cpp:57", "Solver scaffolding done.")
@@ -85,7 +89,10 @@ class Solver:
 
     @property
     def smoothed_loss(self) -> float:
-        """The mean loss of the last `average_loss` iterations of this call of `step`."""
+        """The mean loss of the last `average_loss` iterations of this call of `step`.
+
+        A training that is resumed continues the average of the call that was interrupted.
+        """
         return self._losses.mean()
 
     # ---- training ------------------------------------------------------------------------------
@@ -100,8 +107,11 @@ class Solver:
             self.restore(resume_file)
         self._stopped = False
         self.step(p.max_iter - self.iter)
+        # From this snapshot, a training up to a later max_iter continues the average.
+        self._losses_go_on = True
         if p.snapshot_after_train and not self._is_due(p.snapshot):
             self._snapshot_by_worker_0()
+        self._losses_go_on = self._stopped
         if self._stopped:
             glog.write("solver.cpp:310", "Optimization stopped early.")
             return
@@ -122,7 +132,9 @@ class Solver:
         """
         p = self.param
         end = self.iter + iters
-        self._losses = progress.RecentLosses(p.average_loss)
+        if not self._losses_go_on:
+            self._losses = progress.RecentLosses(p.average_loss)
+        self._losses_go_on = True
         self.company.start(self)
         speed = progress.Speed(self.iter)
         while self.iter < end and not self._stopped:
@@ -133,10 +145,13 @@ class Solver:
                     break
             with IterationHeld():
                 self._iterate(speed)
+        # A stopped training is resumed in the middle of this call.
+        self._losses_go_on = self._stopped
 
     def _iterate(self, speed: progress.Speed) -> None:
         """Train for an iteration, then write a snapshot and note a request to stop."""
         p = self.param
+        self._within_iteration = True
         for on_start, _ in self._callbacks:
             on_start()
         # As in BVLC Caffe, the train net logs what the solver asks for, and only where the
@@ -150,6 +165,7 @@ class Solver:
         self.company.average(self)
         with self.company.uninterrupted():
             self.apply_update()
+        self._within_iteration = False
         action = self.company.action(self)
         if self._is_due(p.snapshot) or action == "snapshot":
             self._snapshot_by_worker_0()
@@ -250,21 +266,42 @@ class Solver:
     def write_snapshot(self) -> None:
         """Write a snapshot, whichever worker this is."""
         with self.company.uninterrupted():
+            self._write_resume_file()
             snapshots.write(self.param, self.net, self.iter, self._rate_drops, self.history)
             self.company.note_snapshot(self.iter)
 
     def _snapshot_by_worker_0(self) -> None:
-        if not launch.solver_rank():
+        if launch.solver_rank():
+            self._write_resume_file()
+        else:
             self.write_snapshot()
+
+    def _write_resume_file(self) -> None:
+        """Write what Caffe's files cannot hold, before the files that make a snapshot complete."""
+        base = snapshots.base_name(self.param, self.iter)
+        if self._within_iteration:
+            resume.remove(base)
+            return
+        losses = self._losses.values() if self._losses_go_on else None
+        where = resume.Progress([self.net, *self.test_nets], losses)
+        resume.write(base, self.iter, self.history, where)
 
     def restore(self, state_file: str | os.PathLike) -> None:
         """Continue from a .solverstate and the weights that it names.
 
-        The weights are looked for where the state says, then beside the state. Raises FileError
-        for a file that is missing or damaged, and WeightsError for one that does not fit.
+        The weights are looked for where the state says, then beside the state. With the file
+        PREFIX_iter_N.resume.json beside the state, the training goes on bit for bit as if it had
+        not ended; without it, a warning says what starts anew. Raises FileError for a file that is
+        missing or damaged, and WeightsError for one that does not fit.
         """
-        state = snapshots.restore(os.fspath(state_file), self.net, self.history)
+        path = os.fspath(state_file)
+        state = snapshots.restore(path, self.net, self.history)
         self.iter, self._rate_drops = state.iter, state.current_step
+        losses = resume.restore(path, state, [self.net, *self.test_nets])
+        self._losses = progress.RecentLosses(self.param.average_loss)
+        for values in losses or ():
+            self._losses.add(values)
+        self._losses_go_on, self._within_iteration = losses is not None, False
         self.restores += 1
 
     # ---- the rest of pycaffe's interface -------------------------------------------------------

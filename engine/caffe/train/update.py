@@ -67,6 +67,10 @@ class Updater:
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)
             return
+        if on.type == "cpu" and self._updates_together():
+            small = [p.lr_mult != 0 and math.prod(p.weights.shape) <= PIECE for p in work]
+            self._update_together([p for p, fits in zip(work, small) if fits], on, rate)
+            work = [p for p, fits in zip(work, small) if not fits]
         for parameter in work:
             for piece in _pieces(parameter, on, self._moves(parameter, on)):
                 self._update(piece, rate * parameter.lr_mult, parameter.decay, iteration)
@@ -118,6 +122,31 @@ class Updater:
             gradient.add_(penalty, alpha=decay)
         self._rule.update(gradient, history, rate, iteration)
         weights -= gradient
+
+    def _updates_together(self) -> bool:
+        """Return whether small parameters are updated together: SGD on one batch, with L2 decay."""
+        p = self._param
+        plain = type(self._rule) is rules.SGD and p.iter_size == 1
+        return plain and p.regularization_type == "L2" and mode.fast()
+
+    def _update_together(self, work: Sequence[_Work], on: torch.device, rate: float) -> None:
+        """Update parameters by SGD, with one call of PyTorch for each operation."""
+        if not work:
+            return
+        rows = [next(iter(_pieces(parameter, on, changes=True))) for parameter in work]
+        weights, gradients, history = (list(column) for column in zip(*rows))
+        for decay in {p.decay for p in work} - {0}:
+            same = [i for i, p in enumerate(work) if p.decay == decay]
+            torch._foreach_add_(
+                [gradients[i] for i in same], [weights[i] for i in same], alpha=decay
+            )
+        assert isinstance(self._rule, rules.SGD)
+        for lr_mult in {p.lr_mult for p in work}:
+            same = [i for i, p in enumerate(work) if p.lr_mult == lr_mult]
+            self._rule.update_together(
+                [gradients[i] for i in same], [history[i] for i in same], rate * lr_mult
+            )
+        torch._foreach_sub_(weights, gradients)
 
     # ---- one launch on a CUDA device -----------------------------------------------------------
 
@@ -191,6 +220,9 @@ def _pieces(parameter: _Work, on: torch.device, changes: bool) -> Iterator[Seque
     others = (parameter.gradient, *parameter.history)
     tensors = [_in_axis_order(parameter.weights, on, changes)]
     tensors += [_in_axis_order(other, on, changes=True) for other in others]
+    if tensors[0].numel() <= PIECE:
+        yield tensors
+        return
     yield from zip(*(tensor.view(-1).split(PIECE) for tensor in tensors))
 
 

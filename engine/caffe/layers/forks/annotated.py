@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class AnnotatedData(Source):
             self.reader = db.Reader(p.source)
         self.transformer = DataTransformer(self.layer_param)
         self.random = np.random.RandomState(draw(mode.rng()))
+        #: How many records were read, by whichever solver.
+        self.number = 0
         self.has_boxes = self._datum().HasField("type") or self._settings.HasField("anno_type")
         image, _ = self._pair(self._datum())
         top[0].resize((self.batch_size, *image.shape))
@@ -57,7 +60,29 @@ class AnnotatedData(Source):
             top[1].resize((1, 1, 1, 8) if self.has_boxes else (self.batch_size,))
         glog.write("annotated_data_layer.cpp:84", f"output data size: {top[0].shape}")
         self._pairs = self._all_pairs()
-        self._prefetcher = Prefetcher(self.pairs, p.prefetch, f"prefetch of {self.name}")
+        title = f"prefetch of {self.name}"
+        self._prefetcher = Prefetcher(self.pairs, p.prefetch, title, self._position)
+
+    def _position(self) -> dict[str, Any]:
+        random = self.transformer.random
+        return {
+            "number": self.number,
+            "random": mode.twister_state(self.random),
+            "transformer": random.state() if random else None,
+        }
+
+    def resume_state(self) -> Any:
+        return self._prefetcher.position
+
+    def set_resume_state(self, values: Any) -> None:
+        self._prefetcher.discard()
+        self.number = int(values["number"])
+        self.reader.go_to(self.number)
+        mode.set_twister_state(self.random, values["random"])
+        if self.transformer.random and values["transformer"]:
+            self.transformer.random.set_state(values["transformer"])
+        self._pairs = self._all_pairs()
+        self._prefetcher.position = self._position()
 
     @property
     def _settings(self) -> caffe_pb2.AnnotatedDataParameter:
@@ -79,12 +104,12 @@ class AnnotatedData(Source):
         return batch
 
     def _all_pairs(self) -> Iterator[Pair]:
-        number = 0
         while True:
-            if self.in_share(number):
-                yield self._pair(self._datum())
-            number += 1
+            datum = self._datum() if self.in_share(self.number) else None
+            self.number += 1
             self.reader.next()
+            if datum is not None:
+                yield self._pair(datum)
 
     def _pair(self, datum: caffe_pb2.AnnotatedDatum) -> Pair:
         """Return the transformed image of a record, and its objects or its label."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ from ...data.prefetcher import Prefetcher
 from ...data.transformer import DataTransformer, Random, draw, planes, read_image
 from ...proto import caffe_pb2
 from ..registry import register
+from ..resume_values import decode_arrays, encode_arrays
 from ..source import Source
-from ..text_files import read_lines
+from ..text_files import Turns, read_lines
 
 #: A photograph C x H x W and its labels 1 x H x W, both float32, and the photograph's size.
 Pair = tuple[np.ndarray, np.ndarray, tuple[int, int]]
@@ -53,26 +54,40 @@ class _LabelledPixels(Source):
                 f"new_height {p.new_height}, new_width {p.new_width}; it needs both or none"
             )
         self.transformer = DataTransformer(self.layer_param)
-        self.lines = [line.split() for line in read_lines(self, p.source)]
-        if not self.lines:
+        lines = [line.split() for line in read_lines(self, p.source)]
+        if not lines:
             raise self.file_error(f"{p.source}: is empty; it needs lines of an image and a label")
         self.random = Random()
-        if p.shuffle:
-            self.random.shuffle(self.lines)
-        self.start = draw(mode.rng()) % p.rand_skip if p.rand_skip else 0
-        if self.start >= len(self.lines):
-            raise self.error(f"rand_skip skips {self.start} of {len(self.lines)} images")
-        glog.write(self.log_place, f"A total of {len(self.lines)} images.")
+        self.turns = Turns(lines, self.random if p.shuffle else None)
+        self.turns.place = draw(mode.rng()) % p.rand_skip if p.rand_skip else 0
+        if self.turns.place >= len(lines):
+            raise self.error(f"rand_skip skips {self.turns.place} of {len(lines)} images")
+        glog.write(self.log_place, f"A total of {len(lines)} images.")
         # The first pair tells the shape, and is read again in the first batch.
-        self._fit(top, [self._pair(self.lines[self.start], False)] * self.batch_size)
-        self._pairs = self._all_pairs()
+        self._fit(top, [self._pair(self.turns.line, False)] * self.batch_size)
         self._prefetcher = Prefetcher(
-            self.pairs, self.layer_param.data_param.prefetch, f"prefetch of {self.name}"
+            self.pairs,
+            self.layer_param.data_param.prefetch,
+            f"prefetch of {self.name}",
+            self._position,
         )
+
+    def _position(self) -> dict[str, Any]:
+        return {**self.turns.position(), "random": self.random.state()}
+
+    def resume_state(self) -> Any:
+        return encode_arrays(self._prefetcher.position)
+
+    def set_resume_state(self, values: Any) -> None:
+        self._prefetcher.discard()
+        self.turns.set_position(decode_arrays(values))
+        self.random.set_state(values["random"])
+        self._prefetcher.position = self._position()
 
     def pairs(self) -> list[Pair]:
         """Return the next batch. Raises ShapeError for images of different shapes."""
-        batch = list(islice(self._pairs, self.batch_size))
+        lines = islice(self.turns.lines(), self.batch_size)
+        batch = [self._pair(line, True) for line in lines]
         shapes = {image.shape for image, _, _ in batch}
         if len(shapes) > 1:
             raise self.shape_error(
@@ -80,15 +95,6 @@ class _LabelledPixels(Source):
                 "crop_size, new_height and new_width, or batch_size 1"
             )
         return batch
-
-    def _all_pairs(self) -> Iterator[Pair]:
-        """Yield pairs in the order of the list, without end."""
-        while True:
-            for line in self.lines[self.start :]:
-                yield self._pair(line, True)
-            self.start = 0
-            if self.param.shuffle:
-                self.random.shuffle(self.lines)
 
     def _pair(self, line: Sequence[str], drawn: bool) -> Pair:
         """Read and transform a pair. `drawn`: whether crop and mirror are drawn."""

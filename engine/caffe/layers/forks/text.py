@@ -68,8 +68,8 @@ class Lstm(Function):
 
     gates = W_x x + b + W_h h; c' = f c + i g; h' = o tanh(c'), where i, f and o are the sigmoids
     and g is the tanh of a quarter of the gates each, in this order. The bottom is T x N x inputs,
-    or T N x ... with N = batch_size; the top is T x N x D, or T N x D, with D = num_output. The
-    parameters are W_x (4D x inputs), W_h (4D x D) and b (4D).
+    or more axes without batch_size, or T N x ... with N = batch_size; the top is T x N x D, or
+    T N x D, with D = num_output. The parameters are W_x (4D x inputs), W_h (4D x D) and b (4D).
 
     A second bottom of T N values is 0 where a sequence starts; the state then goes on from the end
     of the last batch. Without one, every sequence starts at the first step of the batch. With
@@ -97,10 +97,16 @@ class Lstm(Function):
         self.add_parameter((gates, p.num_output), p.weight_filler)
         self.add_parameter((gates,), p.bias_filler)
 
+    def _has_steps(self, shape: Sequence[int]) -> bool:
+        """Whether a bottom of this shape is T x N x inputs, and not T N x inputs."""
+        if len(shape) == 3:
+            return True
+        return math.prod(shape[2:]) > 1 and not self.layer_param.lstm_param.HasField("batch_size")
+
     def _rows(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Steps, sequences and inputs of a bottom of this shape."""
-        if len(shape) == 3:
-            return shape[0], shape[1], shape[2]
+        if self._has_steps(shape):
+            return shape[0], shape[1], math.prod(shape[2:])
         batch = self.layer_param.lstm_param.batch_size
         if len(shape) < 2 or batch < 1 or shape[0] % batch:
             raise self.shape_error(
@@ -117,7 +123,7 @@ class Lstm(Function):
                 f"bottoms of shapes {list(map(tuple, bottoms))}; they need {self.inputs} inputs a "
                 f"step, and a mark for each of {steps * sequences} steps"
             )
-        return [(*shape[:2], outputs) if len(shape) == 3 else (shape[0], outputs)]
+        return [(*shape[:2], outputs) if self._has_steps(shape) else (shape[0], outputs)]
 
     def compute(self, x: torch.Tensor, cont: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.lstm_param
@@ -142,4 +148,4 @@ class Lstm(Function):
         if cont is not None:
             self.state = h.detach(), c.detach()
         y = torch.stack(hidden)
-        return y if x.dim() == 3 else y.flatten(0, 1)
+        return y if self._has_steps(x.shape) else y.flatten(0, 1)

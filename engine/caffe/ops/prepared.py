@@ -1,0 +1,123 @@
+"""Convolutions of an inference on the CPU, with all decisions made and the weights put in order.
+
+oneDNN reads weights in an order of its own. PyTorch puts them into that order at every call, which
+takes longer than the convolution where the map is small. `convolution` does it once, and lets
+oneDNN add another map and rectify while it writes the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from .. import mode
+from . import winograd
+
+_POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+_REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
+#: Multiplications up to which PyTorch's own convolution of planes is faster than a call of oneDNN,
+#: which takes 25 us at least.
+FEW = 1_500_000
+
+Call = Callable[..., torch.Tensor]
+
+
+class Geometry(NamedTuple):
+    """How a 2-d convolution moves over its map; each but `group` has a value for both axes."""
+
+    stride: Sequence[int]
+    pad: Sequence[int]
+    dilation: Sequence[int]
+    group: int
+
+
+def available() -> bool:
+    """Return whether this PyTorch has oneDNN's convolutions with prepared weights."""
+    return _POINTWISE is not None and _REORDER is not None and torch.backends.mkldnn.is_available()
+
+
+def convolution(
+    shape: Sequence[int],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    geometry: Geometry,
+    slope: float | None = None,
+    adds: bool = False,
+) -> Call:
+    """Return the convolution of float32 maps of this shape, N x C x H x W, as a function.
+
+    w: K x C / group x kh x kw. b: K values, or None. slope: that of negative results in a ReLU
+    that follows; None without a ReLU. adds: the function has a second argument, a map that is added
+    to the convolution before the ReLU.
+    """
+    kernel = w.shape[2:]
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
+    axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
+    positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
+    plain = geometry.group == 1 and set(geometry.dilation) == {1}
+    if plain and positions * w.numel() <= FEW:
+        return _with_epilogue(_small(w, b, geometry), slope, adds)
+    fits = kernel == (3, 3) and plain and set(geometry.stride) == {1}
+    if fits and winograd.pays_for(shape, w.shape, geometry.pad):
+        return _with_epilogue(lambda x: winograd.convolve(x, w, b, geometry.pad), slope, adds)
+    return _by_onednn(shape, w, b, geometry, slope, adds)
+
+
+def _small(w: torch.Tensor, b: torch.Tensor | None, geometry: Geometry) -> Call:
+    """Return a convolution of planes that is a product for each image."""
+    kernel, convolve = tuple(w.shape[2:]), torch.ops.aten.thnn_conv2d.default
+    stride, pad, w = tuple(geometry.stride), tuple(geometry.pad), w.contiguous()
+    return lambda x: convolve(x.contiguous(), w, kernel, b, stride, pad)
+
+
+def _with_epilogue(convolve: Call, slope: float | None, adds: bool) -> Call:
+    """Return the convolution with a sum and a ReLU, computed in place, after it."""
+    rectify = None if slope is None else rectifier(slope)
+    if adds:
+        add = torch.Tensor.add_
+        if rectify is None:
+            return lambda x, other: add(convolve(x), other)
+        return lambda x, other: rectify(add(convolve(x), other))
+    return convolve if rectify is None else lambda x: rectify(convolve(x))
+
+
+def rectifier(slope: float) -> Call:
+    """Return the ReLU with this slope of negative values, in place."""
+    if not slope:
+        return torch.relu_
+    return lambda x: torch.nn.functional.leaky_relu_(x, slope)
+
+
+def _by_onednn(
+    shape: Sequence[int],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    geometry: Geometry,
+    slope: float | None,
+    adds: bool,
+) -> Call:
+    assert _POINTWISE is not None and _REORDER is not None
+    stride, pad, dilation, group = (list(v) if isinstance(v, Sequence) else v for v in geometry)
+    layout = mode.map_layout(shape, w.device)
+    packed = _REORDER(w, pad, stride, dilation, group, list(shape))
+    kind: str | None = None if slope is None else ("leaky_relu" if slope else "relu")
+    scalars: list[Any] = [slope] if slope else []
+    if adds:
+        binary = _POINTWISE.binary
+
+        def convolve_and_add(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+            x, other = (t.contiguous(memory_format=layout) for t in (x, other))
+            more = "add", None, kind, scalars, ""
+            return binary(x, other, packed, b, pad, stride, dilation, group, *more)
+
+        return convolve_and_add
+    convolve, name = _POINTWISE.default, kind or "none"
+
+    def convolve_alone(x: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous(memory_format=layout)
+        return convolve(x, packed, b, pad, stride, dilation, group, name, scalars, "")
+
+    return convolve_alone

@@ -1,0 +1,129 @@
+"""Plans: inference on the CPU with the decisions made once for the shapes of the inputs.
+
+A plan cuts a net into segments. Layers that are functions of their bottoms and parameters, one
+after the other, are a segment, which runs as a `Program`: a list of calls. All other layers, such
+as data layers and layers in Python, run one by one between the segments.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+
+from ..layers import EngineLayer, Function
+from ..memory import MemoryView
+from .program import Program
+from .wiring import Node, Wiring
+
+#: Programs of a segment that are kept, for inputs of different shapes.
+PROGRAMS = 32
+#: Values of all blobs of a pass up to which their memory is not freed before the next pass.
+SMALL = 1 << 18
+
+
+def is_small(values: Sequence[int | None]) -> bool:
+    """Whether segments with so many values, None for unknown, are too small to free memory."""
+    return bool(values) and None not in values and sum(filter(None, values)) < SMALL
+
+
+class Segment:
+    """Layers, one after the other, that run as a program."""
+
+    def __init__(self, wiring: Wiring, nodes: Sequence[Node], requested: set[int]) -> None:
+        self.nodes = nodes
+        self._wiring, self._requested = wiring, requested
+        written: set[int] = set()
+        sources: dict[int, None] = {}
+        for node in nodes:
+            sources.update(dict.fromkeys(b for b in node.bottoms if b not in written))
+            written.update(node.tops)
+        self._sources = [wiring.blobs[b] for b in sources]
+        self._programs: OrderedDict[object, Program] = OrderedDict()
+        self.last: Program | None = None
+
+    def run(self) -> bool:
+        """Run the layers; False, without a result, for values that are not float32."""
+        program = self._program()
+        sources = program.sources()
+        if any(t.dtype != torch.float32 for t in sources):
+            return False
+        program.run(sources)
+        return True
+
+    def _program(self) -> Program:
+        """Return the program for the present shapes and weights."""
+        key = tuple([blob.values.shape for blob in self._sources])
+        program = self._programs.get(key)
+        if program is not None and program.fits() and program.prepare():
+            self.last = program
+            return program
+        while len(self._programs) >= PROGRAMS:
+            self._programs.popitem(last=False)
+        program = self._programs[key] = Program(self._wiring, self.nodes, self._requested)
+        program.prepare()
+        self.last = program
+        return program
+
+    def close(self) -> None:
+        """End the last pass: its blobs are about to be replaced."""
+        if self.last is not None:
+            self.last.close()
+
+
+class Plan:
+    """The layers of a net in the order in which they run, as segments and single layers.
+
+    parts: a `Segment`, or the node of a layer that runs by itself.
+    """
+
+    def __init__(self, wiring: Wiring, requested: set[int]) -> None:
+        self.parts: list[Segment | Node] = []
+        run: list[Node] = []
+
+        def end_segment() -> None:
+            if any(isinstance(node.layer, Function) for node in run):
+                self.parts.append(Segment(wiring, list(run), requested))
+            else:
+                self.parts.extend(run)
+            run.clear()
+
+        for node in wiring.nodes:
+            if not _fits_segment(wiring, node):
+                end_segment()
+                self.parts.append(node)
+                continue
+            # A view shows what was written to its memory only when the values are in the blobs.
+            if any(isinstance(wiring.blobs[b].values, MemoryView) for b in node.bottoms):
+                end_segment()
+            run.append(node)
+        end_segment()
+        self.segments = [part for part in self.parts if isinstance(part, Segment)]
+
+    def is_small(self) -> bool:
+        """Whether the blobs of the last pass are too small for freeing them to pay."""
+        values = [None if s.last is None else s.last.values for s in self.segments]
+        return is_small(values)
+
+    @property
+    def reason(self) -> str:
+        """What the programs of the last pass are."""
+        programs = [s.last for s in self.segments if s.last is not None]
+        layers, calls = sum(len(s.nodes) for s in self.segments), sum(p.calls for p in programs)
+        return f"{layers} layers in {calls} calls"
+
+    def close(self) -> None:
+        """End the last pass: its blobs are about to be replaced."""
+        for segment in self.segments:
+            segment.close()
+
+
+def _fits_segment(wiring: Wiring, node: Node) -> bool:
+    """Whether a layer is a function of tensors, or gives its bottom other names."""
+    layer = node.layer
+    if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):
+        return False
+    if isinstance(layer, EngineLayer) and layer.copies:
+        return True
+    return isinstance(layer, Function) and layer.is_pure()

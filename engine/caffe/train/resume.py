@@ -1,0 +1,171 @@
+"""What a resumed training needs beside Caffe's own files: PREFIX_iter_N.resume.json.
+
+Caffe's files hold the weights, the update history and the iteration. This file holds what they
+cannot: the random numbers of dropout, the losses of the average that is logged, and the positions
+of the data layers. BVLC Caffe ignores the file. Other programs may keep keys of their own in the
+file: a snapshot of the same iteration leaves those keys as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import files, glog, launch, mode
+from ..blob import Blob
+from ..errors import FileError
+from ..layers import EngineLayer, Layer
+from ..net import Net
+from ..records import SolverState
+
+VERSION = 1
+#: The key of what this module writes.
+KEY = "solver"
+#: Values at the beginning of each history blob that tell one state from another.
+SAMPLE = 1024
+_SUFFIXES = (".solverstate", ".solverstate.h5")
+_WARNING_PLACE = "resume.py:1"
+
+
+class Progress(NamedTuple):
+    """Where a training is, apart from its weights, its history and its iteration.
+
+    nets: the train net, then the test nets. losses: of the iterations that the present average is
+    the mean of; None if the average starts anew.
+    """
+
+    nets: Sequence[Net]
+    losses: list[list[float]] | None
+
+
+def path_of(base: str) -> str:
+    """Return the path of the file for a snapshot. base: its path without the suffixes.
+
+    Each of several workers has a file of its own.
+    """
+    rank = launch.solver_rank()
+    return f"{base}.resume.{rank}.json" if rank else f"{base}.resume.json"
+
+
+def write(base: str, iteration: int, history: Sequence[Blob], progress: Progress) -> None:
+    """Write the file for a snapshot. Raises FileError if it cannot be written."""
+    path = path_of(base)
+    samples = (blob.values.tensor().reshape(-1)[:SAMPLE].numpy() for blob in history)
+    values = {
+        "worker": launch.solver_rank(),
+        "history": _fingerprint(samples),
+        "random": mode.random_state(),
+        "losses": progress.losses,
+        "layers": [_layer_states(net) for net in progress.nets],
+    }
+    text = json.dumps({**_other_keys(path, iteration), KEY: values})
+    with files.atomic(path) as file:
+        file.write(text.encode())
+
+
+def remove(base: str) -> None:
+    """Remove the file of a snapshot, from which a training cannot go on bit for bit."""
+    with contextlib.suppress(OSError):
+        os.unlink(path_of(base))
+
+
+def restore(state_path: str, state: SolverState, nets: Sequence[Net]) -> list[list[float]] | None:
+    """Continue where the snapshot of a .solverstate was written; return the losses so far.
+
+    Where that is not possible, a warning in the log says what cannot be exact.
+    """
+    path = path_of(_base(state_path))
+    try:
+        values = json.loads(files.read_bytes(path))
+        if values["version"] != VERSION or values["iteration"] != state.iter:
+            raise ValueError(f"is version {values['version']}, iteration {values['iteration']}")
+        values = values[KEY]
+        samples = (np.asarray(blob.data).reshape(-1)[:SAMPLE] for blob in state.history)
+        if values["worker"] != launch.solver_rank() or values["history"] != _fingerprint(samples):
+            raise ValueError("belongs to another snapshot")
+        mode.set_random_state(values["random"])
+    except FileError:
+        _warn(state_path, f"there is no {path} beside it")
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        _warn(state_path, f"{path} {error}")
+        return None
+    for net, states in zip(nets, values["layers"]):
+        _set_layer_states(net, states, path)
+    return values["losses"]
+
+
+def _base(state_path: str) -> str:
+    """Return the path of a .solverstate without its suffix."""
+    for suffix in _SUFFIXES:
+        if state_path.endswith(suffix):
+            return state_path[: -len(suffix)]
+    return state_path
+
+
+def _warn(state_path: str, reason: str) -> None:
+    glog.write(
+        _WARNING_PLACE,
+        f"{state_path}: {reason}, so the random numbers (dropout, crops), the averaged loss and "
+        "the positions of data layers start anew; weights, history and iteration are exact",
+        level=1,
+    )
+
+
+def _fingerprint(samples: Iterable[np.ndarray]) -> int:
+    checksum = 0
+    for sample in samples:
+        checksum = zlib.crc32(sample.astype("<f4").tobytes(), checksum)
+    return checksum
+
+
+def _other_keys(path: str, iteration: int) -> dict[str, Any]:
+    """Return the keys that other programs have written for a snapshot of this iteration."""
+    fresh = {"version": VERSION, "iteration": iteration}
+    try:
+        values = json.loads(files.read_bytes(path))
+        return {**values, **fresh} if values["iteration"] == iteration else fresh
+    except (FileError, ValueError, TypeError, KeyError):
+        return fresh
+
+
+def _keeps_state(layer: Layer) -> bool:
+    """Return whether a layer, the engine's or a user's, has both methods of a resumed training."""
+    methods = (getattr(layer, name, None) for name in ("resume_state", "set_resume_state"))
+    return isinstance(layer, EngineLayer) or all(map(callable, methods))
+
+
+def _layer_states(net: Net) -> list[list[Any]]:
+    """Return number, name and state of each layer that has one."""
+    states = []
+    for i, (name, layer) in enumerate(zip(net.layer_names, net.layers)):
+        state = layer.resume_state() if _keeps_state(layer) else None  # type: ignore[attr-defined]
+        try:
+            json.dumps(state)
+        except (TypeError, ValueError) as error:
+            message = f"layer {name}: resume_state() is no value for a JSON file: {error}"
+            glog.write(_WARNING_PLACE, message, level=1)
+            continue
+        if state is not None:
+            states.append([i, name, state])
+    return states
+
+
+def _set_layer_states(net: Net, states: Sequence[Sequence[Any]], path: str) -> None:
+    names, layers = net.layer_names, net.layers
+    for i, name, state in states:
+        reason = "the net has no such layer"
+        if i < len(layers) and names[i] == name and _keeps_state(layers[i]):
+            try:
+                layers[i].set_resume_state(state)  # type: ignore[attr-defined]
+                continue
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                reason = str(error)
+        message = f"{path}: layer {name} does not continue where it was: {reason}"
+        glog.write(_WARNING_PLACE, message, level=1)
