@@ -30,11 +30,14 @@ def kill_and_compare(folder: Path, kills: int, rng: random.Random) -> dict[str, 
     """Kill trainings of both formats, let them finish, and compare with uninterrupted ones."""
     figures: dict[str, Figures] = {}
     for form in FORMS:
-        whole, training = Training(folder / f"whole-{form}", form), Training(folder / form, form)
-        problem = whole.finish()
+        reference, training = (
+            Training(folder / f"reference-{form}", form),
+            Training(folder / form, form),
+        )
+        problem = reference.finish()
         rows = stop_runs(training, kills, rng, subprocess.Popen.kill)
         problem = problem or training.finish()
-        rows["failed"] = int(bool(problem) or not same_weights(whole, training))
+        rows["failed"] = int(bool(problem) or not same_weights(reference, training))
         figures[f"SIGKILL, {form}"] = rows
     return figures
 
@@ -73,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     rng = random.Random(options.seed)
     faults = 0
-    with tempfile.TemporaryDirectory(prefix="torture") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="torture") as temporary:
+        folder = Path(temporary)
         figures = kill_and_compare(folder, options.kills, rng)
         figures.update(interrupt(folder, options.kills, rng))
         figures["full disk"] = run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
         figures.update(fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed))
     for part, rows in figures.items():
-        print(f"{part:22}" + ", ".join(f"{count} {what}" for what, count in rows.items()))
+        print(f"{part:22}" + ", ".join(f"{count} {name}" for name, count in rows.items()))
         faults += sum(rows.get(name, 0) for name in FAULTS)
     print(f"{faults} faults")
     return int(faults > 0)

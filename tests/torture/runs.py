@@ -55,8 +55,8 @@ class Training:
 
     def states(self) -> list[tuple[int, str]]:
         """Return the iterations and paths of the solver states, in order."""
-        found = glob.glob(str(self.folder / f"s_iter_*.solverstate{self.suffix}"))
-        return sorted((int(re.findall(r"\d+", os.path.basename(p))[0]), p) for p in found)
+        paths = glob.glob(str(self.folder / f"s_iter_*.solverstate{self.suffix}"))
+        return sorted((int(re.findall(r"\d+", os.path.basename(p))[0]), p) for p in paths)
 
     def start(self, limit: int | None = None) -> subprocess.Popen:
         """Start a process. limit: the largest file in bytes, beyond which writing fails."""

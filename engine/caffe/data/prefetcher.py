@@ -67,12 +67,6 @@ class Prefetcher(Generic[T]):
                 raise error
             self._results.popleft()
 
-
-def _with_position(
-    call: Callable[[], T], position: Callable[[], Any]
-) -> Callable[[], tuple[T, Any]]:
-    return lambda: (call(), position())
-
     def _start(self) -> None:
         """Start a thread, with the results that are still missing as its jobs."""
         channel = self._channel = SimpleQueue(), threading.Event(), threading.RLock()
@@ -96,6 +90,12 @@ def _with_position(
     def forget_thread(self) -> None:
         """Start another thread with the next call; this process has none."""
         self._channel = None
+
+
+def _with_position(
+    call: Callable[[], T], position: Callable[[], Any]
+) -> Callable[[], tuple[T, Any]]:
+    return lambda: (call(), position())
 
 
 _prefetchers: weakref.WeakSet[Prefetcher] = weakref.WeakSet()
