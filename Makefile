@@ -29,7 +29,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
 	JOBS KILLS TARGET \
-	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY NPY ONLY RUN TILE
+	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY NPY ONLY ONNX RUN TILE TO
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -38,7 +38,7 @@ options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
 .PHONY: help setup demo demo-all test test-all test-oracle fuzz torture $(VARIANTS) prototxts data train check own-data \
-	weights infer score inspect oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
+	weights infer score inspect export oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -133,6 +133,9 @@ score: $(READY) ## score trained weights on their val split (RUN= VARIANT= WEIGH
 	@"$$PY" -m solvers.score $${VARIANT:+"$$VARIANT"} $(call options,RUN:run NET:net \
 	  WEIGHTS:weights IMAGES:images OUT:out GPU:gpu)
 
+export: $(READY) ## a trained run as an ONNX model: RUN=my_run (TO=safetensors OUT= STAGE=)
+	@"$$PY" -m solvers.export $(call options,RUN:run TO:to OUT:out STAGE:stage)
+
 inspect: $(READY) ## show what a prototxt means: NET=voc-fcn8s (INPUT=375x500 HTML=)
 	@[ -n "$${NET-}" ] || { \
 	  echo "error: name a prototxt or its folder: make inspect NET=voc-fcn8s" >&2; exit 1; }
@@ -150,8 +153,8 @@ compatibility: $(READY) ## write docs/compatibility.md (FULL=1 measures against 
 	@$(if $(FULL),"$$PY" -m oracle.measure)
 	@"$$PY" -m oracle.compatibility
 
-zoo: $(READY) ## build and compare nets of Caffe's forks (DOCS=1 writes docs/forks.md)
-	@"$$PY" -m zoo$(if $(DOCS),.page)
+zoo: $(READY) ## build and compare nets of Caffe's forks (DOCS=1, ONNX=1 write the pages)
+	@"$$PY" -m zoo$(if $(ONNX),.export.page,$(if $(DOCS),.page))
 
 bench: $(BENCH_READY) ## time this engine beside others (DEVICE= CASES= PEERS= BASELINE= QUICK=1)
 	@"$$BENCH_PY" -m bench $(call options,DEVICE:device CASES:cases PEERS:peers ROUNDS:rounds \

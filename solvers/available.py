@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from fcn_data import VOC, DataSet
 from fcn_data.published import PUBLISHED, unusable
@@ -104,16 +104,15 @@ def trained_weights(path: str) -> str:
         return path
     folder = os.path.abspath(path)
     if os.path.isfile(os.path.join(folder, RUN)):
-        return _run_weights(folder)
+        return _run_weights(folder, read_run(folder).stages)
     if os.path.basename(folder) == os.path.dirname(snapshots.PREFIX):
         folder = os.path.dirname(folder)
     best = snapshots.best(folder)
     return best if best else weights_of(folder)
 
 
-def _run_weights(folder: str) -> str:
+def _run_weights(folder: str, stages: Sequence[str]) -> str:
     """Return the best snapshot of the last stage of a run that has one."""
-    stages = read_run(folder).stages
     for stage in reversed(stages):
         best = snapshots.best(os.path.join(folder, stage))
         if best:
@@ -148,7 +147,7 @@ def runs() -> List[str]:
     for folder in folders:
         if os.path.isfile(os.path.join(folder, RUN)):
             try:
-                trained[folder] = os.path.getmtime(_run_weights(folder))
+                trained[folder] = os.path.getmtime(trained_weights(folder))
             except (OSError, ValueError):
                 continue  # a run without snapshots, or with a damaged run.json
     return sorted(trained, key=lambda folder: trained[folder], reverse=True)
@@ -166,25 +165,32 @@ def resolve_variant(name: str) -> str:
     raise ValueError(f"variant {name}: needed one of {', '.join(VARIANTS)}")
 
 
-def run_model(folder: str, net: Optional[str] = None, prototxt: str = "deploy.prototxt") -> Model:
-    """Return the trained net of a run on own pictures. folder: that of the run, or its run.json.
+def run_model(
+    folder: str,
+    net: Optional[str] = None,
+    prototxt: str = "deploy.prototxt",
+    variant: Optional[str] = None,
+) -> Model:
+    """Return the trained net of a run on own pictures.
 
-    Raises OSError for a folder without run.json or snapshots, ValueError for a damaged run.json.
+    folder: that of the run, or its run.json. variant: the name of the stage; None means the last
+    stage with a snapshot.
+
+    Raises OSError for a folder without run.json or snapshots, ValueError for a damaged run.json
+    and for a variant that is no stage of the run.
     """
     folder = os.path.dirname(folder) if os.path.basename(folder) == RUN else folder
     record = read_run(folder)
-    weights = _run_weights(folder)
+    stages = tuple(s for s in record.stages if variant in (None, s, f"voc-{s}"))
+    if not stages:
+        raise ValueError(f"run {folder}: has the stages {', '.join(record.stages)}, not {variant}")
+    weights = _run_weights(folder, stages)
     stage = os.path.dirname(os.path.dirname(weights))
     origin = f"the run {folder}"
-    if os.path.basename(stage) != record.stages[-1]:
-        origin += f", whose last stage {record.stages[-1]} has no snapshot yet"
-    return Model(
-        net or os.path.join(stage, prototxt),
-        weights,
-        origin,
-        record.variant,
-        os.path.abspath(folder),
-    )
+    if os.path.basename(stage) != stages[-1]:
+        origin += f", whose last stage {stages[-1]} has no snapshot yet"
+    selected = net or os.path.join(stage, prototxt)
+    return Model(selected, weights, origin, record.variant, os.path.abspath(folder))
 
 
 def select_model(
@@ -197,7 +203,7 @@ def select_model(
     """Return the net and weights that are named, or else the best trained ones on this machine.
 
     variant: the variant; None leaves the choice open. net: a prototxt. weights: a file or a folder
-    (`trained_weights`). run: the folder of a run on own pictures.
+    (`trained_weights`). run: the folder of a run on own pictures, of which `variant` is a stage.
 
     If only `weights` is named, the net is the `prototxt` beside them or in the folder above, or
     else the one in the variant's folder. If nothing is named, the first of these counts: the latest
@@ -209,7 +215,7 @@ def select_model(
     if run:
         if weights:
             raise ValueError(f"run {run} and weights {weights} are named: name one of them")
-        return run_model(run, net, prototxt)
+        return run_model(run, net, prototxt, variant)
     variant = resolve_variant(variant) if variant else None
     if weights:
         return _named_model(variant, net, weights, prototxt)
@@ -243,7 +249,7 @@ def _named_model(variant: Optional[str], net: Optional[str], weights: str, proto
         variant = stage if stage in VARIANTS else ""
     origin = "named by the user"
     if os.path.isdir(named_folder):
-        origin = f"the best snapshot in {os.path.basename(named_folder)}"
+        origin = f"the best in {named_folder}"
     run = find_run(weights)
     if run:
         return Model(selected, weights, origin, read_run(run).variant, run)

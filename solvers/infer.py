@@ -155,7 +155,8 @@ def _print_result(result: Result) -> None:
         print(f"{result.file}: {note}")
     if result.frames:
         print(f"{result.frames} frames in {result.seconds:.1f} s")
-    print(f"wrote {' and '.join(result.files)}")
+    *files, last = result.files
+    print(f"wrote {', '.join(files)}{' and ' if files else ''}{last}")
     print("\n".join(result.table()))
 
 
@@ -238,7 +239,9 @@ def _model_arguments() -> List[argparse.ArgumentParser]:
         arguments.weights(
             ".caffemodel, or the folder of a run or stage (default: the best on this machine)"
         ),
-        arguments.option("--variant", metavar="NAME", help=f"{', '.join(VARIANTS)}"),
+        arguments.option(
+            "--variant", metavar="NAME", help=f"{', '.join(VARIANTS)}; or a stage of the run"
+        ),
         arguments.option(
             "--mean", metavar="VALUES", help="of each channel, with commas (default: the net's)"
         ),

@@ -217,14 +217,28 @@ class Segmenter:
                 budget = self._budget(height, width)
                 if extent.fits(height, width, budget):
                     return single
+                self._check_memory(extent.least_memory(height, width), budget)
                 side = extent.side_for(budget, max(height, width))
             plan = tiles.plan(height, width, side, extent.around)
         except ValueError as error:
             if named:
                 raise ValueError(f"cannot be segmented in tiles: {error}") from None
             return single  # The pass may succeed all the same: estimates are upper bounds.
-        notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
+        if len(plan) > 1:
+            notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
         return plan
+
+    def _check_memory(self, least: int, budget: Optional[int]) -> None:
+        """Raise ValueError if a pass needs `least` bytes, more than the named memory leaves."""
+        limit = self._memory.bytes
+        if limit is None or budget is None or least <= budget:
+            return
+        occupied = limit - budget
+        raise ValueError(
+            f"--memory is {limit / 1e9:.2f} GB, and {occupied / 1e9:.2f} GB are taken by the "
+            f"process and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so "
+            f"name at least {(occupied + least) / 1e9 + 0.1:.1f}GB"
+        )
 
     def _extent(self) -> tiles.Extent:
         """Return how the net's blobs extend over a picture. Raises ValueError if nothing says."""

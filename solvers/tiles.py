@@ -78,6 +78,17 @@ class Extent:
         named = [name for name in net.blobs if name in self._sides[0].maps]
         self._channels = {name: _channels(net.blobs[name]) for name in named}
 
+    @property
+    def smallest_tile(self) -> int:
+        """The side in pixels of the smallest square tile with a core inside."""
+        period = math.lcm(*(context.period for context in self.around))
+        return -(-max(context.smallest for context in self.around) // period) * period
+
+    def least_memory(self, height: int, width: int) -> int:
+        """Return the bytes that a pass over a picture, or over its smallest tile, needs."""
+        side = self.smallest_tile
+        return self.pass_memory(min(side, height), min(side, width))
+
     def pass_memory(self, height: int, width: int) -> int:
         """Return the bytes of all blobs with an input of this size.
 
@@ -97,16 +108,10 @@ class Extent:
     def side_for(self, budget: Optional[int], limit: int) -> int:
         """Return the largest side of square tiles that `fits`, up to about `limit` pixels.
 
-        Raises ValueError if the smallest tile does not fit.
+        The smallest tile is returned even if it does not fit.
         """
         period = math.lcm(*(context.period for context in self.around))
-        low = -(-max(context.smallest for context in self.around) // period)
-        if not self.fits(low * period, low * period, budget):
-            least = self.pass_memory(low * period, low * period)
-            raise ValueError(
-                f"{max(budget or 0, 0) / 1e9:.2f} GB are left for a pass, the smallest tile of "
-                f"{low * period} pixels needs {least / 1e9:.2f} GB"
-            )
+        low = self.smallest_tile // period
         high = max(low, -(-limit // period)) + 1
         while high - low > 1:
             middle = (low + high) // 2

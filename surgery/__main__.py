@@ -2,6 +2,7 @@
 
 python -m surgery [TRUNK | CLASSIFIER.prototxt] [WEIGHTS] [DEPLOY] [OUT]     casts a classifier
 python -m surgery adapt WEIGHTS DEPLOY OUT [--layers NAMES]                  copies what fits
+python -m surgery torchvision WEIGHTS [OUT] [--mean B,G,R]                   converts weights
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fcn_common import command
 from surgery.adapt import main as adapt_weights
 from surgery.bases import BASES, NETS, ROOT, Base
 from surgery.cast import cast
+from surgery.torchvision import main as convert_weights
 
 
 class Files(NamedTuple):
@@ -87,10 +89,11 @@ def _classifier(base: Base, weights: str) -> str:
 
 
 def main(argv: Optional[List[str]] = None) -> None:
-    """Cast a classifier, or adapt any weights, and print what became of the layers."""
+    """Cast a classifier, or adapt or convert any weights, and print what became of the layers."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["adapt"]:
-        adapt_weights(argv[1:])
+    others = {"adapt": adapt_weights, "torchvision": convert_weights}
+    if argv and argv[0] in others:
+        others[argv[0]](argv[1:])
         return
     arguments = parser().parse_args(argv)
     paths = files(arguments)

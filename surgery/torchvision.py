@@ -1,4 +1,4 @@
-"""Weights of torchvision's VGG16 and GoogLeNet as a .caffemodel: `python -m surgery.torchvision`.
+"""Weights of torchvision's VGG16 and GoogLeNet as a .caffemodel: `python -m surgery torchvision`.
 
 torchvision's nets read RGB images of 0..1 minus a mean and divided by a standard deviation; Caffe's
 read BGR images of 0..255 minus a mean. The first convolution takes up the difference: its channels
@@ -20,7 +20,6 @@ import caffe
 import numpy as np
 
 import net_gen
-from fcn_common import command
 from fcn_common.files import atomic_path
 from fcn_common.voc import MEAN
 from net_gen.trunks.googlenet import INCEPTIONS
@@ -237,7 +236,7 @@ def as_in_torchvision(param: Any) -> Any:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     program = argparse.ArgumentParser(
-        prog="python -m surgery.torchvision",
+        prog="python -m surgery torchvision",
         description="Write the weights of torchvision's VGG16 or GoogLeNet as a .caffemodel.",
     )
     program.add_argument("weights", metavar="WEIGHTS", help=f"a file {', '.join(SUFFIXES)}")
@@ -284,7 +283,3 @@ def main(argv: Optional[List[str]] = None) -> None:
     print(f"wrote {out}, for BGR images of 0..255 minus {', '.join(f'{v:g}' for v in mean)}")
     if arguments.net:
         print(f"wrote {arguments.net}")
-
-
-if __name__ == "__main__":
-    command.run(main)

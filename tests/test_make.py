@@ -30,6 +30,7 @@ PROGRAMS = {
     "check": ("solvers.check", {}),
     "infer": ("solvers.infer", {}),
     "score": ("solvers.score", {}),
+    "export": ("solvers.export", {}),
     "inspect": ("caffe inspect", {}),
     "bench": ("bench", {"write-docs": "DOCS"}),
 }

@@ -18,6 +18,8 @@ from .__main__ import HEAD, row
 from .compare import Comparison, compare
 from .layers import CASES, Case, gradient_error, numpy_error, opencv_error
 from .nets import NETS
+from .published import RESULT as PUBLISHED
+from .published import table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "forks.md"
@@ -66,6 +68,10 @@ UNKNOWN = (
     ),
     ("NVCaffe's weights in `raw_data`, float16, float32 or float64", "read"),
     (
+        "a field with which a fork draws training data or steers a training",
+        "left out, with a warning in the log",
+    ),
+    (
         "py-faster-rcnn's Python layer `rpn.proposal_layer`, without its module",
         "the engine's `Proposal` runs",
     ),
@@ -87,6 +93,69 @@ NETS_TEXT = """\
 a fork is compared in its place with NumPy, and the outputs with OpenCV where OpenCV reads every
 layer.
 """
+
+PUBLISHED_TEXT = """\
+## Published weights
+
+Weights that come inside public Python packages, on a photograph: the largest difference over the
+largest value, against OpenCV 4 (`python -m zoo.published`, which says how to get the packages).
+"""
+TASKS_TEXT = """\
+## From pictures to pictures
+
+`zoo/tasks/` has what is written by hand each time around such nets: what comes before (a picture
+as the net's input) and after (the net's tops as a picture). `python -m zoo.pictures` draws these.
+
+"""
+PICTURES_TEXT = """\
+A face: `draw_detections(picture, read_detections(rows, size), names)`.
+
+![The astronaut's face in a frame](forks/detection.png)
+
+Figures: `draw_pose(picture, read_keypoints(maps, size), limbs)`.
+
+![Lines on the limbs of four drawn figures](forks/pose.png)
+
+A photograph, its fused edges, and the thinned ones: `draw_edges(thin(fuse(sides, size)), picture)`.
+
+![A cup, its edges in grey, and its edges as red lines](forks/edges.png)
+
+A photograph, its lightness, and the lightness with the net's colours: `join(grey, ab)`.
+
+![A cat in colours, in grey, and in the net's colours](forks/colour.png)
+
+A photograph three times as large: its pixels, bicubic, SRCNN, and the truth:
+`with_luminance(enlarge(picture, 3), y)`.
+
+![A face in four versions, from coarse to sharp](forks/resolution.png)
+"""
+
+#: A module of zoo/tasks, its functions, and the net in its picture.
+TASKS = (
+    ("detection.py", "read_detections draw_detections", "the published SSD face detector"),
+    (
+        "pose.py",
+        "read_keypoints draw_pose",
+        "five convolutions, trained for 260 batches of drawn figures; those below are others",
+    ),
+    ("edges.py", "fuse thin draw_edges", "side outputs at three scales, with Sobel's kernels"),
+    (
+        "colour.py",
+        "lightness ab_map join grey",
+        "four convolutions, trained on this very photograph",
+    ),
+    (
+        "resolution.py",
+        "luminance with_luminance enlarge psnr",
+        "SRCNN, trained for 500 batches of three other photographs: 27.65 dB, bicubic 27.33 dB",
+    ),
+)
+
+
+def task_rows() -> Iterator[list[str]]:
+    """Yield the cells of the modules of tasks."""
+    for module, functions, net in TASKS:
+        yield [f"`{module}`", ", ".join(f"`{name}`" for name in functions.split()), net]
 
 
 def fork_types() -> dict[str, type]:
@@ -148,6 +217,10 @@ def page(results: Sequence[Comparison]) -> str:
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")
+    if PUBLISHED.exists():
+        lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
+    columns = ("module", "functions", "the net in the picture")
+    lines += [TASKS_TEXT.rstrip(), "", *markdown(columns, task_rows()), "", PICTURES_TEXT]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -27,8 +27,8 @@ WEIGHTS = "models/bvlc_reference_rcnn_ilsvrc13/bvlc_reference_rcnn_ilsvrc13.caff
 COORDINATES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def read_windows(path: str) -> list[tuple[str, np.ndarray]]:
-    """Return the images of a .csv file with their windows (ymin, xmin, ymax, xmax), G x 4 each.
+def read_windows(path: str) -> list[tuple[str, list[list[float]]]]:
+    """Return the images of a .csv file with their windows (ymin, xmin, ymax, xmax).
 
     Raises FileError.
     """
@@ -44,7 +44,7 @@ def read_windows(path: str) -> list[tuple[str, np.ndarray]]:
             except (TypeError, ValueError):
                 raise FileError(f"{path}:{reader.line_num}: {row} has no four numbers") from None
             windows.setdefault(row["filename"], []).append(window)
-    return [(name, np.array(rows)) for name, rows in windows.items()]
+    return list(windows.items())
 
 
 def write_csv(path: str, detections: Sequence[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import glog
+from . import binary_nets, files, glog
 from .errors import LayerError, NetError, PrototxtError
 from .proto import caffe_pb2
 from .text import read_known, read_text, refuse_unknown, warn_left_out, warn_of_tuning
@@ -64,11 +64,21 @@ class NetFile:
 def read_net_file(path: str | os.PathLike) -> NetFile:
     """Return a net's prototxt file of any age; `check` refuses what the engine lacks.
 
+    A .caffemodel is read too: the net that it was written from, as binary_nets.py reads forks'.
     Raises FileError if the file cannot be read, PrototxtError for its syntax, and NetError if the
     net cannot be upgraded.
     """
     net = caffe_pb2.NetParameter()
-    text, unknown = read_known(path, net)
+    text = ""
+    unknown: list[Unknown] = []
+    data = files.read_bytes(path)
+    if binary_nets.is_binary(data):
+        net = binary_nets.parse_net(data, os.fspath(path))
+        for layer in net.layer:
+            for blob in layer.blobs:
+                blob.ClearField("data")
+    else:
+        text, unknown = read_known(path, net)
     try:
         upgrade_net(net, os.fspath(path))
     except NetError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import caffe
@@ -81,6 +82,13 @@ def test_the_command_writes_a_model_beside_the_weights_and_checks_it(files, tmp_
         "w.caffemodel",
         "w.onnx",
     ]
+
+
+def test_the_log_of_building_the_net_is_left_out(files, capfd, monkeypatch):
+    monkeypatch.delenv("GLOG_minloglevel", raising=False)
+    assert export.main([*files, "--no-check"]) == 0
+    assert capfd.readouterr().err == ""
+    assert "GLOG_minloglevel" not in os.environ
 
 
 def test_metadata_become_properties_of_the_model(files, tmp_path):

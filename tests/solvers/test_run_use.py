@@ -236,6 +236,16 @@ def test_a_run_a_stage_a_snapshot_and_its_folder_name_the_same_weights(tmp_path,
         available.trained_weights(str(tmp_path / "nowhere"))
 
 
+def test_a_stage_of_a_run_is_named_by_its_variant(tmp_path):
+    record = RECORD._replace(stages=("fcn32s", "fcn16s"))
+    run = write_net(tmp_path / "run", record, convolution("score", 2), bright())
+    for name in ("fcn32s", "voc-fcn32s"):
+        model = available.select_model(run=run, variant=name)
+        assert model.net == os.path.join(run, "fcn32s", "deploy.prototxt")
+    with pytest.raises(ValueError, match="has the stages fcn32s, fcn16s, not fcn8s"):
+        available.select_model(run=run, variant="fcn8s")
+
+
 def test_a_run_whose_last_stage_is_not_trained_uses_the_stage_before(tmp_path):
     record = RECORD._replace(stages=("fcn32s", "fcn16s"))
     run = write_net(tmp_path / "run", record, convolution("score", 2), bright())

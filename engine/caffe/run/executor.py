@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from .. import glog, heap, mode
+from .. import glog, heap, mode, waiting
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory
@@ -115,6 +115,7 @@ class Executor:
     # ---- passes --------------------------------------------------------------------------------
 
     def _run_all(self, learn: bool) -> Loss:
+        waiting.before_pass()
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:

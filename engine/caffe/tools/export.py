@@ -12,10 +12,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from .. import mode
+from .. import glog, mode
 from ..errors import CaffeError, FileError, UsageError
 from ..forks import set_fork
 from ..net import Net
@@ -90,15 +91,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(argv)
     try:
-        if options.fork:
-            set_fork(options.fork)
-        if options.to == "onnx":
-            return _to_onnx(options)
-        _convert(options)
+        with _quiet_log():
+            if options.fork:
+                set_fork(options.fork)
+            if options.to == "onnx":
+                return _to_onnx(options)
+            _convert(options)
     except CaffeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Log warnings and errors alone, unless GLOG_minloglevel is set."""
+    chosen = glog.LEVEL in os.environ
+    os.environ.setdefault(glog.LEVEL, "1")
+    try:
+        yield
+    finally:
+        if not chosen:
+            del os.environ[glog.LEVEL]
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -160,8 +174,10 @@ def _report(differences: list[Difference] | None, tolerance: float) -> int:
     if differences is None:
         print("not checked: the Python package onnxruntime is not installed")
         return 0
-    for name, inputs, error in differences:
+    for name, inputs, error, blank in differences:
         print(f"ONNX Runtime, {inputs}: {name} differs by {error:.1e} of its largest value")
+        if blank:
+            print(f"warning: {name} is 0 everywhere, which shows nothing; are the weights trained?")
     worst = max(difference.error for difference in differences)
     # Not-a-number is no agreement.
     if worst <= tolerance:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..proto import caffe_pb2
-from ..wire import read_binary, write_binary
+from ..binary_nets import parse_net
+from ..files import read_bytes
+from ..wire import write_binary
 from . import upgrading
 
 
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return upgrading.main(
         "upgrade_net_proto_binary",
         "NetParameter binary",
-        lambda path: read_binary(path, caffe_pb2.NetParameter()),
+        lambda path: parse_net(read_bytes(path), path),
         upgrading.upgrade_net,
         write_binary,
         argv,

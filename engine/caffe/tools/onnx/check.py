@@ -27,12 +27,14 @@ REGIONS = {
 class Difference(NamedTuple):
     """The largest difference of an output, as a share of its largest value, for some inputs.
 
-    inputs: the shapes of the inputs, as text. Infinite where the shapes differ.
+    inputs: the shapes of the inputs, as text. error: infinite where the shapes differ. blank:
+        whether the output is 0 everywhere, so that the comparison says nothing.
     """
 
     output: str
     inputs: str
     error: float
+    blank: bool = False
 
 
 def check(net: Net, path: str, sizes: Sizes, seed: int = 0) -> list[Difference] | None:
@@ -70,7 +72,8 @@ def check(net: Net, path: str, sizes: Sizes, seed: int = 0) -> list[Difference] 
             raise CaffeError(f"{path}: ONNX Runtime does not run the model: {error}") from None
         text = ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in shapes.items())
         for name, values in ours.items():
-            differences.append(Difference(name, text, _error(net, name, values, theirs[name])))
+            apart = _error(net, name, values, theirs[name])
+            differences.append(Difference(name, text, apart, not values.any()))
     try_shape(net, sizes.trials[0])
     return differences
 

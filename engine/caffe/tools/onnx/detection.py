@@ -20,9 +20,6 @@ from .arrays import (
 )
 from .model import FLOAT, INT64, Model, Source, refusal, writes
 
-#: Below all scores.
-LOWEST = float(np.finfo(np.float32).min)
-
 
 @writes
 def PriorBox(m: Model, source: Source) -> str:
@@ -73,16 +70,17 @@ def _decode(codes: Array, prior: Array, variance: Array | None, code: int) -> Ar
 
 
 def _suppress(
-    m: Model, boxes: Array, scores: Array, limit: Size, overlap: float, least: float
+    m: Model, boxes: Array, scores: Array, limit: Size, overlap: float, least: float | None = None
 ) -> Array:
     """Return the rows (batch, class, box) that NonMaxSuppression selects.
 
     boxes: B x P x 4. scores: B x 1 x P. limit: the boxes that are selected at most of each batch.
+    least: the score above which boxes are selected; None selects among all.
     """
     low = boxes.slice(-1, 0, 2)
     # A box with a negative side overlaps none; ONNX would exchange its corners.
     high = boxes.slice(-1, 2, 4).maximum(low)
-    thresholds = [constant(m, [value]) for value in (overlap, least)]
+    thresholds = [constant(m, [value]) for value in (overlap, least) if value is not None]
     count = limit if isinstance(limit, Array) else constant(m, [limit], INT64)
     return low.concat(-1, high).node("NonMaxSuppression", scores, count, *thresholds, kind=INT64)
 
@@ -124,7 +122,7 @@ def DetectionOutput(m: Model, source: Source) -> str:
         scores, index = scores.top_k(size)
         index = index.unsqueeze(3).expand(1, 1, 1, 4)
         boxes = boxes.node("GatherElements", index, axis=2)
-    least = p.confidence_threshold if p.HasField("confidence_threshold") else LOWEST
+    least = p.confidence_threshold if p.HasField("confidence_threshold") else None
     batches, rows = boxes.reshape(-1, size, 4), scores.reshape(-1, 1, size)
     selected = _suppress(m, batches, rows, size, nms.nms_threshold, least)
     batch, place = (selected.column(i) for i in (0, 2))
@@ -185,7 +183,7 @@ def Proposal(m: Model, source: Source) -> list[str]:
     larger = boxes + constant(m, [0.0, 0.0, 1.0, 1.0])
     selected = _suppress(
         *(m, larger.unsqueeze(0), best.reshape(1, 1, -1)),
-        *(p.post_nms_topn or END, p.nms_thresh, LOWEST),
+        *(p.post_nms_topn or END, p.nms_thresh),
     ).column(2)
     rois = boxes.gather(selected)
     images = rois.slice(1, 0, 1) * 0.0

@@ -48,7 +48,11 @@ def find_sizes(net: Net, fixed: bool = False) -> Sizes:
             if results:
                 free, trials = free_now, results
     try_shape(net, start)
-    names = {axis: _name(group, net.inputs[0]) for group in free for axis in group}
+    names = {
+        axis: _name(group, net.inputs[0], len(start[group[0][0]]))
+        for group in free
+        for axis in group
+    }
     axes = {
         name: [names.get((name, i), n) for i, n in enumerate(shape)]
         for name, shape in start.items()
@@ -108,12 +112,16 @@ def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[S
     return results
 
 
-def _name(group: list[Axis], first: str) -> str:
-    """The name of a free axis, after the first input that has it. first: the net's first input."""
+def _name(group: list[Axis], first: str, axes: int) -> str:
+    """The name of a free axis, after the first input that has it, a blob with so many axes.
+
+    first: the net's first input.
+    """
     blob, axis = group[0]
     if axis == 0:
         return "batch" if blob == first else f"{blob}_rows"
-    return f"{blob}_{('height', 'width')[axis - 2]}" if axis < 4 else f"{blob}_axis{axis}"
+    names = {4: ("height", "width"), 5: ("length", "height", "width")}.get(axes, ())
+    return f"{blob}_{names[axis - 2] if names else f'axis{axis}'}"
 
 
 def _add_rows(net: Net, free: dict[str, set[int]]) -> None:

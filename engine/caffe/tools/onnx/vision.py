@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...proto import caffe_pb2
 from .arrays import Array, constant, product, sizes_of
-from .model import INT64, Model, Source, refusal, writes, writes_also
+from .model import INT64, Model, Source, free_size, refusal, writes, writes_also
 
 
 def _convolve(m: Model, source: Source, op: str) -> list[str]:
@@ -56,14 +57,14 @@ def Pooling(m: Model, source: Source) -> str | list[str]:
         return m.add("GlobalMaxPool" if layer.maximum else "GlobalAveragePool", x)
     # A global pooling has one window, as large as the map.
     kernel = layer.kernel or source.fixed_sizes(range(2, source.ndim))
-    if layer.ceil and any(s > k for s, k in zip(layer.stride, kernel)):
-        raise refusal(layer, f"stride {layer.stride} above kernel {tuple(kernel)}, rounded up,")
-    attributes: dict[str, Any] = {
-        "kernel_shape": kernel,
-        "strides": layer.stride,
-        "pads": layer.pad * 2,
-        "ceil_mode": int(layer.ceil),
-    }
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": layer.stride}
+    free = any(source.is_free(axis) for axis in range(2, source.ndim))
+    if free:
+        if layer.ceil and any(s > k for s, k in zip(layer.stride, kernel)):
+            raise free_size(layer, f"the size of its bottom, as stride {layer.stride} is large")
+        attributes.update(pads=layer.pad * 2, ceil_mode=int(layer.ceil))
+    else:
+        attributes["pads"] = _sides(source)
     if layer.maximum:
         return _maxima(m, source, {**attributes, "dilations": layer.dilation})
     if set(layer.dilation) != {1}:
@@ -71,10 +72,44 @@ def Pooling(m: Model, source: Source) -> str | list[str]:
     if layer.stochastic:
         return _expected(m, source, attributes)
     counts = int(source.param.pooling_param.avg_include_pad)
-    return m.add("AveragePool", x, count_include_pad=counts, **attributes)
+    shares = None if free or not counts else _shares(source, kernel)
+    if shares is None:
+        return m.add("AveragePool", x, count_include_pad=counts, **attributes)
+    # Programs count a padding that differs behind and before in several ways.
+    sides, axes = attributes.pop("pads"), source.ndim - 2
+    padded = Array(m, x).pad(source.ndim, list(zip(sides[:axes], sides[axes:])))
+    return (padded.node("AveragePool", **attributes) * constant(m, shares)).name
 
 
 writes_also(Pooling, "Pooling3D", "NdPooling")
+
+
+def _sides(source: Source) -> list[int]:
+    """The padding before and behind each axis, so that all windows are complete.
+
+    Programs round sizes up in several ways; with fixed sizes, nothing has to be rounded.
+    """
+    layer, size = source.layer, source.shapes[0][2:]
+    reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel or size, layer.dilation)]
+    behind = []
+    for n, o, s, r, p in zip(size, layer.output_size(size), layer.stride, reach, layer.pad):
+        if (o - 1) * s >= n + p:
+            raise refusal(layer, f"a window that begins behind the {n} positions")
+        behind.append(max((o - 1) * s + r - n - p, 0))
+    return [*layer.pad, *behind]
+
+
+def _shares(source: Source, kernel: Sequence[int]) -> np.ndarray | None:
+    """What the mean over a complete window is multiplied by: what is behind does not count.
+
+    None where all windows lie inside the padding.
+    """
+    layer, size = source.layer, source.shapes[0][2:]
+    shares: np.ndarray = np.ones(())
+    for n, o, s, k, p in zip(size, layer.output_size(size), layer.stride, kernel, layer.pad):
+        start = np.arange(o) * s - p
+        shares = shares[..., None] * (k / (np.minimum(start + k, n + p) - start))
+    return None if (shares == 1).all() else shares
 
 
 def _maxima(m: Model, source: Source, attributes: dict[str, Any]) -> str | list[str]:
