@@ -6,7 +6,7 @@ Speed and agreement do not depend on what a net was trained for.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 import caffe
 import numpy as np
@@ -15,6 +15,7 @@ from caffe.tools import onnx as onnx_writer
 
 import net_gen
 import surgery
+from bench.classifiers import CLASSIFIERS, draw
 from fcn_common import voc
 from fcn_common.files import atomic_path, atomic_write
 
@@ -35,6 +36,11 @@ MAIN = "fcn8s"
 SOLVER = {"base_lr": 1e-10, "momentum": 0.99, "weight_decay": 0.0005}
 #: The learning rate on pictures, so small that the drawn weights stay as large as they are.
 PICTURES_LR = 1e-14
+
+
+def names() -> List[str]:
+    """Return the names of all nets: the FCNs' and the classifiers'."""
+    return [*NETS, *CLASSIFIERS]
 
 
 def training_net(deploy: Any) -> Any:
@@ -61,6 +67,8 @@ def write_nets(folder: Path, width: Any = 1) -> None:
     for name, variant in NETS.items():
         net = net_gen.fcn(variant, "deploy", width=width)
         net_gen.write(net, str(folder / f"{name}.prototxt"))
+    for name, classifier in CLASSIFIERS.items():
+        net_gen.write(classifier.build(classifier.size, width), str(folder / f"{name}.prototxt"))
     variant = NETS[MAIN]
     train = training_net(net_gen.fcn(variant, "deploy", width=width))
     net_gen.write(train, str(folder / "train.prototxt"))
@@ -86,7 +94,10 @@ def write_nets(folder: Path, width: Any = 1) -> None:
 def fill(net: Any, seed: int = 1) -> None:
     """Draw every weight: He's normal distribution before ReLUs, and bilinear upsampling."""
     rng = np.random.default_rng(seed)
+    types = dict(zip(net._layer_names, (layer.type for layer in net.layers)))
     for name, blobs in net.params.items():
+        if draw(types[name], blobs, rng):
+            continue
         weight = blobs[0].data
         gain = 1.0 if name.startswith("score") else 2.0
         drawn = rng.standard_normal(weight.shape, np.float32)
@@ -98,7 +109,7 @@ def fill(net: Any, seed: int = 1) -> None:
 
 def write_weights(folder: Path) -> None:
     """Write each NET.caffemodel, and MAIN.pt with the same values."""
-    for name in NETS:
+    for name in names():
         net = caffe.Net(str(folder / f"{name}.prototxt"), caffe.TEST)
         fill(net)
         if name == MAIN:
@@ -120,7 +131,7 @@ def can_write_onnx() -> bool:
 
 def write_onnx(folder: Path) -> None:
     """Write each NET.onnx and its weights, NET.onnx.data."""
-    for name in NETS:
+    for name in names():
         files = [str(folder / f"{name}.{kind}") for kind in ("prototxt", "caffemodel", "onnx")]
         net = caffe.Net(files[0], caffe.TEST, weights=files[1])
         onnx_writer.write(net, files[2])

@@ -9,7 +9,17 @@ from caffe.layers.windows import read_window
 
 Shape = Tuple[int, ...]
 #: Layer types whose top has the shape of their first bottom, and no multiply-adds that count.
-SAME_SHAPE = ("ReLU", "Dropout", "Eltwise", "Scale", "Softmax", "LRN", "Split")
+SAME_SHAPE = (
+    "ReLU",
+    "PReLU",
+    "Dropout",
+    "Eltwise",
+    "BatchNorm",
+    "Scale",
+    "Softmax",
+    "LRN",
+    "Split",
+)
 
 
 def count(net: Any, size: Sequence[int] = ()) -> Dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Tuple
 
+from bench.classifiers import CLASSIFIERS
 from bench.images import SCORED, voc_sizes
 from bench.nets import MAIN
 
@@ -188,6 +189,20 @@ CASES: Dict[str, Case] = {
     **{
         net: Case(f"Forward of {title}, 500 x 500", "forward", (SQUARE,), 2, READERS, net=net)
         for net, title in (("fcn-alexnet", "FCN-AlexNet"), ("fcn-googlenet", "FCN-GoogLeNet"))
+    },
+    **{
+        net: Case(
+            f"Forward of {classifier.title}, {classifier.size[0]} x {classifier.size[1]}",
+            "forward",
+            (classifier.size,),
+            2,
+            READERS,
+            warm=5,
+            least=10,
+            passes=2000 if net == "p-net" else 40,
+            net=net,
+        )
+        for net, classifier in CLASSIFIERS.items()
     },
     **{
         f"area-{side}": Case(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, List
 
 from bench.images import SCORED, write_pictures
-from bench.nets import NETS, can_write_onnx, write_nets, write_onnx, write_weights
+from bench.nets import can_write_onnx, write_nets, write_onnx, write_weights
+from bench.nets import names as net_names
 from bench.pictures import picture_list
 from fcn_common import command
 
@@ -22,12 +23,13 @@ def missing(folder: Path, device: str = "cpu") -> List[str]:
     The programs that read ONNX run on the CPU.
     """
     files = {
-        "nets": [folder / f"{name}.prototxt" for name in NETS] + [folder / "pictures.prototxt"],
-        "weights": [folder / f"{name}.caffemodel" for name in NETS],
+        "nets": [folder / f"{name}.prototxt" for name in net_names()]
+        + [folder / "pictures.prototxt"],
+        "weights": [folder / f"{name}.caffemodel" for name in net_names()],
         "pictures": [picture_list(folder / "voc")],
     }
     if device == "cpu" and can_write_onnx():
-        files["onnx"] = [folder / f"{name}.onnx" for name in NETS]
+        files["onnx"] = [folder / f"{name}.onnx" for name in net_names()]
     return [name for name, paths in files.items() if not all(path.exists() for path in paths)]
 
 

@@ -22,6 +22,8 @@ UINT8_MAX = 255
 UINT16_MAX = 65535
 #: 16-bit values are divided by this number, so that the largest one becomes 255.
 SIXTEEN_BIT = UINT16_MAX / UINT8_MAX
+#: Bytes of pixels for each byte of a TIFF file that no packing reaches; deflate reaches 1032.
+MAX_RATIO = 2000
 #: What Pillow raises for damaged files, for sizes that no photograph has, and without memory.
 _DAMAGE = (
     *(OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error),
@@ -228,7 +230,10 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
 
     try:
         with tifffile.TiffFile(path) as file:
-            array, axes = file.series[0].asarray(), file.series[0].axes
+            series, size = file.series[0], os.path.getsize(path)
+            if series.nbytes > MAX_RATIO * size:
+                raise ValueError(f"claims {series.nbytes} bytes of pixels in {size} bytes")
+            array, axes = series.asarray(), series.axes
     except Exception as error:  # tifffile raises many types for a damaged file
         raise OSError(f"{path}: is not a readable image ({error})") from None
     if array.ndim not in (2, COLOURS) or not {"Y", "X"} <= set(axes):

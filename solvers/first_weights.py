@@ -57,7 +57,7 @@ def write_first_weights(out: str, deploy: str, options: Options) -> str:
         weights = None
     elif not weights:
         if not os.path.isfile(chain.paths(trunk)[1]):
-            published.fetch(BASES[trunk].classifier)
+            _fetch(BASES[trunk].classifier)
         weights = chain.cast_base(trunk)
     patterns = options.layers.split(",")
     with _for_the_mean(weights, options.mean) as path:
@@ -100,5 +100,16 @@ def _weights_file(path: str) -> str:
         name = path[len("voc-") :] if path.startswith("voc-") else path
         if name not in PUBLISHED or not PUBLISHED[name].target.endswith(".caffemodel"):
             raise
-        published.fetch(name)
+        _fetch(name)
         return os.path.join(published.ROOT, PUBLISHED[name].target)
+
+
+def _fetch(name: str) -> None:
+    """Fetch published weights. Raises OSError that also says how to do without them."""
+    try:
+        published.fetch(name)
+    except OSError as error:
+        raise OSError(
+            f"{error}\nor start without {name}: --weights FILE, --weights random, or a narrow net "
+            "with random weights: --width 1/8"
+        ) from None

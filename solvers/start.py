@@ -48,14 +48,17 @@ def start_warnings(net: Any, message: Any) -> List[str]:
 
 def first_not_finite(net: Any) -> str:
     """Return where NaN or infinity comes from, in words: the first layer, in the net's order,
-    whose weights or tops are not finite; "" if all are."""
+    whose tops are not finite, else the first whose weights are not; "" if all are finite.
+
+    The tops come first, because an update after the pass spreads NaN to the weights of all layers.
+    """
     for name, layer_tops in net.top_names.items():
-        for blob in net.params.get(name, ()):
-            if not np.isfinite(blob.data).all():
-                return f"the weights of layer {name} are not finite"
         for top in layer_tops:
             if not np.isfinite(net.blobs[top].data).all():
                 return f"layer {name} is the first whose values are not finite"
+    for name, blobs in net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            return f"the weights of layer {name} are not finite"
     return ""
 
 

@@ -74,7 +74,7 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
                 os.unlink(temporary)
 
 
-def remove_abandoned(folder: str | os.PathLike, names: str) -> list[str]:
+def remove_abandoned(folder: str, names: str) -> list[str]:
     """Remove what killed writes of `atomic` left in a folder; return the paths.
 
     names: a pattern of the names of the files that were being written. A process that writes holds

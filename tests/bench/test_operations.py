@@ -7,6 +7,7 @@ import pytest
 
 import net_gen
 from bench import nets
+from bench.classifiers import CLASSIFIERS
 from bench.operations import count
 
 
@@ -36,6 +37,15 @@ def test_a_classifier_with_groups_and_inner_products_has_the_published_count(nam
     net = net_gen.CLASSIFIERS[name]("deploy", size=227 if name == "caffenet" else 224)
     published = {"vgg16": 15.47e9, "caffenet": 0.724e9}
     assert sum(count(net).values()) == pytest.approx(published[name], rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("vgg16", 15.47), ("resnet50", 3.86), ("mobilenet-v2", 0.300)]
+)
+def test_a_measured_classifier_has_the_published_count(name, billions):
+    """Of ResNet-50 with the stride in the 1 x 1 layer; of MobileNet v2, table 4 of its paper."""
+    net = CLASSIFIERS[name].build(CLASSIFIERS[name].size)
+    assert sum(count(net).values()) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 @pytest.mark.parametrize(("name", "variant"), nets.NETS.items())

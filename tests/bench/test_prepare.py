@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench import images, machine, prepare
+from bench.classifiers import CLASSIFIERS
 from bench.pictures import read_pictures
 
 
@@ -63,3 +64,14 @@ def test_the_core_types_are_those_that_the_processor_can_run(monkeypatch):
     assert "Haswell" in machine.core_types() and "SkylakeX" not in machine.core_types()
     monkeypatch.setattr(machine, "flags", lambda: {"avx"})
     assert machine.core_types() == ["Sandybridge"]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_gives_finite_scores_that_differ(folder, name):
+    net = caffe.Net(
+        str(folder / f"{name}.prototxt"), caffe.TEST, weights=str(folder / f"{name}.caffemodel")
+    )
+    net.blobs["data"].data[...] = images.image(*CLASSIFIERS[name].size)
+    scores = net.forward()["score"]
+    assert np.isfinite(scores).all() and scores.std() > 0
+    assert net.executor.choice.way == "plan"

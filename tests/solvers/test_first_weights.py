@@ -137,3 +137,13 @@ def test_a_stage_starts_from_weights_of_another_class_count(tmp_path, source, ca
     trained = params(str(folder / "deploy.prototxt"), folder / "snapshot/train_iter_1.caffemodel")
     assert trained["score_fr"].shape[0] == 3
     assert np.allclose(trained["conv2_1"], source[0].params["conv2_1"][0].data, atol=1e-5)
+
+
+def test_weights_that_cannot_be_fetched_name_what_else_to_start_from(tmp_path, monkeypatch):
+    def fetch(name):
+        raise OSError(f"{name}: no network")
+
+    monkeypatch.setattr(first_weights.published, "fetch", fetch)
+    monkeypatch.setattr(published, "ROOT", str(tmp_path))
+    with pytest.raises(OSError, match=r"vgg16: no network\nor start without vgg16: .*--width 1/8"):
+        resolve_weights(Options(weights="vgg16"))

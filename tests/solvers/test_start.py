@@ -61,6 +61,9 @@ def test_the_first_layer_that_is_not_finite_is_named(start):
     net.params["conv2_2"][0].data[...] = 3e38
     net.forward()
     assert first_not_finite(net).startswith("layer conv2_2 is the first whose values")
+    for blobs in net.params.values():  # as an update after the pass leaves them
+        blobs[0].data[...] = np.nan
+    assert first_not_finite(net).startswith("layer conv2_2 is the first whose values")
 
 
 class Labels:

@@ -22,6 +22,8 @@ PATIENCE = 20
 MOVED = 1e-3
 #: The layers whose first parameter is multiplied with the bottom.
 WEIGHTED = ("Convolution", "Deconvolution", "InnerProduct")
+#: The losses of a softmax, and the field with the axis of its classes.
+SOFTMAX_LOSSES = {"SoftmaxWithLoss": "softmax_param", "InfogainLoss": "infogain_loss_param"}
 
 
 class StartWatch:
@@ -75,10 +77,10 @@ def losses_at_rest(wiring: Wiring) -> list[str]:
     """Return a line for each softmax loss whose scores are equal for all classes."""
     lines = []
     for node in wiring.nodes:
-        if node.type != "SoftmaxWithLoss":
+        if node.type not in SOFTMAX_LOSSES:
             continue
         scores = wiring.blobs[node.bottoms[0]].values.tensor()
-        axis = node.param.softmax_param.axis
+        axis = getattr(node.param, SOFTMAX_LOSSES[node.type]).axis
         classes = scores.shape[axis]
         spread = float((scores.amax(axis) - scores.amin(axis)).max()) if scores.numel() else 0.0
         if classes > 1 and spread < MOVED * math.log(classes):
