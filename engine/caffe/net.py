@@ -16,6 +16,7 @@ from .blob import Blob
 from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
 from .layers import EngineLayer, Layer, layer_type_list, users_types
 from .layers.source import MemoryData
+from .proto import caffe_pb2
 from .run.executor import Executor
 from .run.loss import Loss
 from .run.wiring import Parameter, Wiring, wire
@@ -29,6 +30,23 @@ def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any 
 def _old_order(weights: Any, phase: Any) -> tuple:
     """The arguments that followed the network file in older Caffes."""
     return int(phase), 0, [], weights
+
+
+def note_stored_blobs(param: Any, path: str) -> None:
+    """Give BN layers without settings as many empty blobs as a weights file has for them.
+
+    The word BN has several meanings in forks, which differ in the number of blobs.
+    """
+    open_layers = {
+        layer.name: layer
+        for layer in param.layer
+        if layer.type == "BN" and not layer.bn_param.ByteSize() and not layer.blobs
+    }
+    if not open_layers:
+        return
+    for name, stored in weights.read_net(path):
+        if name in open_layers:
+            open_layers[name].blobs.extend([caffe_pb2.BlobProto() for _ in stored])
 
 
 class Net:
@@ -66,6 +84,8 @@ class Net:
         param.state.level = level
         param.state.stage.extend(stages)
         file.check(param.state, layer_type_list(), users_types())
+        if weights is not None:
+            note_stored_blobs(param, os.fspath(weights))
         with in_file(os.fspath(network_file)), module_search.beside(network_file):
             self._build(param)
         if weights is not None:
