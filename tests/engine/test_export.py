@@ -262,3 +262,21 @@ def test_opencv_reads_a_model_with_fixed_sizes(files, tmp_path):
     other = cv2.dnn.readNetFromONNX(str(tmp_path / "w.onnx"))
     other.setInput(x)
     np.testing.assert_allclose(other.forward("left"), net.blobs["left"].data, atol=1e-5)
+
+
+class Broken(caffe.Layer):
+    def setup(self, bottom, top):
+        raise OSError("pictures.txt: no such file")
+
+
+def test_a_data_layer_in_python_that_fails_needs_the_shape_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pictures", sys.modules[__name__])
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "Python" top: "data" top: "label"'
+        ' python_param { module: "pictures" layer: "Broken" } }' + HEAD
+    )
+    with pytest.raises(caffe.CaffeError, match=r"'d' \(Python\): pictures.txt: no such file; with"):
+        writer.deploy_net(path, None)
+    net, _ = writer.deploy_net(path, None, {"data": [1, 3, 8, 8]})
+    assert net.inputs == ["data"]
