@@ -204,6 +204,18 @@ def test_wrong_arguments_end_with_one_line(arguments, message, files, capsys):
     assert len(errors) == 1 and message in errors[0]
 
 
+def test_layers_without_an_onnx_form_have_a_line_each(files, capsys, monkeypatch):
+    for layer_type in ("ReLU", "ArgMax"):
+        monkeypatch.delitem(writer.WRITERS, layer_type)
+    assert export.main(files) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: 2 layers have no ONNX form:"
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  layer 'relu' (ReLU)",
+        "  layer 'best' (ArgMax)",
+    ]
+
+
 def test_a_model_that_differs_from_the_net_ends_with_status_1(files, capsys, monkeypatch):
     def wrong(m, source):
         return m.add("Neg", source.input)
