@@ -19,13 +19,15 @@ TICKS = 5
 HEADROOM = 0.25
 
 Point = Tuple[float, float]
+#: An iteration and a value, None where there is none.
+Sparse = Tuple[float, Optional[float]]
 
 
 class Curve(NamedTuple):
     """A line: its name, its points by x, and its class in the page's style sheet."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[Sparse]
     style: str = "first"
 
 
@@ -48,16 +50,16 @@ def chart(
     unit: of the values, for readers who do not see the chart. top: the upper end of the axis; None
     leaves that to the values. percent: whether values are fractions that are shown as percent.
     """
-    curves = [c._replace(points=thinned(_finite(c.points))) for c in curves]
-    curves = [c for c in curves if c.points]
-    if not curves:
+    drawn = [(c, thinned(_finite(c.points))) for c in curves]
+    lines_of = [(c, points) for c, points in drawn if points]
+    if not lines_of:
         return ""
-    xs = [x for c in curves for x, _ in c.points]
-    ys = [y for c in curves for _, y in c.points] + ([level.value] if level else [])
+    xs = [x for _, points in lines_of for x, _ in points]
+    ys = [y for _, points in lines_of for _, y in points] + ([level.value] if level else [])
     x_ticks = ticks(0, max(max(xs), 1), integers=True)
     y_ticks = ticks(min(0.0, min(ys)), top if top is not None else max(ys) or 1.0)
     scale = _Scale((0, max(max(xs), 1)), (y_ticks[0], max(y_ticks[-1], top or 0, *ys)))
-    name = ", ".join(c.name for c in curves)
+    name = ", ".join(c.name for c, _ in lines_of)
     lines = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}: '
         f'{escape(unit)} by iteration">'
@@ -81,13 +83,13 @@ def chart(
             f'<text class="level-name" x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">'
             f"{escape(level.name)}</text>"
         )
-    lines += [_line(c, scale, percent) for c in curves]
+    lines += [_line(c, points, scale, percent) for c, points in lines_of]
     return "\n".join([*lines, "</svg>"])
 
 
-def spark(points: Sequence[Point]) -> str:
+def spark(values: Sequence[Sparse]) -> str:
     """Return fractions over iterations as a small SVG for a table; "" without a point."""
-    points = thinned(_finite(points), 60)
+    points = thinned(_finite(values), 60)
     if not points:
         return ""
     last = max(x for x, _ in points) or 1
@@ -145,12 +147,12 @@ class _Scale:
         return HEIGHT - BOTTOM - (value - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
 
-def _line(curve: Curve, scale: _Scale, percent: bool) -> str:
-    places = [(scale.x(x), scale.y(y)) for x, y in curve.points]
+def _line(curve: Curve, points: Sequence[Point], scale: _Scale, percent: bool) -> str:
+    places = [(scale.x(x), scale.y(y)) for x, y in points]
     x, y = places[-1]
-    value = curve.points[-1][1]
+    iteration, value = points[-1]
     text = f"{100 * value:.1f} %" if percent else f"{value:.3g}"
-    title = f"{curve.name}: {text} at iteration {curve.points[-1][0]:.0f}"
+    title = f"{curve.name}: {text} at iteration {iteration:.0f}"
     return (
         f'<path class="line {curve.style}" d="{_path(places)}"><title>{escape(title)}</title>'
         f'</path><circle class="dot {curve.style}" cx="{x:.1f}" cy="{y:.1f}" r="3">'
@@ -162,7 +164,7 @@ def _path(places: Sequence[Point]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
-def _finite(points: Sequence[Point]) -> List[Point]:
+def _finite(points: Sequence[Sparse]) -> List[Point]:
     return [(x, y) for x, y in points if y is not None and math.isfinite(y)]
 
 

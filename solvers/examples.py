@@ -24,6 +24,8 @@ FILE = "examples.json"
 VERSION = 1
 #: The longest side of a kept picture, in pixels, and the quality of its JPEG.
 SIDE, QUALITY = 320, 85
+#: Pillow moved its filters; BVLC Caffe's Python may have an older one.
+FILTERS = getattr(Image, "Resampling", Image)
 #: Images that every scoring shows, and how many of the best and of the worst.
 SAMPLES, EXTREMES = 3, 3
 #: Fraction of an image's pixels from which on a class is named below the image.
@@ -205,7 +207,7 @@ def _reduced(photo: np.ndarray, step: int) -> np.ndarray:
     if step == 1:
         return photo
     height, width = photo[::step, ::step].shape[:2]
-    image = Image.fromarray(photo).resize((width, height), Image.BILINEAR)
+    image = Image.fromarray(photo).resize((width, height), FILTERS.BILINEAR)
     return np.asarray(image)
 
 

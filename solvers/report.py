@@ -15,7 +15,7 @@ import functools
 import json
 import math
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -84,7 +84,8 @@ class Section(NamedTuple):
     @property
     def groups(self) -> List[Tuple[str, List[Dict[str, Any]]]]:
         """The headings of the examples with the images below each; an image comes once."""
-        groups, earlier = [], set()
+        groups: List[Tuple[str, List[Dict[str, Any]]]] = []
+        earlier: Set[str] = set()
         headings = {"best": "Best images", "worst": "Worst images", "sample": "Other samples"}
         for kind, heading in headings.items():
             rows = self.examples.get("examples", [])
@@ -224,6 +225,7 @@ def _facts(out: str, record: RunRecord) -> Dict[str, Any]:
     check = _read_json(os.path.join(out, CHECK))
     data = record.data
     counts = [f"{data[split]} {split}" for split in ("train", "val") if split in data]
+    settings = {**record.options, **record.versions}
     notes = []
     base = os.path.join(out, BASE_REPORT)
     if os.path.isfile(base):
@@ -233,7 +235,7 @@ def _facts(out: str, record: RunRecord) -> Dict[str, Any]:
         "findings": check.get("findings", []),
         "command": record.command,
         "data": f"{data.get('folder', '')} ({', '.join(counts)})" if data else "",
-        "settings": {**record.options, **{k: v for k, v in record.versions.items()}},
+        "settings": {k: v for k, v in settings.items() if v not in (None, "", False)},
         "notes": notes,
     }
 

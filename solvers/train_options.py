@@ -144,7 +144,8 @@ def option_arguments() -> List[argparse.ArgumentParser]:
             help="train only this variant, not the stages before it",
         ),
         arguments.weights(
-            "first weights: any .caffemodel or HDF5 file, the folder of a run or stage, the name "
+            "first weights: any .caffemodel, HDF5 or safetensors file, torchvision's vgg16 or "
+            "googlenet (.pth or .safetensors), the folder of a run or stage, the name "
             "of published weights (vgg16, fcn8s, ...), or random (default: the trunk's "
             "classifier; random for narrow nets)"
         ),

@@ -14,7 +14,8 @@ from pathlib import Path
 class Disk:
     """What would be in a folder after a power failure.
 
-    after_each: is called with `survivors()` after each change of what is on disk.
+    after_each: is called after each change with files that may be there, name -> content, and with
+        whether they are surely there.
     """
 
     def __init__(self, folder, after_each):
@@ -22,7 +23,7 @@ class Disk:
         # Inode -> synced content; synced names -> inode. The inodes are kept open, so that the
         # system gives their numbers to no other file.
         self._content, self._names, self._open = {}, {}, {}
-        self._busy = False
+        self._busy, self._reported = False, set()
 
     def install(self, monkeypatch):
         real_fsync = os.fsync
@@ -64,10 +65,18 @@ class Disk:
         return {e.name: e.stat().st_ino for e in os.scandir(self.folder) if e.is_file()}
 
     def _report(self, names):
-        """Show both what is surely there and what is there if all names reached the disk."""
+        """Show what is surely there, and what is there if some of the later changes are too.
+
+        These are all changes, the removals alone, and the new names alone.
+        """
+        removals = {n: inode for n, inode in self._names.items() if n in names}
         self._busy = True
         try:
-            for version in (self._names, names):
-                self._after_each({n: self._content.get(inode, b"") for n, inode in version.items()})
+            for version in (self._names, names, removals, {**self._names, **names}):
+                files = {n: self._content.get(inode, b"") for n, inode in version.items()}
+                key = (frozenset(version.items()), sum(map(len, files.values())))
+                if key not in self._reported or version is self._names:
+                    self._reported.add(key)
+                    self._after_each(files, version is self._names)
         finally:
             self._busy = False

@@ -72,8 +72,9 @@ UNKNOWN = (
         "left out, with a warning in the log",
     ),
     (
-        "py-faster-rcnn's Python layer `rpn.proposal_layer`, without its module",
-        "the engine's `Proposal` runs",
+        "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer` and "
+        "`rpn.proposal_target_layer`, without their modules",
+        "the engine's own run",
     ),
 )
 REGISTERED = """\

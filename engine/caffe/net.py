@@ -16,9 +16,10 @@ from .blob import Blob
 from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
 from .layers import EngineLayer, Layer, layer_type_list, users_types
 from .layers.source import MemoryData
+from .proto import caffe_pb2
 from .run.executor import Executor
 from .run.loss import Loss
-from .run.wiring import Parameter, Wiring, wire
+from .run.wiring import Node, Parameter, Wiring, wire
 
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
@@ -29,6 +30,23 @@ def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any 
 def _old_order(weights: Any, phase: Any) -> tuple:
     """The arguments that followed the network file in older Caffes."""
     return int(phase), 0, [], weights
+
+
+def note_stored_blobs(param: Any, path: str) -> None:
+    """Give BN layers without settings as many empty blobs as a weights file has for them.
+
+    The word BN has several meanings in forks, which differ in the number of blobs.
+    """
+    open_layers = {
+        layer.name: layer
+        for layer in param.layer
+        if layer.type == "BN" and not layer.bn_param.ByteSize() and not layer.blobs
+    }
+    if not open_layers:
+        return
+    for name, stored in weights.read_net(path):
+        if name in open_layers:
+            open_layers[name].blobs.extend([caffe_pb2.BlobProto() for _ in stored])
 
 
 class Net:
@@ -66,6 +84,8 @@ class Net:
         param.state.level = level
         param.state.stage.extend(stages)
         file.check(param.state, layer_type_list(), users_types())
+        if weights is not None:
+            note_stored_blobs(param, os.fspath(weights))
         with in_file(os.fspath(network_file)), module_search.beside(network_file):
             self._build(param)
         if weights is not None:
@@ -80,6 +100,11 @@ class Net:
 
     def _build(self, param: Any) -> None:
         self.wiring = wire(param)
+        # As in pycaffe, one dict for all calls: scripts ask for a blob by name again and again.
+        self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
+        self._parameters_by_name: OrderedDict[str, list[Blob]] = OrderedDict(
+            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
+        )
         self.executor = Executor(self.wiring)
         self.executor.debug_info = param.debug_info
         self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
@@ -115,7 +140,7 @@ class Net:
         Keyword arguments fill the input blobs; `blobs` names more blobs to return. With `end`, the
         outputs are that layer's tops. Raises UsageError for arguments that do not match the inputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[0] if start is None else self.wiring.node_named(start)
         last = nodes[-1] if end is None else self.wiring.node_named(end)
         names = self.outputs if end is None else self.top_names[end]
@@ -143,7 +168,7 @@ class Net:
         the gradients are of that layer's bottoms. Raises UsageError for arguments that do not match
         the outputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[-1] if start is None else self.wiring.node_named(start)
         last = nodes[0] if end is None else self.wiring.node_named(end)
         names = self.inputs if end is None else self.bottom_names[end]
@@ -157,6 +182,12 @@ class Net:
         self._backward(first.number, last.number)
         by_name = self.blobs
         return {name: by_name[name].diff for name in {*names, *(diffs or [])}}
+
+    def _nodes(self) -> Sequence[Node]:
+        """Return the layers, at least one. Raises UsageError for a net without layers."""
+        if not self.wiring.nodes:
+            raise UsageError(f"the net {self.name!r} has no layers, so it cannot run")
+        return self.wiring.nodes
 
     def _assign(self, values: dict[str, np.ndarray], attribute: str) -> None:
         """Fill the `data` or `diff` of the blobs in `values`."""
@@ -250,9 +281,7 @@ class Net:
     @property
     def params(self) -> OrderedDict[str, list[Blob]]:
         """The parameters by layer name, for layers that have any."""
-        return OrderedDict(
-            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
-        )
+        return self._parameters_by_name
 
     @property
     def parameters(self) -> Sequence[Parameter]:

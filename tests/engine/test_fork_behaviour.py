@@ -78,6 +78,20 @@ def test_the_fork_that_the_user_sets_decides_about_a_bn_without_fields(tmp_path)
     assert len(build(tmp_path, layer("type: 'BN'", SHAPE)).params["l"]) == 4
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_blobs_in_the_weights_decide_about_a_bn_without_fields(tmp_path, count):
+    message = caffe.proto.caffe_pb2.NetParameter()
+    stored = message.layer.add(name="l", type="BN")
+    for value in (2, 3, 0, 1)[:count]:
+        stored.blobs.add(shape={"dim": [1, 3, 1, 1]}, data=[value] * 3)
+    weights = tmp_path / "w.caffemodel"
+    weights.write_bytes(message.SerializeToString())
+    prototxt = tmp_path / "net.prototxt"
+    prototxt.write_text(layer("type: 'BN'", SHAPE))
+    net = caffe.Net(str(prototxt), str(weights), caffe.TEST)
+    assert [b.data[0, 0, 0, 0] for b in net.params["l"]] == [2, 3, 0, 1][:count]
+
+
 def test_weights_of_a_bn_may_have_other_axes_of_size_one(tmp_path):
     net = build(tmp_path, layer("type: 'BN' bn_param { eps: 1e-5 }", SHAPE))
     message = caffe.proto.caffe_pb2.NetParameter()

@@ -30,8 +30,6 @@ REFUSED = {
     "Lstm, with marks of starts": "a second bottom, with which sequences continue,",
     "Pooling, AVE with hole": r"an average over windows with hole \(2, 2\)",
     "DomainTransform": "it filters along the rows and columns",
-    "ROIWarping": "its sampling has no operator",
-    "SpatialTransformer": "its sampling has no operator",
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
     "LabelSpecificAdd": "transform_test",

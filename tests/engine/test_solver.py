@@ -48,6 +48,11 @@ def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
         ('lr_policy: "multistep" gamma: 0.1 stepvalue: 2 stepvalue: 5', 7, 0.01),
         ('lr_policy: "poly" power: 2 max_iter: 10', 7, 0.3**2),
         ('lr_policy: "sigmoid" gamma: 1 stepsize: 7', 7, 0.5),
+        ('lr_policy: "multifixed" stagelr: [2, 3, 4] stageiter: [5, 8, 9]', 7, 3),
+        ('lr_policy: "multifixed" stagelr: [2, 3] stageiter: [5, 7]', 7, 3),
+        ('lr_policy: "fixed" rampup_interval: 10 rampup_lr: 0.5', 5, 0.75),
+        ('lr_policy: "fixed" warmup_iter: 4 warmup_start_lr: 0.5', 5, 1.0),
+        ('lr_policy: "exp" gamma: 0.1 min_lr: 0.01', 7, 0.01),
     ],
 )
 def test_a_policy_gives_the_learning_rate_of_an_iteration(tmp_path, policy, at, rate):

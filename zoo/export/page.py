@@ -65,6 +65,10 @@ def layer_rows(exports: Iterable[Export]) -> list[list[str]]:
     for export in exports:
         for layer_type, names in export.operators.items():
             operators.setdefault(layer_type, set()).update(names)
+    # Layer types of one writer have the same operators.
+    for name, writes in writer.WRITERS.items():
+        alike = (t for t, other in writer.WRITERS.items() if other is writes and t in operators)
+        operators[name] = set().union(*(operators[t] for t in alike))
     return [_layer_row(name, operators.get(name, set())) for name in layer_type_list()]
 
 
@@ -81,7 +85,7 @@ def _layer_row(name: str, operators: set[str]) -> list[str]:
         reason = writer.REASONS.get(name, "not written")
         return [title, "none", reason.replace("is not written as ONNX: ", "")]
     text = (inspect.getdoc(writer.WRITERS[name]) or "").split("\n\n")[0].replace("\n", " ")
-    return [title, ", ".join(sorted(operators)), text.removeprefix("Write ")]
+    return [title, ", ".join(sorted(operators)) or "no node", text.removeprefix("Write ")]
 
 
 def net_row(name: str, export: Export) -> list[str]:

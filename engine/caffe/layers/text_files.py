@@ -23,7 +23,7 @@ class Turns(Generic[Line]):
 
     def __init__(self, lines: Sequence[Line], random: Random | None) -> None:
         self._lines, self._random = lines, random
-        self._order = np.arange(len(lines))
+        self._order: np.ndarray = np.arange(len(lines))
         self.place = 0
         self._shuffle()
 

@@ -11,11 +11,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import glog
 from ..errors import NetError
 
 #: Exponents above this overflow a float64.
 LARGEST_EXPONENT = 700.0
+#: The largest float32, in which BVLC Caffe computes rates.
+LARGEST_RATE = float(np.finfo(np.float32).max)
 
 
 def check(param: Any) -> None:
@@ -28,8 +32,39 @@ def check(param: Any) -> None:
         raise NetError(f"lr_policy is {policy!r}; it needs to be one of {', '.join(POLICIES)}")
     if policy == "step" and param.stepsize < 1:
         raise NetError(f"lr_policy 'step' has stepsize {param.stepsize}; it needs at least 1")
+    if policy == "multifixed" and not 0 < len(param.stagelr) == len(param.stageiter):
+        raise NetError(
+            f"lr_policy 'multifixed' has {len(param.stagelr)} stagelr and {len(param.stageiter)} "
+            "stageiter; it needs equally many, at least 1"
+        )
+    if policy == "plateau" and not param.plateau_winsize:
+        raise NetError("lr_policy 'plateau' has no plateau_winsize; it needs at least 1")
     if policy in ("step", "exp", "inv", "multistep", "sigmoid") and param.gamma < 0:
         raise NetError(f"lr_policy {policy!r} has gamma {param.gamma}; it needs at least 0")
+
+
+class Plateau:
+    """Counts the drops of the policy "plateau" of SSD's fork.
+
+    The rate drops when the smoothed loss has had no new minimum for plateau_winsize iterations; the
+    values of plateau_winsize are those of the first drop, of the second, and so on.
+    """
+
+    def __init__(self) -> None:
+        self._minimum = math.inf
+        #: The iteration of the last minimum, or of the last drop.
+        self._last = 0
+
+    def count_drops(self, param: Any, iteration: int, drops: int, loss: float) -> int:
+        """Return how often the rate has dropped at `iteration`. loss: the smoothed loss."""
+        if loss < self._minimum:
+            self._minimum, self._last = loss, iteration
+        sizes = param.plateau_winsize
+        if drops < len(sizes) and iteration - self._last >= sizes[drops]:
+            drops, self._last = drops + 1, iteration
+            message = f"Plateau Status: Iteration {iteration}, step = {drops}"
+            glog.write("sgd_solver.cpp:73", message)
+        return drops
 
 
 def count_drops(param: Any, iteration: int, drops: int) -> int:
@@ -50,8 +85,53 @@ def count_drops(param: Any, iteration: int, drops: int) -> int:
 
 
 def learning_rate(param: Any, iteration: int, drops: int) -> float:
-    """Return the learning rate at `iteration`, after the rate has dropped `drops` times."""
-    return POLICIES[param.lr_policy](param, iteration, drops)
+    """Return the learning rate at `iteration`, after the rate has dropped `drops` times.
+
+    As in NVCaffe, the rate rises linearly from rampup_lr during the first rampup_interval
+    iterations, and is never below min_lr; as in intel/caffe, from warmup_start_lr during the first
+    warmup_iter.
+
+    Raises NetError for a rate that float32 lacks; BVLC Caffe then trains with inf or NaN.
+    """
+    try:
+        rate = _bounded_rate(param, iteration, drops)
+    except (OverflowError, ZeroDivisionError):
+        rate = math.inf
+    # Python's power of a negative number is complex, C's is NaN: "poly" behind max_iter.
+    if isinstance(rate, complex):
+        rate = math.nan
+    if not abs(rate) <= LARGEST_RATE:
+        raise NetError(_no_rate(param, iteration, rate))
+    return rate
+
+
+def _no_rate(param: Any, iteration: int, rate: float) -> str:
+    fields = {
+        "step": "gamma",
+        "exp": "gamma",
+        "inv": "gamma and power",
+        "multistep": "gamma",
+        "poly": "power and max_iter",
+        "sigmoid": "gamma",
+    }
+    advice = f"set other values of {fields.get(param.lr_policy, 'base_lr')}"
+    if param.lr_policy == "poly" and iteration > param.max_iter:
+        advice = f"the policy ends at max_iter {param.max_iter}, raise max_iter"
+    return (
+        f"lr_policy {param.lr_policy!r} with base_lr {param.base_lr:g} gives the learning rate "
+        f"{rate:g} at iteration {iteration}; {advice}"
+    )
+
+
+def _bounded_rate(param: Any, iteration: int, drops: int) -> float:
+    rate = POLICIES[param.lr_policy](param, iteration, drops)
+    for length, start in (
+        (param.rampup_interval, param.rampup_lr),
+        (param.warmup_iter, param.warmup_start_lr),
+    ):
+        if iteration < length:
+            return start + (param.base_lr - start) * iteration / length
+    return rate if isinstance(rate, complex) else max(rate, param.min_lr)
 
 
 def _fixed(p: Any, iteration: int, drops: int) -> float:
@@ -70,6 +150,12 @@ def _inv(p: Any, iteration: int, drops: int) -> float:
     return p.base_lr * (1 + p.gamma * iteration) ** -p.power
 
 
+def _multifixed(p: Any, iteration: int, drops: int) -> float:
+    """The rate of the iteration's stage: stagelr up to stageiter, and the last one for ever."""
+    stages = zip(p.stagelr, p.stageiter)
+    return next((rate for rate, end in stages if iteration < end), p.stagelr[-1])
+
+
 def _poly(p: Any, iteration: int, drops: int) -> float:
     return p.base_lr * (1 - iteration / p.max_iter) ** p.power
 
@@ -84,7 +170,9 @@ POLICIES: dict[str, Callable[[Any, int, int], float]] = {
     "step": _step,
     "exp": _exp,
     "inv": _inv,
+    "multifixed": _multifixed,
     "multistep": _step,
+    "plateau": _step,
     "poly": _poly,
     "sigmoid": _sigmoid,
 }

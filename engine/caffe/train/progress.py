@@ -52,10 +52,11 @@ class RecentLosses:
         return sum(means) / max(1, len(means))
 
 
-def output_values(net: Net) -> Outputs:
-    """Return the values of the net's output blobs, as floats."""
+def output_values(net: Net, without: Sequence[str] = ()) -> Outputs:
+    """Return the values of the net's output blobs, as floats, but for those of some names."""
     blobs = net.blobs
-    return [(name, blobs[name].values.tensor().reshape(-1).tolist()) for name in net.outputs]
+    names = [name for name in net.outputs if name not in without]
+    return [(name, blobs[name].values.tensor().reshape(-1).tolist()) for name in names]
 
 
 def add_outputs(total: Outputs, outputs: Outputs) -> Outputs:

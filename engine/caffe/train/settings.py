@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import graph
 from ..errors import FileError, NetError
-from . import policies
+from . import detections, policies
 
 
 def read(path: str) -> Any:
@@ -23,6 +23,7 @@ def check(param: Any) -> None:
     Raises NetError.
     """
     policies.check(param)
+    detections.check(param)
     for name in ("iter_size", "average_loss"):
         if getattr(param, name) < 1:
             raise NetError(f"{name} is {getattr(param, name)}; it needs to be at least 1")

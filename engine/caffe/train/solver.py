@@ -12,7 +12,7 @@ from ..errors import DeviceError, NetError, in_file
 from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
-from . import meeting, nets, policies, progress, resume, rules, settings, snapshots
+from . import detections, meeting, nets, policies, progress, resume, rules, settings, snapshots
 from .company import Company
 from .interrupts import IterationHeld, UpdateHeld
 from .nccl import NCCL
@@ -47,7 +47,7 @@ class Solver:
     def _build(self) -> None:
         p = self.param
         if glog.shown():
-            glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
+            glog.write("solver.cpp:45", "Initializing solver from parameters: ", text=to_text(p))
         settings.check(p)
         rule = self.rule(p)
         if p.random_seed >= 0:
@@ -68,6 +68,7 @@ class Solver:
         ]
         self._updater = Updater(rule, p)
         self._rate_drops = 0
+        self._plateau = policies.Plateau()
         self._losses = progress.RecentLosses(p.average_loss)
         #: Whether the next call of `step` continues the average of `_losses`.
         self._losses_go_on = False
@@ -195,7 +196,12 @@ class Solver:
     @property
     def lr(self) -> float:
         """The learning rate at the present iteration."""
-        self._rate_drops = policies.count_drops(self.param, self.iter, self._rate_drops)
+        p = self.param
+        if p.lr_policy == "plateau":
+            loss = self.smoothed_loss
+            self._rate_drops = self._plateau.count_drops(p, self.iter, self._rate_drops, loss)
+        else:
+            self._rate_drops = policies.count_drops(p, self.iter, self._rate_drops)
         return policies.learning_rate(self.param, self.iter, self._rate_drops)
 
     def apply_update(self) -> None:
@@ -225,16 +231,19 @@ class Solver:
         net.share_with(self.net)
         loss = 0.0
         total: progress.Outputs = []
+        judged = detections.Detections(self.param, net)
         for _ in range(iters):
             if self._is_test_interrupted():
                 return
             loss += float(net.executor.forward_all())
-            outputs = progress.output_values(net)
+            judged.add()
+            outputs = progress.output_values(net, judged.outputs)
             total = progress.add_outputs(total, outputs) if total else outputs
         if self.param.test_compute_loss:
             glog.write("solver.cpp:398", f"Test loss: {loss / iters:g}")
         means = [(name, [value / iters for value in values]) for name, values in total]
         progress.log_outputs("Test", means, net, "solver.cpp:414")
+        judged.log()
 
     def _is_test_interrupted(self) -> bool:
         """Carry out the requested actions during a test; return whether to stop.

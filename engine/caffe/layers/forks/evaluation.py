@@ -94,12 +94,15 @@ class DetectionEvaluate(EngineLayer):
         return rows
 
 
-def average_precision(rows: np.ndarray, points: int | None = None) -> dict[int, float]:
+def average_precision(
+    rows: np.ndarray, points: int | None = None, interpolated: bool = True
+) -> dict[int, float]:
     """Return the average precision of each class that has objects, by label.
 
     rows: N x 5, the tops of DetectionEvaluate, of any number of batches, joined.
     points: 11 takes the mean of the best precisions at 11 recalls, as VOC did until 2009; None
         takes the area under the precision as a function of recall.
+    interpolated: whether the precision at a recall is the best at this recall and above.
     """
     rows = np.asarray(rows).reshape(-1, 5)
     counts = rows[rows[:, 0] < 0]
@@ -119,5 +122,6 @@ def average_precision(rows: np.ndarray, points: int | None = None) -> dict[int, 
             reached = [best[recall >= level].max(initial=0) for level in levels]
             precisions[int(label)] = float(np.mean(reached))
         else:
-            precisions[int(label)] = float((np.diff(recall, prepend=0) * best).sum())
+            heights = best if interpolated else precision
+            precisions[int(label)] = float((np.diff(recall, prepend=0) * heights).sum())
     return precisions

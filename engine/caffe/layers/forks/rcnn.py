@@ -237,17 +237,22 @@ class Proposal(EngineLayer):
                 blob.gradient.zero()
 
 
+def read_numbers(param_str: str) -> dict[str, list[float]]:
+    """Return feat_stride and scales of the param_str of one of py-faster-rcnn's layers."""
+    read = re.compile(r"(feat_stride|scales)'?\s*:\s*[^0-9\n]*([0-9][0-9., ]*)")
+    return {
+        name: [float(number) for number in re.findall(r"[0-9.]+", text)]
+        for name, text in read.findall(param_str)
+    }
+
+
 @stand_in("rpn.proposal_layer", "ProposalLayer")
 def proposal_of_python(param: Any) -> Layer:
     """Return the Proposal for py-faster-rcnn's Python layer of a LayerParameter.
 
     `param_str` has feat_stride and scales; the rest has the defaults of py-faster-rcnn's config.
     """
-    read = re.compile(r"(feat_stride|scales)'?\s*:\s*[^0-9\n]*([0-9][0-9., ]*)")
-    numbers = {
-        name: [float(number) for number in re.findall(r"[0-9.]+", text)]
-        for name, text in read.findall(param.python_param.param_str)
-    }
+    numbers = read_numbers(param.python_param.param_str)
     p = param.proposal_param
     p.feat_stride = int(numbers.get("feat_stride", [16])[0])
     p.scale.extend(numbers.get("scales", []))

@@ -12,6 +12,7 @@ from . import (  # noqa: F401  (register the writers)
     normalization,
     recurrent,
     resize,
+    sampling,
     shapes,
     utility,
     vision,

@@ -21,6 +21,8 @@ REGIONS = {
     "ROIPooling": "roi_pooling_param",
     "PSROIPooling": "psroi_pooling_param",
     "ROIAlign": "roi_align_param",
+    "ROIWarping": "roi_warping_param",
+    "ROIWarpingTest": "roi_warping_param",
 }
 
 

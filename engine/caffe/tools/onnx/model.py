@@ -132,10 +132,6 @@ REASONS: dict[str, str] = {
                 ("YoloDetectionOutput", "Yolov3DetectionOutput"),
                 "its own suppression has no operator",
             ),
-            (
-                ("ROIWarping", "ROIWarpingTest", "SpatialTransformer"),
-                "its sampling has no operator",
-            ),
         )
         for layer_type in types
     },

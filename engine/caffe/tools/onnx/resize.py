@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ...layers.forks.flow_data import shares
-from .arrays import Array, Size, constant, inputs, number, positions, size_of, sizes_of, vector
-from .model import BOOL, FLOAT, INT64, Model, Source, free_size, writes, writes_also
+from .arrays import Array, Size, constant, inputs, number, size_of, sizes_of, vector
+from .model import BOOL, INT64, Model, Source, free_size, writes, writes_also
 
 
 def _resize(m: Model, x: Array, size: Sequence[Size], batch: Sequence[Size], **how: Any) -> str:
@@ -211,31 +211,3 @@ def Correlation(m: Model, source: Source) -> str:
 
 
 writes_also(Correlation, "Correlation1D")
-
-
-@writes
-def FlowWarp(m: Model, source: Source) -> str:
-    """Write the four neighbours with GatherElements, and their weighted sum."""
-    x, flow = inputs(m, source)
-    batch, size = sizes_of(m, source, (0, 1)), sizes_of(m, source, (2, 3))
-    height, width = map(number, size)
-    column = flow.slice(1, 0, 1) + positions(m, size[1])
-    row = flow.slice(1, 1, 2) + positions(m, size[0]).unsqueeze(1)
-    zero = constant(m, 0.0)
-    inside = (column >= zero) & (column < width) & (row >= zero) & (row < height)
-    top, left = row.apply("Floor"), column.apply("Floor")
-    down, right = row - top, column - left
-    flat, total = x.reshape(0, 0, -1), None
-    for i, vertical in ((0.0, 1.0 - down), (1.0, down)):
-        for j, horizontal in ((0.0, 1.0 - right), (1.0, right)):
-            y_place = (top + i).maximum(0.0).minimum(height - 1.0)
-            x_place = (left + j).maximum(0.0).minimum(width - 1.0)
-            places = inside.where(y_place * width + x_place, zero).to(INT64)
-            index = places.reshape(0, 1, -1).expand(1, batch[1], 1)
-            part = flat.node("GatherElements", index, axis=2).reshape(*batch, *size)
-            part = part * vertical * horizontal
-            total = part if total is None else total + part
-    assert total is not None
-    p = source.param.flow_warp_param
-    empty = constant(m, math.nan) if p.fill_value == p.NOT_A_NUMBER else zero
-    return inside.where(total, empty).to(FLOAT).name

@@ -1,0 +1,91 @@
+"""The targets that Faster R-CNN trains on, where py-faster-rcnn's modules are missing."""
+
+from __future__ import annotations
+
+import caffe
+import numpy as np
+import pytest
+from caffe.errors import CaffeError
+from caffe.layers.forks.rcnn import anchors, decode_pixels
+from caffe.layers.forks.rcnn_targets import encode_pixels
+
+from tests.engine.nets import build
+from tests.engine.test_fork_behaviour import layer
+
+PYTHON = "type: 'Python' python_param {{ module: 'rpn.{0}' layer: '{1}' param_str: \"{2}\" }}"
+ANCHORS = PYTHON.format("anchor_target_layer", "AnchorTargetLayer", "'feat_stride': 16")
+PROPOSALS = PYTHON.format("proposal_target_layer", "ProposalTargetLayer", "'num_classes': 3")
+
+
+def test_codes_are_what_proposals_decode():
+    random = np.random.RandomState(0)
+    low = random.uniform(0, 50, (2, 6, 2))
+    regions, objects = np.concatenate([low, low + random.uniform(5, 40, (2, 6, 2))], 2)
+    codes = encode_pixels(regions, objects)
+    decoded = decode_pixels(codes.T[None].astype(np.float32), regions[:, None].astype(np.float32))
+    corners = objects + np.array([0, 0, 1, 1])
+    np.testing.assert_allclose(decoded, corners, rtol=1e-4)
+
+
+def test_anchors_get_labels_codes_and_weights(tmp_path):
+    caffe.set_random_seed(1)
+    shapes = ((1, 18, 20, 30), (2, 5), (1, 3))
+    net = build(tmp_path, layer(ANCHORS, *shapes, tops=4), caffe.TRAIN)
+    objects = np.array([[100, 80, 230, 210, 1], [300, 50, 420, 290, 2]], np.float32)
+    net.blobs["x1"].data[...] = objects
+    net.blobs["x2"].data[...] = [320, 480, 1]
+    net.forward()
+    labels, codes, inside, outside = (net.blobs[f"y{i}"].data for i in range(4))
+    assert labels.shape == (1, 1, 180, 30) and codes.shape == (1, 36, 20, 30)
+    counts = {int(k): int((labels == k).sum()) for k in (0, 1)}
+    assert sum(counts.values()) == 256 and 2 <= counts[1] <= 128
+    by_anchor = labels.reshape(9, 20, 30)
+    base = anchors(16, [0.5, 1, 2], [8, 16, 32])
+    for a, i, j in np.argwhere(by_anchor == 1):
+        box = base[a] + np.array([j, i, j, i]) * 16
+        assert box[:2].min() >= 0 and box[2] < 480 and box[3] < 320
+        low, high = np.maximum(box[:2], objects[:, :2]), np.minimum(box[2:], objects[:, 2:4])
+        shared = (high - low + 1).clip(0).prod(1)
+        best = shared.argmax()
+        place = (0, slice(4 * a, 4 * a + 4), i, j)
+        expected = encode_pixels(box[None], objects[best : best + 1, :4])[0]
+        np.testing.assert_allclose(codes[place], expected, rtol=1e-3, atol=1e-4)
+        assert (inside[place] == 1).all()
+    assert outside.max() == pytest.approx(1 / 256)
+    assert inside.sum() == 4 * counts[1]
+
+
+def test_an_image_without_objects_has_background_alone(tmp_path):
+    net = build(tmp_path, layer(ANCHORS, (1, 18, 20, 30), (1, 5), (1, 3), tops=4), caffe.TRAIN)
+    net.blobs["x1"].data[...] = [[-50, -50, -40, -40, 1]]
+    net.blobs["x2"].data[...] = [320, 480, 1]
+    net.forward()
+    labels = net.blobs["y0"].data
+    assert (labels == 1).sum() == 0 and (labels == 0).sum() == 256
+
+
+def test_proposals_are_sampled_with_the_codes_of_their_class(tmp_path):
+    caffe.set_random_seed(1)
+    net = build(tmp_path, layer(PROPOSALS, (200, 5), (1, 5), tops=5), caffe.TRAIN)
+    random = np.random.RandomState(0)
+    proposals = np.zeros((200, 5))
+    proposals[:100, 1:] = [40, 40, 99, 99]
+    proposals[:100, 1:] += random.uniform(-5, 5, (100, 4))
+    proposals[100:, 1:3] = random.uniform(200, 300, (100, 2))
+    proposals[100:, 3:] = proposals[100:, 1:3] + 30
+    net.blobs["x0"].data[...] = proposals
+    net.blobs["x1"].data[...] = [[40, 40, 99, 99, 2]]
+    net.forward()
+    regions, labels, codes, inside, outside = (net.blobs[f"y{i}"].data for i in range(5))
+    assert len(regions) == 128 and (labels == 2).sum() == 32 and (labels == 0).sum() == 96
+    assert codes.shape == (128, 12) and np.array_equal(inside, outside)
+    assert (inside[:32, 8:] == 1).all() and not inside[:32, :8].any() and not inside[32:].any()
+    target = np.array([[40, 40, 99, 99]], np.float32).repeat(32, 0)
+    expected = encode_pixels(regions[:32, 1:], target) / [0.1, 0.1, 0.2, 0.2]
+    np.testing.assert_allclose(codes[:32, 8:], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_number_of_classes_is_needed(tmp_path):
+    text = PROPOSALS.replace("'num_classes': 3", "")
+    with pytest.raises(CaffeError, match="has no num_classes"):
+        build(tmp_path, layer(text, (4, 5), (1, 5), tops=5), caffe.TRAIN)
