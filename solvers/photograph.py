@@ -130,11 +130,16 @@ def save_pictures(files: PictureFiles, image: np.ndarray, label_maps: Sequence[n
 
     image: H x W x 3, uint8, RGB. label_maps: H x W for each head.
 
-    The label maps come last: a photograph that has them is done.
+    The label maps come last: a photograph that has them is done. Raises OSError if a file cannot
+    be written, also because memory ends.
     """
     palettes = [np.array(head.output.palette, np.uint8) for head in files.heads]
-    for head, label, palette in zip(files.heads, label_maps, palettes):
-        picture = overlay(image, label, ignore_label=None, palette=palette)
-        save_png(files.overlay_path(head), Image.fromarray(picture))
-    for head, label, palette in zip(files.heads, label_maps, palettes):
-        save_labels(files.label_path(head), label, palette[:256])
+    try:
+        for head, label, palette in zip(files.heads, label_maps, palettes):
+            picture = overlay(image, label, ignore_label=None, palette=palette)
+            save_png(files.overlay_path(head), Image.fromarray(picture))
+        for head, label, palette in zip(files.heads, label_maps, palettes):
+            save_labels(files.label_path(head), label, palette[:256])
+    except MemoryError:
+        start = os.path.join(files.out, files.stem)
+        raise OSError(f"{start}: memory ended while its pictures were written") from None

@@ -11,6 +11,7 @@ from fcn_data.readers import read_channels
 from solvers import available, device, interface, outputs, tiles
 from solvers.interface import Interface, Settings
 from solvers.outputs import Head
+from solvers.planner import Memory, Planner
 from solvers.tiles import Tile
 from surgery.cast import read_net
 
@@ -24,20 +25,6 @@ Store = Callable[[Head, Tuple[int, int, int]], np.ndarray]
 
 class MemoryEndError(RuntimeError):
     """Raised if a pass needs more memory than there is."""
-
-
-class Memory(NamedTuple):
-    """How pictures that are too large are kept within a memory.
-
-    tile: the side in pixels of the largest square that the net reads at once; None: no limit.
-    bytes: that the process may have; None: what is free.
-    guarded: whether pictures are tiled that would need more than the free memory. Not so on a GPU,
-        whose memory Caffe does not tell.
-    """
-
-    tile: Optional[int] = None
-    bytes: Optional[int] = None
-    guarded: bool = False
 
 
 class Segmentation(NamedTuple):
@@ -63,9 +50,17 @@ class Segmenter:
         values: Optional[str] = None,
     ) -> None:
         self.model, self.net, self.interface = model, net, description
-        self.values, self._memory = values, memory
-        self._message = read_net(model.net)
-        self._known_extent: Optional[tiles.Extent] = None
+        self.values = values
+        self._planner = Planner(
+            read_net(model.net),
+            net,
+            [head.output.blob for head in description.heads],
+            memory,
+            description.channels,
+            lambda height, width: self._forward(
+                np.zeros((description.channels, height, width), np.float32)
+            ),
+        )
         if values not in (None, *VALUES):
             raise ValueError(f"values are {values!r}, needed one of {', '.join(VALUES)}")
         if values == "probabilities":
@@ -80,12 +75,15 @@ class Segmenter:
     def read(self, path: str) -> np.ndarray:
         """Return a picture as the net reads it: H x W x C, 0..255, upright.
 
-        Raises OSError if it is not readable, ValueError if it has other channels than the net.
+        Raises OSError if it is not readable, ValueError if it has other channels than the net,
+        MemoryEndError if memory ends.
         """
         try:
             return read_channels(path, self.interface.channels)
         except (OSError, ValueError):
             raise
+        except MemoryError:
+            raise MemoryEndError(f"{path}: memory ended while the picture was read") from None
         except Exception as error:  # Pillow's decoders raise errors of many types.
             raise OSError(f"{path}: is not a readable image ({error})") from None
 
@@ -180,7 +178,7 @@ class Segmenter:
     def _run(self, pixels: np.ndarray, canvases: Sequence[_Canvas], notes: List[str]) -> None:
         """Run the net over a picture, H x W x C, whole or in tiles, and paint the canvases."""
         height, width = pixels.shape[:2]
-        plan = self._plan(height, width, notes)
+        plan = self._planner.plan(height, width, notes)
         for tile in plan:
             part = self._data(pixels[tile.rows, tile.columns])
             self._forward(part)
@@ -203,58 +201,6 @@ class Segmenter:
             self.net.reshape()
         blob.data[...] = data
         self.net.forward()
-
-    def _plan(self, height: int, width: int, notes: List[str]) -> List[Tile]:
-        """Return the tiles of a picture; a single one where the memory suffices."""
-        single = [Tile.single(height, width)]
-        side = self._memory.tile
-        if side is not None and max(height, width) <= side:
-            return single
-        named = side is not None or self._memory.bytes is not None
-        try:
-            extent = self._extent()
-            if side is None:
-                budget = self._budget(height, width)
-                if extent.fits(height, width, budget):
-                    return single
-                self._check_memory(extent.least_memory(height, width), budget)
-                side = extent.side_for(budget, max(height, width))
-            plan = tiles.plan(height, width, side, extent.around)
-        except ValueError as error:
-            if named:
-                raise ValueError(f"cannot be segmented in tiles: {error}") from None
-            return single  # The pass may succeed all the same: estimates are upper bounds.
-        if len(plan) > 1:
-            notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
-        return plan
-
-    def _check_memory(self, least: int, budget: Optional[int]) -> None:
-        """Raise ValueError if a pass needs `least` bytes, more than the named memory leaves."""
-        limit = self._memory.bytes
-        if limit is None or budget is None or least <= budget:
-            return
-        occupied = limit - budget
-        raise ValueError(
-            f"--memory is {limit / 1e9:.2f} GB, and {occupied / 1e9:.2f} GB are taken by the "
-            f"process and the pictures; the smallest pass needs {least / 1e9:.2f} GB more, so "
-            f"name at least {(occupied + least) / 1e9 + 0.1:.1f}GB"
-        )
-
-    def _extent(self) -> tiles.Extent:
-        """Return how the net's blobs extend over a picture. Raises ValueError if nothing says."""
-        if self._known_extent is None:
-            blobs = [head.output.blob for head in self.heads]
-            self._known_extent = tiles.Extent(self._message, self.net, blobs)
-        return self._known_extent
-
-    def _budget(self, height: int, width: int) -> Optional[int]:
-        """Return the bytes that a pass may need; None for any number."""
-        if self._memory.bytes is not None:
-            # Beside a pass: this picture, the next one that is read, the last one that is written.
-            pictures = height * width * (8 * self.interface.channels + 16)
-            return self._memory.bytes - tiles.resident_memory() - pictures
-        free = tiles.free_memory() if self._memory.guarded else None
-        return None if free is None else int(tiles.SHARE * free)
 
 
 class _Canvas:

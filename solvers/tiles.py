@@ -22,8 +22,6 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 FLOAT = 4
 #: The most values that Caffe holds in a blob: its counts are 32-bit integers.
 LARGEST_BLOB = 2**31 - 1
-#: The part of the free memory that passes take where the user names no memory.
-SHARE = 0.9
 
 
 class Context(NamedTuple):
@@ -90,11 +88,7 @@ class Extent:
         return self.pass_memory(min(side, height), min(side, width))
 
     def pass_memory(self, height: int, width: int) -> int:
-        """Return the bytes of all blobs with an input of this size.
-
-        This engine needs about half of these bytes for a pass of FCN-8s. BVLC Caffe needs all of
-        them, and the buffers of its convolutions beside.
-        """
+        """Return the bytes of all blobs with an input of this size."""
         return FLOAT * sum(self._counts(height, width))
 
     def fits(self, height: int, width: int, budget: Optional[int]) -> bool:

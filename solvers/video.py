@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, Callable, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -17,14 +17,15 @@ from solvers.outputs import Head
 from solvers.results import Result
 from solvers.segmenter import MemoryEndError, Segmenter
 
-#: File name extensions of videos, and the code of the codec that a video of overlays has.
+#: Extension of a video -> that of its video of overlays, and the code of that video's codec. OpenCV
+#: warns of every codec in WebM.
 CODECS = {
-    ".mp4": "mp4v",
-    ".m4v": "mp4v",
-    ".mov": "mp4v",
-    ".avi": "MJPG",
-    ".mkv": "mp4v",
-    ".webm": "VP80",
+    ".mp4": (".mp4", "mp4v"),
+    ".m4v": (".m4v", "mp4v"),
+    ".mov": (".mov", "mp4v"),
+    ".avi": (".avi", "MJPG"),
+    ".mkv": (".mkv", "mp4v"),
+    ".webm": (".mp4", "mp4v"),
 }
 SUFFIXES = tuple(CODECS)
 #: The end of the stem of a video of overlays.
@@ -53,7 +54,7 @@ class VideoFiles(NamedTuple):
     heads: Tuple[Head, ...]
 
     def path(self, head: Head, suffix: str = "") -> str:
-        """Return the path of a head's video; `suffix` is the extension of the original."""
+        """Return the path of a head's video; `suffix` is its extension."""
         name = self.stem + (f"_{head.name}" if len(self.heads) > 1 else "") + END
         return os.path.join(self.out, name + suffix)
 
@@ -154,11 +155,12 @@ def _segment_frames(
     path: str, capture: Any, film: Film, files: VideoFiles, segmenter: Segmenter
 ) -> Tuple[int, List[np.ndarray], List[str]]:
     """Return the number of frames, the pixels of each class by head, and the files written."""
-    suffix = os.path.splitext(path)[1].lower()
+    suffix, code = CODECS[os.path.splitext(path)[1].lower()]
     counts = [np.zeros(len(head.output.classes), np.int64) for head in files.heads]
     palettes = [np.array(head.output.palette, np.uint8) for head in files.heads]
+    targets = [files.path(head, suffix) for head in files.heads]
     number = 0
-    with _Outputs(files, suffix, film.rate) as outputs:
+    with _Outputs(targets, code, film.rate) as outputs:
         bar = workers.progress_bar(film.frames, os.path.basename(path), leave=False)
         with bar:
             for frame in _frames(capture):
@@ -176,7 +178,7 @@ def _segment_frames(
                 bar.update()
         if not number:
             raise OSError(f"{path}: has no frame that OpenCV can read (codec, damage)")
-    return number, counts, [files.path(head, suffix) for head in files.heads]
+    return number, counts, targets
 
 
 def _channels(frame: np.ndarray, segmenter: Segmenter) -> np.ndarray:
@@ -191,9 +193,9 @@ def _channels(frame: np.ndarray, segmenter: Segmenter) -> np.ndarray:
 class _Outputs:
     """OpenCV's writers of the videos of overlays; the files appear when they are complete."""
 
-    def __init__(self, files: VideoFiles, suffix: str, rate: float) -> None:
-        self._suffix, self._rate = suffix, rate
-        self._targets = [files.path(head, suffix) for head in files.heads]
+    def __init__(self, targets: Sequence[str], code: str, rate: float) -> None:
+        self._code, self._rate = code, rate
+        self._targets = list(targets)
         self._temporary: List[str] = []
         self._writers: List[Any] = [None] * len(self._targets)
         self._resources = contextlib.ExitStack()
@@ -211,13 +213,12 @@ class _Outputs:
 
     def _open(self, k: int, frame: np.ndarray) -> Any:
         cv2 = _opencv()
-        code = cv2.VideoWriter_fourcc(*CODECS[self._suffix])
+        code = cv2.VideoWriter_fourcc(*self._code)
         size = frame.shape[1], frame.shape[0]
         writer = cv2.VideoWriter(self._temporary[k], code, self._rate, size)
         if not writer.isOpened():
             raise OSError(
-                f"{self._targets[k]}: OpenCV {cv2.__version__} cannot write {self._suffix} with "
-                f"the codec {CODECS[self._suffix]}"
+                f"{self._targets[k]}: OpenCV {cv2.__version__} cannot write the codec {self._code}"
             )
         return writer
 

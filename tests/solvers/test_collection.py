@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solvers import collection, infer, photograph
+from solvers import collection, infer, photograph, segmenter
 from tests.solvers import tiny_nets
 from tests.solvers.tiny_nets import colour_picture, colour_scores, convolution
 
@@ -73,6 +73,22 @@ def test_every_file_has_a_line_of_json_also_if_it_is_done_or_cannot_be_read(
     assert lines[0]["seconds"] == 0 and lines[0]["outputs"] == lines[1]["outputs"]
     assert "is not a readable image" in lines[2]["error"]
     assert "3 photographs, 2 done already" in captured.err
+
+
+def test_a_photograph_that_is_too_large_to_be_read_is_skipped(tmp_path, model, monkeypatch, capsys):
+    folder = put(tmp_path / "photos", "a.png", "b.png")
+    real = segmenter.read_channels
+
+    def read(path, channels):
+        if path.endswith("a.png"):
+            raise MemoryError
+        return real(path, channels)
+
+    monkeypatch.setattr(segmenter, "read_channels", read)
+    with pytest.raises(OSError, match="a.png: first of 1 that cannot be segmented"):
+        infer.run_collection([folder], out=str(tmp_path / "out"), **model)
+    assert "a.png: memory ended while the picture was read" in capsys.readouterr().err
+    assert (tmp_path / "out" / "b_labels.png").is_file()
 
 
 def test_values_that_are_missing_are_written_by_a_second_run(tmp_path, model):

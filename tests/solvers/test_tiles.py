@@ -5,11 +5,13 @@ import os
 import caffe
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from PIL import Image
 
 import net_gen
+from fcn_common.memory import peak_memory, reset_peak_memory
 from net_gen.geometry import Geometry
-from solvers import chain, infer, tiles
+from solvers import chain, infer, planner, tiles
 from solvers.interface import Settings
 from solvers.tiles import Context
 from surgery import interp, interp_layers
@@ -131,16 +133,40 @@ def test_small_maps_are_the_same_in_tiles(tmp_path):
     assert any("tiles of up to 64 pixels" in note for note in parts.notes)
 
 
+@pytest.mark.skipif(not os.path.isfile("/proc/self/statm"), reason="needs Linux")
 def test_the_stated_memory_decides_the_size_of_the_tiles(tmp_path):
     net = tiny_nets.write(tmp_path, convolution("raw", 64, size=3) + convolution("score", 3, "raw"))
-    opened(net)
-    memory = tiles.resident_memory() + 70_000_000
-    segmenter = opened(net, memory=f"{memory / 1e6:.1f}MB")
-    (note,) = segmenter.segment(picture(600, 800)).notes
-    side = int(note.split()[-2])
-    # 70 channels of float32 at each pixel of a tile, and 40 bytes at each pixel of the picture.
-    assert 150 < side <= ((70e6 - 40 * 600 * 800) / (4 * 70)) ** 0.5
-    assert opened(net, memory="100GB").segment(picture(600, 800)).notes == ()
+    opened(net).segment(picture(64, 64))
+    image = picture(1200, 1600)
+    assert reset_peak_memory()
+    memory = tiles.resident_memory() + 300_000_000  # The blobs alone are 540 MB.
+    (note,) = opened(net, memory=f"{memory / 1e6:.1f}MB").segment(image).notes
+    assert 3 < int(note.split()[-2]) < 1600
+    assert peak_memory() <= memory
+    assert opened(net, memory="100GB").segment(image).notes == ()
+
+
+def test_the_cost_of_a_pass_is_measured_by_two_passes(monkeypatch):
+    """A Caffe that needs 100 bytes for every pass and three times the bytes of the blobs."""
+    net = type("Net", (), {"blobs": {"data": np.zeros((1, 3)), "score": np.zeros((1, 5))}})
+    message = caffe.proto.caffe_pb2.NetParameter()
+    text_format.Parse(tiny_nets.data() + convolution("score", 5, size=3), message)
+    peak = [0]
+
+    def probe(height, width):
+        peak[0] = 10**6 + 100 + 3 * 4 * 8 * height * width
+
+    monkeypatch.setattr(planner, "MARGIN", 1)
+    monkeypatch.setattr(planner, "RESERVE", 0)
+    monkeypatch.setattr(planner, "reset_peak_memory", lambda: True)
+    monkeypatch.setattr(planner, "peak_memory", lambda: peak[0])
+    monkeypatch.setattr(tiles, "resident_memory", lambda: 10**6)
+    side = 50
+    limit = 10**6 + 40 * 100 * 100 + 100 + 3 * 4 * 8 * side * side
+    instance = planner.Planner(message, net, ["score"], planner.Memory(bytes=limit), 3, probe)
+    notes = []
+    instance.plan(100, 100, notes)
+    assert notes[0].endswith("tiles of up to 50 pixels")
 
 
 def test_a_memory_that_is_too_small_for_any_tile_is_refused(tmp_path):
