@@ -286,6 +286,9 @@ def _label_findings(
     elif classes < 2 and present:
         text = f"there is {classes} class, needs 2 or more; the background is a class, too"
         findings.append(Finding("error", text))
+    if coding.colours is not None and len(coding.colours) != classes:
+        text = f"{classes} classes are named, but the labelmap has {len(coding.colours)} colours"
+        findings.append(Finding("error", text))
     if classes > coding.ignore_label >= 0:
         text = f"{classes} classes, but label {coding.ignore_label} is ignored"
         findings.append(Finding("error", text))

@@ -46,6 +46,8 @@ SPLIT_NAMES: Mapping[str, Tuple[str, ...]] = {
 NAME_FILES = ("class_names.txt", "classes.txt", "labels.txt", "obj.names")
 #: The share of the pictures that is drawn for scoring where there is no split.
 VAL_SHARE = 0.2
+#: Files of annotation programs that describe labels as polygons, not as images.
+POLYGON_SUFFIXES = (".json", ".xml")
 IGNORED_NAMES = ("__ignore__", "ignore", "__ignored__")
 
 
@@ -118,7 +120,8 @@ def read_labelmap(path: str) -> Tuple[Tuple[str, ...], Tuple[Colour, ...]]:
 
     Lines that begin with # are comments. Raises ValueError for another line.
     """
-    names, colours = [], []
+    names: List[str] = []
+    colours: List[Colour] = []
     for number, line in enumerate(_lines(path), 1):
         if line.startswith("#"):
             continue
@@ -126,8 +129,14 @@ def read_labelmap(path: str) -> Tuple[Tuple[str, ...], Tuple[Colour, ...]]:
         values = fields[1].split(",") if len(fields) > 1 else []
         if len(values) != 3 or not all(v.strip().isdigit() and int(v) < 256 for v in values):
             raise ValueError(f"{path}: line {number} is {line!r}, needs name:red,green,blue")
+        colour = (int(values[0]), int(values[1]), int(values[2]))
+        if colour in colours:
+            raise ValueError(
+                f"{path}: line {number} gives {fields[0].strip()} the colour of "
+                f"{names[colours.index(colour)]}, needs another colour for each class"
+            )
         names.append(fields[0].strip())
-        colours.append((int(values[0]), int(values[1]), int(values[2])))
+        colours.append(colour)
     if not names:
         raise ValueError(f"{path}: names no class, needs lines of name:red,green,blue")
     return tuple(names), tuple(colours)
@@ -193,6 +202,12 @@ def _likely_reason(path: str, images: Mapping[str, str]) -> str:
     if jpegs or any(not images[idx].lower().endswith(LABEL_SUFFIXES) for idx in ends):
         place = os.path.join(path, jpegs[0]) if jpegs else images[ends[0]]
         return f"; {place} has JPEG labels, whose compression changes labels: export PNG files"
+    polygons = sorted(name for name in os.listdir(path) if name.lower().endswith(POLYGON_SUFFIXES))
+    if polygons:
+        return (
+            f"; {polygons[0]} seems to hold polygons: export label images (labelme2voc.py of "
+            "labelme, Segmentation mask of CVAT)"
+        )
     if named and not images:
         return f"; {named[0]} has labels: export the pictures, too, into images"
     return ""

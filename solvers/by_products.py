@@ -51,6 +51,10 @@ class AppendedFile:
         # They change together, so that a signal between two statements leaves both as they were.
         self._state: Tuple[int, bytes] = (0, b"")
 
+    def is_empty(self) -> bool:
+        """Return whether the file has no content, or does not exist."""
+        return not os.path.isfile(self.path) or os.path.getsize(self.path) == 0
+
     def append(self, piece: bytes) -> None:
         """Write a piece at the end, or keep it and warn once if that fails."""
         size, waiting = self._state

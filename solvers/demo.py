@@ -106,7 +106,8 @@ def _run(out: str, data: str, seed: int, gpu: Gpu, scale: float) -> Dict[str, An
     started = time.time()
     print(f"{device.engine()}; runs on {device.use(gpu)}")
     counts = {name: max(3, int(n * scale)) for name, n in DATA.items()}
-    demo_set.make(data, **counts)  # type: ignore[arg-type]
+    with run_lock.one_run(os.path.dirname(data)):  # Another demo may draw the same set.
+        demo_set.make(data, **counts)  # type: ignore[arg-type]
 
     classifier = train_classifier(os.path.join(out, "classifier"), data, seed, gpu, scale)
     for name in net_gen.STAGES:

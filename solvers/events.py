@@ -51,7 +51,10 @@ class Events:
                 self._drop(path, keep)
 
     def _drop(self, path: str, keep: Callable[[str, int], bool]) -> None:
-        """Cut a file at the first event that does not stay, and at a damaged event."""
+        """Cut a file at the first event that does not stay, and at a damaged event.
+
+        A file without an event is removed.
+        """
         end = 0
         for start, record in records(path):
             event = self._event.FromString(record)
@@ -59,7 +62,9 @@ class Events:
             if not all(keep(tag, event.step) for tag in tags):
                 break
             end = start + _HEAD.size + len(record) + _TAIL.size
-        if end < os.path.getsize(path):
+        if end == 0:
+            os.remove(path)
+        elif end < os.path.getsize(path):
             truncate(path, end)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -86,7 +91,7 @@ class Events:
         if self._file is None:
             name = f"events.out.tfevents.{time.time():.0f}.{platform.node() or 'host'}"
             self._file = AppendedFile(os.path.join(self._folder, name))
-            if not os.path.isfile(self._file.path):
+            if self._file.is_empty():
                 first = self._event(wall_time=time.time(), file_version=FORMAT)
                 self._append(first.SerializeToString())
         head = struct.pack("<Q", len(record))

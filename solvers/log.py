@@ -49,7 +49,7 @@ class Log:
         with guarded(text):
             _cut_text(text, iteration, scored)
         self._file, self._table = AppendedFile(text), AppendedFile(table)
-        if not os.path.isfile(table):
+        if self._table.is_empty():
             self._table.append((",".join(COLUMNS) + "\n").encode())
 
         def keep(tag: str, step: int) -> bool:
@@ -177,7 +177,7 @@ def losses(path: str) -> List[Dict[str, float]]:
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             try:
-                rows.append({key: float(row.get(key, "nan")) for key in COLUMNS})
+                rows.append({key: float({"pixel_loss": "nan", **row}[key]) for key in COLUMNS})
             except (KeyError, TypeError, ValueError):
                 continue
     return rows

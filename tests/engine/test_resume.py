@@ -139,7 +139,7 @@ def snapshot(tmp_path):
         (lambda path: path.unlink(), "there is no"),
         (lambda path: path.write_text("{"), "resume.json Expecting"),
         (lambda path: path.write_text('{"version": 2, "iteration": 2}'), "is version 2"),
-        (lambda path: path.write_text('{"version": 1, "iteration": 2}'), "'solver'"),
+        (lambda path: path.write_text('{"version": 1, "iteration": 2}'), "lacks 'solver'"),
     ],
 )
 def test_a_snapshot_without_its_resume_file_resumes_with_a_warning(

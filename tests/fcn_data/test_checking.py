@@ -170,3 +170,11 @@ def test_palette_files_that_agree_give_the_classes_their_colours(root):
     assert report(root).colours[:3] == own_folders.COLOURS
     Image.fromarray(own_folders.picture(0)[1]).save(label_path(root))
     assert report(root).colours == ()
+
+
+def test_another_number_of_names_than_of_colours_is_refused(tmp_path):
+    own_folders.write(tmp_path, "cvat")
+    result = report(tmp_path, names=("a", "b", "c", "d"))
+    assert "4 classes are named, but the labelmap has 3 colours" in "\n".join(
+        texts(result, "error")
+    )

@@ -137,6 +137,16 @@ def test_a_wrong_line_of_a_labelmap_is_refused(tmp_path):
     path.write_text("cat:1,2,3::\ndog:1,2\n")
     with pytest.raises(ValueError, match="line 2 is 'dog:1,2', needs name:red,green,blue"):
         read_labelmap(str(path))
+    path.write_text("cat:1,2,3::\ndog:1,2,3\n")
+    with pytest.raises(ValueError, match="line 2 gives dog the colour of cat, needs another"):
+        read_labelmap(str(path))
+
+
+def test_polygons_of_annotation_programs_are_no_labels(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"; a.json seems to hold polygons: export label images"):
+        open_folder(str(tmp_path))
 
 
 def test_a_palette_png_whose_colours_are_in_another_order_is_read_by_colour(tmp_path):

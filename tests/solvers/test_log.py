@@ -227,3 +227,13 @@ def test_tensorboard_reads_the_pictures_of_a_scoring(tmp_path):
     assert (value.tag, second.step) == ("samples/photo 1", 5)
     with Image.open(io.BytesIO(value.image.encoded_image_string)) as image:
         assert np.array_equal(np.asarray(image), picture)
+
+
+def test_a_run_that_was_killed_before_its_first_row_gets_a_heading(tmp_path):
+    (tmp_path / "events").mkdir()
+    for name in ("loss.csv", "train.log", "events/events.out.tfevents.1.host"):
+        (tmp_path / name).write_text("")
+    with log.Log(str(tmp_path)) as run:
+        run.train(0, 3.0, 0.5, {"loss": 3.0})
+    assert [row["iteration"] for row in log.losses(str(tmp_path / "loss.csv"))] == [0]
+    assert not (tmp_path / "events/events.out.tfevents.1.host").exists()

@@ -93,7 +93,10 @@ def restore(state_path: str, state: SolverState, nets: Sequence[Net]) -> list[li
     except FileError:
         _warn(state_path, f"there is no {path} beside it")
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        _warn(state_path, f"{path} lacks {error}, as after a training with another Caffe")
+        return None
+    except (ValueError, TypeError) as error:
         _warn(state_path, f"{path} {error}")
         return None
     for net, states in zip(nets, values["layers"]):
