@@ -122,8 +122,8 @@ def _write_layers(m: Model, net: Net, sizes: Sizes) -> dict[str, str]:
     if len(refused) == 1:
         raise refused[0]
     if refused:
-        lines = "\n  ".join(map(str, refused))
-        raise NetError(f"{len(refused)} layers are not written as ONNX:\n  {lines}")
+        reasons = "; ".join(map(str, refused))
+        raise NetError(f"{len(refused)} layers are not written as ONNX: {reasons}")
     return names
 
 
