@@ -28,6 +28,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
+	JOBS KILLS TARGET \
 	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY NPY ONLY ONNX RUN TILE TO
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
@@ -36,8 +37,8 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle $(VARIANTS) prototxts data train check own-data weights infer score inspect export \
-	oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
+.PHONY: help setup demo demo-all test test-all test-oracle fuzz torture $(VARIANTS) prototxts data train check own-data \
+	weights infer score inspect export oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -73,6 +74,13 @@ demo-all: $(READY) ## the demo and the papers' experiments: runs/experiments (SE
 
 test: lint ## the short test suite, with lint and types
 	@"$$PY" -m pytest $(WORKERS)
+
+fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET= JOBS=)
+	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
+	  OUT:out)
+
+torture: $(READY) ## kills, signals, a full disk, fuzzing (MINUTES=1 KILLS=5 SEED=)
+	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills SEED:seed)
 
 test-all: lint ## the test suite with the slow tests
 	@"$$PY" -m pytest $(WORKERS) -m 'not oracle and not cuda and not bench'

@@ -25,22 +25,24 @@ INTERRUPTED = 130
 def run(main: Callable[[], object]) -> None:
     """Call `main()`, and end the program with one error line if it fails.
 
-    ValueError, OSError, RuntimeError and ImportError print their message on stderr and exit with
-    1. Ctrl-C exits with 130; the line is the exception's, if it has one. With FCN_TRACEBACK=1 in
-    the environment the error is raised instead. The log of Caffe is limited (`limit_log`).
+    ValueError, OSError, RuntimeError, ImportError and MemoryError print their message on stderr
+    and exit with 1. Ctrl-C exits with 130; the line is the exception's, if it has one. With
+    FCN_TRACEBACK=1 in the environment the error is raised instead. The log of Caffe is limited
+    (`limit_log`).
     """
     # The end of the interpreter would walk all objects of the imported modules, for 0.4 s.
     gc.freeze()
     limit_log()
+    pass_on_settings()
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if os.environ.get(TRACEBACK):
             raise
         sys.stdout.flush()
-        print(f"error: {message(error)}", file=sys.stderr)
+        print(f"error: {_one_line(message(error))}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt as interrupt:
         # One more interrupt would be shown as an error of the interpreter's end.
@@ -75,6 +77,22 @@ def limit_log() -> None:
     os.environ.setdefault("GLOG_minloglevel", "1")
 
 
+def pass_on_settings() -> None:
+    """Hand FCN_PYTHON_LAYERS and FCN_STRICT on to the engine, for models from strangers.
+
+    The engine reads CAFFE_PYTHON_LAYERS and CAFFE_STRICT; BVLC Caffe reads neither.
+    """
+    for name in ("PYTHON_LAYERS", "STRICT"):
+        if os.environ.get(f"FCN_{name}"):
+            os.environ.setdefault(f"CAFFE_{name}", os.environ[f"FCN_{name}"])
+
+
+def _one_line(text: str) -> str:
+    """Return a text in one line, with escapes for the control characters of a terminal."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def require_caffe() -> None:
     """End the program with one error line if there is no module named caffe.
 
@@ -93,4 +111,6 @@ def message(error: Exception) -> str:
         return NO_CAFFE
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError) and not isinstance(error, RuntimeError):
+        return f"no memory: {str(error) or 'the machine has none left'}; use smaller images"
     return str(error) or type(error).__name__

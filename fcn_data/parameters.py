@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any, Dict, Mapping, Tuple, Union
 
+#: Characters of a bad param_str that a message shows.
+MOST_SHOWN = 300
 Types = Union[type, Tuple[type, ...]]
 
 
@@ -18,13 +20,14 @@ def read_parameters(
     Raises ValueError if `text` is not a dict of literals, lacks a required key, or has an unknown
     key or a value of another type.
     """
+    shown = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "..."
     try:
         values = ast.literal_eval(text)
-    except (SyntaxError, ValueError, TypeError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         values = None
     if not isinstance(values, dict):
         raise ValueError(
-            f"{layer}: param_str is {text!r}, needs a dict of literals with the keys "
+            f"{layer}: param_str is {shown!r}, needs a dict of literals with the keys "
             f"{', '.join(required)}"
         )
     for key in required:

@@ -7,11 +7,14 @@ Every error names the file.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List
+import struct
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from . import mat_files
 from .channel_lists import is_channel_list, listed_files
 
 COLOURS = 3
@@ -19,6 +22,13 @@ UINT8_MAX = 255
 UINT16_MAX = 65535
 #: 16-bit values are divided by this number, so that the largest one becomes 255.
 SIXTEEN_BIT = UINT16_MAX / UINT8_MAX
+#: Bytes of pixels for each byte of a TIFF file that no packing reaches; deflate reaches 1032.
+MAX_RATIO = 2000
+#: What Pillow raises for damaged files, for sizes that no photograph has, and without memory.
+_DAMAGE = (
+    *(OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error),
+    *(OverflowError, ZeroDivisionError, MemoryError, Image.DecompressionBombError),
+)
 #: Tag of the EXIF orientation; 1 is upright.
 ORIENTATION = 0x0112
 
@@ -31,8 +41,9 @@ def read_image(path: str) -> np.ndarray:
 
     Raises FileNotFoundError if there is no such file, OSError if the file is not readable.
     """
-    pages = _pages(path, first_only=True)
-    return as_rgb(_colours(pages[0])[:, :, ::-1])
+    with _enough_memory(path):
+        pages = _pages(path, first_only=True)
+        return as_rgb(_colours(pages[0])[:, :, ::-1])
 
 
 def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
@@ -48,6 +59,11 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
     Raises FileNotFoundError if there is no such file, OSError if the file is not readable,
     ValueError for another number of channels and for floats or integers out of range.
     """
+    with _enough_memory(path):
+        return _read_channels(path, channels)
+
+
+def _read_channels(path: str, channels: int) -> np.ndarray:
     if channels == 1:
         return _grey(_pages(path, first_only=True)[0])
     if channels == COLOURS:
@@ -67,6 +83,16 @@ def read_channels(path: str, channels: int = COLOURS) -> np.ndarray:
     return np.stack(planes, axis=2)
 
 
+@contextmanager
+def _enough_memory(path: str) -> Iterator[None]:
+    """Raise OSError in place of a MemoryError in the `with` block."""
+    try:
+        yield
+    except MemoryError as error:
+        reason = str(error) or "the machine has none left"
+        raise OSError(f"{path}: no memory for its pixels ({reason}); use a smaller image") from None
+
+
 def count_channels(path: str) -> int:
     """Return the number of channels that a file stores: 1 for grey, 3 for colours and palettes.
 
@@ -80,7 +106,7 @@ def count_channels(path: str) -> int:
             return bands * (getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         if not path.lower().endswith((".tif", ".tiff")):
             raise OSError(f"{path}: is not a readable image ({error})") from None
     page = _tiff_pages(path)[0]
@@ -129,19 +155,8 @@ def read_label_image(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise OSError(f"{path}: is not a readable label image ({error})") from None
-
-
-def read_mat(path: str) -> Dict[str, Any]:
-    """Return the arrays of a .mat file by name. Raises OSError if the file is not readable."""
-    # scipy.io takes 0.3 s to import, and most data sets have no .mat files.
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(path)
-    except Exception as error:  # a truncated file raises any of a dozen types
-        raise OSError(f"{path}: is not a readable .mat file ({error})") from None
 
 
 def read_segmentation(path: str) -> np.ndarray:
@@ -149,10 +164,7 @@ def read_segmentation(path: str) -> np.ndarray:
 
     Raises OSError if the file is not readable or has another layout.
     """
-    try:
-        return read_mat(path)["GTcls"][0]["Segmentation"][0]
-    except (KeyError, IndexError, ValueError):
-        raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
+    return mat_files.read_segmentation(path)
 
 
 def read_mat_array(path: str, name: str) -> np.ndarray:
@@ -160,11 +172,7 @@ def read_mat_array(path: str, name: str) -> np.ndarray:
 
     Raises OSError if the file is not readable or has no such array.
     """
-    arrays = read_mat(path)
-    if name not in arrays:
-        names = ", ".join(sorted(key for key in arrays if not key.startswith("__")))
-        raise OSError(f"{path}: has {names or 'no array'}, needs the array {name}")
-    return np.asarray(arrays[name]).astype(np.int64)
+    return mat_files.read_array(path, name).astype(np.int64)
 
 
 def read_class_list(path: str) -> Dict[int, str]:
@@ -201,18 +209,18 @@ def _pages(path: str, first_only: bool) -> List[Any]:
             pages = []
             for index in range(count if image.format in ("TIFF", "MPO") else 1):
                 image.seek(index)
-                pages.append(_scaled(path, ImageOps.exif_transpose(image.copy())))
+                pages.append(ImageOps.exif_transpose(image.copy()))
                 if image.format == "MPO":  # a phone's JPEG with a preview behind the photograph
                     break
-            return pages
     except FileNotFoundError:
         raise
     except Image.UnidentifiedImageError as error:
         if not path.lower().endswith((".tif", ".tiff")):
             raise OSError(f"{path}: is not a readable image ({error})") from None
         return _tiff_pages(path)
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise OSError(f"{path}: is not a readable image ({error})") from None
+    return [_scaled(path, page) for page in pages]
 
 
 def _tiff_pages(path: str) -> List[np.ndarray]:
@@ -222,7 +230,10 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
 
     try:
         with tifffile.TiffFile(path) as file:
-            array, axes = file.series[0].asarray(), file.series[0].axes
+            series, size = file.series[0], os.path.getsize(path)
+            if series.nbytes > MAX_RATIO * size:
+                raise ValueError(f"claims {series.nbytes} bytes of pixels in {size} bytes")
+            array, axes = series.asarray(), series.axes
     except Exception as error:  # tifffile raises many types for a damaged file
         raise OSError(f"{path}: is not a readable image ({error})") from None
     if array.ndim not in (2, COLOURS) or not {"Y", "X"} <= set(axes):

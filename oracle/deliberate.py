@@ -141,6 +141,36 @@ DELIBERATE = (
         "forward; BVLC Caffe's Scale allows one.",
         _has_type("HingeLoss", "Scale"),
     ),
+    Difference(
+        "ReLU of infinity and NaN",
+        "ReLU without a slope turns -infinity into 0, and passes the gradient on where its bottom "
+        "is NaN; BVLC Caffe multiplies -infinity by the slope 0, which gives NaN, and stops the "
+        "gradient. The same result would take another pass over every map. A NaN passes through "
+        "ReLU, PReLU and Eltwise in both.",
+        _has_type("ReLU"),
+    ),
+    Difference(
+        "the largest of NaN",
+        "Max pooling passes over NaN and starts at -FLT_MAX, and ArgMax compares NaN, as BVLC "
+        "Caffe does, on the CPU. On a CUDA device, where the engine would have to wait for the "
+        "result, a NaN is the maximum. For a top_k above 1, the order of NaN in BVLC Caffe is "
+        "undefined; the engine ranks NaN first.",
+        _has_type("Pooling", "SPP", "ArgMax"),
+    ),
+    Difference(
+        "random ranges",
+        "The engine refuses a uniform filler whose range float32 lacks; BVLC Caffe draws without "
+        "end.",
+        lambda layer: True,
+        engine=r"float32 needs to hold both and their difference",
+    ),
+    Difference(
+        "modules of Python layers",
+        "A prototxt does not import modules of Python's own library or of installed packages "
+        "unless CAFFE_PYTHON_LAYERS names them; BVLC Caffe imports every module.",
+        _has_type("Python"),
+        engine=r"is not imported: ",
+    ),
 )
 
 

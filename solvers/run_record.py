@@ -141,7 +141,7 @@ def read_run(path: str) -> RunRecord:
     try:
         with open(path, encoding="utf-8-sig") as file:
             values = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not a JSON file ({error})") from None
     if not isinstance(values, dict) or not isinstance(values.get("version"), int):
         raise ValueError(f"{path}: has no version, needs the run.json of python -m solvers.train")
@@ -192,7 +192,7 @@ def _record(path: str, values: Dict[str, Any]) -> RunRecord:
             "outputs": tuple(_output(output) for output in values["outputs"]),
             "class_weights": tuple(map(float, values.get("class_weights", ()))),
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: has a field of the wrong kind ({error!r})") from None
     return RunRecord(**{key: values[key] for key in RunRecord._fields if key in values})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,10 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in OTHERS:
         return OTHERS[arguments[0]](arguments[1:])
-    return command.run("caffe", USAGE, FLAGS, _body, arguments, runs_layers=True)
+    return command.run("caffe", USAGE, FLAGS, _body, arguments)
 
 
 if __name__ == "__main__":
-    # Python layers are modules in the working directory.
-    sys.path.insert(0, os.getcwd())
     sys.exit(main())

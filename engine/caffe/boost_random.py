@@ -16,6 +16,7 @@ import numpy as np
 F = np.float32
 #: One more than the largest number of the Mersenne Twister, 2^32.
 RANGE = F(2**32)
+LARGEST = float(np.finfo(F).max)
 
 
 def raw(rng: np.random.RandomState, n: int) -> np.ndarray:

@@ -7,7 +7,8 @@
     │   ├── UnknownLayerError      a name that no layer of the net has; also a ValueError
     │   └── LayerError             a layer's parameters; has `layer` and `layer_type`
     │       ├── ShapeError         the shapes of a layer's bottoms, tops or parameters
-    │       └── LayerFileError     a file that a layer reads or writes; also a FileError
+    │       ├── LayerFileError     a file that a layer reads or writes; also a FileError
+    │       └── NoMemoryError      no memory for a layer; also a MemoryError
     ├── WeightsError               weights or a solver state that do not fit the net
     ├── DeviceError                a device, a precision or a place among workers
     ├── UsageError                 a call or a command line with unusable arguments
@@ -24,9 +25,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .printable import printable
+
 
 class CaffeError(RuntimeError):
-    """Base of the engine's exceptions: a file, layer or value that cannot be used."""
+    """Base of the engine's exceptions: a file, layer or value that cannot be used.
+
+    As text it is one line, with escapes for the control characters that names in files may have.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class FileError(CaffeError):
@@ -65,6 +74,10 @@ class ShapeError(LayerError):
 
 class LayerFileError(LayerError, FileError):
     """A file that a layer reads or writes, such as the source of a data layer."""
+
+
+class NoMemoryError(LayerError, MemoryError):
+    """A layer for whose values the machine or the device has no memory."""
 
 
 class WeightsError(CaffeError):

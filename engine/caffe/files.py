@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,27 @@ NAME_LENGTH = 48
 #: Seconds after which a temporary file that no process has locked is the rest of a killed write.
 _ABANDONED = 2
 
+#: The environment variable of the strict mode, for models from strangers.
+STRICT = "CAFFE_STRICT"
+#: The folder in which the program started.
+_START = os.path.realpath(os.getcwd())
+
+
+def strict() -> bool:
+    """Return whether the strict mode is on: CAFFE_STRICT is set, and neither empty nor 0."""
+    return os.environ.get(STRICT, "") not in ("", "0")
+
+
+def check_place(path: str | os.PathLike) -> None:
+    """Raise FileError for a path outside the working folder that the strict mode protects."""
+    if not strict():
+        return
+    place = os.path.realpath(os.fspath(path))
+    if os.path.commonpath([place, _START]) != _START:
+        raise FileError(
+            f"{os.fspath(path)}: is not written: {STRICT} allows files in {_START} alone"
+        )
+
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
@@ -34,6 +56,7 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     Raises FileError if the file cannot be written.
     """
     path = os.fspath(path)
+    check_place(path)
     temporary = None
     try:
         with _create_beside(path) as file:
@@ -88,6 +111,7 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
     `temporary` lies on the same file system as `path`. Raises FileError if `path` cannot be
     written.
     """
+    check_place(path)
     try:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -106,10 +130,50 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
         raise FileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
 
 
+def open_regular(path: str | os.PathLike) -> IO[bytes]:
+    """Open a file to read it; a folder, a device or a FIFO is refused before it is read.
+
+    Raises OSError, or FileError for what is no regular file.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        _check_mode(path, os.fstat(handle).st_mode)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Raise FileError for a path that is no regular file or that cannot be looked at."""
+    with reading(path):
+        _check_mode(path, os.stat(path).st_mode)
+
+
+def _check_mode(path: str | os.PathLike, mode: int) -> None:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    for is_kind, kind in kinds:
+        if is_kind(mode):
+            raise FileError(f"{os.fspath(path)}: cannot be read: is {kind}; a file is needed")
+
+
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Return the content of a file. Raises FileError if it cannot be read."""
-    with reading(path), open(path, "rb") as file:
-        return file.read()
+    try:
+        with reading(path), open_regular(path) as file:
+            return file.read()
+    except MemoryError:
+        raise FileError(
+            f"{os.fspath(path)}: no memory for its content; free memory, or read the file on a "
+            "machine that has more"
+        ) from None
 
 
 def _create_beside(path: str) -> IO[bytes]:

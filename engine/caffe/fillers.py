@@ -63,6 +63,10 @@ def _uniform(shape: Sequence[int], f: Any) -> Draw:
     """Uniform in [min, max)."""
     if f.min > f.max:
         raise ValueError(f"min {f.min:g} is above max {f.max:g}")
+    if not abs(f.min) < boost_random.LARGEST or not 0 <= f.max - f.min < boost_random.LARGEST:
+        raise ValueError(
+            f"min {f.min:g}, max {f.max:g}; float32 needs to hold both and their difference"
+        )
     return lambda rng: in_pieces(shape, lambda n: boost_random.uniform(rng, f.min, f.max, n))
 
 

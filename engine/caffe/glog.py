@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from .launch import solver_rank
 from .log_files import LogFiles
+from .printable import printable
 
 #: glog's variables: the least level, whether all lines go to standard error, the folder of files.
 LEVEL, TO_STDERR, FOLDER = "GLOG_minloglevel", "GLOG_logtostderr", "GLOG_log_dir"
@@ -70,10 +71,14 @@ def _least_level() -> int:
         return 0
 
 
-def write(place: str, message: str, level: int = 0) -> None:
-    """Write a log line. `place` is the file and line that BVLC Caffe's line names."""
+def write(place: str, message: str, level: int = 0, text: str = "") -> None:
+    """Write a log line, and below it the lines of `text`.
+
+    place: the file and line that BVLC Caffe's line names. Control characters of the message, which
+    a name in a file may have, are written as escapes.
+    """
     if shown(level):
-        _write(place, message, level)
+        _write(place, printable(message, keep="\t") + (f"\n{text}" if text else ""), level)
 
 
 def _write(place: str, message: str, level: int) -> None:
@@ -93,7 +98,7 @@ def _write(place: str, message: str, level: int) -> None:
 def log(message: str) -> None:
     """Write a script's own line to the log, from any worker."""
     if _least_level() <= 0:
-        _write("caffe.py:1", message, 0)
+        _write("caffe.py:1", printable(message, keep="\t\n"), 0)
 
 
 def init_log(level: int | None = None, stderr: bool | None = None) -> None:

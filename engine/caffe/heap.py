@@ -112,6 +112,15 @@ def resident_memory() -> int:
         return 0
 
 
+@cache
+def machine_memory() -> int:
+    """Return the memory of this machine, in bytes; 2^63 - 1 if the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**63 - 1
+
+
 class Trimmer:
     """Decides before each pass whether to return free memory.
 

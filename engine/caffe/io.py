@@ -29,6 +29,8 @@ def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
         raw, raw_type = blob.raw_data, blob.raw_data_type
         values = blob.double_data or blob.data
     if raw:
+        if raw_type not in RAW_DTYPES:
+            raise ValueError(f"BlobProto with raw values of the type {raw_type}")
         values = np.frombuffer(raw, RAW_DTYPES[raw_type])
     legacy = ("num", "channels", "height", "width")
     if any(blob.HasField(name) for name in legacy):

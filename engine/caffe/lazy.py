@@ -43,7 +43,7 @@ class MappedFile(mmap.mmap):
     @classmethod
     def view(cls, path: str) -> memoryview:
         """Return a view of the content of a file. Raises FileError if it cannot be read."""
-        with files.reading(path), open(path, "rb") as file:
+        with files.reading(path), files.open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return memoryview(b"")
             mapped = cls(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -19,7 +19,7 @@ from .layers.source import MemoryData
 from .proto import caffe_pb2
 from .run.executor import Executor
 from .run.loss import Loss
-from .run.wiring import Parameter, Wiring, wire
+from .run.wiring import Node, Parameter, Wiring, wire
 
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
@@ -100,6 +100,11 @@ class Net:
 
     def _build(self, param: Any) -> None:
         self.wiring = wire(param)
+        # As in pycaffe, one dict for all calls: scripts ask for a blob by name again and again.
+        self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
+        self._parameters_by_name: OrderedDict[str, list[Blob]] = OrderedDict(
+            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
+        )
         self.executor = Executor(self.wiring)
         self.executor.debug_info = param.debug_info
         self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
@@ -135,7 +140,7 @@ class Net:
         Keyword arguments fill the input blobs; `blobs` names more blobs to return. With `end`, the
         outputs are that layer's tops. Raises UsageError for arguments that do not match the inputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[0] if start is None else self.wiring.node_named(start)
         last = nodes[-1] if end is None else self.wiring.node_named(end)
         names = self.outputs if end is None else self.top_names[end]
@@ -163,7 +168,7 @@ class Net:
         the gradients are of that layer's bottoms. Raises UsageError for arguments that do not match
         the outputs.
         """
-        nodes = self.wiring.nodes
+        nodes = self._nodes()
         first = nodes[-1] if start is None else self.wiring.node_named(start)
         last = nodes[0] if end is None else self.wiring.node_named(end)
         names = self.inputs if end is None else self.bottom_names[end]
@@ -177,6 +182,12 @@ class Net:
         self._backward(first.number, last.number)
         by_name = self.blobs
         return {name: by_name[name].diff for name in {*names, *(diffs or [])}}
+
+    def _nodes(self) -> Sequence[Node]:
+        """Return the layers, at least one. Raises UsageError for a net without layers."""
+        if not self.wiring.nodes:
+            raise UsageError(f"the net {self.name!r} has no layers, so it cannot run")
+        return self.wiring.nodes
 
     def _assign(self, values: dict[str, np.ndarray], attribute: str) -> None:
         """Fill the `data` or `diff` of the blobs in `values`."""
@@ -270,9 +281,7 @@ class Net:
     @property
     def params(self) -> OrderedDict[str, list[Blob]]:
         """The parameters by layer name, for layers that have any."""
-        return OrderedDict(
-            (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
-        )
+        return self._parameters_by_name
 
     @property
     def parameters(self) -> Sequence[Parameter]:

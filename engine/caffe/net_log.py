@@ -18,7 +18,8 @@ def _log(line: int, message: str) -> None:
 def begin(param: Any) -> None:
     """Log the filtered NetParameter, before its layers are built."""
     if glog.shown():
-        _log(53, f"Initializing net from parameters: \n{to_text(param)}")
+        place, message = "net.cpp:53", "Initializing net from parameters: "
+        glog.write(place, message, text=to_text(param))
 
 
 def creating(param: Any, automatic_tops: int) -> None:

@@ -32,6 +32,8 @@ TUNING = {
     "workspace_MB",
 }
 
+#: Values inside values that are read; Caffe's messages have eight at most.
+MAX_DEPTH = 100
 #: Messages whose fields in forks draw or choose training data, or steer a training. The engine
 #: does without those that it lacks; the net computes the same.
 TRAINING = ("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter")
@@ -114,7 +116,7 @@ def parse(text: str) -> list[Node]:
 class _Parser:
     def __init__(self, tokens: list[re.Match[str]]) -> None:
         self.tokens = tokens
-        self.at = 0
+        self.at = self.depth = 0
 
     def peek(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
@@ -142,6 +144,13 @@ class _Parser:
 
     def value(self, node: Node) -> None:
         """Read what follows the name of a field."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise MalformedTextError
+        self._value(node)
+        self.depth -= 1
+
+    def _value(self, node: Node) -> None:
         if self.peek() == ":":
             self.take()
         if self.peek() in ("{", "<") and self.peek():

@@ -213,18 +213,25 @@ def test_a_python_layer_that_cannot_be_imported_is_one_line(
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError])
-def test_an_exception_in_a_python_layer_keeps_its_traceback(caffe, folder, monkeypatch, error):
+def test_an_exception_in_a_python_layer_is_one_line_with_layer_and_place(
+    caffe, folder, monkeypatch, error
+):
     monkeypatch.syspath_prepend(str(folder))
     text = f"""
         import caffe
         class Mine(caffe.Layer):
             def setup(self, bottom, top):
-                raise {error.__name__}("a bad setting")
+                raise {error.__name__}("a bad\\nsetting")
     """
     module = f"raises_{error.__name__}"
     write(folder, textwrap.dedent(text), f"{module}.py")
     write(folder, PYTHON_NET.replace("MODULE", module))
-    with pytest.raises(error, match="a bad setting"):
+    status, log = caffe("train", "-solver", "solver.prototxt")
+    assert status == 1
+    line = f"layer 'mine' (Python), setup: {error.__name__}: a bad setting ({folder}/{module}.py:5"
+    assert log[-1][1].startswith(line)
+    monkeypatch.setenv("CAFFE_TRACEBACK", "1")
+    with pytest.raises(error, match="a bad"):
         caffe("train", "-solver", "solver.prototxt")
 
 

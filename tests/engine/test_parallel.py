@@ -419,7 +419,7 @@ def test_each_worker_uses_its_device_of_the_gpu_flag(monkeypatch):
 @pytest.mark.slow
 def test_a_worker_that_does_not_come_is_an_error_after_the_time_to_join(folder):
     code = """
-watch.JOIN = 2
+hello.JOIN = 2
 if rank == 0:
     try:
         solver()

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from fcn_data.layers import SegmentationDataLayer
-from fcn_data.readers import read_mat
+from fcn_data.readers import read_mat_array
 from fcn_data.records import DataSet, Input, Labels, Split
 
 PALETTE = np.zeros((1000, 3), np.uint8)
@@ -71,7 +71,7 @@ class RoomsDataLayer(SegmentationDataLayer):
         return super().read_input(top, path)
 
     def read_label(self, top, path):
-        label = read_mat(path)["segmentation"]
+        label = read_mat_array(path, "segmentation")
         return np.where(label == 0, 255, label - 1).astype(np.uint8)
 
 

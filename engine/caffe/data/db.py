@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakValueDictionary
 
-from .. import glog
+from .. import files, glog
 from ..errors import CaffeError, FileError, UsageError
+from .lmdb_pages import Cursor, PageFile
 
 NO_LEVELDB = (
     "LevelDB has no Python package that is still maintained, so this engine reads and writes LMDB "
@@ -19,52 +19,33 @@ NO_LEVELDB = (
 
 
 def _lmdb() -> Any:
-    """The package lmdb, which is imported only where a net or a tool uses a database."""
+    """The package lmdb, which is imported only where a tool writes a database."""
     try:
         import lmdb
     except ImportError:
         raise CaffeError(
-            "LMDB databases need the Python package lmdb; install it with `pip install lmdb`"
+            "writing an LMDB database needs the Python package lmdb; install it with "
+            "`pip install lmdb`"
         ) from None
     return lmdb
-
-
-class _Environment:
-    """An open database. LMDB opens a database once in a process, so that its readers share it."""
-
-    def __init__(self, path: str) -> None:
-        lmdb = _lmdb()
-        try:
-            self.lmdb = lmdb.open(path, readonly=True, lock=False, subdir=os.path.isdir(path))
-        except lmdb.Error as error:
-            raise FileError(f"{path}: is no LMDB database that can be read: {error}") from None
 
 
 def _log_opened(path: str) -> None:
     glog.write("db_lmdb.cpp:35", f"Opened lmdb {path}")
 
 
-#: The open databases, by their real path.
-_environments: WeakValueDictionary[str, _Environment] = WeakValueDictionary()
-
-
 class Reader:
     """The values of an LMDB database in the order of their keys, with a position at one of them.
 
-    Raises FileError for a database that is missing, cannot be read or is empty, and CaffeError
-    without the package lmdb.
+    Raises FileError for a database that is missing, damaged or empty.
     """
 
     def __init__(self, path: str) -> None:
         if not os.path.exists(path):
             raise FileError(f"{path}: there is no LMDB database")
-        key, self.path = os.path.realpath(path), path
-        environment = _environments.get(key)
-        if environment is None:
-            environment = _environments[key] = _Environment(path)
-        self._environment = environment
+        self.path = path
+        self._cursor = Cursor(PageFile(path))
         _log_opened(path)
-        self._cursor = environment.lmdb.begin(buffers=False).cursor()
         if not self._cursor.first():
             raise FileError(f"{path}: the database is empty; it needs at least 1 record")
 
@@ -83,13 +64,12 @@ class Reader:
     def go_to(self, number: int) -> None:
         """Go to the value at which `number` calls of `next` from the first value end."""
         self._cursor.first()
-        for _ in range(number % self._environment.lmdb.stat()["entries"]):
+        for _ in range(number % max(1, self._cursor.pages.entries)):
             self._cursor.next()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield all values, from the first."""
-        for _, value in self._cursor.iternext() if self._cursor.first() else ():
-            yield value
+        yield from self._cursor
 
 
 class Writer:
@@ -106,6 +86,7 @@ class Writer:
 
     def __init__(self, path: str) -> None:
         self.path, self.count, self._lmdb = path, 0, _lmdb()
+        files.check_place(path)
         if os.path.exists(path):
             raise FileError(f"{path}: is there already; remove it or name another")
         folder = os.path.dirname(os.path.abspath(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
@@ -11,6 +12,9 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+#: What a thread and its prefetcher share: the jobs, the request to stop, and a lock that the thread
+#: holds during a call.
+Channel = tuple[SimpleQueue, threading.Event, Any]
 
 
 class Prefetcher(Generic[T]):
@@ -19,6 +23,9 @@ class Prefetcher(Generic[T]):
     One thread named `name` makes the calls, one after another. The thread starts with the first
     `next()`, ends with this object or after an error, and does not keep the process alive. The
     `next()` to which a failed call belongs raises the call's error, and so does every later one.
+
+    A process that is forked goes on with the same results: the fork waits for the end of a call,
+    and the child starts a thread of its own.
 
     position: where the calls are, which the thread asks for after each call. `self.position` is
         the one after the call whose result was returned last, however many calls are ahead.
@@ -33,22 +40,19 @@ class Prefetcher(Generic[T]):
     ) -> None:
         self._count, self._name = count, name
         self._call = _with_position(call, position)
-        self._jobs: SimpleQueue[Any] | None = None
-        self._stop = threading.Event()
+        self._channel: Channel | None = None
         self._results: deque[Future[tuple[T, Any]]] = deque()
         self.position = position()
 
     def next(self) -> T:
         """Return the result of the next call."""
-        if self._jobs is None:
-            self._jobs = SimpleQueue()
-            weakref.finalize(self, _end, self._jobs, self._stop)
-            arguments = self._jobs, self._stop
-            threading.Thread(target=_work, args=arguments, name=self._name, daemon=True).start()
+        if self._channel is None:
+            self._start()
+        assert self._channel is not None
         while len(self._results) <= self._count:
             future: Future[tuple[T, Any]] = Future()
             self._results.append(future)
-            self._jobs.put((future, self._call))
+            self._channel[0].put((future, self._call))
         if (error := self._results[0].exception()) is not None:
             raise error
         result, self.position = self._results.popleft().result()
@@ -56,10 +60,36 @@ class Prefetcher(Generic[T]):
 
     def discard(self) -> None:
         """Wait for the calls that were made in advance, and forget their results."""
+        if self._results and self._channel is None:  # after a fork
+            self._start()
         while self._results:
             if (error := self._results[0].exception()) is not None:
                 raise error
             self._results.popleft()
+
+    def _start(self) -> None:
+        """Start a thread, with the results that are still missing as its jobs."""
+        channel = self._channel = SimpleQueue(), threading.Event(), threading.RLock()
+        _prefetchers.add(self)
+        for future in self._results:
+            if not future.done():
+                channel[0].put((future, self._call))
+        weakref.finalize(self, _end, channel)
+        threading.Thread(target=_work, args=(channel,), name=self._name, daemon=True).start()
+
+    def hold(self) -> None:
+        """Wait for the end of a call, and let none begin."""
+        if self._channel is not None:
+            self._channel[2].acquire()
+
+    def release(self) -> None:
+        """Let calls begin again."""
+        if self._channel is not None:
+            self._channel[2].release()
+
+    def forget_thread(self) -> None:
+        """Start another thread with the next call; this process has none."""
+        self._channel = None
 
 
 def _with_position(
@@ -68,21 +98,42 @@ def _with_position(
     return lambda: (call(), position())
 
 
-def _end(jobs: SimpleQueue, stop: threading.Event) -> None:
-    stop.set()
-    jobs.put(None)
+_prefetchers: weakref.WeakSet[Prefetcher] = weakref.WeakSet()
 
 
-def _work(jobs: SimpleQueue, stop: threading.Event) -> None:
+def _for_each(call: Callable[[Prefetcher], None]) -> Callable[[], None]:
+    def run() -> None:
+        for prefetcher in list(_prefetchers):
+            call(prefetcher)
+
+    return run
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_for_each(Prefetcher.hold),
+        after_in_parent=_for_each(Prefetcher.release),
+        after_in_child=_for_each(Prefetcher.forget_thread),
+    )
+
+
+def _end(channel: Channel) -> None:
+    channel[1].set()
+    channel[0].put(None)
+
+
+def _work(channel: Channel) -> None:
     """Make the calls in the queue until `_end`, or until a call raises an error."""
     # Between two calls the thread holds no reference to the object that owns the call, so that
     # the object can be freed.
+    jobs, stop, busy = channel
     while (job := jobs.get()) is not None and not stop.is_set():
         future, call = job
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-            return
-        finally:
-            del job, future, call
+        with busy:
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+                return
+            finally:
+                del job, future, call

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import mode
+from .. import files, mode
 from ..errors import FileError, LayerError, LayerFileError, ShapeError
 from ..proto import caffe_pb2
 from ..weights import read_blob
+from .image_size import check_claim
 
 
 class Random:
@@ -168,7 +170,7 @@ def decode(datum: Any, transform: Any, path: str) -> np.ndarray:
         flags = cv2.IMREAD_UNCHANGED
         if transform.force_color or transform.force_gray:
             flags = cv2.IMREAD_COLOR if transform.force_color else cv2.IMREAD_GRAYSCALE
-        image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), flags)
+        image = _decode(datum.data, flags, path)
         if image is None:
             raise FileError(f"{path}: an encoded image cannot be decoded")
         return planes(image)
@@ -195,11 +197,35 @@ def read_image(path: str, color: bool, height: int = 0, width: int = 0) -> np.nd
 
     height, width: the size to resize to; 0 keeps the size of the file.
 
-    Returns None for a file that cannot be read as an image.
+    Returns None for a file that cannot be read as an image. Raises FileError for one that claims a
+    size for which there is no memory.
     """
     import cv2  # imported here because most nets read no images
 
-    image = cv2.imread(path, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
+    if not os.path.isfile(path):
+        return None
+    flags = cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE
+    image = _decode(files.read_bytes(path), flags, path)
     if image is None or not (height and width):
         return image
-    return cv2.resize(image, (width, height))
+    try:
+        return cv2.resize(image, (width, height))
+    except cv2.error as error:
+        raise FileError(_reason(path, error)) from None
+
+
+def _decode(content: bytes, flags: int, path: str) -> np.ndarray | None:
+    """Return OpenCV's image of a file's content, or None if it is no image. Raises FileError."""
+    import cv2  # imported here because most nets read no images
+
+    check_claim(content, path)
+    if not content:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise FileError(_reason(path, error)) from None
+
+
+def _reason(path: str, error: Exception) -> str:
+    return f"{path}: an image that OpenCV refuses: {' '.join(str(error).split())[:200]}"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from .. import files
 from ..errors import CaffeError
+from ..printable import printable
 from ..text import write_text
 from .compare import compare_nets
 from .costs import SOLVER_ARRAYS
@@ -72,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         text, status = run(arguments)
-        print(text, end="")
+        print(printable(text, keep="\n\r\t"), end="")
     except (CaffeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     return status
 

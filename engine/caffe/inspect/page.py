@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..printable import printable
 from ..text import to_text
 from .blocks import Graph, Node, folded_graph, layer_graph
 from .findings import Finding
@@ -40,6 +41,11 @@ CLASSES = {
     "Eltwise": "join",
     "Concat": "join",
 }
+
+
+def escape(text: str) -> str:
+    """Return text for the page: escaped for HTML, and without control characters."""
+    return html.escape(printable(text, keep="\n"))
 
 
 def html_page(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..printable import printable
 from .compare import Difference
 from .costs import Memory
 from .findings import Finding
@@ -147,6 +148,7 @@ def memory_text(memory: Memory) -> str:
 
 def plain(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table as text with aligned columns."""
+    lines = [[printable(text) for text in line] for line in lines]
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
     texts = []
     for line in [head, ["-" * w for w in widths], *lines]:
@@ -161,7 +163,7 @@ def plain(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     marks = ["---:" if title in NUMBERS else "---" for title in head]
-    escaped = [[text.replace("|", "\\|") for text in line] for line in lines]
+    escaped = [[printable(text).replace("|", "\\|") for text in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, marks, *escaped])
 
 

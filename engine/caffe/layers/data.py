@@ -36,12 +36,11 @@ class Data(Prefetching):
 
     def records(self) -> Iterator[Record]:
         while True:
-            record = self._record() if self.in_share(self.number) else None
+            record = self.attempt(self._transformed) if self.in_share(self.number) else None
             self.number += 1
             self.reader.next()
             if record is not None:
-                image, label = record
-                yield self.transformer(image), label
+                yield record
 
     def source_position(self) -> dict[str, Any]:
         return {"number": self.number}
@@ -49,6 +48,10 @@ class Data(Prefetching):
     def set_source_position(self, values: dict[str, Any]) -> None:
         self.number = int(values["number"])
         self.reader.go_to(self.number)
+
+    def _transformed(self) -> Record:
+        image, label = self._record()
+        return self.transformer(image), label
 
     def _record(self) -> Record:
         """The image and the label at the reader's position."""

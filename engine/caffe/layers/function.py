@@ -263,6 +263,11 @@ def _as_tuple(y: torch.Tensor | Tensors) -> Tensors:
     return y if isinstance(y, tuple) else (y,)
 
 
+def _address(x: torch.Tensor) -> int:
+    """Return the address of the memory that a tensor is a view of."""
+    return x.untyped_storage().data_ptr()
+
+
 def _apart(y: torch.Tensor, x: Tensors) -> torch.Tensor:
     """Return y, copied if it shares memory with a tensor of x."""
     shares = any(_same_memory(y, t) for t in x)
@@ -270,7 +275,7 @@ def _apart(y: torch.Tensor, x: Tensors) -> torch.Tensor:
 
 
 def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    return _address(a) == _address(b)
 
 
 def with_own_memory(
@@ -281,12 +286,12 @@ def with_own_memory(
     Without the copy, two blobs would share one memory.
     """
     separate: list[torch.Tensor | None] = []
-    used = {diff.untyped_storage().data_ptr() for diff in diffs}
+    used = {_address(diff) for diff in diffs}
     for gradient in gradients:
         if gradient is not None:
-            if 0 in gradient.stride() or gradient.untyped_storage().data_ptr() in used:
+            if 0 in gradient.stride() or _address(gradient) in used:
                 gradient = gradient.clone(memory_format=torch.contiguous_format)
-            used.add(gradient.untyped_storage().data_ptr())
+            used.add(_address(gradient))
         separate.append(gradient)
     return separate
 

@@ -88,18 +88,11 @@ class HDF5Data(Source):
 
     def _load(self, path: str) -> list[np.ndarray]:
         """Return the dataset of each top, float32, all with equally many rows."""
-        import h5py  # imported here because most nets need no HDF5
-
-        try:
-            with h5py.File(path, "r") as file:
-                values = [file[name][...] for name in self.layer_param.top]
-        except (OSError, KeyError) as error:
-            names = ", ".join(self.layer_param.top)
-            raise self.file_error(
-                f"{path}: is not an HDF5 file with the datasets {names}: {error}"
-            ) from None
+        kind = f"an HDF5 file with the datasets {', '.join(self.layer_param.top)}"
+        with self.using_files(), hdf5.opened(path, kind) as file:
+            values = [hdf5.read_values(path, file[name]) for name in self.layer_param.top]
         for name, array in zip(self.layer_param.top, values):
-            if array.dtype.kind not in "fiu" or array.ndim < 1:
+            if array.ndim < 1:
                 raise self.file_error(
                     f"{path}: dataset {name!r} is {array.dtype} of {array.ndim} axes; it needs "
                     "numbers, in rows"

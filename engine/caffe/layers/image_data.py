@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,10 @@ class ImageData(Prefetching):
         return pairs
 
     def records(self) -> Iterator[Record]:
-        return (
-            (self.transformer(self._read_image(path)), label) for path, label in self.turns.lines()
-        )
+        for path, label in self.turns.lines():
+            record = self.attempt(partial(self._transformed, path, label))
+            if record is not None:
+                yield record
 
     def source_position(self) -> dict[str, Any]:
         return self.turns.position()
@@ -65,10 +67,14 @@ class ImageData(Prefetching):
     def set_source_position(self, values: dict[str, Any]) -> None:
         self.turns.set_position(values)
 
+    def _transformed(self, path: str, label: int) -> Record:
+        return self.transformer(self._read_image(path)), label
+
     def _read_image(self, path: str) -> np.ndarray:
         """Return the image, uint8, C x H x W."""
         p = self.layer_param.image_data_param
-        image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
+        with self.using_files():
+            image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
         if image is None:
             raise self.file_error(f"{p.root_folder + path}: no image that can be read")
         return planes(image)

@@ -109,7 +109,9 @@ class Pooling(Function):
         ]
         if self._on_device(x[0], self.kernel):
             return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
-        return F.max_pool2d(x[0], self.kernel, self.stride, 0, self.dilation)
+        kernel = self.kernel
+        (y,) = _maxima(x[0], lambda x: (F.max_pool2d(x, kernel, self.stride, 0, self.dilation),))
+        return y
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
         """Whether the engine's CUDA kernel computes the maxima of windows without padding.
@@ -137,12 +139,17 @@ class Pooling(Function):
             return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
         if self.maximum:
             padded = F.pad(x, edges, value=-FLT_MAX)
-            y, index = _max_pool_function(x)(
-                padded, kernel, self.stride, 0, self.dilation, return_indices=True
-            )
-            return (y, self._mask(index, padded.shape[2:], size)) if self.with_mask else y
+            y, index = _maxima(padded, self._pool_call(kernel, (0,) * len(size), False))
+            return (y, self._mask(y, index, padded.shape[2:], size)) if self.with_mask else y
         total = self._window_sums(F.pad(x, edges), kernel)
         return total / self._areas(size, kernel, out, x.device)
+
+    def _pool_call(
+        self, kernel: Sequence[int], pad: Sequence[int], ceil: bool
+    ) -> Callable[[torch.Tensor], Tensors]:
+        """Return PyTorch's max pooling with these settings, which gives maxima and indices."""
+        settings = kernel, self.stride, pad, self.dilation, ceil
+        return lambda x: _max_pool_function(x)(x, *settings, return_indices=True)
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         (shape,) = shapes
@@ -153,10 +160,12 @@ class Pooling(Function):
             return super().bind(shapes)
         pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
         if math.prod(shape) < FEW_VALUES:
-            return lambda x: pool(x, *settings)
+            return lambda x: _maxima(x, lambda y: (pool(y, *settings),))[0]
         # PyTorch is 30 times as fast where the channels lie last.
         layout = mode.map_layout(shape, torch.device("cpu"))
-        return lambda x: pool(x.contiguous(memory_format=layout), *settings)
+        return lambda x: _maxima(
+            x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
+        )[0]
 
     def _rounds_as_pytorch(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
@@ -166,14 +175,14 @@ class Pooling(Function):
         return all(2 * p <= k and (o - 1) * s < n + p for n, k, o, s, p in axes)
 
     def _mask(
-        self, index: torch.Tensor, padded: Sequence[int], size: Sequence[int]
+        self, y: torch.Tensor, index: torch.Tensor, padded: Sequence[int], size: Sequence[int]
     ) -> torch.Tensor:
         """The indices of maxima in a map of this size, from those in the padded map."""
         places = torch.zeros_like(index)
         for axis, (n, wide, pad) in enumerate(zip(size, padded, self.pad)):
             place = index // math.prod(padded[axis + 1 :]) % wide - pad
             places = places * n + place
-        return places.float()
+        return _indices(y, places)
 
     def _max_pool(
         self, x: torch.Tensor, kernel: tuple[int, ...], out: Sequence[int]
@@ -181,10 +190,8 @@ class Pooling(Function):
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
             return cuda.MaxPool.apply(x, kernel, self.stride, out)
-        y, index = _max_pool_function(x)(
-            x, kernel, self.stride, self.pad, self.dilation, self.ceil, return_indices=True
-        )
-        return (y, index.float()) if self.with_mask else y
+        y, index = _maxima(x, self._pool_call(kernel, self.pad, self.ceil))
+        return (y, _indices(y, index)) if self.with_mask else y
 
     def _window_sums(self, x: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
         """The sum of the values in each window of a padded map."""
@@ -211,6 +218,22 @@ class Pooling(Function):
             inside = (places >= 0) & (places < n) if skips_pad else places < n + p
             areas = areas[..., None] * inside.sum(1)
         return areas
+
+
+def _maxima(x: torch.Tensor, pool: Callable[[torch.Tensor], Tensors]) -> Tensors:
+    """Return `pool(x)`, on the CPU with BVLC Caffe's maxima of NaN and infinity.
+
+    In BVLC Caffe a maximum starts as -FLT_MAX and a larger value replaces it, which a NaN is not.
+    """
+    tops = pool(x)
+    if x.device.type != "cpu" or math.isfinite(float(tops[0].detach().sum())):
+        return tops
+    return pool(x.nan_to_num(nan=-FLT_MAX, posinf=math.inf, neginf=-FLT_MAX))
+
+
+def _indices(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return the indices of maxima as floats, -1 where no value was above -FLT_MAX."""
+    return index.float().masked_fill(y == -FLT_MAX, -1)
 
 
 def _max_pool_function(x: torch.Tensor) -> Callable[..., Any]:

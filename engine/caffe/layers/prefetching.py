@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,9 +13,16 @@ from .. import glog
 from ..blob import Blob
 from ..data.prefetcher import Prefetcher
 from ..data.transformer import DataTransformer
+from ..errors import FileError, NoMemoryError, ShapeError
+from ..heap import machine_memory
 from .resume_values import decode_arrays, encode_arrays
 from .source import Source
 
+FLOAT_BYTES = 4
+#: Records in a row that cannot be read, after which a layer no longer skips them.
+SKIPPED = 1000
+#: Batches that are read ahead at most, each with a call that waits in a queue.
+MOST_AHEAD = 100_000
 #: An image, C x H x W, and its label.
 Record = tuple[np.ndarray, float]
 
@@ -45,17 +52,50 @@ class Prefetching(Source):
         batch_size = getattr(self.layer_param, self.settings).batch_size
         self.batch_size = self.positive(batch_size, "batch_size")
         self.transformer = DataTransformer(self.layer_param)
+        #: The records in a row that were skipped.
+        self._skipped = 0
         # BVLC Caffe seeds the transformer twice; `open` draws random numbers in between.
         self.transformer.seed()
         top[0].resize((self.batch_size, *self.transformer.shape(*self.open())))
         for label in top[1:]:
             label.resize((self.batch_size,))
         self.transformer.seed()
+        ahead = self.layer_param.data_param.prefetch
+        self._check_memory(top[0].count * FLOAT_BYTES, ahead)
         size = ",".join(str(n) for n in top[0].shape)
         glog.write(self.log_place, f"output data size: {size}")
-        ahead = self.layer_param.data_param.prefetch
         title = f"prefetch of {self.name}"
         self._prefetcher = Prefetcher(self.batch, ahead, title, self._position)
+
+    def attempt(self, read: Callable[[], Record]) -> Record | None:
+        """Return `read()`, or None for a record that transform_param has the layer skip.
+
+        With on_error SKIP, a record that cannot be read is logged and left out. Raises the error of
+        the last record after SKIPPED records in a row.
+        """
+        try:
+            record = read()
+        except (FileError, ShapeError) as error:
+            transform = self.layer_param.transform_param
+            self._skipped += 1
+            if transform.on_error != transform.SKIP or self._skipped >= SKIPPED:
+                raise
+            glog.write(self.log_place, f"skipped a record: {error}", level=1)
+            return None
+        self._skipped = 0
+        return record
+
+    def _check_memory(self, batch: int, ahead: int) -> None:
+        """Refuse batches, of `batch` bytes each, for which the machine has no memory."""
+        total = batch * (ahead + 1)
+        if total > machine_memory() or ahead > MOST_AHEAD:
+            raise NoMemoryError(
+                self.name,
+                self.type,
+                f"prefetch is {ahead}: reading ahead asks for {total / 2**30:.1f} GiB in "
+                f"{ahead + 1} batches, at most {MOST_AHEAD + 1} and {machine_memory() / 2**30:.1f} "
+                "GiB are there; set a smaller data_param prefetch or batch_size",
+            )
 
     @cached_property
     def _records(self) -> Iterator[Record]:
@@ -89,15 +129,20 @@ class Prefetching(Source):
 
         Raises ShapeError for images of different shapes.
         """
-        records = [next(self._records) for _ in range(self.batch_size)]
-        shapes = {image.shape for image, _ in records}
-        if len(shapes) > 1:
-            raise self.shape_error(
-                f"images of shapes {sorted(shapes)} in one batch; they need to be equal: set "
-                "new_height and new_width, crop_size, or batch_size 1"
-            )
-        images, labels = zip(*records)
-        return np.stack(images), np.array(labels, np.float32)
+        image, label = next(self._records)
+        images = np.empty((self.batch_size, *image.shape), np.float32)
+        labels = np.empty(self.batch_size, np.float32)
+        images[0], labels[0] = image, label
+        for i in range(1, self.batch_size):
+            image, labels[i] = next(self._records)
+            if image.shape != images.shape[1:]:
+                raise self.shape_error(
+                    f"images of shapes {sorted({image.shape, images.shape[1:]})} in one batch; "
+                    "they need to be equal: set new_height and new_width, crop_size, or "
+                    "batch_size 1"
+                )
+            images[i] = image
+        return images, labels
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for blob, values in zip(top, self._prefetcher.next()):

@@ -34,13 +34,21 @@ def _python_layer(param: Any) -> Layer:
     if not p.module:
         raise LayerError(param.name, param.type, "has no python_param module; name one")
     try:
-        module = module_search.find(p.module)
-    except ImportError as error:
-        if (p.module, p.layer) in _stand_ins:
+        module, place = module_search.find(p.module)
+        if place:
+            message = f"{param.name}: imported module {p.module} from {place}"
+            glog.write("layer_factory.cpp:77", message)
+    except module_search.NotAllowedError as error:
+        reason = f"module {p.module!r} is not imported: {error}"
+        raise LayerError(param.name, param.type, reason) from None
+    except Exception as error:  # a module may raise anything while it is imported
+        if isinstance(error, ImportError) and (p.module, p.layer) in _stand_ins:
             message = f"{param.name}: module {p.module} is missing; the engine's own {p.layer} runs"
             glog.write("layer_factory.cpp:77", message, 1)
             return _stand_ins[p.module, p.layer](param)
         cause = " ".join(str(error).split())
+        if not isinstance(error, ImportError):
+            cause = f"{type(error).__name__}: {cause}"
         reason = (
             f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH, or put the module "
             "beside the prototxt"

@@ -30,7 +30,7 @@ class Reduction(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.reduction_param
         axis = canonical_axis(self, p.axis, x.shape) if x.dim() else 0
-        rows = x.reshape(*x.shape[:axis], -1)
+        rows = x.reshape(*x.shape[:axis], math.prod(x.shape[axis:]))
         if p.operation == p.ASUM:
             rows = rows.abs()
         elif p.operation == p.SUMSQ:
@@ -68,12 +68,28 @@ class ArgMax(Function):
         p = self.layer_param.argmax_param
         along = p.HasField("axis")
         axis = canonical_axis(self, p.axis, x.shape) if along else 1
-        rows = x if along else x.reshape(x.shape[0], -1)
+        rows = x if along else x.reshape(x.shape[0], math.prod(x.shape[1:]))
         values, indices = _largest(rows, p.top_k, axis)
         if along:
             return values if p.out_max_val else indices.float()
         parts = [indices.float(), values] if p.out_max_val else [indices.float()]
         return torch.stack(parts, 1).reshape(x.shape[0], len(parts), p.top_k, *[1] * (x.dim() - 3))
+
+
+def _first_largest(x: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest value along `axis` and its index, the lower one of equal values.
+
+    On the CPU, a NaN hides the values behind it unless it is the first, as in BVLC Caffe, which
+    compares the values from the last to the first: each replaces a NaN, and a NaN replaces each.
+    """
+    value, index = x.max(axis, keepdim=True)
+    if x.device.type != "cpu" or not value.isnan().any():
+        return value, index
+    shape = [-1 if i == axis else 1 for i in range(x.dim())]
+    hidden = value.isnan() & (torch.arange(x.shape[axis]).reshape(shape) >= index)
+    other, place = x.masked_fill(hidden, -math.inf).max(axis, keepdim=True)
+    replaced = value.isnan() & (index > 0)
+    return torch.where(replaced, other, value), torch.where(replaced, place, index)
 
 
 def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +99,7 @@ def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Te
     """
     flipped = x.flip(axis)
     if k == 1:
-        value, index = flipped.max(axis, keepdim=True)
+        value, index = _first_largest(flipped, axis)
         return value, x.shape[axis] - 1 - index
     values, indices = torch.sort(flipped, dim=axis, descending=True, stable=True)
     return values.narrow(axis, 0, k), x.shape[axis] - 1 - indices.narrow(axis, 0, k)

@@ -162,7 +162,8 @@ def _extent(settings: Mapping[str, Any], name: str, default: int | None) -> tupl
     """The entries of an extent, in the spelling that is set; the default without one."""
     sides = _sides(settings, name)
     if len(sides) < 2 and _field(name) in settings:
-        return tuple(np.atleast_1d(settings[_field(name)]).tolist())
+        entries = tuple(np.atleast_1d(settings[_field(name)]).tolist())
+        return entries or (default,)
     if not sides:
         return (default,)
     return settings.get(f"{name}_h", default), settings.get(f"{name}_w", default)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .. import glog, heap, mode, waiting
 from ..blob import Blob
@@ -19,6 +19,7 @@ from ..layers import EngineLayer, Function
 from ..memory import Memory
 from . import debug_info
 from .border import BorderCache
+from .failures import raise_for
 from .loss import Loss
 from .passes import Pass
 from .patches import Patches
@@ -31,6 +32,7 @@ from .wiring import Node, Wiring
 #: Regions that are kept, for inputs of different shapes.
 REGIONS = 128
 CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
+T = TypeVar("T")
 
 
 class Choice(NamedTuple):
@@ -117,7 +119,7 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                planned = self._may_plan()
+                planned = self._may_plan() and (learn or bool(self._plan_for_pass().segments))
                 if not (planned and self._is_small(learn)):
                     self.free_last_pass()
                 if not learn:
@@ -174,14 +176,21 @@ class Executor:
         for part in plan.parts:
             if isinstance(part, Node):
                 self._run_node(part)
-            elif not part.run():
+            elif not self._call_part(part.run, part.nodes, "forward"):
                 for node in part.nodes:
                     self._run_node(node)
         reasons = [self.region_at(start)[1] for start in sorted(self._starts)]
         reason = "; ".join(dict.fromkeys([*reasons, plan.reason]))
         if self.choice is None or self.choice.reason != reason:
-            self._note(Choice("plan" if plan.segments else "layers", reason))
+            self._note(Choice("plan", reason))
         return self._losses()
+
+    def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
+        """Return `call()`, which runs several layers; an error names the first of them."""
+        try:
+            return call()
+        except Exception as error:
+            raise_for(nodes[0].layer, nodes[0].param, method, error)
 
     def _losses(self) -> Losses:
         """The losses of the layers, each with its weight."""
@@ -195,7 +204,7 @@ class Executor:
             self._learning = learning_parts(self.wiring)
         for part in self._learning:
             if isinstance(part, LearningSegment):
-                part.forward()
+                self._call_part(part.forward, part.nodes, "forward")
             else:
                 self._run_node(part)
         segments = sum(isinstance(part, LearningSegment) for part in self._learning)
@@ -203,7 +212,7 @@ class Executor:
         losses = self._losses()
         for part in reversed(self._learning):
             if isinstance(part, LearningSegment):
-                part.backward()
+                self._call_part(part.backward, part.nodes, "backward")
             else:
                 self._backward(part.number, part.number, free=True)
         return losses
@@ -240,9 +249,7 @@ class Executor:
                 continue
             node, patches = nodes[i], self._patches_at(i, numbers[-1])
             if patches is not None:
-                for inner in patches.region.nodes:
-                    self._reshape(inner)
-                self._pass = Pass(self.wiring, patches, self.requested, self.borders)
+                self._pass = self._run_region(patches)
                 done = patches.region.last
                 continue
             self._call("before_forward", i)
@@ -256,32 +263,53 @@ class Executor:
         device = mode.device()
         return [(weight, blob.values.tensor(device).sum()) for weight, blob in losses]
 
+    def _run_region(self, patches: Patches) -> Pass:
+        """Run a region forward, after the shapes of its blobs are known."""
+        node = patches.region.nodes[0]
+        try:
+            for node in patches.region.nodes:
+                self._reshape(node)
+            return Pass(self.wiring, patches, self.requested, self.borders)
+        except Exception as error:
+            raise_for(node.layer, node.param, "forward", error)
+
     def _run_node(self, node: Node) -> list[Blob]:
         """Run one layer forward; return its tops."""
         bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
-        node.layer.reshape(bottoms, tops)
-        node.layer.forward(bottoms, tops)
+        try:
+            node.layer.reshape(bottoms, tops)
+            node.layer.forward(bottoms, tops)
+        except Exception as error:
+            raise_for(node.layer, node.param, "forward", error, tops)
         return tops
 
     def _backward(self, first: int, last: int, free: bool) -> None:
         i = first + 1
         while i > last:
             i -= 1
+            node = self.wiring.nodes[i]
             if self._pass is not None and self._ends_pass(self._pass, i, last):
-                self._pass.backward(free)
+                try:
+                    self._pass.backward(free)
+                except Exception as error:
+                    raise_for(node.layer, node.param, "backward", error)
                 i = self._pass.region.first
                 continue
             self._call("before_backward", i)
-            node = self.wiring.nodes[i]
             if node.backward:
-                node.layer.backward(
-                    self.wiring.tops(node), list(node.propagate_down), self.wiring.bottoms(node)
-                )
+                self._run_backward(node)
                 if self.debug_info:
                     debug_info.log_backward(self.wiring, node)
             if free and isinstance(node.layer, Function):
                 node.layer.forget()
             self._call("after_backward", i)
+
+    def _run_backward(self, node: Node) -> None:
+        bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
+        try:
+            node.layer.backward(tops, list(node.propagate_down), bottoms)
+        except Exception as error:
+            raise_for(node.layer, node.param, "backward", error, bottoms)
 
     def _ends_pass(self, region_pass: Pass, number: int, last: int) -> bool:
         """Whether layer `number` is the end of the last pass's region and backward goes through."""

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from .. import graph, net_log
 from ..blob import Blob
-from ..errors import CaffeError, LayerError, UnknownLayerError
+from ..errors import UnknownLayerError
 from ..layers import EngineLayer, Function, Layer, check_types, create
 from ..proto import caffe_pb2
+from .failures import raise_for
 
 AUTOMATIC_TOP = "(automatic)"
 
@@ -198,11 +199,9 @@ class _Builder:
         try:
             layer.setup(bottom_blobs, top_blobs)
             layer.reshape(bottom_blobs, top_blobs)
-        except LayerError:
-            raise
-        except CaffeError as error:
-            raise LayerError(p.name, p.type, str(error)) from None
-        weights = self._set_losses(p, traits, tops)
+            weights = self._set_losses(p, traits, tops)
+        except Exception as error:
+            raise_for(layer, p, "setup", error, top_blobs)
         self.value_count += sum(blob.count for blob in top_blobs)
         net_log.set_up(p.name, top_blobs, weights, self.value_count)
         needs_gradient = any(self.needs_gradient[b] for b in bottoms)

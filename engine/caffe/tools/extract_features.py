@@ -116,7 +116,7 @@ def _extract(net: Net, batches: int, names: Sequence[str], paths: Sequence[str])
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool on a command line (sys.argv if None); return the exit status."""
-    return command.run("extract_features", USAGE, {}, _body, argv, runs_layers=True)
+    return command.run("extract_features", USAGE, {}, _body, argv)
 
 
 if __name__ == "__main__":

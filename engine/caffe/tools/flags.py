@@ -11,6 +11,11 @@ from ..errors import UsageError
 from . import command
 
 FLAGS: command.Flags = {
+    "allow_python_layers": (
+        "",
+        "Optional; the modules that a prototxt may import beside the project's own, separated by "
+        "','. CAFFE_PYTHON_LAYERS in the environment does the same.",
+    ),
     "fork": ("", "Optional; the fork of Caffe that decides what words with several meanings mean."),
     "gpu": ("", "Optional; run in GPU mode on the given device ID. '-gpu all' takes the only one."),
     "iterations": (50, "The number of iterations to run."),
@@ -30,6 +35,11 @@ FLAGS: command.Flags = {
     "stage": (
         "",
         "Optional; network stages (not to be confused with phase), separated by ','.",
+    ),
+    "strict": (
+        False,
+        "Optional; import no modules but the project's own for Python layers, and write no files "
+        "outside the working folder. CAFFE_STRICT=1 in the environment does the same.",
     ),
     "weights": (
         "",

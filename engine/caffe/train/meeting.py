@@ -11,7 +11,7 @@ import torch.distributed as dist
 from .. import launch
 from ..errors import DeviceError
 from ..launch import place
-from . import watch
+from . import hello
 from .company import Alone, Company, Group, first_line
 
 #: The workers that this process has joined; a process joins once.
@@ -52,7 +52,7 @@ def join(uid: str) -> Group:
     """Meet the other workers at `uid`, as the worker that `caffe.solver_rank()` says.
 
     Later calls return the same group. Raises DeviceError if not all workers have come within
-    `watch.JOIN` seconds.
+    `hello.JOIN` seconds.
     """
     global _group
     if _group is None:
@@ -64,10 +64,10 @@ def join(uid: str) -> Group:
             )
         try:
             store = _open_store(host, int(port), rank, count)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             raise DeviceError(
                 f"worker {rank} of {count} did not find all the others at {uid} within "
-                f"{watch.JOIN} s ({first_line(error)})"
+                f"{hello.JOIN} s ({first_line(error)})"
             ) from None
         _group = Group(rank, count, store, host)
     return _group
@@ -77,12 +77,15 @@ def _open_store(host: str, port: int, rank: int, count: int) -> dist.Store:
     """Return the key-value store of the workers, once all of them have opened it."""
     # torchrun's agent may already serve a store at this address.
     has_agent = place().size > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    is_master = rank == 0 and not has_agent
     tcp_store = dist.TCPStore(
         host,
         port,
-        is_master=rank == 0 and not has_agent,
-        timeout=timedelta(seconds=watch.JOIN),
+        is_master=is_master,
+        timeout=timedelta(seconds=hello.JOIN),
         wait_for_workers=False,
+        # By itself, the store listens on all addresses of the host. It closes the socket.
+        master_listen_fd=hello.listen(host, port).detach() if is_master else None,
     )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.PrefixStore(f"caffe/{attempt}", tcp_store)

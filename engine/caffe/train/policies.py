@@ -11,11 +11,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import glog
 from ..errors import NetError
 
 #: Exponents above this overflow a float64.
 LARGEST_EXPONENT = 700.0
+#: The largest float32, in which BVLC Caffe computes rates.
+LARGEST_RATE = float(np.finfo(np.float32).max)
 
 
 def check(param: Any) -> None:
@@ -95,7 +99,40 @@ def learning_rate(param: Any, iteration: int, drops: int) -> float:
     As in NVCaffe, the rate rises linearly from rampup_lr during the first rampup_interval
     iterations, and is never below min_lr; as in intel/caffe, from warmup_start_lr during the first
     warmup_iter.
+
+    Raises NetError for a rate that float32 lacks; BVLC Caffe then trains with inf or NaN.
     """
+    try:
+        rate = _bounded_rate(param, iteration, drops)
+    except (OverflowError, ZeroDivisionError):
+        rate = math.inf
+    # Python's power of a negative number is complex, C's is NaN: "poly" behind max_iter.
+    if isinstance(rate, complex):
+        rate = math.nan
+    if not abs(rate) <= LARGEST_RATE:
+        raise NetError(_no_rate(param, iteration, rate))
+    return rate
+
+
+def _no_rate(param: Any, iteration: int, rate: float) -> str:
+    fields = {
+        "step": "gamma",
+        "exp": "gamma",
+        "inv": "gamma and power",
+        "multistep": "gamma",
+        "poly": "power and max_iter",
+        "sigmoid": "gamma",
+    }
+    advice = f"set other values of {fields.get(param.lr_policy, 'base_lr')}"
+    if param.lr_policy == "poly" and iteration > param.max_iter:
+        advice = f"the policy ends at max_iter {param.max_iter}, raise max_iter"
+    return (
+        f"lr_policy {param.lr_policy!r} with base_lr {param.base_lr:g} gives the learning rate "
+        f"{rate:g} at iteration {iteration}; {advice}"
+    )
+
+
+def _bounded_rate(param: Any, iteration: int, drops: int) -> float:
     rate = POLICIES[param.lr_policy](param, iteration, drops)
     for length, start in (
         (param.rampup_interval, param.rampup_lr),
@@ -103,7 +140,7 @@ def learning_rate(param: Any, iteration: int, drops: int) -> float:
     ):
         if iteration < length:
             return start + (param.base_lr - start) * iteration / length
-    return max(rate, param.min_lr)
+    return rate if isinstance(rate, complex) else max(rate, param.min_lr)
 
 
 def _fixed(p: Any, iteration: int, drops: int) -> float:

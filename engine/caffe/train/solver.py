@@ -47,7 +47,7 @@ class Solver:
     def _build(self) -> None:
         p = self.param
         if glog.shown():
-            glog.write("solver.cpp:45", f"Initializing solver from parameters: \n{to_text(p)}")
+            glog.write("solver.cpp:45", "Initializing solver from parameters: ", text=to_text(p))
         settings.check(p)
         rule = self.rule(p)
         if p.random_seed >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import glog
-from . import company, meeting
+from . import company, hello, meeting
 
 #: The folder that holds the package `caffe`.
 ENGINE = Path(__file__).resolve().parents[2]
@@ -56,6 +57,7 @@ def worker_environment(count: int) -> dict[str, str]:
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(meeting.free_port()),
+        hello.SECRET: secrets.token_hex(16),
     }
 
 

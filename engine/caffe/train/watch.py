@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import selectors
 import socket
 import threading
@@ -12,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Seconds in which all workers have to come together.
-JOIN = 300
+from . import hello
+
 #: Seconds between the signs of life that a worker sends.
 BEAT = 5
 #: Seconds without a sign of life after which a worker is treated as dead.
@@ -55,7 +54,10 @@ class Watch:
         self._ended: dict[int, str] = {}
         self._ended_changed = threading.Condition()
         self._said_goodbye = False
-        self._peers = _accept(count, store) if rank == 0 else [_connect(rank, store, host)]
+        connections = (
+            hello.accept(count, store, host) if rank == 0 else [hello.connect(rank, store, host)]
+        )
+        self._peers = [_Peer(c.socket, c.rank, unread=c.unread) for c in connections]
         threading.Thread(target=self._run, daemon=True, name="watch").start()
 
     def any_ended(self) -> bool:
@@ -147,41 +149,3 @@ class Watch:
             # A peer that is gone is noticed when this thread reads from its connection.
             with contextlib.suppress(OSError):
                 peer.socket.send(f"{line}\n".encode())
-
-
-def _accept(count: int, store: Any) -> list[_Peer]:
-    """On worker 0: accept the connections of all other workers, which prove that they know `store`.
-
-    A connection from anything else is closed.
-    """
-    password = secrets.token_hex(16)
-    peers: list[_Peer] = []
-    with socket.create_server(("", 0)) as server:
-        server.settimeout(JOIN)
-        store.set("caffe/watch", f"{server.getsockname()[1]} {password}")
-        while len(peers) < count - 1:
-            connection, _ = server.accept()
-            connection.settimeout(JOIN)
-            words = _first_line(connection).split()
-            if len(words) == 2 and words[0] == password and words[1].isdigit():
-                peers.append(_Peer(connection, int(words[1])))
-            else:
-                connection.close()
-    return peers
-
-
-def _connect(rank: int, store: Any, host: str) -> _Peer:
-    """On all other workers: connect to worker 0."""
-    port, password = store.get("caffe/watch").decode().split()
-    connection = socket.create_connection((host, int(port)), timeout=JOIN)
-    connection.sendall(f"{password} {rank}\n".encode())
-    return _Peer(connection, 0)
-
-
-def _first_line(connection: socket.socket) -> str:
-    """Return the first line that a connection sends, up to 100 bytes of it."""
-    line = b""
-    with contextlib.suppress(OSError):  # a stranger's connection may break at any time
-        while not line.endswith(b"\n") and len(line) < 100 and (byte := connection.recv(1)):
-            line += byte
-    return line.decode("ascii", "replace")

@@ -1,0 +1,1 @@
+"""Kills, signals, a full disk and mutated files (`make torture`)."""

@@ -1,0 +1,93 @@
+"""`make torture`: rerun what docs/reliability.md has figures of, and print the figures."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz import targets
+
+from .runs import Training, run_on_full_disk, same_weights, stop_runs
+
+#: The signals of an interrupt at the keyboard, a terminal that closes, and a cluster's preemption.
+SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+FORMS = ("BINARYPROTO", "HDF5")
+#: Figures that have to be zero.
+FAULTS = ("hung", "tracebacks", "broken files", "files changed or left over", "failed")
+
+Figures = dict[str, int]
+
+
+def kill_and_compare(folder: Path, kills: int, rng: random.Random) -> dict[str, Figures]:
+    """Kill trainings of both formats, let them finish, and compare with uninterrupted ones."""
+    figures: dict[str, Figures] = {}
+    for form in FORMS:
+        reference, training = (
+            Training(folder / f"reference-{form}", form),
+            Training(folder / form, form),
+        )
+        problem = reference.finish()
+        rows = stop_runs(training, kills, rng, subprocess.Popen.kill)
+        problem = problem or training.finish()
+        rows["failed"] = int(bool(problem) or not same_weights(reference, training))
+        figures[f"SIGKILL, {form}"] = rows
+    return figures
+
+
+def interrupt(folder: Path, count: int, rng: random.Random) -> dict[str, Figures]:
+    """Send trainings a signal at random moments."""
+    figures = {}
+    for number in SIGNALS:
+        training = Training(folder / number.name, "BINARYPROTO")
+        rows = stop_runs(training, count, rng, lambda process, n=number: _signal(process, n))
+        figures[number.name] = rows
+    return figures
+
+
+def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
+    process.send_signal(number)
+    if number == signal.SIGHUP:  # writes a snapshot and goes on
+        time.sleep(1)
+        process.kill()
+
+
+def fuzz_readers(folder: Path, minutes: float, seed: int) -> dict[str, Figures]:
+    """Run the fuzzer for some minutes."""
+    tally = fuzz.Tally(seed, list(targets.TARGETS), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fuzz.run(tally, minutes * 60, 10**9, 1)
+    return {"mutated files": {"cases": tally.cases, "failed": sum(tally.failures.values())}}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every part and print its figures; return 1 if any is a fault."""
+    parser = argparse.ArgumentParser(prog="torture", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1, help="of fuzzing (1)")
+    parser.add_argument("--kills", type=int, default=5, help="of each format and signal (5)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random moments and cases (1)")
+    options = parser.parse_args(argv)
+    rng = random.Random(options.seed)
+    faults = 0
+    with tempfile.TemporaryDirectory(prefix="torture") as temporary:
+        folder = Path(temporary)
+        figures = kill_and_compare(folder, options.kills, rng)
+        figures.update(interrupt(folder, options.kills, rng))
+        figures["full disk"] = run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
+        figures.update(fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed))
+    for part, rows in figures.items():
+        print(f"{part:22}" + ", ".join(f"{count} {name}" for name, count in rows.items()))
+        faults += sum(rows.get(name, 0) for name in FAULTS)
+    print(f"{faults} faults")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
