@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import resource
 import sys
 
@@ -31,3 +33,9 @@ def reset_peak_memory() -> bool:
     except OSError:
         return False
     return True
+
+
+def return_free_memory() -> None:
+    """Give memory that the process has freed back to the system, where the C library can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -153,7 +153,9 @@ class SegmentationDataLayer(caffe.Layer):
     def resume_state(self) -> Dict[str, Any]:
         """Return the position in the split, as values for a JSON file (`set_resume_state`)."""
         state = self._rng.getstate() if self.random else None
-        images, changes = len(self.indices), [self._draws, self._changes_seed]
+        # Without augmentation nothing follows from the number of draws, which a scoring raises.
+        changes = [self._draws, self._changes_seed] if self.augmentation != Augmentation() else None
+        images = len(self.indices)
         return {"idx": self.idx, "images": images, "random": state, "changes": changes}
 
     def set_resume_state(self, values: Dict[str, Any]) -> None:
@@ -164,7 +166,8 @@ class SegmentationDataLayer(caffe.Layer):
                 f"{len(self.indices)}"
             )
         self._request, self.idx = None, int(values["idx"])
-        self._draws, self._changes_seed = values["changes"]
+        if values["changes"]:
+            self._draws, self._changes_seed = values["changes"]
         if self.random:
             version, words, gauss = values["random"]
             self._rng.setstate((version, tuple(words), gauss))

@@ -21,7 +21,7 @@ from . import mat_process
 from .mat_process import ARRAY, SEGMENTATION
 
 #: Seconds that a file may take; the largest files of the data sets take 0.1 s.
-SECONDS = 60.0
+SECONDS = 15.0
 
 
 class _Reader:

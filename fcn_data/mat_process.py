@@ -19,6 +19,10 @@ MEMORY = 1 << 33
 SEGMENTATION, ARRAY = "segmentation", "array"
 
 
+class LayoutError(Exception):
+    """A readable file without the array of a request; the message names the file."""
+
+
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until their pipe is closed."""
     _limit_memory()
@@ -29,8 +33,9 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         try:
             array = _select(loadmat(path), kind, name, path)
         except Exception as error:  # a damaged file raises any of a dozen types
-            reason = str(error) if isinstance(error, OSError) else ""
-            reason = reason or f"{path}: is not a readable .mat file ({error})"
+            reason = f"{path}: is not a readable .mat file ({error})"
+            if isinstance(error, LayoutError):
+                reason = str(error)
             answers.write(json.dumps({"error": _one_line(reason)}).encode() + b"\n")
         else:
             head = {"type": array.dtype.str, "shape": array.shape}
@@ -45,19 +50,23 @@ def _one_line(text: str) -> str:
 
 
 def _select(arrays: Dict[str, Any], kind: str, name: str, path: str) -> np.ndarray:
-    """Return the array that a request asks for. Raises OSError where there is none."""
+    """Return the array that a request asks for. Raises LayoutError where there is none."""
     if kind == SEGMENTATION:
         try:
             array = np.asarray(arrays["GTcls"][0]["Segmentation"][0])
         except (KeyError, IndexError, ValueError, TypeError):
-            raise OSError(f"{path}: has no GTcls Segmentation, needs SBD's cls layout") from None
+            raise LayoutError(
+                f"{path}: has no GTcls Segmentation, needs SBD's cls layout"
+            ) from None
     elif name in arrays:
         array = np.asarray(arrays[name])
     else:
         names = ", ".join(sorted(key for key in arrays if not key.startswith("__")))
-        raise OSError(f"{path}: has {names or 'no array'}, needs the array {name}")
+        raise LayoutError(f"{path}: has {names or 'no array'}, needs the array {name}")
     if array.dtype.kind not in "fiub" or array.ndim == 0:
-        raise OSError(f"{path}: has {array.dtype} of {array.ndim} axes, needs an array of numbers")
+        raise LayoutError(
+            f"{path}: has {array.dtype} of {array.ndim} axes, needs an array of numbers"
+        )
     return array
 
 

@@ -231,7 +231,7 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
     try:
         with tifffile.TiffFile(path) as file:
             series, size = file.series[0], os.path.getsize(path)
-            if series.nbytes > MAX_RATIO * size:
+            if not 0 < series.nbytes <= MAX_RATIO * size:
                 raise ValueError(f"claims {series.nbytes} bytes of pixels in {size} bytes")
             array, axes = series.asarray(), series.axes
     except Exception as error:  # tifffile raises many types for a damaged file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-from fcn_common.memory import peak_memory, reset_peak_memory
+from fcn_common.memory import peak_memory, reset_peak_memory, return_free_memory
 from solvers import tiles
 from solvers.tiles import Extent, Tile
 
@@ -16,6 +16,8 @@ RESERVE = 50_000_000
 SURE = 1 / 8
 #: The least sides of the two passes that measure, in pixels, and the factor on what they measure.
 PROBES, MARGIN = (320, 480), 1.15
+#: The part of the growth by which a second pass may seem to need less than the first one's share.
+REUSED = 0.1
 #: The least part of its blobs that a pass is taken to need.
 LEAST = 0.1
 
@@ -67,6 +69,8 @@ class Planner:
     ) -> None:
         self._message, self._net, self._blobs = message, net, list(blobs)
         self._memory, self._channels, self._probe = memory, channels, probe
+        # Free memory that the process keeps would hide what passes need.
+        return_free_memory()
         self._base = tiles.resident_memory()
         self._extent: Optional[Extent] = None
         self._cost: Optional[Cost] = None
@@ -116,8 +120,8 @@ class Planner:
     def _measure(self, extent: Extent) -> Cost:
         """Return what passes need, from the growth of the process in two passes.
 
-        It is the bytes of all blobs where the system does not tell the growth, or where passes
-        before have left free memory to the process, which hides the growth.
+        It is at least the bytes of all blobs where the system does not tell the growth, or where
+        the process uses memory again that it had before, so that the growth tells too little.
         """
         more = max(extent.smallest_tile - PROBES[0], 0)
         sides = [side + more for side in PROBES]
@@ -128,10 +132,11 @@ class Planner:
             self._probe(side, side)
             grown.append(MARGIN * max(peak_memory() - self._base, 0))
         blobs = [extent.pass_memory(side, side) for side in sides]
-        if grown[0] < LEAST / 2 * blobs[0]:
-            return Cost()
         share = max((grown[1] - grown[0]) / (blobs[1] - blobs[0]), LEAST)
-        return Cost(max(grown[0] - share * blobs[0], 0.0), share)
+        fixed = grown[0] - share * blobs[0]
+        if fixed < -REUSED * grown[1]:
+            return Cost(share=max(share, 1.0))
+        return Cost(max(fixed, 0.0), share)
 
     def _check(self, extent: Extent, cost: Cost, height: int, width: int, budget: int) -> None:
         """Raise ValueError if the smallest pass needs more than the named memory leaves."""

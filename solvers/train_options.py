@@ -119,11 +119,13 @@ def checked(options: Options) -> Options:
 
 
 def variants() -> Tuple[str, ...]:
-    """Return the variants with one trunk, one image and one map of scores."""
+    """Return the variants with one trunk that read one picture and one label."""
     return tuple(
         name
         for name, variant in VARIANTS.items()
-        if len(variant.images) == len(variant.branches) == len(variant.heads) == 1
+        if len(variant.branches) == 1
+        and [image.input for image in variant.images] == ["data"]
+        and [head.label for head in variant.heads] == ["label"]
     )
 
 

@@ -40,11 +40,17 @@ def read_windows(path: str) -> list[tuple[str, list[list[float]]]]:
             raise FileError(f"{path}: has no columns {', '.join(sorted(missing))}")
         for row in reader:
             try:
-                window = [float(row[name]) for name in COORDINATES]
+                window = [_number(row[name]) for name in COORDINATES]
             except (TypeError, ValueError):
                 raise FileError(f"{path}:{reader.line_num}: {row} has no four numbers") from None
             windows.setdefault(row["filename"], []).append(window)
     return list(windows.items())
+
+
+def _number(text: str) -> float:
+    """Return the number in a cell, an int where it is one. Raises ValueError."""
+    number = float(text)
+    return int(number) if text.strip().lstrip("+-").isdigit() else number
 
 
 def write_csv(path: str, detections: Sequence[dict[str, Any]]) -> None:

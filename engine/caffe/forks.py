@@ -17,6 +17,7 @@ FORKS = {
     "c3d": "facebook/C3D and chuckcho/video-caffe: video",
     "ctpn": "tianzhi0549/CTPN: text detection",
     "deeplab": "DeepLab v1 and v2: semantic labels with dilated convolutions",
+    "faceboxes": "sfzhang15/FaceBoxes: face detection",
     "faces": "happynear/caffe-windows, ydwen/caffe-face, wy1iu/sphereface: face recognition",
     "flownet2": "lmb-freiburg/flownet2: optical flow",
     "intel": "intel/caffe",

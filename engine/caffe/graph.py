@@ -11,7 +11,14 @@ from typing import Any
 from . import binary_nets, files, glog
 from .errors import LayerError, NetError, PrototxtError
 from .proto import caffe_pb2
-from .text import read_known, read_text, refuse_unknown, warn_left_out, warn_of_tuning
+from .text import (
+    check_strings,
+    read_known,
+    read_text,
+    refuse_unknown,
+    warn_left_out,
+    warn_of_tuning,
+)
 from .unknown import Unknown, refusal
 from .upgrade import upgrade_net, upgrade_solver
 
@@ -77,6 +84,7 @@ def read_net_file(path: str | os.PathLike) -> NetFile:
         for layer in net.layer:
             for blob in layer.blobs:
                 blob.ClearField("data")
+        check_strings(os.fspath(path), net)
     else:
         text, unknown = read_known(path, net)
     try:

@@ -49,7 +49,25 @@ def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown
             raise _syntax_error(path, message, error) from None
         except text_format.ParseError as second_error:
             raise _syntax_error(path, message, second_error) from None
+    if "\\" in text:
+        check_strings(path, message)
     return text, fields
+
+
+def check_strings(path: str, message: Any) -> None:
+    """Raise PrototxtError for a message with a string whose bytes are no UTF-8.
+
+    Protobuf has bytes, or raises an error, where it is asked for such a string.
+    """
+    try:
+        for field, value in message.ListFields():
+            for item in value if hasattr(value, "append") else [value]:
+                if field.cpp_type == field.CPPTYPE_MESSAGE:
+                    check_strings(path, item)
+                elif field.type == field.TYPE_STRING and isinstance(item, bytes):
+                    item.decode()
+    except UnicodeDecodeError as error:
+        raise PrototxtError(f"{path}: a string is no text in UTF-8: {error}") from None
 
 
 def _syntax_error(path: str, message: Any, error: Exception) -> PrototxtError:

@@ -115,6 +115,10 @@ class Watch:
         #: are compared with those of other runs.
         self.team: Team | None = None
 
+    def is_due(self) -> bool:
+        """Return whether PERIOD has gone by since the last measurement."""
+        return self._clock() >= self._due
+
     def before_pass(self) -> None:
         """Measure, if PERIOD has gone by, and start or end the idle team."""
         now = self._clock()
@@ -138,6 +142,8 @@ _watch = Watch()
 
 def before_pass() -> None:
     """Have threads wait as suits the load of the machine; called before each pass."""
+    if not _watch.is_due():
+        return
     threads = torch.get_num_threads()
     if threads > 1 and not reason_against() and threads >= len(os.sched_getaffinity(0)):
         _watch.before_pass()

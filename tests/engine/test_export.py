@@ -204,6 +204,18 @@ def test_wrong_arguments_end_with_one_line(arguments, message, files, capsys):
     assert len(errors) == 1 and message in errors[0]
 
 
+def test_layers_without_an_onnx_form_have_a_line_each(files, capsys, monkeypatch):
+    for layer_type in ("ReLU", "ArgMax"):
+        monkeypatch.delitem(writer.WRITERS, layer_type)
+    assert export.main(files) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: 2 layers have no ONNX form:"
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  layer 'relu' (ReLU)",
+        "  layer 'best' (ArgMax)",
+    ]
+
+
 def test_a_model_that_differs_from_the_net_ends_with_status_1(files, capsys, monkeypatch):
     def wrong(m, source):
         return m.add("Neg", source.input)
@@ -262,3 +274,21 @@ def test_opencv_reads_a_model_with_fixed_sizes(files, tmp_path):
     other = cv2.dnn.readNetFromONNX(str(tmp_path / "w.onnx"))
     other.setInput(x)
     np.testing.assert_allclose(other.forward("left"), net.blobs["left"].data, atol=1e-5)
+
+
+class Broken(caffe.Layer):
+    def setup(self, bottom, top):
+        raise OSError("pictures.txt: no such file")
+
+
+def test_a_data_layer_in_python_that_fails_needs_the_shape_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pictures", sys.modules[__name__])
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "Python" top: "data" top: "label"'
+        ' python_param { module: "pictures" layer: "Broken" } }' + HEAD
+    )
+    with pytest.raises(caffe.CaffeError, match=r"'d' \(Python\): pictures.txt: no such file; with"):
+        writer.deploy_net(path, None)
+    net, _ = writer.deploy_net(path, None, {"data": [1, 3, 8, 8]})
+    assert net.inputs == ["data"]

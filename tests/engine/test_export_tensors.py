@@ -69,6 +69,31 @@ def test_old_shapes_and_double_values_come_back_as_they_were(tmp_path):
     assert blobs[0].legacy and blobs[0].shape == (1, 1, 2, 3)
 
 
+def test_hdf5_weights_and_those_of_the_first_caffes_keep_names_and_values(model, tmp_path):
+    # In HDF5, a slash in the name of a layer makes a group of its own.
+    path = tmp_path / "plain.prototxt"
+    path.write_text((tmp_path / "net.prototxt").read_text().replace("a/3x3", "a"))
+    caffe.Net(str(path), caffe.TEST).save_hdf5(str(tmp_path / "w.h5"))
+    first = caffe_pb2.NetParameter()
+    blob = first.layers.add(name="c", type=caffe_pb2.V1LayerParameter.INNER_PRODUCT).blobs.add()
+    blob.num = blob.channels = blob.height = 1
+    blob.width = 72
+    blob.data.extend(range(72))
+    (tmp_path / "v1.caffemodel").write_bytes(first.SerializeToString())
+    for name, count in (("w.h5", 7), ("v1.caffemodel", 1)):
+        middle, back = str(tmp_path / "m.safetensors"), str(tmp_path / "m.caffemodel")
+        assert tensors.to_safetensors(str(tmp_path / name), middle) == count
+        tensors.to_caffemodel(middle, back)
+        before = dict(weights.read_net(str(tmp_path / name)))
+        after = dict(weights.read_net(back))
+        stored = {layer: blobs for layer, blobs in before.items() if blobs}
+        assert set(stored) == {layer for layer, blobs in after.items() if blobs}
+        for layer, blobs in stored.items():
+            for index, values in blobs.items():
+                assert after[layer][index].shape == values.shape
+                assert np.array_equal(after[layer][index].data, np.ravel(values.data))
+
+
 def test_tensors_of_other_programs_become_weights_that_a_net_reads(model, tmp_path):
     values = {"c/0": np.ones((2, 36), np.float16), "c/1": np.arange(2, dtype=np.float32)}
     safetensors_numpy.save_file(values, str(tmp_path / "o.safetensors"))

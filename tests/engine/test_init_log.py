@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import pytest
-
-SCRIPT = """
 import caffe
+import pytest
 from caffe import glog
-caffe.init_log({arguments})
-for level in range(3):
-    glog.write("x.cpp:1", "line %d" % level, level)
-"""
 
 
-def run(folder, arguments, **environ):
+@pytest.fixture(autouse=True)
+def log(tmp_path, monkeypatch):
+    """Log files in an empty folder; afterwards all lines go to standard error again."""
+    monkeypatch.setenv("GLOG_log_dir", str(tmp_path))
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    yield
+    caffe.init_log(stderr=True)
+
+
+def lines_of(text):
+    return "".join(str(level) for level in range(3) if f"line {level}" in text)
+
+
+def written(folder, capfd):
     """The levels of the lines on standard error, and in the file of all lines."""
-    command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
-    environ = {**os.environ, "GLOG_log_dir": str(folder), "GLOG_minloglevel": "0", **environ}
-    result = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    for level in range(3):
+        glog.write("x.cpp:1", f"line {level}", level)
     # Without lines of level 0, the file of all lines is that of the warnings.
     links = [folder / f"python.{level}" for level in ("INFO", "WARNING")]
     text = next((link.read_text() for link in links if link.exists()), "")
-    return ["".join(str(n) for n in range(3) if f"line {n}" in t) for t in (result.stderr, text)]
+    return [lines_of(capfd.readouterr().err), lines_of(text)]
 
 
 @pytest.mark.parametrize(
     "arguments, stderr, file",
-    [("0, True", "012", ""), ("1, True", "12", ""), ("", "2", "012"), ("1", "2", "12")],
+    [((0, True), "012", ""), ((1, True), "12", ""), ((), "2", "012"), ((1,), "2", "12")],
 )
-def test_init_log_sets_the_level_and_the_place_of_the_log(tmp_path, arguments, stderr, file):
-    assert run(tmp_path, arguments) == [stderr, file]
+def test_init_log_sets_the_level_and_the_place_of_the_log(tmp_path, capfd, arguments, stderr, file):
+    caffe.init_log(*arguments)
+    assert written(tmp_path, capfd) == [stderr, file]
 
 
-def test_glogs_variable_sends_all_lines_to_standard_error(tmp_path):
-    assert run(tmp_path, "", GLOG_logtostderr="1") == ["012", ""]
+def test_glogs_variable_sends_all_lines_to_standard_error(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_logtostderr", "1")
+    caffe.init_log()
+    assert written(tmp_path, capfd) == ["012", ""]

@@ -195,3 +195,29 @@ def test_a_convolution_with_far_more_weights_than_values_learns_the_same(
     for ours, theirs in ours_and_theirs:
         exact_values = theirs.detach().numpy()
         np.testing.assert_allclose(ours, exact_values, atol=1e-5 * abs(exact_values).max())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 2, 6), (1, 2, 1, 1)])
+def test_batch_norm_learns_with_the_gradient_of_its_formula(tmp_path, shape):
+    dims = " ".join(f"dim: {n}" for n in shape)
+    text = f"""force_backward: true
+    layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ {dims} }} }} }}
+    layer {{ name: "bn" type: "BatchNorm" bottom: "x" top: "y" }}"""
+    net = build(tmp_path, text, caffe.TRAIN)
+    draw = np.random.RandomState(3)
+    net.blobs["x"].data[...] = 5 + 2 * draw.randn(*shape)
+    y = net.forward()["y"]
+    net.blobs["y"].diff[...] = draw.randn(*shape)
+    net.backward()
+    x = torch.tensor(net.blobs["x"].data).double().requires_grad_()
+    axes = (0, *range(2, len(shape)))
+    mean = x.mean(axes, keepdim=True)
+    variance = ((x - mean) ** 2).mean(axes, keepdim=True)
+    exact = (x - mean) / (variance + 1e-5).sqrt()
+    (gradient,) = torch.autograd.grad(exact, x, torch.tensor(net.blobs["y"].diff).double())
+    np.testing.assert_allclose(y, exact.detach(), atol=1e-5)
+    np.testing.assert_allclose(net.blobs["x"].diff, gradient, atol=1e-5 * abs(gradient).max())
+    count = y.size // shape[1]
+    unbiased = variance.flatten() * (count / (count - 1) if count > 1 else 1)
+    np.testing.assert_allclose(net.params["bn"][0].data, mean.detach().flatten(), rtol=1e-5)
+    np.testing.assert_allclose(net.params["bn"][1].data, unbiased.detach(), rtol=1e-5)

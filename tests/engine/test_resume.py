@@ -117,6 +117,16 @@ def test_a_resumed_training_is_the_uninterrupted_one(sources, kind, capfd):
         assert one.replace(b"one_iter", b"two_iter") == two, suffix
 
 
+def test_a_plateau_of_the_loss_goes_on(sources, monkeypatch, capfd):
+    """The .solverstate has the drops of the learning rate, but not the minimum of the loss."""
+    policy = "lr_policy: 'plateau' plateau_winsize: 3 plateau_winsize: 1"
+    text = SOLVER.replace("lr_policy: 'step'", policy).replace("stepsize: 3", "")
+    monkeypatch.setitem(globals(), "SOLVER", text.replace("base_lr: 0.05", "base_lr: 0"))
+    test_a_resumed_training_is_the_uninterrupted_one(sources, "HDF5Data", capfd)
+    values = json.loads((sources / "one_iter_4.resume.json").read_text())
+    assert values["solver"]["plateau"][0] > 0
+
+
 def restored(folder, base="snap_iter_2"):
     solver = nets.solver(folder)
     solver.restore(str(folder / f"{base}.solverstate"))

@@ -2,6 +2,10 @@
 
 import pytest
 
+import net_gen
+from fcn_data.folder_layers import PictureSet
+from fcn_data.label_coding import LabelCoding
+from net_gen import VARIANTS
 from solvers import check, train
 from solvers.train_options import Options, checked, variants
 
@@ -30,7 +34,19 @@ def test_wrong_options_are_refused_before_the_set_is_read(tmp_path, monkeypatch,
 
 def test_variants_with_two_heads_or_images_are_not_offered():
     assert "voc-fcn8s-atonce" in variants() and "pascalcontext-fcn32s" in variants()
-    assert not any(name.startswith("siftflow") or name.endswith("-d") for name in variants())
+    assert not any(name.startswith(("siftflow", "nyud")) for name in variants())
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_every_offered_variant_makes_a_net_for_own_pictures(tmp_path, variant):
+    pictures = PictureSet(
+        *("set", str(tmp_path), {"a": ("a.png", "b.png")}, ("x", "y"), ((0, 0, 0), (1, 1, 1))),
+        *(LabelCoding(), (1.0, 2.0, 3.0)),
+    )
+    record = VARIANTS[variant]._replace(data_set=pictures.data_set({"train": "a", "val": "a"}))
+    net_gen.generate(record, tmp_path, width=1 / 16, channels=3, set_dir="..", mirror=True)
+    assert "mirror" in (tmp_path / "train.prototxt").read_text()
+    assert "mirror" not in (tmp_path / "val.prototxt").read_text()
 
 
 def test_a_short_name_means_a_net_of_voc():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,13 @@ from .runs import Training, run_on_full_disk, same_weights, stop_runs
 #: The signals of an interrupt at the keyboard, a terminal that closes, and a cluster's preemption.
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 FORMS = ("BINARYPROTO", "HDF5")
+#: The tests of staged trainings: kills at each change of the disk, power loss, locks, signals.
+TESTS = (
+    "tests/solvers/test_resumed_stage.py",
+    "tests/solvers/test_run_lock.py",
+    "tests/engine/test_resume.py",
+    "tests/engine/test_interrupts.py",
+)
 #: Figures that have to be zero.
 FAULTS = ("hung", "tracebacks", "broken files", "files changed or left over", "failed")
 
@@ -67,6 +75,17 @@ def fuzz_readers(folder: Path, minutes: float, seed: int) -> dict[str, Figures]:
     return {"mutated files": {"cases": tally.cases, "failed": sum(tally.failures.values())}}
 
 
+def run_tests() -> dict[str, Figures]:
+    """Run the tests that kill a staged training at each change of the disk, and lose its power."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not oracle and not cuda"]
+    result = subprocess.run([*command, *TESTS], cwd=fuzz.ROOT, capture_output=True, text=True)
+    counts = {
+        word: int(count) for count, word in re.findall(r"(\d+) (passed|failed)", result.stdout)
+    }
+    failed = counts.get("failed", 0) + (not counts)
+    return {"staged trainings": {"tests": counts.get("passed", 0), "failed": failed}}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every part and print its figures; return 1 if any is a fault."""
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
@@ -81,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = kill_and_compare(folder, options.kills, rng)
         figures.update(interrupt(folder, options.kills, rng))
         figures["full disk"] = run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
+        figures.update(run_tests())
         figures.update(fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed))
     for part, rows in figures.items():
         print(f"{part:22}" + ", ".join(f"{count} {name}" for name, count in rows.items()))

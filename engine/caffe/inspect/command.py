@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from .. import files
-from ..errors import CaffeError
+from ..errors import CaffeError, NetError
 from ..printable import printable
 from ..text import write_text
 from .compare import compare_nets
@@ -82,6 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> tuple[str, int]:
     """Return the text that the command prints, and its status. Raises CaffeError or OSError."""
+    try:
+        return _run(arguments)
+    except (MemoryError, OverflowError) as error:
+        raise NetError(
+            f"{arguments.net}: its sizes cannot be inspected: {type(error).__name__} {error}; "
+            "check kernels, strides and pads"
+        ) from None
+
+
+def _run(arguments: argparse.Namespace) -> tuple[str, int]:
     if arguments.diff:
         return compare(arguments)
     report = inspect_net(

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
+from ..ops import batch_norm
 from ..ops.affine import affine_call
 from ..ops.lrn import normalize_across
 from ..proto import caffe_pb2
@@ -134,6 +136,13 @@ class BatchNorm(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p, (mean, var, weight, *affine) = self.layer_param.batch_norm_param, self.weights
+        if not self.uses_running_sums and self._normalizes_fast(x):
+            y, mean, var = batch_norm.normalize(x, p.eps)
+            self._add_to_sums(mean, var, x.numel() // mean.numel())
+            shape = (-1, *[1] * (x.dim() - 2))
+            for i, parameter in enumerate(affine):
+                y = y + parameter.view(shape) if i else y * parameter.view(shape)
+            return y
         channels = x.flatten(2) if x.dim() > 2 else x[..., None]
         if self.uses_running_sums:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
@@ -149,6 +158,12 @@ class BatchNorm(Function):
         for i, parameter in enumerate(affine):
             y = y + parameter[:, None] if i else y * parameter[:, None]
         return y.reshape(x.shape)
+
+    def _normalizes_fast(self, x: torch.Tensor) -> bool:
+        """Whether `batch_norm.normalize` computes the layer for this bottom."""
+        p = self.layer_param.batch_norm_param
+        plain = not p.disable_mean and not p.disable_variance and x.dim() > 2
+        return plain and x.device.type == "cpu" and x.dtype == torch.float32 and mode.fast()
 
     def is_pure(self) -> bool:
         follows = self.layer_param.batch_norm_param.update_global_stats

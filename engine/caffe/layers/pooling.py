@@ -17,7 +17,8 @@ from .function import Call, Function, Shape, Tensors
 from .registry import register
 from .windows import FLT_MAX, Window, read_window
 
-#: Values of a map below which its layout does not matter to pooling.
+#: Values of a map below which its layout does not matter to pooling. PyTorch takes the maxima of a
+#: larger map up to 30 times as fast where the channels lie last.
 FEW_VALUES = 1 << 14
 
 
@@ -161,7 +162,6 @@ class Pooling(Function):
         pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
         if math.prod(shape) < FEW_VALUES:
             return lambda x: _maxima(x, lambda y: (pool(y, *settings),))[0]
-        # PyTorch is 30 times as fast where the channels lie last.
         layout = mode.map_layout(shape, torch.device("cpu"))
         return lambda x: _maxima(
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
@@ -190,6 +190,9 @@ class Pooling(Function):
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
             return cuda.MaxPool.apply(x, kernel, self.stride, out)
+        on_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4
+        if on_cpu and mode.fast() and not self.with_mask and x.numel() >= FEW_VALUES:
+            x = x.contiguous(memory_format=mode.map_layout(x.shape, x.device))
         y, index = _maxima(x, self._pool_call(kernel, self.pad, self.ceil))
         return (y, _indices(y, index)) if self.with_mask else y
 

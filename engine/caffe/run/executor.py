@@ -119,7 +119,7 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                planned = self._may_plan()
+                planned = self._may_plan() and (learn or bool(self._plan_for_pass().segments))
                 if not (planned and self._is_small(learn)):
                     self.free_last_pass()
                 if not learn:
@@ -182,7 +182,7 @@ class Executor:
         reasons = [self.region_at(start)[1] for start in sorted(self._starts)]
         reason = "; ".join(dict.fromkeys([*reasons, plan.reason]))
         if self.choice is None or self.choice.reason != reason:
-            self._note(Choice("plan" if plan.segments else "layers", reason))
+            self._note(Choice("plan", reason))
         return self._losses()
 
     def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:

@@ -23,6 +23,7 @@ from ..net import Net
 from . import onnx, tensors
 from .onnx.check import TOLERANCE, Difference
 from .onnx.model import FreeSizeError
+from .onnx.net import RefusedLayersError
 from .onnx.sizes import Sizes
 
 #: The largest difference of a model whose weights are stored in half precision.
@@ -97,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.to == "onnx":
                 return _to_onnx(options)
             _convert(options)
+    except RefusedLayersError as error:
+        lines = "".join(f"\n  {refused}" for refused in error.refused)
+        print(f"error: {len(error.refused)} layers have no ONNX form:{lines}", file=sys.stderr)
+        return 1
     except CaffeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

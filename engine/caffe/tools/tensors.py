@@ -127,9 +127,12 @@ def state_dict_to_safetensors(path: str, out: str) -> int:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileError:
         raise
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: is not a PyTorch file of tensors alone ({first})") from None
+    except Exception:
+        # PyTorch's own text advises to run what is in the file.
+        raise FileError(
+            f"{path}: is not a PyTorch file of tensors alone; needs what torch.save writes of a "
+            "state_dict()"
+        ) from None
     for key in NESTED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

@@ -8,7 +8,7 @@ and writes it to its .solverstate as `current_step`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,15 @@ class Plateau:
         self._minimum = math.inf
         #: The iteration of the last minimum, or of the last drop.
         self._last = 0
+
+    def state(self) -> list[Any]:
+        """Return the minimum, None before the first, and its iteration, for a JSON file."""
+        return [self._minimum if math.isfinite(self._minimum) else None, self._last]
+
+    def set_state(self, values: Sequence[Any]) -> None:
+        """Continue where `state` was called. Raises ValueError or TypeError."""
+        minimum, last = values
+        self._minimum, self._last = math.inf if minimum is None else float(minimum), int(last)
 
     def count_drops(self, param: Any, iteration: int, drops: int, loss: float) -> int:
         """Return how often the rate has dropped at `iteration`. loss: the smoothed loss."""

@@ -23,6 +23,7 @@ from ..errors import FileError
 from ..layers import EngineLayer, Layer
 from ..net import Net
 from ..records import SolverState
+from .policies import Plateau
 
 VERSION = 1
 #: The key of what this module writes.
@@ -37,11 +38,12 @@ class Progress(NamedTuple):
     """Where a training is, apart from its weights, its history and its iteration.
 
     nets: the train net, then the test nets. losses: of the iterations that the present average is
-    the mean of; None if the average starts anew.
+    the mean of; None if the average starts anew. plateau: of the learning rate's policy.
     """
 
     nets: Sequence[Net]
     losses: list[list[float]] | None
+    plateau: Plateau
 
 
 def path_of(base: str) -> str:
@@ -62,6 +64,7 @@ def write(base: str, iteration: int, history: Sequence[Blob], progress: Progress
         "history": _fingerprint(samples),
         "random": mode.random_state(),
         "losses": progress.losses,
+        "plateau": progress.plateau.state(),
         "layers": [_layer_states(net) for net in progress.nets],
     }
     text = json.dumps({**_other_keys(path, iteration), KEY: values})
@@ -75,7 +78,9 @@ def remove(base: str) -> None:
         os.unlink(path_of(base))
 
 
-def restore(state_path: str, state: SolverState, nets: Sequence[Net]) -> list[list[float]] | None:
+def restore(
+    state_path: str, state: SolverState, nets: Sequence[Net], plateau: Plateau
+) -> list[list[float]] | None:
     """Continue where the snapshot of a .solverstate was written; return the losses so far.
 
     Where that is not possible, a warning in the log says what cannot be exact.
@@ -90,6 +95,7 @@ def restore(state_path: str, state: SolverState, nets: Sequence[Net]) -> list[li
         if values["worker"] != launch.solver_rank() or values["history"] != _fingerprint(samples):
             raise ValueError("belongs to another snapshot")
         mode.set_random_state(values["random"])
+        plateau.set_state(values["plateau"])
     except FileError:
         _warn(state_path, f"there is no {path} beside it")
         return None

@@ -292,7 +292,7 @@ class Solver:
             resume.remove(base)
             return
         losses = self._losses.values() if self._losses_go_on else None
-        where = resume.Progress([self.net, *self.test_nets], losses)
+        where = resume.Progress([self.net, *self.test_nets], losses, self._plateau)
         resume.write(base, self.iter, self.history, where)
 
     def restore(self, state_file: str | os.PathLike) -> None:
@@ -306,7 +306,7 @@ class Solver:
         path = os.fspath(state_file)
         state = snapshots.restore(path, self.net, self.history)
         self.iter, self._rate_drops = state.iter, state.current_step
-        losses = resume.restore(path, state, [self.net, *self.test_nets])
+        losses = resume.restore(path, state, [self.net, *self.test_nets], self._plateau)
         self._losses = progress.RecentLosses(self.param.average_loss)
         for values in losses or ():
             self._losses.add(values)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import glog
-from . import fields, v0, v1
+from . import fields, priors, v0, v1
 
 __all__ = ["needs_upgrade", "solver_needs_upgrade", "upgrade_net", "upgrade_solver"]
 
@@ -77,6 +77,12 @@ _NET_FORMS = (
         fields.upgrade_fused_relus,
         (85, "layers that contain a ReLU"),
         (88, "layers that contain a ReLU."),
+    ),
+    _Form(
+        priors.has_other_layouts,
+        priors.upgrade_layouts,
+        (85, "PriorBox layers of TextBoxes or FaceBoxes"),
+        (88, "PriorBox layers of TextBoxes or FaceBoxes."),
     ),
 )
 

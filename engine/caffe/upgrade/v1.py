@@ -73,6 +73,9 @@ def _upgrade_layer(old: Any, layer: Any) -> None:
         name = caffe_pb2.V1LayerParameter.LayerType.Name(old.type)
         capitalised = "".join(word.capitalize() for word in name.split("_"))
         layer.type = TYPES.get(name, capitalised)
+    if layer.HasField("softmaxloss_param"):
+        layer.loss_param.ignore_label = layer.softmaxloss_param.ignore_label
+        layer.ClearField("softmaxloss_param")
     for field_name, spec_field in SPECS.items():
         for i, value in enumerate(getattr(old, field_name)):
             spec = layer.param[i] if i < len(layer.param) else layer.param.add()

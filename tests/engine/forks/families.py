@@ -397,6 +397,21 @@ layer { name: "b" type: "Bias" bottom: "c" top: "c" bias_param { axis: 1 num_axe
 layer { name: "p" "type": "Power" bottom: "c" top: "p" power_param { shift: - 1 } }
 """.replace('"type":', "type:")
 
+DEEPLAB_V1_LOSS = """
+layers { bottom: "label" top: "label_shrink" name: "label_shrink" type: INTERP
+  interp_param { shrink_factor: 8 pad_beg: 0 pad_end: 0 } }
+layers { name: "loss" type: SOFTMAX_LOSS bottom: "data" bottom: "label_shrink"
+  softmaxloss_param { ignore_label: 255 } include: { phase: TEST } }
+layers { name: "accuracy" type: SEG_ACCURACY bottom: "data" bottom: "label_shrink"
+  top: "accuracy" seg_accuracy_param { ignore_label: 255 } }
+"""
+
+LSTM = """
+layer { name: "lstm1" type: "LSTM" bottom: "data" bottom: "clip" top: "lstm1"
+  lstm_param { num_output: 3 clipping_threshold: 0.1
+    weight_filler { type: "gaussian" std: 0.1 } bias_filler { type: "constant" } } }
+"""
+
 #: Name -> the text of a net.
 FAMILIES: dict[str, str] = {
     "SSD": shaped(1, 3, 6, 6) + SSD,
@@ -407,6 +422,8 @@ FAMILIES: dict[str, str] = {
     "SENet": shaped(1, 4, 6, 6) + SENET,
     "C3D": 'input: "data"\ninput_shape { dim: 1 dim: 3 dim: 4 dim: 6 dim: 6 }\n' + C3D_V1,
     "DeepLab v1": head(1, 3, 9, 9) + DEEPLAB_V1,
+    "DeepLab v1, its loss": head(2, 3, 2, 2) + head(2, 1, 9, 9, name="label") + DEEPLAB_V1_LOSS,
+    "caffe-lstm": shaped(6, 4) + shaped(6, 1, name="clip") + LSTM,
     "DeconvNet": head(1, 3, 8, 8) + DECONVNET_V1,
     "CRF-RNN": head(1, 3, 6, 5) + CRFRNN,
     "FlowNet2": layer_input("data", 1, 3, 8, 12) + FLOWNET2,

@@ -10,7 +10,12 @@ from tests.engine.forks.families import FAMILIES
 from tests.engine.nets import build
 
 #: Inputs whose values are sizes or regions: the name -> the values of a row.
-VALUES = {"data_dim": [9, 9], "rois": [0, 0, 0, 60, 60], "im_info": [128, 128, 1]}
+VALUES = {
+    "data_dim": [9, 9],
+    "rois": [0, 0, 0, 60, 60],
+    "im_info": [128, 128, 1],
+    "label": [1, 255, 2] * 3,
+}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

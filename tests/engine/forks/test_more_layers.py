@@ -328,6 +328,37 @@ def test_text_boxes_have_a_second_row_of_priors_half_a_step_below(tmp_path):
     assert heights[0, 0].tolist() == pytest.approx([4, 4, 8, 8])
 
 
+def priors_beside(folder, fields, outputs):
+    """The boxes, in pixels, of a PriorBox over a map of one position of 32 pixels."""
+    text = f"""
+layer {{ name: "map" type: "Input" top: "map" input_param {{ shape {{ dim: [1, 2, 1, 1] }} }} }}
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: [1, 3, 32, 32] }} }} }}
+layer {{ name: "loc" type: "Convolution" bottom: "map" top: "loc"
+  convolution_param {{ num_output: {outputs} kernel_size: 1 }} }}
+layer {{ name: "boxes" type: "PriorBox" bottom: "map" bottom: "data" top: "boxes"
+  prior_box_param {{ {fields} flip: false }} }}"""
+    net = build(folder, text)
+    return 32 * net.forward()["boxes"][0, 0].reshape(-1, 4)
+
+
+@pytest.mark.parametrize("outputs, count", [(8, 2), (16, 4), (12, 2)])
+def test_the_convolutions_beside_priors_tell_text_boxes(tmp_path, outputs, count):
+    boxes = priors_beside(tmp_path, "min_size: 4 aspect_ratio: 2", outputs)
+    assert len(boxes) == count
+    if count == 4:
+        centres = (boxes[:, 1] + boxes[:, 3]) / 2
+        assert centres.tolist() == pytest.approx([16, 16, 32, 32])
+
+
+def test_the_convolutions_beside_priors_tell_dense_faces(tmp_path):
+    boxes = priors_beside(tmp_path, "min_size: 32 min_size: 64 min_size: 128", 84)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert len(boxes) == 21 and sorted({*centres[:16, 0].tolist()}) == [4, 12, 20, 28]
+    assert centres[1].tolist() == [12, 4] and sorted({*centres[16:20, 1].tolist()}) == [8, 24]
+    assert np.unique(boxes[:, 2] - boxes[:, 0]).tolist() == [32, 64, 128]
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_diagonal_filler_needs_a_kernel_of_one(tmp_path, kernel):
     values = "diag_val: 1 diag_val: 2"

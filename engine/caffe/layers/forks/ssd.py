@@ -16,6 +16,7 @@ from ...blob import Blob
 from ...forks import current_fork
 from ...ops import boxes
 from ...proto import caffe_pb2
+from ...upgrade import priors
 from ..base import EngineLayer
 from ..function import Function, Tensors
 from ..registry import register
@@ -106,7 +107,9 @@ class PriorBox(Function):
     boxes are, for each min_size s and its max_size m: s and s; sqrt(s m) twice; and for each aspect
     ratio a, s sqrt(a) and s / sqrt(a). `flip` adds 1 / a. The centres are
     (column + offset) * step (prior_box_layer.cpp of SSD). With `caffe.set_fork("textboxes")` there
-    is a second row of boxes, half a step below (Liao et al. 2017, "TextBoxes", section 3.2).
+    is a second row of boxes, half a step below (Liao et al. 2017, "TextBoxes", section 3.2); with
+    "faceboxes" there are 4 x 4 boxes of 32 pixels and 2 x 2 of 64, evenly over a step of 32 (Zhang
+    et al. 2017, "FaceBoxes", 3.3). The layers beside a PriorBox tell this too (upgrade/priors.py).
     """
 
     bottoms, tops = (2, 2), (1, 1)
@@ -132,27 +135,35 @@ class PriorBox(Function):
             once = p.HasField("img_size" if name == "img" else name)
             if any(sides) and (once or not all(sides)):
                 raise self.error(f"{name}_h and {name}_w are needed together, and alone")
-        self.sides = self._sides()
-        #: For each box, how many steps its centre is below that of the position.
-        self.lower = [0.0] * len(self.sides)
-        if current_fork() == "textboxes":
-            self.lower += [0.5] * len(self.sides)
-            self.sides = self.sides * 2
+        #: The width and height of each box, and how far its centre is from the position's: x and
+        #: y in pixels, and y in steps.
+        self.sides, self.shifts = self._sides()
 
-    def _sides(self) -> list[tuple[float, float]]:
-        """Return the width and the height of each box in pixels."""
-        p = self.layer_param.prior_box_param
-        ratios = [1.0]
-        for ratio in p.aspect_ratio:
-            if all(abs(ratio - other) >= 1e-6 for other in ratios):
-                ratios += [ratio, 1 / ratio] if p.flip else [ratio]
-        sides = []
+    def _sides(self) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
+        p, fork = self.layer_param.prior_box_param, current_fork()
+        if p.layout == p.FACEBOXES or fork == "faceboxes":
+            return self._dense_boxes()
+        ratios, sides = priors.ratios(p), []
         for i, size in enumerate(p.min_size):
             sides.append((size, size))
             if p.max_size:
                 sides.append((math.sqrt(size * p.max_size[i]),) * 2)
             sides += [(size * math.sqrt(a), size / math.sqrt(a)) for a in ratios[1:]]
-        return sides
+        shifts = [(0.0, 0.0, 0.0)] * len(sides)
+        if p.layout == p.TEXTBOXES or fork == "textboxes":
+            return sides * 2, shifts + [(0.0, 0.0, 0.5)] * len(sides)
+        return sides, shifts
+
+    def _dense_boxes(self) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
+        sides, shifts = [], []
+        for size in self.layer_param.prior_box_param.min_size:
+            count = priors.DENSITIES.get(int(size), 1)
+            places = [(i - (count - 1) / 2) * 32 / count for i in range(count)]
+            for y in places:
+                for x in places:
+                    sides.append((size, size))
+                    shifts.append((x, y, 0.0))
+        return sides, shifts
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         return [(1, 2, bottoms[0][2] * bottoms[0][3] * len(self.sides) * 4)]
@@ -165,10 +176,10 @@ class PriorBox(Function):
         step_h = p.step_h or p.step or height / rows
         step_w = p.step_w or p.step or width / columns
         sides = torch.tensor(self.sides, device=x.device) / 2
-        lower = torch.tensor(self.lower, device=x.device)
+        right, down, lower = torch.tensor(self.shifts, device=x.device).T
         y = (torch.arange(rows, device=x.device) + p.offset)[:, None, None] + lower
-        y = y * step_h
-        x0 = ((torch.arange(columns, device=x.device) + p.offset) * step_w)[None, :, None]
+        y = y * step_h + down
+        x0 = ((torch.arange(columns, device=x.device) + p.offset) * step_w)[None, :, None] + right
         half_w, half_h = sides[:, 0], sides[:, 1]
         grid = (rows, columns, len(sides))
         edges = (

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from ...blob import Blob
 from ..axes import canonical_axis
 from ..function import Function, Tensors
+from ..recurrent import LSTM as BVLCLSTM
 from ..registry import register
 
 
@@ -149,3 +150,14 @@ class Lstm(Function):
             self.state = h.detach(), c.detach()
         y = torch.stack(hidden)
         return y if self._has_steps(x.shape) else y.flatten(0, 1)
+
+
+@register
+class LSTM(BVLCLSTM):
+    """BVLC's LSTM; with lstm_param and no recurrent_param the Lstm above (junhyukoh/caffe-lstm)."""
+
+    def __new__(cls, param: Any) -> Any:
+        """Return the layer of a LayerParameter."""
+        if param.HasField("lstm_param") and not param.HasField("recurrent_param"):
+            return Lstm(param)
+        return super().__new__(cls)

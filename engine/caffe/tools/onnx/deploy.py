@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import graph, module_search
-from ...errors import CaffeError, FileError, NetError, UsageError, in_file
+from ...errors import FileError, LayerError, NetError, UsageError, in_file
 from ...layers import layer_class, layer_type_list, users_types
 from ...net import Net
 from ...proto import caffe_pb2
@@ -138,12 +138,14 @@ def _inputs(param: Any, layer: Any, tops: list[str], shapes: dict[str, Sequence[
     """Input layers in place of a layer that brings data, for the tops that are read."""
     if any(top not in shapes for top in tops):
         alone = caffe_pb2.NetParameter(layer=[layer], state=param.state)
+        # A layer in Python may raise anything.
         try:
             net = Net.from_param(alone)
-        except CaffeError as error:
+        except Exception as error:
             example = " ".join(f"--shape {top}=1,3,224,224" for top in tops)
-            error.args = (f"{error}; with the shape, no data is needed: {example}",)
-            raise
+            reason = error.reason if isinstance(error, LayerError) else error
+            text = f"{reason}; with the shape, no data is needed: {example}"
+            raise LayerError(layer.name, layer.type, text) from error
         shapes.update({t: net.blobs[t].shape for t in tops if t not in shapes})
     inputs = []
     for top in tops:

@@ -27,6 +27,18 @@ LARGE = 1024
 ONE_FILE = 1_900_000_000
 
 
+class RefusedLayersError(NetError):
+    """Several layers that have no ONNX form.
+
+    refused: a LayerError for each.
+    """
+
+    def __init__(self, refused: list[LayerError]) -> None:
+        reasons = "; ".join(map(str, refused))
+        super().__init__(f"{len(refused)} layers are not written as ONNX: {reasons}")
+        self.refused = refused
+
+
 def build(
     net: Net,
     sizes: Sizes | None = None,
@@ -41,8 +53,8 @@ def build(
     metadata: the model's metadata_props; values that are no text are written as JSON.
     half: whether large weights are stored in half precision.
 
-    Raises LayerError for a layer, or a setting of a layer, that ONNX cannot express, NetError for
-    several of them, and CaffeError if the package `onnx` is missing.
+    Raises LayerError for a layer, or a setting of a layer, that ONNX cannot express,
+    RefusedLayersError for several of them, and CaffeError if the package `onnx` is missing.
     """
     onnx = _package()
     _check_opset(onnx, opset)
@@ -122,8 +134,7 @@ def _write_layers(m: Model, net: Net, sizes: Sizes) -> dict[str, str]:
     if len(refused) == 1:
         raise refused[0]
     if refused:
-        lines = "\n  ".join(map(str, refused))
-        raise NetError(f"{len(refused)} layers are not written as ONNX:\n  {lines}")
+        raise RefusedLayersError(refused)
     return names
 
 
