@@ -175,9 +175,13 @@ def write_stage(folder: str, title: str, param: Any) -> str:
 def write_run(out: str) -> str:
     """Write the page of the run in the folder `out`, and return its path.
 
-    The folder is that of `solvers.train`, or one whose folders are stages, as the demo's. Raises
-    OSError if it is neither.
+    The folder is that of `solvers.train`, a stage, or one whose folders are stages, as the demo's.
+    Raises OSError if it is none of these.
     """
+    if _is_stage(out):
+        param = caffe_solver.read_solver(os.path.join(out, "solver.prototxt"))
+        records = os.path.join(out, os.path.dirname(param.snapshot_prefix))
+        return write_stage(records, os.path.basename(os.path.abspath(out)), param)
     path = os.path.join(out, FILE)
     if os.path.isfile(os.path.join(out, RUN)):
         record = read_run(out)

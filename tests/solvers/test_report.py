@@ -125,6 +125,13 @@ def test_the_program_writes_the_page_again(run_folder, capsys):
     assert stamp.sub("", (out / "report.html").read_text()) == stamp.sub("", pages[-1])
 
 
+def test_the_page_of_a_stage_lies_beside_its_snapshots(run_folder):
+    folder = run_folder[0] / "voc-fcn32s"
+    path = folder / "snapshot" / "report.html"
+    assert report.write_run(str(folder)) == str(path) and "voc-fcn32s" in path.read_text()
+    path.unlink()
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has neither run\.json nor a stage"):
         report.write_run(str(tmp_path))

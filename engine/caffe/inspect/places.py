@@ -12,10 +12,13 @@ from math import gcd, lcm
 from typing import Any, NamedTuple
 
 from ..coord_map import CoordMap, compose, inverse
+from ..errors import LayerError
 from ..layers.registry import layer_class
 from ..layers.windows import Window, read_window
 from .build import BuiltNet, NetBlob, Part
 
+#: Positions that the windows of one layer read at most, so that a damaged net ends in seconds.
+MOST_READS = 1 << 22
 #: Types that join or cut blobs along `axis`, with the field that holds the axis.
 CHANNEL_AXES = {
     "Concat": "concat_param",
@@ -176,12 +179,12 @@ def top_place(part: Part, located: Places) -> Place | None:
     base = located[part.bottoms[0]]
     if part.type in ("Convolution", "Deconvolution", "Pooling", "Im2col"):
         window = layer_window(part, len(base.axes))
-        return None if window is None else _slid(base, window, part.type == "Deconvolution")
+        return None if window is None else _slid(base, window, part)
     if part.type == "Crop":
         offsets = crop_offsets(part.param.crop_param, len(base.axes))
         return Place(base.frame, tuple(a.cropped(o) for a, o in zip(base.axes, offsets)))
     if part.type == "LRN" and part.param.lrn_param.norm_region == 1:
-        n = part.param.lrn_param.local_size
+        n = min(part.param.lrn_param.local_size, MOST_READS)
         return Place(base.frame, tuple(a.through(n, 1, n // 2) for a in base.axes))
     if not keeps_positions(part):
         return None
@@ -193,10 +196,13 @@ def top_place(part: Part, located: Places) -> Place | None:
     return Place(base.frame, axes)
 
 
-def _slid(base: Place, window: Window, transposed: bool) -> Place:
-    axes = []
+def _slid(base: Place, window: Window, part: Part) -> Place:
+    axes, transposed = [], part.type == "Deconvolution"
     sides = zip(base.axes, window.reach, window.stride, window.pad, window.dilation)
     for axis, reach, stride, pad, dilation in sides:
+        if len(axis.fields) * stride * reach > MOST_READS:
+            reason = f"a window of reach {reach} and stride {stride} reads too many positions"
+            raise LayerError(part.name, part.type, f"{reason} to inspect; set a smaller window")
         slide = axis.through_transposed if transposed else axis.through
         axes.append(slide(reach, stride, pad, dilation))
     return Place(base.frame, tuple(axes))
@@ -217,7 +223,7 @@ def crop_offsets(settings: Any, axes: int) -> list[int]:
     offsets = list(settings.offset) or [0]
     first = settings.axis - 2 if settings.axis >= 0 else settings.axis + axes
     if len(offsets) == 1:
-        offsets *= axes - first
+        return [offsets[0] if axis >= first else 0 for axis in range(axes)]
     return [
         offsets[axis - first] if 0 <= axis - first < len(offsets) else 0 for axis in range(axes)
     ]

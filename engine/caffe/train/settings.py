@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -27,6 +28,9 @@ def check(param: Any) -> None:
     for name in ("iter_size", "average_loss"):
         if getattr(param, name) < 1:
             raise NetError(f"{name} is {getattr(param, name)}; it needs to be at least 1")
+    for name in ("weight_decay", "momentum", "momentum2", "delta", "rms_decay", "clip_gradients"):
+        if not math.isfinite(getattr(param, name)):
+            raise NetError(f"{name} is {getattr(param, name)}; it needs to be a finite number")
     if param.regularization_type not in ("L1", "L2"):
         raise NetError(
             f"regularization_type is {param.regularization_type!r}; it needs to be L1 or L2"

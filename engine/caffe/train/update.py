@@ -136,7 +136,8 @@ class Updater:
         rows = [next(iter(_pieces(parameter, on, changes=True))) for parameter in work]
         weights, gradients, history = (list(column) for column in zip(*rows))
         for decay in {p.decay for p in work} - {0}:
-            same = [i for i, p in enumerate(work) if p.decay == decay]
+            # A NaN equals nothing, but is itself.
+            same = [i for i, p in enumerate(work) if p.decay is decay or p.decay == decay]
             torch._foreach_add_(
                 [gradients[i] for i in same], [weights[i] for i in same], alpha=decay
             )

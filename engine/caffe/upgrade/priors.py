@@ -6,6 +6,7 @@ map come from convolutions over the map, whose num_output is a multiple of the n
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 #: The sides of FaceBoxes' boxes, and how many lie along each axis of a position (Zhang et al. 2017,
@@ -18,7 +19,7 @@ def ratios(p: Any) -> list[float]:
     values = [1.0]
     for ratio in p.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in values):
-            values += [ratio, 1 / ratio] if p.flip else [ratio]
+            values += [ratio, 1 / ratio if ratio else math.inf] if p.flip else [ratio]
     return values
 
 
