@@ -5,7 +5,9 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
+import torch
 from caffe.errors import LayerError
+from caffe.ops import prepared
 
 from tests.engine.nets import build, write
 
@@ -244,3 +246,17 @@ def test_a_layer_that_refuses_its_input_leaves_the_blobs_before_it(tmp_path):
     assert (net.blobs["a"].data == 8).all()
     net.blobs["l"].data[...] = 1
     assert net.forward()["loss"] == pytest.approx(np.log(3), abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["planes", "channels last"])
+def test_a_large_pointwise_convolution_is_that_of_its_weights(layout):
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 16, 256, 260, generator=draw)
+    w, b = torch.randn(8, 16, 1, 1, generator=draw), torch.randn(8, generator=draw)
+    other = torch.randn(1, 8, 256, 260, generator=draw)
+    geometry = prepared.Geometry((1, 1), (0, 0), (1, 1), 1)
+    call = prepared.convolution(x.shape, w, b, geometry, 0.0, adds=True)
+    exact = torch.relu(torch.conv2d(x.double(), w.double(), b.double()) + other)
+    if layout != "planes":
+        x = x.contiguous(memory_format=torch.channels_last)
+    assert float((call(x, other) - exact).abs().max() / exact.max()) < 1e-6

@@ -24,6 +24,8 @@ FEW = 1_500_000
 #: Values of a single image up to which PyTorch's `convolution` is its own for kernels of 3 at most;
 #: a call of it takes 2 us less than naming its own.
 OWN = 20480
+#: Values of a map from which on turning planes takes longer than a 1 x 1 convolution of them.
+MANY = 1 << 20
 
 Call = Callable[..., torch.Tensor]
 
@@ -66,7 +68,12 @@ def convolution(
     fits = kernel == (3, 3) and plain and set(geometry.stride) == {1}
     if fits and winograd.pays_for(shape, w.shape, geometry.pad):
         return _with_epilogue(lambda x: winograd.convolve(x, w, b, geometry.pad), slope, adds)
-    return _by_onednn(shape, w, b, geometry, slope, adds)
+    prepared = _by_onednn(shape, w, b, geometry, slope, adds)
+    pointwise = kernel == (1, 1) and plain and set(geometry.stride) == {1}
+    if not pointwise or any(geometry.pad) or math.prod(shape) < MANY:
+        return prepared
+    on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
+    return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
 
 
 def _small(
