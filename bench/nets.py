@@ -22,7 +22,7 @@ from fcn_common.files import atomic_path, atomic_write
 try:
     import onnx
 except ImportError:  # `make bench-setup` installs it
-    onnx = None
+    onnx = None  # type: ignore[assignment]
 
 #: Net -> the variant whose deploy net it is. Each net but MAIN has one case; MAIN has the others.
 NETS = {

@@ -48,7 +48,7 @@ SEED = 1
 
 CLASSIFIER: Dict[str, Any] = {
     "batch": 32,
-    "filler": "xavier",
+    "filler": "msra",  # keeps the scale of the values through sixteen layers of ReLU
     "solver": {
         "base_lr": 0.02,
         "lr_policy": "poly",

@@ -248,12 +248,13 @@ def set_random_state(values: dict[str, Any]) -> None:
 
 def twister_state(rng: np.random.RandomState) -> list[Any]:
     """Return the state of a Mersenne Twister: its 624 words in base64, and its position."""
-    _, words, position = rng.get_state()[:3]
-    return [base64.b64encode(np.asarray(words, "<u4").tobytes()).decode(), int(position)]
+    state = rng.get_state(legacy=False)["state"]
+    words = np.asarray(state["key"], "<u4")
+    return [base64.b64encode(words.tobytes()).decode(), int(state["pos"])]
 
 
 def set_twister_state(rng: np.random.RandomState, values: Sequence[Any]) -> None:
     """Set a Mersenne Twister to a state of `twister_state`. Raises ValueError or TypeError."""
     text, position = values
-    words = np.frombuffer(base64.b64decode(text), "<u4")
-    rng.set_state(("MT19937", words, int(position)))
+    words = np.frombuffer(base64.b64decode(text), "<u4").astype(np.uint32)
+    rng.set_state(("MT19937", words, int(position), 0, 0.0))
