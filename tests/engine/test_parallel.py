@@ -244,7 +244,6 @@ def test_a_worker_that_dies_ends_the_run_with_a_line_and_a_snapshot_to_continue_
     assert last_line(stderr) == (
         f"error: worker {rank} died, so all 2 workers end; continue from train_iter_3"
     )
-    # A worker that dies may or may not have written the file with its random states.
     assert sorted(p.name for p in folder.glob("*iter*") if ".resume." not in p.name) == [
         f"train_iter_{n}.{kind}" for n in (2, 3) for kind in ("caffemodel", "solverstate")
     ]

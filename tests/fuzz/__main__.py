@@ -194,6 +194,16 @@ def run(tally: Tally, seconds: float, cases: int, jobs: int) -> None:
         numbers.put((first, min(first + CHUNK, cases)))
     for thread in threads:
         thread.start()
+    try:
+        _wait(tally, threads, stop, end)
+    except KeyboardInterrupt:
+        stop.set()
+
+
+def _wait(
+    tally: Tally, threads: Sequence[threading.Thread], stop: threading.Event, end: float
+) -> None:
+    """Wait for threads, say every 30 seconds how far they are, and stop them at `end`."""
     shown = 0.0
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.2)
