@@ -19,8 +19,8 @@ class Difference(NamedTuple):
     name: a few words, for counts. sentence: the explanation for users, with the reason. applies:
     whether a LayerParameter can cause the difference. engine: a pattern of the engine's refusal, if
     the engine refuses a net that BVLC Caffe runs. bvlc: a pattern of BVLC Caffe's refusal, if BVLC
-    Caffe refuses a net that the engine runs. Without either, the numbers differ, and no random net
-    shows the difference.
+    Caffe refuses a net that the engine runs. Without either, no random net shows
+    the difference.
     """
 
     name: str
@@ -169,7 +169,6 @@ DELIBERATE = (
         "A prototxt does not import modules of Python's own library or of installed packages "
         "unless CAFFE_PYTHON_LAYERS names them; BVLC Caffe imports every module.",
         _has_type("Python"),
-        engine=r"is not imported: ",
     ),
 )
 

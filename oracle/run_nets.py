@@ -41,7 +41,7 @@ CPU_SECONDS, WALL_SECONDS, MEMORY = 20, 120, 4 << 30
 #: The beginning of the .refused file of a net that exceeded a limit.
 RAN_OUT = "ran out of "
 #: The words with which a Caffe reports that memory was not available.
-NO_MEMORY = re.compile(r"bad_alloc|MemoryError|allocate memory|host allocation of size")
+NO_MEMORY = re.compile(r"bad_alloc|MemoryError|allocate memory|no memory|host allocation")
 
 
 class Perturbation:

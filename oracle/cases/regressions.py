@@ -313,6 +313,20 @@ add(
     table=DIFFERENT,
 )
 add(
+    "random ranges",
+    net(
+        {"x": (2, 3)},
+        layer(
+            "InnerProduct",
+            "x",
+            "y",
+            "inner_product_param { num_output: 2 weight_filler { type: 'uniform' min: -3e38 "
+            "max: 3e38 } }",
+        ),
+    ),
+    table=DIFFERENT,
+)
+add(
     "dropout_ratio",
     net({"x": (2, 3)}, layer("Dropout", "x", "y", "dropout_param { dropout_ratio: -0.5 }")),
     table=DIFFERENT,

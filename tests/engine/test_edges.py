@@ -143,7 +143,9 @@ def test_without_memory_the_layer_what_it_asked_for_and_the_remedy_are_named(tmp
         net.forward()
     assert isinstance(caught.value, MemoryError)
     words = str(caught.value)
-    assert "layer 'mine' (Python): no memory for 2: asked for 64.0 GiB; use smaller" in words
+    assert (
+        "layer 'mine' (Python): no memory for blobs of 2: asked for 64.0 GiB; use smaller" in words
+    )
 
 
 @pytest.fixture(autouse=True)

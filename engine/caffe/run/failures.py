@@ -63,7 +63,7 @@ def amount(error: BaseException) -> str:
     if match is None:
         return ""
     if match["unit"] != "bytes":
-        return f"{match['count']} {match['unit']}"
+        return f"{match['count'].rstrip('.')} {match['unit']}"
     size = float(match["count"])
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
@@ -79,7 +79,7 @@ def one_line(error: BaseException) -> str:
 
 def _memory_reason(error: BaseException, blobs: Sequence[Any]) -> str:
     shapes = ", ".join(" x ".join(map(str, blob.shape)) or "1" for blob in blobs)
-    of_blobs = f" for {shapes}" if shapes else ""
+    of_blobs = f" for blobs of {shapes}" if shapes else ""
     return (
         f"no memory{of_blobs}: asked for {amount(error) or 'more than there is'}; use smaller "
         "images or batches, fewer outputs, or a machine or device with more memory"
