@@ -19,8 +19,8 @@ class Difference(NamedTuple):
     name: a few words, for counts. sentence: the explanation for users, with the reason. applies:
     whether a LayerParameter can cause the difference. engine: a pattern of the engine's refusal, if
     the engine refuses a net that BVLC Caffe runs. bvlc: a pattern of BVLC Caffe's refusal, if BVLC
-    Caffe refuses a net that the engine runs. Without either, no random net shows
-    the difference.
+    Caffe refuses a net that the engine runs. Without either, no random net shows the
+    difference.
     """
 
     name: str
@@ -48,6 +48,10 @@ def _is_in_place(layer: Any) -> bool:
 
 def _has_type(*types: str) -> Callable[[Any], bool]:
     return lambda layer: layer.type in types
+
+
+def _has_filler(layer: Any) -> bool:
+    return "_filler {" in str(layer)
 
 
 DELIBERATE = (
@@ -161,7 +165,7 @@ DELIBERATE = (
         "random ranges",
         "The engine refuses a uniform filler whose range float32 lacks; BVLC Caffe draws without "
         "end.",
-        lambda layer: True,
+        _has_filler,
         engine=r"float32 needs to hold both and their difference",
     ),
     Difference(
