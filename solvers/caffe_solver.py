@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import tempfile
+import platform
+import re
 from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import caffe
@@ -13,7 +14,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from fcn_common.caffemodel import contents, write_without
-from solvers import snapshots, workers
+from solvers import run_lock, snapshots, workers
 from surgery import (
     HDF5_SUFFIXES,
     check_weights,
@@ -25,8 +26,8 @@ from surgery import (
 )
 from surgery.shapes import names_text
 
-#: Temporary solver prototxts of a run that was killed.
-_TEMPORARY = ".solver_*.prototxt"
+#: The temporary solver prototxt of a process: its host and its number.
+_TEMPORARY = ".solver_{host}_{process}.prototxt"
 
 #: A test interval that no training reaches: the stage scores, not Caffe's solver.
 NEVER = 2**31 - 1
@@ -73,9 +74,9 @@ def make_solver(
     if seed is not None:
         settings.random_seed = seed
     os.makedirs(os.path.dirname(settings.snapshot_prefix) or ".", exist_ok=True)
-    handle, path = tempfile.mkstemp(".prototxt", ".solver_", os.getcwd())
+    path = os.path.abspath(_TEMPORARY.format(host=platform.node(), process=os.getpid()))
     try:
-        with os.fdopen(handle, "w") as file:
+        with open(path, "w") as file:
             file.write(str(settings))
         return caffe.get_solver(path)
     finally:
@@ -83,10 +84,16 @@ def make_solver(
 
 
 def remove_temporary(folder: str) -> None:
-    """Remove the solver prototxts that `make_solver` left in a folder when a run was killed."""
-    for path in glob.glob(os.path.join(glob.escape(folder), _TEMPORARY)):
-        with contextlib.suppress(OSError):
-            os.remove(path)
+    """Remove the solver prototxts that `make_solver` left in a folder when a run was killed.
+
+    Those of living processes stay: other workers read theirs.
+    """
+    names = _TEMPORARY.format(host=glob.escape(platform.node()), process="*")
+    for path in glob.glob(os.path.join(glob.escape(folder), names)):
+        process = re.sub(r".*_(\d+)\.prototxt", r"\1", path)
+        if process.isdigit() and run_lock.process_start(int(process)) is None:
+            with contextlib.suppress(OSError):
+                os.remove(path)
 
 
 def restore(solver: Any, param: Any, snapshot: snapshots.Snapshot, seed: Optional[int]) -> None:

@@ -107,7 +107,7 @@ def same_scores(ours, theirs):
 def test_a_stage_in_two_processes_equals_a_stage_with_iter_size_2(one, tiny_start, tiny_stage):
     folder = tiny_stage()
     ended = train(folder, tiny_start)
-    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     assert close(weights_of(folder, 4), weights_of(one, 4))
     same_scores(records(folder), records(one))
     assert "mean_iu" in ended[0][1] and not ended[1][1]
@@ -125,7 +125,7 @@ def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_sta
     kept = snapshots.complete(os.path.join(folder, "snapshot", "train"))
     assert [s.iteration for s in kept] == [2, 3]
     ended = train(folder, tiny_start)
-    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     assert "continues from snapshot/train_iter_3.solverstate" in ended[0][1]
     assert close(weights_of(folder, 4), weights_of(one, 4))
     assert records(folder)[4]["mean_iu"] == pytest.approx(records(one)[4]["mean_iu"], rel=1e-4)
@@ -263,7 +263,7 @@ def test_two_workers_write_the_pictures_that_one_process_writes(net, photos, tmp
     infer.main([str(photos), *net, "--gpu", "cpu", "--out", str(tmp_path / "one")])
     arguments = ["-m", "solvers.infer", photos, *net, "--gpu", "cpu", "--out", tmp_path / "two"]
     ended = together(arguments, tmp_path)
-    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     assert "worker 0 of 2: 3 photographs, 0 done already" in ended[0][1]
     assert "worker 1 of 2: 2 photographs, 0 done already" in ended[1][1]
     names = pictures(tmp_path / "one")
