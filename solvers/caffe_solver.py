@@ -7,6 +7,7 @@ import glob
 import os
 import platform
 import re
+import tempfile
 from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import caffe
