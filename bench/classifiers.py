@@ -138,7 +138,10 @@ def mobilenet_v2(size: Tuple[int, int], width: float = 1) -> Any:
 
 
 def p_net(size: Tuple[int, int], width: float = 1) -> Any:
-    """Return the proposal net of MTCNN (Zhang et al. 2016, figure 2)."""
+    """Return the proposal net of MTCNN (Zhang et al. 2016, figure 2), its two outputs as one blob.
+
+    Programs that return one output of a net would return different ones.
+    """
     build = Builder(size, width)
     spec, x = build.spec, build.spec.data
     for i, outputs in enumerate((10, 16, 32), 1):
@@ -148,8 +151,12 @@ def p_net(size: Tuple[int, int], width: float = 1) -> Any:
         spec[f"prelu{i}"] = x = L.PReLU(x, in_place=True)
         if i == 1:
             spec.pool1 = x = L.Pooling(x, pool=P.Pooling.MAX, kernel_size=2, stride=2)
-    spec.score = L.Convolution(x, num_output=2, kernel_size=1, weight_filler=FILLER)
-    spec.box = L.Convolution(x, num_output=4, kernel_size=1, weight_filler=FILLER)
+    classes = L.Convolution(x, num_output=2, kernel_size=1, weight_filler=FILLER)
+    spec.classes, spec.box = (
+        classes,
+        L.Convolution(x, num_output=4, kernel_size=1, weight_filler=FILLER),
+    )
+    spec.score = L.Concat(spec.classes, spec.box)
     return spec.to_proto()
 
 
