@@ -26,7 +26,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-PACKAGES = ("numpy", "torch", "cv2", "google.protobuf.text_format", "h5py", "skimage.io")
+PACKAGES = (
+    "numpy",
+    "torch",
+    "cv2",
+    "google.protobuf.text_format",
+    "h5py",
+    "skimage.io",
+    "matplotlib.pyplot",
+)
 #: Variables that a library or the interpreter reads when it is loaded.
 READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "GOMP_", "LD_", "TORCH_", "MALLOC_")
 READ_BY_PYTHON = ("PYTHON",)
