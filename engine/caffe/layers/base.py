@@ -184,3 +184,10 @@ class EngineLayer(Layer):
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether `force_backward` asks for the gradient of this bottom; labels have none."""
         return True
+
+
+def zero_gradients(propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+    """Set the gradients of the bottoms that ask for one to zero: the tops do not depend on them."""
+    for blob, go in zip(bottom, propagate_down):
+        if go:
+            blob.gradient.zero()

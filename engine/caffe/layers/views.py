@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..blob import Blob
 from .axes import canonical_axis
-from .base import EngineLayer
+from .base import EngineLayer, zero_gradients
 from .registry import register
 
 
@@ -145,6 +145,4 @@ class Silence(EngineLayer):
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        for blob, go in zip(bottom, propagate_down):
-            if go:
-                blob.gradient.zero()
+        zero_gradients(propagate_down, bottom)

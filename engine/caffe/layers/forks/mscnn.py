@@ -9,7 +9,7 @@ import torch
 
 from ...blob import Blob
 from ...ops import boxes
-from ..base import EngineLayer
+from ..base import EngineLayer, zero_gradients
 from ..registry import register
 
 
@@ -147,6 +147,4 @@ class DecodeBBox(EngineLayer):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         """The regions have no gradient: the bottoms get zeros."""
-        for blob, go in zip(bottom, propagate_down):
-            if go:
-                blob.gradient.zero()
+        zero_gradients(propagate_down, bottom)

@@ -15,7 +15,7 @@ import torch
 from ...blob import Blob
 from ...ops import boxes
 from ...proto import caffe_pb2
-from ..base import EngineLayer, Layer
+from ..base import EngineLayer, Layer, zero_gradients
 from ..function import Function
 from ..python import stand_in
 from ..registry import register
@@ -232,9 +232,7 @@ class Proposal(EngineLayer):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         """Proposals have no gradient: the bottoms get zeros, as in py-faster-rcnn."""
-        for blob, go in zip(bottom, propagate_down):
-            if go:
-                blob.gradient.zero()
+        zero_gradients(propagate_down, bottom)
 
 
 def read_numbers(param_str: str) -> dict[str, list[float]]:

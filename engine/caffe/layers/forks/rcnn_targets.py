@@ -18,7 +18,7 @@ from ... import mode
 from ...blob import Blob
 from ...data.transformer import draw
 from ...ops import boxes
-from ..base import EngineLayer, Layer
+from ..base import EngineLayer, Layer, zero_gradients
 from ..python import stand_in
 from .rcnn import anchors, read_numbers
 
@@ -62,9 +62,7 @@ class _Targets(EngineLayer):
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
-        for blob, go in zip(bottom, propagate_down):
-            if go:
-                blob.gradient.zero()
+        zero_gradients(propagate_down, bottom)
 
 
 class AnchorTargets(_Targets):
