@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import files, glog, launch, mode
+from .. import files, glog, launch, mode, records
 from ..blob import Blob
 from ..errors import FileError
 from ..layers import EngineLayer, Layer
 from ..net import Net
-from ..records import SolverState
 from .policies import Plateau
 
 VERSION = 1
@@ -79,7 +78,7 @@ def remove(base: str) -> None:
 
 
 def restore(
-    state_path: str, state: SolverState, nets: Sequence[Net], plateau: Plateau
+    state_path: str, state: records.SolverState, nets: Sequence[Net], plateau: Plateau
 ) -> list[list[float]] | None:
     """Continue where the snapshot of a .solverstate was written; return the losses so far.
 

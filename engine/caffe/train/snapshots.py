@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .. import files, glog, hdf5, weights
+from .. import files, glog, hdf5, records, weights
 from ..blob import Blob
 from ..errors import FileError, WeightsError
 from ..net import Net
-from ..records import SolverState
 
 
 def base_name(param: Any, iteration: int) -> str:
@@ -51,7 +50,7 @@ def remove_abandoned(prefix: str) -> None:
     files.remove_abandoned(folder or ".", names)
 
 
-def restore(path: str, net: Net, history: Sequence[Blob]) -> SolverState:
+def restore(path: str, net: Net, history: Sequence[Blob]) -> records.SolverState:
     """Copy the weights and the history of a .solverstate into `net` and `history`; return it.
 
     Nothing is copied if the state or its weights do not fit. Raises FileError for a file that is
@@ -81,7 +80,7 @@ def find_weights(state: str, recorded: str) -> str:
     raise FileError(f"{state}: its weights {recorded} are neither there nor beside the state")
 
 
-def _check_fit(path: str, state: SolverState, history: Sequence[Blob]) -> None:
+def _check_fit(path: str, state: records.SolverState, history: Sequence[Blob]) -> None:
     if len(state.history) != len(history):
         raise WeightsError(
             f"{path}: holds the history of {len(state.history)} blobs; this solver needs "
