@@ -7,12 +7,11 @@ import re
 import shutil
 from typing import List, Sequence
 
-import jinja2
 from markupsafe import Markup, escape
 from PIL import Image
 
 from experiments import report
-from fcn_common import files
+from fcn_common import files, templates
 from solvers.folders import ROOT
 
 TEMPLATE = "page.html.jinja"
@@ -28,13 +27,7 @@ def write_page(results: Sequence[report.Result], out: str) -> List[str]:
 
 def html(results: Sequence[report.Result]) -> str:
     """Return all results as HTML; the figures lie in NAME/FILE beside the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(__file__)
     environment.filters["inline"] = inline
     return environment.get_template(TEMPLATE).render(
         title=report.TITLE,

@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
-from fcn_common import arguments, command
+from fcn_common import arguments, command, templates
 from fcn_common.files import write_text
 from solvers import caffe_solver, snapshots
 from solvers.curves import Curve, Level, chart, spark
@@ -153,16 +153,7 @@ def write(path: str, title: str, sections: Sequence[Section], **facts: Any) -> s
 
 @functools.cache
 def _template() -> Any:
-    # Optional beside BVLC Caffe.
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(__file__)
     environment.filters.update(percent=percent, number=number)
     return environment.get_template(TEMPLATE)
 
