@@ -13,6 +13,7 @@ from typing import Any, Sequence, Tuple, Union
 
 import numpy as np
 
+from fcn_common.places import make_folder
 from solvers import metrics
 from solvers.label_map import labels, save_labels
 
@@ -36,7 +37,7 @@ def compute_hist(
     """
     classes = net.blobs[layer].data.shape[1]
     if save_dir:
-        os.makedirs(str(save_dir), exist_ok=True)
+        make_folder(str(save_dir))
     hist, loss = np.zeros((classes, classes)), 0.0
     for idx in dataset:
         net.forward()

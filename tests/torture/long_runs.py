@@ -1,0 +1,217 @@
+"""Long runs: memory, open files, threads and processor time of a step, from tenth to tenth.
+
+Four programs run in processes of their own, which the parent watches from outside:
+
+    training   `python -m solvers.train`, with snapshots, scorings, and pictures of all sizes
+    caffe      `caffe train` with a database, a test net, dropout and snapshots
+    pictures   the code of `python -m solvers.infer` on a new picture of another size each time
+    passes     net.reshape and net.forward with another size each time
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import caffe
+import numpy as np
+from caffe.data import db
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Samples of a run; the first and the last are compared.
+PARTS = 10
+#: By how much a step may take longer and memory may grow, from the first tenth to the last.
+SLOWER, LARGER = 1.25, 1.05
+#: Lines that say how many steps or images are done.
+COUNT = re.compile(r"[Ii]teration (\d+)|^(\d+) images done")
+#: Pictures of the data set of the training, and of the database.
+PICTURES, RECORDS = 24, 64
+
+NET = """
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { mirror: true crop_size: 24 scale: 0.01 }
+  data_param { source: "db" batch_size: 4 backend: LMDB prefetch: 4 } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { crop_size: 24 scale: 0.01 }
+  data_param { source: "db" batch_size: 4 backend: LMDB } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param {
+  num_output: 8 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" }
+layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" inner_product_param {
+  num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+SOLVER = """net: "net.prototxt" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 random_seed: 1
+max_iter: {steps} display: {interval} snapshot: {interval} snapshot_prefix: "s" average_loss: 20
+test_iter: 4 test_interval: {interval}"""
+
+
+class Sample(NamedTuple):
+    """What a process has and has used after some steps.
+
+    memory: resident, in bytes. seconds: of processor time since the start.
+    """
+
+    steps: int
+    memory: int
+    files: int
+    threads: int
+    seconds: float
+
+
+class LongRun(NamedTuple):
+    """The samples of a run, one for each tenth."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    status: int
+
+    def step_seconds(self) -> list[float]:
+        """Return the processor time of a step in each part but the first, which has the start."""
+        pairs = zip(self.samples, self.samples[1:], strict=False)
+        return [(b.seconds - a.seconds) / (b.steps - a.steps) for a, b in pairs]
+
+    def figures(self) -> dict[str, int]:
+        """Return the figures of `make torture`."""
+        complete = self.status == 0 and len(self.samples) == PARTS + 1
+        return {
+            "steps": self.samples[-1].steps if self.samples else 0,
+            "failed": int(not complete),
+            "grew": len(self.growth()) if complete else 0,
+        }
+
+    def growth(self) -> list[str]:
+        """Return what is not flat, from the end of the first tenth to the end of the last."""
+        first, last, times = self.samples[1], self.samples[-1], self.step_seconds()
+        flat = {
+            "memory": last.memory <= LARGER * first.memory,
+            "files": last.files <= first.files,
+            "threads": last.threads <= first.threads,
+            "time": times[-1] <= SLOWER * times[0],
+        }
+        return [name for name, is_flat in flat.items() if not is_flat]
+
+    def table(self) -> list[str]:
+        """Return the lines of a table: a row for each sample."""
+        lines = [f"{self.name}: steps  memory MB  files  threads  ms a step (processor)"]
+        times = [None, *self.step_seconds()]
+        for sample, seconds in zip(self.samples, times, strict=False):
+            time = "" if seconds is None else f"{1000 * seconds:18.2f}"
+            lines.append(
+                f"{sample.steps:{len(self.name) + 7}} {sample.memory / 1e6:10.1f} "
+                f"{sample.files:6} {sample.threads:8} {time}"
+            )
+        return lines
+
+
+def run_all(folder: Path, steps: int, images: int) -> list[LongRun]:
+    """Run the programs one after the other, and return their samples. 0 leaves programs out."""
+    runs = []
+    if steps:
+        runs += [train(folder / "training", steps), train_caffe(folder / "caffe", steps)]
+    if images:
+        runs += [run_images(kind, folder / kind, images) for kind in ("pictures", "passes")]
+    return runs
+
+
+def train(folder: Path, steps: int) -> LongRun:
+    """Train a narrow FCN-AlexNet by `python -m solvers.train`."""
+    rng = np.random.RandomState(1)
+    for kind in ("images", "labels"):
+        (folder / "set" / kind).mkdir(parents=True, exist_ok=True)
+    for i in range(PICTURES):
+        height, width = rng.randint(16, 64, 2)
+        label = np.zeros((height, width), np.uint8)
+        label[height // 4 : height // 2, : width // 2] = 1 + i % 2
+        picture = (rng.rand(height, width, 3) * 60 + 60 * label[..., None]).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "set" / "images" / f"{i}.png")
+        Image.fromarray(label).save(folder / "set" / "labels" / f"{i}.png")
+    (folder / "set" / "classes.txt").write_text("ground\nleft\nright\n")
+    command = ["-m", "solvers.train", str(folder / "set"), "--out", str(folder / "run")]
+    command += [
+        "--variant",
+        "voc-fcn-alexnet",
+        "--single",
+        "--width",
+        "1/16",
+        "--weights",
+        "random",
+    ]
+    command += ["--mirror", "--scale", "0.5:2", "--iters", str(steps), "--gpu", "cpu", "--images"]
+    interval = max(steps // (2 * PARTS), 1)
+    command += ["4", "--solver", f"snapshot: {interval} average_loss: 20 iter_size: 1"]
+    return watch("training", command, ROOT, steps)
+
+
+def train_caffe(folder: Path, steps: int) -> LongRun:
+    """Train a small classifier by `caffe train` from a database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.RandomState(1)
+    with db.Writer(str(folder / "db")) as writer:
+        for i in range(RECORDS):
+            datum = caffe.io.array_to_datum(
+                rng.randint(0, 255, (3, 28, 28)).astype(np.uint8), i % 5
+            )
+            writer.put(f"{i:04}".encode(), datum.SerializeToString())
+    (folder / "net.prototxt").write_text(NET)
+    interval = max(steps // (2 * PARTS), 1)
+    (folder / "solver.prototxt").write_text(SOLVER.format(steps=steps, interval=interval))
+    return watch("caffe", ["-m", "caffe", "train", "-solver", "solver.prototxt"], folder, steps)
+
+
+def run_images(kind: str, folder: Path, images: int) -> LongRun:
+    """Run a narrow FCN-8s over pictures; kind: pictures or passes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["-m", "tests.torture.image_runs", kind, str(folder), str(images), str(PARTS)]
+    return watch(kind, command, ROOT, images)
+
+
+def watch(name: str, command: Sequence[str], folder: Path, steps: int) -> LongRun:
+    """Run a program of Python to its end, and return a sample of each tenth and of the start."""
+    env = dict(os.environ, OMP_NUM_THREADS="1", GLOG_minloglevel="0", PYTHONUNBUFFERED="1")
+    if folder != ROOT:
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "engine"), str(ROOT)])
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    samples: list[Sample] = []
+    last: list[str] = []
+    for line in process.stdout or ():
+        last = [*last[-5:], line]
+        count = COUNT.search(line)
+        done = int(count[1] or count[2]) if count else -1
+        if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
+            samples.append(_sample(process.pid, done))
+    status = process.wait()
+    if status:
+        print("".join(last), file=sys.stderr)
+    return LongRun(name, tuple(samples), status)
+
+
+def _sample(process: int, steps: int) -> Sample:
+    """Return the present sample of a living process (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return Sample(
+        steps,
+        1024 * int(re.findall(r"VmRSS:\s+(\d+)", status)[0]),
+        len(os.listdir(f"/proc/{process}/fd")),
+        int(re.findall(r"Threads:\s+(\d+)", status)[0]),
+        sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
+    )
