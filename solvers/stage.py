@@ -268,6 +268,8 @@ class Stage:
     def _write_snapshot(self) -> None:
         """Write a snapshot of the present iteration, after the rows of the log that go with it."""
         prefix = self.param.snapshot_prefix
+        # Here a Caffe that resumes bit for bit brings the random states of the workers together.
+        workers.meet(self.solver)
         if workers.rank() == 0:
             self._log.sync()
             with snapshots.incomplete(prefix, self.iteration):
