@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = 10
 #: By how much a step may take longer and memory may grow, from the first tenth to the last.
 SLOWER, LARGER = 1.25, 1.05
+#: Seconds between two looks at the memory.
+PERIOD = 0.1
 #: Lines that say how many steps or images are done.
 COUNT = re.compile(r"[Ii]teration (\d+)|^(\d+) images done")
 #: Pictures of the data set of the training, and of the database.
@@ -60,7 +63,8 @@ test_iter: 4 test_interval: {interval}"""
 class Sample(NamedTuple):
     """What a process has and has used after some steps.
 
-    memory: resident, in bytes. seconds: of processor time since the start.
+    memory: resident, in bytes; the most since the sample before. seconds: of processor time since
+    the start.
     """
 
     steps: int
@@ -192,25 +196,57 @@ def watch(name: str, command: Sequence[str], folder: Path, steps: int) -> LongRu
     )
     samples: list[Sample] = []
     last: list[str] = []
-    for line in process.stdout or ():
-        last = [*last[-5:], line]
-        count = COUNT.search(line)
-        done = int(count[1] or count[2]) if count else -1
-        if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
-            samples.append(_sample(process.pid, done))
-    status = process.wait()
+    with _Peak(process.pid) as peak:
+        for line in process.stdout or ():
+            last = [*last[-5:], line]
+            count = COUNT.search(line)
+            done = int(count[1] or count[2]) if count else -1
+            if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
+                samples.append(_sample(process.pid, done, peak.take()))
+        status = process.wait()
     if status:
         print("".join(last), file=sys.stderr)
     return LongRun(name, tuple(samples), status)
 
 
-def _sample(process: int, steps: int) -> Sample:
+class _Peak:
+    """Looks at the resident memory of a process again and again, in a thread (Linux)."""
+
+    def __init__(self, process: int) -> None:
+        self._path, self._peak, self._ended = f"/proc/{process}/statm", 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def take(self) -> int:
+        """Return the most since the last call, in bytes."""
+        peak, self._peak = max(self._peak, self._resident()), 0
+        return peak
+
+    def _watch(self) -> None:
+        while not self._ended.wait(PERIOD):
+            self._peak = max(self._peak, self._resident())
+
+    def _resident(self) -> int:
+        try:
+            return int(Path(self._path).read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):  # The process has ended.
+            return 0
+
+
+def _sample(process: int, steps: int, memory: int) -> Sample:
     """Return the present sample of a living process (Linux)."""
     status = Path(f"/proc/{process}/status").read_text()
     times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
     return Sample(
         steps,
-        1024 * int(re.findall(r"VmRSS:\s+(\d+)", status)[0]),
+        memory,
         len(os.listdir(f"/proc/{process}/fd")),
         int(re.findall(r"Threads:\s+(\d+)", status)[0]),
         sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
