@@ -19,6 +19,7 @@ FORKS = {
     "deeplab": "DeepLab v1 and v2: semantic labels with dilated convolutions",
     "faceboxes": "sfzhang15/FaceBoxes: face detection",
     "faces": "happynear/caffe-windows, ydwen/caffe-face, wy1iu/sphereface: face recognition",
+    "fcn": "longjon/caffe (branch future), U-Net and HED: Crop places its bottoms by itself",
     "flownet2": "lmb-freiburg/flownet2: optical flow",
     "intel": "intel/caffe",
     "mscnn": "zhaoweicai/mscnn and zhaoweicai/cascade-rcnn: object detection",
