@@ -3,7 +3,7 @@
 In the Caffe of Long et al. 2015 (longjon/caffe, branch future), of U-Net and of HED, Crop has no
 settings: it puts its first bottom onto its second, by the coordinate maps of the layers between
 them (section 3.2 of the paper). V1's type CROP is that layer. BVLC Caffe's Crop without crop_param
-cuts at offset 0, so that a present `type: "Crop"` has two meanings; `set_fork("fcn")` decides.
+cuts at offset 0, so that a present `type: "Crop"` has two meanings; `set_fork("hed")` decides.
 """
 
 from __future__ import annotations
@@ -20,30 +20,38 @@ from .net_spec import Function, Top
 def _aligned(layer: Any) -> bool:
     """Whether the offset of a Crop follows from the other layers."""
     p = layer.crop_param
-    unset = not layer.HasField("crop_param") and current_fork() == "fcn"
+    unset = not layer.HasField("crop_param") and current_fork() == "hed"
     return layer.type == "Crop" and (p.align or unset)
 
 
 def place_crops(net: Any) -> None:
     """Set axis and offset of the Crop layers that place themselves, in an upgraded net, in place.
 
-    The log warns of other Crop layers without settings, which cut at offset 0. Raises NetError
-    where no offset puts the first bottom onto the second.
+    Raises NetError where no offset puts the first bottom onto the second.
     """
+    if not any(map(_aligned, net.layer)):
+        return
     tops: dict[str, Top] = {}
     for layer in net.layer:
         if _aligned(layer):
-            p = layer.crop_param
-            p.Clear()
-            p.MergeFrom(_settings(layer, tops))
-            glog.write("upgrade_proto.cpp:90", f"Crop {layer.name} cuts at {list(p.offset)}")
-        elif layer.type == "Crop" and not layer.HasField("crop_param"):
+            settings = _settings(layer, tops)
+            layer.crop_param.CopyFrom(settings)
+            glog.write("crop_layer.cpp:60", f"Crop {layer.name} cuts at {list(settings.offset)}")
+        _add_tops(layer, tops)
+
+
+def warn_of_crops(net: Any) -> None:
+    """Log each Crop without settings that cuts elsewhere than its bottoms lie."""
+    if not any(layer.type == "Crop" for layer in net.layer):
+        return
+    tops: dict[str, Top] = {}
+    for layer in net.layer:
+        if layer.type == "Crop" and not layer.HasField("crop_param"):
             _warn(layer, tops)
         _add_tops(layer, tops)
 
 
 def _warn(layer: Any, tops: dict[str, Top]) -> None:
-    """Log a Crop that cuts elsewhere than its bottoms lie, and what to do if that is not meant."""
     try:
         offsets = list(_settings(layer, tops).offset)
     except NetError:
@@ -51,10 +59,10 @@ def _warn(layer: Any, tops: dict[str, Top]) -> None:
     if any(offsets):
         message = (
             f"Crop {layer.name} has no crop_param and cuts at offset 0, as in BVLC Caffe; the "
-            f"layers between its bottoms ask for {offsets}. For a net of the first FCN, U-Net or "
-            'HED, call caffe.set_fork("fcn") or set CAFFE_FORK=fcn'
+            f"layers between its bottoms ask for {offsets}. For a net of longjon/caffe, U-Net or "
+            'HED, call caffe.set_fork("hed") or set CAFFE_FORK=hed'
         )
-        glog.write("upgrade_proto.cpp:90", message, 1)
+        glog.write("crop_layer.cpp:60", message, 1)
 
 
 def _add_tops(layer: Any, tops: dict[str, Top]) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import binary_nets, files, glog
-from .aligned_crops import place_crops
 from .errors import LayerError, NetError, PrototxtError
 from .proto import caffe_pb2
 from .text import (
@@ -90,7 +89,6 @@ def read_net_file(path: str | os.PathLike) -> NetFile:
         text, unknown = read_known(path, net)
     try:
         upgrade_net(net, os.fspath(path))
-        place_crops(net)
     except NetError as error:
         raise NetError(f"{os.fspath(path)}: {error}") from None
     return NetFile(os.fspath(path), net, text, _set_v1_types(net, unknown))

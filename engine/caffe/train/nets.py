@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .. import glog, graph, module_search, upgrade
-from ..aligned_crops import place_crops
 from ..errors import NetError, in_file
 from ..layers import layer_type_list, users_types
 from ..net import Net
@@ -91,7 +90,6 @@ def _build(source: Any, phase: Any, state: Any) -> Net:
         param = caffe_pb2.NetParameter()
         param.CopyFrom(source)
         upgrade.upgrade_net(param)
-        place_crops(param)
     net_state = caffe_pb2.NetState()
     net_state.phase = phase
     net_state.MergeFrom(param.state)

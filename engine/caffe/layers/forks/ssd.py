@@ -267,8 +267,9 @@ class DetectionOutput(EngineLayer):
         prior = prior if prior.dim() == 2 else prior[:, None]
         decoded = boxes.decode(each, prior, factors, p.code_type).numpy()
         each_image = [self._detections(i, decoded[i], scores[i]) for i in range(count)]
-        for detections in each_image if self.files else ():
-            self.files.add(detections)
+        if self.files is not None:
+            for detections in each_image:
+                self.files.add(detections)
         rows = np.concatenate(each_image)
         if not len(rows):
             rows = np.full((count, 7), -1, np.float32)
