@@ -2,6 +2,7 @@
 
 from . import (
     crf,
+    dense,
     detection,
     faces,
     flow,
@@ -20,7 +21,7 @@ CASES = [
     case
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
-        *(volumes, faces, metric),
+        *(volumes, faces, metric, dense),
     )
     for case in family.CASES
 ]
