@@ -380,7 +380,7 @@ ADDED: dict[str, str] = {
         "more_fix_crop=15 multi_scale=11 scale_ratios=12"
     ),
     "ImageDataParameter": (
-        "ignore_label=15 label_type=16 min_height=13 min_width=14 new_length=11 sampling_rate=14 "
+        "ignore_label=15 label_type=16 new_length=11 sampling_rate=14 "
         "short_side=13 use_image=13 use_temporal_jitter=16"
     ),
     "LossParameter": ("class_weighting=4 pre_fixed_normalizer=4 weight_by_label_freqs=3"),
