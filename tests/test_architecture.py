@@ -47,7 +47,7 @@ ROOMS = (
     ("weights", "hdf5", "records", "upgrade", "ops"),
     ("graph", "fillers", "data"),
     ("layers",),
-    ("coord_map", "net_log"),
+    ("coord_map", "net_log", "small"),
     ("run",),
     ("net", "draw"),
     ("train", "timer", "classifier", "detector"),

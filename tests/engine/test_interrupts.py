@@ -44,7 +44,7 @@ def trained(folder, iters):
 
 def raise_in_first_update(monkeypatch, number):
     """Raise a signal after the first updates are computed, before the weights change."""
-    update, count = rules.SGD.update_together, []
+    update, count = rules.SGD.update, []
 
     def interrupted(self, *arguments):
         update(self, *arguments)
@@ -52,7 +52,7 @@ def raise_in_first_update(monkeypatch, number):
         if len(count) == 1:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(rules.SGD, "update_together", interrupted)
+    monkeypatch.setattr(rules.SGD, "update", interrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])

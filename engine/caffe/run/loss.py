@@ -14,7 +14,7 @@ class Loss:
     caller need not wait for the device.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, torch.Tensor]]) -> None:
+    def __init__(self, parts: Sequence[tuple[float, torch.Tensor | float]]) -> None:
         self._parts = parts
 
     def __float__(self) -> float:
