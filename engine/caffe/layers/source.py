@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from .. import launch
 from ..blob import Blob
@@ -157,7 +156,7 @@ class MemoryData(Source):
         for blob, array, shape in zip(top, self.arrays, (self.shape, (self.shape[0], 1, 1, 1))):
             if blob.shape != shape:
                 blob.resize(shape)
-            blob.values.mutable().copy_(torch.from_numpy(array[part]).view(shape))
+            np.copyto(blob.values.mutable().numpy(), array[part].reshape(shape))
         self.position = part.stop % len(self.arrays[0])
 
     def resume_state(self) -> Any:

@@ -121,7 +121,7 @@ class ArrayProgram:
         return self._diffs.reading(blob, copies=origin is Origin.OUTSIDE)
 
     def _weight(self, blob: Blob) -> np.ndarray:
-        """Return the array of a parameter. Raises UnboundError for one that several layers learn."""
+        """Return the array of a parameter. Raises UnboundError if several layers learn it."""
         memory, tensor = blob.values, blob.values.tensor(CPU)
         if not isinstance(memory, Memory) or not tensor.is_contiguous():
             raise UnboundError

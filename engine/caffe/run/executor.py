@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+import torch
+
 from .. import glog, heap, mode, waiting
 from ..blob import Blob
 from ..layers import EngineLayer, Function
@@ -20,7 +22,7 @@ from ..memory import Memory
 from . import debug_info
 from .border import BorderCache
 from .failures import raise_for
-from .loss import Loss
+from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
 from .plan import Plan, is_small
@@ -134,9 +136,12 @@ class Executor:
                     heap.tidy()
                 self._bound = None
                 if planned:
-                    losses = self._learn_in_segments() if learn else self._run_plan()
-                    self._note_segments() if learn else self._note_plan()
-                    return Loss(losses)
+                    parts = self._learn_in_segments() if learn else self._run_plan()
+                    if learn:
+                        self._note_segments()
+                    else:
+                        self._note_plan()
+                    return Loss(parts)
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
                 losses = self._run(self.replays.outside)
@@ -186,7 +191,7 @@ class Executor:
             self._plan = Plan(self.wiring, self.requested)
         return self._plan
 
-    def _run_plan(self) -> Losses:
+    def _run_plan(self) -> Parts:
         """Run all layers as a plan."""
         heap.keep()
         plan = self._plan_for_pass()
@@ -219,15 +224,16 @@ class Executor:
         except Exception as error:
             raise_for(nodes[0].layer, nodes[0].param, method, error)
 
-    def _losses(self) -> Losses:
+    def _losses(self) -> Parts:
         """The losses of the layers, each with its weight."""
-        blobs, losses = self.wiring.blobs, []
+        blobs = self.wiring.blobs
+        losses: list[tuple[float, torch.Tensor | float]] = []
         for weight, t in self._weighted_losses:
             values = blobs[t].values.tensor()
             losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
         return losses
 
-    def _learn_in_segments(self) -> Losses:
+    def _learn_in_segments(self) -> Parts:
         """Run all layers forward and backward, a run of layers under one graph at a time."""
         heap.keep()
         if self._learning is None:

@@ -73,10 +73,14 @@ class Places:
     def before_write(self) -> Callable[[], None]:
         """Prepare for writing to the tensors; the result is to be called when they are written."""
         if self.are_in_place():
-            for memory in self._memories:
-                memory.before_change()
+            self.before_change()
             return _do_nothing
         return self._set
+
+    def before_change(self) -> None:
+        """Say that the tensors, where the values of all memories are, are about to change."""
+        for memory in self._memories:
+            memory.before_change()
 
     def _set(self) -> None:
         for blob, tensor in zip(self._blobs, self._tensors):

@@ -34,7 +34,7 @@ COUNTED = 4096
 #: The share of a device's memory that must stay free for another graph.
 FREE = 0.25
 
-Losses = list[tuple[float, torch.Tensor | float]]
+Losses = list[tuple[float, torch.Tensor]]
 #: Runs the layers inside graphs: their losses, and the pass through a region if there was one.
 Run = Callable[[], tuple[Losses, Pass | None]]
 

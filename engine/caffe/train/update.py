@@ -14,7 +14,7 @@ from ..memory import Memory, MemoryView
 from ..ops import cuda
 from ..run.wiring import Parameter
 from . import rules
-from .together import groups_of
+from .together import SmallParameters
 
 AnyMemory = Union[Memory, MemoryView]
 
@@ -49,7 +49,9 @@ class Updater:
     ) -> None:
         self._rule, self._param = rule, param
         self._parameters, self._history = parameters, history
-        self._groups, self._others = groups_of(parameters, history)
+        self._small = SmallParameters(parameters, history)
+        plain = param.iter_size == 1 and param.regularization_type == "L2"
+        self._bound = self._small.bind(rule, param.weight_decay) if plain else None
         self._kernel = cuda.SGD()
         self._logged_missing_kernel = False
 
@@ -61,8 +63,9 @@ class Updater:
         on = mode.device()
         self._clip(self._parameters, on)
         numbers: Sequence[int] = range(len(self._parameters))
-        if on.type == "cpu" and mode.fast() and self._update_groups(rate, iteration):
-            numbers = self._others
+        if on.type == "cpu" and mode.fast() and self._small.begin():
+            self._update_small(rate, iteration)
+            numbers = self._small.rest
         work = [parameter for parameter in map(self._work, numbers) if not self._rests(parameter)]
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)
@@ -86,16 +89,14 @@ class Updater:
             self._param.weight_decay * decay_mult,
         )
 
-    def _update_groups(self, rate: float, iteration: int) -> bool:
-        """Update the groups of small parameters; False, without an update, if one is held."""
-        pieces = [group.values() for group in self._groups]
-        if None in pieces:
-            return False
-        for group, piece in zip(self._groups, pieces):
-            assert piece is not None
-            decay = self._param.weight_decay * group.decay_mult
-            self._update(piece, rate * group.lr_mult, decay, iteration)
-        return True
+    def _update_small(self, rate: float, iteration: int) -> None:
+        """Update the small parameters, whose update has begun."""
+        if self._bound is not None:
+            self._bound.run(rate)
+            return
+        for piece in self._small.pieces:
+            decay = self._param.weight_decay * piece.decay_mult
+            self._update(piece.tensors, rate * piece.lr_mult, decay, iteration)
 
     def _clip(self, parameters: Sequence[Parameter], on: torch.device) -> None:
         """Scale all gradients down together if their L2 norm is above clip_gradients."""
