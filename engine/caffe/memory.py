@@ -385,6 +385,26 @@ def all_in(memories: Sequence[Memory], tensors: Sequence[torch.Tensor]) -> bool:
     return on_host and all(map(is_, map(_HOST_OF, memories), tensors))
 
 
+def before_changes(memories: Sequence[Memory]) -> None:
+    """Count a change of each memory and call the observers; called before the changes."""
+    for memory in memories:
+        memory.version += 1
+        if memory._observers:
+            memory._notify()
+
+
+def add_all(memories: Sequence[Memory | MemoryView], tensors: Sequence[torch.Tensor]) -> None:
+    """Add a tensor on the host to each memory; memories that are zero take the tensor itself."""
+    for memory, tensor in zip(memories, tensors):
+        if isinstance(memory, MemoryView) or memory._head is not Head.ZERO or memory._observers:
+            memory.add(tensor)
+        elif memory.shape != tensor.shape:
+            memory.set(tensor)
+        else:
+            memory.version += 1
+            memory._host, memory._head = tensor, Head.HOST
+
+
 class MemoryView:
     """A `Memory` under another shape with equally many values."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..blob import Blob, memories_of_gradients, memories_of_values
-from ..memory import Memory, MemoryView, all_in
+from ..memory import Memory, MemoryView, add_all, all_in, before_changes
 
 CPU = torch.device("cpu")
 AnyMemory = Memory | MemoryView
@@ -79,8 +79,7 @@ class Places:
 
     def before_change(self) -> None:
         """Say that the tensors, where the values of all memories are, are about to change."""
-        for memory in self._memories:
-            memory.before_change()
+        before_changes(self._memories)
 
     def _set(self) -> None:
         for blob, tensor in zip(self._blobs, self._tensors):
@@ -88,9 +87,10 @@ class Places:
 
     def add_up(self) -> None:
         """Add the tensors, which are written anew in each pass, to the memories."""
-        for blob, tensor in zip(self._blobs, self._tensors):
-            memory = self._kind.memory(blob)
-            memory.add(tensor)
+        memories = self._kind.memories(self._blobs)
+        if memories != self._memories:  # mostly they are the same; then they have their shapes
+            memories = [self._kind.memory(blob) for blob in self._blobs]
+        add_all(memories, self._tensors)
 
     def lend(self) -> None:
         """Let the memories use the tensors for values that are computed again and again."""
