@@ -289,6 +289,7 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
 
 
+@pytest.mark.long
 def test_a_power_failure_at_any_moment_leaves_a_complete_snapshot(
     dropout_stage, tiny_start, tmp_path, monkeypatch
 ):
