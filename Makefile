@@ -83,7 +83,7 @@ demo-all: $(READY) ## the demo and the papers' experiments: runs/experiments (SE
 test: $(READY) ## the short test suite, with lint and types
 	@$(call tests_beside_types,)
 
-test-long: $(READY) ## the tests of a second or more: experiments, killed trainings
+test-long: $(READY) ## the tests marked long: experiments, killed and parallel trainings
 	@"$$PY" -m pytest $(WORKERS) -m '$(OFFLINE) and long and not slow'
 
 fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET= JOBS=)
