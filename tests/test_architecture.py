@@ -47,7 +47,7 @@ ROOMS = (
     ("weights", "hdf5", "records", "upgrade", "ops"),
     ("graph", "fillers", "data"),
     ("layers",),
-    ("coord_map", "net_log"),
+    ("aligned_crops", "coord_map", "net_log"),
     ("run",),
     ("net", "draw"),
     ("train", "timer", "classifier", "detector"),
