@@ -240,7 +240,9 @@ class Solver:
             outputs = progress.output_values(net, judged.outputs)
             total = progress.add_outputs(total, outputs) if total else outputs
         if self.param.test_compute_loss:
-            glog.write("solver.cpp:398", f"Test loss: {loss / iters:g}")
+            # BVLC Caffe divides by a test_iter of 0, too.
+            mean = f"{loss / iters:g}" if iters else "-nan"
+            glog.write("solver.cpp:401", f"Test loss: {mean}")
         means = [(name, [value / iters for value in values]) for name, values in total]
         progress.log_outputs("Test", means, net, "solver.cpp:414")
         judged.log()
