@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import torch
 
 from ..layers import EngineLayer, Function
+from ..layers.source import Input
 from ..memory import MemoryView
 from ..ops import graphs
+from .arrays import ArrayProgram, ArrayPrograms
 from .program import Program
 from .wiring import Node, Wiring
 
@@ -45,22 +47,26 @@ class Segment:
             written.update(node.tops)
         self._sources = [wiring.blobs[b] for b in sources]
         self._programs: OrderedDict[object, Program] = OrderedDict()
-        self.last: Program | None = None
+        self._small = ArrayPrograms(wiring, nodes, learns=False)
+        self.last: Program | ArrayProgram | None = None
         #: Why no convolutions become graphs any more, or "".
         self._refused = ""
 
     def run(self) -> bool:
         """Run the layers; False, without a result, for values that are not float32."""
-        program = self._program()
+        key = tuple([blob.values.shape for blob in self._sources])
+        if self._small.forward(key):
+            self.last = self._small.last
+            return True
+        program = self._program(key)
         sources = program.sources()
         if any(t.dtype != torch.float32 for t in sources):
             return False
         program.run(sources)
         return True
 
-    def _program(self) -> Program:
-        """Return the program for the present shapes and weights."""
-        key = tuple([blob.values.shape for blob in self._sources])
+    def _program(self, key: object) -> Program:
+        """Return the program for the present shapes, which are the key, and weights."""
         program = self._programs.get(key)
         fits = program is not None and program.fits() and program.prepare()
         joins = False
@@ -111,6 +117,8 @@ class Plan:
             run.clear()
 
         for node in wiring.nodes:
+            if isinstance(node.layer, Input):  # does nothing
+                continue
             if not _fits_segment(wiring, node):
                 end_segment()
                 self.parts.append(node)
@@ -126,6 +134,10 @@ class Plan:
         """Whether the blobs of the last pass are too small for freeing them to pay."""
         values = [None if s.last is None else s.last.values for s in self.segments]
         return is_small(values)
+
+    def is_bound(self) -> bool:
+        """Whether the last pass ran all segments as bound calls."""
+        return all(isinstance(segment.last, ArrayProgram) for segment in self.segments)
 
     @property
     def reason(self) -> str:
