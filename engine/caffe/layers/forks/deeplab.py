@@ -308,8 +308,9 @@ class MatRead(Source):
             raise self.file_error(f"{path}: no such file; MatWrite writes it")
         try:
             values = np.asarray(loadmat(path)["data"])
-        except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
-            raise self.file_error(f"{path}: no MATLAB file with `data`: {error}") from None
+        except Exception as error:  # SciPy raises many types for damaged files
+            cause = " ".join(str(error).split())
+            raise self.file_error(f"{path}: no MATLAB file with `data`: {cause}") from None
         # MATLAB leaves out axes of size 1 at the end.
         return values.reshape(*values.shape, *[1] * (4 - values.ndim)).T
 
