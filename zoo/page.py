@@ -106,9 +106,9 @@ text of the fields that the engine lacks:
         ...                    # reshape, forward, backward as in a Python layer
 """
 MISSING_TEXT = """\
-Types of public forks that the engine lacks. Neither a paper nor the fields of a public schema say
-what they compute exactly, so that a layer of this name would be a guess. The message about such a
-type names the fork.
+Types of public forks that the engine lacks. For these, papers and the fields of public schemas
+leave open what exactly is computed, or which settings there are: a layer of this name would be a
+guess. The message about such a type names the fork.
 """
 NETS_TEXT = """\
 ## Nets

@@ -22,10 +22,10 @@ BITS = "bw_params: 5 fl_params: 2 bw_layer_in: 9 fl_layer_in: 3 bw_layer_out: 16
 
 def net(folder, type_="ConvolutionRistretto", settings=BITS, phase=caffe.TEST):
     caffe.set_random_seed(0)
-    made = build(folder, LAYER % (type_, settings), phase)
-    made.blobs["x"].data[...] = np.random.RandomState(0).standard_normal((1, 2, 4, 5))
-    made.forward()
-    return made
+    result = build(folder, LAYER % (type_, settings), phase)
+    result.blobs["x"].data[...] = np.random.RandomState(0).standard_normal((1, 2, 4, 5))
+    result.forward()
+    return result
 
 
 def test_training_rounds_weights_to_either_neighbour_by_their_nearness(tmp_path):

@@ -35,10 +35,10 @@ def fixed_point(x: torch.Tensor, bits: int, fraction: int, stochastic: bool) -> 
     with the probability of its nearness.
     """
     step = 2.0**-fraction
-    whole = x.clamp(-(2.0 ** (bits - 1)) * step, (2.0 ** (bits - 1) - 1) * step) / step
+    count = x.clamp(-(2.0 ** (bits - 1)) * step, (2.0 ** (bits - 1) - 1) * step) / step
     if not stochastic:
-        return rounded(whole) * step
-    return (whole + _uniform(x)).floor() * step
+        return rounded(count) * step
+    return (count + _uniform(x)).floor() * step
 
 
 def power_of_two(x: torch.Tensor, least: int, most: int, stochastic: bool) -> torch.Tensor:
