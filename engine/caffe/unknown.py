@@ -34,9 +34,13 @@ TUNING = {
 
 #: Values inside values that are read; Caffe's messages have eight at most.
 MAX_DEPTH = 100
-#: Messages whose fields in forks draw or choose training data, or steer a training. The engine
-#: does without those that it lacks; the net computes the same.
-TRAINING = ("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter")
+#: Messages whose fields in forks draw or choose training data, steer a training, or change the
+#: weights that it starts from. The engine does without those that it lacks; the net computes the
+#: same.
+TRAINING = (
+    *("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter"),
+    "FillerParameter",
+)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
