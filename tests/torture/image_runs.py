@@ -18,8 +18,8 @@ import net_gen
 from solvers import chain, infer, segmenter
 
 #: The sides of the pictures in pixels.
-SIDES = (16, 200)
-WIDTH = 1 / 32
+SIDES = (16, 128)
+WIDTH, CLASSES = 1 / 32, 5
 
 Size = tuple[int, int]
 
@@ -57,7 +57,8 @@ KINDS = {"pictures": pictures, "passes": passes}
 def main(kind: str, folder: Path, images: int, parts: int) -> None:
     """Run a kind over pictures, and print how many are done after each part."""
     net, weights = str(folder / "deploy.prototxt"), str(folder / "random.caffemodel")
-    net_gen.write(chain.with_fillers(net_gen.fcn("voc-fcn8s", "deploy", width=WIDTH), "msra"), net)
+    param = net_gen.fcn("voc-fcn8s", "deploy", classes=CLASSES, width=WIDTH)
+    net_gen.write(chain.with_fillers(param, "msra"), net)
     chain.random_weights(net, weights, 1)
     run = KINDS[kind](folder, net, weights)
     rng = np.random.RandomState(3)

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ from caffe.data import db
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Samples of a run; the first and the last are compared.
+#: Samples of a run; the last is compared with those of the first half.
 PARTS = 10
-#: By how much a step may take longer and memory may grow, from the first tenth to the last.
+#: By how much a step may take longer and memory may grow.
 SLOWER, LARGER = 1.25, 1.05
 #: Seconds between two looks at the memory.
 PERIOD = 0.1
@@ -61,10 +61,10 @@ test_iter: 4 test_interval: {interval}"""
 
 
 class Sample(NamedTuple):
-    """What a process has and has used after some steps.
+    """What a process has and has used in a part of its steps, up to `steps`.
 
-    memory: resident, in bytes; the most since the sample before. seconds: of processor time since
-    the start.
+    memory: the most that was resident, in bytes. files, threads: the fewest, since a file that is
+    read is open for a moment. seconds: of processor time since the start.
     """
 
     steps: int
@@ -96,13 +96,13 @@ class LongRun(NamedTuple):
         }
 
     def growth(self) -> list[str]:
-        """Return what is not flat, from the end of the first tenth to the end of the last."""
-        first, last, times = self.samples[1], self.samples[-1], self.step_seconds()
+        """Return what is not flat: where the last tenth has more than the first half."""
+        first, last, times = self.samples[: PARTS // 2 + 1], self.samples[-1], self.step_seconds()
         flat = {
-            "memory": last.memory <= LARGER * first.memory,
-            "files": last.files <= first.files,
-            "threads": last.threads <= first.threads,
-            "time": times[-1] <= SLOWER * times[0],
+            "memory": last.memory <= LARGER * max(sample.memory for sample in first),
+            "files": last.files <= max(sample.files for sample in first),
+            "threads": last.threads <= max(sample.threads for sample in first),
+            "time": times[-1] <= SLOWER * max(times[: PARTS // 2]),
         }
         return [name for name, is_flat in flat.items() if not is_flat]
 
@@ -119,14 +119,14 @@ class LongRun(NamedTuple):
         return lines
 
 
-def run_all(folder: Path, steps: int, images: int) -> list[LongRun]:
-    """Run the programs one after the other, and return their samples. 0 leaves programs out."""
-    runs = []
+def run_all(folder: Path, steps: int, images: int) -> Iterator[LongRun]:
+    """Run the programs one after the other, and yield their samples. 0 leaves programs out."""
     if steps:
-        runs += [train(folder / "training", steps), train_caffe(folder / "caffe", steps)]
+        yield train(folder / "training", steps)
+        yield train_caffe(folder / "caffe", steps)
     if images:
-        runs += [run_images(kind, folder / kind, images) for kind in ("pictures", "passes")]
-    return runs
+        for kind in ("pictures", "passes"):
+            yield run_images(kind, folder / kind, images)
 
 
 def train(folder: Path, steps: int) -> LongRun:
@@ -196,27 +196,28 @@ def watch(name: str, command: Sequence[str], folder: Path, steps: int) -> LongRu
     )
     samples: list[Sample] = []
     last: list[str] = []
-    with _Peak(process.pid) as peak:
+    with _Looks(process.pid) as looks:
         for line in process.stdout or ():
             last = [*last[-5:], line]
             count = COUNT.search(line)
             done = int(count[1] or count[2]) if count else -1
             if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
-                samples.append(_sample(process.pid, done, peak.take()))
+                samples += filter(None, [looks.take(done)])
         status = process.wait()
     if status:
         print("".join(last), file=sys.stderr)
     return LongRun(name, tuple(samples), status)
 
 
-class _Peak:
-    """Looks at the resident memory of a process again and again, in a thread (Linux)."""
+class _Looks:
+    """Looks at a process again and again, in a thread (Linux)."""
 
     def __init__(self, process: int) -> None:
-        self._path, self._peak, self._ended = f"/proc/{process}/statm", 0, threading.Event()
+        self._process, self._ended = process, threading.Event()
+        self._looks: list[Sample] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> _Looks:
         self._thread.start()
         return self
 
@@ -224,30 +225,34 @@ class _Peak:
         self._ended.set()
         self._thread.join()
 
-    def take(self) -> int:
-        """Return the most since the last call, in bytes."""
-        peak, self._peak = max(self._peak, self._resident()), 0
-        return peak
+    def take(self, steps: int) -> Sample | None:
+        """Return the sample of the time since the last call; None where the process has ended."""
+        now = self._look()
+        looks, self._looks = self._looks, []
+        if now is None:
+            return None
+        looks.append(now)
+        memory, files, threads = (
+            limit(getattr(look, name) for look in looks)
+            for limit, name in ((max, "memory"), (min, "files"), (min, "threads"))
+        )
+        return Sample(steps, memory, files, threads, now.seconds)
 
     def _watch(self) -> None:
         while not self._ended.wait(PERIOD):
-            self._peak = max(self._peak, self._resident())
+            if look := self._look():
+                self._looks.append(look)
 
-    def _resident(self) -> int:
+    def _look(self) -> Sample | None:
+        folder = Path(f"/proc/{self._process}")
         try:
-            return int(Path(self._path).read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):  # The process has ended.
-            return 0
-
-
-def _sample(process: int, steps: int, memory: int) -> Sample:
-    """Return the present sample of a living process (Linux)."""
-    status = Path(f"/proc/{process}/status").read_text()
-    times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return Sample(
-        steps,
-        memory,
-        len(os.listdir(f"/proc/{process}/fd")),
-        int(re.findall(r"Threads:\s+(\d+)", status)[0]),
-        sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
-    )
+            status = (folder / "status").read_text()
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            memory, threads = (
+                int(re.findall(rf"{name}:\s+(\d+)", status)[0]) for name in ("VmRSS", "Threads")
+            )
+            files = len(os.listdir(folder / "fd"))
+        except (OSError, IndexError):
+            return None
+        seconds = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return Sample(0, 1024 * memory, files, threads, seconds)
