@@ -13,7 +13,6 @@ from typing import Any, Sequence, Tuple, Union
 
 import numpy as np
 
-from fcn_common.places import make_folder
 from solvers import metrics
 from solvers.label_map import labels, save_labels
 
@@ -36,8 +35,6 @@ def compute_hist(
     blob of label maps.
     """
     classes = net.blobs[layer].data.shape[1]
-    if save_dir:
-        make_folder(str(save_dir))
     hist, loss = np.zeros((classes, classes)), 0.0
     for idx in dataset:
         net.forward()

@@ -10,7 +10,7 @@ import caffe
 import numpy as np
 import pytest
 
-from fcn_data import DATA_SETS, layers
+from fcn_data import DATA_SETS, layers, parameters
 
 NET = (
     "layer {{ name: 'd' type: 'Python' top: 'data' top: 'label' python_param {{ "
@@ -110,6 +110,13 @@ def test_skipped_images_leave_the_order_of_the_draws_as_it_is(sets):
     second.layers[0].set_resume_state(state)
     third.layers[0].skip(3)
     assert same(images(second, 4), expected) and same(images(third, 4), expected)
+
+
+def test_a_deeply_nested_param_str_is_refused_in_one_line():
+    text = "{'split': " + "(" * 1000 + ")" * 1000 + "}"
+    with pytest.raises(ValueError, match="param_str is .*, needs a dict of literals") as refusal:
+        parameters.read_parameters("Layer", text, {"split": str}, {})
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
 
 
 def test_another_value_of_on_error_is_refused(sets):

@@ -77,8 +77,8 @@ def fuzz_readers(folder: Path, minutes: float, seed: int) -> Figures:
 
 def run_long(folder: Path, steps: int, images: int) -> Iterator[tuple[str, Figures]]:
     """Run the long runs, and print a table of each."""
+    print(long_runs.HEADING)
     for run in long_runs.run_all(folder, steps, images):
-        print("\n".join(run.table()), flush=True)
         yield f"long run, {run.name}", run.figures()
 
 

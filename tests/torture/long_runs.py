@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = 10
 #: By how much a step may take longer and memory may grow.
 SLOWER, LARGER = 1.25, 1.05
+#: The heading of the tables; the time is the processor's.
+HEADING = "run             steps  memory MB  files  threads  ms/step"
 #: Seconds between two looks at the memory.
 PERIOD = 0.1
 #: Lines that say how many steps or images are done.
@@ -106,17 +108,16 @@ class LongRun(NamedTuple):
         }
         return [name for name, is_flat in flat.items() if not is_flat]
 
-    def table(self) -> list[str]:
-        """Return the lines of a table: a row for each sample."""
-        lines = [f"{self.name}: steps  memory MB  files  threads  ms a step (processor)"]
-        times = [None, *self.step_seconds()]
-        for sample, seconds in zip(self.samples, times, strict=False):
-            time = "" if seconds is None else f"{1000 * seconds:18.2f}"
-            lines.append(
-                f"{sample.steps:{len(self.name) + 7}} {sample.memory / 1e6:10.1f} "
-                f"{sample.files:6} {sample.threads:8} {time}"
-            )
-        return lines
+
+def row(name: str, samples: Sequence[Sample]) -> str:
+    """Return the row of a table for the last sample, below HEADING."""
+    *before, last = samples[-2:]
+    time = ""
+    if before:
+        seconds = (last.seconds - before[0].seconds) / (last.steps - before[0].steps)
+        time = f"{1000 * seconds:.2f}"
+    size = f"{last.memory / 1e6:.1f}"
+    return f"{name:12} {last.steps:8} {size:>10} {last.files:6} {last.threads:8} {time:>8}"
 
 
 def run_all(folder: Path, steps: int, images: int) -> Iterator[LongRun]:
@@ -202,7 +203,10 @@ def watch(name: str, command: Sequence[str], folder: Path, steps: int) -> LongRu
             count = COUNT.search(line)
             done = int(count[1] or count[2]) if count else -1
             if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
-                samples += filter(None, [looks.take(done)])
+                sample = looks.take(done)
+                if sample is not None:
+                    samples.append(sample)
+                    print(row(name, samples), flush=True)
         status = process.wait()
     if status:
         print("".join(last), file=sys.stderr)

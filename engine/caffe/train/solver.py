@@ -75,6 +75,8 @@ class Solver:
         self._losses_go_on = False
         #: Whether an iteration has begun, or was interrupted: its data and random numbers are gone.
         self._within_iteration = False
+        #: The iterations at which this training began, and of the last snapshot.
+        self._first, self._saved = 0, 0
         #: An iteration, and the progress of each worker at that time, by rank.
         self._progress_of_all: tuple[int, Sequence[str]] = (-1, ())
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
@@ -282,7 +284,25 @@ class Solver:
         with self.company.uninterrupted():
             self._write_resume_file()
             snapshots.write(self.param, self.net, self.iter, self._rate_drops, self.history)
+            self._saved = self.iter
             self.company.note_snapshot(self.iter)
+
+    def save_last_iteration(self) -> str:
+        """Write a snapshot of the last complete iteration, after an error in the next one.
+
+        Return its path without suffixes, or "" if there was no iteration, if it has a snapshot, if
+        the solver writes none, or if the snapshot cannot be written.
+        """
+        p = self.param
+        if not (self.iter > self._first and p.snapshot_prefix):
+            return ""
+        if not (p.snapshot or p.snapshot_after_train) or self._saved == self.iter:
+            return ""
+        try:
+            self.write_snapshot()
+        except (OSError, RuntimeError):
+            return ""
+        return snapshots.base_name(p, self.iter)
 
     def _snapshot_by_worker_0(self) -> None:
         self.company.collect(self)
@@ -321,6 +341,7 @@ class Solver:
         path = os.fspath(state_file)
         state = snapshots.restore(path, self.net, self.history)
         self.iter, self._rate_drops = state.iter, state.current_step
+        self._first = self._saved = state.iter
         losses = resume.restore(path, state, [self.net, *self.test_nets], self._plateau)
         self._losses = progress.RecentLosses(self.param.average_loss)
         for values in losses or ():
