@@ -71,9 +71,10 @@ class DataTransformer:
 
     As in SSD's fork, resize_param and noise_param change an image first; as in NVCaffe, its shorter
     side becomes a drawn number from img_rand_resize_lower to img_rand_resize_upper. As in
-    yjxiong/caffe, TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size (multi_scale),
-    and with is_flow a mirror image has the opposite horizontal flow (Wang et al. 2016, "Temporal
-    Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges blue and red.
+    yjxiong/caffe, TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size
+    (multi_scale), and with is_flow a mirror image has the opposite horizontal flow (Wang et al.
+    2016, "Temporal Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges
+    blue and red.
 
     Raises LayerError, or LayerFileError for a mean_file that cannot be read.
     """
