@@ -1,8 +1,8 @@
 """Prototxts as protobuf's reader in C++ takes them, spelled so that its reader in Python does.
 
 The reader in C++ takes comments in any encoding, `- 1` for -1, numbers such as 0x1 for a bool, and
-the escapes `\\?` and `\\400`. Every line keeps its number. A byte order mark, which editors on Windows
-write and the reader in C++ refuses, is left out.
+the escapes `\\?` and `\\400`. Every line keeps its number. A byte order mark, which editors on
+Windows write and the reader in C++ refuses, is left out.
 """
 
 from __future__ import annotations

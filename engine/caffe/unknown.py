@@ -27,7 +27,8 @@ TUNING = {
     *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
     *("global_grad_scale", "strict_dim"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
-    *("per_fla_fuse", "precache", "quantization_param", "quantize_param", "reduce_buckets", "solver_data_type"),
+    *("per_fla_fuse", "precache", "quantization_param", "quantize_param"),
+    *("reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
     "workspace_MB",
 }
@@ -288,8 +289,10 @@ def refusal(
         parts.append(f"{subject} ({where}{origin})")
     advice = []
     if types:
+        correct = "correct the type, or " if any("did you mean" in part for part in parts) else ""
         advice.append(
-            "write a class for the type and register it with caffe.register_layer(class, type)"
+            f"{correct}write a class for the type and register it with "
+            "caffe.register_layer(class, type)"
         )
     if fields:
         advice.append("correct or remove the fields")
