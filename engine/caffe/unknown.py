@@ -261,10 +261,13 @@ def refusal(
     parts = []
     inside: dict[str, list[str]] = {}
     of_types = dict(types)
+    others = []
     for item in fields:
-        if item.layer in of_types:
+        if item.layer in of_types and item.message.endswith("LayerParameter"):
             inside.setdefault(of_types[item.layer], []).append(item.name)
-    fields = [item for item in fields if item.layer not in of_types]
+        else:
+            others.append(item)
+    fields = others
     layers_of: dict[str, list[str]] = {}
     for layer, layer_type in types:
         layers_of.setdefault(layer_type, []).append(layer)
