@@ -233,5 +233,5 @@ def test_a_bottom_with_a_coefficient_may_be_alone_in_a_sum(tmp_path):
     net.blobs["y"].diff[...] = 2
     net.backward()
     assert net.blobs["x"].diff.tolist() == [1, 1, 1]
-    with pytest.raises(LayerError, match="has 1 bottoms; it needs at least 2, or a coeff"):
+    with pytest.raises(LayerError, match="has 1 bottom; it needs 2 or more, or a coeff"):
         build(tmp_path, text.replace("coeff: 0.5", ""))

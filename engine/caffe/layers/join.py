@@ -208,7 +208,7 @@ class Eltwise(Function):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.eltwise_param
         if len(bottom) == 1 and not p.coeff:
-            raise self.error("has 1 bottoms; it needs at least 2, or a coeff for the only one")
+            raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
         if len(p.coeff) not in (0, len(bottom)):
             raise self.error(
                 f"{len(p.coeff)} coeff for {len(bottom)} bottoms; it needs none, or one for each"

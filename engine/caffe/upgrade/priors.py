@@ -58,9 +58,9 @@ def _layouts(net: Any) -> list[tuple[Any, int]]:
         # Scores of few classes look like codes: those of 2 classes and 14 boxes are as many as the
         # codes of 7 boxes.
         scored = [layout for layout, n in fitting.items() if {c * n for c in classes} & sizes]
-        fitting = scored or list(fitting)
-        if fitting and p.SSD not in fitting:
-            layouts.append((layer, fitting[-1]))
+        choices = scored or list(fitting)
+        if choices and p.SSD not in choices:
+            layouts.append((layer, choices[-1]))
     return layouts
 
 
