@@ -41,9 +41,13 @@ SHOWING = {
 
 #: Values inside values that are read; Caffe's messages have eight at most.
 MAX_DEPTH = 100
-#: Messages whose fields in forks draw or choose training data, or steer a training. The engine
-#: does without those that it lacks; the net computes the same.
-TRAINING = ("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter")
+#: Messages whose fields in forks draw or choose training data, steer a training, or change the
+#: weights that it starts from. The engine does without those that it lacks; the net computes the
+#: same.
+TRAINING = (
+    *("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter"),
+    "FillerParameter",
+)
 #: Ends of the messages and of the layer types that bring data.
 DATA_MESSAGES = ("DataParameter", "TransformationParameter")
 DATA_TYPES = ("Data", "DATA")
