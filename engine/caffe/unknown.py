@@ -27,8 +27,7 @@ TUNING = {
     *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
     *("global_grad_scale", "strict_dim"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
-    *("per_fla_fuse", "precache", "quantization_param", "quantize_param"),
-    *("reduce_buckets", "solver_data_type"),
+    *("per_fla_fuse", "precache", "quantize_param", "reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
     "workspace_MB",
 }
@@ -100,8 +99,12 @@ class Unknown(NamedTuple):
 
     @property
     def tunes(self) -> bool:
-        """Whether the field only tunes how a fork computes."""
-        return self.name in TUNING
+        """Whether the field only tunes how a fork computes.
+
+        Such are the scales of intel/caffe's integers, beside which the weights are whole.
+        """
+        integers = self.message == "QuantizationParameter" and not suggestion(self.name, self.near)
+        return self.name in TUNING or integers
 
     @property
     def shows(self) -> bool:

@@ -120,7 +120,7 @@ def test_what_only_shows_or_quantises_is_left_out_with_a_warning(build, capfd, m
     assert net.blobs["r"].shape == (1, 2)
     log = capfd.readouterr().err
     assert "left out visualize of layer 'r': it only writes or shows detections" in log
-    assert "left out quantization_param of layer 'r'" in log
+    assert "left out scale_in of layer 'r': it only tunes how a fork computes" in log
 
 
 def test_the_inspector_shows_layers_of_unknown_types_without_their_fields(tmp_path):

@@ -26,7 +26,7 @@ class SoftmaxWithLossOHEM(Function):
 
     Tops: the loss, the softmax, and -log softmax(x)[label], 0 for a label that does not count
     (softmax_loss_ohem_layer.cpp of R-FCN). The gradient is that of the first top. The third top has
-    the shape of the labels; where the scores have more axes, it has theirs, with one channel.
+    the shape of the labels; where labels N have scores N x C x 1 x 1, the rows are N x 1 x 1 x 1.
     """
 
     bottoms, tops = (2, 2), (1, 3)
@@ -45,7 +45,8 @@ class SoftmaxWithLossOHEM(Function):
 
     @staticmethod
     def _rows(scores: tuple[int, ...], labels: tuple[int, ...], axis: int) -> tuple[int, ...]:
-        return (*scores[:axis], 1, *scores[axis + 1 :]) if len(scores) > len(labels) else labels
+        apart = len(scores) > len(labels) + 1
+        return (*scores[:axis], 1, *scores[axis + 1 :]) if apart else labels
 
     def compute(self, x: torch.Tensor, labels: torch.Tensor) -> Tensors:
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, x.shape)
