@@ -70,27 +70,26 @@ def pooling(site: Site) -> Calls | None:
 def _maxima(site: Site) -> Calls | None:
     """Return the calls of max pooling, with BVLC Caffe's maxima of NaN and infinity."""
     layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
-    windows = _Windows(layer, x, y.shape[2:], -FLT_MAX)
-    folded = windows.fold(np.fmax, y)
-    forward: list[Call] = [*windows.fill, *folded, partial(np.fmax, y, _LEAST, y)]
     if dx is None or dy is None:
-        return Calls(forward, [])
+        windows = _Windows(layer, x, y.shape[2:], -FLT_MAX)
+        folded = windows.fold(np.fmax, y)
+        return Calls([*windows.fill, *folded, partial(np.fmax, y, _LEAST, y)], [])
     kernel = tuple(layer.kernel or x.shape[2:])
     if not layer.rounds_as_pytorch(x.shape[2:], kernel, y.shape[2:]):
         return None
     settings = kernel, layer.stride, layer.pad, layer.dilation, layer.ceil
-    bottom, maxima = tensor(x), torch.empty(y.shape)
+    bottom, maxima = tensor(x), tensor(y)
     places = torch.empty(y.shape, dtype=torch.int64)
     find, spread = _ATEN.max_pool2d_with_indices, _ATEN.max_pool2d_with_indices_backward
 
-    def find_places() -> None:
+    def find_maxima() -> None:
         find.out(bottom, *settings, out=maxima, indices=places)
         if not math.isfinite(float(maxima.sum())):
             comparable = without_nan(bottom)
             find.out(comparable, *settings, out=maxima, indices=places)
 
     call = partial(spread.grad_input, tensor(dy), bottom, *settings, places, grad_input=tensor(dx))
-    return Calls(forward, [find_places, call])
+    return Calls([find_maxima], [call])
 
 
 def _means(site: Site) -> Calls | None:
