@@ -57,6 +57,8 @@ BRANCHES = (
     *("torch.utils._content_store", "torch.utils._import_utils", "torch.utils._mode_utils"),
     *("torch.utils._stats", "torch.utils._thunk", "torch.utils.checkpoint"),
 )
+#: A module that registers kernels for devices: postponed in packages of PyTorch for the CPU alone.
+DEVICE_KERNELS = "torch._native"
 #: Functions of the parts that PyTorch imports into its own namespace: module, name.
 FUNCTIONS = {
     ("torch._higher_order_ops", "cond"),
@@ -64,7 +66,9 @@ FUNCTIONS = {
     ("torch.func", "vmap"),
 }
 #: Namespaces of torch.ops in which the parts define operators.
-NAMESPACES = ("prims", "rngprims", "debugprims", "higher_order", "debug_mode_ops", "export")
+NAMESPACES = (
+    *("_native", "debug_mode_ops", "debugprims", "export", "higher_order", "prims", "rngprims"),
+)
 #: Operators by which every tensor on the device "meta" begins.
 META_OPERATORS = ("empty.memory_format", "empty_strided", "_efficientzerotensor")
 #: Seconds for which a thread waits until another one has loaded the parts. Two threads that import
@@ -74,17 +78,28 @@ PATIENCE = 10.0
 
 def load() -> None:
     """Import PyTorch, with placeholders for its parts if this version's parts are known."""
-    if os.environ.get("CAFFE_FAST") == "0" or not _is_tested():
-        importlib.import_module("torch")
+    parts = known_parts()
+    if parts:
+        _Postponement(parts).load()
     else:
-        _Postponement().load()
+        importlib.import_module("torch")
 
 
-def _is_tested() -> bool:
+def known_parts() -> frozenset[str]:
+    """Return the parts of the installed version; none if it was not tested or with CAFFE_FAST=0."""
     try:
-        return ".".join(version("torch").split(".")[:2]) in VERSIONS
+        number, _, build = version("torch").partition("+")
     except PackageNotFoundError:
-        return False
+        return frozenset()
+    tested = ".".join(number.split(".")[:2]) in VERSIONS
+    if not tested or os.environ.get("CAFFE_FAST") == "0":
+        return frozenset()
+    return ROOTS.union(BRANCHES, {DEVICE_KERNELS} if build == "cpu" else ())
+
+
+def parts_are_loaded() -> bool:
+    """Return whether PyTorch is loaded without placeholders."""
+    return not any(isinstance(module, _Placeholder) for module in [*sys.modules.values()])
 
 
 class _Placeholder(types.ModuleType):
@@ -102,6 +117,8 @@ class _Loaded(Loader):
 
     def __init__(self, module: types.ModuleType) -> None:
         self._module, self._spec = module, module.__spec__
+        # The import system takes the spec of a module that has appeared during the search.
+        self.spec = module.__spec__ = ModuleSpec(module.__name__, self)
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
         return self._module
@@ -113,7 +130,8 @@ class _Loaded(Loader):
 class _Postponement(MetaPathFinder, Loader):
     """Finds placeholders for ROOTS and BRANCHES until these parts are loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: frozenset[str]) -> None:
+        self._parts = parts
         self._lock = threading.RLock()
         self._waiting, self._imported = True, False
         #: The parts in PyTorch's order.
@@ -143,17 +161,23 @@ class _Postponement(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name in ROOTS or name in BRANCHES:
+        if not name.startswith("torch."):
+            return None
+        if name in self._parts:
             real = PathFinder.find_spec(name, path)
             if real is not None:
                 self._names.append(name)
                 return ModuleSpec(name, self, origin=real.origin)
-        elif name.startswith("torch.") and (self._imported or _is_inside_part(name)):
+        elif self._imported or self._is_inside_part(name):
             self.load_parts()
             if name in sys.modules:
-                return ModuleSpec(name, _Loaded(sys.modules[name]))
+                return _Loaded(sys.modules[name]).spec
             return PathFinder.find_spec(name, sys.modules[name.rpartition(".")[0]].__path__)
         return None
+
+    def _is_inside_part(self, name: str) -> bool:
+        package = name.rpartition(".")[0]
+        return package in self._parts or (bool(package) and self._is_inside_part(package))
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -280,7 +304,3 @@ class _Namespace(types.ModuleType):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._real())
-
-
-def _is_inside_part(name: str) -> bool:
-    return any(name.startswith(part + ".") for part in (*ROOTS, *BRANCHES))
