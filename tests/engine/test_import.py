@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +29,57 @@ def gc_states(setting: str) -> tuple[list[str], list[str]]:
     return words[:3], words[3:]
 
 
+@pytest.fixture
+def loaded_torch(tmp_path, monkeypatch):
+    """Runs the module that loads PyTorch, here a stand-in; whether collection was on meanwhile.
+
+    None says that the module has left the import to others.
+    """
+    (tmp_path / "torch.py").write_text("import gc\nenabled = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def load():
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "torch")
+            importlib.invalidate_caches()
+            runpy.run_path(str(ENGINE / "caffe" / "_torch.py"))
+            return sys.modules["torch"].enabled if "torch" in sys.modules else None
+
+    return load
+
+
+@pytest.fixture
+def collection():
+    """The module gc with no object exempt from collection; afterwards all are, as before."""
+    gc.unfreeze()
+    yield gc
+    gc.enable()
+    gc.freeze()
+
+
+def test_garbage_collection_is_off_while_pytorch_is_loaded(loaded_torch, collection):
+    assert loaded_torch() is False
+    assert collection.isenabled() and not collection.get_freeze_count()
+
+
+@pytest.mark.parametrize("setting", ["disable", "freeze"])
+def test_other_settings_of_the_garbage_collector_stay_as_they_are(
+    loaded_torch, collection, setting
+):
+    getattr(collection, setting)()
+    before = collection.isenabled(), collection.get_freeze_count() > 0
+    assert loaded_torch() is None
+    assert (collection.isenabled(), collection.get_freeze_count() > 0) == before
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("setting", ["gc.disable()", "gc.freeze()"])
 def test_the_import_keeps_the_settings_of_the_garbage_collector(setting):
     before, after = gc_states(setting)
     assert after[:2] == before[:2]
 
 
+@pytest.mark.long
 def test_loading_pytorch_is_not_interrupted_by_garbage_collection():
     before, after = gc_states("pass")
     assert after[:2] == before[:2] == ["True", "False"]
