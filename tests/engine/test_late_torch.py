@@ -79,7 +79,13 @@ def output(code: str, *arguments: str) -> list:
 
 
 @postponed
-@pytest.mark.parametrize("uses", [USES, pytest.param(MORE_USES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "uses",
+    [
+        pytest.param(USES, marks=pytest.mark.long),
+        pytest.param(MORE_USES, marks=pytest.mark.slow),
+    ],
+)
 def test_a_pass_loads_no_part_and_every_use_loads_all_of_them(tmp_path, uses):
     path = tmp_path / "net.prototxt"
     path.write_text(NET)
