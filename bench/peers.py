@@ -198,7 +198,7 @@ CASES: Dict[str, Case] = {
             (classifier.size,),
             2,
             READERS,
-            warm=5,
+            warm=20,
             least=10,
             passes=2000 if net == "p-net" else 40,
             net=net,
