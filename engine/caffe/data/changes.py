@@ -39,9 +39,10 @@ def scaled(rows: int, columns: int, side: int) -> tuple[int, int]:
 
 def drawn_size(image: np.ndarray, p: Any, side: int) -> np.ndarray:
     """Return the image with this shorter side, as a TransformationParameter of NVCaffe says."""
-    height, width = scaled(*image.shape[:2], side)
+    rows, columns = image.shape[:2]
+    height, width = scaled(rows, columns, side)
     algorithm = p.interpolation_algo_down
-    if side > min(image.shape[:2]):
+    if side > min(rows, columns):
         algorithm = p.interpolation_algo_up
     how = getattr(cv2, p.InterpolationAlgo.Name(algorithm))
     return cv2.resize(image, (width, height), interpolation=how)
