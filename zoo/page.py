@@ -70,6 +70,26 @@ UNKNOWN = (
         "left out, with a warning in the log",
     ),
     ("a field of a layer that the phase leaves out", "left out, with a warning in the log"),
+    (
+        "a field of a layer that the engine lacks",
+        "named with its type; a registered class gets it in `param_str`",
+    ),
+    (
+        "a field that writes or shows detections (`label_map_file`, `visualize`, ...)",
+        "left out, with a warning in the log",
+    ),
+    (
+        "a word in a data layer that is like none of the known words",
+        "left out, with a warning in the log",
+    ),
+    (
+        "placeholders of a template (`${NUM_LABELS}`, `$TARGET_WIDTH`)",
+        "refused in one line that lists them",
+    ),
+    (
+        "a byte order mark, Windows' line ends, comments in any encoding",
+        "read",
+    ),
     ("any other unknown field", "refused, unless a registered class has the layer's type"),
     (
         "a word with several meanings that the fields do not decide",

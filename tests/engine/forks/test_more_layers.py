@@ -363,7 +363,7 @@ def test_text_boxes_have_a_second_row_of_priors_half_a_step_below(tmp_path):
     assert heights[0, 0].tolist() == pytest.approx([4, 4, 8, 8])
 
 
-def priors_beside(folder, fields, outputs):
+def priors_beside(folder, fields, outputs, behind=""):
     """The boxes, in pixels, of a PriorBox over a map of one position of 32 pixels."""
     text = f"""
 layer {{ name: "map" type: "Input" top: "map" input_param {{ shape {{ dim: [1, 2, 1, 1] }} }} }}
@@ -373,8 +373,9 @@ layer {{ name: "loc" type: "Convolution" bottom: "map" top: "loc"
   convolution_param {{ num_output: {outputs} kernel_size: 1 }} }}
 layer {{ name: "boxes" type: "PriorBox" bottom: "map" bottom: "data" top: "boxes"
   prior_box_param {{ {fields} flip: false }} }}"""
-    net = build(folder, text)
-    return 32 * net.forward()["boxes"][0, 0].reshape(-1, 4)
+    net = build(folder, text + behind)
+    net.forward()
+    return 32 * net.blobs["boxes"].data[0, 0].reshape(-1, 4)
 
 
 @pytest.mark.parametrize("outputs, count", [(8, 2), (16, 4), (12, 2)])
@@ -384,6 +385,18 @@ def test_the_convolutions_beside_priors_tell_text_boxes(tmp_path, outputs, count
     if count == 4:
         centres = (boxes[:, 1] + boxes[:, 3]) / 2
         assert centres.tolist() == pytest.approx([16, 16, 32, 32])
+
+
+def test_the_number_of_classes_tells_scores_of_text_boxes_from_codes(tmp_path):
+    """Scores of 2 classes and 4 boxes are as many as the codes of 2 boxes."""
+    scored = """
+layer { name: "conf" type: "Convolution" bottom: "map" top: "conf"
+  convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "flat" type: "Flatten" bottom: "conf" top: "flat" }
+layer { name: "codes" type: "Flatten" bottom: "loc" top: "codes" }
+layer { name: "out" type: "DetectionOutput" bottom: "codes" bottom: "flat" bottom: "boxes"
+  top: "out" detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.5 } } }"""
+    assert len(priors_beside(tmp_path, "min_size: 4 aspect_ratio: 2", 16, scored)) == 4
 
 
 def test_the_convolutions_beside_priors_tell_dense_faces(tmp_path):
