@@ -252,6 +252,11 @@ def suggestion(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
+def same_word(word: str, words: Iterable[str]) -> str:
+    """Return the word that differs from `word` in capitals and underscores at most, or ""."""
+    return next((other for other in words if _folded(other) == _folded(word)), "")
+
+
 def _folded(word: str) -> str:
     return word.lower().replace("_", "").removesuffix("param")
 
