@@ -25,9 +25,9 @@ def net(width: float = 1 / 16, size: int = 64, classes: int = 21) -> Any:
     n.data = L.Input(input_param={"shape": {"dim": [1, 3, size, size]}})
     top = rectified(n, "fc7", vgg16(n, n.data, width, 4), scaled(1024, width), 3, pad=2, dilation=2)
     n.pool7 = L.Pooling(top, pool=P.Pooling.AVE, global_pooling=True)
-    whole = normalized(n, "pool7_norm", n.pool7)
+    mean = normalized(n, "pool7_norm", n.pool7)
     side = {"out_kernel_h": size // 16, "out_kernel_w": size // 16}
-    n.pool7_map = L.UnPooling(whole, unpooling_param={"unpool": P.UnPooling.REP, **side})
+    n.pool7_map = L.UnPooling(mean, unpooling_param={"unpool": P.UnPooling.REP, **side})
     n.context = L.Concat(normalized(n, "fc7_norm", top), n.pool7_map)
     n.score = convolution(n.context, classes, 1)
     up = {"num_output": classes, "group": classes, "kernel_size": 32, "stride": 16, "pad": 8}

@@ -128,8 +128,8 @@ def _name(group: list[Axis], first: str, axes: int) -> str:
 
 def type_of(layer: Any) -> str:
     """Return a layer's type; its class where the engine's own layer stands for a Python layer."""
-    own = layer.type == "Python" and isinstance(layer, EngineLayer)
-    return type(layer).__name__ if own else layer.type
+    stands_in = layer.type == "Python" and isinstance(layer, EngineLayer)
+    return type(layer).__name__ if stands_in else layer.type
 
 
 def _add_rows(net: Net, free: dict[str, set[int]]) -> None:
