@@ -91,7 +91,7 @@ class Segment:
         """Whether the convolutions of a program are to become graphs now."""
         if program.joined or program.passes != BEFORE_GRAPHS or self._refused:
             return False
-        return graphs.available() and program.is_joinable()
+        return program.is_joinable() and graphs.available()
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
