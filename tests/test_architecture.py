@@ -35,7 +35,8 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # The rooms of the engine from the lowest to the highest. A module imports from its own room and
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
-    ("_torch", "errors", "printable", "proto", "start"),
+    ("_torch", "cores", "garbage", "late_torch", "torch_library"),
+    ("errors", "printable", "proto", "start"),
     ("files", "launch", "forks", "late_names", "log_files", "spelling"),
     ("module_search",),
     ("glog", "wire"),

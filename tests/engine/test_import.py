@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import caffe
 import pytest
 from caffe import _caffe, api, pycaffe
+from caffe.garbage import collection_off
 
 ENGINE = Path(caffe.__file__).parents[1]
 #: Whether collection is on, whether objects are exempt from it, and the count of full collections.
@@ -30,25 +29,6 @@ def gc_states(setting: str) -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture
-def loaded_torch(tmp_path, monkeypatch):
-    """Runs the module that loads PyTorch, here a stand-in; whether collection was on meanwhile.
-
-    None says that the module has left the import to others.
-    """
-    (tmp_path / "torch.py").write_text("import gc\nenabled = gc.isenabled()\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def load():
-        with monkeypatch.context() as patch:
-            patch.delitem(sys.modules, "torch")
-            importlib.invalidate_caches()
-            runpy.run_path(str(ENGINE / "caffe" / "_torch.py"))
-            return sys.modules["torch"].enabled if "torch" in sys.modules else None
-
-    return load
-
-
-@pytest.fixture
 def collection():
     """The module gc with no object exempt from collection; afterwards all are, as before."""
     gc.unfreeze()
@@ -57,18 +37,18 @@ def collection():
     gc.freeze()
 
 
-def test_garbage_collection_is_off_while_pytorch_is_loaded(loaded_torch, collection):
-    assert loaded_torch() is False
+def test_garbage_collection_is_off_while_modules_are_loaded(collection):
+    with collection_off():
+        assert not collection.isenabled()
     assert collection.isenabled() and not collection.get_freeze_count()
 
 
 @pytest.mark.parametrize("setting", ["disable", "freeze"])
-def test_other_settings_of_the_garbage_collector_stay_as_they_are(
-    loaded_torch, collection, setting
-):
+def test_other_settings_of_the_garbage_collector_stay_as_they_are(collection, setting):
     getattr(collection, setting)()
     before = collection.isenabled(), collection.get_freeze_count() > 0
-    assert loaded_torch() is None
+    with collection_off():
+        assert (collection.isenabled(), collection.get_freeze_count() > 0) == before
     assert (collection.isenabled(), collection.get_freeze_count() > 0) == before
 
 

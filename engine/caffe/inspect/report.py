@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import graph
 from ..aligned_crops import place_crops
+from ..layers.registry import layer_type_list
 from ..proto import caffe_pb2
 from .build import BuiltNet, NetBlob, Part, build, net_state
 from .costs import Costs, Memory, ParameterInfo, activation_bytes, multiply_adds
@@ -134,7 +135,7 @@ def read_model(path: str | os.PathLike) -> Any:
     path = os.fspath(path)
     if os.path.isdir(path):
         path = os.path.join(path, "deploy.prototxt")
-    net = graph.read_net(path)
+    net = graph.read_net(path, layer_type_list())
     place_crops(net)
     return net
 

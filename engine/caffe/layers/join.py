@@ -197,15 +197,18 @@ class Slice(Function):
 class Eltwise(Function):
     """The product, the sum weighted by `coeff`, or the maximum of equal shapes, element by element.
 
-    eltwise_layer.cpp.
+    eltwise_layer.cpp. As in FlowNet 2's fork, a bottom with a coeff may be alone; the top is then
+    the bottom times coeff.
     """
 
     precision = "kept"
-    bottoms, tops = (2, math.inf), (1, 1)
+    bottoms, tops = (1, math.inf), (1, 1)
     pointwise = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.eltwise_param
+        if len(bottom) == 1 and not p.coeff:
+            raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
         if len(p.coeff) not in (0, len(bottom)):
             raise self.error(
                 f"{len(p.coeff)} coeff for {len(bottom)} bottoms; it needs none, or one for each"

@@ -337,6 +337,17 @@ PARAMETERS: dict[str, tuple[tuple[tuple[int, ...], str], ...]] = {
             ("num_output=1 bias_term=2 pad=3 kernel_size=4 stride=6 weight_filler=7 bias_filler=8"),
         ),
     ),
+    "denseblock_param": (
+        (
+            (147,),
+            (
+                "numTransition=1 initChannel=2 growthRate=3 pad_h=4 pad_w=5 conv_verticalStride=6 "
+                "conv_horizentalStride=7 filter_H=8 filter_W=9 Filter_Filler=10 "
+                "BN_Scaler_Filler=11 BN_Bias_Filler=12 use_dropout=16 dropout_amount=17 use_BC=18 "
+                "BC_ultra_space_efficient=19 moving_average_fraction=21"
+            ),
+        ),
+    ),
     "resize_param": (
         ((231,), "height=1 width=2 is_pyramid_test=3 out_height_scale=4 out_width_scale=5"),
     ),
@@ -369,7 +380,7 @@ ADDED: dict[str, str] = {
         "more_fix_crop=15 multi_scale=11 scale_ratios=12"
     ),
     "ImageDataParameter": (
-        "ignore_label=15 label_type=16 min_height=13 min_width=14 new_length=11 sampling_rate=14 "
+        "ignore_label=15 label_type=16 new_length=11 sampling_rate=14 "
         "short_side=13 use_image=13 use_temporal_jitter=16"
     ),
     "LossParameter": ("class_weighting=4 pre_fixed_normalizer=4 weight_by_label_freqs=3"),

@@ -96,6 +96,15 @@ def test_boxes_lie_where_the_picture_was_in_the_input(tmp_path, settings, resize
     assert (out / "det_cat.txt").read_text() == f"000012 0.9 {first}\n"
 
 
+def test_a_published_net_runs_without_the_lists_of_its_author(
+    tmp_path, settings, capfd, monkeypatch
+):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    (tmp_path / "sizes").unlink()
+    assert not run(tmp_path, settings + "output_format: 'VOC'").exists()
+    assert "out writes no detections to files" in capfd.readouterr().err
+
+
 def test_wrong_settings_of_files_are_refused(tmp_path, settings):
     with pytest.raises(LayerError, match="output_format is 'XML'"):
         run(tmp_path, settings + "output_format: 'XML'")

@@ -159,6 +159,24 @@ class DetectionFiles:
         return self.names[label]
 
 
+def files_of(layer: EngineLayer) -> DetectionFiles | None:
+    """Return the files of a DetectionOutput, or None if it writes none.
+
+    Published nets name the folders of their authors: where the lists of labels and pictures are
+    missing, a line of the log says that no files are written.
+    """
+    p = layer.layer_param.detection_output_param.save_output_param
+    lists = p.label_map_file, p.name_size_file
+    if not (p.output_directory and all(lists)):
+        return None
+    missing = [path for path in lists if not os.path.isfile(path)]
+    if missing:
+        message = f"{layer.name} writes no detections to files: {missing[0]} is missing"
+        glog.write("detection_output_layer.cpp:80", message, 1)
+        return None
+    return DetectionFiles(layer)
+
+
 def _joined(rows: Sequence[str]) -> str:
     return "".join(f"{row}\n" for row in rows)
 

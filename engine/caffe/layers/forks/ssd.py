@@ -20,7 +20,7 @@ from ...upgrade import priors
 from ..base import EngineLayer
 from ..function import Function, Tensors
 from ..registry import register
-from .detection_files import DetectionFiles
+from .detection_files import files_of
 from .yolo_output import of_detection_output
 
 
@@ -211,8 +211,8 @@ class DetectionOutput(EngineLayer):
     object is below objectness_score count as background.
 
     With output_directory, label_map_file and name_size_file in save_output_param, the layer writes
-    the detections to files in the forms of VOC, COCO or ILSVRC (detection_files.py). visualize,
-    which opens windows, has no effect.
+    the detections to files in the forms of VOC, COCO or ILSVRC (detection_files.py); where these
+    files are missing, the log says that it does not. visualize, which opens windows, has no effect.
     """
 
     bottoms, tops = (3, 5), (1, 1)
@@ -231,9 +231,7 @@ class DetectionOutput(EngineLayer):
                 f"nms_threshold {p.nms_param.nms_threshold:g} and eta {p.nms_param.eta:g}; they "
                 "need to be at least 0, and above 0 and at most 1"
             )
-        save = p.save_output_param
-        saves = save.output_directory and save.label_map_file and save.name_size_file
-        self.files = DetectionFiles(self) if saves else None
+        self.files = files_of(self)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.detection_output_param
