@@ -49,6 +49,7 @@ class Memory:
     __slots__ = (
         "__weakref__",
         "_buffer",
+        "_buffer_of",
         "_capacity",
         "_deferred",
         "_device",
@@ -70,6 +71,8 @@ class Memory:
         #: The values and, behind them, what lies beyond the shape: a flat tensor, or None if the
         #: values beyond the shape are zero. An exported array is over this tensor.
         self._buffer: torch.Tensor | None = None
+        #: The host's tensor, if it takes up all of the buffer.
+        self._buffer_of: torch.Tensor | None = None
         self._host: torch.Tensor | None = None
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
@@ -330,8 +333,10 @@ class Memory:
 
     def _export_host(self, host: torch.Tensor) -> None:
         """Have the host's values lie in the buffer, in the tensor where they are if that fits."""
+        if self._buffer is not None and self._buffer_of is host:
+            return
         if host.numel() == self._capacity and host.dtype == torch.float32 and host.is_contiguous():
-            self._buffer = host.view(-1)
+            self._buffer, self._buffer_of = host.view(-1), host
         else:
             self._buffer = self._host_buffer()
             self._host = self._buffer[: host.numel()].view(self.shape)

@@ -40,12 +40,15 @@ MIDDLES = {
     "sigmoid": 'type: "Sigmoid"',
     "tanh": 'type: "TanH"',
     "overlapping maxima": 'type: "Pooling" pooling_param { kernel_size: 3 stride: 2 pad: 1 }',
+    "dropout": 'type: "Dropout" dropout_param { dropout_ratio: 0.3 }',
+    "dropout without factor": 'type: "Dropout" dropout_param { dropout_ratio: 0.3 '
+    "scale_train: false }",
+    "means": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }',
+    "means of the map": 'type: "Pooling" pooling_param { pool: AVE global_pooling: true }',
     "maxima of the map": 'type: "Pooling" pooling_param { global_pooling: true }',
 }
 #: Layers that have calls for a forward alone.
 FORWARD = {
-    "means": 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }',
-    "means of the map": 'type: "Pooling" pooling_param { pool: AVE global_pooling: true }',
     "softmax of rows": 'type: "Softmax" softmax_param { axis: 2 }',
 }
 ARITHMETIC = """
@@ -85,6 +88,14 @@ def feed(solvers, seed):
         s.net.blobs["label"].data[...] = labels
 
 
+def step(solvers, seed):
+    """Feed the nets, and train each for an iteration with the same random numbers."""
+    feed(solvers, seed)
+    for s in solvers:
+        caffe.set_random_seed(seed)
+        s.step(1)
+
+
 def is_bound(net):
     """Whether the last pass was nothing but bound calls."""
     return net.executor.is_bound()
@@ -114,20 +125,16 @@ def compare(ours, theirs, diffs=True):
 def test_a_step_sets_the_same_values_gradients_and_weights(tmp_path, name, batch):
     bound, plain = pair(tmp_path, layer(MIDDLES[name]), batch)
     for seed in range(3):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
     assert is_bound(bound.net) and not is_bound(plain.net)
     compare(bound.net, plain.net)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky relu", "prelu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("name", ["relu", "leaky relu", "prelu", "sigmoid", "tanh", "dropout"])
 def test_an_activation_in_place_has_the_gradient_of_its_bottom(tmp_path, name):
     bound, plain = pair(tmp_path, layer(MIDDLES[name], in_place=True))
     for seed in range(2):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
     assert is_bound(bound.net)
     compare(bound.net, plain.net)
 
@@ -143,9 +150,7 @@ def test_an_activation_in_place_has_the_gradient_of_its_bottom(tmp_path, name):
 def test_blobs_with_several_readers_have_the_sum_of_their_gradients(tmp_path, rule, cls):
     bound, plain = pair(tmp_path, ARITHMETIC, rule=rule, cls=cls)
     for seed in range(3):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
     assert is_bound(bound.net)
     compare(bound.net, plain.net)
 
@@ -230,9 +235,7 @@ CHANGES = [
 def test_a_step_after_a_change_gives_the_same(tmp_path, change):
     bound, plain = pair(tmp_path, ARITHMETIC)
     for seed in range(4):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
         if seed == 1:
             change(bound.net)
             change(plain.net)
@@ -242,21 +245,20 @@ def test_a_step_after_a_change_gives_the_same(tmp_path, change):
 
 def test_backward_after_a_step_uses_the_blobs_of_the_step(tmp_path):
     bound, plain = pair(tmp_path, ARITHMETIC)
-    feed([bound, plain], 0)
-    for s in (bound, plain):
-        s.step(1)
-        s.net.clear_param_diffs()
-        s.net.backward()
-    compare(bound.net, plain.net)
+    for seed in range(3):
+        feed([bound, plain], seed)
+        for s in (bound, plain):
+            s.step(1)
+            s.net.clear_param_diffs()
+            s.net.backward()
+        compare(bound.net, plain.net)
 
 
 def test_a_held_array_shows_each_pass(tmp_path):
     bound, plain = pair(tmp_path, layer(MIDDLES["relu"]))
     held = {}
     for seed in range(3):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
         held = held or {name: blob.data for name, blob in bound.net.blobs.items()}
         for name, array in held.items():
             close(array, plain.net.blobs[name].data, name)
@@ -283,9 +285,7 @@ def test_a_net_that_shares_weights_sees_each_step(tmp_path):
     bound.share_weights(tested)
     plain.share_weights(other)
     for seed in range(3):
-        feed([bound, plain], seed)
-        bound.step(1)
-        plain.step(1)
+        step([bound, plain], seed)
         for net in (tested, other):
             net.blobs["data"].data[...] = bound.net.blobs["data"].data
             net.forward()
@@ -293,7 +293,7 @@ def test_a_net_that_shares_weights_sees_each_step(tmp_path):
 
 
 def test_values_of_more_than_a_few_thousand_are_not_computed_by_bound_calls(tmp_path):
-    text = (DATA + layer(MIDDLES["relu"])).replace("BATCH", "2").replace("dim: 9", "dim: 900")
+    text = (DATA + layer(MIDDLES["relu"])).replace("BATCH", "2").replace("dim: 9", "dim: 9000")
     net = nets.build(tmp_path, text)
     net.forward()
     assert net.executor.choice.way == "plan" and not is_bound(net)

@@ -154,7 +154,7 @@ class MemoryData(Source):
             raise self.error("has no data yet; call net.set_input_arrays(data, labels) first")
         part = slice(self.position, self.position + self.shape[0])
         for blob, array, shape in zip(top, self.arrays, (self.shape, (self.shape[0], 1, 1, 1))):
-            if blob.shape != shape:
+            if blob.values.shape != shape:
                 blob.resize(shape)
             np.copyto(blob.values.mutable().numpy(), array[part].reshape(shape))
         self.position = part.stop % len(self.arrays[0])

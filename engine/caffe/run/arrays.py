@@ -26,9 +26,9 @@ from .wiring import Node, Wiring
 AnyMemory = Memory | MemoryView
 #: Values in all tops of a run of layers up to which the run is computed on arrays. More values take
 #: longer to compute than the choice of operations and the allocation of tops.
-MOST_VALUES = 1 << 15
+MOST_VALUES = 1 << 17
 #: Multiplications of a run of layers up to which the run is computed on arrays.
-MOST_PRODUCTS = 1 << 22
+MOST_PRODUCTS = 1 << 23
 #: Programs that are kept, for bottoms of different shapes.
 PROGRAMS = 32
 #: How often a program is bound again because a memory has moved, until the run is given up.
@@ -63,20 +63,18 @@ class ArrayProgram:
         if self.values > MOST_VALUES or products > MOST_PRODUCTS:
             raise UnboundError
         self._values, self._diffs = Arrays(VALUES), Arrays(GRADIENTS)
-        self._weights, self._learned = Places(VALUES), Places(GRADIENTS)
+        #: Where the calls read weights, and bottoms unless these are copied.
+        self._fixed = self._values.read
+        self._learned = Places(GRADIENTS)
         self._parameters: set[AnyMemory] = set()
         self._blob_lists = [node.layer.blobs for node in nodes]
         self._blobs = [list(blobs) for blobs in self._blob_lists]
-        self._layers = [node.layer for node in nodes if isinstance(node.layer, Function)]
+        #: The number of layers, each of which is computed by itself.
+        self.calls = sum(isinstance(node.layer, Function) for node in nodes)
         with_diff = _with_diff(wiring, nodes) if learns else {}
         calls = [self._bind(node, with_diff) for node in nodes]
         self._forward: list[Call] = [call for layer in calls for call in layer.forward]
         self._backward: list[Call] = [call for layer in reversed(calls) for call in layer.backward]
-
-    @property
-    def calls(self) -> int:
-        """The number of layers, each of which is computed by itself."""
-        return len(self._layers)
 
     def close(self) -> None:
         """Do nothing: a pass leaves no values that are still to be computed."""
@@ -128,7 +126,7 @@ class ArrayProgram:
         if self._learns and memory in self._parameters:
             raise UnboundError
         self._parameters.add(memory)
-        self._weights.add(blob, tensor)
+        self._fixed.add(blob, tensor)
         return tensor.numpy()
 
     def _weight_diff(self, blob: Blob, weights: np.ndarray) -> np.ndarray:
@@ -140,21 +138,17 @@ class ArrayProgram:
 
     def fits(self) -> bool:
         """Whether all weights and bottoms are where they were when the calls were bound."""
-        if self._blob_lists != self._blobs or not self._weights.are_in_place():
-            return False
-        return self._values.read.are_in_place()
+        return self._blob_lists == self._blobs and self._fixed.are_in_place()
 
     def bottoms_move(self) -> bool:
         """Whether the bottoms' memories change places, so that bottoms have to be copied."""
-        return self._private or not self._values.read.are_in_place()
+        moved = [memory for memory in self._fixed.moved() if memory not in self._parameters]
+        return self._private or bool(moved)
 
     def forward(self) -> bool:
         """Compute the tops of all layers; False, without tops, for values that are not float32."""
         if not self._values.copied.fetch():
             return False
-        if self._learns:
-            for layer in self._layers:
-                layer.forget()
         publish = self._values.written.before_write()
         with np.errstate(all="ignore"):
             for call in self._forward:

@@ -22,6 +22,7 @@ from ..memory import Memory
 from . import debug_info
 from .border import BorderCache
 from .failures import raise_for
+from .functional import forget
 from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
@@ -69,7 +70,7 @@ class Executor:
         self._pass: Pass | None = None
         self._plan: Plan | None = None
         self._learning: list[LearningSegment | Node] | None = None
-        #: Whether the last whole pass learned, if it was nothing but bound calls; else None.
+        #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
         self._bound: bool | None = None
         self._weighted_losses = [
             (weight, t)
@@ -108,6 +109,7 @@ class Executor:
 
         free: whether to free what the forward kept for the backward.
         """
+        self._bound = None
         with mode.pass_flags():
             self._backward(first, last, free)
 
@@ -135,6 +137,8 @@ class Executor:
                 if not learn:
                     heap.tidy()
                 self._bound = None
+                if planned and learn:
+                    forget(self.wiring.nodes)
                 if planned:
                     parts = self._learn_in_segments() if learn else self._run_plan()
                     if learn:
@@ -238,19 +242,20 @@ class Executor:
         heap.keep()
         if self._learning is None:
             self._learning = learning_parts(self.wiring)
-        segments = [part for part in self._learning if isinstance(part, LearningSegment)]
+        bound = True
         for part in self._learning:
             if isinstance(part, LearningSegment):
                 self._call_part(part.forward, part.nodes, "forward")
+                bound = bound and part.is_bound()
             else:
                 self._run_node(part)
+                bound = bound and not isinstance(part.layer, Function)
         losses = self._losses()
         for part in reversed(self._learning):
             if isinstance(part, LearningSegment):
                 self._call_part(part.backward, part.nodes, "backward")
             elif part.backward or isinstance(part.layer, Function):
                 self._backward(part.number, part.number, free=True)
-        bound = bool(segments) and all(segment.is_bound() for segment in segments)
         self._bound = True if bound else None
         return losses
 
@@ -277,6 +282,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
+        self._bound = None
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None

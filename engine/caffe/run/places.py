@@ -59,6 +59,11 @@ class Places:
             return False
         return all_in(self._memories, self._tensors)
 
+    def moved(self) -> list[AnyMemory]:
+        """Return the memories that have their values elsewhere."""
+        memories = [self._kind.memory(blob) for blob in self._blobs]
+        return [m for m, tensor in zip(memories, self._tensors) if not m.is_in(tensor)]
+
     def fetch(self) -> bool:
         """Copy values that are elsewhere to the tensors; return whether all are float32."""
         for blob, tensor in zip(self._blobs, self._tensors):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ..layers.activation import PReLU, ReLU, Sigmoid, TanH
 from ..layers.convolution import Convolution
+from ..layers.dropout import Dropout
 from ..layers.inner_product import InnerProduct
 from ..layers.join import Concat, Eltwise
 from ..layers.loss import EuclideanLoss
@@ -28,6 +29,7 @@ KERNELS: dict[type, Callable[[Site], Calls | None]] = {
     Concat: join.concat,
     Convolution: convolution.convolution,
     Eltwise: join.eltwise,
+    Dropout: activation.dropout,
     EuclideanLoss: loss.euclidean_loss,
     InnerProduct: inner_product.inner_product,
     PReLU: activation.prelu,

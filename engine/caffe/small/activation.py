@@ -76,6 +76,29 @@ def tanh(site: Site) -> Calls:
     return _of_top(site, torch.tanh, _ATEN.tanh_backward.grad_input)
 
 
+def dropout(site: Site) -> Calls:
+    """y = x * mask, where the layer draws a mask at each forward; else y = x, or x * keep."""
+    layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
+    p = layer.layer_param.dropout_param
+    keep = 1 - p.dropout_ratio
+    forward: list[Call] = []
+    if layer.stateful:
+        mask, like = np.zeros_like(x), tensor(x)
+        drawn = tensor(mask)
+        forward.append(lambda: drawn.copy_(layer.draw(like, keep)))
+        if p.scale_train:
+            forward.append(partial(np.divide, mask, np.full((), keep, np.float32), mask))
+    else:
+        mask = np.full((), 1 if p.scale_train else keep, np.float32)
+    if layer.stateful or not p.scale_train:
+        forward.append(partial(np.multiply, x, mask, y))
+    elif x is not y:
+        forward.append(partial(np.copyto, y, x))
+    if dx is None or dy is None:
+        return Calls(forward, [])
+    return Calls(forward, [partial(np.multiply, dy, mask, dx)])
+
+
 def _of_top(site: Site, function: Callable[..., Any], gradient: Callable[..., Any]) -> Calls:
     """Return the calls of a function of single values whose gradient is a function of the top."""
     (x,), (y,), (dx,), (dy,) = site.x, site.y, site.dx, site.dy

@@ -6,9 +6,10 @@ import math
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import as_strided
 
-from .site import Call, Calls, Site, flat_maps, product, scratch
+from .site import Call, Calls, Site, flat_maps, product, products, scratch, tensor
 
 
 class _Patches:
@@ -54,19 +55,15 @@ class _Patches:
         shape = (channels, *self._kernel, n, *self._size)
         return as_strided(padded, shape, (s[1], *steps, s[0], *strides))
 
-    def scatter(self, matrix: np.ndarray, dx: np.ndarray) -> list[Call]:
-        """Return the calls that add the gradients of all patches up to those of the maps."""
-        sums = self._padded(dx)
-        patches = matrix.reshape(dx.shape[1], *self._kernel, dx.shape[0], *self._size)
-        windows = self._windows(sums)
-        calls: list[Call] = [partial(sums.fill, 0)]
-        for i in range(self._kernel[0]):
-            for j in range(self._kernel[1]):
-                place = windows[:, i, j]
-                calls.append(partial(np.add, place, patches[:, i, j], place))
-        if sums is not dx:
-            calls.append(partial(np.copyto, dx, self._inner(sums)))
-        return calls
+    def scatter(self, by_patch: np.ndarray, dx: np.ndarray) -> Call:
+        """Return the call that adds the gradients of all patches up to those of the maps.
+
+        by_patch: N x C * kh * kw x oh * ow.
+        """
+        settings = self._kernel, self._dilation, self._pad, self._stride
+        size = list(dx.shape[2:])
+        add_up = torch.ops.aten.col2im.out
+        return partial(add_up, tensor(by_patch), size, *map(list, settings), out=tensor(dx))
 
 
 def convolution(site: Site) -> Calls | None:
@@ -109,7 +106,7 @@ def convolution(site: Site) -> Calls | None:
         ones = np.ones(dy_matrix.shape[1], np.float32)
         backward.append(partial(dy_matrix.dot, ones, dw[1]))
     if dx is not None:
-        to_patches = scratch(*patches.matrix.shape)
-        backward.append(product(w.T, dy_matrix, to_patches))
-        backward += patches.scatter(to_patches, dx)
+        by_patch = scratch(n, w.shape[1], dy_matrix.shape[1] // n)
+        backward.append(products(w.T, dy.reshape(n, outputs, -1), by_patch))
+        backward.append(patches.scatter(by_patch, dx))
     return Calls(forward, backward)

@@ -26,10 +26,13 @@ class _Softmax:
         shape = (first.shape[0], first.size // first.shape[0])
         self.shifted, self.prob = scratch(*shape), scratch(*shape)
         largest, self.sums = scratch(*shape[1:]), scratch(*shape[1:])
-        self.calls: list[Call] = [
-            partial(np.copyto, self.shifted.reshape(first.shape), first),
-            partial(np.maximum.reduce, self.shifted, 0, None, largest),
-            partial(np.subtract, self.shifted, largest, self.shifted),
+        self.calls: list[Call] = []
+        scores = first.reshape(shape) if first.flags.c_contiguous else self.shifted
+        if scores is self.shifted:
+            self.calls.append(partial(np.copyto, self.shifted.reshape(first.shape), first))
+        self.calls += [
+            partial(np.maximum.reduce, scores, 0, None, largest),
+            partial(np.subtract, scores, largest, self.shifted),
             partial(np.exp, self.shifted, self.prob),
             partial(np.add.reduce, self.prob, 0, None, self.sums),
             partial(np.divide, self.prob, self.sums, self.prob),

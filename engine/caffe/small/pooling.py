@@ -26,7 +26,7 @@ class _Windows:
     def __init__(self, layer: object, x: np.ndarray, size: tuple[int, int], around: float) -> None:
         self._kernel = tuple(layer.kernel or x.shape[2:])  # type: ignore[attr-defined]
         self._stride, pad = layer.stride, layer.pad  # type: ignore[attr-defined]
-        self._size = size
+        self._size, self._pad, self._shape = size, pad, x.shape[2:]
         axes = zip(size, self._stride, self._kernel)
         ends = [(o - 1) * s + k for o, s, k in axes]
         self.fill: list[Call] = []
@@ -35,9 +35,7 @@ class _Windows:
             shape = [max(end, n + p) for end, n, p in zip(ends, x.shape[2:], pad)]
             self._map = scratch(*x.shape[:2], *shape)
             self._map[...] = around
-            (h, w), (top, left) = x.shape[2:], pad
-            inner = self._map[:, :, top : top + h, left : left + w]
-            self.fill.append(partial(np.copyto, inner, x))
+            self.fill.append(partial(np.copyto, self._inner(self._map), x))
 
     def fold(self, combine: Callable, y: np.ndarray) -> list[Call]:
         """Return the calls that combine the values of each window, rows before columns."""
@@ -48,6 +46,27 @@ class _Windows:
         calls = _fold(combine, parts, lines)
         parts = [lines[:, :, :, j : j + (ow - 1) * sw + 1 : sw] for j in range(kw)]
         return calls + _fold(combine, parts, y)
+
+    def spread(self, y: np.ndarray, x: np.ndarray) -> list[Call]:
+        """Return the calls that write to x, for each of its values, the sum of its windows' y."""
+        (oh, ow), (kh, kw), (sh, sw) = self._size, self._kernel, self._stride
+        padded = scratch(*self._map.shape) if self.fill else x
+        lines = scratch(*padded.shape[:2], oh, padded.shape[3])
+        calls: list[Call] = [partial(lines.fill, 0), partial(padded.fill, 0)]
+        for j in range(kw):
+            part = lines[:, :, :, j : j + (ow - 1) * sw + 1 : sw]
+            calls.append(partial(np.add, part, y, part))
+        for i in range(kh):
+            part = padded[:, :, i : i + (oh - 1) * sh + 1 : sh]
+            calls.append(partial(np.add, part, lines, part))
+        if padded is not x:
+            calls.append(partial(np.copyto, x, self._inner(padded)))
+        return calls
+
+    def _inner(self, padded: np.ndarray) -> np.ndarray:
+        """Return the view of the map within the values around it."""
+        (h, w), (top, left) = self._shape, self._pad
+        return padded[:, :, top : top + h, left : left + w]
 
 
 def _fold(combine: Callable, parts: list[np.ndarray], out: np.ndarray) -> list[Call]:
@@ -70,42 +89,42 @@ def pooling(site: Site) -> Calls | None:
 def _maxima(site: Site) -> Calls | None:
     """Return the calls of max pooling, with BVLC Caffe's maxima of NaN and infinity."""
     layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
-    windows = _Windows(layer, x, y.shape[2:], -FLT_MAX)
-    folded = windows.fold(np.fmax, y)
-    forward: list[Call] = [*windows.fill, *folded, partial(np.fmax, y, _LEAST, y)]
     if dx is None or dy is None:
-        return Calls(forward, [])
+        windows = _Windows(layer, x, y.shape[2:], -FLT_MAX)
+        folded = windows.fold(np.fmax, y)
+        return Calls([*windows.fill, *folded, partial(np.fmax, y, _LEAST, y)], [])
     kernel = tuple(layer.kernel or x.shape[2:])
     if not layer.rounds_as_pytorch(x.shape[2:], kernel, y.shape[2:]):
         return None
     settings = kernel, layer.stride, layer.pad, layer.dilation, layer.ceil
-    bottom, maxima = tensor(x), torch.empty(y.shape)
+    bottom, maxima = tensor(x), tensor(y)
     places = torch.empty(y.shape, dtype=torch.int64)
     find, spread = _ATEN.max_pool2d_with_indices, _ATEN.max_pool2d_with_indices_backward
 
-    def find_places() -> None:
+    def find_maxima() -> None:
         find.out(bottom, *settings, out=maxima, indices=places)
         if not math.isfinite(float(maxima.sum())):
             comparable = without_nan(bottom)
             find.out(comparable, *settings, out=maxima, indices=places)
 
     call = partial(spread.grad_input, tensor(dy), bottom, *settings, places, grad_input=tensor(dx))
-    return Calls(forward, [find_places, call])
+    return Calls([find_maxima], [call])
 
 
-def _means(site: Site) -> Calls | None:
-    """Return the calls of mean pooling; there are no calls for a backward."""
-    layer, (x,), (y,), (dx,) = site.layer, site.x, site.y, site.dx
-    if dx is not None:
-        return None
+def _means(site: Site) -> Calls:
+    """Return the calls of mean pooling."""
+    layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
     kernel = tuple(layer.kernel or x.shape[2:])
     areas = layer.areas(x.shape[2:], kernel, y.shape[2:], torch.device("cpu"))
-    if kernel == x.shape[2:] and y.shape[2:] == (1, 1) and not any(layer.pad):
+    divisors = areas.numpy().astype(np.float32)
+    windows = _Windows(layer, x, y.shape[2:], 0)
+    if kernel == x.shape[2:] and y.shape[2:] == (1, 1) and not windows.fill:
         ones = np.ones(math.prod(kernel), np.float32)
         forward: list[Call] = [partial(x.reshape(-1, len(ones)).dot, ones, y.reshape(-1))]
     else:
-        windows = _Windows(layer, x, y.shape[2:], 0)
         forward = [*windows.fill, *windows.fold(np.add, y)]
-    divisors = areas.numpy().astype(np.float32)
     forward.append(partial(np.divide, y, divisors, y))
-    return Calls(forward, [])
+    if dx is None or dy is None:
+        return Calls(forward, [])
+    shares = scratch(*y.shape)
+    return Calls(forward, [partial(np.divide, dy, divisors, shares), *windows.spread(shares, dx)])

@@ -12,9 +12,9 @@ import torch
 
 Call = Callable[[], object]
 
-#: Multiplications of a product from which on PyTorch computes it, with its own threads. OpenBLAS,
-#: NumPy's library, has threads of its own, which it wakes from about here on.
-FEW_PRODUCTS = 1 << 18
+#: Multiplications up to which NumPy computes a product of matrices, and one with a vector. Beyond,
+#: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
+FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
 ZERO = np.zeros((), np.float32)
 
 
@@ -61,9 +61,19 @@ def scratch(*shape: int) -> np.ndarray:
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Call:
     """Return the call that writes the product of two matrices to `out`."""
-    if a.shape[0] * a.shape[1] * b.shape[1] <= FEW_PRODUCTS:
+    few = FEW_OF_VECTOR if 1 in out.shape else FEW
+    if a.size * b.shape[1] <= few:
         return partial(a.dot, b, out)
     return partial(torch.mm, tensor(a), tensor(b), out=tensor(out))
+
+
+def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Call:
+    """Return the call that writes the products of a matrix with each of N matrices to `out`."""
+    if len(b) == 1:
+        return product(a, b[0], out[0])
+    if a.size * b.shape[2] <= FEW:
+        return partial(np.matmul, a, b, out)
+    return partial(torch.bmm, tensor(a).expand(len(b), -1, -1), tensor(b), out=tensor(out))
 
 
 def column_sums(a: np.ndarray, out: np.ndarray) -> Call:
