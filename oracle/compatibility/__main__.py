@@ -19,6 +19,7 @@ from oracle.fifty import FIELDS
 from oracle.ignored import IGNORED
 from oracle.measure import SEED
 from oracle.places import CHECKOUT, MEASURED
+from oracle.special_values import EXPLAINED
 
 PAGE = os.path.join(CHECKOUT, "docs", "compatibility.md")
 #: Deliberate differences that no layer causes; oracle/deliberate.py lists the others.
@@ -71,6 +72,7 @@ def values(measured: Dict[str, Any]) -> Dict[str, Any]:
         "seed": SEED,
         "agreed": len(AGREED),
         "refused": len(REFUSED),
+        "special": [[entry.title, entry.sentence] for entry in EXPLAINED],
         "ignored": [[f"`{field.lstrip('.')}`", reason] for field, reason in IGNORED.items()],
         "differences": [*DIFFERENCES, *(entry.sentence for entry in DELIBERATE)],
     }

@@ -231,7 +231,7 @@ def _maxima(x: torch.Tensor, pool: Callable[[torch.Tensor], Tensors]) -> Tensors
     tops = pool(x)
     if x.device.type != "cpu" or math.isfinite(float(tops[0].detach().sum())):
         return tops
-    return pool(x.nan_to_num(nan=-FLT_MAX, posinf=math.inf, neginf=-FLT_MAX))
+    return pool(x.masked_fill(x.isnan() | (x == -math.inf), -FLT_MAX))
 
 
 def _indices(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -318,7 +318,8 @@ class SPP(Function):
         ends = [k * bins - n - a for n, k, a in zip(size, kernel, pad)]
         sides = (pad[1], ends[1], pad[0], ends[0])
         if p.pool == p.MAX:
-            return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+            padded = F.pad(x, sides, value=-FLT_MAX)
+            return _maxima(padded, lambda x: (F.max_pool2d(x, kernel, kernel),))[0]
         if p.pool == p.STOCHASTIC:
             return stochastic_pool(x, kernel, kernel, self.phase)
         return F.avg_pool2d(F.pad(x, sides), kernel, kernel)

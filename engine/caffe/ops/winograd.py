@@ -3,7 +3,8 @@
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
 section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. If the inputs and the kernel are written in
 another basis, with 36 coordinates, the convolution is 36 matrix products, one for each coordinate:
-tiles x channels times channels x outputs.
+tiles x channels times channels x outputs. Where the result has NaN or infinity, the plain
+convolution takes its place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch.nn.grad import conv2d_weight
 
 from .. import mode
 
@@ -149,7 +152,10 @@ def _forward(
         for i, strip in enumerate(block):
             image, row = divmod(strip, down)
             _write_outputs(products[:, i], b, y[image, 4 * row : 4 * row + 4])
-    return y.permute(0, 3, 1, 2)
+    # A NaN or infinity spreads to all outputs of its tiles, or of its kernel, and no further.
+    if math.isfinite(float(y[:, ::4, ::4, 0].sum() + y[0, 0, 0].sum())):
+        return y.permute(0, 3, 1, 2)
+    return F.conv2d(x, w, b, padding=pad)
 
 
 def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
@@ -166,7 +172,10 @@ def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) 
             diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
         to_w.addmm_(total.flatten(1).t(), KERNEL[group])
-    return to_w.view(outputs, channels, 3, 3)
+    # A NaN or infinity spreads to all nine gradients of its kernels.
+    if math.isfinite(float(to_w[:, 0].sum())):
+        return to_w.view(outputs, channels, 3, 3)
+    return conv2d_weight(x, (outputs, channels, 3, 3), grad, padding=pad)
 
 
 class _Strips:
