@@ -110,6 +110,7 @@ RIGHT = ("agree", "both refuse", "BVLC Caffe alone crashes", "BVLC Caffe alone r
 ONE_LINE = re.compile(r"(\w*Error|\w*Exception): [^\n]+\nsignal 0")
 #: Exceptions whose one line is no refusal but a fault.
 FAULTS = (
+    "TimeoutError",
     "IndexError",
     "KeyError",
     "AttributeError",

@@ -5,8 +5,7 @@
 
 FOLDER/cases.json has the cases of oracle.exchange_cases. `write` makes the files of every case in
 FOLDER/NAME/CASE. `read` reads the files in FOLDER/OTHER/CASE and writes the numbers to
-FOLDER/NAME/OTHER/CASE.npz. BVLC Caffe ends the process where it refuses, so each case runs in a
-fork; FOLDER/NAME/.../CASE.refused then has the last words.
+FOLDER/NAME/OTHER/CASE.npz. Where there are none, FOLDER/NAME/.../CASE.refused has the last words.
 """
 
 # ruff: noqa: UP031 (prototxt text is full of braces)
@@ -15,11 +14,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from typing import Any, Callable, Dict, List
 
-# A fork of a process whose OpenMP threads have started waits for them forever.
-os.environ["OMP_NUM_THREADS"] = "1"
 import caffe
 import h5py
 import numpy as np
@@ -228,46 +224,23 @@ READERS: Dict[str, Callable[[dict, str], Numbers]] = {
 }
 
 
-def warm_up() -> None:
-    """Train a net in this process, so that forks need not import what the engine imports late."""
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        text_file("net.prototxt", WARM_UP)
-        text = "net: 'net.prototxt' base_lr: 0.1 lr_policy: 'fixed' snapshot_prefix: 's'"
-        solver = caffe.get_solver(text_file("solver.prototxt", text))
-        solver.step(1)
-        solver.snapshot()
-        solver.net.save_hdf5("w.h5")
-        os.chdir(before)
+def run_case(path: str, action: Callable[[], Numbers]) -> None:
+    """Run an action with the folder PATH as working directory.
 
-
-WARM_UP = """force_backward: true
-layer { name: 'x' type: 'DummyData' top: 'x'
-  dummy_data_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }
-layer { name: 'y' type: 'Convolution' bottom: 'x' top: 'y'
-  convolution_param { num_output: 2 kernel_size: 3 } }
-layer { name: 'z' type: 'Power' bottom: 'y' top: 'z' power_param { power: 2 } }
-layer { name: 'loss' type: 'Reduction' bottom: 'z' top: 'loss' loss_weight: 1 }"""
-
-
-def in_fork(path: str, action: Callable[[], Numbers]) -> None:
-    """Run an action in a fork with the folder PATH as working directory.
-
-    The numbers go to PATH.npz. If there are none, PATH.refused says why.
+    The numbers go to PATH.npz. If there are none, PATH.refused says why. BVLC Caffe, which ends the
+    process where it refuses, runs in a fork.
     """
     os.makedirs(path, exist_ok=True)
+    if not caffe.__file__.startswith("/usr/lib/"):
+        refusal = attempt(path, action)
+        if refusal:
+            text_file(path + ".refused", refusal + "\nsignal 0")
+        return
     child = os.fork()
     if not child:
         with open(path + ".printed", "w") as file:
             os.dup2(file.fileno(), 2)
-        try:
-            os.chdir(path)
-            numbers: Dict[str, Any] = {**action()}
-            np.savez(path + ".part.npz", **numbers)
-            os.rename(path + ".part.npz", path + ".npz")
-        except BaseException as error:
-            os.write(2, ("%s: %s" % (type(error).__name__, error)).encode())
+        os.write(2, attempt(path, action).encode())
         os._exit(0)
     signal = os.waitpid(child, 0)[1] & 127
     if not os.path.exists(path + ".npz"):
@@ -276,22 +249,36 @@ def in_fork(path: str, action: Callable[[], Numbers]) -> None:
         text_file(path + ".refused", text)
 
 
+def attempt(path: str, action: Callable[[], Numbers]) -> str:
+    """Write the numbers of an action to PATH.npz; return its exception as text, or nothing."""
+    before = os.getcwd()
+    try:
+        os.chdir(path)
+        numbers: Dict[str, Any] = {**action()}
+        np.savez(path + ".part.npz", **numbers)
+        os.rename(path + ".part.npz", path + ".npz")
+        return ""
+    except Exception as error:
+        return "%s: %s" % (type(error).__name__, error)
+    finally:
+        os.chdir(before)
+
+
 def main(folder: str, name: str, action: str, other: str = "") -> None:
     """Write the files of every case, or read those of the Caffe `other`."""
     caffe.set_mode_cpu()
-    warm_up()
     with open(os.path.join(folder, "cases.json"), encoding="utf-8") as file:
         cases = json.load(file)
     for case in cases:
         if action == "write":
             path = os.path.join(folder, name, case["name"])
-            in_fork(path, lambda case=case: WRITERS[case["kind"]](case))  # type: ignore[misc]
+            run_case(path, lambda case=case: WRITERS[case["kind"]](case))  # type: ignore[misc]
         else:
             path, source = (
                 os.path.join(folder, *p, case["name"]) for p in ((name, other), (other,))
             )
             if os.path.exists(source + ".npz"):
-                in_fork(path, lambda c=case, s=source: READERS[c["kind"]](c, s))  # type: ignore[misc]
+                run_case(path, lambda c=case, s=source: READERS[c["kind"]](c, s))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 import caffe
 import numpy as np
 
-from oracle.exchange import Numbers, in_fork, text_file, values, warm_up
+from oracle.exchange import Numbers, run_case, text_file, values
 
 #: Seconds after which a case counts as hung.
 SECONDS = 60
@@ -77,21 +77,29 @@ def run_solver(case: dict) -> Numbers:
     return numbers
 
 
-def run_case(case: dict) -> Numbers:
-    """Run a case within its time."""
+def numbers_of(case: dict) -> Numbers:
+    """Return the numbers of a case. Raises TimeoutError."""
+    signal.signal(signal.SIGALRM, end)
     signal.alarm(SECONDS)
-    return run_solver(case) if "solver" in case else run_net(case)
+    try:
+        return run_solver(case) if "solver" in case else run_net(case)
+    finally:
+        signal.alarm(0)
+
+
+def end(number: int, frame: Any) -> None:
+    """End a case that hangs."""
+    raise TimeoutError("more than %d seconds" % SECONDS)
 
 
 def main(folder: str, name: str) -> None:
     """Run every case."""
     caffe.set_mode_cpu()
-    warm_up()
     with open(os.path.join(folder, "cases.json"), encoding="utf-8") as file:
         cases = json.load(file)
     for case in cases:
         path = os.path.join(folder, name, case["name"])
-        in_fork(path, lambda case=case: run_case(case))  # type: ignore[misc]
+        run_case(path, lambda case=case: numbers_of(case))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

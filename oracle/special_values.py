@@ -19,13 +19,15 @@ import sys
 import tempfile
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
+import caffe
 import numpy as np
 
 from fcn_common import arguments, command
 from oracle.cases.case import net
-from oracle.random_nets.comparison import run_both
-from oracle.random_nets.engine import Outcome
+from oracle.random_nets.comparison import finish_bvlc, start_bvlc
+from oracle.random_nets.engine import Outcome, read_outcome
 from oracle.random_nets.tally import without_scratch
+from oracle.run_nets import run_net
 from oracle.special_layers import LAYERS
 
 #: The tolerance of a finite value, as a share of the value or of the median of its array.
@@ -246,13 +248,24 @@ class Result(NamedTuple):
     entry: Optional[Explained]
 
 
+def run_here(entry: dict, folder: str) -> Outcome:
+    """Run a net in the engine, in this process."""
+    try:
+        return Outcome(dict(run_net(entry, folder)), None)
+    except caffe.CaffeError as error:
+        return Outcome(None, str(error))
+
+
 def compare(nets: Sequence[dict]) -> List[Result]:
     """Run nets of `make_nets` in both Caffes; return the results of those that differ."""
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run_both(nets, folder)
+        process = start_bvlc(nets, folder)
+        engine = [run_here(entry, folder) for entry in nets]
+        finish_bvlc(process)
+        bvlc = [read_outcome(os.path.join(folder, entry["name"])) for entry in nets]
     results = []
-    for entry, (engine, bvlc) in zip(nets, outcomes):
-        lines = differences(engine, bvlc)
+    for entry, *outcomes in zip(nets, engine, bvlc):
+        lines = differences(*outcomes)
         if lines:
             results.append(Result(entry, lines, explained(entry)))
     return results

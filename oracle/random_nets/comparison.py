@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import tempfile
-from typing import List, Sequence, Tuple
+from typing import Sequence
 
 from oracle.places import CAFFE_PYTHON, CHECKOUT
-from oracle.random_nets.engine import Outcome, read_outcome, run_engine
+from oracle.random_nets.engine import read_outcome, run_engine
 from oracle.random_nets.tally import Tally
 
 
@@ -19,28 +19,27 @@ def compare_nets(nets: Sequence[dict], tally: Tally) -> None:
     Raises RuntimeError where BVLC Caffe cannot be run.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for net, (engine, bvlc) in zip(nets, run_both(nets, folder)):
-            tally.judge(net, engine, bvlc, folder)
+        bvlc = start_bvlc(nets, folder)
+        outcomes = [run_engine(net, folder) for net in nets]
+        finish_bvlc(bvlc)
+        for net, outcome in zip(nets, outcomes):
+            tally.judge(net, outcome, read_outcome(os.path.join(folder, net["name"])), folder)
 
 
-def run_both(nets: Sequence[dict], folder: str) -> List[Tuple[Outcome, Outcome]]:
-    """Return the outcome of each net in the engine and in BVLC Caffe; folder: for their files.
-
-    Raises RuntimeError where BVLC Caffe cannot be run.
-    """
+def start_bvlc(nets: Sequence[dict], folder: str) -> subprocess.Popen:
+    """Start BVLC Caffe, which writes the outcomes of the nets into the folder."""
     file = os.path.join(folder, "nets.json")
     with open(file, "w") as f:
         json.dump(list(nets), f)
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     command = [CAFFE_PYTHON, "oracle/run_nets.py", file, folder]
-    bvlc = subprocess.Popen(command, env=environment, cwd=CHECKOUT)
-    outcomes = [run_engine(net, folder) for net in nets]
-    if bvlc.wait():
+    return subprocess.Popen(command, env=environment, cwd=CHECKOUT)
+
+
+def finish_bvlc(process: subprocess.Popen) -> None:
+    """Wait for BVLC Caffe. Raises RuntimeError where BVLC Caffe cannot be run."""
+    if process.wait():
         raise RuntimeError(
-            f"oracle/run_nets.py ended with status {bvlc.returncode} under BVLC Caffe; its own "
+            f"oracle/run_nets.py ended with status {process.returncode} under BVLC Caffe; its own "
             "lines above say why"
         )
-    return [
-        (outcome, read_outcome(os.path.join(folder, net["name"])))
-        for net, outcome in zip(nets, outcomes)
-    ]

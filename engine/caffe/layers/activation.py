@@ -266,8 +266,9 @@ class Clip(_Activation):
     slope_at_top = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p = self.layer_param.clip_param
-        if not (p.HasField("min") and p.HasField("max")):
+        # Both are required fields of BVLC Caffe's schema.
+        p, is_set = self.layer_param.clip_param, self.layer_param.HasField("clip_param")
+        if is_set and not (p.HasField("min") and p.HasField("max")):
             raise self.error("needs both min and max in clip_param")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
