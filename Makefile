@@ -18,6 +18,14 @@ TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py
 	surgery solvers experiments oracle engine/caffe bench zoo
 # A core for each test process; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
+# The tests that need neither BVLC Caffe nor a device nor the benchmark's peers.
+OFFLINE := not oracle and not cuda and not bench
+# mypy uses one core, so the tests run beside it; its output follows theirs.
+tests_beside_types = "$$PY" -m ruff check .; "$$PY" -m ruff format --check .; \
+	types=$$(mktemp); trap 'rm -f "$$types"' EXIT; \
+	"$$PY" -m mypy $(TYPED) > "$$types" 2>&1 & checker=$$!; status=0; \
+	"$$PY" -m pytest $(WORKERS) $(1) || status=$$?; \
+	wait $$checker || status=$$?; cat "$$types"; exit $$status
 VARIANTS := $(patsubst %/,%,$(dir $(wildcard *-fcn*/solver.prototxt)))
 
 # Values from the user reach the shell through the environment, as they were typed: a quote, a space
@@ -37,8 +45,8 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-all test-oracle fuzz torture $(VARIANTS) prototxts data train check own-data \
-	weights infer score inspect export oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
+.PHONY: help setup demo demo-all test test-long test-all test-oracle fuzz torture $(VARIANTS) prototxts data train \
+	check own-data weights infer score inspect export oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-20s %s\n", $$1, $$2} \
@@ -72,8 +80,11 @@ demo-all: $(READY) ## the demo and the papers' experiments: runs/experiments (SE
 	@"$$PY" -m experiments $${EXPERIMENTS-} \
 	  $(call options,SEED:seed OUT:out DEMO:demo GPU:gpu) $(call flags,DOCS:docs)
 
-test: lint ## the short test suite, with lint and types
-	@"$$PY" -m pytest $(WORKERS)
+test: $(READY) ## the short test suite, with lint and types
+	@$(call tests_beside_types,)
+
+test-long: $(READY) ## the tests marked long: experiments, killed and parallel trainings
+	@"$$PY" -m pytest $(WORKERS) -m '$(OFFLINE) and long and not slow'
 
 fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET= JOBS=)
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
@@ -82,8 +93,8 @@ fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET=
 torture: $(READY) ## kills, signals, a full disk, fuzzing (MINUTES=1 KILLS=5 SEED=)
 	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills SEED:seed)
 
-test-all: lint ## the test suite with the slow tests
-	@"$$PY" -m pytest $(WORKERS) -m 'not oracle and not cuda and not bench'
+test-all: $(READY) ## the test suite with the long and the slow tests
+	@$(call tests_beside_types,-m '$(OFFLINE)')
 
 test-oracle: $(READY) ## the tests against BVLC Caffe (after make oracle; FULL=1 for more)
 	@FCN_ORACLE=required "$$PY" -m pytest -m 'oracle$(if $(FULL),, and not slow)'

@@ -8,6 +8,7 @@ from typing import Optional
 
 from bench import nets
 from bench.images import SCORED, input_file
+from bench.learners import LEARNERS
 from bench.peers import CASES, Case, find_peer
 from bench.plan import Turn
 from bench.settings import Json, Settings
@@ -40,6 +41,17 @@ def make_job(settings: Settings, peer_name: str, case: Optional[Case] = None) ->
         "solver_settings": nets.SOLVER,
         "seconds": settings.seconds,
     }
+    if net in LEARNERS:
+        learner = LEARNERS[net]
+        job.update(
+            solver=str(folder / f"{net}-solver.prototxt"),
+            weights=str(folder / f"{learner.family}.caffemodel"),
+            torch=str(folder / f"{learner.family}.pt"),
+            shape=learner.shape,
+            classes=learner.classes,
+            compared=[layer.name for layer in learner.weighted()],
+            net=net,
+        )
     if case:
         warm = max(case.warm, WARM_ON_DEVICE) if settings.device == "cuda" else case.warm
         job.update(warm=warm, least=case.least, passes=case.passes, sample=case.sample)

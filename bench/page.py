@@ -46,6 +46,7 @@ label map. The peers take turns, and each round begins with another peer.
 #: What the columns of a kind of cases mean besides.
 NOTES = {
     "train": "*differs* compares the change of five layers' weights in a step.",
+    "learn": "*differs* compares the change of all weights in the first step.",
     "load": "*with one pass* ends with the scores of a small image, which reads every weight. Some "
     "programs map the file into memory, or read parts of it, only in that pass.",
 }

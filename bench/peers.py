@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 from bench.classifiers import CLASSIFIERS
 from bench.images import SCORED, voc_sizes
+from bench.learners import LEARNERS
 from bench.nets import MAIN
 
 ENGINE = "engine"
@@ -113,7 +114,7 @@ class Case:
     rounds: how many at most. peers: only these peers, base names; all if empty.
     warm: untimed passes of a process. least, passes: timed passes at least and at most.
     sample: only each `sample`-th row and column of the scores is kept for comparison.
-    devices: where it is measured. net: its name in bench.nets.NETS.
+    devices: where it is measured. net: its name in bench.nets.NETS, or in LEARNERS.
     """
 
     title: str
@@ -135,7 +136,7 @@ class Case:
     def measures(self, name: str) -> bool:
         """Return whether the case is measured of a peer on a device where both can run."""
         return (not self.peers or base_name(name) in self.peers) and (
-            self.kind != "train" or find_peer(name).trains
+            self.kind not in ("train", "learn") or find_peer(name).trains
         )
 
 
@@ -197,12 +198,26 @@ CASES: Dict[str, Case] = {
             (classifier.size,),
             2,
             READERS,
-            warm=5,
+            warm=20,
             least=10,
             passes=2000 if net == "p-net" else 40,
             net=net,
         )
         for net, classifier in CLASSIFIERS.items()
+    },
+    **{
+        f"learn-{net}": Case(
+            f"Training step of {learner.title}",
+            "learn",
+            rounds=2,
+            peers=(ENGINE, "bvlc", "torch"),
+            warm=2 if "caffenet" in net else 50,
+            least=2,
+            passes={"caffenet-64": 3, "caffenet-2": 10}.get(net, 1000),
+            devices=CPU,
+            net=net,
+        )
+        for net, learner in LEARNERS.items()
     },
     **{
         f"area-{side}": Case(

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, List
 
+from bench import learner_files
 from bench.images import SCORED, write_pictures
 from bench.nets import can_write_onnx, write_nets, write_onnx, write_weights
 from bench.nets import names as net_names
@@ -18,7 +19,7 @@ from fcn_common import command
 
 
 def missing(folder: Path, device: str = "cpu") -> List[str]:
-    """Return what `prepare` still has to write: "nets", "weights", "pictures" or "onnx".
+    """Return what `prepare` still has to write: "nets", "weights", "learners", "pictures", "onnx".
 
     The programs that read ONNX run on the CPU.
     """
@@ -28,6 +29,8 @@ def missing(folder: Path, device: str = "cpu") -> List[str]:
         "weights": [folder / f"{name}.caffemodel" for name in net_names()],
         "pictures": [picture_list(folder / "voc")],
     }
+    if device == "cpu":
+        files["learners"] = learner_files.files(folder)
     if device == "cpu" and can_write_onnx():
         files["onnx"] = [folder / f"{name}.onnx" for name in net_names()]
     return [name for name, paths in files.items() if not all(path.exists() for path in paths)]
@@ -44,6 +47,8 @@ def prepare(folder: Path, width: Any = 1, pictures: int = SCORED, device: str = 
         write_nets(folder, width)
     if "weights" in absent:
         write_weights(folder)
+    if "learners" in absent:
+        learner_files.write(folder, width)
     if "pictures" in absent:
         write_pictures(folder, pictures)
     if "onnx" in absent:

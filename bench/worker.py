@@ -156,6 +156,26 @@ def train(runner: Any, job: Job) -> Result:
     return result
 
 
+def learn(runner: Any, job: Job) -> Result:
+    """Time forward, backward and update of a net on one drawn batch.
+
+    What is compared is the change of each layer's weights in the first step, divided by the largest
+    weight.
+    """
+    rng = np.random.RandomState(1)
+    data = np.asarray(rng.standard_normal(job["shape"]), np.float32)
+    labels = np.asarray(rng.randint(0, job["classes"], job["shape"][0]), np.float32)
+    runner.prepare_learning(data, labels)
+    before = runner.parameters(job["compared"])
+    runner.step()
+    after = runner.parameters(job["compared"])
+    result = {"times": measure(job, runner.step), **memory(job)}
+    if job.get("save"):
+        changes = [(after[n] - before[n]) / np.abs(before[n]).max() for n in job["compared"]]
+        np.save(job["save"], np.concatenate([change.ravel() for change in changes]))
+    return result
+
+
 def train_pictures(runner: Any, job: Job) -> Result:
     """Time a training iteration on files: decoding, forward, backward, update, reading the loss."""
     runner.prepare_pictures()
@@ -241,7 +261,10 @@ def products(job: Job) -> Result:
     return {"times": times, "operations": n**3}
 
 
-KINDS = {f.__name__: f for f in (probe, forward, stream, train, train_pictures, load, first, score)}
+KINDS = {
+    f.__name__: f
+    for f in (probe, forward, stream, train, learn, train_pictures, load, first, score)
+}
 
 
 def work(job: Job) -> Result:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterable, Iterator, List, Set
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -230,6 +230,7 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
 
     try:
         with tifffile.TiffFile(path) as file:
+            _refuse_circles(file.pages)
             series, size = file.series[0], os.path.getsize(path)
             if not 0 < series.nbytes <= MAX_RATIO * size:
                 raise ValueError(f"claims {series.nbytes} bytes of pixels in {size} bytes")
@@ -242,6 +243,15 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
         (samples,) = set(range(COLOURS)) - {axes.index("Y"), axes.index("X")}
         array = np.moveaxis(array, samples, -1)
     return [_in_range(path, array)]
+
+
+def _refuse_circles(pages: Iterable[Any]) -> None:
+    """Raise ValueError for a TIFF file whose pages lead back to one before, so without an end."""
+    offsets: Set[int] = set()
+    for page in pages:
+        if page.offset in offsets:
+            raise ValueError(f"page {len(offsets)} lies at byte {page.offset}, as one before does")
+        offsets.add(page.offset)
 
 
 def _scaled(path: str, image: Any) -> Any:

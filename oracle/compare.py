@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
 
 import h5py
 import numpy as np
@@ -36,6 +36,13 @@ def golden(group: str, folder: str = GOLDEN) -> Dict[str, np.ndarray]:
     """Return the numbers that BVLC Caffe gave for a group of cases, by key."""
     with np.load(os.path.join(folder, group + ".npz")) as numbers:
         return {key: numbers[key] for key in numbers.files}
+
+
+@functools.cache
+def golden_keys(group: str) -> FrozenSet[str]:
+    """Return the keys of `golden(group)` without reading the numbers."""
+    with np.load(os.path.join(GOLDEN, group + ".npz")) as numbers:
+        return frozenset(numbers.files)
 
 
 def is_ordinary(values: np.ndarray) -> np.ndarray:

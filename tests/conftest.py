@@ -10,6 +10,10 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# The tests start about a hundred programs, and each would compile the project's modules anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # No test survives a power failure; those of the order of syncs put their own in its place.
 os.fsync = os.sync = lambda *handle: None
 
@@ -21,13 +25,17 @@ import pytest  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests import prefork, tiny  # noqa: E402
+from tests import prefork  # noqa: E402
+
+# The modules and tests of a collection stay: there is nothing to collect among them.
+gc.disable()
 
 
 def pytest_collection_finish():
     """Take the imported modules out of the garbage collector's sight: it would walk them often."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +48,16 @@ def single_solver():
 
 
 @pytest.fixture(scope="session")
-def tiny_start(tmp_path_factory):
+def tiny():
+    """The module `tests.tiny`, of which the process that deals out the tests has no need."""
+    # It imports PyTorch, for which the workers would wait two seconds.
+    from tests import tiny
+
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_start(tiny, tmp_path_factory):
     """A folder with a data set of five small pictures and the weights of a cast classifier."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny.data(str(folder))
@@ -49,7 +66,7 @@ def tiny_start(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny_stage(tiny_start, tmp_path):
+def tiny_stage(tiny, tiny_start, tmp_path):
     """Writes a stage's folder over the small pictures: `tiny_stage(variant, **solver_fields)`."""
 
     def make(variant="voc-fcn32s", **solver):

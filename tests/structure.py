@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -39,7 +41,6 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.engine = self.root / "engine" / "caffe"
-        self._trees: dict[Path, ast.Module] = {}
 
     def files(self, *folders: str) -> list[Path]:
         """The Python files below some folders, by default below all."""
@@ -47,11 +48,23 @@ class Checkout:
         kept = (f for f in files if not SKIPPED & set(f.relative_to(self.root).parts))
         return sorted(f for f in kept if f.name not in GENERATED)
 
+    @cached_property
+    def _trees(self) -> dict[Path, ast.Module]:
+        with _kept_objects():
+            return {file: ast.parse(file.read_text()) for file in self.files()}
+
     def tree(self, file: Path) -> ast.Module:
         """The syntax tree of a file."""
-        if file not in self._trees:
-            self._trees[file] = ast.parse(file.read_text())
         return self._trees[file]
+
+    @cached_property
+    def _nodes(self) -> dict[Path, tuple[ast.AST, ...]]:
+        with _kept_objects():
+            return {file: tuple(ast.walk(tree)) for file, tree in self._trees.items()}
+
+    def nodes(self, file: Path) -> tuple[ast.AST, ...]:
+        """All nodes of the syntax tree of a file."""
+        return self._nodes[file]
 
     def show(self, file: Path) -> str:
         """The path of a file from the checkout's root."""
@@ -76,7 +89,7 @@ class Checkout:
         package = self.module_name(file).split(".")
         if file.name != "__init__.py":
             package = package[:-1]
-        for node in ast.walk(self.tree(file)):
+        for node in self.nodes(file):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -109,9 +122,8 @@ class Checkout:
         return [place for file in self.files() for place in self._private_reads(file)]
 
     def _private_reads(self, file: Path) -> Iterator[str]:
-        tree = self.tree(file)
-        names = set(_defined_names(tree))
-        for node in ast.walk(tree):
+        names = set(_defined_names(self.nodes(file)))
+        for node in self.nodes(file):
             if isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     if _is_private(alias.name) and not self._is_module(node, alias.name):
@@ -131,7 +143,7 @@ class Checkout:
         return [
             f"{self.show(file)}:{line} {name}"
             for file in self.files()
-            for name, line in _stored_names(self.tree(file))
+            for name, line in _stored_names(self.nodes(file))
             if name in VAGUE
         ]
 
@@ -141,7 +153,7 @@ class Checkout:
         """The functions that do not fit on a screen."""
         long = []
         for file in self.files():
-            for node in ast.walk(self.tree(file)):
+            for node in self.nodes(file):
                 if isinstance(node, ast.FunctionDef):
                     lines = (node.end_lineno or node.lineno) - node.lineno + 1
                     if lines > SCREEN:
@@ -152,6 +164,20 @@ class Checkout:
         """The modules with the most lines."""
         sizes = sorted(((len(f.read_text().splitlines()), f) for f in self.files()), reverse=True)
         return [f"{self.show(file)}: {lines} lines" for lines, file in sizes[:count]]
+
+
+@contextlib.contextmanager
+def _kept_objects() -> Iterator[None]:
+    """Keep new objects from the garbage collector.
+
+    Collections among the million nodes of the trees take three times as long as the parser.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    yield
+    gc.freeze()
+    if collects:
+        gc.enable()
 
 
 def _reachable(graph: dict[str, set[str]], name: str) -> set[str]:
@@ -178,9 +204,9 @@ def _root_name(node: ast.Attribute) -> str:
     return value.id if isinstance(value, ast.Name) else ""
 
 
-def _defined_names(tree: ast.Module) -> Iterator[str]:
+def _defined_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """The names that a file defines: functions, classes, variables, attributes of self and cls."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -192,9 +218,9 @@ def _defined_names(tree: ast.Module) -> Iterator[str]:
             yield node.value  # the names in __slots__
 
 
-def _stored_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def _stored_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
     """The names of functions, parameters and variables, with their lines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id, node.lineno
         elif isinstance(node, ast.arg):

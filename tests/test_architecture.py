@@ -35,7 +35,8 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # The rooms of the engine from the lowest to the highest. A module imports from its own room and
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
-    ("_torch", "errors", "printable", "proto", "start"),
+    ("_torch", "cores", "garbage", "late_torch", "torch_library"),
+    ("errors", "printable", "proto", "start"),
     ("files", "launch", "forks", "late_names", "log_files", "spelling"),
     ("module_search",),
     ("glog", "wire"),
@@ -47,7 +48,7 @@ ROOMS = (
     ("weights", "hdf5", "records", "upgrade", "ops"),
     ("graph", "fillers", "data"),
     ("layers",),
-    ("coord_map", "net_log"),
+    ("aligned_crops", "coord_map", "net_log", "small"),
     ("run",),
     ("net", "draw"),
     ("train", "timer", "classifier", "detector"),
@@ -57,7 +58,7 @@ ROOMS = (
     ("__init__", "__main__"),
 )
 HERE = Checkout(ROOT)
-show, tree_of = HERE.show, HERE.tree
+show, tree_of, nodes_of = HERE.show, HERE.tree, HERE.nodes
 
 
 def files_of(name: str) -> list[Path]:
@@ -75,7 +76,7 @@ def above() -> list[Path]:
 
 def imports(file: Path) -> Iterator[str]:
     """The top-level names that a file imports, anywhere in it; relative imports are left out."""
-    for node in ast.walk(tree_of(file)):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -107,17 +108,16 @@ def test_code_above_the_line_is_written_in_python_39(file):
 @pytest.mark.parametrize("file", above(), ids=show)
 def test_names_of_types_are_not_evaluated_above_the_line(file):
     """Python 3.9 cannot evaluate `int | None`; a file that has such a type says `annotations`."""
-    tree = tree_of(file)
-    future = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in ast.walk(tree))
-    notes = [n.annotation for n in ast.walk(tree) if getattr(n, "annotation", None)]
-    notes += [n.returns for n in ast.walk(tree) if getattr(n, "returns", None)]
+    future = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in nodes_of(file))
+    notes = [n.annotation for n in nodes_of(file) if getattr(n, "annotation", None)]
+    notes += [n.returns for n in nodes_of(file) if getattr(n, "returns", None)]
     unions = [n for note in notes for n in ast.walk(note) if isinstance(n, ast.BinOp)]
     assert future or not unions
 
 
 def test_nothing_above_the_line_asks_which_engine_it_runs_on():
     for file in above():
-        for node in ast.walk(tree_of(file)):
+        for node in nodes_of(file):
             tests = [node.test] if isinstance(node, (ast.If, ast.IfExp, ast.While)) else []
             for test in tests:
                 names = {n.attr for n in ast.walk(test) if isinstance(n, ast.Attribute)}
@@ -127,7 +127,7 @@ def test_nothing_above_the_line_asks_which_engine_it_runs_on():
 @pytest.mark.parametrize("file", variant_files(), ids=show)
 def test_a_variant_folder_holds_no_logic(file):
     logic = (ast.ClassDef, ast.While, ast.Try, ast.IfExp)
-    assert not [node for node in ast.walk(tree_of(file)) if isinstance(node, logic)]
+    assert not [node for node in nodes_of(file) if isinstance(node, logic)]
 
 
 # ---- the engine ----------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def documented_methods() -> dict[str, set[str]]:
     bases: dict[str, list[str]] = {}
     methods: dict[str, set[str]] = {}
     for file in HERE.files():
-        for node in ast.walk(tree_of(file)):
+        for node in nodes_of(file):
             if isinstance(node, ast.ClassDef):
                 names = [ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases]
                 bases.setdefault(node.name, []).extend(names)

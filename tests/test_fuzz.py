@@ -30,6 +30,7 @@ def test_a_case_that_once_failed_is_read_or_refused_in_one_line(runner, target, 
         assert runner.run_content(target, content, random.Random(seed)) in ("", "refused")
 
 
+@pytest.mark.long
 def test_new_cases_are_read_or_refused_in_one_line(program, tmp_path):
     """In processes with a limit of memory: a case may ask for all that the machine has."""
     arguments = ["--cases", CASES, "--minutes", 3, "--seed", 5, "--jobs", 1, "--out", tmp_path]

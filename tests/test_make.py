@@ -168,10 +168,17 @@ def test_an_old_python_is_refused_with_an_example(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
-def test_the_last_command_of_make_test_is_pytest():
-    commands = [line for line in make("-n", "test").stdout.splitlines() if line.strip()]
-    assert " -m pytest" in commands[-1]
-    assert any("ruff check" in c for c in commands) and any("-m mypy" in c for c in commands)
+@pytest.mark.parametrize("failing", ["", "ruff", "mypy", "pytest"])
+def test_make_test_fails_with_each_of_its_programs(tmp_path, failing):
+    """mypy runs beside the tests, and its output follows theirs."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ $2 = mypy ] && sleep 0.1\necho ran $2\n[ $2 != "{failing}" ]\n'
+    )
+    python.chmod(0o755)
+    lines = make("test", f"PY={python}", code=2 if failing else 0).stdout.split("ran ")[1:]
+    expected = ["ruff", "ruff", "pytest", "mypy"]
+    assert [line.split()[0] for line in lines] == (["ruff"] if failing == "ruff" else expected)
 
 
 def test_every_direct_dependency_is_pinned():
@@ -186,4 +193,9 @@ def test_every_direct_dependency_is_pinned():
 
 def test_the_check_of_a_change_runs_the_tests_and_the_oracle():
     script = (ROOT / ".ci" / "run").read_text()
-    assert re.findall(r"^make (.*)$", script, re.M) == ["test", "oracle", "test-oracle"]
+    assert re.findall(r"^make (.*)$", script, re.M) == [
+        "test",
+        "test-long",
+        "oracle",
+        "test-oracle",
+    ]

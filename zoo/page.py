@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from caffe.layers import layer_class, layer_type_list
+from caffe.proto.origins import ORIGINS
 
 from fcn_common.command import run
 from fcn_common.files import write_text
@@ -43,6 +44,14 @@ where SENet scales the second (the table compares it with these bottoms exchange
 
 Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are
 set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
+
+`Crop` without `crop_param` cuts at offset 0 in BVLC Caffe. In longjon/caffe, U-Net and HED it puts
+its first bottom onto its second, by the layers between them: V1's type CROP does so here, and with
+`caffe.set_fork("hed")` a present `type: "Crop"` does. A line of the log says where the two differ.
+
+`VideoData` is three layers. With the fields of SSD it reads a camera or a video file, with those of
+C3D clips of videos or of folders, with those of yjxiong/caffe (TSN) frames of the parts of each
+video.
 """
 UNKNOWN_TEXT = """\
 ## What the engine does not know
@@ -61,6 +70,26 @@ UNKNOWN = (
         "left out, with a warning in the log",
     ),
     ("a field of a layer that the phase leaves out", "left out, with a warning in the log"),
+    (
+        "a field of a layer that the engine lacks",
+        "named with its type; a registered class gets it in `param_str`",
+    ),
+    (
+        "a field that writes or shows detections (`label_map_file`, `visualize`, ...)",
+        "left out, with a warning in the log",
+    ),
+    (
+        "a word in a data layer that is like none of the known words",
+        "left out, with a warning in the log",
+    ),
+    (
+        "placeholders of a template (`${NUM_LABELS}`, `$TARGET_WIDTH`)",
+        "refused in one line that lists them",
+    ),
+    (
+        "a byte order mark, Windows' line ends, comments in any encoding",
+        "read",
+    ),
     ("any other unknown field", "refused, unless a registered class has the layer's type"),
     (
         "a word with several meanings that the fields do not decide",
@@ -70,6 +99,15 @@ UNKNOWN = (
     (
         "a field with which a fork draws training data or steers a training",
         "left out, with a warning in the log",
+    ),
+    ("C3D's weights and means, whose blobs have a length", "read"),
+    (
+        "a field of a filler",
+        "left out, with a warning in the log; weights from a file are what they are",
+    ),
+    (
+        "CTPN's Python layer `layers.text_proposal_layer`, without its module",
+        "the engine's own run",
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer` and "
@@ -86,6 +124,11 @@ text of the fields that the engine lacks:
         def setup(self, bottom, top):
             self.turns = int(re.search(r"turns: *(\\d+)", self.param_str)[1])
         ...                    # reshape, forward, backward as in a Python layer
+"""
+MISSING_TEXT = """\
+Types of public forks that the engine lacks. For these, papers and the fields of public schemas
+leave open what exactly is computed, or which settings there are: a layer of this name would be a
+guess. The message about such a type names the fork.
 """
 NETS_TEXT = """\
 ## Nets
@@ -206,6 +249,15 @@ def trained(title: str, result_file: Path, measures: str, column: str) -> list[s
     ]
 
 
+def missing_rows() -> Iterator[list[str]]:
+    """Yield the forks with types that the engine lacks, and these types."""
+    types = set(layer_type_list())
+    for fork, names in ORIGINS.items():
+        missing = [name for name in names.get("types", "").split() if name not in types]
+        if missing:
+            yield [fork, ", ".join(f"`{name}`" for name in missing)]
+
+
 def page(results: Sequence[Comparison]) -> str:
     """Return the text of the page. results: the comparisons of the nets."""
     head = ("type", "variant", "source", "NumPy", "OpenCV", "gradient")
@@ -215,6 +267,7 @@ def page(results: Sequence[Comparison]) -> str:
         lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
+    lines += [MISSING_TEXT, *markdown(("fork", "types"), missing_rows()), ""]
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")

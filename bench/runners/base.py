@@ -43,6 +43,10 @@ class BaseRunner:
         """Load the training net. image: 1 x 3 x H x W, float32. label: 1 x 1 x H x W, uint8."""
         raise NotImplementedError
 
+    def prepare_learning(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Load a net of bench.learners. data: N x C x H x W, float32. labels: N, float32."""
+        raise NotImplementedError
+
     def step(self) -> None:
         """Run one training iteration: forward, backward, update."""
         raise NotImplementedError

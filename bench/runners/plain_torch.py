@@ -1,4 +1,4 @@
-"""FCN-8s written plainly in PyTorch (bench/plain_fcn.py)."""
+"""FCN-8s and the nets that learn, written plainly in PyTorch (plain_fcn.py, plain_learner.py)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bench import plain_learner
+from bench.learners import LEARNERS, with_outputs
 from bench.plain_fcn import FCN8s, optimizer
 from bench.runners.base import BaseRunner
 from fcn_common import voc
@@ -79,7 +81,7 @@ class Runner(BaseRunner):
         return self.top.float().cpu().numpy()
 
     def prepare_training(self, image: np.ndarray, label: np.ndarray) -> None:
-        self.net = self._model().train()
+        self.net: torch.nn.Module = self._model().train()
         solver = self.job["solver_settings"]
         self.optimizer = optimizer(
             self.net, solver["base_lr"], solver["momentum"], solver["weight_decay"]
@@ -87,13 +89,25 @@ class Runner(BaseRunner):
         x = torch.from_numpy(image).to(self.device)
         self.image = x.contiguous(memory_format=self.layout)
         self.label = torch.from_numpy(label[:, 0].astype(np.int64)).to(self.device)
+        self.reduction = "sum"
+
+    def prepare_learning(self, data: np.ndarray, labels: np.ndarray) -> None:
+        state = torch.load(self.job["torch"], weights_only=True)
+        outputs = {name[: -len(".bias")]: len(b) for name, b in state.items() if b.dim() == 1}
+        self.net = plain_learner.model(with_outputs(LEARNERS[self.job["net"]], outputs))
+        self.net.load_state_dict(state)
+        self.net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.optimizer = plain_learner.optimizer(list(self.net.parameters()))
+        self.image = torch.from_numpy(data).to(self.device)
+        self.label = torch.from_numpy(labels.astype(np.int64)).to(self.device)
+        self.reduction = "mean"
 
     def step(self) -> None:
         low = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if low else nullcontext():
             scores = self.net(self.image)
         loss = F.cross_entropy(
-            scores.float(), self.label, ignore_index=voc.IGNORE_LABEL, reduction="sum"
+            scores.float(), self.label, ignore_index=voc.IGNORE_LABEL, reduction=self.reduction
         )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

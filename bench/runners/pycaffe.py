@@ -68,6 +68,9 @@ class Runner(BaseRunner):
         for name, values in (("data", image), ("label", label)):
             self.net.blobs[name].data[...] = values
 
+    def prepare_learning(self, data: np.ndarray, labels: np.ndarray) -> None:
+        self.prepare_training(data, labels)
+
     def step(self) -> None:
         self.solver.step(1)
 

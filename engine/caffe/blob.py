@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -136,6 +137,19 @@ class Blob:
         blob._data = MemoryView(self.values, shape)
         blob._diff = MemoryView(self.gradient, shape)
         return blob
+
+
+_VALUES_OF, _GRADIENT_OF = attrgetter("_data"), attrgetter("_diff")
+
+
+def memories_of_values(blobs: Iterable[Blob]) -> list[Memory | MemoryView]:
+    """Return the memories behind the `data` of blobs."""
+    return list(map(_VALUES_OF, blobs))
+
+
+def memories_of_gradients(blobs: Iterable[Blob]) -> list[Memory | MemoryView]:
+    """Return the memories behind the `diff` of blobs, which may still have other shapes."""
+    return list(map(_GRADIENT_OF, blobs))
 
 
 def _check_blobs(values: Iterable[Any], refusal: str) -> None:

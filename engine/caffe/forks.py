@@ -20,6 +20,7 @@ FORKS = {
     "faceboxes": "sfzhang15/FaceBoxes: face detection",
     "faces": "happynear/caffe-windows, ydwen/caffe-face, wy1iu/sphereface: face recognition",
     "flownet2": "lmb-freiburg/flownet2: optical flow",
+    "hed": "longjon/caffe (branch future), U-Net and HED: Crop places its first bottom by itself",
     "intel": "intel/caffe",
     "mscnn": "zhaoweicai/mscnn and zhaoweicai/cascade-rcnn: object detection",
     "nvidia": "NVIDIA/caffe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -79,6 +80,8 @@ def read_net_file(path: str | os.PathLike) -> NetFile:
     text = ""
     unknown: list[Unknown] = []
     data = files.read_bytes(path)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise PrototxtError(f"{os.fspath(path)}: is text in UTF-16; save the file in UTF-8")
     if binary_nets.is_binary(data):
         net = binary_nets.parse_net(data, os.fspath(path))
         for layer in net.layer:
@@ -96,7 +99,7 @@ def read_net_file(path: str | os.PathLike) -> NetFile:
 
 def _set_v1_types(net: Any, unknown: list[Unknown]) -> list[Unknown]:
     """Give upgraded V1 layers the unknown types of their text; return the other unknown items."""
-    types = {item.layer: item.value for item in unknown if _is_v1_type(item)}
+    types = {item.layer: item.value.strip("\"'") for item in unknown if _is_v1_type(item)}
     for layer in net.layer:
         if not layer.type and layer.name in types:
             layer.type = types[layer.name]
@@ -107,13 +110,24 @@ def _is_v1_type(item: Unknown) -> bool:
     return (item.message, item.name) == ("V1LayerParameter", "type")
 
 
-def read_net(path: str | os.PathLike) -> Any:
+def read_net(path: str | os.PathLike, layer_types: Collection[str] | None = None) -> Any:
     """Return the NetParameter of a prototxt file of any age, upgraded to the present form.
+
+    layer_types: the types that there are; the fields inside layers of other types are left out.
+        None: no field is left out.
 
     Raises as `read_net_file` does, and PrototxtError for fields that the schema lacks.
     """
     file = read_net_file(path)
-    refuse_unknown(path, file.unknown)
+    types = {layer.name: layer.type for layer in file.net.layer}
+    left_out = [
+        item
+        for item in file.unknown
+        if layer_types is not None and types.get(item.layer, "") not in {"", *layer_types}
+    ]
+    for item in left_out:
+        warn_left_out(path, item, f"the engine has no type {types[item.layer]}")
+    refuse_unknown(path, (item for item in file.unknown if item not in left_out))
     return file.net
 
 

@@ -9,11 +9,15 @@ writes files, or removed keeps its content for as long as it is open here.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +28,11 @@ from .errors import FileError
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
 #: read when the net is loaded.
 LARGE = 1 << 24
-#: Bytes that a thread reads at a time.
-PIECE = 1 << 23
+#: Bytes that a thread reads at a time, into their place and in order to round them. What is rounded
+#: then lies in the cache of the core.
+PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
+#: From Linux's mman.h: provide the pages of memory for writing. Linux has it since 5.14.
+MADV_POPULATE_WRITE = 23
 
 
 class MappedFile(mmap.mmap):
@@ -122,13 +129,15 @@ class FileValues:
     def _read_from(self, file: MappedFile, dtype: torch.dtype) -> torch.Tensor:
         size, itemsize = self._values.size, self._values.itemsize
         first = self._values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
-        count = max(1, PIECE // itemsize)
+        piece_bytes = PIECE if dtype == torch.float32 else min(PIECE, ROUNDED_PIECE)
+        count = max(1, piece_bytes // itemsize)
         # Not `np.empty`, which asks for pages of 2 MB. Some virtual machines take 0.5 s longer to
         # provide these.
         tensor = _allocate(size, dtype)
 
         def read(start: int) -> None:
             part = tensor[start : start + count]
+            _provide_pages(part)
             piece = part if dtype == torch.float32 else _allocate(len(part), torch.float32)
             _fill(piece.numpy().view(np.uint8).data, file.handle, first + start * itemsize)
             if piece is not part:
@@ -147,6 +156,32 @@ def _allocate(count: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(count, dtype=dtype)
     except RuntimeError as error:  # PyTorch's exception where the process cannot get memory.
         raise MemoryError from error
+
+
+def _provide_pages(tensor: torch.Tensor) -> None:
+    """Have the system provide the pages of new memory at once, where it can.
+
+    Page by page, at the first write to each, the same takes half as long again.
+    """
+    madvise = _madvise()
+    if madvise is not None:
+        begin = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if begin < end:
+            madvise(begin, end - begin, MADV_POPULATE_WRITE)
+
+
+@cache
+def _madvise() -> Any:
+    """Return the C library's `madvise`; None on systems other than Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        function = ctypes.CDLL(None).madvise
+    except (AttributeError, OSError):
+        return None
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return function
 
 
 def _fill(buffer: memoryview, handle: int, offset: int) -> None:

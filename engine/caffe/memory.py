@@ -6,6 +6,8 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import repeat
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ class Memory:
     __slots__ = (
         "__weakref__",
         "_buffer",
+        "_buffer_of",
         "_capacity",
         "_deferred",
         "_device",
@@ -68,6 +71,8 @@ class Memory:
         #: The values and, behind them, what lies beyond the shape: a flat tensor, or None if the
         #: values beyond the shape are zero. An exported array is over this tensor.
         self._buffer: torch.Tensor | None = None
+        #: The host's tensor, if it takes up all of the buffer.
+        self._buffer_of: torch.Tensor | None = None
         self._host: torch.Tensor | None = None
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
@@ -84,7 +89,7 @@ class Memory:
 
         `compute` may have a method `rounded(dtype)` that gives the values in a lower precision.
         """
-        self._before_change()
+        self.before_change()
         self._forget()
         self._deferred, self._head = compute, Head.DEFERRED
 
@@ -123,7 +128,8 @@ class Memory:
         """The number of observers that are registered."""
         return len(self._observers)
 
-    def _before_change(self) -> None:
+    def before_change(self) -> None:
+        """Count a change of the values, and call the observers; called before the change."""
         self.version += 1
         if self._observers:
             self._notify()
@@ -141,7 +147,7 @@ class Memory:
         shape = torch.Size(shape)
         if shape == self.shape:
             return
-        self._before_change()
+        self.before_change()
         count = math.prod(shape)
         if count > self._capacity:
             self._forget()
@@ -176,7 +182,7 @@ class Memory:
     def zero(self) -> None:
         """Set every value to zero, without touching memory until somebody asks for the values."""
         if self._export() is None:
-            self._before_change()
+            self.before_change()
             self._forget()
             self._head = Head.ZERO
         else:
@@ -205,7 +211,8 @@ class Memory:
             self._take(tensor)
             return
         assert self._buffer is not None
-        self._host = self._buffer[:count].view(tensor.shape)
+        if self._host is None or self._host.shape != tensor.shape:
+            self._host = self._buffer[:count].view(tensor.shape)
         if tensor.device.type == "cpu":
             if tensor.data_ptr() != self._host.data_ptr():
                 self._host.copy_(tensor.detach())
@@ -240,11 +247,15 @@ class Memory:
 
     def mutable(self, on: torch.device = CPU) -> torch.Tensor:
         """The values as a tensor on device `on`, to be written in place."""
-        self._before_change()
+        self.before_change()
         tensor = self.tensor(on)
         if self._head is Head.SYNCED:
             self._head = Head.HOST if on.type == "cpu" else Head.DEVICE
         return tensor
+
+    def is_in(self, tensor: torch.Tensor) -> bool:
+        """Whether the values are in this tensor on the host, and nowhere else."""
+        return self._host is tensor and self._head is Head.HOST
 
     def mutable_like(self, like: torch.Tensor) -> torch.Tensor:
         """The values, to be written, laid out in memory as `like`, which has no gaps."""
@@ -282,6 +293,10 @@ class Memory:
             home = self._home = torch.empty_like(like, requires_grad=False)
         return home
 
+    def lend_home(self, tensor: torch.Tensor) -> None:
+        """Let `home` be this tensor for values that are laid out like it."""
+        self._home = tensor
+
     def room(self, like: torch.Tensor) -> torch.Tensor | None:
         """`home`, to be filled for the next `set` or `add`; None where it may hold values.
 
@@ -300,17 +315,31 @@ class Memory:
 
     def numpy(self) -> np.ndarray:
         """The values as a C-contiguous, writable float32 array over this memory."""
-        self._before_change()
-        self._to_host_values()
-        root, count = self._export(), math.prod(self.shape)
+        self.before_change()
+        if self._head is not Head.HOST:
+            self._to_host_values()
+        self._device = None
+        root, host = self._export(), self._host
+        assert host is not None
         if root is None:
-            self._buffer = self._host_buffer()
-            self._host = self._buffer[:count].view(self.shape)
+            self._export_host(host)
+            assert self._buffer is not None
             root = self._buffer.numpy()
             self._exported = weakref.ref(root)
         # A view of the root keeps the root alive. The root itself is never returned, so that nobody
         # can change its shape.
-        return root[:count].reshape(self.shape)
+        count = host.numel()
+        return (root if count == len(root) else root[:count]).reshape(self.shape)
+
+    def _export_host(self, host: torch.Tensor) -> None:
+        """Have the host's values lie in the buffer, in the tensor where they are if that fits."""
+        if self._buffer is not None and self._buffer_of is host:
+            return
+        if host.numel() == self._capacity and host.dtype == torch.float32 and host.is_contiguous():
+            self._buffer, self._buffer_of = host.view(-1), host
+        else:
+            self._buffer = self._host_buffer()
+            self._host = self._buffer[: host.numel()].view(self.shape)
 
     def _host_buffer(self) -> torch.Tensor:
         """Return the host's values as a flat float32 tensor that has room for the capacity."""
@@ -350,6 +379,35 @@ class Memory:
             self._head = Head.SYNCED
         assert self._host is not None
         return self._host
+
+
+_HOST_OF, _HEAD_OF = attrgetter("_host"), attrgetter("_head")
+
+
+def all_in(memories: Sequence[Memory], tensors: Sequence[torch.Tensor]) -> bool:
+    """Return whether the values of each memory are in its tensor on the host, and nowhere else."""
+    on_host = all(map(is_, map(_HEAD_OF, memories), repeat(Head.HOST)))
+    return on_host and all(map(is_, map(_HOST_OF, memories), tensors))
+
+
+def before_changes(memories: Sequence[Memory]) -> None:
+    """Count a change of each memory and call the observers; called before the changes."""
+    for memory in memories:
+        memory.version += 1
+        if memory._observers:
+            memory._notify()
+
+
+def add_all(memories: Sequence[Memory | MemoryView], tensors: Sequence[torch.Tensor]) -> None:
+    """Add a tensor on the host to each memory; memories that are zero take the tensor itself."""
+    for memory, tensor in zip(memories, tensors):
+        if isinstance(memory, MemoryView) or memory._head is not Head.ZERO or memory._observers:
+            memory.add(tensor)
+        elif memory.shape != tensor.shape:
+            memory.set(tensor)
+        else:
+            memory.version += 1
+            memory._host, memory._head = tensor, Head.HOST
 
 
 class MemoryView:
@@ -402,6 +460,10 @@ class MemoryView:
         """Do nothing: values that are shared under several shapes stay as they are."""
 
     def lies_in(self, tensor: torch.Tensor) -> bool:
+        """False: a view has no tensor of its own."""
+        return False
+
+    def is_in(self, tensor: torch.Tensor) -> bool:
         """False: a view has no tensor of its own."""
         return False
 

@@ -142,6 +142,11 @@ def pass_flags() -> Iterator[None]:
         cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
+def is_plain() -> bool:
+    """Whether nets of this thread compute in float32 on the CPU."""
+    return not _state.gpu and _state.precision == "float32"
+
+
 def low_dtype() -> torch.dtype:
     """The type that layers with many products compute in."""
     return torch.bfloat16 if _state.precision == "bfloat16" else torch.float32

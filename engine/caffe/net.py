@@ -35,12 +35,14 @@ def _old_order(weights: Any, phase: Any) -> tuple:
 def note_stored_blobs(param: Any, path: str) -> None:
     """Give BN layers without settings as many empty blobs as a weights file has for them.
 
-    The word BN has several meanings in forks, which differ in the number of blobs.
+    The word BN has several meanings in forks, which differ in the number of blobs; so do versions
+    of DenseBlock.
     """
     open_layers = {
         layer.name: layer
         for layer in param.layer
-        if layer.type == "BN" and not layer.bn_param.ByteSize() and not layer.blobs
+        if ((layer.type == "BN" and not layer.bn_param.ByteSize()) or layer.type == "DenseBlock")
+        and not layer.blobs
     }
     if not open_layers:
         return

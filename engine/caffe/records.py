@@ -21,7 +21,8 @@ class StoredBlob:
     shape: the blob's shape.
     data: the values in memory order, float32 or float64.
     diff: the gradient, if the file has one.
-    legacy: whether the file gives the shape as num, channels, height and width.
+    legacy: whether the file gives the shape as num, channels, height and width, or with C3D's
+        length before the height.
     """
 
     path: str
@@ -38,7 +39,8 @@ class StoredBlob:
         if loose_axes:
             return [n for n in shape if n != 1] == [n for n in self.shape if n != 1]
         if self.legacy:
-            return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
+            missing = len(self.shape) - len(shape)
+            return missing >= 0 and (1,) * missing + tuple(shape) == self.shape
         return tuple(shape) == self.shape
 
     def copy_to(self, blob: Blob) -> None:

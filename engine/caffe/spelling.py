@@ -1,11 +1,13 @@
 """Prototxts as protobuf's reader in C++ takes them, spelled so that its reader in Python does.
 
 The reader in C++ takes comments in any encoding, `- 1` for -1, numbers such as 0x1 for a bool, and
-the escapes `\\?` and `\\400`. Every line keeps its number.
+the escapes `\\?` and `\\400`. Every line keeps its number. A byte order mark, which editors on
+Windows write and the reader in C++ refuses, is left out.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 
 _COMMENT = rb"#[^\n]*"
@@ -32,7 +34,7 @@ def respell(content: bytes) -> str:
 
     Raises NotTextError.
     """
-    spelled = _TOKEN.sub(_respell_token, content)
+    spelled = _TOKEN.sub(_respell_token, content.removeprefix(codecs.BOM_UTF8))
     try:
         return spelled.decode()
     except UnicodeDecodeError as error:

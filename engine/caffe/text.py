@@ -46,9 +46,9 @@ def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown
             message.Clear()
             text_format.Parse(unknown.without(text, fields), message)
         except unknown.MalformedTextError:
-            raise _syntax_error(path, message, error) from None
+            raise _syntax_error(path, text, message, error) from None
         except text_format.ParseError as second_error:
-            raise _syntax_error(path, message, second_error) from None
+            raise _syntax_error(path, text, message, second_error) from None
     if "\\" in text:
         check_strings(path, message)
     return text, fields
@@ -70,7 +70,17 @@ def check_strings(path: str, message: Any) -> None:
         raise PrototxtError(f"{path}: a string is no text in UTF-8: {error}") from None
 
 
-def _syntax_error(path: str, message: Any, error: Exception) -> PrototxtError:
+#: What scripts of DeepLab, FlowNet 2 and others replace in a template, with sed for example.
+_PLACEHOLDER = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|(\$\{\w+\}|\$\w+|\{\{\s*\w+\s*\}\})")
+
+
+def _syntax_error(path: str, text: str, message: Any, error: Exception) -> PrototxtError:
+    blanks = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(text))))
+    if blanks:
+        return PrototxtError(
+            f"{path}: is a template: {', '.join(blanks)} {'need' if blanks[1:] else 'needs'} "
+            "values; write them in their places, as the scripts beside the template do"
+        )
     place = re.sub(r"\s+", " ", str(error)).strip()
     return PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})")
 
@@ -85,15 +95,17 @@ def refuse_unknown(path: str | os.PathLike, fields: Iterable[Unknown]) -> None:
 def warn_of_tuning(path: str | os.PathLike, item: Unknown) -> bool:
     """Return whether the engine does without a field; such a field is logged as left out.
 
-    These are the fields that only tune how a fork computes, and those with which forks draw
-    training data.
+    These are the fields that only tune how a fork computes, those that write or show detections,
+    and those with which forks draw training data.
     """
     if item.tunes:
         warn_left_out(path, item, "it only tunes how a fork computes")
+    elif item.shows:
+        warn_left_out(path, item, "it only writes or shows detections")
     elif item.trains:
-        origin = " or ".join(forks_of(item.name, item.message)[:2])
+        origin = " or ".join(forks_of(item.name, item.message)[:2]) or "an unknown fork"
         warn_left_out(path, item, f"the engine does not do this step of training with {origin}")
-    return item.tunes or item.trains
+    return item.tunes or item.shows or item.trains
 
 
 def warn_left_out(path: str | os.PathLike, item: Unknown, reason: str) -> None:

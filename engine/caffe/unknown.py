@@ -27,16 +27,29 @@ TUNING = {
     *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
     *("global_grad_scale", "strict_dim"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
-    *("per_fla_fuse", "precache", "reduce_buckets", "solver_data_type"),
+    *("per_fla_fuse", "precache", "quantize_param", "reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
     "workspace_MB",
 }
 
+#: Fields of layers that detect: the files that a fork writes, and the windows that it shows.
+SHOWING = {
+    *("label_map_file", "name_size_file", "output_directory", "output_format"),
+    *("output_name_prefix", "save_file", "save_output_param", "visualize", "visualize_threshold"),
+}
+
 #: Values inside values that are read; Caffe's messages have eight at most.
 MAX_DEPTH = 100
-#: Messages whose fields in forks draw or choose training data, or steer a training. The engine
-#: does without those that it lacks; the net computes the same.
-TRAINING = ("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter")
+#: Messages whose fields in forks draw or choose training data, steer a training, or change the
+#: weights that it starts from. The engine does without those that it lacks; the net computes the
+#: same.
+TRAINING = (
+    *("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter"),
+    "FillerParameter",
+)
+#: Ends of the messages and of the layer types that bring data.
+DATA_MESSAGES = ("DataParameter", "TransformationParameter")
+DATA_TYPES = ("Data", "DATA")
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
@@ -86,13 +99,30 @@ class Unknown(NamedTuple):
 
     @property
     def tunes(self) -> bool:
-        """Whether the field only tunes how a fork computes."""
-        return self.name in TUNING
+        """Whether the field only tunes how a fork computes.
+
+        Such are the scales of intel/caffe's integers, beside which the weights are whole.
+        """
+        integers = self.message == "QuantizationParameter" and not suggestion(self.name, self.near)
+        return self.name in TUNING or integers
+
+    @property
+    def shows(self) -> bool:
+        """Whether the field only writes or shows what a net detects."""
+        return self.name in SHOWING
 
     @property
     def trains(self) -> bool:
-        """Whether the field is one of a fork's that choose or change training data."""
-        return self.message in TRAINING and bool(forks_of(self.name, self.message))
+        """Whether the field is one of a fork's that choose or change training data.
+
+        So is a word in a data layer that is like none of the known words.
+        """
+        if self.message in TRAINING and forks_of(self.name, self.message):
+            return True
+        in_data = self.message.endswith(DATA_MESSAGES) or (
+            self.message == "LayerParameter" and self.layer_type.strip('"').endswith(DATA_TYPES)
+        )
+        return in_data and not self.value and not suggestion(self.name, self.near)
 
 
 class MalformedTextError(ValueError):
@@ -209,9 +239,18 @@ def without(text: str, unknown: Iterable[Unknown]) -> str:
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the word most like `word`, or ""."""
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """Return "; did you mean ...?" with the word most like `word`, or "".
+
+    CONVOLUTION is like Convolution, and SOFTMAX_LOSS like SoftmaxWithLoss. That two words end in
+    _param says nothing.
+    """
+    folded = {_folded(candidate): candidate for candidate in words}
+    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.75)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("_", "").removesuffix("param")
 
 
 def _origin(forks: Sequence[str], hint: str) -> str:
@@ -224,15 +263,27 @@ def refusal(
     """Return one message about all unknown types and fields, and what can be done about them.
 
     types: (layer, type) of each layer of an unknown type. type_names: the types that there are.
+    Fields inside layers of unknown types are named with the type.
     """
     parts = []
+    inside: dict[str, list[str]] = {}
+    of_types = dict(types)
+    others = []
+    for item in fields:
+        if item.layer in of_types and item.message.endswith("LayerParameter"):
+            inside.setdefault(of_types[item.layer], []).append(item.name)
+        else:
+            others.append(item)
+    fields = others
     layers_of: dict[str, list[str]] = {}
     for layer, layer_type in types:
         layers_of.setdefault(layer_type, []).append(layer)
     names = list(type_names)
     for layer_type, layers in layers_of.items():
         origin = _origin(forks_of(layer_type), suggestion(layer_type, names))
-        parts.append(f"unknown type {layer_type!r} ({_listed('layer', layers)}{origin})")
+        names_inside = list(dict.fromkeys(inside.get(layer_type, ())))
+        settings = f" with {_listed('field', names_inside)}" if names_inside else ""
+        parts.append(f"unknown type {layer_type!r} ({_listed('layer', layers)}{origin}){settings}")
     places: dict[tuple[str, str, str], list[Unknown]] = {}
     for item in fields:
         places.setdefault((item.message, item.name, item.value), []).append(item)
@@ -248,8 +299,10 @@ def refusal(
         parts.append(f"{subject} ({where}{origin})")
     advice = []
     if types:
+        correct = "correct the type, or " if any("did you mean" in part for part in parts) else ""
         advice.append(
-            "write a class for the type and register it with caffe.register_layer(class, type)"
+            f"{correct}write a class for the type and register it with "
+            "caffe.register_layer(class, type)"
         )
     if fields:
         advice.append("correct or remove the fields")

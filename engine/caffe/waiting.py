@@ -7,7 +7,8 @@ times as slow as with short spinning.
 
 libgomp, the OpenMP of PyTorch's packages, fixes the length when the program starts, but spins only
 shortly while the process has more OpenMP threads than cores. `Watch` measures how long the threads
-of this process wait for a core. While they do, it keeps a second, idle team of threads.
+of this process wait for a core, from the engine's import on. While they do, it keeps a second, idle
+team of threads.
 
 Nothing is done with CAFFE_FAST=0 in the environment, if the environment sets OMP_WAIT_POLICY or
 GOMP_SPINCOUNT, with one thread, with fewer threads than cores, without Linux or without libgomp.
@@ -26,6 +27,7 @@ from typing import Protocol
 import torch
 
 from . import mode
+from .cores import AT_IMPORT, others_run, waited
 
 #: Environment variables by which a user sets how threads wait.
 USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -64,20 +66,6 @@ class IdleTeam:
         self._thread.join()
 
 
-def waited() -> float:
-    """Return how long the threads of this process have waited for a core, in seconds.
-
-    Raises OSError where the system does not say.
-    """
-    total = 0
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[1])
-        except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            continue
-    return total * 1e-9
-
-
 @cache
 def reason_against() -> str:
     """Return why threads wait as libgomp has them wait; "" if a `Watch` may change it."""
@@ -99,7 +87,9 @@ class Watch:
     """Decides before each pass how threads wait.
 
     clock: returns seconds. waits: returns the seconds for which threads have waited for a core.
-    start: starts an idle team.
+    start: starts an idle team. first: an earlier result of both functions, with which the first
+    measurement is compared. others: whether other programs run, which the first measurement asks,
+    because one thread alone need not wait where one of two cores is busy.
     """
 
     def __init__(
@@ -107,9 +97,12 @@ class Watch:
         clock: Callable[[], float] = time.perf_counter,
         waits: Callable[[], float] = waited,
         start: Callable[[], Team] = IdleTeam,
+        first: tuple[float, float] | None = None,
+        others: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock, self._waits, self._start = clock, waits, start
-        self._last: tuple[float, float] | None = None
+        self._last, self._others = first, others
+        self._is_first = True
         self._due = 0.0
         #: The idle team while others are busy, else None. No line of the log says so, because logs
         #: are compared with those of other runs.
@@ -127,17 +120,19 @@ class Watch:
         self._due = now + PERIOD
         waits, last = self._waits(), self._last
         self._last = now, waits
+        is_busy = self._is_first and self._others()
+        self._is_first = False
         if last is None:
             return
         share = (waits - last[1]) / (now - last[0])
-        if self.team is None and share > BUSY:
+        if self.team is None and (share > BUSY or is_busy):
             self.team = self._start()
         elif self.team is not None and share < QUIET:
             self.team.close()
             self.team = None
 
 
-_watch = Watch()
+_watch = Watch(first=AT_IMPORT, others=others_run)
 
 
 def before_pass() -> None:

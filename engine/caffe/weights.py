@@ -10,11 +10,12 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from . import hdf5, wire
+from . import files, hdf5, wire
 from .blob import Blob
 from .errors import FileError
 from .hdf5 import is_hdf5
@@ -39,6 +40,8 @@ __all__ = [
 #: The fields of a BlobProto: num, channels, height and width; data and diff as float; shape;
 #: data and diff as double.
 LEGACY_SHAPE, FLOATS, SHAPE, DOUBLES = (1, 2, 3, 4), (5, 6), 7, (8, 9)
+#: C3D's fields: num, channels, length, height and width; data and diff as float.
+VOLUME_SHAPE, VOLUME_FLOATS = (1, 2, 3, 4, 5), (6, 7)
 #: NVCaffe's fields: the types of data and of diff, and their bytes.
 RAW_TYPES, RAW = (10, 11), (12, 13)
 
@@ -46,13 +49,19 @@ RAW_TYPES, RAW = (10, 11), (12, 13)
 def read_blob(path: str | os.PathLike) -> np.ndarray:
     """Return the float32 array of a BlobProto file (.binaryproto), such as a mean.
 
-    Raises FileError if the file cannot be read.
+    C3D's blobs have a length as well: N x C x L x H x W. Raises FileError if the file cannot be
+    read.
     """
-    proto = wire.read_binary(path, caffe_pb2.BlobProto())
+    name = os.fspath(path)
+    data = files.read_bytes(path)
+    if _is_volume(memoryview(data)):
+        blob = _blob(name, memoryview(data))
+        return np.array(blob.data, np.float32).reshape(blob.shape)
+    proto = wire.parse_binary(data, caffe_pb2.BlobProto(), name)
     try:
         return blobproto_to_array(proto).astype(np.float32)
     except ValueError as error:
-        raise FileError(f"{os.fspath(path)}: {error}") from None
+        raise FileError(f"{name}: {error}") from None
 
 
 def read_net(path: str) -> StoredLayers:
@@ -152,8 +161,35 @@ def _layer(
     return name, blobs
 
 
+def _is_volume(buffer: memoryview) -> bool:
+    """Whether the bytes are a BlobProto of C3D, where an integer stands before the values."""
+    try:
+        first = [(number, wire_type) for number, wire_type, _ in islice(wire.fields(buffer), 5)]
+    except wire.MalformedError:
+        return False
+    return first == [(number, wire.VARINT) for number in VOLUME_SHAPE]
+
+
+def _volume(path: str, buffer: memoryview) -> StoredBlob:
+    """Return the blob of a BlobProto of C3D."""
+    shape = dict.fromkeys(VOLUME_SHAPE, 0)
+    pieces: dict[int, list[memoryview]] = {number: [] for number in VOLUME_FLOATS}
+    for number, wire_type, value in wire.fields(buffer):
+        if number in shape and wire_type == wire.VARINT:
+            shape[number] = wire.signed(value)
+        elif number in pieces and wire_type != wire.VARINT:
+            pieces[number].append(value)
+    data, diff = (_array(pieces[number], "<f4") for number in VOLUME_FLOATS)
+    size = tuple(shape.values())
+    if data.size != math.prod(size):
+        raise FileError(f"{path}: a blob of shape {size} holds {data.size} values")
+    return StoredBlob(path, size, data, diff if diff.size == data.size else None, True)
+
+
 def _blob(path: str, buffer: memoryview) -> StoredBlob:
     """Return the blob of a BlobProto."""
+    if _is_volume(buffer):
+        return _volume(path, buffer)
     shape: tuple[int, ...] | None = None
     legacy_shape = dict.fromkeys(LEGACY_SHAPE, 0)
     legacy = False
@@ -265,7 +301,11 @@ def _blob_chunks(blob: Blob | StoredBlob, with_diff: bool) -> wire.Chunks:
         field = DOUBLES[0] if blob.data.dtype == np.float64 else FLOATS[0]
         values = wire.delimited(field, [blob.data]) if blob.data.size else []
         if blob.legacy:
-            shape = [wire.integer(*axis) for axis in zip(LEGACY_SHAPE, blob.shape)]
+            volume = len(blob.shape) == len(VOLUME_SHAPE)
+            numbers = VOLUME_SHAPE if volume else LEGACY_SHAPE
+            shape = [wire.integer(*axis) for axis in zip(numbers, blob.shape)]
+            if volume:
+                values = wire.delimited(VOLUME_FLOATS[0], [blob.data]) if blob.data.size else []
             return [*shape, *values]
         shape = _shape(blob)
         return [*shape, *values] if field > SHAPE else [*values, *shape]

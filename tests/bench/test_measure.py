@@ -35,6 +35,7 @@ def probe(run, limit=600, **changes):
     return run.processes.measure(find_peer("engine"), [job], limit)
 
 
+@pytest.mark.long
 def test_a_case_that_fails_is_left_out_and_the_cases_after_it_go_on(folder, tmp_path, monkeypatch):
     run, started = Bench(Settings(folder=folder, quick=True)), []
 
@@ -74,6 +75,7 @@ def test_an_unfinished_run_is_continued_and_a_different_one_is_kept_aside(bench,
     assert json.loads((tmp_path / "results.old.json").read_text()) == first.data
 
 
+@pytest.mark.long
 def test_when_its_minutes_are_over_a_run_ends_unfinished(folder, tmp_path, monkeypatch):
     cases, out = ("forward-224x224",), tmp_path / "results.json"
     settings = Settings(folder=folder, quick=True, cases=cases, peers=("engine",), rounds=1)
@@ -152,6 +154,7 @@ def test_a_signal_ends_the_process_that_is_measured_as_well(folder):
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_other_nets_are_measured_and_counted_as_themselves(folder, tmp_path):
     cases = ("forward-500x500", "fcn-alexnet", "fcn-googlenet")
     run = Bench(Settings(folder=folder, cases=cases, quick=True))

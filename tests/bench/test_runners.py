@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bench import worker
+from bench.jobs import make_job
+from bench.learners import LEARNERS
+from bench.peers import CASES
 from bench.plain_fcn import FCN8s
 from bench.runners import plain_torch, pycaffe
+from bench.settings import Settings
 from bench.statistics import difference
 
 RUNNERS = {"pycaffe": pycaffe, "plain_torch": plain_torch}
@@ -38,6 +44,21 @@ def test_a_training_step_changes_the_weights_alike(job, tmp_path):
     _, theirs = work("train", job, tmp_path, "plain_torch", scales=result["scales"])
     assert np.abs(ours).max() == pytest.approx(1)
     assert difference(ours, theirs)["scores"] < 2e-3  # a change is a rounded part of a weight
+
+
+@pytest.mark.parametrize("net", LEARNERS)
+def test_a_step_of_a_learner_changes_the_weights_alike(net, folder, tmp_path, monkeypatch):
+    narrow = LEARNERS[net]._replace(shape=(2, *LEARNERS[net].shape[1:]))
+    monkeypatch.setitem(LEARNERS, net, narrow)
+    case = replace(CASES[f"learn-{net}"], warm=0, least=1, passes=1)
+    results = []
+    for name in ("engine", "torch"):
+        job = make_job(Settings(folder), name, case)
+        job["save"] = str(tmp_path / f"{name}.npy")
+        worker.learn(RUNNERS[job["runner"]].Runner(job), job)
+        results.append(np.load(job["save"]))
+    assert np.abs(results[0]).max() > 0
+    assert difference(*results)["scores"] < 2e-3
 
 
 def test_training_on_pictures_runs_the_solver(job, monkeypatch):

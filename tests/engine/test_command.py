@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 
@@ -15,6 +13,7 @@ import torch
 from caffe import __main__ as caffe_command
 from caffe.tools import command, convert_imageset, extract_features, upgrade_net_proto_text
 
+from tests import prefork
 from tests.engine.nets import write
 
 NET = """
@@ -290,26 +289,24 @@ def test_without_a_command_the_usage_is_shown(capsys):
 def test_a_signal_stops_training_or_writes_a_snapshot(folder, effect, stops):
     text = SOLVER.replace("max_iter: 12", "max_iter: 1000000").replace("test_interval: 6", "")
     write(folder, text.replace("test_iter: 2", "").replace("snapshot: 8", ""), "long.prototxt")
-    run = subprocess.Popen(
+    run = prefork.server().start(
         [
-            *(sys.executable, "-m", "caffe", "train", "-solver", "long.prototxt"),
+            *("-m", "caffe", "train", "-solver", "long.prototxt"),
             *(f"-sigint_effect={effect}", "-sighup_effect", "stop"),
         ],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS="1"),
+        str(folder),
+        dict(os.environ, PYTHONPATH=""),
     )
-    for line in run.stderr:
-        if "Iteration 4 " in line:
-            break
-    run.send_signal(signal.SIGINT)
+    run.wait_for("Iteration 4 ")
+    os.kill(run.pid, signal.SIGINT)
     if not stops:
         deadline = time.time() + 60
         while not list(folder.glob("*.solverstate")) and time.time() < deadline:
             time.sleep(0.05)
-        run.send_signal(signal.SIGHUP)
-    log = run.communicate(timeout=60)[1]
-    assert run.returncode == 0
+        os.kill(run.pid, signal.SIGHUP)
+    result = run.wait(timeout=60)
+    log = result.stderr
+    assert result.returncode == 0
     assert log.count("Snapshotting solver state") == (1 if stops else 2)
     assert "Optimization stopped early." in log and "Optimization Done." in log
     assert len(list(folder.glob("*.solverstate"))) == (1 if stops else 2)

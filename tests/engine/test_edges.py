@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import textwrap
 import threading
@@ -284,7 +283,7 @@ def test_a_users_module_is_imported_with_a_line_in_the_log(
     assert f"mine: imported module raises from {tmp_path}/raises.py" in capfd.readouterr().err
 
 
-def test_the_strict_mode_writes_inside_the_working_folder_alone(tmp_path):
+def test_the_strict_mode_writes_inside_the_working_folder_alone(tmp_path, program):
     code = """
         import caffe, os, sys
         net = caffe.Net("net.prototxt", caffe.TEST)
@@ -297,13 +296,8 @@ def test_the_strict_mode_writes_inside_the_working_folder_alone(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     write(work, INPUT % "dim: 2", "net.prototxt")
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=work,
-        env=dict(os.environ, CAFFE_STRICT="1", GLOG_minloglevel="2"),
-        capture_output=True,
-        text=True,
-    )
+    strict = {"CAFFE_STRICT": "1", "GLOG_minloglevel": "2"}
+    result = program("-c", textwrap.dedent(code), cwd=work, **strict)
     assert "../outside.caffemodel: is not written: CAFFE_STRICT allows files in" in result.stdout
     assert os.listdir(work).count("inside.caffemodel") == 1
     assert os.listdir(tmp_path).count("outside.caffemodel") == 0
@@ -359,7 +353,7 @@ def test_workers_connect_in_any_order_while_strangers_wait(monkeypatch):
 
 def test_a_worker_without_the_secret_of_the_run_is_not_accepted(monkeypatch):
     store, errors = Store(), []
-    monkeypatch.setattr(hello, "JOIN", 1)
+    monkeypatch.setattr(hello, "JOIN", 0.3)
     monkeypatch.setenv(hello.SECRET, "ours")
 
     def accept():
@@ -374,7 +368,7 @@ def test_a_worker_without_the_secret_of_the_run_is_not_accepted(monkeypatch):
     monkeypatch.setenv(hello.SECRET, "another")
     with hello.connect(1, store, "localhost").socket:
         accepting.join(10)
-    assert errors == ["workers [1] did not connect within 1 s"]
+    assert errors == ["workers [1] did not connect within 0.3 s"]
 
 
 def test_a_server_listens_at_the_address_of_its_host_alone():

@@ -217,7 +217,12 @@ def test_dropout_samples_in_test_where_bayesian_segnet_asks_for_it(tmp_path):
 REFUSED = [
     ("type: 'Interp'", [SHAPE], "has no size"),
     ("type: 'Interp' interp_param { zoom_factor: 2 pad_beg: 1 }", [SHAPE], "at most 0"),
-    ("type: 'Unpooling' unpooling_param { unpool: FIXED }", [SHAPE], "needs MAX or AVE"),
+    ("type: 'Unpooling' unpooling_param { unpool: FIXED }", [SHAPE], "the kernel has no size"),
+    (
+        "type: 'UnPooling' unpooling_param { out_kernel_size: 3 out_pad: 1 }",
+        [SHAPE],
+        "FIXED with pad .1, 1. is not supported",
+    ),
     ("type: 'ShuffleChannel' shuffle_channel_param { group: 2 }", [SHAPE], "does not divide"),
     ("type: 'Reorg' reorg_param { stride: 2 }", [SHAPE], "divides"),
     ("type: 'Axpy'", [SHAPE, SHAPE, SHAPE], "N x C"),
@@ -236,3 +241,30 @@ def test_settings_that_a_fork_refuses_are_refused_in_one_line(tmp_path, text, sh
     with pytest.raises((LayerError, ShapeError), match=words) as error:
         build(tmp_path, layer(text, *shapes))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "type_, fields, expected",
+    [
+        ("UnPooling", "out_kernel_size: 2 out_stride: 2", [[1, 0, 2, 0], [0] * 4] * 2),
+        (
+            "UnPooling",
+            "unpool: REP out_kernel_h: 2 out_kernel_w: 3",
+            [[1, 3, 3, 2], [2, 6, 6, 4], [1, 3, 3, 2]],
+        ),
+        ("UnPooling", "unpool: DIV out_kernel_size: 2 out_stride: 2", [[0.25] * 2 + [0.5] * 2] * 4),
+        ("Unpooling", "unpool: TILE kernel_size: 2 stride: 2", [[1, 1, 2, 2]] * 4),
+        ("Unpooling", "unpool: AVE kernel_size: 2 stride: 2", [[0.25] * 2 + [0.5] * 2] * 4),
+    ],
+)
+def test_unpooling_spreads_or_places_its_values_as_its_method_says(
+    type_, fields, expected, tmp_path
+):
+    text = f"type: '{type_}' unpooling_param {{ {fields} }}"
+    net = build(tmp_path, layer(text, (1, 1, 2, 2)))
+    net.blobs["x0"].data[...] = [[[[1, 2], [1, 2]]]]
+    rows = net.forward()["y0"][0, 0]
+    np.testing.assert_allclose(rows, expected)
+    net.blobs["y0"].diff[...] = 1
+    net.backward()
+    np.testing.assert_allclose(net.blobs["x0"].diff, np.sum(rows) / 6)

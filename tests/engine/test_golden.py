@@ -16,7 +16,7 @@ from caffe.proto import caffe_pb2
 from oracle.cases import CASES, run
 from oracle.cases.case import load
 from oracle.cases.training import proceed, rewrite
-from oracle.compare import disagreement, disagreements, file_disagreement, golden
+from oracle.compare import disagreement, disagreements, file_disagreement, golden, golden_keys
 from oracle.places import GOLDEN
 
 
@@ -42,7 +42,7 @@ def test_the_engine_gives_the_numbers_of_bvlc_caffe_on_a_gpu(name, tmp_path):
     assert not disagreements(run(case, str(tmp_path), gpu=0), recorded)
 
 
-CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden(CASES[name].group)]
+CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden_keys(CASES[name].group)]
 
 
 def snapshots(name):
@@ -98,7 +98,7 @@ def test_a_net_loaded_from_bvlc_caffes_file_saves_the_same_bytes(name, tmp_path)
 def test_every_recorded_case_is_compared():
     groups = {case.group for case in CASES.values()}
     assert {f[:-4] for f in os.listdir(GOLDEN) if f.endswith(".npz")} == groups
-    recorded = {key.split("/")[0] for group in groups for key in golden(group)}
+    recorded = {key.split("/")[0] for group in groups for key in golden_keys(group)}
     assert recorded == set(CASES)
 
 

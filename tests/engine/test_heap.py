@@ -160,5 +160,6 @@ def test_the_first_forward_changes_malloc_s_settings_once(program, tmp_path):
     ],
 )
 def test_a_setting_of_the_environment_leaves_malloc_alone(program, name, value, reason):
-    code = "from caffe import heap; print(heap.keep(), heap.reason_against(), sep=': ')"
-    assert program("-c", code, **{name: value}).stdout.strip() == f"False: {reason}"
+    code = "import os, sys; os.environ[sys.argv[1]] = sys.argv[2]; from caffe import heap; "
+    code += "print(heap.keep(), heap.reason_against(), sep=': ')"
+    assert program("-c", code, name, value).stdout.strip() == f"False: {reason}"

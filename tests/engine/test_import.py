@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import caffe
 import pytest
 from caffe import _caffe, api, pycaffe
+from caffe.garbage import collection_off
 
 ENGINE = Path(caffe.__file__).parents[1]
 #: Whether collection is on, whether objects are exempt from it, and the count of full collections.
@@ -26,12 +28,38 @@ def gc_states(setting: str) -> tuple[list[str], list[str]]:
     return words[:3], words[3:]
 
 
+@pytest.fixture
+def collection():
+    """The module gc with no object exempt from collection; afterwards all are, as before."""
+    gc.unfreeze()
+    yield gc
+    gc.enable()
+    gc.freeze()
+
+
+def test_garbage_collection_is_off_while_modules_are_loaded(collection):
+    with collection_off():
+        assert not collection.isenabled()
+    assert collection.isenabled() and not collection.get_freeze_count()
+
+
+@pytest.mark.parametrize("setting", ["disable", "freeze"])
+def test_other_settings_of_the_garbage_collector_stay_as_they_are(collection, setting):
+    getattr(collection, setting)()
+    before = collection.isenabled(), collection.get_freeze_count() > 0
+    with collection_off():
+        assert (collection.isenabled(), collection.get_freeze_count() > 0) == before
+    assert (collection.isenabled(), collection.get_freeze_count() > 0) == before
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("setting", ["gc.disable()", "gc.freeze()"])
 def test_the_import_keeps_the_settings_of_the_garbage_collector(setting):
     before, after = gc_states(setting)
     assert after[:2] == before[:2]
 
 
+@pytest.mark.long
 def test_loading_pytorch_is_not_interrupted_by_garbage_collection():
     before, after = gc_states("pass")
     assert after[:2] == before[:2] == ["True", "False"]

@@ -43,23 +43,26 @@ def trained(folder, iters):
 
 
 def raise_in_first_update(monkeypatch, number):
-    """Raise a signal after the first updates are computed, before the weights change."""
-    update, count = rules.SGD.update_together, []
+    """Have solvers from now on raise a signal once in an update, before the weights change."""
+    bind, count = rules.SGD.bind, []
 
-    def interrupted(self, *arguments):
-        update(self, *arguments)
+    def interrupt():
         count.append(1)
         if len(count) == 1:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(rules.SGD, "update_together", interrupted)
+    def interrupted(self, *arguments):
+        *calls, change = bind(self, *arguments)
+        return [*calls, interrupt, change]
+
+    monkeypatch.setattr(rules.SGD, "bind", interrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
 def test_a_signal_during_an_update_is_handled_after_it(tmp_path, monkeypatch, alarm, number):
     once = trained(tmp_path, 1)
-    solver = solver_with_data(tmp_path)
     raise_in_first_update(monkeypatch, number)
+    solver = solver_with_data(tmp_path)
     with pytest.raises((KeyboardInterrupt, AlarmError)):
         solver.step(3)
     assert solver.iter == 1 and nets.same_weights(solver.net, once.net)
@@ -70,10 +73,10 @@ def test_a_signal_during_an_update_is_handled_after_it(tmp_path, monkeypatch, al
 
 
 def test_a_signal_during_a_call_of_apply_update_is_handled_after_it(tmp_path, monkeypatch):
+    raise_in_first_update(monkeypatch, signal.SIGINT)
     solver = solver_with_data(tmp_path)
     solver.net.forward()
     solver.net.backward()
-    raise_in_first_update(monkeypatch, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         solver.apply_update()
     assert solver.iter == 1 and solver.net.params["ip"][1].diff.any()

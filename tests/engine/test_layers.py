@@ -221,3 +221,17 @@ def test_batch_norm_learns_with_the_gradient_of_its_formula(tmp_path, shape):
     unbiased = variance.flatten() * (count / (count - 1) if count > 1 else 1)
     np.testing.assert_allclose(net.params["bn"][0].data, mean.detach().flatten(), rtol=1e-5)
     np.testing.assert_allclose(net.params["bn"][1].data, unbiased.detach(), rtol=1e-5)
+
+
+def test_a_bottom_with_a_coefficient_may_be_alone_in_a_sum(tmp_path):
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 } } }
+    layer { name: "y" type: "Eltwise" bottom: "x" top: "y" eltwise_param { coeff: 0.5 } }"""
+    net = build(tmp_path, text)
+    net.blobs["x"].data[...] = [1, 2, -4]
+    assert net.forward()["y"].tolist() == [0.5, 1, -2]
+    net.blobs["y"].diff[...] = 2
+    net.backward()
+    assert net.blobs["x"].diff.tolist() == [1, 1, 1]
+    with pytest.raises(LayerError, match="has 1 bottom; it needs 2 or more, or a coeff"):
+        build(tmp_path, text.replace("coeff: 0.5", ""))

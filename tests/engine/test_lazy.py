@@ -1,8 +1,6 @@
 """Large weights stay in their file until they are needed."""
 
 import os
-import subprocess
-import sys
 import threading
 
 import caffe
@@ -33,10 +31,6 @@ def lazy(tmp_path, net, monkeypatch):
 
 def open_files():
     return {os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}
-
-
-def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
 def test_several_threads_read_the_same_weights_as_one(tmp_path, net, monkeypatch):
@@ -98,7 +92,7 @@ def test_weights_that_are_still_in_their_file_can_be_written_to(lazy, net):
     np.testing.assert_array_equal(other.params["conv"][0].data[1], net.params["conv"][0].data[1])
 
 
-def test_weights_can_be_read_while_the_interpreter_ends(lazy):
+def test_weights_can_be_read_while_the_interpreter_ends(lazy, program):
     _, path = lazy
     code = f"""
 import atexit, caffe, caffe.lazy
@@ -106,7 +100,7 @@ caffe.lazy.LARGE = caffe.lazy.PIECE = 1
 net = caffe.Net({os.path.join(path.parent, "net.prototxt")!r}, caffe.TEST, weights={str(path)!r})
 atexit.register(lambda: print(net.params["conv"][0].data.sum()))
 """
-    result = python(code)
+    result = program("-c", code, PREFORK_END="complete")
     expected = lazy[0].params["conv"][0].data.sum()
     assert float(result.stdout) == pytest.approx(float(expected)), result.stderr
 
@@ -145,7 +139,7 @@ def test_a_reading_thread_without_memory_is_an_error_that_names_the_file(lazy, m
         values.rounded(torch.bfloat16)
 
 
-def test_weights_larger_than_the_memory_are_an_error_that_names_file_and_size(tmp_path):
+def test_weights_larger_than_the_memory_are_an_error_that_names_file_and_size(tmp_path, program):
     values = np.zeros(2**26, np.float32)
     blob = [*wire.delimited(7, wire.packed(1, values.shape)), *wire.delimited(5, [values])]
     layer = [*wire.delimited(1, [b"large"]), *wire.delimited(7, blob)]
@@ -169,7 +163,7 @@ try:
 except caffe.CaffeError as error:
     print(type(error).__name__, error)
 """
-    result = python(code)
+    result = program("-c", code)
     message = f"FileError {path}: no memory for 67108864 of its values (256 MB); "
     assert result.stdout.startswith(message), result.stderr
 

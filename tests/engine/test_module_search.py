@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -63,18 +61,11 @@ def test_an_error_inside_the_module_is_told_as_it_is(tmp_path):
         build(tmp_path, NET.format(name="layer_broken"))
 
 
-def test_the_command_finds_the_layers_of_generated_nets(tmp_path):
+def test_the_command_finds_the_layers_of_generated_nets(tmp_path, program):
     net = (ROOT / "voc-fcn32s" / "val.prototxt").read_text()
     write(tmp_path, net, "val.prototxt")
-    environment = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"}
-    command = [str(Path(sys.executable).with_name("caffe")), "test", "-model", "val.prototxt"]
-    result = subprocess.run(
-        [*command, "-weights", "none"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    command = [Path(sys.executable).with_name("caffe"), "test", "-model", "val.prototxt"]
+    result = program(*command, "-weights", "none", cwd=tmp_path, PYTHONPATH="")
     assert result.returncode == 1
     assert "VOCSegDataLayer: voc_dir" in result.stderr
     assert "cannot be imported" not in result.stderr

@@ -133,6 +133,24 @@ def test_detections_have_the_order_and_the_numbers_of_the_engine(fields):
     assert rows == 2 if fields.get("confidence_threshold") == 1e6 else rows > 3
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"min_size": [4, 6], "max_size": [7, 9], "aspect_ratio": [2, 3], "clip": True},
+        {"min_size": [4], "aspect_ratio": [2], "flip": False, "layout": P.PriorBox.TEXTBOXES},
+        {"min_size": [32, 64], "layout": P.PriorBox.FACEBOXES},
+    ],
+)
+def test_priors_are_those_of_the_engine_at_two_sizes(fields):
+    def add(n):
+        n.maps = L.Pooling(n.data, kernel_size=2, stride=2, pool=P.Pooling.MAX)
+        n.priors = L.PriorBox(n.maps, n.data, prior_box_param=fields)
+
+    export = compare.export(small_net(add, (2, 3, 12, 14)))
+    assert export.refusal == "" and export.error < TOLERANCE
+    assert export.sizes["data"][2:] == ["data_height", "data_width"]
+
+
 def test_proposals_are_those_of_the_engine_where_few_and_where_many_remain():
     for post in (3, 300):
 

@@ -315,6 +315,7 @@ def shared(folder):
     return write
 
 
+@pytest.mark.long
 def test_caffe_train_in_two_processes_deals_out_the_records(shared, folder, monkeypatch):
     monkeypatch.setenv("GLOG_minloglevel", "0")
     status = spawn.spawn(["train", "-solver", shared("two", display=1)], 2)

@@ -82,4 +82,4 @@ def test_a_running_call_does_not_keep_the_process_alive(program):
         "import time; from caffe.data.prefetcher import Prefetcher; n = iter([0] + [60] * 9)\n"
         "Prefetcher(lambda: time.sleep(next(n)), 5, 'slow').next()"
     )
-    assert program("-c", code).returncode == 0
+    assert program("-c", code, PREFORK_END="complete").returncode == 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from caffe.layers import Function
 
@@ -91,7 +88,7 @@ def test_a_layers_shapes_are_those_of_its_computation(tmp_path, text):
     assert stated == [net.blobs[name].data.shape for name in net.top_names["l"]]
 
 
-def test_two_large_nets_are_built_without_symbolic_shapes(tmp_path):
+def test_two_large_nets_are_built_without_symbolic_shapes(tmp_path, program):
     """PyTorch's shape functions load a package of symbolic mathematics, which takes up to 2 s."""
     import net_gen
 
@@ -101,7 +98,5 @@ def test_two_large_nets_are_built_without_symbolic_shapes(tmp_path):
     ):
         path = str(tmp_path / name)
         net_gen.write(param, path)
-        result = subprocess.run(
-            [sys.executable, "-c", BUILDS_WITHOUT.format(path=path)], capture_output=True, text=True
-        )
+        result = program("-c", BUILDS_WITHOUT.format(path=path))
         assert result.returncode == 0, result.stderr[-300:]

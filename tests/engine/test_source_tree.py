@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -24,28 +23,32 @@ def tree(tmp_path):
     return package.parent
 
 
-def last_line(code):
-    """The last line of standard error of Python with the hook and this code."""
-    hook = f"import sys; sys.path.insert(0, {str(ENGINE)!r}); import caffe_source_tree; "
-    command = [sys.executable, "-c", hook + code]
-    result = subprocess.run(command, capture_output=True, text=True)
-    return result.returncode, (result.stderr.strip().splitlines() or [""])[-1]
+@pytest.fixture
+def last_line(program):
+    """Runs code in a Python with the hook: the status, the last line of standard error."""
+
+    def run(code):
+        hook = f"import sys; sys.path.insert(0, {str(ENGINE)!r}); import caffe_source_tree; "
+        result = program("-c", hook + code)
+        return result.returncode, (result.stderr.strip().splitlines() or [""])[-1]
+
+    return run
 
 
-def test_an_unbuilt_tree_before_the_engine_is_told_with_the_way_out(tree):
+def test_an_unbuilt_tree_before_the_engine_is_told_with_the_way_out(tree, last_line):
     status, line = last_line(f"sys.path.insert(0, {str(tree)!r}); import caffe")
     assert status == 1
     assert line.startswith("ModuleNotFoundError: ") and "a Caffe that is not built" in line
     assert f"leave out the line that puts {tree} on sys.path" in line and str(ENGINE) in line
 
 
-def test_a_missing_schema_is_told_too(tree):
+def test_a_missing_schema_is_told_too(tree, last_line):
     (tree / "caffe" / "__init__.py").write_text("from caffe.proto import caffe_pb2\n")
     status, line = last_line(f"sys.path.insert(0, {str(tree)!r}); import caffe")
     assert status == 1 and "is not built" in line
 
 
-def test_the_engine_and_other_packages_are_imported_as_ever():
+def test_the_engine_and_other_packages_are_imported_as_ever(last_line):
     status, line = last_line("import caffe._caffe, caffe.proto, caffe.no_such_module")
     assert status == 1 and line == "ModuleNotFoundError: No module named 'caffe.no_such_module'"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import caffe
 import pytest
 from caffe.errors import PrototxtError
 from caffe.proto import caffe_pb2
@@ -49,4 +50,30 @@ def test_a_string_in_another_encoding_is_refused_with_its_line(tmp_path):
 def test_an_error_keeps_its_line_behind_respelled_text(tmp_path):
     content = b"# \xff\nlayer { inner_product_param { axis: -\n1 } }\nlayer { nme: 'x' }"
     with pytest.raises(PrototxtError, match='no field named "nme" .line 4'):
+        read(tmp_path, content)
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_read(tmp_path):
+    net = read(tmp_path, b'\xef\xbb\xbfname: "net"\r\nlayer {\r\n\tname: "x"\r\n}\r\n')
+    assert net.name == "net" and net.layer[0].name == "x"
+
+
+def test_a_prototxt_in_utf_16_is_refused_with_its_encoding(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text('name: "net"', encoding="utf-16")
+    with pytest.raises(PrototxtError, match=r"net\.prototxt: is text in UTF-16; save .* UTF-8"):
+        caffe.Net(str(path), caffe.TEST)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("layer { convolution_param { num_output: ${CLASSES} } }", r"\$\{CLASSES\} needs values"),
+        ("input_dim: $HEIGHT input_dim: $WIDTH", r"\$HEIGHT, \$WIDTH need values"),
+        ("input_dim: {{ size }}", r"\{\{ size \}\} needs values"),
+    ],
+)
+def test_a_template_is_refused_with_the_values_that_it_lacks(tmp_path, text, words):
+    content = f"# $COMMENT\nname: '${{NET}}' {text}".encode()
+    with pytest.raises(PrototxtError, match=f"is a template: {words}; write them"):
         read(tmp_path, content)

@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from caffe import CaffeError, forks, text, unknown
+from caffe import CaffeError, forks, inspect, text, unknown
 from caffe import __main__ as command_line
 from caffe.errors import NetError, PrototxtError, UsageError
 from caffe.proto import caffe_pb2
@@ -26,15 +26,16 @@ def build(tmp_path):
 def test_all_unknown_types_and_fields_are_told_in_one_message(build):
     with pytest.raises(PrototxtError) as error:
         build(
-            'layer { name: "a" type: "DenseBlock" bottom: "data" top: "a"\n'
-            "  denseblock_param { use_BC: true } }\n"
+            'layer { name: "a" type: "BatchReduction" bottom: "data" top: "a"\n'
+            "  batch_reduction_param { pos: true } }\n"
             'layer { name: "b" type: "Whirl" bottom: "data" top: "b" }\n'
             'layer { name: "c" type: "Whirl" bottom: "data" top: "c" relu_param { slope: 1 } }\n'
         )
     (line,) = str(error.value).splitlines()
-    assert "unknown type 'DenseBlock' (layer a; from the fork senlinuc/caffe_ocr" in line
+    assert "unknown type 'BatchReduction' (layer a; from the fork yjxiong/caffe" in line
     assert "unknown type 'Whirl' (layers b, c)" in line
-    assert 'LayerParameter has no field named "denseblock_param" (line 3, layer a; from' in line
+    assert ") with field batch_reduction_param; " in line
+    assert "batch_reduction_param" not in line.split("batch_reduction_param", 1)[1]
     assert 'ReLUParameter has no field named "slope" (line 5, layer c)' in line
     assert "caffe.register_layer(class, type) and correct or remove the fields" in line
 
@@ -58,6 +59,15 @@ def test_unknown_types_of_a_net_parameter_are_told_in_one_message():
             "PoolingParameter.pool has no value MAXI .*did you mean 'MAX'",
         ),
         ("forse_backward: true", "did you mean 'force_backward'"),
+        ('layer { name: "x" type: "CONVOLUTION" bottom: "data" }', "did you mean 'Convolution'"),
+        (
+            'layer { name: "x" type: "SOFTMAX_LOSS" bottom: "data" }',
+            "did you mean 'SoftmaxWithLoss'[?][)]; correct the type, or write a class",
+        ),
+        (
+            'layer { name: "x" type: "Data" data_param { batch_sise: 3 } }',
+            "no field named \"batch_sise\" .*did you mean 'batch_size'",
+        ),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(build, layers, words):
@@ -85,6 +95,54 @@ def test_unknown_fields_of_layers_that_are_not_in_the_net_are_left_out(build, ca
     assert "left out wild_param of layer 'train'" in capfd.readouterr().err
     with pytest.raises(PrototxtError, match="wild_param"):
         build(data, caffe.TRAIN)
+
+
+def test_words_of_unknown_forks_in_data_layers_are_left_out_with_a_warning(
+    build, capfd, monkeypatch
+):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    with pytest.raises(CaffeError, match="layer 'd' .ImageData.: source is 'none'"):
+        build(
+            'layer { name: "d" type: "ImageData" top: "d" top: "l" pose_param { a: 1 }\n'
+            '  image_data_param { source: "none" batch_size: 1 label_num: 20 } }'
+        )
+    log = capfd.readouterr().err
+    assert "left out label_num of layer 'd'" in log
+    assert "left out pose_param of layer 'd'" in log
+
+
+def test_what_only_shows_or_quantises_is_left_out_with_a_warning(build, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    net = build(
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r"\n'
+        "  quantization_param { bw_layer_in: 8 scale_in: 1.5 } visualize: true }"
+    )
+    assert net.blobs["r"].shape == (1, 2)
+    log = capfd.readouterr().err
+    assert "left out visualize of layer 'r': it only writes or shows detections" in log
+    assert "left out scale_in of layer 'r': it only tunes how a fork computes" in log
+
+
+def test_the_inspector_shows_layers_of_unknown_types_without_their_fields(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "PoseData" top: "data" pose_param { sigma: 7 } }\n' + INPUT
+    )
+    assert [row.type for row in inspect.inspect_net(path).rows] == ["PoseData", "Input"]
+    path.write_text(INPUT + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" pose: 1 }')
+    with pytest.raises(PrototxtError, match='no field named "pose"'):
+        inspect.inspect_net(path)
+
+
+def test_a_v1_layer_may_have_a_present_type_in_quotes_and_present_settings(build):
+    head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\n'
+    net = build(
+        'layers { name: "r" type: "Reshape" bottom: "data" top: "r"\n'
+        "  reshape_param { shape { dim: 0 dim: -1 } } }\n"
+        'layers { name: "p" type: PRELU bottom: "r" top: "p" prelu_param { channel_shared: 1 } }',
+        head=head,
+    )
+    assert net.blobs["p"].shape == (1, 24) and net.params["p"][0].shape == ()
 
 
 def test_an_unknown_v1_type_is_told_by_its_name(build):

@@ -47,6 +47,28 @@ def test_an_idle_team_runs_while_threads_wait_for_cores():
     assert machine.running == 0 and machine.watch.team is None and machine.started == 1
 
 
+def test_the_first_pass_knows_how_long_the_import_has_waited():
+    for share, teams in ((0.5, 1), (0.01, 0)):
+        machine = Machine()
+        machine.watch = waiting.Watch(
+            lambda: 2.0, lambda share=share: 2 * share, machine.start, first=(0.0, 0.0)
+        )
+        machine.watch.before_pass()
+        assert machine.started == teams
+
+
+def test_the_first_pass_asks_whether_other_programs_run():
+    machine = Machine()
+    machine.watch = waiting.Watch(
+        lambda: machine.now, lambda: 0.0, machine.start, (-1.0, 0.0), lambda: True
+    )
+    machine.watch.before_pass()
+    assert machine.running == 1
+    machine.now += 1
+    machine.watch.before_pass()
+    assert machine.running == 0
+
+
 def test_a_load_between_the_limits_changes_nothing():
     machine = Machine()
     machine.work(5, 0.07)

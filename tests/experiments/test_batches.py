@@ -39,6 +39,7 @@ def test_memory_is_the_sum_of_the_weights_of_past_images():
         assert regime.memory == pytest.approx(weights.sum(), rel=1e-6)
 
 
+@pytest.mark.long
 def test_every_regime_sees_the_same_images(demo_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "BATCH", 3)
     monkeypatch.setattr(batches, "SNAPSHOTS", 2)

@@ -77,6 +77,7 @@ def test_a_split_of_any_data_set_in_vocs_layout_has_bounds(tmp_path, demo_folder
     assert "split `some`: 1 label maps, longer side 40 on average" in result.tables[0].title
 
 
+@pytest.mark.long
 def test_the_demos_scenes_are_compared_with_larger_ones(tmp_path, demo_folder):
     result = running.make("bounds", bounds.run, str(tmp_path), demo_folder, "cpu")
     assert [len(table.rows) for table in result.tables] == [6, 6]

@@ -105,6 +105,7 @@ def test_a_net_that_scores_the_truth_is_accurate(monkeypatch):
     assert accuracies[0][1:] == (64, 1.0, 0.25, 1.0, 1.0)
 
 
+@pytest.mark.long
 def test_passes_are_timed_with_their_work_in_a_process_with_one_thread(monkeypatch):
     (time,) = timing.time_nets(["caffenet"], "cpu", WIDTH)
     assert (time.net, time.extent) == ("CaffeNet", 227 + 9 * 32)
@@ -115,6 +116,7 @@ def test_passes_are_timed_with_their_work_in_a_process_with_one_thread(monkeypat
         timing.time_nets(["caffenet"], "cpu", WIDTH)
 
 
+@pytest.mark.long
 def test_the_experiment_proves_draws_and_times(finished, tmp_path, monkeypatch):
     time = timing.Time("AlexNet", 515, 0.5, 0.2, 10, 80)
     monkeypatch.setattr(settings, "WIDTH", WIDTH)

@@ -41,6 +41,7 @@ def test_the_mean_iu_of_objects_leaves_out_absent_classes():
     assert np.isnan(masking.object_iu({"iu": [0.9, None]}))
 
 
+@pytest.mark.long
 def test_every_net_is_tested_on_every_part(demo_folder, tmp_path):
     result = running.make("masking", masking.run, str(tmp_path), demo_folder, "cpu")
     demo = demo_run.open_demo(demo_folder)

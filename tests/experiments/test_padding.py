@@ -12,11 +12,13 @@ from net_gen import padding
 DOCS = Path(page.DOCS)
 
 
+@pytest.mark.long
 def test_the_committed_page_is_what_the_command_writes():
     result = report.load(str(DOCS), "padding")
     assert page.page(result) == (DOCS / "padding.md").read_text()
 
 
+@pytest.mark.long
 def test_the_committed_drawings_show_the_present_numbers():
     for name, numbers in drawings.drawing_numbers().items():
         assert drawings.numbers_in(str(DOCS / "padding" / name)) == numbers, name
@@ -40,6 +42,7 @@ def test_scores_at_the_classifiers_padding_do_not_cover_the_image():
     assert offsets["score"] == -80 and rows[0].first == 80 and rows[0].last < 223
 
 
+@pytest.mark.long
 def test_a_new_process_measures_seconds_and_memory(monkeypatch):
     monkeypatch.setattr(settings, "TIMED_SIZE", 16)
     monkeypatch.setattr(settings, "TIMED_REPEATS", 1)

@@ -92,6 +92,7 @@ def test_gained_and_lost_pixels_sum_to_the_difference_of_accuracies(demo_folder,
     assert os.path.getsize(tmp_path / "a.png") > 1000
 
 
+@pytest.mark.long
 def test_both_alternatives_are_trained_for_the_iterations_of_the_skip(demo_folder, tmp_path):
     result = running.make("skips", skips.run, str(tmp_path), demo_folder, "cpu")
     demo = demo_run.open_demo(demo_folder)

@@ -136,6 +136,7 @@ def test_a_net_whose_scores_begin_inside_the_image_is_refused(case):
         shift_stitch.dense_net(bare, case.top)
 
 
+@pytest.mark.long
 def test_a_method_is_measured_once_in_a_new_process(finished, tmp_path, capsys):
     demo_net = demo_run.open_demo(finished)
     weights = demo_net.weights("voc-fcn32s")
@@ -153,6 +154,7 @@ def test_a_method_is_measured_once_in_a_new_process(finished, tmp_path, capsys):
     assert not capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_error_of_a_failed_process_names_the_method(finished, tmp_path):
     demo_net = demo_run.open_demo(finished)
     method = methods.Method("a way", "score", 1, 32)

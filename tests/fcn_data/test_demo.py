@@ -96,6 +96,7 @@ def test_crops_go_through_the_classes_in_turn_with_the_ground(root):
         assert file["label"].tolist() == [*range(21), 0]
 
 
+@pytest.mark.long
 def test_the_same_seed_draws_the_same_set_in_another_process(root, tmp_path):
     code = f"import sys; from fcn_data import demo\ndemo.make(sys.argv[1], seed=3, **{SMALL!r})"
     env = dict(os.environ, PYTHONHASHSEED="7")

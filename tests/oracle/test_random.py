@@ -81,8 +81,8 @@ python_param { module: 'oracle.python_layers' layer: 'Endless' param_str: '%s' }
 
 
 def endless(resource):
-    net = REFUSED["parameter_of_negative_size"]
-    return {**net, "name": resource, "text": LIMITED % resource, "limits": [2, 1 << 28]}
+    net, seconds = REFUSED["parameter_of_negative_size"], 1 if resource == "time" else 2
+    return {**net, "name": resource, "text": LIMITED % resource, "limits": [seconds, 1 << 28]}
 
 
 @pytest.mark.parametrize("resource", ["time", "memory"])

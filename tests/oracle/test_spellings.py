@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "oracle" / "spellings.py"
 #: Strings that are not UTF-8, which the engine refuses with their line.
 NOT_UTF8 = {"str latin", "str esc e9"}
 #: Spellings that BVLC Caffe refuses and the engine reads.
-LENIENT = {"float +1", "int plus", "int -0", "float inff", "str esc bad"}
+LENIENT = {"bom", "float +1", "int plus", "int -0", "float inff", "str esc bad"}
 
 
 @pytest.fixture(scope="module")

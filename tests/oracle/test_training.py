@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from oracle.cases import CASES, run
-from oracle.compare import disagreements, file_disagreement, golden
+from oracle.compare import disagreements, file_disagreement, golden_keys
 
 pytestmark = pytest.mark.oracle
-CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden(CASES[name].group)]
+CONTINUED = [name for name in CASES if f"{name}/continued/iter" in golden_keys(CASES[name].group)]
 
 
 def select(name, numbers, starts):

@@ -61,7 +61,7 @@ def test_the_demo_chain_trains_a_net_in_an_empty_folder(house, capsys, monkeypat
     [
         ("voc-fcn8s-atonce", "vgg16-fcn"),
         ("voc-fcn-alexnet", "caffenet-fcn"),
-        ("voc-fcn-googlenet16s", "googlenet-fcn"),
+        pytest.param("voc-fcn-googlenet16s", "googlenet-fcn", marks=pytest.mark.long),
     ],
 )
 def test_the_demo_chain_runs_with_every_trunk(house, capsys, variant, base):
@@ -86,6 +86,7 @@ def test_both_heads_of_sift_flow_are_scored(house, capsys):
     assert record["loss"] != record["geo"]["loss"] and record["geo"]["images"] == 4
 
 
+@pytest.mark.long
 def test_late_fusion_starts_from_both_trained_parents(house):
     chain.run("nyud-fcn32s-color-hha", "demo", iters=1, images=1, gpu="cpu")
     blobs = {}

@@ -115,6 +115,7 @@ def test_a_stage_in_two_processes_equals_a_stage_with_iter_size_2(one, tiny_star
     assert files == sorted(os.listdir(os.path.join(one, "snapshot")))
 
 
+@pytest.mark.long
 def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_stage):
     folder = tiny_stage()
     (status, _, err), (killed, _, _) = train(folder, tiny_start, dying="1")

@@ -150,7 +150,7 @@ def clean_names(folder):
     return not [n for n in names if "partial" in n or "incomplete" in n or n.startswith(".")]
 
 
-@pytest.mark.parametrize("share", [0.39, 0.97])
+@pytest.mark.parametrize("share", [0.39, pytest.param(0.97, marks=pytest.mark.long)])
 def test_a_killed_stage_ends_like_an_uninterrupted_one(
     uninterrupted, dropout_stage, tiny_start, share
 ):
@@ -289,6 +289,7 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
 
 
+@pytest.mark.long
 def test_a_power_failure_at_any_moment_leaves_a_complete_snapshot(
     dropout_stage, tiny_start, tmp_path, monkeypatch
 ):

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import caffe
@@ -17,7 +15,7 @@ import surgery
 from solvers import snapshots, stage
 from solvers.folders import ROOT
 from solvers.log import losses
-from tests import tiny
+from tests import prefork, tiny
 
 
 def weights_of(path):
@@ -170,15 +168,14 @@ def test_a_snapshot_without_scores_is_scored_first(again, start):
 def test_a_killed_stage_continues(tiny_stage, start):
     folder = tiny_stage(max_iter=100000, snapshot=2, display=1)
     code = f"from solvers import stage; stage.run({folder!r}, {start!r}, gpu='cpu', seed=1)"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **quiet)
+    run = prefork.server().start(["-c", code], str(ROOT), dict(os.environ, PYTHONPATH=str(ROOT)))
     try:
         deadline = time.time() + 60
-        while not kept(folder) and run.poll() is None and time.time() < deadline:
+        while not kept(folder) and time.time() < deadline:
             time.sleep(0.02)
     finally:
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        run.kill()
+        assert run.wait().returncode == -signal.SIGKILL
     reached = kept(folder)[-1]
     assert (
         stage.run(folder, start, iters=reached + 3, gpu="cpu", seed=1)["iteration"] == reached + 3

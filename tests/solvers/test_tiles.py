@@ -134,6 +134,7 @@ def test_small_maps_are_the_same_in_tiles(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.isfile("/proc/self/statm"), reason="needs Linux")
+@pytest.mark.long
 def test_the_stated_memory_decides_the_size_of_the_tiles(tmp_path):
     net = tiny_nets.write(tmp_path, convolution("raw", 64, size=3) + convolution("score", 3, "raw"))
     opened(net).segment(picture(64, 64))

@@ -2,6 +2,7 @@
 
 from . import (
     crf,
+    dense,
     detection,
     faces,
     flow,
@@ -9,6 +10,7 @@ from . import (
     metric,
     mobile,
     regions,
+    ristretto,
     segmentation,
     text,
     volumes,
@@ -20,7 +22,7 @@ CASES = [
     case
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
-        *(volumes, faces, metric),
+        *(volumes, faces, metric, dense, ristretto),
     )
     for case in family.CASES
 ]

@@ -60,11 +60,14 @@ class Case:
 
 
 class Run:
-    """The net of a case: the layer on drawn bottoms, with drawn parameters, after one forward."""
+    """The net of a case: the layer on drawn bottoms, with drawn parameters, after one forward.
 
-    def __init__(self, case: Case, seed: int = 0) -> None:
+    gradients: whether forward prepares a backward; without, inference runs as a plan.
+    """
+
+    def __init__(self, case: Case, seed: int = 0, gradients: bool = True) -> None:
         random = np.random.RandomState(seed)
-        self.case = case
+        self.case, self.gradients = case, gradients
         self.bottoms = [np.asarray(b, np.float32) for b in case.bottoms(random)]
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "net.prototxt")
@@ -89,8 +92,9 @@ class Run:
         )
         bottoms = " ".join(f'bottom: "b{i}"' for i in order or range(len(shapes)))
         tops = " ".join(f'top: "t{i}"' for i in range(self.case.tops))
+        force = "force_backward: true\n" if self.gradients else ""
         return (
-            f"force_backward: true\n{inputs}"
+            f"{force}{inputs}"
             f'layer {{ name: "layer" type: "{self.case.type}" {bottoms} {tops}\n'
             f"{self.case.layer} }}\n"
         )
@@ -113,14 +117,17 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def numpy_error(case: Case) -> float:
-    """Return the error of the layer against its second implementation."""
+    """Return the error of the layer against its second implementation, with and without a plan."""
     assert case.reference is not None
     run = Run(case)
     parameters = [p.astype(np.float64) for p in run.parameters]
     tops = case.reference([b.astype(np.float64) for b in run.bottoms], parameters)
     tops = tops if isinstance(tops, (list, tuple)) else [tops]
-    ours = run.forward(run.bottoms) if case.phase == caffe.TEST else _tops(run)
-    return max(relative(a, b) for a, b in zip(ours, tops))
+    if case.phase == caffe.TEST:
+        ours = [*run.forward(run.bottoms), *Run(case, gradients=False).forward(run.bottoms)]
+    else:
+        ours = _tops(run)
+    return max(relative(a, b) for a, b in zip(ours, [*tops, *tops]))
 
 
 def _tops(run: Run) -> list[np.ndarray]:

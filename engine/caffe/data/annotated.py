@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..ops import boxes
+from . import changes
 from . import opencv as cv2
 
 #: Columns of an object's row.
 LABEL, INSTANCE, CORNERS, DIFFICULT = 0, 1, slice(2, 6), 6
 #: The window that is the whole image.
 UNIT = np.array([0, 0, 1, 1], np.float32)
-#: OpenCV's names by the number in ResizeParameter.Interp_mode, from 1 on.
-INTERPOLATION = ("", "INTER_LINEAR", "INTER_AREA", "INTER_NEAREST", "INTER_CUBIC", "INTER_LANCZOS4")
-#: OpenCV's names by the number in ResizeParameter.Pad_mode, from 1 on.
-BORDERS = ("", "BORDER_CONSTANT", "BORDER_REFLECT101", "BORDER_REPLICATE")
 
 
 def read_objects(datum: Any) -> np.ndarray:
@@ -53,20 +50,16 @@ def distorted(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.nd
     return image
 
 
-def _uint8(values: np.ndarray) -> np.ndarray:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
-
-
 def _brightness(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.ndarray:
     if random.rand() >= p.brightness_prob:
         return image
-    return _uint8(image + random.uniform(-p.brightness_delta, p.brightness_delta))
+    return changes.to_bytes(image + random.uniform(-p.brightness_delta, p.brightness_delta))
 
 
 def _contrast(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.ndarray:
     if random.rand() >= p.contrast_prob:
         return image
-    return _uint8(image * random.uniform(p.contrast_lower, p.contrast_upper))
+    return changes.to_bytes(image * random.uniform(p.contrast_lower, p.contrast_upper))
 
 
 def _saturation(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.ndarray:
@@ -74,7 +67,7 @@ def _saturation(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.
         return image
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
     factor = random.uniform(p.saturation_lower, p.saturation_upper)
-    hsv[:, :, 1] = _uint8(hsv[:, :, 1] * factor)
+    hsv[:, :, 1] = changes.to_bytes(hsv[:, :, 1] * factor)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
@@ -106,7 +99,7 @@ def expanded(
     rows, columns = int(height * ratio), int(width * ratio)
     top, left = (int(random.uniform(0, n)) for n in (rows - height, columns - width))
     larger = np.empty((rows, columns, image.shape[2]), np.uint8)
-    larger[:] = _uint8(np.resize(np.array([*mean] or [0.0]), image.shape[2]))
+    larger[:] = changes.to_bytes(np.resize(np.array([*mean] or [0.0]), image.shape[2]))
     larger[top : top + height, left : left + width] = image
     moved = objects.copy()
     scale = np.array([width / columns, height / rows] * 2)
@@ -210,33 +203,16 @@ def projected(objects: np.ndarray, window: np.ndarray, constraint: Any = None) -
 def resized(
     image: np.ndarray, objects: np.ndarray, p: Any, random: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image at the size of a ResizeParameter, and its objects there.
-
-    WARP ignores the image's proportions, FIT_LARGE_SIZE_AND_PAD keeps them and fills the rest,
-    FIT_SMALL_SIZE keeps them, so that the smaller side is the smaller of height and width. One of
-    interp_mode is drawn.
-    """
-    modes = p.interp_mode or [p.LINEAR]
-    how = getattr(cv2, INTERPOLATION[modes[random.randint(len(modes))]])
+    """Return the image at the size of a ResizeParameter, and its objects there."""
     rows, columns = image.shape[:2]
-    if p.resize_mode == p.WARP:
-        return cv2.resize(image, (p.width, p.height), interpolation=how), objects
-    if p.resize_mode == p.FIT_SMALL_SIZE:
-        scale = max(p.height / rows, p.width / columns)
-        size = (round(columns * scale), round(rows * scale))
-        return cv2.resize(image, size, interpolation=how), objects
-    scale = min(p.height / rows, p.width / columns)
-    width, height = max(1, int(columns * scale)), max(1, int(rows * scale))
-    smaller = cv2.resize(image, (width, height), interpolation=how)
-    top, left = (p.height - height) // 2, (p.width - width) // 2
-    value = [*np.resize(np.array([*p.pad_value] or [0.0]), 3)]
-    border = (top, p.height - height - top, left, p.width - width - left)
-    padded = cv2.copyMakeBorder(smaller, *border, getattr(cv2, BORDERS[p.pad_mode]), value=value)
+    result = changes.resized(image, p, random)
+    if p.resize_mode != p.FIT_LARGE_SIZE_AND_PAD:
+        return result, objects
+    top, left, height, width = changes.place(p, rows, columns)
     moved = objects.copy()
-    offset = np.array([left, top] * 2)
-    corners = objects[:, CORNERS] * ([width, height] * 2) + offset
+    corners = objects[:, CORNERS] * ([width, height] * 2) + [left, top] * 2
     moved[:, CORNERS] = corners / ([p.width, p.height] * 2)
-    return padded, moved
+    return result, moved
 
 
 def mirrored(image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,47 +220,3 @@ def mirrored(image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.nda
     turned = objects.copy()
     turned[:, 2], turned[:, 4] = 1 - objects[:, 4], 1 - objects[:, 2]
     return image[:, ::-1], turned
-
-
-def noisy(image: np.ndarray, p: Any, random: np.random.RandomState) -> np.ndarray:
-    """Return the image with the changes that a NoiseParameter switches on, with probability prob.
-
-    Without prob they are made always.
-    """
-    if p.HasField("prob") and random.rand() >= p.prob:
-        return image
-    if p.decolorize:
-        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if p.gauss_blur:
-        image = cv2.GaussianBlur(image, (7, 7), 1.5)
-    if p.hist_eq:
-        image = _on_lightness(image, cv2.equalizeHist)
-    if p.clahe:
-        image = _on_lightness(image, cv2.createCLAHE(4).apply)
-    if p.jpeg > 0:
-        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(p.jpeg)])
-        image = cv2.imdecode(code, cv2.IMREAD_COLOR)
-    if p.erode:
-        image = cv2.erode(image, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    if p.posterize:
-        image = image // 64 * 64
-    if p.inverse:
-        image = 255 - image
-    if p.saltpepper:
-        image = image.copy()
-        drawn = random.rand(*image.shape[:2]) < p.saltpepper_param.fraction
-        values = [*p.saltpepper_param.value] or [0, 255]
-        image[drawn] = _uint8(np.array(values))[random.randint(len(values), size=drawn.sum())][
-            :, None
-        ]
-    if p.convert_to_hsv:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    if p.convert_to_lab:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2LAB)
-    return image
-
-
-def _on_lightness(image: np.ndarray, change: Any) -> np.ndarray:
-    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB)
-    lab[:, :, 0] = change(np.ascontiguousarray(lab[:, :, 0]))
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2BGR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -108,6 +109,10 @@ def _for_each(call: Callable[[Prefetcher], None]) -> Callable[[], None]:
 
     return run
 
+
+# At the end of a process Python stops threads where they come back from C++; within OpenCV that
+# aborts the process. No call runs any more once each prefetcher is held.
+atexit.register(_for_each(Prefetcher.hold))
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -12,6 +12,8 @@ from .. import files, mode
 from ..errors import FileError, LayerError, LayerFileError, ShapeError
 from ..proto import caffe_pb2
 from ..weights import read_blob
+from . import changes, crops
+from . import opencv as cv2
 from .image_size import check_claim
 
 
@@ -24,6 +26,11 @@ class Random:
     def __call__(self) -> int:
         """Return 32 random bits."""
         return draw(self._rng)
+
+    @property
+    def generator(self) -> np.random.RandomState:
+        """The generator itself, for draws that Caffe makes otherwise."""
+        return self._rng
 
     def below(self, n: int) -> int:
         """Return an integer 0 .. n - 1, the remainder of a draw."""
@@ -62,6 +69,11 @@ class DataTransformer:
     layer: the LayerParameter, with its transform_param. Crops have random positions in the TRAIN
         phase and are in the centre in the TEST phase.
 
+    As in SSD's fork, resize_param and noise_param change an image first. As in yjxiong/caffe,
+    TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size (multi_scale),
+    and with is_flow a mirror image has the opposite horizontal flow (Wang et al. 2016, "Temporal
+    Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges blue and red.
+
     Raises LayerError, or LayerFileError for a mean_file that cannot be read.
     """
 
@@ -79,14 +91,24 @@ class DataTransformer:
                 mean = read_blob(self.param.mean_file)
             except FileError as error:
                 raise LayerFileError(layer.name, layer.type, str(error)) from error
-            self.mean = mean.reshape(mean.shape[-3:])
+            # C3D's means of clips, 1 x C x L x H x W, are those of images of C L channels.
+            self.mean = mean.reshape(-1, *mean.shape[-2:])
         elif self.param.mean_value:
             self.mean = np.array(self.param.mean_value, np.float32)[:, None, None]
+        resize = self.param.resize_param
+        if self.param.HasField("resize_param") and not (resize.height and resize.width):
+            raise LayerError(
+                layer.name,
+                layer.type,
+                f"resize_param has height {resize.height}, width {resize.width}; it needs both",
+            )
         self._random: Random | None = None
 
     def seed(self) -> None:
         """Start the random numbers of mirrors and crops, where the settings need any."""
-        if self.param.mirror or (self.train and any(self._crop())):
+        p = self.param
+        changes = p.HasField("resize_param") or p.HasField("noise_param")
+        if p.mirror or changes or (self.train and any(self._crop())):
             self._random = Random()
 
     @property
@@ -96,6 +118,8 @@ class DataTransformer:
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape after the transformation. Raises ShapeError for a crop too large."""
+        if self.param.HasField("resize_param"):
+            height, width = changes.size_after(self.param.resize_param, height, width)
         rows, columns = self._crop()
         if rows > height or columns > width:
             size = rows if rows == columns else f"{rows} x {columns}"
@@ -113,26 +137,71 @@ class DataTransformer:
         Raises ShapeError where crop or mean do not fit the image.
         """
         _, height, width = self.shape(*image.shape)
+        image = self._changed(image)
         mean = self.mean_for(image.shape)
         mirror = self.param.mirror and self._below(2)
-        top, left = image.shape[1] - height, image.shape[2] - width
-        if any(self._crop()) and self.train:
-            top, left = self._below(top + 1), self._below(left + 1)
-        else:
-            top, left = top // 2, left // 2
-        window = slice(top, top + height), slice(left, left + width)
+        top, left, rows, columns = self._window(image.shape[1:], (height, width))
+        window = slice(top, top + rows), slice(left, left + columns)
         out = image[:, window[0], window[1]].astype(np.float32)
+        if mirror and self.param.is_flow:
+            out[::2] = 255 - out[::2]
         if mean is not None:
             out -= mean[:, window[0], window[1]] if mean.shape[1:] != (1, 1) else mean
+        if (rows, columns) != (height, width):
+            out = np.stack([cv2.resize(plane, (width, height)) for plane in out])
         if self.param.scale != 1:
             out *= np.float32(self.param.scale)
         return np.ascontiguousarray(out[:, :, ::-1] if mirror else out)
 
+    def _changed(self, image: np.ndarray) -> np.ndarray:
+        """Return the image after the changes of forks that come before crops."""
+        p = self.param
+        resized, noisy = p.HasField("resize_param"), p.HasField("noise_param")
+        if not (resized or noisy or p.cvt_bgr2rgb):
+            return image
+        channels = (3,) if noisy or p.cvt_bgr2rgb else (1, 3)
+        if len(image) not in channels or image.dtype != np.uint8:
+            needed = " or ".join(map(str, channels))
+            raise self._shape_error(
+                "resize_param, noise_param and cvt_bgr2rgb change bytes; here they need "
+                f"{needed} channels, and found {len(image)} of {image.dtype}"
+            )
+        pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+        if resized:
+            pixels = changes.resized(pixels, p.resize_param, self._generator())
+        if noisy:
+            pixels = changes.noisy(pixels, p.noise_param, self._generator())
+        pixels = pixels[..., ::-1] if p.cvt_bgr2rgb else pixels
+        return planes(pixels)
+
+    def _window(self, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the place of a crop and its size: top, left, rows, columns.
+
+        shape: the height and width of the image. size: of the result.
+        """
+        p = self.param
+        if not (any(self._crop()) and self.train):
+            return (shape[0] - size[0]) // 2, (shape[1] - size[1]) // 2, *size
+        if p.multi_scale:
+            sizes = crops.sizes(shape, size, list(p.scale_ratios), p.max_distort)
+            size = sizes[self._below(len(sizes))]
+        top, left = shape[0] - size[0], shape[1] - size[1]
+        if p.fix_crop:
+            places = crops.places(top, left, p.more_fix_crop)
+            return *places[self._below(len(places))], *size
+        return self._below(top + 1), self._below(left + 1), *size
+
     def _below(self, n: int) -> int:
+        return self._drawn().below(n)
+
+    def _generator(self) -> np.random.RandomState:
+        return self._drawn().generator
+
+    def _drawn(self) -> Random:
         if self._random is None:
             self.seed()
         assert self._random is not None
-        return self._random.below(n)
+        return self._random
 
     def mean_for(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return the mean, C x H x W or C x 1 x 1, or None. Raises ShapeError if it does not fit.

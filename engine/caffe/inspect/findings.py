@@ -103,7 +103,8 @@ def _wrong_offset(part: Part, located: Places, needed: list[Fraction | None]) ->
 
 def _misaligned_sums(net: BuiltNet, located: Places) -> Iterator[Finding]:
     for part in net.parts:
-        if part.type not in MERGING or any(b not in located for b in part.bottoms):
+        placed = all(bottom in located for bottom in part.bottoms)
+        if part.type not in MERGING or not part.bottoms or not placed:
             continue
         first = located[part.bottoms[0]]
         for blob in part.bottoms[1:]:

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from .. import graph
+from ..aligned_crops import place_crops
+from ..layers.registry import layer_type_list
 from ..proto import caffe_pb2
 from .build import BuiltNet, NetBlob, Part, build, net_state
 from .costs import Costs, Memory, ParameterInfo, activation_bytes, multiply_adds
@@ -133,7 +135,9 @@ def read_model(path: str | os.PathLike) -> Any:
     path = os.fspath(path)
     if os.path.isdir(path):
         path = os.path.join(path, "deploy.prototxt")
-    return graph.read_net(path)
+    net = graph.read_net(path, layer_type_list())
+    place_crops(net)
+    return net
 
 
 def inspect_net(

@@ -207,7 +207,7 @@ def report_text(
     weights: Sequence[BlobRow] = (),
 ) -> str:
     """Return the tables of a report, rendered by `plain` or `markdown`, with a line about gaps."""
-    title = f"{report.name or 'net without a name'}, phase {report.phase}\n\n"
+    title = f"{printable(report.name) or 'net without a name'}, phase {report.phase}\n\n"
     tables = [render(*layer_table(report.rows))]
     if report.crops:
         tables.append(render(*crop_table(report.crops)))

@@ -20,7 +20,8 @@ class Accuracy(Function):
     The scores have the classes at `axis` (1); the second bottom has a label for each other
     position. Labels that are `ignore_label` do not count. A second top, of size classes, holds the
     share for the labels of each class. `denominator`, a field of lisa-caffe-public, divides the
-    number of right labels in place of the number of all.
+    number of right labels in place of the number of all. With `min_is_better`, a field of
+    happynear/caffe-windows for distances, the smallest score ranks first.
     """
 
     bottoms, tops = (2, 2), (1, 2)
@@ -45,6 +46,7 @@ class Accuracy(Function):
         ignore = p.ignore_label if p.HasField("ignore_label") else None
         counted = counted_labels(self, labels, classes, ignore)
         index = labels.clamp(0, classes - 1)
+        x = -x if p.min_is_better else x
         true_score = x.gather(axis, index.unsqueeze(axis))
         # As in Caffe, a class with the same score as the true class ranks before it.
         rank = (x >= true_score).sum(axis) - 1

@@ -200,8 +200,37 @@ class Convolution(_Convolving):
             factor, term = affine
             w = w * factor[:, None, None, None]
             b = term if b is None else b * factor + term
-        geometry = prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
-        return prepared.convolution(shapes[0], w, b, geometry, slope, adds)
+        return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
+
+    def _geometry(self) -> prepared.Geometry:
+        return prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
+
+    def is_for_graphs(self, shapes: Sequence[Shape]) -> bool:
+        """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
+        if not self.is_preparable(shapes):
+            return False
+        weights = self.blobs[0].shape
+        return prepared.choose_algorithm(shapes[0], weights, self._geometry()) == "onednn"
+
+    def operation(
+        self, affine: Tensors | None = None, slope: float | None = None, adds: bool = False
+    ) -> Call:
+        """As `bind_with`, by operations of PyTorch that a graph can join with others."""
+        w, *rest = self.parameters(torch.device("cpu"))
+        b = rest[0] if rest else None
+        settings = self.stride, self.pad, self.dilation, self.group
+        if affine is not None:
+            factor, term = (v[:, None, None] for v in affine)
+
+        def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
+            y = F.conv2d(x, w, b, *settings)
+            y = y if affine is None else y * factor + term
+            y = y + other[0] if adds else y
+            if slope is None:
+                return y
+            return F.leaky_relu(y, slope) if slope else torch.relu(y)
+
+        return convolve
 
     def _arranged(self, x: torch.Tensor) -> torch.Tensor:
         if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():

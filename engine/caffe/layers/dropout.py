@@ -49,7 +49,7 @@ class Dropout(Function):
         keep = 1 - p.dropout_ratio
         if not self.stateful:
             return x.view_as(x) if p.scale_train else x * keep
-        mask = self._mask(x, keep)
+        mask = self.draw(x, keep)
         return x * (mask.div_(keep) if p.scale_train else mask)
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
@@ -58,8 +58,8 @@ class Dropout(Function):
         same = in_place and p.dropout_param.scale_train and not self.stateful
         return (lambda x: x) if same else super().bind(shapes)
 
-    def _mask(self, x: torch.Tensor, keep: float) -> torch.Tensor:
-        """Return 1 with the probability `keep` and else 0; on the CPU, BVLC Caffe's draws."""
+    def draw(self, x: torch.Tensor, keep: float) -> torch.Tensor:
+        """Return 1 with the probability `keep`, else 0, like x; on the CPU, BVLC Caffe's draws."""
         if x.device.type != "cpu":
             return torch.empty_like(x).bernoulli_(keep, generator=mode.generator(x.device))
         drawn = boost_random.bernoulli(mode.rng(), keep, x.numel()).reshape(x.shape)

@@ -33,6 +33,9 @@ class Function(EngineLayer):
     differentiable: ClassVar[bool] = True
     #: The numbers of the bottoms that have no gradient: labels and indices.
     no_gradient: ClassVar[tuple[int, ...]] = ()
+    #: The gradients of these bottoms are left as they are, as the layer's fork does it; otherwise
+    #: a net that asks for them is refused.
+    leaves_gradients: ClassVar[bool] = False
     #: The top has the shape of the bottom, whatever the shape is.
     keeps_shape: ClassVar[bool] = False
     replayable = True
@@ -100,6 +103,10 @@ class Function(EngineLayer):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         on = mode.device()
+        if self.leaves_gradients:
+            propagate_down = [
+                go and i not in self.no_gradient for i, go in enumerate(propagate_down)
+            ]
         if not self._has_gradients(propagate_down, len(bottom)):
             return
         tape = self._tape

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import glog, mode
 from ..data import image_list
+from ..data import opencv as cv2
 from ..data.transformer import Random, draw, planes, read_image
 from .prefetching import Prefetching, Record
 from .registry import register
@@ -21,7 +22,8 @@ class ImageData(Prefetching):
     """Image files with labels, in the order of `source` or shuffled (image_data_layer.cpp).
 
     Each line of `source` is a path below root_folder, a space, and a label (see image_list.py).
-    new_height and new_width resize the images.
+    new_height and new_width resize the images; so does short_side of NVCaffe, the size of the
+    shorter side, which keeps the proportions.
     """
 
     settings = "image_data_param"
@@ -77,4 +79,8 @@ class ImageData(Prefetching):
             image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
         if image is None:
             raise self.file_error(f"{p.root_folder + path}: no image that can be read")
+        if p.short_side and not p.new_height:
+            rows, columns = image.shape[:2]
+            factor = p.short_side / min(rows, columns)
+            image = cv2.resize(image, (round(columns * factor), round(rows * factor)))
         return planes(image)

@@ -65,6 +65,8 @@ class InnerProduct(Function):
         return large(self.blobs[0])
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
+        if self.layer_param.inner_product_param.normalize:
+            return super().bind(shapes)
         w, *rest = self.parameters(torch.device("cpu"))
         b = rest[0] if rest else None
         w = w.t() if self.layer_param.inner_product_param.transpose else w

@@ -81,7 +81,7 @@ class Concat(Function):
         p, shape = self.layer_param.concat_param, bottoms[0]
         if p.HasField("axis") and p.HasField("concat_dim"):
             raise self.error("axis and concat_dim are names of one field; set one of them")
-        axis = canonical_axis(self, self._axis(), shape)
+        axis = self.joined_axis(shape)
         for other in bottoms[1:]:
             if len(other) != len(shape) or any(
                 a != b for i, (a, b) in enumerate(zip(other, shape)) if i != axis
@@ -92,7 +92,7 @@ class Concat(Function):
         return [(*shape[:axis], sum(s[axis] for s in bottoms), *shape[axis + 1 :])]
 
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
-        return torch.cat(xs, canonical_axis(self, self._axis(), xs[0].shape))
+        return torch.cat(xs, self.joined_axis(xs[0].shape))
 
     def is_pure(self) -> bool:
         return len(self.layer_param.bottom) > 1 and not self.record
@@ -101,11 +101,15 @@ class Concat(Function):
         return len(self.layer_param.bottom) > 1
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        axis, cat = canonical_axis(self, self._axis(), shapes[0]), torch.cat
+        axis, cat = self.joined_axis(shapes[0]), torch.cat
         return lambda *xs: cat(xs, axis)
 
     def window(self) -> Window | None:
         return POINT if self._axis() == 1 and len(self.layer_param.bottom) > 1 else None
+
+    def joined_axis(self, shape: Sequence[int]) -> int:
+        """Return the axis, from 0, along which bottoms of such shapes are joined."""
+        return canonical_axis(self, self._axis(), shape)
 
     def _axis(self) -> int:
         p = self.layer_param.concat_param
@@ -194,15 +198,18 @@ class Slice(Function):
 class Eltwise(Function):
     """The product, the sum weighted by `coeff`, or the maximum of equal shapes, element by element.
 
-    eltwise_layer.cpp.
+    eltwise_layer.cpp. As in FlowNet 2's fork, a bottom with a coeff may be alone; the top is then
+    the bottom times coeff.
     """
 
     precision = "kept"
-    bottoms, tops = (2, math.inf), (1, 1)
+    bottoms, tops = (1, math.inf), (1, 1)
     pointwise = True
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.eltwise_param
+        if len(bottom) == 1 and not p.coeff:
+            raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
         if len(p.coeff) not in (0, len(bottom)):
             raise self.error(
                 f"{len(p.coeff)} coeff for {len(bottom)} bottoms; it needs none, or one for each"

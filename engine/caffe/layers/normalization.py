@@ -186,7 +186,7 @@ class BatchNorm(Function):
         affine = self.channel_affine(shapes[0])
         if affine is None or any(blob.values.held() for blob in self.blobs):
             return super().bind(shapes)
-        return affine_call(shapes[0], affine)
+        return affine_call(affine)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

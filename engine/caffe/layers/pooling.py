@@ -126,7 +126,7 @@ class Pooling(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
         kernel, out = self.kernel or size, self.output_size(size)
-        if self.maximum and self._rounds_as_pytorch(size, kernel, out):
+        if self.maximum and self.rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
         # A window may also reach past the bottom, or lie outside. The padding up to the last
         # window makes each window complete, with values that never win or that do not count.
@@ -143,7 +143,7 @@ class Pooling(Function):
             y, index = _maxima(padded, self._pool_call(kernel, (0,) * len(size), False))
             return (y, self._mask(y, index, padded.shape[2:], size)) if self.with_mask else y
         total = self._window_sums(F.pad(x, edges), kernel)
-        return total / self._areas(size, kernel, out, x.device)
+        return total / self.areas(size, kernel, out, x.device)
 
     def _pool_call(
         self, kernel: Sequence[int], pad: Sequence[int], ceil: bool
@@ -157,7 +157,7 @@ class Pooling(Function):
         size, out = shape[2:], self.output_size(shape[2:])
         kernel = tuple(self.kernel or size)
         plain = self.maximum and not self.with_mask and len(shape) == 4
-        if not plain or not self._rounds_as_pytorch(size, kernel, out):
+        if not plain or not self.rounds_as_pytorch(size, kernel, out):
             return super().bind(shapes)
         pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
         if math.prod(shape) < FEW_VALUES:
@@ -167,7 +167,7 @@ class Pooling(Function):
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
         )[0]
 
-    def _rounds_as_pytorch(
+    def rounds_as_pytorch(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
     ) -> bool:
         """Whether PyTorch's padding and rounding are Caffe's for these windows."""
@@ -205,7 +205,7 @@ class Pooling(Function):
         convolution = F.conv3d if x.dim() == 5 else F.conv2d
         return convolution(x, ones, None, self.stride, 0, self.dilation, x.shape[1])
 
-    def _areas(
+    def areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
     ) -> torch.Tensor:
         """The positions in each window: the padding counts, what lies beyond does not.
@@ -231,7 +231,12 @@ def _maxima(x: torch.Tensor, pool: Callable[[torch.Tensor], Tensors]) -> Tensors
     tops = pool(x)
     if x.device.type != "cpu" or math.isfinite(float(tops[0].detach().sum())):
         return tops
-    return pool(x.masked_fill(x.isnan() | (x == -math.inf), -FLT_MAX))
+    return pool(without_nan(x))
+
+
+def without_nan(x: torch.Tensor) -> torch.Tensor:
+    """Return a map whose maxima are those that BVLC Caffe finds in a map with NaN."""
+    return x.masked_fill(x.isnan() | (x == -math.inf), -FLT_MAX)
 
 
 def _indices(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

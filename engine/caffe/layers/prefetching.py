@@ -44,6 +44,10 @@ class Prefetching(Source):
         """Open the source and return the shape of the first image before its transformation."""
         raise NotImplementedError
 
+    def shape_of(self, first: Sequence[int]) -> Sequence[int]:
+        """Return the shape of a record after its transformation; `first` is before it."""
+        return self.transformer.shape(*first)
+
     def records(self) -> Iterator[Record]:
         """Yield transformed images, float32, with their labels, without end."""
         raise NotImplementedError
@@ -56,7 +60,7 @@ class Prefetching(Source):
         self._skipped = 0
         # BVLC Caffe seeds the transformer twice; `open` draws random numbers in between.
         self.transformer.seed()
-        top[0].resize((self.batch_size, *self.transformer.shape(*self.open())))
+        top[0].resize((self.batch_size, *self.shape_of(self.open())))
         for label in top[1:]:
             label.resize((self.batch_size,))
         self.transformer.seed()

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from .. import launch
 from ..blob import Blob
@@ -154,9 +153,10 @@ class MemoryData(Source):
         if self.arrays is None:
             raise self.error("has no data yet; call net.set_input_arrays(data, labels) first")
         part = slice(self.position, self.position + self.shape[0])
-        for blob, array in zip(top, self.arrays):
-            blob.values.set(torch.from_numpy(array[part].copy()))
-        top[1].resize((self.shape[0], 1, 1, 1))
+        for blob, array, shape in zip(top, self.arrays, (self.shape, (self.shape[0], 1, 1, 1))):
+            if blob.values.shape != shape:
+                blob.resize(shape)
+            np.copyto(blob.values.mutable().numpy(), array[part].reshape(shape))
         self.position = part.stop % len(self.arrays[0])
 
     def resume_state(self) -> Any:

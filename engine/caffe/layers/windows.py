@@ -210,6 +210,8 @@ def _sides(settings: Mapping[str, Any], name: str) -> list[str]:
 
 def _over_axes(window: Window, axes: int, pooling: bool) -> Window:
     """The window with an entry for each axis. Raises ValueError for sizes that Caffe refuses."""
+    if axes < 1:
+        raise ValueError("a window needs a bottom with at least one axis to slide over")
     extents = (window.kernel, window.stride, window.pad, window.dilation)
     kernel, stride, pad, dilation = (
         extent * axes if len(extent) == 1 else extent for extent in extents

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 
-def affine_call(
-    shape: Sequence[int], affine: tuple[torch.Tensor, ...]
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def affine_call(affine: tuple[torch.Tensor, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the function that multiplies each channel of a map and adds to it, in one pass.
 
-    shape: N x C x further axes. affine: the factor and the term, C values each.
+    The map is N x C x further axes. affine: the factor and the term, C values each.
     """
     factor, term = affine
     zero, one = torch.zeros_like(factor), torch.ones_like(factor)

@@ -58,22 +58,35 @@ def convolution(
     that follows; None without a ReLU. adds: the function has a second argument, a map that is added
     to the convolution before the ReLU.
     """
-    kernel = w.shape[2:]
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
-    axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
-    positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
-    plain = geometry.group == 1 and set(geometry.dilation) == {1}
-    if plain and positions * w.numel() <= FEW:
+    algorithm = choose_algorithm(shape, w.shape, geometry)
+    if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
-    fits = kernel == (3, 3) and plain and set(geometry.stride) == {1}
-    if fits and winograd.pays_for(shape, w.shape, geometry.pad):
+    if algorithm == "winograd":
         return _with_epilogue(lambda x: winograd.convolve(x, w, b, geometry.pad), slope, adds)
     prepared = _by_onednn(shape, w, b, geometry, slope, adds)
-    pointwise = kernel == (1, 1) and plain and set(geometry.stride) == {1}
+    plain = geometry.group == 1 and set(geometry.dilation) == {1}
+    pointwise = w.shape[2:] == (1, 1) and plain and set(geometry.stride) == {1}
     if not pointwise or any(geometry.pad) or math.prod(shape) < MANY:
         return prepared
     on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
     return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
+
+
+def choose_algorithm(shape: Sequence[int], weights: Sequence[int], geometry: Geometry) -> str:
+    """Return what computes a convolution fastest: "planes", "winograd" or "onednn".
+
+    shape, weights: the shapes of the map and of the weights. "planes" is PyTorch's own convolution,
+    for few multiplications.
+    """
+    kernel = tuple(weights[2:])
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
+    axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
+    positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
+    plain = geometry.group == 1 and set(geometry.dilation) == {1}
+    if plain and positions * math.prod(weights) <= FEW:
+        return "planes"
+    fits = kernel == (3, 3) and plain and set(geometry.stride) == {1}
+    return "winograd" if fits and winograd.pays_for(shape, weights, geometry.pad) else "onednn"
 
 
 def _small(
@@ -120,6 +133,10 @@ def _by_onednn(
     packed = _REORDER(w, pad, stride, dilation, group, list(shape))
     kind: str | None = None if slope is None else ("leaky_relu" if slope else "relu")
     scalars: list[Any] = [slope] if slope else []
+    if adds and slope:
+        # After a sum, PyTorch passes no other function than ReLU on to oneDNN.
+        add = _by_onednn(shape, w, b, geometry, None, adds)
+        return lambda x, other: torch.nn.functional.leaky_relu_(add(x, other), slope)
     if adds:
         binary = _POINTWISE.binary
 

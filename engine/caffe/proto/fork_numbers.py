@@ -337,6 +337,17 @@ PARAMETERS: dict[str, tuple[tuple[tuple[int, ...], str], ...]] = {
             ("num_output=1 bias_term=2 pad=3 kernel_size=4 stride=6 weight_filler=7 bias_filler=8"),
         ),
     ),
+    "denseblock_param": (
+        (
+            (147,),
+            (
+                "numTransition=1 initChannel=2 growthRate=3 pad_h=4 pad_w=5 conv_verticalStride=6 "
+                "conv_horizentalStride=7 filter_H=8 filter_W=9 Filter_Filler=10 "
+                "BN_Scaler_Filler=11 BN_Bias_Filler=12 use_dropout=16 dropout_amount=17 use_BC=18 "
+                "BC_ultra_space_efficient=19 moving_average_fraction=21"
+            ),
+        ),
+    ),
     "resize_param": (
         ((231,), "height=1 width=2 is_pyramid_test=3 out_height_scale=4 out_width_scale=5"),
     ),
@@ -362,16 +373,18 @@ ADDED: dict[str, str] = {
     ),
     "TransformationParameter": (
         "crop_h=8 crop_h=11 crop_h=211 crop_height=10 crop_height=12 crop_w=9 crop_w=12 "
-        "crop_w=212 crop_width=9 crop_width=11 distort_param=13 distort_param=213 "
+        "crop_w=212 crop_width=9 crop_width=11 cvt_bgr2rgb=31 distort_param=13 distort_param=213 "
         "emit_constraint=10 emit_constraint=210 expand_param=14 expand_param=214 "
         "noise_param=7 noise_param=9 noise_param=209 resize_param=6 resize_param=8 "
-        "resize_param=208 scale_factors=8 scale_factors=10"
+        "resize_param=208 scale_factors=8 scale_factors=10 fix_crop=10 is_flow=14 max_distort=13 "
+        "more_fix_crop=15 multi_scale=11 scale_ratios=12"
     ),
     "ImageDataParameter": (
-        "ignore_label=15 label_type=16 min_height=13 min_width=14 short_side=13"
+        "ignore_label=15 label_type=16 new_length=11 sampling_rate=14 "
+        "short_side=13 use_image=13 use_temporal_jitter=16"
     ),
     "LossParameter": ("class_weighting=4 pre_fixed_normalizer=4 weight_by_label_freqs=3"),
     "InnerProductParameter": ("negative_slope=9 normalize=7 relu=8"),
-    "AccuracyParameter": ("denominator=4"),
+    "AccuracyParameter": ("denominator=4 min_is_better=4"),
     "FillerParameter": ("diag_val=9"),
 }

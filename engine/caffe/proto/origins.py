@@ -284,6 +284,10 @@ ORIGINS: dict[str, dict[str, str]] = {
         ),
         "LossParameter": "pre_fixed_normalizer",
     },
+    "pmgysel/caffe (Ristretto)": {
+        "types": "ConvolutionRistretto DeconvolutionRistretto FcRistretto LRNRistretto",
+        "LayerParameter": "quantization_param",
+    },
     "senlinuc/caffe_ocr": {
         "types": (
             "CTCDecoder CtcDecoder CTCLoss CtcLoss DenseBlock Interp LSTM Reverse Transpose "

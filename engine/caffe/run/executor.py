@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+import torch
+
 from .. import glog, heap, mode, waiting
 from ..blob import Blob
 from ..layers import EngineLayer, Function
@@ -20,7 +22,8 @@ from ..memory import Memory
 from . import debug_info
 from .border import BorderCache
 from .failures import raise_for
-from .loss import Loss
+from .functional import forget
+from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
 from .plan import Plan, is_small
@@ -67,6 +70,8 @@ class Executor:
         self._pass: Pass | None = None
         self._plan: Plan | None = None
         self._learning: list[LearningSegment | Node] | None = None
+        #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
+        self._bound: bool | None = None
         self._weighted_losses = [
             (weight, t)
             for node in wiring.nodes
@@ -104,8 +109,13 @@ class Executor:
 
         free: whether to free what the forward kept for the backward.
         """
+        self._bound = None
         with mode.pass_flags():
             self._backward(first, last, free)
+
+    def is_bound(self) -> bool:
+        """Whether the layers of the last whole pass ran as bound calls, but for those of data."""
+        return self._bound is not None
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs' shapes."""
@@ -116,6 +126,8 @@ class Executor:
 
     def _run_all(self, learn: bool) -> Loss:
         waiting.before_pass()
+        if self._repeats(learn):
+            return Loss(self._learn_in_segments() if learn else self._run_plan())
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
@@ -124,8 +136,16 @@ class Executor:
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
+                self._bound = None
+                if planned and learn:
+                    forget(self.wiring.nodes)
                 if planned:
-                    return Loss(self._learn_in_segments() if learn else self._run_plan())
+                    parts = self._learn_in_segments() if learn else self._run_plan()
+                    if learn:
+                        self._note_segments()
+                    else:
+                        self._note_plan()
+                    return Loss(parts)
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
                 losses = self._run(self.replays.outside)
@@ -145,6 +165,12 @@ class Executor:
                 if self.debug_info:
                     debug_info.log_parameters(self.wiring)
             return Loss(losses)
+
+    def _repeats(self, learn: bool) -> bool:
+        """Whether this pass runs as the last one did, whose layers all ran as bound calls."""
+        if self._bound is not learn or self.debug_info or not mode.is_plain():
+            return False
+        return not self._has_callbacks()
 
     def _may_plan(self) -> bool:
         """Whether this pass may run as a plan: in float32 on the CPU, and not through a region."""
@@ -169,7 +195,7 @@ class Executor:
             self._plan = Plan(self.wiring, self.requested)
         return self._plan
 
-    def _run_plan(self) -> Losses:
+    def _run_plan(self) -> Parts:
         """Run all layers as a plan."""
         heap.keep()
         plan = self._plan_for_pass()
@@ -179,11 +205,21 @@ class Executor:
             elif not self._call_part(part.run, part.nodes, "forward"):
                 for node in part.nodes:
                     self._run_node(node)
+        self._bound = False if plan.is_bound() else None
+        return self._losses()
+
+    def _note_plan(self) -> None:
+        """Note that the last pass ran as a plan."""
         reasons = [self.region_at(start)[1] for start in sorted(self._starts)]
-        reason = "; ".join(dict.fromkeys([*reasons, plan.reason]))
+        reason = "; ".join(dict.fromkeys([*reasons, self._plan_for_pass().reason]))
         if self.choice is None or self.choice.reason != reason:
             self._note(Choice("plan", reason))
-        return self._losses()
+
+    def _note_segments(self) -> None:
+        """Note that the last pass learned a run of layers at a time."""
+        parts = self._learning or []
+        count = sum(isinstance(part, LearningSegment) for part in parts)
+        self._note_layers(f"of the layers, {count} runs learn together")
 
     def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
         """Return `call()`, which runs several layers; an error names the first of them."""
@@ -192,29 +228,35 @@ class Executor:
         except Exception as error:
             raise_for(nodes[0].layer, nodes[0].param, method, error)
 
-    def _losses(self) -> Losses:
+    def _losses(self) -> Parts:
         """The losses of the layers, each with its weight."""
         blobs = self.wiring.blobs
-        return [(weight, blobs[t].values.tensor().sum()) for weight, t in self._weighted_losses]
+        losses: list[tuple[float, torch.Tensor | float]] = []
+        for weight, t in self._weighted_losses:
+            values = blobs[t].values.tensor()
+            losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
+        return losses
 
-    def _learn_in_segments(self) -> Losses:
+    def _learn_in_segments(self) -> Parts:
         """Run all layers forward and backward, a run of layers under one graph at a time."""
         heap.keep()
         if self._learning is None:
             self._learning = learning_parts(self.wiring)
+        bound = True
         for part in self._learning:
             if isinstance(part, LearningSegment):
                 self._call_part(part.forward, part.nodes, "forward")
+                bound = bound and part.is_bound()
             else:
                 self._run_node(part)
-        segments = sum(isinstance(part, LearningSegment) for part in self._learning)
-        self._note_layers(f"of the layers, {segments} runs learn together")
+                bound = bound and not isinstance(part.layer, Function)
         losses = self._losses()
         for part in reversed(self._learning):
             if isinstance(part, LearningSegment):
                 self._call_part(part.backward, part.nodes, "backward")
-            else:
+            elif part.backward or isinstance(part.layer, Function):
                 self._backward(part.number, part.number, free=True)
+        self._bound = True if bound else None
         return losses
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
@@ -240,6 +282,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
+        self._bound = None
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None

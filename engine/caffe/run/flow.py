@@ -98,13 +98,14 @@ class Group(NamedTuple):
 
     places: of the layers in the flow, in order. inputs, outputs: the values that the call reads and
     computes. hidden: blobs have these values, which the call does not compute: for each, the number
-    of layers of the group that do.
+    of layers of the group that do. parts: the groups that a graph joins, none for other groups.
     """
 
     places: tuple[int, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     hidden: tuple[tuple[int, int], ...] = ()
+    parts: tuple[Group, ...] = ()
 
 
 def groups(flow: Flow, keeps: Callable[[int], bool], fuses: Callable[[Node], bool]) -> list[Group]:
@@ -125,6 +126,53 @@ def groups(flow: Flow, keeps: Callable[[int], bool], fuses: Callable[[Node], boo
         used.update(chain.places)
         result.append(chain.group())
     return result
+
+
+def join(
+    flow: Flow,
+    groups: Sequence[Group],
+    keeps: Callable[[int], bool],
+    joins: Callable[[Group], bool],
+) -> list[Group]:
+    """Return the groups, with those in a row that one graph can compute as one group.
+
+    keeps: as in `groups`. joins: whether a graph can compute a group.
+    """
+    result: list[Group] = []
+    row: list[Group] = []
+
+    def end_row() -> None:
+        result.extend([_joined(flow, row, keeps)] if len(row) > 1 else row)
+        row.clear()
+
+    for group in groups:
+        if joins(group):
+            row.append(group)
+            continue
+        end_row()
+        result.append(group)
+    end_row()
+    return result
+
+
+def _joined(flow: Flow, row: Sequence[Group], keeps: Callable[[int], bool]) -> Group:
+    """Return several groups as one, which computes only the values that others need."""
+    computed = {value for group in row for value in group.outputs}
+    inside = {place for group in row for place in group.places}
+    inputs = dict.fromkeys(v for group in row for v in group.inputs if v not in computed)
+    places: list[int] = []
+    outputs: list[int] = []
+    hidden: list[tuple[int, int]] = []
+    for group in row:
+        hidden.extend((value, len(places) + count) for value, count in group.hidden)
+        places.extend(group.places)
+        (value,) = group.outputs
+        readers = flow.readers[value]
+        if keeps(value) or not readers or not inside.issuperset(readers):
+            outputs.append(value)
+        elif flow.is_final(value):
+            hidden.append((value, len(places)))
+    return Group(tuple(places), tuple(inputs), tuple(outputs), tuple(hidden), tuple(row))
 
 
 class Chain:

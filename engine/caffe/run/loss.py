@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+#: Losses, each behind its weight.
+Parts = Sequence[tuple[float, torch.Tensor | float]]
+
 
 class Loss:
     """The losses of a pass with their weights; as a float, their weighted sum.
@@ -14,7 +17,7 @@ class Loss:
     caller need not wait for the device.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, torch.Tensor]]) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def __float__(self) -> float:

@@ -9,92 +9,32 @@ from typing import Any
 
 import torch
 
-from .. import mode
 from ..layers import Function
-from ..layers.activation import ReLU
+from ..layers.activation import PReLU
 from ..layers.convolution import Convolution
-from ..layers.function import Call, Tensors
+from ..layers.function import Call
 from ..memory import Memory
-from ..ops import prepared
-from .flow import AnyMemory, Flow, Group, groups, layer_channels
-from .functional import as_tuple
+from ..ops import graphs
+from .flow import AnyMemory, Flow, Group, groups, join
+from .recall import Recall
+from .step import Step
 from .wiring import Node, Wiring
 
 CPU = torch.device("cpu")
 
 
-class Step:
-    """One call: a layer, or a convolution with the layers that it computes on the way.
-
-    nodes: the layers. call: the function of the group's inputs, or None while it is to be bound
-    again, because a weight has changed.
-    """
-
-    def __init__(self, nodes: Sequence[Node], group: Group, in_place: bool) -> None:
-        self.nodes, self.group = nodes, group
-        self.call: Call | None = None
-        #: The parameters of each layer that blobs inside the group are computed with.
-        self.weights: list[Tensors] = []
-        self._in_place = in_place
-        self._copied = False
-
-    def parameters(self) -> list[AnyMemory]:
-        """The memories of the layers' parameters, as they are now."""
-        return [blob.values for node in self.nodes for blob in node.layer.blobs]
-
-    def bind(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        """Make the call for inputs of these shapes, and watch the weights that it depends on."""
-        layers = [node.layer for node in self.nodes]
-        assert all(isinstance(layer, Function) for layer in layers)
-        first = layers[0]
-        if self._in_place and isinstance(first, ReLU):
-            self.call = prepared.rectifier(first.slope)
-            return
-        self.call = first.bind(shapes) if len(layers) == 1 else self._bind_group(shapes)  # type: ignore[attr-defined]
-        self.weights, self._copied = [layer.parameters(CPU) for layer in layers], False  # type: ignore[attr-defined]
-        for memory in self.parameters():
-            memory.watch(self, self.before_weights_change)
-
-    def _bind_group(self, shapes: Sequence[tuple[int, ...]]) -> Call:
-        """Fold what multiplies channels and adds to them into the convolution's weights."""
-        convolution = self.nodes[0].layer
-        assert isinstance(convolution, Convolution)
-        affine: Tensors | None = None
-        slope: float | None = None
-        for node in self.nodes[1:]:
-            layer = node.layer
-            assert isinstance(layer, Function)
-            if isinstance(layer, ReLU):
-                slope = layer.slope
-                continue
-            pair = layer.channel_affine((1, layer_channels(self.nodes[0]), 1, 1))
-            if pair is not None and affine is not None:
-                pair = affine[0] * pair[0], affine[1] * pair[0] + pair[1]
-            affine = affine if pair is None else pair
-        adds = len(self.group.inputs) > 1
-        return convolution.bind_with(shapes[:1], affine, slope, adds)
-
-    def before_weights_change(self) -> None:
-        """Have the call bound again; keep the weights of the last pass if its blobs need them."""
-        self.call = None
-        if self.group.hidden and not self._copied:
-            self.weights = [tuple(w.clone() for w in weights) for weights in self.weights]
-            self._copied = True
-
-
 class Program:
     """The steps of a run of layers for sources of certain shapes.
 
-    fused: how many layers are computed together with others.
+    fused: how many layers are computed together with others. joined: whether convolutions in a row
+    are graphs of oneDNN. passes: how many passes ran since a weight changed.
     """
 
     def __init__(
-        self,
-        wiring: Wiring,
-        nodes: Sequence[Node],
-        requested: set[int],
+        self, wiring: Wiring, nodes: Sequence[Node], requested: set[int], joined: bool = False
     ) -> None:
         self._wiring, self._requested = wiring, requested
+        self.joined, self.passes = joined, 0
         self._known_requests = len(requested)
         for node in nodes:
             node.layer.reshape(wiring.bottoms(node), wiring.tops(node))
@@ -108,7 +48,10 @@ class Program:
                 shapes[value] = wiring.blobs[blob].shape
         self._shapes = shapes
         self._held = [m for m in self._parameters(flow.nodes) if m.held()]
-        self.steps = [self._step(group) for group in groups(flow, self._keeps, self._fuses)]
+        self._groups = groups(flow, self._keeps, self._fuses)
+        if joined:
+            self._groups = join(flow, self._groups, self._keeps, self._joins)
+        self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
         self._memories = [b.values for blobs in self._blob_lists for b in blobs]
@@ -156,6 +99,16 @@ class Program:
         shapes = [self._wiring.blobs[b].shape for b in node.bottoms]
         return not isinstance(layer, Convolution) or layer.is_preparable(shapes)
 
+    def _joins(self, group: Group) -> bool:
+        """Whether a graph can compute a group, with others before or after it."""
+        nodes = [self._flow.nodes[place] for place in group.places]
+        if len(nodes[0].tops) != 1 or not all(self._fuses(node) for node in nodes):
+            return False
+        layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
+        if isinstance(layer, Convolution):
+            return layer.is_for_graphs(shapes[:1])
+        return isinstance(layer, PReLU) and len(shapes[0]) == 4
+
     def _step(self, group: Group) -> Step:
         flow, nodes = self._flow, [self._flow.nodes[place] for place in group.places]
         value = group.inputs[0] if group.inputs else -1
@@ -167,6 +120,18 @@ class Program:
     def calls(self) -> int:
         """The number of calls in a pass."""
         return len(self.steps)
+
+    @property
+    def refused(self) -> str:
+        """Why a graph of the program cannot be used, or ""."""
+        calls = [step.call for step in self.steps] if self.joined else []
+        return next((c.refused for c in calls if isinstance(c, graphs.Graph) and c.refused), "")
+
+    def is_joinable(self) -> bool:
+        """Whether graphs can compute convolutions in a row."""
+        return any(
+            group.parts for group in join(self._flow, self._groups, self._keeps, self._joins)
+        )
 
     def sources(self) -> list[torch.Tensor]:
         """The values of the blobs that the program reads."""
@@ -182,6 +147,9 @@ class Program:
             return False
         if self._held and not all(memory.held() for memory in self._held):
             return False
+        # A graph takes long to compile: after a change, the weights may soon change again.
+        if self.joined and self.passes and any(step.call is None for step in self.steps):
+            return False
         return not any(memory.held() for memory, *_ in self._hidden)
 
     def prepare(self) -> bool:
@@ -193,7 +161,8 @@ class Program:
             parameters = step.parameters()
             if any(m.held() and m not in self._held for m in parameters):
                 return False
-            step.bind([self._shapes[value] for value in step.group.inputs])
+            step.bind(self._shapes)
+        self.passes = 0
         self._calls = [
             (step.call, step.group.inputs, step.group.outputs, unused)
             for step, unused in zip(self.steps, self._unused)
@@ -203,6 +172,7 @@ class Program:
 
     def run(self, sources: Sequence[torch.Tensor]) -> None:
         """Compute all values and give the blobs theirs."""
+        self.passes += 1
         values: list[Any] = [None] * self._flow.count
         for (value, _), tensor in zip(self._flow.sources, sources):
             values[value] = tensor
@@ -250,52 +220,3 @@ class Program:
             self._recall = None
             for memory, *_ in self._hidden:
                 memory.let_go()
-
-
-class KeptInput:
-    """An input of a group, which is copied before its memory changes."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor, self.closed = tensor, False
-
-    def keep(self) -> None:
-        """Copy the values, unless the pass has ended."""
-        if not self.closed:
-            self.tensor, self.closed = self.tensor.clone(), True
-
-
-class Recall:
-    """The values of blobs that a pass did not compute, layer by layer, when somebody asks.
-
-    inputs: by value, the maps that the groups have read.
-    """
-
-    def __init__(self, flow: Flow, requested: set[int]) -> None:
-        self.inputs: dict[int, KeptInput] = {}
-        self._flow, self._requested = flow, requested
-
-    def input(self, value: int, tensor: torch.Tensor) -> KeptInput:
-        """The kept input of this value."""
-        return self.inputs.setdefault(value, KeptInput(tensor))
-
-    def close(self) -> None:
-        """Copy no more inputs."""
-        for kept in self.inputs.values():
-            kept.closed = True
-
-    def value(self, step: Step, count: int, inputs: dict[int, KeptInput]) -> torch.Tensor:
-        """Compute the top of the first `count` layers of a step, and have it computed from now on.
-
-        The weights are those of the pass.
-        """
-        values = {v: kept.tensor for v, kept in inputs.items()}
-        with torch.no_grad(), mode.at_precision("float32"):
-            for place, node, weights in zip(step.group.places[:count], step.nodes, step.weights):
-                layer = node.layer
-                assert isinstance(layer, Function)
-                layer.weights = weights
-                y = as_tuple(layer.compute(*[values[v] for v in self._flow.inputs[place]]))[0]
-                (output,) = self._flow.outputs[place]
-                values[output] = y
-        self._requested.update(self._flow.blobs[output])
-        return y

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import torch
 
+from .. import mode
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..layers.function import set_gradient, with_own_memory
 from ..memory import Memory, MemoryView
+from .arrays import ArrayPrograms
 from .functional import as_tuple
 from .wiring import Node, Wiring
 
@@ -55,15 +57,18 @@ class LearningSegment:
             sources.update(dict.fromkeys(b for b in node.bottoms if b not in tops))
             tops.update(node.tops)
         self._sources = [(b, wiring.blobs[b]) for b in sources]
-        self._shapes: list[torch.Size] | None = None
+        self._shapes: tuple[torch.Size, ...] | None = None
         #: The number of values in the tops of all layers, once they have run.
         self.values: int | None = None
         self._leaves: dict[Blob, tuple[torch.Tensor, torch.Tensor]] = {}
         self._tape: Tape | None = None
+        self._small = ArrayPrograms(wiring, nodes, learns=True)
 
     def forward(self) -> None:
         """Compute the tops of all layers, and keep the graph."""
-        shapes = [blob.values.shape for _, blob in self._sources]
+        shapes = tuple([blob.values.shape for _, blob in self._sources])
+        if mode.fast() and self._small.forward(shapes):
+            return
         if shapes != self._shapes:
             for node in self.nodes:
                 node.layer.reshape(self._wiring.bottoms(node), self._wiring.tops(node))
@@ -77,6 +82,10 @@ class LearningSegment:
         with torch.enable_grad():
             for node in self.nodes:
                 self._forward_layer(node, tape)
+
+    def is_bound(self) -> bool:
+        """Whether the last pass ran as bound calls."""
+        return self._small.last is not None
 
     def _forward_layer(self, node: Node, tape: Tape) -> None:
         layer, tensors = node.layer, tape.tensors
@@ -123,6 +132,9 @@ class LearningSegment:
 
     def backward(self) -> None:
         """Set the gradients of the blobs and add those of the parameters; free the graph."""
+        if self._small.last is not None:
+            self._small.last.backward()
+            return
         tape, self._tape = self._tape, None
         assert tape is not None
         blobs = self._wiring.blobs

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from .. import graph, net_log
+from ..aligned_crops import place_crops, warn_of_crops
 from ..blob import Blob
 from ..errors import UnknownLayerError
 from ..layers import EngineLayer, Function, Layer, check_types, create
@@ -125,6 +126,8 @@ def wire(param: Any) -> Wiring:
     """
     param = graph.filter_net(param)
     check_types(param.layer)
+    place_crops(param)
+    warn_of_crops(param)
     net_log.begin(param)
     param = graph.insert_splits(param)
     builder = _Builder(param.name, param.state.phase)

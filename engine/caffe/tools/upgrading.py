@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import glog, upgrade
+from ..aligned_crops import place_crops
 from ..errors import CaffeError, FileError, in_file
 from . import command
 
@@ -67,4 +68,6 @@ def upgrade_net(net: Any, path: str) -> bool | None:
     """Upgrade a net; return whether all of it could be, or None if it is of the present form."""
     if not upgrade.needs_upgrade(net):
         return None
-    return not upgrade.upgrade_net(net, path)
+    complete = not upgrade.upgrade_net(net, path)
+    place_crops(net)
+    return complete

@@ -6,7 +6,7 @@ may raise, as that of Ctrl-C does. In other threads no handler runs, so nothing 
 
 from __future__ import annotations
 
-import inspect
+import _signal
 import signal
 import threading
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from typing import Any
 
 #: The signals that programs have handlers for. Some systems lack some of them.
 HANDLED = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
     if hasattr(signal, name)
 )
 
 
-#: Python's own functions look up the name of each handler, which takes 10 us.
-_get_handler, _set_handler = inspect.unwrap(signal.getsignal), inspect.unwrap(signal.signal)
+# The functions of `signal` call these, and look up the name of each handler, which takes 10 us.
+_get_handler, _set_handler = _signal.getsignal, _signal.signal
 
 
 class _Waiting:

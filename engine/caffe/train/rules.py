@@ -7,12 +7,16 @@ times the parameter's lr_mult. The other letters in a formula are the parameter'
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from ..errors import NetError
+
+Call = Callable[[], object]
 
 
 class Rule:
@@ -38,6 +42,20 @@ class Rule:
         """
         raise NotImplementedError
 
+    def bind(
+        self,
+        weights: np.ndarray,
+        gradients: np.ndarray,
+        history: Sequence[np.ndarray],
+        rates: np.ndarray,
+        decays: np.ndarray,
+    ) -> list[Call] | None:
+        """Return calls that add the L2 decay, `update`, and subtract the update from the weights.
+
+        rates, decays: the rate and the decay of each value. None if the rule has no such calls.
+        """
+        return None
+
 
 class SGD(Rule):
     """v = momentum * v + rate * g;  w -= v."""
@@ -49,6 +67,29 @@ class SGD(Rule):
     ) -> None:
         (v,) = history
         g.copy_(v.mul_(self.param.momentum).add_(g, alpha=rate))
+
+    def bind(
+        self,
+        weights: np.ndarray,
+        gradients: np.ndarray,
+        history: Sequence[np.ndarray],
+        rates: np.ndarray,
+        decays: np.ndarray,
+    ) -> list[Call] | None:
+        (v,), penalty = history, np.zeros_like(weights)
+        momentum = np.full((), self.param.momentum, np.float32)
+        decay: list[Call] = [
+            partial(np.multiply, weights, decays, penalty),
+            partial(np.add, gradients, penalty, gradients),
+        ]
+        return [
+            *(decay if decays.any() else []),
+            partial(np.multiply, gradients, rates, gradients),
+            partial(np.multiply, v, momentum, v),
+            partial(np.add, v, gradients, v),
+            partial(np.copyto, gradients, v),
+            partial(np.subtract, weights, v, weights),
+        ]
 
     def update_together(
         self, gradients: list[torch.Tensor], history: list[torch.Tensor], rate: float

@@ -66,7 +66,7 @@ class Solver:
             for _ in range(rule.histories)
             for parameter in self.parameters
         ]
-        self._updater = Updater(rule, p)
+        self._updater = Updater(rule, p, self.parameters, self.history)
         self._rate_drops = 0
         self._plateau = policies.Plateau()
         self._losses = progress.RecentLosses(p.average_loss)
@@ -213,7 +213,7 @@ class Solver:
         if self._is_due(self.param.display):
             glog.write("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {rate:g}")
         with UpdateHeld():
-            self._updater.apply(self.parameters, self.history, rate, self.iter)
+            self._updater.apply(rate, self.iter)
             self.iter += 1
 
     # ---- tests ---------------------------------------------------------------------------------
@@ -240,7 +240,9 @@ class Solver:
             outputs = progress.output_values(net, judged.outputs)
             total = progress.add_outputs(total, outputs) if total else outputs
         if self.param.test_compute_loss:
-            glog.write("solver.cpp:398", f"Test loss: {loss / iters:g}")
+            # BVLC Caffe divides by a test_iter of 0, too.
+            mean = f"{loss / iters:g}" if iters else "-nan"
+            glog.write("solver.cpp:401", f"Test loss: {mean}")
         means = [(name, [value / iters for value in values]) for name, values in total]
         progress.log_outputs("Test", means, net, "solver.cpp:414")
         judged.log()

@@ -14,6 +14,7 @@ from ..memory import Memory, MemoryView
 from ..ops import cuda
 from ..run.wiring import Parameter
 from . import rules
+from .together import SmallParameters
 
 AnyMemory = Union[Memory, MemoryView]
 
@@ -36,34 +37,36 @@ class Updater:
     """Applies a rule to the parameters of a net.
 
     param: the SolverParameter, which says how gradients are clipped, normalized and regularized.
+    history: for each of the rule's histories in turn, a blob for each parameter.
     """
 
-    def __init__(self, rule: rules.Rule, param: Any) -> None:
+    def __init__(
+        self,
+        rule: rules.Rule,
+        param: Any,
+        parameters: Sequence[Parameter],
+        history: Sequence[Blob],
+    ) -> None:
         self._rule, self._param = rule, param
+        self._parameters, self._history = parameters, history
+        self._small = SmallParameters(parameters, history)
+        plain = param.iter_size == 1 and param.regularization_type == "L2"
+        self._bound = self._small.bind(rule, param.weight_decay) if plain else None
         self._kernel = cuda.SGD()
         self._logged_missing_kernel = False
 
-    def apply(
-        self, parameters: Sequence[Parameter], history: Sequence[Blob], rate: float, iteration: int
-    ) -> None:
+    def apply(self, rate: float, iteration: int) -> None:
         """Turn the gradients into updates and subtract them from the weights.
 
-        history: for each of the rule's histories in turn, a blob for each parameter. Afterwards
-        `diff` of a parameter holds the update.
+        Afterwards `diff` of a parameter holds the update.
         """
         on = mode.device()
-        self._clip(parameters, on)
-        work = [
-            _Work(
-                blob.values,
-                blob.gradient,
-                [h.values for h in history[i :: len(parameters)]],
-                lr_mult,
-                self._param.weight_decay * decay_mult,
-            )
-            for i, (blob, lr_mult, decay_mult) in enumerate(parameters)
-        ]
-        work = [parameter for parameter in work if not self._rests(parameter)]
+        self._clip(self._parameters, on)
+        numbers: Sequence[int] = range(len(self._parameters))
+        if on.type == "cpu" and mode.fast() and self._small.begin():
+            self._update_small(rate, iteration)
+            numbers = self._small.rest
+        work = [parameter for parameter in map(self._work, numbers) if not self._rests(parameter)]
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)
             return
@@ -74,6 +77,26 @@ class Updater:
         for parameter in work:
             for piece in _pieces(parameter, on, self._moves(parameter, on)):
                 self._update(piece, rate * parameter.lr_mult, parameter.decay, iteration)
+
+    def _work(self, number: int) -> _Work:
+        """Return where the values of a parameter, by number, are now."""
+        blob, lr_mult, decay_mult = self._parameters[number]
+        return _Work(
+            blob.values,
+            blob.gradient,
+            [h.values for h in self._history[number :: len(self._parameters)]],
+            lr_mult,
+            self._param.weight_decay * decay_mult,
+        )
+
+    def _update_small(self, rate: float, iteration: int) -> None:
+        """Update the small parameters, whose update has begun."""
+        if self._bound is not None:
+            self._bound.run(rate)
+            return
+        for piece in self._small.pieces:
+            decay = self._param.weight_decay * piece.decay_mult
+            self._update(piece.tensors, rate * piece.lr_mult, decay, iteration)
 
     def _clip(self, parameters: Sequence[Parameter], on: torch.device) -> None:
         """Scale all gradients down together if their L2 norm is above clip_gradients."""

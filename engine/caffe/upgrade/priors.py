@@ -32,21 +32,35 @@ def counts(p: Any) -> dict[int, int]:
     return numbers
 
 
+def _classes(net: Any) -> set[int]:
+    """Return the numbers of classes that the net's detections and their losses have."""
+    numbers = {
+        "DetectionOutput": lambda layer: layer.detection_output_param.num_classes,
+        "MultiBoxLoss": lambda layer: layer.multibox_loss_param.num_classes,
+    }
+    return {numbers[layer.type](layer) for layer in net.layer if layer.type in numbers}
+
+
 def _layouts(net: Any) -> list[tuple[Any, int]]:
     """Return the PriorBox layers whose convolutions ask for another layout than SSD's."""
     outputs: dict[str, set[int]] = {}
     for layer in net.layer:
         if layer.type == "Convolution" and len(layer.bottom) == 1:
             outputs.setdefault(layer.bottom[0], set()).add(layer.convolution_param.num_output)
+    classes = _classes(net)
     layouts = []
     for layer in net.layer:
         p = layer.prior_box_param
         if layer.type != "PriorBox" or p.HasField("layout") or not layer.bottom:
             continue
         sizes = outputs.get(layer.bottom[0], set())
-        fitting = [layout for layout, n in counts(p).items() if 4 * n in sizes]
-        if fitting and p.SSD not in fitting:
-            layouts.append((layer, fitting[-1]))
+        fitting = {layout: n for layout, n in counts(p).items() if 4 * n in sizes}
+        # Scores of few classes look like codes: those of 2 classes and 14 boxes are as many as the
+        # codes of 7 boxes.
+        scored = [layout for layout, n in fitting.items() if {c * n for c in classes} & sizes]
+        choices = scored or list(fitting)
+        if choices and p.SSD not in choices:
+            layouts.append((layer, choices[-1]))
     return layouts
 
 

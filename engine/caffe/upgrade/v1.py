@@ -73,6 +73,9 @@ def _upgrade_layer(old: Any, layer: Any) -> None:
         name = caffe_pb2.V1LayerParameter.LayerType.Name(old.type)
         capitalised = "".join(word.capitalize() for word in name.split("_"))
         layer.type = TYPES.get(name, capitalised)
+        if name == "CROP":
+            # No V1 net of BVLC Caffe has a Crop; aligned_crops.py computes the offset.
+            layer.crop_param.align = True
     if layer.HasField("softmaxloss_param"):
         layer.loss_param.ignore_label = layer.softmaxloss_param.ignore_label
         layer.ClearField("softmaxloss_param")

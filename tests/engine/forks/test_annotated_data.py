@@ -6,7 +6,7 @@ import caffe
 import cv2
 import numpy as np
 import pytest
-from caffe.data import annotated, db
+from caffe.data import annotated, changes, db
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 
@@ -178,11 +178,11 @@ def test_distortions_change_colours_and_no_boxes(folder):
 def test_noise_leaves_the_size_of_an_image(noise):
     image = np.random.RandomState(0).randint(0, 256, (6, 7, 3)).astype(np.uint8)
     p = caffe_pb2.NoiseParameter(**{noise: True})
-    changed = annotated.noisy(image, p, np.random.RandomState(0))
+    changed = changes.noisy(image, p, np.random.RandomState(0))
     assert changed.shape == image.shape and changed.dtype == np.uint8
     assert (changed != image).any()
     p.prob = 0
-    assert annotated.noisy(image, p, np.random.RandomState(0)) is image
+    assert changes.noisy(image, p, np.random.RandomState(0)) is image
 
 
 def test_salt_and_pepper_and_jpeg_are_noise_too():
@@ -190,7 +190,7 @@ def test_salt_and_pepper_and_jpeg_are_noise_too():
     p = caffe_pb2.NoiseParameter(saltpepper=True, jpeg=20)
     p.saltpepper_param.fraction = 0.5
     p.saltpepper_param.value.extend([9])
-    changed = annotated.noisy(image, p, np.random.RandomState(0))
+    changed = changes.noisy(image, p, np.random.RandomState(0))
     assert 60 < (changed == 9).all(2).sum() < 200
 
 

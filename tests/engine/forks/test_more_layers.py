@@ -5,7 +5,7 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
-from caffe.errors import CaffeError
+from caffe.errors import CaffeError, LayerFileError
 from caffe.layers.forks.ctc import edit_distance
 from caffe.layers.forks.pose import peaks
 from scipy.io import loadmat
@@ -160,6 +160,41 @@ def test_mat_write_writes_the_axes_in_the_order_of_matlab(tmp_path):
     # MATLAB, as SciPy, drops the last axis of size 1 or keeps it.
     assert np.array_equal(data.reshape(3, 2, 2), values[0].T)
     assert (tmp_path / "out_b_blob_0.mat").exists()
+
+
+def test_mat_read_reads_what_the_v1_layer_mat_write_has_written(tmp_path):
+    (tmp_path / "names.txt").write_text("a.jpg\nb.jpg\n")
+    files = f"prefix: '{tmp_path}/' source: '{tmp_path}/names.txt' strip: 4"
+    writer = build(
+        tmp_path,
+        "input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4 "
+        f"layers {{ name: 'w' type: MAT_WRITE bottom: 'x' mat_write_param {{ {files} }} }}",
+    )
+    arrays = np.arange(48.0).reshape(2, 1, 2, 3, 4)
+    for values in arrays:
+        writer.blobs["x"].data[...] = values
+        writer.forward()
+    text = f"layer {{ name: 'r' type: 'MatRead' top: 'y' mat_read_param {{ {files} %s }} }}"
+    reader = build(tmp_path, text % "")
+    for number in (0, 1, 0):
+        assert np.array_equal(reader.forward()["y"], arrays[number])
+    both = build(tmp_path, text % "batch_size: 2")
+    assert np.array_equal(both.forward()["y"], arrays[:, 0])
+    (tmp_path / "b_blob_0.mat").write_bytes(b"no file of MATLAB")
+    with pytest.raises(LayerFileError, match="b_blob_0.mat: no MATLAB file with `data`"):
+        both.forward()
+    (tmp_path / "b_blob_0.mat").unlink()
+    with pytest.raises(LayerFileError, match="b_blob_0.mat: no such file"):
+        both.forward()
+
+
+@pytest.mark.parametrize(
+    "word, fork",
+    [("WINDOW_SEG_DATA", "HyeonwooNoh"), ("VOLUME_DATA", "facebook/C3D"), ("SEG_DATA", "yjxiong")],
+)
+def test_a_v1_type_that_the_engine_lacks_names_its_fork(tmp_path, word, fork):
+    with pytest.raises(CaffeError, match=f"unknown type .*from the fork {fork}"):
+        build(tmp_path, f"layers {{ name: 'd' type: {word} top: 'x' }}")
 
 
 def test_peaks_of_heat_maps_are_told_with_their_places(tmp_path):
@@ -328,7 +363,7 @@ def test_text_boxes_have_a_second_row_of_priors_half_a_step_below(tmp_path):
     assert heights[0, 0].tolist() == pytest.approx([4, 4, 8, 8])
 
 
-def priors_beside(folder, fields, outputs):
+def priors_beside(folder, fields, outputs, behind=""):
     """The boxes, in pixels, of a PriorBox over a map of one position of 32 pixels."""
     text = f"""
 layer {{ name: "map" type: "Input" top: "map" input_param {{ shape {{ dim: [1, 2, 1, 1] }} }} }}
@@ -338,8 +373,9 @@ layer {{ name: "loc" type: "Convolution" bottom: "map" top: "loc"
   convolution_param {{ num_output: {outputs} kernel_size: 1 }} }}
 layer {{ name: "boxes" type: "PriorBox" bottom: "map" bottom: "data" top: "boxes"
   prior_box_param {{ {fields} flip: false }} }}"""
-    net = build(folder, text)
-    return 32 * net.forward()["boxes"][0, 0].reshape(-1, 4)
+    net = build(folder, text + behind)
+    net.forward()
+    return 32 * net.blobs["boxes"].data[0, 0].reshape(-1, 4)
 
 
 @pytest.mark.parametrize("outputs, count", [(8, 2), (16, 4), (12, 2)])
@@ -349,6 +385,18 @@ def test_the_convolutions_beside_priors_tell_text_boxes(tmp_path, outputs, count
     if count == 4:
         centres = (boxes[:, 1] + boxes[:, 3]) / 2
         assert centres.tolist() == pytest.approx([16, 16, 32, 32])
+
+
+def test_the_number_of_classes_tells_scores_of_text_boxes_from_codes(tmp_path):
+    """Scores of 2 classes and 4 boxes are as many as the codes of 2 boxes."""
+    scored = """
+layer { name: "conf" type: "Convolution" bottom: "map" top: "conf"
+  convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "flat" type: "Flatten" bottom: "conf" top: "flat" }
+layer { name: "codes" type: "Flatten" bottom: "loc" top: "codes" }
+layer { name: "out" type: "DetectionOutput" bottom: "codes" bottom: "flat" bottom: "boxes"
+  top: "out" detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.5 } } }"""
+    assert len(priors_beside(tmp_path, "min_size: 4 aspect_ratio: 2", 16, scored)) == 4
 
 
 def test_the_convolutions_beside_priors_tell_dense_faces(tmp_path):

@@ -89,3 +89,63 @@ def test_the_number_of_classes_is_needed(tmp_path):
     text = PROPOSALS.replace("'num_classes': 3", "")
     with pytest.raises(CaffeError, match="has no num_classes"):
         build(tmp_path, layer(text, (4, 5), (1, 5), tops=5), caffe.TRAIN)
+
+
+def test_boxes_of_two_classes_are_codes_of_objects_of_any_label(tmp_path):
+    text = PYTHON.format("proposal_target_layer", "ProposalTargetLayer", "'num_classes': 2")
+    net = build(tmp_path, layer(text, (1, 5), (1, 5), tops=5), caffe.TRAIN)
+    net.blobs["x0"].data[...] = [[0, 40, 40, 99, 99]]
+    net.blobs["x1"].data[...] = [[40, 40, 99, 99, 17]]
+    net.forward()
+    assert net.blobs["y1"].data.tolist() == [17, 17]
+    assert net.blobs["y3"].data.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]] * 2
+
+
+REGION_TRAINING = """
+layer { name: "data" type: "DummyData" top: "data" top: "boxes" top: "objects"
+  dummy_data_param { shape { dim: [1, 8, 10, 10] } shape { dim: [8, 5] } shape { dim: [1, 5] }
+    data_filler { type: "gaussian" } data_filler { type: "constant" value: 3 }
+    data_filler { type: "constant" value: 2 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 72 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "rois" type: "InnerProduct" bottom: "boxes" top: "moved"
+  inner_product_param { num_output: 5 bias_term: false weight_filler { type: "constant" } } }
+layer { name: "roi-data" type: "Python" bottom: "moved" bottom: "objects" top: "rois" top: "labels"
+  top: "targets" top: "inside" top: "outside" python_param { module: "rpn.proposal_target_layer"
+    layer: "ProposalTargetLayer" param_str: "'num_classes': 2" } }
+layer { name: "pool" type: "PSROIPooling" bottom: "conv" bottom: "rois" top: "pool"
+  psroi_pooling_param { spatial_scale: 1 output_dim: 8 group_size: 3 } }
+layer { name: "ave" type: "Pooling" bottom: "pool" top: "codes"
+  pooling_param { pool: AVE kernel_size: 3 } }
+layer { name: "loss" type: "SmoothL1Loss" bottom: "codes" bottom: "targets" bottom: "inside"
+  bottom: "outside" top: "loss" }
+layer { name: "cls" type: "Convolution" bottom: "codes" top: "cls"
+  convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "losses" type: "SoftmaxWithLossOHEM" bottom: "cls" bottom: "labels" top: "a" top: "b"
+  top: "rows" loss_weight: [1, 0, 0] propagate_down: true propagate_down: false }
+layer { name: "box_losses" type: "SmoothL1LossOHEM" bottom: "codes" bottom: "targets"
+  bottom: "inside" top: "c" top: "box_rows" loss_weight: [1, 0] }
+layer { name: "sum" type: "Eltwise" bottom: "rows" bottom: "box_rows" top: "sum"
+  propagate_down: false propagate_down: false }
+"""
+
+
+def test_weights_and_regions_from_learned_layers_get_no_gradient_and_raise_no_error(tmp_path):
+    """As in py-faster-rcnn and R-FCN, whose prototxts do not set propagate_down there."""
+    net = build(tmp_path, REGION_TRAINING, caffe.TRAIN)
+    net.forward()
+    net.backward()
+    assert np.abs(net.params["conv"][0].diff).max() > 0
+    assert np.abs(net.params["rois"][0].diff).max() == 0
+    assert net.blobs["sum"].shape == (len(net.blobs["rois"].data), 1, 1, 1)
+
+
+def test_proposals_of_ssh_have_the_ratios_and_scales_of_their_param_str(tmp_path):
+    settings = "{'feat_stride': 16,'scales': [4,8], 'ratios':[1,]}"
+    text = PYTHON.format("proposal_layer", "ProposalLayer", settings)
+    net = build(tmp_path, layer(text, (1, 4, 4, 4), (1, 8, 4, 4), (1, 3), tops=2))
+    net.blobs["x0"].data[...] = np.linspace(0, 1, 64).reshape(1, 4, 4, 4)
+    net.blobs["x2"].data[...] = [64, 64, 1]
+    net.forward()
+    assert net.blobs["y0"].data[0].tolist() == [0, 0, 0, 63, 63]
+    assert net.blobs["y1"].data[0] == 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import glog, mode
 from ...blob import Blob
-from ...data import annotated, db
+from ...data import annotated, changes, db
 from ...data.prefetcher import Prefetcher
 from ...data.transformer import DataTransformer, decode, draw, planes
 from ...proto import caffe_pb2
@@ -125,10 +125,11 @@ class AnnotatedData(Source):
             resize = transform.resize_param
             image, objects = annotated.resized(image, objects, resize, self.random)
         if transform.HasField("noise_param"):
-            image = annotated.noisy(image, transform.noise_param, self.random)
+            image = changes.noisy(image, transform.noise_param, self.random)
         image, objects = self._crop(image, objects)
         if transform.mirror and self.random.randint(2):
             image, objects = annotated.mirrored(image, objects)
+        image = image[..., ::-1] if transform.cvt_bgr2rgb else image
         mean = self.transformer.mean_for(planes(image).shape)
         result = planes(image).astype(np.float32)
         result = (result if mean is None else result - mean) * np.float32(transform.scale)

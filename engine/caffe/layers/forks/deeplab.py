@@ -1,10 +1,11 @@
-"""Layers of DeepLab beside Interp: DenseCRF, DomainTransform, SegAccuracy, MatWrite."""
+"""Layers of DeepLab beside Interp: DenseCRF, DomainTransform, SegAccuracy, MatWrite, MatRead."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ..base import EngineLayer
 from ..function import Function
 from ..labels import integer_labels
 from ..registry import register
+from ..source import Source
 from ..text_files import read_lines
 
 
@@ -210,6 +212,15 @@ def _mean_ratio(values: np.ndarray, of: np.ndarray) -> float:
     return float((values[valid] / of[valid]).mean()) if valid.any() else 0.0
 
 
+def _names(layer: EngineLayer, p: Any) -> list[str]:
+    """Return the names in `source` of a MatWriteParameter or a MatReadParameter. Raises."""
+    if not p.prefix:
+        raise layer.error("prefix is missing; it is the start of the names of the files")
+    lines = read_lines(layer, p.source) if p.source else []
+    names = [Path(line.split()[0]).name for line in lines if line.split()]
+    return [name[: len(name) - p.strip] for name in names]
+
+
 @register
 class MatWrite(EngineLayer):
     """Writes each bottom of each pass to a MATLAB file, with the variable `data` (DeepLab).
@@ -223,12 +234,7 @@ class MatWrite(EngineLayer):
     tops = (0, 0)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p = self.layer_param.mat_write_param
-        if not p.prefix:
-            raise self.error("prefix is missing; it is the start of the names of the files")
-        lines = read_lines(self, p.source) if p.source else []
-        names = [Path(line.split()[0]).name for line in lines if line.split()]
-        self.names = [name[: len(name) - p.strip] for name in names]
+        self.names = _names(self, self.layer_param.mat_write_param)
         self.passes = 0
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -255,3 +261,61 @@ class MatWrite(EngineLayer):
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
     ) -> None:
         pass
+
+
+@register
+class MatRead(Source):
+    """The blobs that MatWrite has written, batch_size files for each pass (DeepLab).
+
+    The file of top i is PREFIX + name + _blob_i.mat, with the names of MatWrite in turn. The
+    knowledge rests on MatWrite, whose files these are, and on the settings of DeepLab's nets.
+    """
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.mat_read_param
+        self.batch_size = self.positive(p.batch_size, "batch_size")
+        self.names = _names(self, p)
+        #: How many files of each top were read.
+        self.number = 0
+        self._read(top, 0)
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self._read(top, self.number)
+        self.number += self.batch_size
+
+    def _read(self, top: Sequence[Blob], first: int) -> None:
+        """Fill the tops with the files from number `first` on."""
+        for i, blob in enumerate(top):
+            numbers = range(first, first + self.batch_size)
+            parts = [self._values(number, i) for number in numbers]
+            if len({part.shape[1:] for part in parts}) > 1:
+                shapes = [part.shape for part in parts]
+                raise self.shape_error(f"files of shapes {shapes} in one batch; set batch_size 1")
+            values = np.concatenate(parts).astype(np.float32)
+            blob.resize(values.shape)
+            blob.data[...] = values
+
+    def _values(self, number: int, top: int) -> np.ndarray:
+        """Return the array of a file, N x C x H x W."""
+        from scipy.io import loadmat  # imported here because scipy.io is slow to import
+
+        name = self.names[number % len(self.names)] if self.names else str(number)
+        path = f"{self.layer_param.mat_read_param.prefix}{name}_blob_{top}.mat"
+        if not Path(path).is_file():
+            raise self.file_error(f"{path}: no such file; MatWrite writes it")
+        try:
+            values = np.asarray(loadmat(path)["data"])
+        except Exception as error:  # SciPy raises many types for damaged files
+            cause = " ".join(str(error).split())
+            raise self.file_error(f"{path}: no MATLAB file with `data`: {cause}") from None
+        # MATLAB leaves out axes of size 1 at the end.
+        return values.reshape(*values.shape, *[1] * (4 - values.ndim)).T
+
+    def resume_state(self) -> Any:
+        return {"number": self.number}
+
+    def set_resume_state(self, values: Any) -> None:
+        self.number = int(values["number"])

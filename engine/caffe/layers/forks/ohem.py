@@ -25,7 +25,8 @@ class SoftmaxWithLossOHEM(Function):
     """SoftmaxWithLoss whose third top holds the loss at each position of the labels.
 
     Tops: the loss, the softmax, and -log softmax(x)[label], 0 for a label that does not count
-    (softmax_loss_ohem_layer.cpp of R-FCN). The gradient is that of the first top.
+    (softmax_loss_ohem_layer.cpp of R-FCN). The gradient is that of the first top. The third top has
+    the shape of the labels; where labels N have scores N x C x 1 x 1, the rows are N x 1 x 1 x 1.
     """
 
     bottoms, tops = (2, 2), (1, 3)
@@ -40,7 +41,12 @@ class SoftmaxWithLossOHEM(Function):
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, bottoms[0])
         check_labels(self, bottoms[0], bottoms[1], axis)
-        return [(), bottoms[0], bottoms[1]]
+        return [(), bottoms[0], self._rows(bottoms[0], bottoms[1], axis)]
+
+    @staticmethod
+    def _rows(scores: tuple[int, ...], labels: tuple[int, ...], axis: int) -> tuple[int, ...]:
+        apart = len(scores) > len(labels) + 1
+        return (*scores[:axis], 1, *scores[axis + 1 :]) if apart else labels
 
     def compute(self, x: torch.Tensor, labels: torch.Tensor) -> Tensors:
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, x.shape)
@@ -50,7 +56,7 @@ class SoftmaxWithLossOHEM(Function):
         log_prob = torch.log_softmax(x.detach(), axis)
         picked = log_prob.gather(axis, index.clamp(0, x.shape[axis] - 1).unsqueeze(axis))
         rows = -(picked.squeeze(axis).clamp(min=LOG_FLT_MIN) * counted)
-        return loss, prob, rows.reshape(labels.shape)
+        return loss, prob, rows.reshape(self._rows(tuple(x.shape), tuple(labels.shape), axis))
 
 
 register(SoftmaxWithLossOHEM, "SoftmaxLossOHEM")
@@ -68,6 +74,7 @@ class SmoothL1LossOHEM(Function):
     bottoms, tops = (2, 3), (1, 2)
     auto_tops = 1
     no_gradient = (2,)
+    leaves_gradients = True
     loss = True
     in_place = False
 

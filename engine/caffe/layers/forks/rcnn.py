@@ -27,6 +27,7 @@ class _OfRegions(Function):
     bottoms, tops = (2, 2), (1, 1)
     in_place = False
     no_gradient = (1,)
+    leaves_gradients = True
     replayable = False
 
     def allow_force_backward(self, bottom_index: int) -> bool:
@@ -236,8 +237,8 @@ class Proposal(EngineLayer):
 
 
 def read_numbers(param_str: str) -> dict[str, list[float]]:
-    """Return feat_stride and scales of the param_str of one of py-faster-rcnn's layers."""
-    read = re.compile(r"(feat_stride|scales)'?\s*:\s*[^0-9\n]*([0-9][0-9., ]*)")
+    """Return feat_stride, scales and ratios of the param_str of a layer of py-faster-rcnn."""
+    read = re.compile(r"(feat_stride|scales|ratios)'?\s*:\s*[^0-9\n]*([0-9][0-9., ]*)")
     return {
         name: [float(number) for number in re.findall(r"[0-9.]+", text)]
         for name, text in read.findall(param_str)
@@ -248,12 +249,14 @@ def read_numbers(param_str: str) -> dict[str, list[float]]:
 def proposal_of_python(param: Any) -> Layer:
     """Return the Proposal for py-faster-rcnn's Python layer of a LayerParameter.
 
-    `param_str` has feat_stride and scales; the rest has the defaults of py-faster-rcnn's config.
+    `param_str` has feat_stride, scales and, in SSH, ratios; the rest has the defaults of
+    py-faster-rcnn's config.
     """
     numbers = read_numbers(param.python_param.param_str)
     p = param.proposal_param
     p.feat_stride = int(numbers.get("feat_stride", [16])[0])
     p.scale.extend(numbers.get("scales", []))
+    p.ratio.extend(numbers.get("ratios", []))
     if param.phase == caffe_pb2.TRAIN:
         p.pre_nms_topn, p.post_nms_topn = 12000, 2000
     return Proposal(param)
@@ -308,6 +311,7 @@ class SmoothL1Loss(Function):
     loss = True
     in_place = False
     no_gradient = (2, 3)
+    leaves_gradients = True
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index < 2

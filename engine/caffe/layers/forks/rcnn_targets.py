@@ -81,7 +81,8 @@ class AnchorTargets(_Targets):
         super().setup(bottom, top)
         numbers = read_numbers(self.layer_param.python_param.param_str)
         self.stride = int(numbers.get("feat_stride", [16])[0])
-        self.anchors = anchors(16, [0.5, 1, 2], numbers.get("scales") or [8, 16, 32])
+        ratios, scales = numbers.get("ratios"), numbers.get("scales")
+        self.anchors = anchors(16, ratios or [0.5, 1, 2], scales or [8, 16, 32])
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         height, width = bottom[0].shape[2:]
@@ -140,7 +141,8 @@ class ProposalTargets(_Targets):
 
     Bottoms: proposals R x 5 and objects G x 5, whose last column is the label. Tops: regions S x 5,
     labels S, codes, inside weights and outside weights, S x (4 classes). Of 128 regions, objects
-    among them, at most a quarter overlap an object by 0.5; the others are background.
+    among them, at most a quarter overlap an object by 0.5; the others are background. With
+    num_classes 2, boxes are predicted for objects of any label (R-FCN's class-agnostic boxes).
     """
 
     bottoms, tops = (2, 2), (5, 5)
@@ -173,7 +175,10 @@ class ProposalTargets(_Targets):
         if len(positive):
             targets = objects[overlaps[positive].argmax(1)]
             labels[: len(positive)] = targets[:, 4]
-            place = np.arange(len(positive)), targets[:, 4].astype(int)
+            classes = targets[:, 4].astype(int)
+            if self.classes == 2:
+                classes = np.minimum(classes, 1)
+            place = np.arange(len(positive)), classes
             codes[0][place] = encode_pixels(regions[positive, 1:], targets[:, :4]) / STDS
             codes[1][place] = 1
         flat = codes.reshape(2, len(kept), -1)

@@ -171,6 +171,7 @@ class SmoothL1LossWithWeight(Function):
     loss = True
     in_place = False
     no_gradient = (2,)
+    leaves_gradients = True
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index < 2

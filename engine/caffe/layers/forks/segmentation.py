@@ -282,31 +282,44 @@ class Unpooling(_FirstBottomLearns):
 
     - unpool MAX, with two bottoms: the second is the mask of a Pooling; the top has the values of
       the first at the places in the mask, and zeros. `unpool` has the formula.
-    - unpool AVE, with one bottom: each value, divided by the area of its window, is added to the
-      positions of its window: the transpose of average pooling.
+    - unpool AVE or DIV, with one bottom: each value, divided by the area of its window, is added to
+      the positions of its window: the transpose of average pooling.
+    - unpool TILE or REP, with one bottom: each value is added to the positions of its window.
+    - unpool FIXED, with one bottom: each value is added to the middle of its window, without pad.
 
-    The size is unpool_size, or (size - 1) * stride + kernel - 2 pad.
+    The size is unpool_size, or (size - 1) * stride + kernel - 2 pad. ParseNet writes the window as
+    out_kernel_size, out_stride and out_pad.
     """
 
     bottoms, tops = (1, 2), (1, 1)
     replayable = False
+    default_method = "MAX"
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.unpooling_param
-        method = p.unpool if p.HasField("unpool") else p.MAX
-        if method not in (p.MAX, p.AVE):
-            raise self.error(f"unpool is {p.UnPoolMethod.Name(method)}; it needs MAX or AVE")
+        method = p.unpool if p.HasField("unpool") else p.UnPoolMethod.Value(self.default_method)
+        self.method = p.UnPoolMethod.Name(method)
         if len(bottom) != (2 if method == p.MAX else 1):
             raise self.error(
-                f"has {len(bottom)} bottoms; unpool MAX needs 2, values and a mask, and AVE needs 1"
+                f"has {len(bottom)} bottoms; unpool MAX needs 2, values and a mask, and "
+                "the other methods need 1"
             )
-        sides = (p.kernel_h or p.kernel_size, p.kernel_w or p.kernel_size)
-        self.kernel = sides
-        self.stride = (p.stride_h or p.stride, p.stride_w or p.stride)
-        self.pad = (p.pad_h or p.pad, p.pad_w or p.pad)
+        self.kernel, self.stride, self.pad = map(self._pair, ("kernel_size", "stride", "pad"))
+        if method == p.FIXED and any(self.pad):
+            raise self.error(
+                f"unpool FIXED with pad {self.pad} is not supported; pad needs to be 0"
+            )
         self.size = (p.unpool_h or p.unpool_size, p.unpool_w or p.unpool_size)
         if not all(self.kernel) and not (all(self.size) and method == p.MAX):
             raise self.error("the kernel has no size; set kernel_size, or kernel_h and kernel_w")
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        """Return the rows and columns of kernel_size, stride or pad, in either spelling."""
+        p, prefix = self.layer_param.unpooling_param, name.removesuffix("_size")
+        spelled = (f"out_{name}", f"out_{prefix}_h", f"out_{prefix}_w")
+        out = "out_" if any(map(p.HasField, spelled)) else ""
+        both = getattr(p, f"{out}{name}")
+        return getattr(p, f"{out}{prefix}_h") or both, getattr(p, f"{out}{prefix}_w") or both
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Return the height and width of the top for a bottom of this height and width."""
@@ -320,7 +333,12 @@ class Unpooling(_FirstBottomLearns):
         if mask is not None:
             return unpool(self, x, mask, size)
         channels = x.shape[1]
-        share = x.new_full((channels, 1, *self.kernel), 1 / (self.kernel[0] * self.kernel[1]))
+        share = x.new_ones((channels, 1, *self.kernel))
+        if self.method in ("AVE", "DIV"):
+            share = share / (self.kernel[0] * self.kernel[1])
+        elif self.method == "FIXED":
+            share = torch.zeros_like(share)
+            share[:, :, (self.kernel[0] - 1) // 2, (self.kernel[1] - 1) // 2] = 1
         y = F.conv_transpose2d(x, share, stride=self.stride, groups=channels)
         # Rows and columns beyond the top are cut off; those that no window reaches are 0.
         (top, left), (height, width) = self.pad, size
@@ -330,4 +348,6 @@ class Unpooling(_FirstBottomLearns):
 
 @register
 class UnPooling(Unpooling):
-    """Unpooling under the spelling of ParseNet's fork."""
+    """Unpooling under the spelling of ParseNet's fork, whose method is FIXED by default."""
+
+    default_method = "FIXED"

@@ -20,6 +20,7 @@ from ...upgrade import priors
 from ..base import EngineLayer
 from ..function import Function, Tensors
 from ..registry import register
+from .detection_files import files_of
 from .yolo_output import of_detection_output
 
 
@@ -209,7 +210,9 @@ class DetectionOutput(EngineLayer):
     "RefineDet", section 3): its codes move the priors, and boxes whose first-stage score of an
     object is below objectness_score count as background.
 
-    The layer writes no files: save_output_param and visualize have no effect.
+    With output_directory, label_map_file and name_size_file in save_output_param, the layer writes
+    the detections to files in the forms of VOC, COCO or ILSVRC (detection_files.py); where these
+    files are missing, the log says that it does not. visualize, which opens windows, has no effect.
     """
 
     bottoms, tops = (3, 5), (1, 1)
@@ -228,6 +231,7 @@ class DetectionOutput(EngineLayer):
                 f"nms_threshold {p.nms_param.nms_threshold:g} and eta {p.nms_param.eta:g}; they "
                 "need to be at least 0, and above 0 and at most 1"
             )
+        self.files = files_of(self)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.detection_output_param
@@ -260,7 +264,11 @@ class DetectionOutput(EngineLayer):
         each = codes.reshape(count, -1, located, 4).transpose(1, 2)
         prior = prior if prior.dim() == 2 else prior[:, None]
         decoded = boxes.decode(each, prior, factors, p.code_type).numpy()
-        rows = np.concatenate([self._detections(i, decoded[i], scores[i]) for i in range(count)])
+        each_image = [self._detections(i, decoded[i], scores[i]) for i in range(count)]
+        if self.files is not None:
+            for detections in each_image:
+                self.files.add(detections)
+        rows = np.concatenate(each_image)
         if not len(rows):
             rows = np.full((count, 7), -1, np.float32)
             rows[:, 0] = np.arange(count)

@@ -39,9 +39,9 @@ def PriorBox(m: Model, source: Source) -> str:
     step_w = p.step_w or p.step or width / number(columns)
     sides = np.array(layer.sides, np.float32) / 2
     half_w, half_h = (constant(m, sides[:, i]) for i in (0, 1))
-    lower = constant(m, layer.lower)
-    y = ((positions(m, rows) + p.offset).reshape(-1, 1, 1) + lower) * step_h
-    x = ((positions(m, columns) + p.offset) * step_w).reshape(1, -1, 1)
+    right, down, lower = (constant(m, shift) for shift in np.array(layer.shifts, np.float32).T)
+    y = ((positions(m, rows) + p.offset).reshape(-1, 1, 1) + lower) * step_h + down
+    x = ((positions(m, columns) + p.offset) * step_w).reshape(1, -1, 1) + right
     edges = [(x - half_w) / width, (y - half_h) / height]
     edges += [(x + half_w) / width, (y + half_h) / height]
     grid = [edge.expand(rows, columns, len(sides)).unsqueeze(3) for edge in edges]

@@ -1,0 +1,140 @@
+"""Operations of an inference on the CPU that run as one graph of oneDNN.
+
+PyTorch decides again at every call which kernel of oneDNN a convolution uses, which takes 30 to
+40 us. TorchScript's fuser for oneDNN Graph decides once for a run of operations, and gives memory
+back within the run, so that maps stay in the cache. oneDNN keeps a copy of the weights in its own
+order.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Union
+
+import torch
+
+from .. import glog, mode
+
+Call = Callable[..., Any]
+Tensors = tuple[torch.Tensor, ...]
+
+#: CAFFE_ONEDNN_GRAPH=0 in the environment has every convolution called by itself.
+SWITCH = "CAFFE_ONEDNN_GRAPH"
+#: The largest difference between the graph and its operations, as a share of the largest value.
+TOLERANCE = 1e-4
+#: The fuser is switched for the whole process.
+_lock = threading.RLock()
+
+
+class Operation(NamedTuple):
+    """One operation: its function, the numbers of the values that it reads, and of its result."""
+
+    compute: Call
+    inputs: Sequence[int]
+    output: int
+
+
+def available() -> bool:
+    """Return whether this PyTorch can run operations as a graph of oneDNN."""
+    if os.environ.get(SWITCH) == "0" or sys.version_info >= (3, 14):
+        return False
+    return hasattr(torch.jit, "enable_onednn_fusion") and torch.backends.mkldnn.is_available()
+
+
+class Graph:
+    """A function of float32 maps that runs several operations as one graph.
+
+    The graph is compiled at the first call, for maps of the shapes of that call, and again when the
+    number of threads has changed. refused: why the operations run one by one instead, or "".
+
+    inputs: the numbers of the values that a call passes. outputs: of those that it returns, as a
+    tensor or a tuple of tensors.
+    """
+
+    def __init__(
+        self, operations: Sequence[Operation], inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None:
+        self._operations, self._inputs, self._outputs = operations, inputs, outputs
+        self._compiled: Callable[..., Union[torch.Tensor, Tensors]] | None = None
+        self._layouts: list[torch.memory_format] = []
+        self._threads = 0
+        self.refused = ""
+
+    def __call__(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
+        if self._compiled is None or self._threads != torch.get_num_threads():
+            return self._compile(xs)
+        return self._compiled(*[x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts)])
+
+    def run_one_by_one(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
+        """Return what the graph returns, computed by PyTorch's own functions."""
+        values = dict(zip(self._inputs, xs))
+        for compute, inputs, output in self._operations:
+            values[output] = compute(*[values[i] for i in inputs])
+        results = tuple(values[i] for i in self._outputs)
+        return results if len(results) > 1 else results[0]
+
+    def _compile(self, xs: Sequence[torch.Tensor]) -> torch.Tensor | Tensors:
+        """Compile the graph for maps of these shapes; return the values for these maps."""
+        self._threads = torch.get_num_threads()
+        self._layouts = [
+            mode.map_layout(x.shape, x.device) if x.dim() == 4 else torch.contiguous_format
+            for x in xs
+        ]
+        xs = tuple(x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts))
+        try:
+            with _fusing():
+                traced: Any = torch.jit.trace(self.run_one_by_one, xs, check_trace=False)
+                # TorchScript observes the shapes of the first call and compiles at the second.
+                expected, results = traced(*xs), traced(*xs)
+                nodes = torch.jit.last_executed_optimized_graph().nodes()
+            self.refused = _reason_against({node.kind() for node in nodes}, expected, results)
+        except RuntimeError as error:
+            self.refused = str(error).splitlines()[0]
+        if self.refused:
+            glog.write("graphs.py:1", f"oneDNN graphs are off for this net: {self.refused}", 1)
+            self._compiled = self.run_one_by_one
+            return self.run_one_by_one(*xs)
+        self._compiled = traced
+        return results
+
+
+def _reason_against(
+    kinds: set[str], expected: torch.Tensor | Tensors, results: torch.Tensor | Tensors
+) -> str:
+    """Return why a compiled graph with nodes of these kinds cannot be used, or ""."""
+    if "prim::oneDNNFusionGuard" not in kinds:
+        return "TorchScript has fused nothing"
+    if not _agree(expected, results):
+        return "its results differ from those of its operations"
+    return ""
+
+
+@contextmanager
+def _fusing() -> Iterator[None]:
+    """Have TorchScript compile for oneDNN Graph, without its warning of being deprecated."""
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = torch.jit.onednn_fusion_enabled()
+        torch.jit.enable_onednn_fusion(True)
+        try:
+            yield
+        finally:
+            torch.jit.enable_onednn_fusion(before)
+
+
+def _agree(expected: torch.Tensor | Tensors, results: torch.Tensor | Tensors) -> bool:
+    """Whether tensors are equal up to rounding; NaN and infinity are not compared."""
+    if isinstance(expected, torch.Tensor):
+        expected, results = (expected,), (results,)  # type: ignore[assignment]
+    for a, b in zip(expected, results):
+        if a.shape != b.shape:
+            return False
+        size, difference = float(a.abs().max()), float((a - b).abs().max())
+        if difference > TOLERANCE * size:
+            return False
+    return True

@@ -1,0 +1,249 @@
+"""Runs of layers on small blobs, as calls that write to the memory of the blobs.
+
+An `ArrayProgram` is bound once to the memory of all blobs and parameters. A pass checks that they
+are still where they were, and makes the calls. Weights are read where they are, so that a change is
+seen at once, and every blob has its values after a pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum
+
+import numpy as np
+import torch
+
+from .. import small
+from ..blob import Blob
+from ..layers import EngineLayer, Function
+from ..memory import Memory, MemoryView
+from ..small.site import Call
+from .places import CPU, GRADIENTS, VALUES, Arrays, Places, UnboundError
+from .wiring import Node, Wiring
+
+AnyMemory = Memory | MemoryView
+#: Values in all tops of a run of layers up to which the run is computed on arrays. More values take
+#: longer to compute than the choice of operations and the allocation of tops.
+MOST_VALUES = 1 << 17
+#: Multiplications of a run of layers up to which the run is computed on arrays.
+MOST_PRODUCTS = 1 << 23
+#: Programs that are kept, for bottoms of different shapes.
+PROGRAMS = 32
+#: How often a program is bound again because a memory has moved, until the run is given up.
+MOVES = 16
+
+
+class Origin(Enum):
+    """What sets the gradient of a top: a layer of the run, the loss weight, or a later layer."""
+
+    RUN = "run"
+    LOSS = "loss"
+    OUTSIDE = "outside"
+
+
+class ArrayProgram:
+    """The calls of a run of layers for bottoms of certain shapes.
+
+    learns: whether the layers run backward, too. private: whether bottoms are copied, because their
+    memories change places. values: the number of values in all tops.
+
+    Raises UnboundError for layers that have no such calls, and for too many values.
+    """
+
+    def __init__(
+        self, wiring: Wiring, nodes: Sequence[Node], learns: bool, private: bool = False
+    ) -> None:
+        self._wiring, self._learns, self._private = wiring, learns, private
+        for node in nodes:
+            node.layer.reshape(wiring.bottoms(node), wiring.tops(node))
+        self.values = sum(wiring.blobs[t].count for node in nodes for t in node.tops)
+        products = sum(_products(wiring, node) for node in nodes)
+        if self.values > MOST_VALUES or products > MOST_PRODUCTS:
+            raise UnboundError
+        self._values, self._diffs = Arrays(VALUES), Arrays(GRADIENTS)
+        #: Where the calls read weights, and bottoms unless these are copied.
+        self._fixed = self._values.read
+        self._learned = Places(GRADIENTS)
+        self._parameters: set[AnyMemory] = set()
+        self._blob_lists = [node.layer.blobs for node in nodes]
+        self._blobs = [list(blobs) for blobs in self._blob_lists]
+        #: The number of layers, each of which is computed by itself.
+        self.calls = sum(isinstance(node.layer, Function) for node in nodes)
+        with_diff = _with_diff(wiring, nodes) if learns else {}
+        calls = [self._bind(node, with_diff) for node in nodes]
+        self._forward: list[Call] = [call for layer in calls for call in layer.forward]
+        self._backward: list[Call] = [call for layer in reversed(calls) for call in layer.backward]
+
+    def close(self) -> None:
+        """Do nothing: a pass leaves no values that are still to be computed."""
+
+    # ---- binding -------------------------------------------------------------------------------
+
+    def _bind(self, node: Node, with_diff: dict[int, Origin]) -> small.Calls:
+        """Return the calls of a layer. with_diff: see `_with_diff`."""
+        blobs, layer = self._wiring.blobs, node.layer
+        backward = self._learns and node.backward
+        x = [self._values.reading(blobs[b], self._private) for b in node.bottoms]
+        dx = [
+            self._diffs.writing(blobs[b]) if go and backward else None
+            for b, go in zip(node.bottoms, node.propagate_down)
+        ]
+        dy = [self._top_diff(t, with_diff) if backward else None for t in node.tops]
+        if isinstance(layer, EngineLayer) and layer.copies:
+            sums = [diff for diff in dy if diff is not None]
+            return small.Calls([], small.split(dx[0], sums) if sums else [])
+        assert isinstance(layer, Function)
+        if backward and dy[0] is None:
+            raise UnboundError
+        w = [self._weight(blob) for blob in layer.blobs]
+        y = [self._values.writing(blobs[t]) for t in node.tops]
+        dw = [
+            self._weight_diff(blob, array) if go and backward else None
+            for blob, array, go in zip(layer.blobs, w, layer.param_propagate_down)
+        ]
+        if any(0 in array.shape for array in (*x, *y, *w)):
+            raise UnboundError
+        overwritten = _is_overwritten(self._wiring, node)
+        calls = small.bind(small.Site(layer, x, y, w, dx, dy, dw, self._learns, overwritten))
+        if calls is None:
+            raise UnboundError
+        return calls
+
+    def _top_diff(self, t: int, with_diff: dict[int, Origin]) -> np.ndarray | None:
+        """Return the array of a top's gradient; None where nothing computes it."""
+        blob, origin = self._wiring.blobs[t], with_diff.get(t)
+        if origin is None or origin is Origin.RUN:
+            return None if origin is None else self._diffs.writing(blob)
+        return self._diffs.reading(blob, copies=origin is Origin.OUTSIDE)
+
+    def _weight(self, blob: Blob) -> np.ndarray:
+        """Return the array of a parameter. Raises UnboundError if several layers learn it."""
+        memory, tensor = blob.values, blob.values.tensor(CPU)
+        if not isinstance(memory, Memory) or not tensor.is_contiguous():
+            raise UnboundError
+        if self._learns and memory in self._parameters:
+            raise UnboundError
+        self._parameters.add(memory)
+        self._fixed.add(blob, tensor)
+        return tensor.numpy()
+
+    def _weight_diff(self, blob: Blob, weights: np.ndarray) -> np.ndarray:
+        tensor = blob.gradient.home(torch.from_numpy(weights))
+        self._learned.add(blob, tensor)
+        return tensor.numpy()
+
+    # ---- passes --------------------------------------------------------------------------------
+
+    def fits(self) -> bool:
+        """Whether all weights and bottoms are where they were when the calls were bound."""
+        return self._blob_lists == self._blobs and self._fixed.are_in_place()
+
+    def bottoms_move(self) -> bool:
+        """Whether the bottoms' memories change places, so that bottoms have to be copied."""
+        moved = [memory for memory in self._fixed.moved() if memory not in self._parameters]
+        return self._private or bool(moved)
+
+    def forward(self) -> bool:
+        """Compute the tops of all layers; False, without tops, for values that are not float32."""
+        if not self._values.copied.fetch():
+            return False
+        publish = self._values.written.before_write()
+        with np.errstate(all="ignore"):
+            for call in self._forward:
+                call()
+        publish()
+        return True
+
+    def backward(self) -> None:
+        """Set the gradients of the blobs, and add those of the parameters."""
+        self._diffs.copied.fetch()
+        if not self._diffs.read.are_in_place():  # the weight of a loss
+            self._diffs.read.fetch()
+        # Gradients of passes before, to which those of this pass are added.
+        self._learned.release()
+        publish = self._diffs.written.before_write()
+        with np.errstate(all="ignore"):
+            for call in self._backward:
+                call()
+        publish()
+        self._learned.add_up()
+
+
+def _is_overwritten(wiring: Wiring, node: Node) -> bool:
+    """Whether a later layer has the memory of the first top as one of its own tops."""
+    memory = wiring.blobs[node.tops[0]].values
+    later = wiring.nodes[node.number + 1 :]
+    return any(wiring.blobs[t].values is memory for other in later for t in other.tops)
+
+
+def _products(wiring: Wiring, node: Node) -> int:
+    """The multiplications of a layer."""
+    counts = [blob.count for blob in node.layer.blobs]
+    tops = wiring.tops(node)
+    outputs = tops[0].shape[1] if tops and len(tops[0].shape) > 1 else 1
+    return max(counts, default=0) // max(1, outputs) * (tops[0].count if tops else 0)
+
+
+def _with_diff(wiring: Wiring, nodes: Sequence[Node]) -> dict[int, Origin]:
+    """The blobs whose gradient is there when the layers that make them run backward."""
+    last = nodes[-1].number
+    outside = {
+        b
+        for node in wiring.nodes[last + 1 :]
+        if node.backward
+        for b, go in zip(node.bottoms, node.propagate_down)
+        if go
+    }
+    inside: set[int] = set()
+    result: dict[int, Origin] = {}
+    for node in reversed(nodes):
+        for t, weight in zip(node.tops, node.loss_weights):
+            if t in inside:
+                result.setdefault(t, Origin.RUN)
+            elif weight or t in outside:
+                result.setdefault(t, Origin.OUTSIDE if t in outside else Origin.LOSS)
+        inside -= set(node.tops)
+        if node.backward:
+            inside.update(b for b, go in zip(node.bottoms, node.propagate_down) if go)
+    return result
+
+
+class ArrayPrograms:
+    """The programs of a run of layers, for bottoms of different shapes.
+
+    last: the program of the last pass; None if the pass ran otherwise.
+    """
+
+    def __init__(self, wiring: Wiring, nodes: Sequence[Node], learns: bool) -> None:
+        self._wiring, self._nodes, self._learns = wiring, nodes, learns
+        self._programs: OrderedDict[object, ArrayProgram | None] = OrderedDict()
+        self._moves = 0
+        self.last: ArrayProgram | None = None
+
+    def forward(self, shapes: object) -> bool:
+        """Compute the tops for bottoms of these shapes; False if no program can."""
+        self.last = None
+        program = self._programs.get(shapes)
+        if program is None:
+            if shapes in self._programs:
+                return False
+            program = self._bind(shapes, private=False)
+        elif not program.fits():
+            self._moves += 1
+            program = self._bind(shapes, private=program.bottoms_move())
+        if program is None or not program.forward():
+            return False
+        self.last = program
+        return True
+
+    def _bind(self, shapes: object, private: bool) -> ArrayProgram | None:
+        while len(self._programs) >= PROGRAMS:
+            self._programs.popitem(last=False)
+        program = None
+        if self._moves < MOVES:
+            with contextlib.suppress(UnboundError):
+                program = ArrayProgram(self._wiring, self._nodes, self._learns, private)
+        self._programs[shapes] = program
+        return program

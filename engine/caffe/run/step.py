@@ -1,0 +1,118 @@
+"""One call of a program: a layer, or several layers that are computed together."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import torch
+
+from ..layers import Function
+from ..layers.activation import ReLU
+from ..layers.convolution import Convolution
+from ..layers.function import Call, Tensors
+from ..ops import graphs, prepared
+from .flow import AnyMemory, Group, layer_channels
+from .wiring import Node
+
+CPU = torch.device("cpu")
+
+
+class Step:
+    """One call: a layer, a convolution with the layers that it computes on the way, or a graph.
+
+    nodes: the layers. call: the function of the group's inputs, or None while it is to be bound
+    again, because a weight has changed.
+    """
+
+    def __init__(self, nodes: Sequence[Node], group: Group, in_place: bool) -> None:
+        self.nodes, self.group = nodes, group
+        self.call: Call | None = None
+        #: The parameters of each layer that blobs inside the group are computed with.
+        self.weights: list[Tensors] = []
+        self._in_place = in_place
+        self._observers: list[WeightObserver] = []
+
+    def parameters(self) -> list[AnyMemory]:
+        """The memories of the layers' parameters, as they are now."""
+        return [blob.values for node in self.nodes for blob in node.layer.blobs]
+
+    def bind(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Make the call, and watch the weights that it depends on.
+
+        shapes: those of all values of the flow.
+        """
+        layers = [node.layer for node in self.nodes]
+        assert all(isinstance(layer, Function) for layer in layers)
+        if self._in_place and isinstance(layers[0], ReLU):
+            self.call = prepared.rectifier(layers[0].slope)
+            return
+        self.call = self._graph(shapes) if self.group.parts else self._bind(shapes)
+        self.weights = [layer.parameters(CPU) for layer in layers]  # type: ignore[attr-defined]
+        self._observers = [WeightObserver(self, i) for i in range(len(layers))]
+        for layer, observer in zip(layers, self._observers):
+            for blob in layer.blobs:
+                blob.values.watch(observer, observer.before_change)
+
+    def _bind(self, shapes: Sequence[tuple[int, ...]]) -> Call:
+        first = self.nodes[0].layer
+        inputs = [shapes[value] for value in self.group.inputs]
+        if len(self.nodes) == 1:
+            return first.bind(inputs)  # type: ignore[attr-defined]
+        assert isinstance(first, Convolution)
+        return first.bind_with(inputs[:1], *epilogue(self.nodes), len(inputs) > 1)
+
+    def _graph(self, shapes: Sequence[tuple[int, ...]]) -> Call:
+        """Return a graph of the parts, each of which is a convolution or an activation."""
+        operations = []
+        nodes = dict(zip(self.group.places, self.nodes))
+        for part in self.group.parts:
+            part_nodes = [nodes[place] for place in part.places]
+            layer = part_nodes[0].layer
+            if isinstance(layer, Convolution):
+                call = layer.operation(*epilogue(part_nodes), len(part.inputs) > 1)
+            else:
+                assert isinstance(layer, Function)
+                call = layer.bind([shapes[value] for value in part.inputs])
+            operations.append(graphs.Operation(call, part.inputs, part.outputs[0]))
+        return graphs.Graph(operations, self.group.inputs, self.group.outputs)
+
+    def before_weights_change(self, layer: int) -> None:
+        """Have the call bound again; keep a layer's weights of the last pass for its blobs."""
+        self.call = None
+        if self.group.hidden:
+            self.weights[layer] = tuple(w.clone() for w in self.weights[layer])
+
+
+class WeightObserver:
+    """Tells a step, to which it refers weakly, that a layer's weights are about to change."""
+
+    def __init__(self, step: Step, layer: int) -> None:
+        self._step, self._layer, self._told = weakref.ref(step), layer, False
+
+    def before_change(self) -> None:
+        """Notify the step of the first change."""
+        step = self._step()
+        if step is not None and not self._told:
+            self._told = True
+            step.before_weights_change(self._layer)
+
+
+def epilogue(nodes: Sequence[Node]) -> tuple[Tensors | None, float | None]:
+    """Return what the layers after a convolution do: the factor and term of channels, the slope.
+
+    Each is None where no layer does it; the slope is that of negative values in a ReLU.
+    """
+    affine: Tensors | None = None
+    slope: float | None = None
+    for node in nodes[1:]:
+        layer = node.layer
+        assert isinstance(layer, Function)
+        if isinstance(layer, ReLU):
+            slope = layer.slope
+            continue
+        pair = layer.channel_affine((1, layer_channels(nodes[0]), 1, 1))
+        if pair is not None and affine is not None:
+            pair = affine[0] * pair[0], affine[1] * pair[0] + pair[1]
+        affine = affine if pair is None else pair
+    return affine, slope

@@ -1,0 +1,80 @@
+"""Crop layers without an offset: V1's CROP and the first FCN's, which place themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from caffe.errors import NetError
+
+from tests.engine.nets import build
+
+#: As in FCN-32s: padding, a smaller map, an upsampling, and a crop to the size of the data.
+NET = """
+input: "data" input_dim: 1 input_dim: 1 input_dim: 12 input_dim: 14
+%(layer)s { name: "conv" type: %(conv)s bottom: "data" top: "conv"
+  convolution_param { num_output: 1 kernel_size: 3 pad: 10 } }
+%(layer)s { name: "pool" type: %(pool)s bottom: "conv" top: "pool"
+  pooling_param { pool: AVE kernel_size: 2 stride: 2 } }
+%(layer)s { name: "up" type: %(up)s bottom: "pool" top: "up"
+  convolution_param { num_output: 1 kernel_size: 4 stride: 2 } }
+%(layer)s { name: "crop" type: %(crop)s bottom: "up" bottom: "data" top: "crop" %(more)s }
+"""
+V1 = {"layer": "layers", "conv": "CONVOLUTION", "pool": "POOLING", "up": "DECONVOLUTION"}
+PRESENT = {
+    "layer": "layer",
+    "conv": "'Convolution'",
+    "pool": "'Pooling'",
+    "up": "'Deconvolution'",
+    "crop": "'Crop'",
+}
+#: 10 + (1 - 3) / 2 of the convolution, (x - 1 / 2) / 2 of the pooling, 2 x + 3 / 2 of the other.
+OFFSET = 10
+
+
+def offset(folder, words, more=""):
+    net = build(folder, NET % {"crop": "CROP", "more": more, **words})
+    values = np.arange(net.blobs["up"].data.size, dtype=np.float32)
+    net.blobs["up"].data[...] = values.reshape(net.blobs["up"].shape)
+    net.forward(start="crop")
+    first = int(net.blobs["crop"].data[0, 0, 0, 0])
+    assert net.blobs["crop"].shape == (1, 1, 12, 14)
+    return divmod(first, net.blobs["up"].shape[3])
+
+
+def test_a_v1_crop_lies_where_the_layers_between_its_bottoms_put_it(tmp_path):
+    assert offset(tmp_path, V1) == (OFFSET, OFFSET)
+
+
+def test_a_present_crop_without_settings_cuts_at_zero_and_says_how_to_align(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    assert offset(tmp_path, PRESENT) == (0, 0)
+    line = next(line for line in capfd.readouterr().err.splitlines() if "Crop crop" in line)
+    assert f"ask for [{OFFSET}]" in line and 'caffe.set_fork("hed")' in line
+
+
+def test_the_fork_hed_aligns_present_crops_without_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAFFE_FORK", "hed")
+    assert offset(tmp_path, PRESENT) == (OFFSET, OFFSET)
+    assert offset(tmp_path, PRESENT, "crop_param { offset: 3 }") == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "old, new, reason",
+    [
+        ("pad: 10", "pad: 0", r"offset \[0.0\]|offset \[-"),
+        (
+            'stride: 2 } }\n%(layer)s { name: "crop"',
+            'stride: 3 } }\n%(layer)s { name: "crop"',
+            "scale",
+        ),
+        ('bottom: "up"', 'bottom: "nowhere"', "no layers with positions"),
+    ],
+)
+def test_a_v1_crop_that_cannot_be_placed_names_its_layer(tmp_path, old, new, reason):
+    text = NET.replace(old, new)
+    if new == "pad: 0":
+        text = text.replace("kernel_size: 3", "kernel_size: 5")
+    with pytest.raises(NetError, match=f"Crop layer crop: .*({reason})"):
+        build(tmp_path, text % {**V1, "crop": "CROP", "more": ""})

@@ -1,0 +1,158 @@
+"""Convolutions that run as graphs of oneDNN show what the layers one by one show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from caffe.ops import graphs, prepared
+from caffe.run import plan
+
+from tests.engine.nets import build
+from tests.engine.test_plan import HIDDEN, NET, check, feed, run
+
+pytestmark = pytest.mark.skipif(not graphs.available(), reason="this PyTorch has no oneDNN graphs")
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Two nets with equal weights: one whose second pass runs in graphs, one layer by layer."""
+    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
+    # Even small convolutions are oneDNN's.
+    monkeypatch.setattr(prepared, "FEW", 0)
+    planned, plain = (build(tmp_path, NET) for _ in range(2))
+    plain.before_forward(lambda layer: None)
+    draw = np.random.RandomState(1)
+    for name in planned.params:
+        for blob, other in zip(planned.params[name], plain.params[name]):
+            values = 0.1 * draw.randn(*blob.shape)
+            if planned.layer_dict[name].type == "BatchNorm":
+                values = 1 + abs(values)
+            blob.data[...] = other.data[...] = values
+    feed(planned, plain, 0)
+    run(planned, plain)
+    return planned, plain
+
+
+def calls(net):
+    """The number of calls in the last pass."""
+    return int(net.executor.choice.reason.split()[-2])
+
+
+def test_convolutions_in_a_row_are_one_call_and_the_result_is_the_same(pair):
+    planned, plain = pair
+    assert calls(planned) == 12
+    for seed in range(1, 4):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        assert calls(planned) == 10
+        check(planned, plain, ["relu3", "prob"])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_blobs_inside_a_graph_are_there_when_somebody_asks(pair, order):
+    planned, plain = pair
+    for seed in (1, 2):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        check(planned, plain, list(planned.blobs)[::order])
+
+
+@pytest.mark.parametrize("name", [*HIDDEN, "bn1", "conv2"])
+def test_a_blob_inside_a_graph_is_that_of_the_pass_whatever_changes_afterwards(pair, name):
+    planned, plain = pair
+    run(planned, plain)
+    expected = plain.blobs[name].data.copy()
+    for layer in planned.params:
+        for blob in planned.params[layer]:
+            blob.data[...] = 7
+    planned.blobs["data"].data[...] = 3
+    ours = planned.blobs[name].data
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+def test_a_blob_that_its_owner_changes_does_not_change_the_blobs_after_it(pair):
+    planned, plain = pair
+    run(planned, plain)
+    planned.blobs["bn1"].data[...] = 9
+    check(planned, plain, ["conv3", "sum"])
+
+
+def test_a_change_of_a_weight_is_seen_at_once_and_ends_the_graph(pair):
+    planned, plain = pair
+    run(planned, plain)
+    for name in ("conv1", "bn2", "scale1", "conv3"):
+        for net in pair:
+            net.params[name][0].data[...] *= 1.5
+        run(planned, plain)
+        assert calls(planned) == 12
+        check(planned, plain, ["prob"])
+    run(planned, plain)
+    assert calls(planned) == 10
+    check(planned, plain, ["prob"])
+
+
+def test_an_input_of_another_size_runs_without_a_graph_first(pair):
+    planned, plain = pair
+    run(planned, plain)
+    for net in pair:
+        net.blobs["data"].reshape(1, 3, 18, 20)
+    for seed, expected in ((1, 12), (2, 10)):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        assert calls(planned) == expected
+        check(planned, plain, ["conv1", "prob"] if seed == 2 else ["prob"])
+
+
+def test_a_graph_is_compiled_again_for_another_number_of_threads(pair):
+    planned, plain = pair
+    run(planned, plain)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        feed(planned, plain, 3)
+        run(planned, plain)
+        check(planned, plain, ["prob"])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_input_of_a_graph_keeps_its_values(pair):
+    planned, plain = pair
+    run(planned, plain)
+    run(planned, plain)
+    np.testing.assert_array_equal(planned.blobs["data"].data, plain.blobs["data"].data)
+
+
+def test_a_graph_whose_results_differ_is_not_used(pair, monkeypatch):
+    planned, plain = pair
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    run(planned, plain)
+    check(planned, plain, ["prob"])
+    feed(planned, plain, 2)
+    for _ in range(2):
+        run(planned, plain)
+        assert calls(planned) == 12
+        check(planned, plain, ["prob"])
+
+
+def test_the_environment_switches_graphs_off(pair, monkeypatch):
+    planned, plain = pair
+    monkeypatch.setenv(graphs.SWITCH, "0")
+    run(planned, plain)
+    assert calls(planned) == 12
+    check(planned, plain, ["prob"])
+
+
+def test_compiling_leaves_the_fuser_of_the_process_as_it_was():
+    x, w = torch.randn(1, 3, 8, 8), torch.randn(3, 3, 1, 1)
+    operations = [
+        graphs.Operation(lambda x: torch.relu(torch.conv2d(x, w)), (i,), i + 1) for i in range(2)
+    ]
+    with torch.no_grad():
+        graph = graphs.Graph(operations, (0,), (2,))
+        before = torch.jit.onednn_fusion_enabled()
+        results = [graph(x), graph(x), graph.run_one_by_one(x)]
+    assert torch.jit.onednn_fusion_enabled() == before and not graph.refused
+    for result in results[:2]:
+        torch.testing.assert_close(result, results[2], rtol=0, atol=1e-5)
