@@ -82,6 +82,26 @@ LISTED = (
         "An unknown type is refused at the start; BVLC Caffe refuses it once weight_decay is set.",
     ),
     Listed(
+        r"(Pooling|Im2col|Eltwise after Convolution).* axis [23] after a reshape",
+        REFUSES,
+        "Convolution, Pooling, Im2col",
+        "A bottom that becomes smaller than the kernel is refused; BVLC Caffe makes a top without "
+        "values.",
+    ),
+    Listed(
+        r"(PReLU|MultinomialLogisticLoss|HingeLoss).* axis 1 after a reshape",
+        REFUSES,
+        "PReLU, losses",
+        "A bottom that loses its channels is refused; BVLC Caffe compares the sizes once.",
+    ),
+    Listed(
+        r"Bias of two bottoms. x axis 0 after a reshape",
+        OTHER,
+        "Bias",
+        "The gradient of the bias is 0 for a batch without rows; in BVLC Caffe, that of the pass "
+        "before.",
+    ),
+    Listed(
         r".*(coeff|power|moving_average_fraction): nan",
         OTHER,
         "Reduction, Power, BatchNorm",

@@ -194,7 +194,7 @@ def make_nets(
                     "text": net(entry.bottoms, entry.text, entry.backward),
                     "inputs": kinds,
                     "phase": entry.phase,
-                    "rounds": [{}],
+                    "rounds": [{}, {}],
                     "backward": entry.backward,
                 }
 

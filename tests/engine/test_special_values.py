@@ -125,3 +125,35 @@ def test_winograds_algorithm_spreads_nan_and_infinity_no_further_than_a_convolut
     reached[7:10, 8:11] = True
     np.testing.assert_array_equal(~np.isfinite(top[0, 0]), reached)
     assert (np.isfinite(top[0]) == ~reached).all() and np.isfinite(gradient).all()
+
+
+def test_a_deconvolution_of_a_map_without_values_gives_the_bias(tmp_path):
+    net = build(
+        tmp_path,
+        """layer { name: 'x' type: 'Input' top: 'x' input_param {
+        shape { dim: 2 dim: 3 dim: 2 dim: 2 } } }
+        layer { name: 'y' type: 'Deconvolution' bottom: 'x' top: 'y' convolution_param {
+        num_output: 2 kernel_size: 3 bias_filler { type: 'constant' value: 5 } } }""",
+    )
+    net.blobs["x"].reshape(2, 3, 0, 4)
+    top = net.forward()["y"]
+    assert top.shape == (2, 2, 2, 6) and (top == 5).all()
+
+
+def test_pooling_of_no_channels_gives_no_values(tmp_path):
+    for pool in ("MAX", "AVE"):
+        top, _ = run(
+            tmp_path,
+            f"type: 'Pooling' pooling_param {{ pool: {pool} kernel_size: 2 }}",
+            np.zeros((2, 0, 4, 4)),
+        )
+        assert top.shape == (2, 0, 3, 3)
+
+
+def test_an_ignored_label_hides_nan_from_the_loss_and_the_gradient(tmp_path):
+    layer = "type: 'SoftmaxWithLoss' loss_param { ignore_label: 1 } propagate_down: true"
+    layer += " propagate_down: false"
+    scores, labels = [[NAN, 1.0], [0.0, 0.0]], [1.0, 0.0]
+    top, (gradient, _) = run(tmp_path, layer, scores, labels)
+    assert top == pytest.approx(np.log(2))
+    np.testing.assert_allclose(gradient, [[0, 0], [-0.5, 0.5]])

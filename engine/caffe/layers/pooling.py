@@ -75,6 +75,10 @@ class Pooling(Function):
     def output_size(self, size: Sequence[int]) -> list[int]:
         """Return the spatial size of the top for a bottom of spatial size `size`."""
         reach = self._reach(self.kernel or size)
+        if not self.kernel and 0 in size:
+            raise self.shape_error(
+                f"global_pooling over a map of size {tuple(size)}, without values"
+            )
         return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
 
     def _reach(self, kernel: Sequence[int]) -> list[int]:
@@ -126,6 +130,9 @@ class Pooling(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
         kernel, out = self.kernel or size, self.output_size(size)
+        if not x.shape[1]:
+            empty = x.new_zeros(*x.shape[:2], *out)
+            return (empty, empty.clone()) if self.with_mask else empty
         if self.maximum and self.rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
         # A window may also reach past the bottom, or lie outside. The padding up to the last
