@@ -31,20 +31,24 @@ net = caffe.Classifier(
 
 
 def preprocess(net, img):
+    """Return an image as the net reads it."""
     return np.float32(np.rollaxis(img, 2)[::-1]) - net.transformer.mean["data"]
 
 
 def deprocess(net, img):
+    """Return the image of an input of the net."""
     return np.dstack((img + net.transformer.mean["data"])[::-1])
 
 
 def objective_L2(dst):
+    """Enlarge what the layer sees."""
     dst.diff[:] = dst.data
 
 
 def make_step(
     net, step_size=1.5, end="inception_output", jitter=8, clip=True, objective=objective_L2
 ):
+    """Take a step of gradient ascent."""
     src = net.blobs["data"]
     dst = net.blobs[end]
     ox, oy = rng.randint(-jitter, jitter + 1, 2)
@@ -63,6 +67,7 @@ def make_step(
 def deepdream(
     net, base_img, iter_n=3, octave_n=2, octave_scale=1.4, end="inception_output", **step_params
 ):
+    """Enlarge what a layer sees, in octaves."""
     octaves = [preprocess(net, base_img)]
     for _ in range(octave_n - 1):
         octaves.append(nd.zoom(octaves[-1], (1, 1.0 / octave_scale, 1.0 / octave_scale), order=1))
@@ -89,6 +94,7 @@ guide = rng.randn(1, 8, 2, 2)
 
 
 def objective_guide(dst):
+    """Enlarge what looks like the guide."""
     x, y = dst.data[0].copy(), guide[0]
     ch = x.shape[0]
     x, y = x.reshape(ch, -1), y.reshape(ch, -1)

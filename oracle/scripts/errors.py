@@ -18,6 +18,7 @@ net.params["ip"][0].data[...] = rng.rand(2, 60)
 
 
 def attempt(name, call, expected):
+    """Make a call that may raise an exception."""
     try:
         result = call()
         print(name, "returned", getattr(result, "shape", None) or type(result).__name__)

@@ -25,6 +25,7 @@ for split, n in (("train", 60), ("test", 30)):
 
 
 def logreg(source, batch_size, learn_all, name="fc8_new"):
+    """Return a net of two inner products."""
     n = caffe.NetSpec()
     n.data, n.label = L.HDF5Data(batch_size=batch_size, source=source, ntop=2)
     param = (
@@ -43,6 +44,7 @@ def logreg(source, batch_size, learn_all, name="fc8_new"):
 
 
 def write_solver(train, test, base_lr=0.05):
+    """Write the solver and return its path."""
     s = caffe.proto.caffe_pb2.SolverParameter()
     s.random_seed = 831486
     s.train_net = train

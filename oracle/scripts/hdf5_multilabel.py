@@ -49,10 +49,12 @@ print(["%.3f %.3f" % tuple(h) for h in history])
 
 
 def hamming_distance(gt, est):
+    """Return the share of equal labels."""
     return sum([1 for (g, e) in zip(gt, est) if g == e]) / float(len(gt))
 
 
 def check_accuracy(net, num_batches, batch_size=5):
+    """Return the accuracy over batches."""
     acc = 0.0
     for _ in range(num_batches):
         net.forward()

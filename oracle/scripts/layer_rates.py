@@ -29,6 +29,7 @@ rng = np.random.RandomState(8)
 
 
 def fill(net):
+    """Draw all parameters."""
     for name in net.params:
         for blob in net.params[name]:
             blob.data[...] = rng.randn(*blob.data.shape)

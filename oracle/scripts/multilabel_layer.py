@@ -132,6 +132,7 @@ import datalayers  # noqa: E402
 
 
 def net(split, batch_size):
+    """Return the prototxt of a split."""
     n = caffe.NetSpec()
     data_params = dict(batch_size=batch_size, im_shape=[8, 9], split=split, seed=3)
     n.data, n.label = L.Python(
