@@ -158,24 +158,25 @@ def _forward(
             torch.bmm(rows[group], u, out=products[group])
         return products.view(36, *tiles.shape[:2], outputs)
 
-    return convolve_with(x, multiply, outputs, b, pad)
+    return convolve_with(x, multiply, w, b, pad)
 
 
 def convolve_with(
     x: torch.Tensor,
     multiply: Callable[[torch.Tensor], torch.Tensor],
-    outputs: int,
+    w: torch.Tensor,
     b: torch.Tensor | None,
     pad: tuple[int, int],
 ) -> torch.Tensor:
     """Return the convolution of x, N x C x H x W, without a gradient.
 
     multiply: returns the products of tiles, strips x tiles of a strip x 36 coordinates x C, and the
-    kernels: 36 coordinates x strips x tiles of a strip x outputs.
+    kernels: 36 coordinates x strips x tiles of a strip x outputs. w: the weights, K x C x 3 x 3,
+    for a plain convolution where the result is not finite.
     """
     size = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)]
     down, across = _tiles(x.shape, pad)
-    y = x.new_empty(x.shape[0], *size, outputs)
+    y = x.new_empty(x.shape[0], *size, w.shape[0])
     strips = _Strips(x, pad, across, TILE)
     for block in _blocks(x.shape[0] * down, across, x.shape[1]):
         products = multiply(strips.block(block, down, "tiles"))
