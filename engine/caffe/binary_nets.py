@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import glog, wire
+from .errors import FileError
 from .forks import FORKS, current_fork
 from .proto import caffe_pb2
 from .proto.fork_numbers import ADDED, PARAMETERS
@@ -19,6 +20,8 @@ from .proto.origins import ORIGINS, forks_of
 
 #: Field of NetParameter, and of LayerParameter.
 LAYER, TYPE = 100, 2
+#: Field of NetParameter, and of V1LayerParameter.
+V1_LAYER, V1_NAME, V1_TYPE = 2, 4, 5
 #: Layer types whose settings have a name of their field -> these names.
 SETTINGS = {
     "ConvolutionDepthwise": ("convolution_param",),
@@ -44,6 +47,7 @@ def parse_net(data: bytes, path: str) -> Any:
     buffer = memoryview(data)
     chunks: list[bytes] = []
     try:
+        _check_v1_types(buffer, path)
         forks = _forks_of_file(_types(buffer))
         for number, wire_type, value in wire.fields(buffer):
             if number == LAYER and wire_type == wire.BYTES:
@@ -54,6 +58,23 @@ def parse_net(data: bytes, path: str) -> Any:
     else:
         data = b"".join(chunks)
     return wire.parse_binary(data, caffe_pb2.NetParameter(), path)
+
+
+def _check_v1_types(buffer: memoryview, path: str) -> None:
+    """Raise FileError for a V1 layer whose type has a number that BVLC Caffe does not have."""
+    numbers = caffe_pb2.V1LayerParameter.LayerType.DESCRIPTOR.values_by_number
+    for number, wire_type, value in wire.fields(buffer):
+        if number != V1_LAYER or wire_type != wire.BYTES:
+            continue
+        fields = {(n, kind): inner for n, kind, inner in wire.fields(value)}
+        layer_type = fields.get((V1_TYPE, wire.VARINT), 0)
+        if layer_type not in numbers:
+            name = wire.decode_text(fields.get((V1_NAME, wire.BYTES), memoryview(b"")))
+            raise FileError(
+                f"{path}: layer {name} has the V1 type number {layer_type}, which BVLC Caffe lacks "
+                "and forks use for different types; read the net from its prototxt, which names "
+                "the type"
+            )
 
 
 def _types(buffer: memoryview) -> set[str]:

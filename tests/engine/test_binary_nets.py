@@ -93,6 +93,14 @@ def test_a_file_of_our_own_numbers_is_read_as_it_is(tmp_path):
     assert read == proto
 
 
+def test_a_v1_type_number_that_only_forks_have_is_refused_with_its_layer():
+    old = message((4, "bn"), (2, "data"), (3, "bn"), (5, 4), (150, message((1, 1))))
+    assert binary_nets.parse_net(message((2, old)), "x").layers[0].name == "bn"
+    fork = message((4, "bn"), (2, "data"), (3, "bn"), (5, 45), (150, message((1, 1))))
+    with pytest.raises(FileError, match="x: layer bn has the V1 type number 45"):
+        binary_nets.parse_net(message((2, fork)), "x")
+
+
 def test_a_truncated_file_is_refused():
     with pytest.raises(FileError, match="not a complete NetParameter"):
         binary_nets.parse_net(net(INPUT)[:-3], "x")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -83,3 +85,15 @@ def test_a_running_call_does_not_keep_the_process_alive(program):
         "Prefetcher(lambda: time.sleep(next(n)), 5, 'slow').next()"
     )
     assert program("-c", code, PREFORK_END="complete").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_process_ends_in_peace_while_opencv_decodes_an_image():
+    # A process of its own: a forked one ends without the teardown that aborted.
+    code = (
+        "import cv2, numpy; from caffe.data.prefetcher import Prefetcher\n"
+        "code = cv2.imencode('.png', numpy.zeros((600, 600, 3), numpy.uint8))[1]\n"
+        "reader = Prefetcher(lambda: [cv2.imdecode(code, 1) for _ in range(3)], 50, 'reader')\n"
+        "reader.next()"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

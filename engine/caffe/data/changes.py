@@ -31,6 +31,23 @@ def size_after(p: Any, rows: int, columns: int) -> tuple[int, int]:
     return round(rows * scale), round(columns * scale)
 
 
+def scaled(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Return the height and width that give the shorter side of an image this size."""
+    factor = side / min(rows, columns)
+    return max(1, round(rows * factor)), max(1, round(columns * factor))
+
+
+def drawn_size(image: np.ndarray, p: Any, side: int) -> np.ndarray:
+    """Return the image with this shorter side, as a TransformationParameter of NVCaffe says."""
+    rows, columns = image.shape[:2]
+    height, width = scaled(rows, columns, side)
+    algorithm = p.interpolation_algo_down
+    if side > min(rows, columns):
+        algorithm = p.interpolation_algo_up
+    how = getattr(cv2, p.InterpolationAlgo.Name(algorithm))
+    return cv2.resize(image, (width, height), interpolation=how)
+
+
 def place(p: Any, rows: int, columns: int) -> tuple[int, int, int, int]:
     """Return top, left, height and width of an image in the larger one of FIT_LARGE_SIZE_AND_PAD.
 

@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+#: Seconds that the end of a process waits for a call, such as one to a camera that is silent.
+LAST_CALL = 2.0
 #: What a thread and its prefetcher share: the jobs, the request to stop, and a lock that the thread
 #: holds during a call.
 Channel = tuple[SimpleQueue, threading.Event, Any]
@@ -78,10 +80,17 @@ class Prefetcher(Generic[T]):
         weakref.finalize(self, _end, channel)
         threading.Thread(target=_work, args=(channel,), name=self._name, daemon=True).start()
 
-    def hold(self) -> None:
-        """Wait for the end of a call, and let none begin."""
+    def hold(self, seconds: float = -1) -> None:
+        """Wait for the end of a call and let none begin.
+
+        seconds: how long to wait at most; below 0 there is no limit.
+        """
         if self._channel is not None:
-            self._channel[2].acquire()
+            self._channel[2].acquire(timeout=seconds)
+
+    def finish(self) -> None:
+        """Let no call begin, before the process ends."""
+        self.hold(LAST_CALL)
 
     def release(self) -> None:
         """Let calls begin again."""
@@ -112,7 +121,7 @@ def _for_each(call: Callable[[Prefetcher], None]) -> Callable[[], None]:
 
 # At the end of a process Python stops threads where they come back from C++; within OpenCV that
 # aborts the process. No call runs any more once each prefetcher is held.
-atexit.register(_for_each(Prefetcher.hold))
+atexit.register(_for_each(Prefetcher.finish))
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

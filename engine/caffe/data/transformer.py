@@ -69,10 +69,12 @@ class DataTransformer:
     layer: the LayerParameter, with its transform_param. Crops have random positions in the TRAIN
         phase and are in the centre in the TEST phase.
 
-    As in SSD's fork, resize_param and noise_param change an image first. As in yjxiong/caffe,
-    TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size (multi_scale),
-    and with is_flow a mirror image has the opposite horizontal flow (Wang et al. 2016, "Temporal
-    Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges blue and red.
+    As in SSD's fork, resize_param and noise_param change an image first; as in NVCaffe, its shorter
+    side becomes a drawn number from img_rand_resize_lower to img_rand_resize_upper. As in
+    yjxiong/caffe, TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size
+    (multi_scale), and with is_flow a mirror image has the opposite horizontal flow (Wang et al.
+    2016, "Temporal Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges
+    blue and red.
 
     Raises LayerError, or LayerFileError for a mean_file that cannot be read.
     """
@@ -95,20 +97,32 @@ class DataTransformer:
             self.mean = mean.reshape(-1, *mean.shape[-2:])
         elif self.param.mean_value:
             self.mean = np.array(self.param.mean_value, np.float32)[:, None, None]
-        resize = self.param.resize_param
-        if self.param.HasField("resize_param") and not (resize.height and resize.width):
-            raise LayerError(
-                layer.name,
-                layer.type,
-                f"resize_param has height {resize.height}, width {resize.width}; it needs both",
-            )
+        self._check_sizes()
         self._random: Random | None = None
+
+    def _check_sizes(self) -> None:
+        """Raise LayerError for sizes of images without which no batch has a shape."""
+        p = self.param
+        lower, upper = p.img_rand_resize_lower, p.img_rand_resize_upper
+        reason = ""
+        if p.HasField("resize_param") and not (p.resize_param.height and p.resize_param.width):
+            size = p.resize_param
+            reason = f"resize_param has height {size.height}, width {size.width}; it needs both"
+        elif lower > upper or (upper and not lower):
+            reason = (
+                f"img_rand_resize_lower is {lower}, img_rand_resize_upper {upper}; both are "
+                "needed, in this order"
+            )
+        elif lower and not all(self._crop()):
+            reason = "img_rand_resize needs a crop_size, so that all images have one shape"
+        if reason:
+            raise LayerError(self.layer.name, self.layer.type, reason)
 
     def seed(self) -> None:
         """Start the random numbers of mirrors and crops, where the settings need any."""
         p = self.param
-        changes = p.HasField("resize_param") or p.HasField("noise_param")
-        if p.mirror or changes or (self.train and any(self._crop())):
+        changed = p.HasField("resize_param") or p.HasField("noise_param") or p.img_rand_resize_lower
+        if p.mirror or changed or (self.train and any(self._crop())):
             self._random = Random()
 
     @property
@@ -120,6 +134,8 @@ class DataTransformer:
         """Return the shape after the transformation. Raises ShapeError for a crop too large."""
         if self.param.HasField("resize_param"):
             height, width = changes.size_after(self.param.resize_param, height, width)
+        if self.param.img_rand_resize_lower:
+            height, width = changes.scaled(height, width, self.param.img_rand_resize_lower)
         rows, columns = self._crop()
         if rows > height or columns > width:
             size = rows if rows == columns else f"{rows} x {columns}"
@@ -157,14 +173,14 @@ class DataTransformer:
         """Return the image after the changes of forks that come before crops."""
         p = self.param
         resized, noisy = p.HasField("resize_param"), p.HasField("noise_param")
-        if not (resized or noisy or p.cvt_bgr2rgb):
+        if not (resized or noisy or p.cvt_bgr2rgb or p.img_rand_resize_lower):
             return image
         channels = (3,) if noisy or p.cvt_bgr2rgb else (1, 3)
         if len(image) not in channels or image.dtype != np.uint8:
             needed = " or ".join(map(str, channels))
             raise self._shape_error(
-                "resize_param, noise_param and cvt_bgr2rgb change bytes; here they need "
-                f"{needed} channels, and found {len(image)} of {image.dtype}"
+                "resize_param, noise_param, cvt_bgr2rgb and img_rand_resize change bytes; they "
+                f"need {needed} channels, and found {len(image)} of {image.dtype}"
             )
         pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
         if resized:
@@ -172,6 +188,9 @@ class DataTransformer:
         if noisy:
             pixels = changes.noisy(pixels, p.noise_param, self._generator())
         pixels = pixels[..., ::-1] if p.cvt_bgr2rgb else pixels
+        if p.img_rand_resize_lower:
+            spare = p.img_rand_resize_upper - p.img_rand_resize_lower + 1
+            pixels = changes.drawn_size(pixels, p, p.img_rand_resize_lower + self._below(spare))
         return planes(pixels)
 
     def _window(self, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:

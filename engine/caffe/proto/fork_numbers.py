@@ -376,7 +376,9 @@ ADDED: dict[str, str] = {
         "crop_w=212 crop_width=9 crop_width=11 cvt_bgr2rgb=31 distort_param=13 distort_param=213 "
         "emit_constraint=10 emit_constraint=210 expand_param=14 expand_param=214 "
         "noise_param=7 noise_param=9 noise_param=209 resize_param=6 resize_param=8 "
-        "resize_param=208 scale_factors=8 scale_factors=10 fix_crop=10 is_flow=14 max_distort=13 "
+        "resize_param=208 scale_factors=8 scale_factors=10 fix_crop=10 "
+        "img_rand_resize_lower=10 img_rand_resize_upper=11 interpolation_algo_down=18 "
+        "interpolation_algo_up=19 is_flow=14 max_distort=13 "
         "more_fix_crop=15 multi_scale=11 scale_ratios=12"
     ),
     "ImageDataParameter": (

@@ -63,10 +63,35 @@ def test_short_side_keeps_the_proportions(tmp_path, picture):
     assert np.array_equal(x, planes(cv2.resize(picture, (8, 5))))
 
 
+def test_the_shorter_side_is_drawn_as_nvcaffe_says_and_interpolated_by_name(tmp_path, picture):
+    sides = "img_rand_resize_lower: %d img_rand_resize_upper: %d crop_size: 4 "
+    x = first(tmp_path, sides % (5, 5) + "interpolation_algo_down: INTER_AREA")
+    small = cv2.resize(picture, (8, 5), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(x, planes(small)[:, 0:4, 2:6])
+    x = first(tmp_path, sides % (20, 20))
+    large = cv2.resize(picture, (32, 20), interpolation=cv2.INTER_CUBIC)
+    assert np.array_equal(x, planes(large)[:, 8:12, 14:18])
+    drawn = {first(tmp_path, sides % (5, 9)).tobytes() for _ in range(40)}
+    assert 2 < len(drawn) <= 5
+
+
+@pytest.mark.parametrize(
+    "transform, reason",
+    [
+        ("img_rand_resize_lower: 5 img_rand_resize_upper: 4 crop_size: 4", "both are needed"),
+        ("img_rand_resize_lower: 5 img_rand_resize_upper: 6", "needs a crop_size"),
+        ("img_rand_resize_lower: 5 img_rand_resize_upper: 6 crop_size: 6", "crop_size is 6, but"),
+    ],
+)
+def test_drawn_sizes_that_give_no_batch_are_refused(tmp_path, picture, transform, reason):
+    with pytest.raises(CaffeError, match=reason):
+        first(tmp_path, transform)
+
+
 def test_resizing_without_a_size_and_values_that_are_no_bytes_are_refused(tmp_path, picture):
     with pytest.raises(CaffeError, match="resize_param has height 8, width 0"):
         first(tmp_path, "resize_param { height: 8 }")
-    with pytest.raises(CaffeError, match="here they need 3 channels, and found 1"):
+    with pytest.raises(CaffeError, match="they need 3 channels, and found 1"):
         first(tmp_path, "noise_param { inverse: true }", "is_color: false")
 
 

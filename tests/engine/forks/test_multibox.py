@@ -174,13 +174,35 @@ def test_a_batch_without_objects_has_no_loss(tmp_path, draw):
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"bp_inside": True}, "bp_inside: true is not supported; remove it"),
         ({"use_prior_for_matching": False, "share_location": False}, "needs share_location: true"),
     ],
 )
 def test_settings_that_are_not_supported_are_refused(tmp_path, settings, words):
     with pytest.raises(CaffeError, match=words):
         build(tmp_path, **settings)
+
+
+def test_bp_inside_leaves_out_the_edges_that_lie_outside_the_image(tmp_path, draw):
+    arrays = example(draw)
+    priors = arrays["priors"][0, 0].reshape(-1, 4)
+    # Of the prior of the first object, xmin and ymin lie outside.
+    priors[3, :2] = -0.02
+    priors[3, 2:] = 0.3
+    arrays["objects"][0, 0, 0, 3:7] = [0, 0, 0.3, 0.3]
+    settings = {"match_type": "BIPARTITE", "loc_loss_type": "L2", "mining_type": "NONE"}
+    losses, diffs = [], []
+    for inside in (False, True):
+        net = build(tmp_path, loss={"normalization": "NONE"}, bp_inside=inside, **settings)
+        fill(net, arrays)
+        losses.append(float(net.forward()["loss"]))
+        net.backward()
+        diffs.append(net.blobs["loc"].diff[0].reshape(-1, 4).copy())
+    plain, limited = diffs
+    assert plain[3].all() and not limited[3, :2].any()
+    np.testing.assert_array_equal(limited[3, 2:], plain[3, 2:])
+    others = np.arange(PRIORS) != 3
+    np.testing.assert_array_equal(limited[others], plain[others])
+    assert losses[0] - losses[1] == pytest.approx((plain[3, :2] ** 2).sum() / 2, rel=1e-3)
 
 
 def losses_of(net, arrays):

@@ -98,8 +98,8 @@ class MultiBoxLoss(Function):
     use_prior_for_matching false, the decoded boxes are matched in place of the priors, and
     use_prior_for_nms says the same of the suppression. map_object_to_agnostic, and 2 classes, give
     all objects the label 1. With ignore_cross_boundary_bbox, priors that leave the image are
-    neither matched nor mined. bp_inside is refused.
-    Difficult objects are left out of the match without use_difficult_gt, or with
+    neither matched nor mined. With bp_inside, a code whose edge of the matched box lies outside the
+    image has no loss. Difficult objects are left out of the match without use_difficult_gt, or with
     ignore_difficult_gt.
 
     With six bottoms the last two are scores and codes of a first stage (RefineDet, section 3.3):
@@ -121,8 +121,6 @@ class MultiBoxLoss(Function):
         p = self.layer_param.multibox_loss_param
         if p.num_classes < 1:
             raise self.error("num_classes is missing; it counts the background")
-        if p.bp_inside:
-            raise self.error("bp_inside: true is not supported; remove it")
         if not (p.use_prior_for_matching or p.share_location):
             raise self.error("use_prior_for_matching: false needs share_location: true")
         self.mines = p.mining_type != p.NONE
@@ -226,7 +224,11 @@ class MultiBoxLoss(Function):
             torch.from_numpy(corners).to(codes), image.prior[rows], factors, p.code_type
         )
         predicted = codes[rows, 0 if p.share_location else labels[rows]]
-        return self._location_loss(predicted - target)
+        difference = predicted - target
+        if p.bp_inside:
+            edges = torch.from_numpy(image.matched).to(codes)[rows]
+            difference = difference * ((edges >= 0) & (edges <= 1))
+        return self._location_loss(difference)
 
     def _relabelled(self, truth: Truth) -> Truth:
         """Return the objects with the label 1 where the classes are object and background."""
