@@ -35,19 +35,29 @@ def unit(bottoms: Arrays) -> np.ndarray:
     return np.stack([row / np.sqrt((row * row).sum()) for row in bottoms[0]])
 
 
+FIELDS = f"compact_bilinear_param {{ num_output: {SIZE} sum_pool: %s }}"
+MAPS = normal((2, 4, 2, 3), (2, 5, 2, 3))
+
 CASES = [
-    *(
-        Case(
-            "CompactBilinear",
-            f"compact_bilinear_param {{ num_output: {SIZE} sum_pool: {word} }}",
-            normal((2, 4, 2, 3), (2, 5, 2, 3)),
-            SOURCE,
-            lambda b, p, pooled=pooled: sketched(b, p, pooled),
-            variant,
-            smooth=(0, 1),
-            drawn=False,
-        )
-        for word, pooled, variant in (("true", True, "sum_pool"), ("false", False, "each position"))
+    Case(
+        "CompactBilinear",
+        FIELDS % "true",
+        MAPS,
+        SOURCE,
+        lambda b, p: sketched(b, p, True),
+        "sum_pool",
+        smooth=(0, 1),
+        drawn=False,
+    ),
+    Case(
+        "CompactBilinear",
+        FIELDS % "false",
+        MAPS,
+        SOURCE,
+        lambda b, p: sketched(b, p, False),
+        "each position",
+        smooth=(0, 1),
+        drawn=False,
     ),
     Case("SignedSqrt", "", normal((2, 3, 4)), VQA, lambda b, p: roots(b), smooth=()),
     Case("L2Normalize", "", normal((3, 5)), VQA, lambda b, p: unit(b)),
