@@ -73,7 +73,7 @@ def test_the_scale_of_normalize_learns_unless_it_is_fixed(tmp_path, free):
     n.free = L.Normalize(n.data, norm_param={"channel_shared": False, **free})
     n.fixed = L.Normalize(n.data, norm_param={"channel_shared": False, "fix_scale": True})
     net, _ = build(tmp_path, n)
-    rates = [p.lr_mult for p in net.parameters()]
+    rates = [p.lr_mult for p in net.parameters]
     assert rates == [1, 0]
 
 
