@@ -104,6 +104,7 @@ REFERENCES: dict[str, Reference] = {
         x[0], layer.shuffle_channel_param.group
     ),
     "Unpooling": lambda layer, x, p, shape: segmentation.at_places(x[0], x[1], shape[2], shape[3]),
+    "UnPooling": lambda layer, x, p, shape: np.kron(x[0], np.ones((1, 1, *shape[2:]))),
     "Upsample": _upsample,
 }
 

@@ -20,7 +20,7 @@ from .text import (
     warn_left_out,
     warn_of_tuning,
 )
-from .unknown import Unknown, refusal
+from .unknown import Unknown, refusal, same_word
 from .upgrade import upgrade_net, upgrade_solver
 
 
@@ -29,13 +29,21 @@ class NetFile:
     """A net's prototxt file.
 
     net: the NetParameter, upgraded to the present form, of what the schema knows. text: the text of
-    the file. unknown: what the schema lacks.
+    the file. unknown: what the schema lacks. v1_layers: the layers in the V1 form whose type the
+    schema lacks.
     """
 
     path: str
     net: Any
     text: str
     unknown: list[Unknown]
+    v1_layers: frozenset[str] = frozenset()
+
+    def name_v1_types(self, layer_types: Collection[str]) -> None:
+        """Give V1 layers of forks, such as CHANNEL_NORM, the present name of their type."""
+        for layer in self.net.layer:
+            if layer.name in self.v1_layers:
+                layer.type = same_word(layer.type, layer_types) or layer.type
 
     def check(self, state: Any, layer_types: Collection[str], own_types: Collection[str]) -> None:
         """Refuse what the engine lacks for the net that a NetState includes, in one message.
@@ -46,10 +54,15 @@ class NetFile:
         What belongs to layers that the state leaves out, or only tunes how a fork computes, is
         logged and left out. Raises PrototxtError for unknown fields, NetError for unknown types.
         """
+        self.name_v1_types(layer_types)
         if not self.unknown and all(layer.type in layer_types for layer in self.net.layer):
             return
         included = {layer.name: layer for layer in self.net.layer if _is_included(state, layer)}
-        types = [(n, p.type) for n, p in included.items() if p.type not in layer_types]
+        types = [
+            (layer.name, layer.type)
+            for layer in self.net.layer
+            if _is_included(state, layer) and layer.type not in layer_types
+        ]
         fields = []
         for item in self.unknown:
             layer = included.get(item.layer)
@@ -94,16 +107,17 @@ def read_net_file(path: str | os.PathLike) -> NetFile:
         upgrade_net(net, os.fspath(path))
     except NetError as error:
         raise NetError(f"{os.fspath(path)}: {error}") from None
-    return NetFile(os.fspath(path), net, text, _set_v1_types(net, unknown))
+    others = [item for item in unknown if not _is_v1_type(item)]
+    return NetFile(os.fspath(path), net, text, others, _set_v1_types(net, unknown))
 
 
-def _set_v1_types(net: Any, unknown: list[Unknown]) -> list[Unknown]:
-    """Give upgraded V1 layers the unknown types of their text; return the other unknown items."""
+def _set_v1_types(net: Any, unknown: list[Unknown]) -> frozenset[str]:
+    """Give upgraded V1 layers the unknown types of their text; return the names of the layers."""
     types = {item.layer: item.value.strip("\"'") for item in unknown if _is_v1_type(item)}
     for layer in net.layer:
         if not layer.type and layer.name in types:
             layer.type = types[layer.name]
-    return [item for item in unknown if not _is_v1_type(item)]
+    return frozenset(types)
 
 
 def _is_v1_type(item: Unknown) -> bool:
@@ -119,6 +133,7 @@ def read_net(path: str | os.PathLike, layer_types: Collection[str] | None = None
     Raises as `read_net_file` does, and PrototxtError for fields that the schema lacks.
     """
     file = read_net_file(path)
+    file.name_v1_types(layer_types or ())
     types = {layer.name: layer.type for layer in file.net.layer}
     left_out = [
         item

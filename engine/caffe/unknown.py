@@ -18,7 +18,7 @@ from .proto.origins import forks_of
 #: Fields that only tune how a fork computes: its engine, its precision, its memory, its threads.
 TUNING = {
     *("backward_math", "backward_type", "bn_stats_batch_size", "cache"),
-    *("compile_net_state", "conv_algorithm", "conv_algos_override"),
+    *("compile_net_state", "conv_algorithm", "conv_algos_override", "device_id"),
     *("cudnn_convolution_algo_seeker", "debug_display", "default_backward_math"),
     *("default_backward_type", "default_conv_algos_override"),
     *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
@@ -204,7 +204,10 @@ class _Parser:
 
 
 def scan(text: str, descriptor: Any) -> list[Unknown]:
-    """Return what a text has that the message of `descriptor` lacks. Raises MalformedTextError."""
+    """Return what a text has that the message of `descriptor` lacks. Raises MalformedTextError.
+
+    A list of devices, which yjxiong/caffe trains on, counts as lacking.
+    """
     return list(_scan(text, parse(text), descriptor, ("", "")))
 
 
@@ -214,7 +217,7 @@ def _scan(
     for node in nodes:
         declared = descriptor.fields_by_name.get(node.name)
         place = (text.count("\n", 0, node.start) + 1, node.start, node.end)
-        if declared is None:
+        if declared is None or (node.name == "device_id" and len(node.values) > 1):
             near = tuple(descriptor.fields_by_name)
             yield Unknown(descriptor.name, node.name, "", *layer, *place, near)
         elif declared.enum_type is not None:
@@ -247,6 +250,11 @@ def suggestion(word: str, words: Iterable[str]) -> str:
     folded = {_folded(candidate): candidate for candidate in words}
     near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.75)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def same_word(word: str, words: Iterable[str]) -> str:
+    """Return the word that differs from `word` in capitals and underscores at most, or ""."""
+    return next((other for other in words if _folded(other) == _folded(word)), "")
 
 
 def _folded(word: str) -> str:

@@ -168,6 +168,30 @@ def test_proposals_are_those_of_the_engine_where_few_and_where_many_remain():
         assert (rows_of(net, "rois", axis=0) == 3) == (post == 3)
 
 
+@pytest.mark.parametrize("method", ["FIXED", "DIV", "REP"])
+def test_unpooling_by_parsenet_has_the_numbers_of_the_engine(method):
+    fields = {"unpool": getattr(P.UnPooling, method), "out_kernel_size": 4, "out_stride": 3}
+
+    def add(n):
+        n.map = L.UnPooling(n.data, unpooling_param=fields)
+
+    export = compare.export(small_net(add, (2, 3, 5, 6)))
+    assert export.refusal == "" and export.error < TOLERANCE
+
+
+def test_proposals_of_a_python_layer_without_its_module_are_written():
+    def add(n):
+        n.scores = L.Input(shape={"dim": [1, 18, 5, 6]})
+        n.codes = L.Input(shape={"dim": [1, 36, 5, 6]})
+        n.info = L.Input(shape={"dim": [1, 3]})
+        python = {"module": "rpn.proposal_layer", "layer": "ProposalLayer"}
+        n.rois = L.Python(n.scores, n.codes, n.info, python_param=python)
+        n.end = L.Silence(n.data, ntop=0)
+
+    export = compare.export(small_net(add, (1, 3, 80, 96)))
+    assert export.refusal == "" and export.error < TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("add", "message"),
     [

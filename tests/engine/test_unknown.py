@@ -145,6 +145,17 @@ def test_a_v1_layer_may_have_a_present_type_in_quotes_and_present_settings(build
     assert net.blobs["p"].shape == (1, 24) and net.params["p"][0].shape == ()
 
 
+def test_a_v1_type_of_a_fork_is_the_present_type_of_that_name(build):
+    head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\n'
+    net = build('layers { name: "n" type: CHANNEL_NORM bottom: "data" top: "n" }', head=head)
+    assert net.layers[1].type == "ChannelNorm" and net.blobs["n"].shape == (1, 1, 3, 4)
+
+
+def test_unknown_types_of_layers_without_names_are_all_told(build):
+    with pytest.raises(NetError, match="unknown type 'AA' .*unknown type 'BB'"):
+        build('layer { type: "AA" bottom: "data" } layer { type: "BB" bottom: "data" }')
+
+
 def test_an_unknown_v1_type_is_told_by_its_name(build):
     head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 1 input_dim: 1\n'
     with pytest.raises(NetError, match="unknown type 'WHIRL' .layer w."):

@@ -8,6 +8,9 @@ from PIL import Image
 
 from solvers import demo, score, stage
 
+# tests/experiments/small_demo.py is the short form.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):

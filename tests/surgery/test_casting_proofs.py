@@ -21,7 +21,10 @@ NAMES = list(pairs.NAMES)
 ROUNDING = 1e-5
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.long if n == "googlenet" else ()) for n in NAMES],
+)
 def errors(request):
     return casting_proofs.run(request.param)
 

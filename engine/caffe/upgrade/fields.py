@@ -119,7 +119,8 @@ FUSED = {
 
 
 def _has_fused_relu(layer: Any) -> bool:
-    return layer.type in FUSED and getattr(layer, FUSED[layer.type]).relu
+    fused = layer.type in FUSED and getattr(layer, FUSED[layer.type]).relu
+    return bool(fused and layer.top)
 
 
 def has_fused_relus(net: Any) -> bool:

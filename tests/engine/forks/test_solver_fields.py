@@ -76,3 +76,11 @@ def test_the_rate_drops_after_a_plateau_of_the_loss():
         drops = plateau.count_drops(param, iteration, drops, loss)
         counts.append(drops)
     assert counts == [0, 0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_list_of_devices_is_left_out_with_a_warning(tmp_path, capfd, monkeypatch):
+    """As in yjxiong/caffe, which trains on several devices."""
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    assert solver(tmp_path, "device_id: [0, 1, 2]\nrichness: 200").iter == 0
+    log = capfd.readouterr().err
+    assert "left out device_id" in log and "left out richness" in log

@@ -321,6 +321,16 @@ class Unpooling(_FirstBottomLearns):
         both = getattr(p, f"{out}{name}")
         return getattr(p, f"{out}{prefix}_h") or both, getattr(p, f"{out}{prefix}_w") or both
 
+    def shares(self) -> torch.Tensor:
+        """Return the share of a value at each position of its window, kernel_h x kernel_w."""
+        height, width = self.kernel
+        if self.method == "FIXED":
+            shares = torch.zeros(height, width)
+            shares[(height - 1) // 2, (width - 1) // 2] = 1
+            return shares
+        divided = self.method in ("AVE", "DIV")
+        return torch.full((height, width), 1 / (height * width) if divided else 1.0)
+
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Return the height and width of the top for a bottom of this height and width."""
         axes = zip(self.size, size, self.stride, self.kernel, self.pad)
@@ -333,13 +343,8 @@ class Unpooling(_FirstBottomLearns):
         if mask is not None:
             return unpool(self, x, mask, size)
         channels = x.shape[1]
-        share = x.new_ones((channels, 1, *self.kernel))
-        if self.method in ("AVE", "DIV"):
-            share = share / (self.kernel[0] * self.kernel[1])
-        elif self.method == "FIXED":
-            share = torch.zeros_like(share)
-            share[:, :, (self.kernel[0] - 1) // 2, (self.kernel[1] - 1) // 2] = 1
-        y = F.conv_transpose2d(x, share, stride=self.stride, groups=channels)
+        shares = self.shares().to(x).expand(channels, 1, *self.kernel)
+        y = F.conv_transpose2d(x, shares, stride=self.stride, groups=channels)
         # Rows and columns beyond the top are cut off; those that no window reaches are 0.
         (top, left), (height, width) = self.pad, size
         y = y[:, :, top : top + height, left : left + width]

@@ -15,7 +15,7 @@ from ...files import atomic
 from ...layers import EngineLayer
 from ...net import Net
 from .model import FLOAT, REASONS, WRITERS, FreeSizeError, Model, Source, refusal
-from .sizes import Sizes, find_sizes
+from .sizes import Sizes, find_sizes, type_of
 
 #: The operator set that is written by default, and the least one that has the operators used.
 OPSET = 17
@@ -145,13 +145,14 @@ def _write_layer(
     if not isinstance(layer, EngineLayer):
         reason = "a layer in Python is not written as ONNX; replace it, or compute it outside"
         raise LayerError(name, layer.type, reason)
-    if layer.type not in WRITERS:
-        reason = REASONS.get(layer.type, "")
-        raise layer.error(reason) if reason else refusal(layer, f"a layer of type {layer.type}")
+    layer_type = type_of(layer)
+    if layer_type not in WRITERS:
+        reason = REASONS.get(layer_type, "")
+        raise layer.error(reason) if reason else refusal(layer, f"a layer of type {layer_type}")
     bottoms = net.bottom_names[name]
     shapes = [sizes.shapes[bottom] for bottom in bottoms]
     free = [sizes.free[bottom] for bottom in bottoms]
-    return WRITERS[layer.type](m, Source(layer, [names[b] for b in bottoms], shapes, free))
+    return WRITERS[layer_type](m, Source(layer, [names[b] for b in bottoms], shapes, free))
 
 
 def _axes_of_output(top: str, sizes: Sizes) -> list[int | None]:

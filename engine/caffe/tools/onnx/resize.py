@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,12 +107,12 @@ def Upsample(m: Model, source: Source) -> str:
 
 @writes
 def Unpooling(m: Model, source: Source) -> str:
-    """Write ScatterElements for a mask of maxima; ConvTranspose for averages."""
+    """Write ScatterElements for a mask of maxima; ConvTranspose for other methods."""
     layer = source.layer
     if len(source.inputs) > 1:
         return _unpool(m, source, layer.output_size(sizes_of(m, source, (2, 3))))
-    channels, area = source.shapes[0][1], math.prod(layer.kernel)
-    share = m.constant(torch.full((channels, 1, *layer.kernel), 1 / area).numpy())
+    channels = source.shapes[0][1]
+    share = m.constant(layer.shares().repeat(channels, 1, 1, 1).numpy())
     strides = list(layer.stride)
     y = m.add("ConvTranspose", source.input, share, strides=strides, group=channels)
     size = layer.output_size(sizes_of(m, source, (2, 3)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import CaffeError
+from ...layers import EngineLayer
 from ...net import Net
 
 Shapes = dict[str, tuple[int, ...]]
@@ -124,15 +126,22 @@ def _name(group: list[Axis], first: str, axes: int) -> str:
     return f"{blob}_{names[axis - 2] if names else f'axis{axis}'}"
 
 
+def type_of(layer: Any) -> str:
+    """Return a layer's type; its class where the engine's own layer stands for a Python layer."""
+    stands_in = layer.type == "Python" and isinstance(layer, EngineLayer)
+    return type(layer).__name__ if stands_in else layer.type
+
+
 def _add_rows(net: Net, free: dict[str, set[int]]) -> None:
     """Mark the axes whose sizes depend on values, and the first axis of all blobs behind them."""
     rows: set[str] = set()
     for name, layer in net.layer_dict.items():
         tops = net.top_names[name]
-        if layer.type in ROWS:
+        layer_type = type_of(layer)
+        if layer_type in ROWS:
             for top in tops:
-                free[top].add(ROWS[layer.type])
-        if layer.type in ("Proposal", "Filter") or rows & set(net.bottom_names[name]):
+                free[top].add(ROWS[layer_type])
+        if layer_type in ("Proposal", "Filter") or rows & set(net.bottom_names[name]):
             rows.update(tops)
             for top in tops:
                 if net.blobs[top].shape:
