@@ -90,8 +90,8 @@ fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET=
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
 	  OUT:out)
 
-torture: $(READY) ## kills, signals, a full disk, fuzzing (MINUTES=1 KILLS=5 SEED=)
-	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills SEED:seed)
+torture: $(READY) ## kills, signals, a full disk, long runs, fuzzing (MINUTES=1 KILLS=5 STEPS=2000 IMAGES=2000)
+	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills STEPS:steps IMAGES:images SEED:seed)
 
 test-all: $(READY) ## the test suite with the long and the slow tests
 	@$(call tests_beside_types,-m '$(OFFLINE)')

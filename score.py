@@ -35,8 +35,6 @@ def compute_hist(
     blob of label maps.
     """
     classes = net.blobs[layer].data.shape[1]
-    if save_dir:
-        os.makedirs(str(save_dir), exist_ok=True)
     hist, loss = np.zeros((classes, classes)), 0.0
     for idx in dataset:
         net.forward()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from experiments import report
 from fcn_common import files, templates
+from fcn_common.places import make_folder, writable
 from solvers.folders import ROOT
 
 TEMPLATE = "page.html.jinja"
@@ -50,8 +51,8 @@ def number_class(numeric: bool) -> Markup:
 def write_docs(results: Sequence[report.Result], out: str, root: str = ROOT) -> str:
     """Write docs/experiments.md, with the figures in docs/experiments, and return the path."""
     folder = os.path.join(root, "docs", "experiments")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
+    shutil.rmtree(writable(folder), ignore_errors=True)
+    make_folder(folder)
     renamed: List[report.Result] = []
     for result in results:
         figures = []
@@ -69,4 +70,4 @@ def write_docs(results: Sequence[report.Result], out: str, root: str = ROOT) -> 
 
 def _copy_in_256_colours(source: str, target: str) -> None:
     with Image.open(source) as image:
-        image.convert("RGB").quantize(256).save(target, optimize=True)
+        image.convert("RGB").quantize(256).save(writable(target), optimize=True)

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from experiments import report
 from fcn_common import arguments, command, files
+from fcn_common.places import make_folder
 from solvers import device
 from solvers.device import Gpu
 from solvers.folders import ROOT
@@ -40,7 +41,7 @@ def make(
     """
     out, demo = os.path.abspath(out), os.path.abspath(demo)
     folder = os.path.join(out, name)
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     _check_settings(folder, settings_of(run, demo, options))
     if report.exists(out, name):
         print(f"{name}: done already ({os.path.join(folder, report.RESULT)})")

@@ -11,6 +11,8 @@ import mmap
 import os
 from typing import Collection, Dict, Iterator, List, Tuple, Union
 
+from fcn_common.places import writable
+
 Buffer = Union[mmap.mmap, bytes, memoryview]
 Shapes = Dict[str, List[Tuple[int, ...]]]
 
@@ -67,7 +69,7 @@ def layer_bytes(path: str, name: str) -> Tuple[bytes, bool]:
 
 def write_without(path: str, out: str, names: Collection[str]) -> None:
     """Write to `out` the .caffemodel at `path` without the layers `names`."""
-    with _mapped(path) as data, open(out, "wb") as file:
+    with _mapped(path) as data, open(writable(out), "wb") as file:
         copied = 0
         for field, start, end in _fields(data, 0, len(data)):
             layer = field in _NAME_AND_BLOBS and _layer(data, start, end, *_NAME_AND_BLOBS[field])

@@ -42,7 +42,7 @@ def run(main: Callable[[], object]) -> None:
         if os.environ.get(TRACEBACK):
             raise
         sys.stdout.flush()
-        print(f"error: {_one_line(message(error))}", file=sys.stderr)
+        print(f"error: {one_line(message(error))}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt as interrupt:
         # One more interrupt would be shown as an error of the interpreter's end.
@@ -87,7 +87,7 @@ def pass_on_settings() -> None:
             os.environ.setdefault(f"CAFFE_{name}", os.environ[f"FCN_{name}"])
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text in one line, with escapes for the control characters of a terminal."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -8,9 +8,10 @@ import json
 import os
 import re
 import secrets
-from typing import IO, Any, Iterator, List, Optional, Union
+from typing import IO, Any, Iterator, List, Optional
 
-PathLike = Union[str, "os.PathLike[str]"]
+from fcn_common.places import PathLike, make_folder, writable
+
 #: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
 NAME_LENGTH = 48
 #: Temporary names, those of the embedded Caffe included: .NAME.8 hexadecimal digits.partial.SUFFIX
@@ -30,7 +31,7 @@ def atomic_write(
     missing), flushed to the disk and renamed. The rename is on disk when the block has ended. The
     permissions are those of any new file (umask).
     If the block raises, the temporary file is removed and `path` stays as it was. Raises OSError
-    with the file name `path` if the file cannot be written.
+    with the file name `path` if the file cannot be written, or may not be (`places.writable`).
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"{path}: mode is {mode!r}, needs 'w' or 'wb'")
@@ -106,13 +107,13 @@ def write_json(path: PathLike, value: Any, sort_keys: bool = False) -> None:
 @contextlib.contextmanager
 def _replacement(path: PathLike) -> Iterator[str]:
     """Give a temporary path beside `path`; rename it to `path`, or remove it after an exception."""
-    target = os.path.abspath(path)
+    target = os.path.abspath(writable(path))
     folder, name = os.path.split(target)
     stem, suffix = os.path.splitext(name)
     temporary = os.path.join(
         folder, f".{stem[:NAME_LENGTH]}.{secrets.token_hex(4)}.partial{suffix}"
     )
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     try:
         yield temporary
         os.replace(temporary, target)

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from typing import Any, Dict, Iterator, Optional
 
+from fcn_common.places import writable
 from fcn_common.progress import ProgressBar
 
 #: Python releases before 2023 have no filters. `_relative` keeps every path below the target.
@@ -24,14 +25,14 @@ def unpack(archive: str, inside: str, target: str) -> None:
     """
     if os.path.exists(target):
         raise OSError(f"{target} is there but not complete: move it away and fetch again")
-    part = target + ".part"
+    part = writable(target + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    os.makedirs(part)
+    os.makedirs(writable(part))
     try:
         (_unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar)(archive, inside, part)
         if not os.listdir(part):
             raise OSError(f"{archive}: holds no folder {inside}")
-        os.replace(part, target)
+        os.replace(part, writable(target))
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise OSError(f"{archive}: is not a readable archive ({error})") from None
     finally:
@@ -75,7 +76,7 @@ def _unpack_tar(archive: str, inside: str, folder: str) -> None:
             name = _relative(member.name, inside)
             if name and (member.isdir() or member.isfile()):
                 member.name = name
-                tar.extract(member, folder, set_attrs=False, **_FILTER)
+                tar.extract(member, writable(folder), set_attrs=False, **_FILTER)
 
 
 def _unpack_zip(archive: str, inside: str, folder: str) -> None:
@@ -88,7 +89,7 @@ def _unpack_zip(archive: str, inside: str, folder: str) -> None:
                 if name:
                     # Without the slash that marks a folder, a folder would become a file.
                     member.filename = name + ("/" if member.is_dir() else "")
-                    file.extract(member, folder)
+                    file.extract(member, writable(folder))
 
 
 def _relative(name: str, inside: str) -> Optional[str]:

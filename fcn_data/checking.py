@@ -101,12 +101,17 @@ class Report(NamedTuple):
 
 
 def check(
-    folder: Folder, coding: LabelCoding, channels: Optional[int] = None, title: str = "checking"
+    folder: Folder,
+    coding: LabelCoding,
+    channels: Optional[int] = None,
+    title: str = "checking",
+    skips: bool = False,
 ) -> Report:
     """Return what is wrong in a data set, after reading all of its files in several threads.
 
     folder: with the splits train and val. coding: how labels are read. channels: of the pictures;
-    None is 3, or the number that all files have if 3 cannot be read from them.
+    None is 3, or the number that all files have if 3 cannot be read from them. skips: pictures that
+    cannot be used are skipped in training, and so are warnings, not errors.
     """
     ids = sorted(folder.files)
     channels = channels or _channels([folder.files[idx][0] for idx in ids])
@@ -128,7 +133,7 @@ def check(
     sizes = [fact.size for fact in readable] or [(0, 0)]
     palette = _proposed(results)
     findings = [
-        *_file_findings(folder, facts),
+        *_file_findings(folder, facts, "warning" if skips else "error"),
         *_label_findings(folder, facts, coding, counts),
         *_set_findings(folder, facts, counts, channels),
     ]
@@ -227,9 +232,9 @@ def _channels(paths: Sequence[str]) -> int:
     return COLOURS
 
 
-def _file_findings(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
-    """Return the findings about single files."""
-    findings = _problems(folder, facts)
+def _file_findings(folder: Folder, facts: Mapping[str, FileFacts], level: str) -> List[Finding]:
+    """Return the findings about single files. level: of those about unusable files."""
+    findings = _problems(folder, facts, level)
     turned = [idx for idx, fact in facts.items() if fact.turn != 1]
     wide = [idx for idx, fact in facts.items() if fact.wide]
     if turned:
@@ -245,7 +250,7 @@ def _file_findings(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Findi
     return findings
 
 
-def _problems(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
+def _problems(folder: Folder, facts: Mapping[str, FileFacts], level: str) -> List[Finding]:
     """Return a finding for each problem; files with the same problem are one finding."""
     files: Dict[str, List[str]] = {}
     for idx, fact in facts.items():
@@ -257,10 +262,10 @@ def _problems(folder: Folder, facts: Mapping[str, FileFacts]) -> List[Finding]:
     findings = []
     for text, paths in files.items():
         if len(paths) == 1:
-            findings.append(Finding("error", f"{paths[0]}: {text}" if paths[0] else text))
+            findings.append(Finding(level, f"{paths[0]}: {text}" if paths[0] else text))
         else:
             names = tuple(os.path.relpath(path, folder.path) for path in paths)
-            findings.append(Finding("error", f"{len(paths)} files, each: {text}", names))
+            findings.append(Finding(level, f"{len(paths)} files, each: {text}", names))
     return findings
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 from typing import Any, Callable, Optional, Sequence
 
+from fcn_common.places import make_folder, writable
 from fcn_common.progress import ProgressBar
 
 #: Seconds to wait for a connection and for each block of bytes.
@@ -31,13 +32,13 @@ def download(
     checksum: "md5:..." or "sha1:...". check: a test of the file's content where no checksum is
     known. Raises OSError with the reason of each address if none has the file.
     """
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    make_folder(os.path.dirname(path))
     part = path + ".part"
     reasons = []
     for url in urls:
         try:
             _download_checked(url, part, checksum, check)
-            os.replace(part, path)
+            os.replace(part, writable(path))
             return
         except OSError as error:
             reasons.append(str(error))
@@ -128,7 +129,10 @@ def _transfer(requests: Any, url: str, part: str) -> bool:
             start = 0
         total = start + int(reply.headers.get("Content-Length", 0))
         title = os.path.basename(part)[: -len(".part")]
-        with open(part, "ab" if start else "wb") as file, _bar(total, title, start) as bar:
+        with (
+            open(writable(part), "ab" if start else "wb") as file,
+            _bar(total, title, start) as bar,
+        ):
             for block in reply.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import caffe
 import numpy as np
 
+from fcn_common.command import message, one_line
+
 from .augmentation import Augmentation, join
 from .parameters import numbers, read_parameters
 from .readers import COLOURS, read_channels
-from .records import DataSet, Labels
+from .records import ON_ERROR, DataSet, Labels
 from .split_files import read_ids
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 UINT8_MAX = 255
+#: Images in a row that cannot be read, after which a layer no longer skips them.
+MOST_SKIPPED = 1000
 
 
 class SegmentationDataLayer(caffe.Layer):
@@ -50,6 +56,9 @@ class SegmentationDataLayer(caffe.Layer):
         randomize    False: a train split comes in its order, too (default True)
         classes      number of classes of the first labels (default: the record's)
         tops         names of the record's inputs and labels, one for each top (default: all)
+        on_error     "skip": an image that cannot be read, or whose labels do not fit, is reported
+                     on stderr, and the next one of the split takes its place; "stop" (default)
+                     raises its error
 
     and, for a split with "train" in its name, what `Augmentation` describes and batches:
 
@@ -63,7 +72,8 @@ class SegmentationDataLayer(caffe.Layer):
     see what one solver sees. Without a seed each solver draws an order of its own.
 
     Raises ValueError, in one line, for a bad `param_str` or a bad label, OSError for a file that is
-    missing or unreadable.
+    missing or unreadable. With on_error "skip" the last two are raised after `MOST_SKIPPED` images
+    in a row, or all of the split.
     """
 
     data_set: DataSet
@@ -125,6 +135,9 @@ class SegmentationDataLayer(caffe.Layer):
         self.random: bool = params.get("randomize", True) and "train" in self.split
         self.seed: Optional[int] = params.get("seed")
         self._set_changes(params)
+        self._skips: bool = self._on_error(params) == "skip"
+        #: The images that were reported as skipped.
+        self._skipped: Set[str] = set()
         self.indices = read_ids(self.split_path(self.split))
         self._start_reading()
 
@@ -221,6 +234,7 @@ class SegmentationDataLayer(caffe.Layer):
             "randomize": (bool, int),
             "classes": int,
             "tops": (tuple, list),
+            "on_error": str,
             "mirror": (bool, int),
             "crop": int,
             "scale": (tuple, list),
@@ -229,6 +243,14 @@ class SegmentationDataLayer(caffe.Layer):
         required = {key: types[key] for key in (*self.folder_keys, *self.required_keys)}
         name = type(self).__name__
         return read_parameters(name, self.param_str, required, types)
+
+    def _on_error(self, params: Dict[str, Any]) -> str:
+        value: str = params.get("on_error", ON_ERROR[0])
+        if value not in ON_ERROR:
+            raise ValueError(
+                f"{type(self).__name__}: on_error is {value!r}, needs {' or '.join(ON_ERROR)}"
+            )
+        return value
 
     def _set_means(self, params: Dict[str, Any]) -> None:
         means = {source.name: source.mean for source in self.data_set.inputs}
@@ -293,16 +315,17 @@ class SegmentationDataLayer(caffe.Layer):
         before = self._draws, self.idx, self._rng.getstate()
         images = []
         for _ in range(self.batch):
-            images.append((self.indices[self.idx], self._draws))
+            images.append((self.idx, self._draws))
             if self.batch > 1:
                 self._advance(self._solvers)
         self._draws, self.idx = before[:2]
         self._rng.setstate(before[2])
         return self._reader.submit(self._load_batch, images)
 
-    def _load_batch(self, images: List[Tuple[str, int]]) -> List[np.ndarray]:
-        """Return an array for each top, N x C x H x W. images: an id and its draw each."""
-        parts = [self._changed(self._load(idx), draw) for idx, draw in images]
+    def _load_batch(self, images: List[Tuple[int, int]]) -> List[np.ndarray]:
+        """Return an array for each top, N x C x H x W. images: a place in the split and a draw."""
+        load = self._load_readable if self._skips else self._load_at
+        parts = [self._changed(load(place), draw) for place, draw in images]
         return [
             join(arrays, self._labels[top].ignore_label if top in self._labels else 0)
             for top, arrays in zip(self.tops, zip(*parts))
@@ -321,6 +344,34 @@ class SegmentationDataLayer(caffe.Layer):
             f"{self._changes_seed} {draw}",
         )
         return [labels.pop(0) if truth else images.pop(0) for truth in truths]
+
+    def _load_at(self, place: int) -> List[np.ndarray]:
+        """Return the arrays of the image at a place in the split."""
+        return self._load(self.indices[place])
+
+    def _load_readable(self, place: int) -> List[np.ndarray]:
+        """Return the arrays of the first image from a place on that can be read.
+
+        The order of the draws stays as it is, so that a continued run has the same images.
+        """
+        most = min(len(self.indices), MOST_SKIPPED)
+        for further in range(most):
+            idx = self.indices[(place + further) % len(self.indices)]
+            try:
+                return self._load(idx)
+            except (OSError, ValueError) as error:
+                reason = message(error)
+                self._report_skipped(idx, reason)
+        raise OSError(f"{reason}; it is the last of {most} images in a row that cannot be read")
+
+    def _report_skipped(self, idx: str, reason: str) -> None:
+        """Print once that an image is skipped."""
+        if idx in self._skipped:
+            return
+        self._skipped.add(idx)
+        with contextlib.suppress(OSError):  # A terminal that is gone does not end the training.
+            line = f"warning: {type(self).__name__}: skipped {idx} of split {self.split}: {reason}"
+            print(one_line(line), file=sys.stderr, flush=True)
 
     def _load(self, idx: str) -> List[np.ndarray]:
         arrays = [

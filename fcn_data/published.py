@@ -10,6 +10,7 @@ import os
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from fcn_common.files import write_text
+from fcn_common.places import writable
 
 from . import registry, sift_flow
 from .archives import folder_of, unpack
@@ -195,7 +196,7 @@ def _fetch_file(name: str, root: str, base_url: Optional[str]) -> None:
     path = os.path.join(root, entry.download)
     if unusable(name, root):
         aside = path + ".unusable"
-        os.replace(path, aside)
+        os.replace(writable(path), writable(aside))
         print(f"{path}: is not the published file; moved to {aside}")
     if not os.path.exists(path):
         urls = (base_url.rstrip("/") + "/" + entry.file,) if base_url else entry.urls

@@ -12,6 +12,8 @@ import numpy as np
 
 #: Seed of the order of the training images in the published prototxts.
 SEED = 1337
+#: What a data layer does with an image that cannot be read; the first is the default.
+ON_ERROR = ("stop", "skip")
 #: Keys of param_str that only a train split has, and their values in the papers.
 TRAINING: Mapping[str, Any] = {"mirror": False, "crop": 0, "scale": (1.0, 1.0), "batch": 1}
 
@@ -122,6 +124,7 @@ class DataSet(NamedTuple):
             "mean": self.mean,
             "tops": list(self.tops),
             "classes": len(self.classes),
+            "on_error": ON_ERROR[0],
             **TRAINING,
         }
         elsewhere = {key for other in self.splits.values() for key in other.folders}

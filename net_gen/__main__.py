@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from fcn_common import arguments, command
+from fcn_data.records import ON_ERROR
 
 from .arguments import check_choice
 from .generate import generate
@@ -24,6 +25,7 @@ DATA_OPTIONS: Dict[str, Dict[str, Any]] = {
     "nyud_dir": {"metavar": "DIR", "help": "NYUDv2, as seen from the variant's folder"},
     "train_split": {"metavar": "NAME", "help": "split of the train net"},
     "val_split": {"metavar": "NAME", "help": "split of the val net"},
+    "on_error": {"choices": ON_ERROR, "help": "what data layers do with an unreadable image"},
 }
 
 

@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Iterator, Set, Tuple
 
+from fcn_common.places import writable
+
 #: What has been warned of in this process.
 _warned: Set[str] = set()
 
@@ -68,7 +70,7 @@ class AppendedFile:
 
     def _write(self) -> None:
         if self._handle < 0:
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle = os.open(writable(self.path), os.O_RDWR | os.O_CREAT, 0o666)
             self._state = os.fstat(self._handle).st_size, self._state[1]
         size, waiting = self._state
         written = 0
@@ -95,6 +97,6 @@ class AppendedFile:
 def truncate(path: str, size: int) -> None:
     """Cut a file at `size` bytes, which needs no room on the disk; warn once if that fails."""
     try:
-        os.truncate(path, size)
+        os.truncate(writable(path), size)
     except OSError as error:
         warn_once(path, error)

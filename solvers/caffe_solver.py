@@ -7,7 +7,6 @@ import glob
 import os
 import platform
 import re
-import tempfile
 from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import caffe
@@ -15,6 +14,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from fcn_common.caffemodel import contents, write_without
+from fcn_common.places import make_folder, temporary_folder, writable
 from solvers import run_lock, snapshots, workers
 from surgery import (
     HDF5_SUFFIXES,
@@ -74,10 +74,10 @@ def make_solver(
         settings.test_iter[:] = [images] * len(settings.test_iter)
     if seed is not None:
         settings.random_seed = seed
-    os.makedirs(os.path.dirname(settings.snapshot_prefix) or ".", exist_ok=True)
+    make_folder(os.path.dirname(settings.snapshot_prefix))
     path = os.path.abspath(_TEMPORARY.format(host=platform.node(), process=os.getpid()))
     try:
-        with open(path, "w") as file:
+        with open(writable(path), "w") as file:
             file.write(str(settings))
         return caffe.get_solver(path)
     finally:
@@ -155,7 +155,7 @@ def _fitting_weights(net: Any, path: str, upsampling: Sequence[str]) -> Iterator
         f"{path}: has another number of classes; layers made anew: {', '.join(other)}, "
         "all others are copied"
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         fitting = os.path.join(folder, "fitting.caffemodel")
         write_without(path, fitting, other)
         yield fitting

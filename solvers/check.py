@@ -47,6 +47,7 @@ def check_set(
     seed: int = 1,
     ignore_label: Optional[int] = None,
     label_values: Optional[str] = None,
+    skips: bool = False,
 ) -> CheckedSet:
     """Check the data set in a folder.
 
@@ -54,7 +55,8 @@ def check_set(
     lines of name:red,green,blue for colour-coded labels. masks: labels of 0 and 255 are two
     classes. channels: of the pictures. seed: of the splits that are drawn. ignore_label: the label
     that is not counted (255; 65535 for more than 255 classes). label_values: the stored value of
-    each class, with commas, where label files hold other numbers than the class indices.
+    each class, with commas, where label files hold other numbers than the class indices. skips:
+    pictures that cannot be used are skipped in training, and cost a warning.
 
     Raises OSError for a folder that is missing, ValueError if no layout fits it.
     """
@@ -65,11 +67,11 @@ def check_set(
     default = WIDE_IGNORE_LABEL if wide else LabelCoding().ignore_label
     ignored = default if ignore_label is None else ignore_label
     coding = LabelCoding(ignored, folder.colours, masks, _stored_values(label_values))
-    report = check(folder, coding, channels)
+    report = check(folder, coding, channels, skips=skips)
     if ignore_label is None and not folder.classes and report.labels > NARROW + 1:
         # 16-bit labels without names: 255 is one of the classes.
         coding = coding._replace(ignore_label=WIDE_IGNORE_LABEL)
-        report = check(folder, coding, channels)
+        report = check(folder, coding, channels, skips=skips)
     return CheckedSet(folder, coding, report)
 
 

@@ -25,6 +25,7 @@ from typing import (
 import numpy as np
 
 from fcn_common.files import atomic_path, write_json
+from fcn_common.places import make_folder, writable
 from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
 from fcn_data.channel_lists import is_channel_list, listed_files
 from fcn_data.label_coding import stored_labels
@@ -146,7 +147,7 @@ def segment_collection(
     others. Raises ValueError if `out` has pictures of another net.
     """
     files = collect(sources, out)
-    os.makedirs(out, exist_ok=True)
+    make_folder(out)
     _check_record(out, segmenter)
     names = photograph.stems(files)
     share = files[workers.rank() :: workers.count()]
@@ -214,7 +215,7 @@ def _segment(
 
         def store(head: Head, shape: Tuple[int, int, int]) -> np.ndarray:
             temporary = values.enter_context(atomic_path(files.values_path(head)))
-            return np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            return np.lib.format.open_memmap(writable(temporary), "w+", np.float32, shape)
 
         try:
             maps = segmenter.segment(pixels, store if files.values else None)

@@ -18,6 +18,7 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 import numpy as np
 from PIL import Image
 
+from fcn_common.places import make_folder
 from solvers.by_products import AppendedFile, guarded, truncate
 
 #: The first event of every file, by which TensorBoard knows the format.
@@ -46,7 +47,7 @@ class Events:
         self._file: Optional[AppendedFile] = None
         self._folder = folder
         with guarded(folder):
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder)
             for path in files(folder):
                 self._drop(path, keep)
 

@@ -13,10 +13,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from typing import Any, Dict, List, Optional, Sequence
 
 from fcn_common import command
+from fcn_common.places import temporary_folder, writable
 from solvers import available, snapshots
 from solvers.run_record import RunRecord, read_run
 
@@ -67,10 +67,10 @@ def export(
     path = out or os.path.join(run, f"{name}.{to}")
     arguments = ["--weights", weights, "--to", to, "--out", path, *more]
     print(f"{weights}, to {to}", flush=True)
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         if to == "onnx":
             described = os.path.join(temporary, "metadata.json")
-            with open(described, "w", encoding="utf-8") as file:
+            with open(writable(described), "w", encoding="utf-8") as file:
                 json.dump(metadata(record), file)
             deploy = os.path.join(folder, "deploy.prototxt")
             arguments = ["--net", deploy, "--metadata", described, *arguments]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from typing import Iterator, List, Optional
 
 from fcn_common.files import write_text
+from fcn_common.places import temporary_folder
 from fcn_data import published
 from fcn_data.published import PUBLISHED
 from net_gen import VARIANTS
@@ -82,7 +82,7 @@ def _for_the_mean(weights: Optional[str], mean: str) -> Iterator[Optional[str]]:
         yield weights
         return
     tensors = read_tensors(weights)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = weights
         if layers_of_caffe(tensors) is None:
             path = os.path.join(folder, "weights.caffemodel")

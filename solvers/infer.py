@@ -15,6 +15,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from fcn_common import arguments, command
+from fcn_common.places import make_folder
 from fcn_common.voc import MEAN
 from net_gen import VARIANTS
 from solvers import device, photograph, video, workers
@@ -142,7 +143,7 @@ def segment_file(
     Raises OSError for a file that cannot be read, ValueError for one that does not fit the net,
     MemoryEndError if memory ends.
     """
-    os.makedirs(out, exist_ok=True)
+    make_folder(out)
     stem = photograph.stem_of(path)
     if video.is_video(path):
         return segment_video(path, VideoFiles(out, stem, segmenter.heads), segmenter, say)

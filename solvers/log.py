@@ -12,6 +12,7 @@ from typing import Collection, Dict, List, Mapping, Union
 import numpy as np
 
 from fcn_common.files import write_text
+from fcn_common.places import make_folder
 from solvers import workers
 from solvers.by_products import AppendedFile, guarded, truncate
 from solvers.events import open_events
@@ -43,7 +44,7 @@ class Log:
     def __init__(self, folder: str, iteration: int = 0, scored: Collection[int] = ()) -> None:
         table, text = os.path.join(folder, TABLE), os.path.join(folder, TEXT)
         with guarded(folder):
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder)
         with guarded(table):
             _cut_table(table, iteration)
         with guarded(text):

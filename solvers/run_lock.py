@@ -19,6 +19,8 @@ import threading
 import time
 from typing import Any, Dict, Iterator, Optional, Set
 
+from fcn_common.places import make_folder, writable
+
 try:
     import fcntl
 except ImportError:  # A system without file locks.
@@ -44,7 +46,7 @@ def one_run(folder: str) -> Iterator[None]:
         yield
         return
     created = not os.path.isdir(folder)
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     handle = _acquire(os.path.join(folder, NAME), folder)
     _held.add(folder)
     stop = threading.Event()
@@ -75,7 +77,7 @@ def is_marked(folder: str) -> bool:
 def _acquire(path: str, folder: str) -> int:
     """Return the handle of the locked file with this process's record."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(writable(path), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             locked = _lock(handle)
             other = _read(handle)

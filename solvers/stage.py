@@ -238,11 +238,7 @@ class Stage:
             yield self.iteration
         while self.iteration < self.iters:
             with self._requests.training():
-                try:
-                    self.train_iteration()
-                except KeyboardInterrupt:
-                    self._snapshot_if_first()
-                    raise
+                self._train_or_save()
                 due = self._scores_now(every)
                 request = self._requests.take_snapshot()
                 if due or request or self.iteration % self.interval == 0:
@@ -254,6 +250,42 @@ class Stage:
         # The next stage starts from files that worker 0 has removed or kept by now.
         workers.meet(self.solver)
         self.finished = True
+
+    def _train_or_save(self) -> None:
+        """Train an iteration. If that fails, write a snapshot of the last complete iteration."""
+        iteration = self.iteration
+        try:
+            self.train_iteration()
+        except KeyboardInterrupt:
+            self._snapshot_if_first()
+            raise
+        except Exception:
+            # The iteration counts once the weights have changed. Of several workers, the engine
+            # knows which of them still lives.
+            if self.iteration == iteration and workers.count() == 1:
+                self._save_last_iteration()
+            raise
+
+    def _save_last_iteration(self) -> None:
+        """Write a snapshot of the iteration before the one that failed, unless there is one."""
+        newest = snapshots.latest(self.param.snapshot_prefix)
+        if not self.iteration or (newest and newest.iteration == self.iteration):
+            return
+        try:
+            self._write_snapshot()
+            # Caffe removes the file, because dropout's random numbers are those of a later moment.
+            snapshots.write_progress(
+                self.param.snapshot_prefix, self.iteration, self._losses.state()
+            )
+        except (OSError, RuntimeError) as error:
+            workers.say(f"warning: {self.title}: the last snapshot cannot be written ({error})")
+            return
+        line = f"stopped at iteration {self.iteration}"
+        self._log.line(f"Optimization {line}")
+        workers.say(
+            f"{self.title}: {line}, which is saved in {self._records_folder}; the same command "
+            "continues"
+        )
 
     def _scores_now(self, every: int) -> bool:
         """Whether the present iteration is scored: each `every` iterations, and at the end."""
@@ -268,6 +300,8 @@ class Stage:
     def _write_snapshot(self) -> None:
         """Write a snapshot of the present iteration, after the rows of the log that go with it."""
         prefix = self.param.snapshot_prefix
+        # Here a Caffe that resumes bit for bit brings the random states of the workers together.
+        workers.meet(self.solver)
         if workers.rank() == 0:
             self._log.sync()
             with snapshots.incomplete(prefix, self.iteration):

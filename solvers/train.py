@@ -109,7 +109,7 @@ def _prepare(
     data: str, out: str, options: Options, iters: Optional[int], line: str, kind: Dict[str, Any]
 ) -> None:
     """Check the set, and write all files of a run but the snapshots. run.json comes last."""
-    checked = check_set(data, seed=options.seed, **kind)
+    checked = check_set(data, seed=options.seed, skips=options.on_error == "skip", **kind)
     workers.say("\n".join(checked.report.lines(checked.classes)))
     refuse_errors(checked)
     pictures = _pictures(checked, options)

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 
 from fcn_common import arguments
 from fcn_data.augmentation import Augmentation
+from fcn_data.records import ON_ERROR
 from net_gen import VARIANTS
 from solvers import chain
 
@@ -29,7 +30,8 @@ class Options(NamedTuple):
     them. mean: values with commas, or "". lr: of the first stage. seed: of the splits, the random
     weights and the solver. class_weights: as for `fcn_data.class_weights`, or "" for none. mirror,
     crop, scale: how the training pictures are changed; scale is "0.5:2", or "". batch: pictures in
-    a pass. solver: fields of the solver prototxts, as text, which replace the computed ones.
+    a pass. on_error: what becomes of a picture that cannot be read, "stop" or "skip". solver:
+    fields of the solver prototxts, as text, which replace the computed ones.
     """
 
     variant: str = DEFAULT_VARIANT
@@ -45,6 +47,7 @@ class Options(NamedTuple):
     crop: int = 0
     scale: str = ""
     batch: int = 1
+    on_error: str = ON_ERROR[0]
     solver: str = ""
 
     @property
@@ -73,8 +76,8 @@ class Options(NamedTuple):
 
     @property
     def data_settings(self) -> Dict[str, Any]:
-        """The keys of the train split's data layer that differ from their defaults."""
-        return {**self.augmentation._asdict(), "batch": self.batch}
+        """The keys of the data layers that the options set; some are the train split's alone."""
+        return {**self.augmentation._asdict(), "batch": self.batch, "on_error": self.on_error}
 
     @property
     def solver_fields(self) -> Dict[str, Any]:
@@ -186,6 +189,13 @@ def _training_arguments() -> List[argparse.ArgumentParser]:
             help="scale the training pictures by a random factor between two, such as 0.5:2",
         ),
         option("--batch", type=int, default=1, metavar="N", help="pictures in a pass (default: 1)"),
+        option(
+            "--on-error",
+            choices=ON_ERROR,
+            default=ON_ERROR[0],
+            help="what becomes of a picture that cannot be read: stop with a snapshot, or skip the "
+            f"picture (default: {ON_ERROR[0]})",
+        ),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from fcn_common.files import atomic_path
+from fcn_common.places import writable
 from fcn_data.readers import COLOURS
 from solvers import results, workers
 from solvers.label_map import overlay
@@ -215,7 +216,7 @@ class _Outputs:
         cv2 = _opencv()
         code = cv2.VideoWriter_fourcc(*self._code)
         size = frame.shape[1], frame.shape[0]
-        writer = cv2.VideoWriter(self._temporary[k], code, self._rate, size)
+        writer = cv2.VideoWriter(writable(self._temporary[k]), code, self._rate, size)
         if not writer.isOpened():
             raise OSError(
                 f"{self._targets[k]}: OpenCV {cv2.__version__} cannot write the codec {self._code}"

@@ -15,6 +15,7 @@ import caffe
 import numpy as np
 
 from fcn_common.files import atomic_write
+from fcn_common.places import make_folder, writable
 from fcn_common.progress import ProgressBar
 
 try:
@@ -94,8 +95,8 @@ def one_at_a_time(path: str) -> Iterator[None]:
     if count() == 1:
         yield
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
+    make_folder(os.path.dirname(path))
+    with open(writable(path), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

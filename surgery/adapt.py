@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import os
-import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -17,6 +16,7 @@ import numpy as np
 
 import net_gen
 from fcn_common import arguments
+from fcn_common.places import temporary_folder
 from surgery.cast import read_net, save
 from surgery.shapes import Shape, names_text, shape_text
 from surgery.upsampling import interp, interp_layers
@@ -102,7 +102,7 @@ def _filled_net(deploy: str, seed: int) -> Any:
     for layer in message.layer:
         if layer.type == "Convolution" and not layer.name.startswith("score"):
             layer.convolution_param.weight_filler.type = "msra"
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         prototxt = os.path.join(folder, "filled.prototxt")
         net_gen.write(message, prototxt)
         caffe.set_random_seed(seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, List, Optional
 
 import caffe
@@ -13,6 +12,7 @@ from google.protobuf import text_format
 import net_gen
 from fcn_common.caffemodel import contents, write_without
 from fcn_common.files import atomic_path
+from fcn_common.places import make_folder, temporary_folder
 from surgery.convolutional import convolutional
 from surgery.shapes import names_text
 from surgery.transplant import Report, transplant
@@ -36,8 +36,8 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     for path in (None if named else classifier, weights, deploy):
         if path is not None and not os.path.isfile(path):
             raise FileNotFoundError(f"{path}: no such file; it is needed to cast the classifier")
-    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    make_folder(os.path.dirname(os.path.abspath(out)))
+    with temporary_folder() as folder:
         prototxt = classifier
         if prototxt is None or named:
             prototxt = os.path.join(folder, "classifier.prototxt")
@@ -54,7 +54,7 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     # A new score layer without weights would not fit a net with another number of classes.
     empty = zero_layers(new_net, report.unfilled)
     folder = os.path.dirname(os.path.abspath(out))
-    with atomic_path(out) as temporary, tempfile.TemporaryDirectory(dir=folder) as folder:
+    with atomic_path(out) as temporary, temporary_folder(folder) as folder:
         complete = os.path.join(folder, "complete.caffemodel")
         new_net.save(complete)
         write_without(complete, temporary, empty)

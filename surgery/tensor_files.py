@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from typing import Dict, List, Optional
 
 import numpy as np
+
+from fcn_common.places import temporary_folder
 
 #: Suffixes of such files.
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -48,7 +49,7 @@ def read_tensors(path: str) -> Arrays:
 
 def _read_state_dict(path: str) -> Arrays:
     """The tensors of a .pth file, which `caffe export` reads without running what is in it."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         out = os.path.join(folder, "weights.safetensors")
         arguments = ["export", "--from", path, "--to", "safetensors", "--out", out]
         done = subprocess.run(

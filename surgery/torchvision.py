@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from fractions import Fraction
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -21,6 +20,7 @@ import numpy as np
 
 import net_gen
 from fcn_common.files import atomic_path
+from fcn_common.places import make_folder, temporary_folder
 from fcn_common.voc import MEAN
 from net_gen.trunks.googlenet import INCEPTIONS
 from net_gen.trunks.vgg16 import BLOCKS
@@ -195,8 +195,8 @@ def fold_input(
 
 def _save(path: str, param: Any, blobs: Mapping[str, Sequence[np.ndarray]], out: str) -> None:
     """Write blobs as the weights of a net. Raises ValueError for blobs of other shapes."""
-    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    make_folder(os.path.dirname(os.path.abspath(out)))
+    with temporary_folder() as folder:
         prototxt = os.path.join(folder, "classifier.prototxt")
         net_gen.write(param, prototxt)
         net = caffe.Net(prototxt, caffe.TEST)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import io, mode
+from . import files, io, mode
 from .classifier import Classifier
 from .errors import CaffeError, FileError
 
@@ -107,7 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictions = net.predict(inputs, not options.center_only)
         print(f"Done in {time.time() - start:.2f} s.")
         print(f"Saving results into {options.output_file}")
-        np.save(options.output_file, predictions)
+        # NumPy adds the suffix to a path, and nothing to an open file.
+        path = options.output_file
+        with files.atomic(path if path.endswith(".npy") else path + ".npy") as file:
+            np.save(file, predictions)
     except (CaffeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -62,7 +62,7 @@ def crop_params(fn: Function) -> Tuple[int, Any]:
     """Return (axis, offset) of a Crop layer; offset is an array."""
     settings = dict(fn.params)
     settings.update(set_fields(settings.pop("crop_param", {})))
-    return settings.get("axis", 2), np.array(settings.get("offset", 0), ndmin=1)
+    return settings.get("axis", 2), np.array(settings.get("offset", 0), ndmin=1, dtype=np.int64)
 
 
 def coord_map(fn: Function) -> CoordMap:

@@ -82,7 +82,7 @@ def write_hdf5(path: str, detections: Sequence[dict[str, Any]]) -> None:
         corners, index=frame.index, columns=list(COORDINATES)
     )
     del frame["window"]
-    frame.to_hdf(path, key="df", mode="w")
+    frame.to_hdf(files.writable(path), key="df", mode="w")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,8 +25,17 @@ _ABANDONED = 2
 
 #: The environment variable of the strict mode, for models from strangers.
 STRICT = "CAFFE_STRICT"
+
+
+def _working_folder() -> str:
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:  # The folder was removed.
+        return ""
+
+
 #: The folder in which the program started.
-_START = os.path.realpath(os.getcwd())
+_START = _working_folder()
 
 
 def strict() -> bool:
@@ -34,15 +43,23 @@ def strict() -> bool:
     return os.environ.get(STRICT, "") not in ("", "0")
 
 
-def check_place(path: str | os.PathLike) -> None:
-    """Raise FileError for a path outside the working folder that the strict mode protects."""
-    if not strict():
-        return
-    place = os.path.realpath(os.fspath(path))
-    if os.path.commonpath([place, _START]) != _START:
-        raise FileError(
-            f"{os.fspath(path)}: is not written: {STRICT} allows files in {_START} alone"
-        )
+def writable(path: str | os.PathLike) -> str:
+    """Return the path of a file that is to be written; links are followed.
+
+    Raises FileError for a path outside the working folder in the strict mode.
+    """
+    if strict() and not _is_inside(path):
+        reason = f"{STRICT} allows files in {_START or 'a working folder that exists'} alone"
+        raise FileError(f"{os.fspath(path)}: is not written: {reason}")
+    return os.fspath(path)
+
+
+def _is_inside(path: str | os.PathLike) -> bool:
+    place = os.path.realpath(path)
+    try:
+        return bool(_START) and os.path.commonpath([place, _START]) == _START
+    except ValueError:  # Another drive.
+        return False
 
 
 @contextmanager
@@ -55,8 +72,7 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
     Raises FileError if the file cannot be written.
     """
-    path = os.fspath(path)
-    check_place(path)
+    path = writable(path)
     temporary = None
     try:
         with _create_beside(path) as file:
@@ -111,14 +127,14 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
     `temporary` lies on the same file system as `path`. Raises FileError if `path` cannot be
     written.
     """
-    check_place(path)
+    path = writable(path)
     try:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(os.fspath(path))
+        _sync_folder(path)
     except OSError as error:
-        raise FileError(f"{os.fspath(path)}: cannot be written: {error.strerror}") from None
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 @contextmanager
@@ -185,7 +201,7 @@ def _create_beside(path: str) -> IO[bytes]:
     while True:
         temporary = os.path.join(folder, f".{name[:NAME_LENGTH]}.{os.urandom(4).hex()}.partial")
         with suppress(FileExistsError):
-            file = open(temporary, "x+b")  # noqa: SIM115
+            file = open(writable(temporary), "x+b")  # noqa: SIM115
             if fcntl is not None:
                 with suppress(OSError):  # Some file systems have no locks.
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

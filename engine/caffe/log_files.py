@@ -10,6 +10,9 @@ import sys
 from contextlib import suppress
 from typing import IO
 
+from .errors import FileError
+from .files import writable
+
 NAMES = ("INFO", "WARNING", "ERROR", "FATAL")
 HEADER = """Log file created at: {now:%Y/%m/%d %H:%M:%S}
 Running on machine: {host}
@@ -67,7 +70,11 @@ class LogFiles:
         name = f"{self._program}.{host}.{_user()}.log.{level}.{now:%Y%m%d-%H%M%S}.{os.getpid()}"
         path = os.path.join(self._folder, name)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, self._permissions)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            handle = os.open(writable(path), flags, self._permissions)
+        except FileError as error:
+            sys.stderr.write(f"Could not create logging file: {error}\n")
+            return None
         except OSError as error:
             sys.stderr.write(f"Could not create logging file: {error.strerror}: {path}\n")
             return None
@@ -89,7 +96,8 @@ def _user() -> str:
 
 def _link(target: str, link: str) -> None:
     """Set a symbolic link where the file system has them."""
-    with suppress(OSError):
+    with suppress(OSError, FileError):
+        folder = writable(os.path.dirname(link))
         with suppress(FileNotFoundError):
             os.unlink(link)
-        os.symlink(target, link)
+        os.symlink(target, os.path.join(folder, os.path.basename(link)))

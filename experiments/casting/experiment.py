@@ -23,6 +23,7 @@ from experiments.casting.pairs import Pair
 from experiments.casting.proofs import Proof, prove
 from experiments.casting.timing import Time, is_cpu, time_nets
 from experiments.report import Cell, Figure, Number, Table, percent
+from fcn_common.places import make_folder
 from fcn_common.progress import track
 from fcn_common.voc import CLASSES
 from solvers import available, device
@@ -50,7 +51,7 @@ def run(out: str, demo: str, gpu: Gpu = None) -> report.Result:
     """Prove, draw and time. Raises ValueError if there is no finished demo run in `demo`."""
     finished = demo_run.open_demo(demo)
     folder = os.path.join(os.path.abspath(out), "casting")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     processor = device.use(gpu)
     demo_net = demo_pair(finished)
     scenes = read_scenes(finished)

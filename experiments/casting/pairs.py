@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, Iterator, NamedTuple, Optional
 
 import caffe
@@ -14,6 +13,7 @@ from PIL import Image
 
 import net_gen
 import surgery
+from fcn_common.places import temporary_folder
 from fcn_common.voc import MEAN
 from fcn_data.demo import draw_scene
 from fcn_data.published import PUBLISHED
@@ -163,7 +163,7 @@ def read_net(prototxt: str) -> Any:
 
 def build(message: Any) -> Any:
     """Return the net of a NetParameter, in the TEST phase."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = os.path.join(folder, "net.prototxt")
         net_gen.write(message, path)
         return caffe.Net(path, caffe.TEST)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from experiments.own_data.scenes import NAMES, draw_scene
 from experiments.own_data.sets import SETS, SetForm
+from fcn_common.places import make_folder, writable
 from fcn_data.folders import Folder, open_folder
 from solvers import compare, infer, score, snapshots, train
 from solvers.label_map import save_labels
@@ -133,9 +134,9 @@ def _read_scores(folder: str) -> Dict[str, float]:
 @contextlib.contextmanager
 def _logged(path: str) -> Iterator[None]:
     """Write what the programs print into a file."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folder(os.path.dirname(path))
     with (
-        open(path, "a", encoding="utf-8") as file,
+        open(writable(path), "a", encoding="utf-8") as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):

@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from experiments.own_data.scenes import COLOURS, NAMES, Scene, colour_image, palette_image
 from fcn_common.files import atomic_write, write_text
+from fcn_common.places import make_folder, writable
 from fcn_data.channel_lists import write_channel_lists
 
 #: EXIF tag of the orientation, and the value of a picture that is stored lying on its side.
@@ -90,10 +91,10 @@ def sbd(root: str, scenes: Scenes, splits: Mapping[str, Sequence[str]]) -> None:
     """SBD: img/ID.jpg, cls/ID.mat, train.txt and val.txt."""
     for idx, scene in scenes.items():
         _write_bytes(root, f"img/{idx}.jpg", scene.jpeg)
-        os.makedirs(os.path.join(root, "cls"), exist_ok=True)
+        make_folder(os.path.join(root, "cls"))
         record = np.zeros((1,), dtype=[("Segmentation", object)])
         record[0]["Segmentation"] = scene.labels
-        savemat(os.path.join(root, "cls", f"{idx}.mat"), {"GTcls": record})
+        savemat(writable(os.path.join(root, "cls", f"{idx}.mat")), {"GTcls": record})
     for split, ids in splits.items():
         write_text(os.path.join(root, f"{split}.txt"), "".join(idx + "\n" for idx in ids))
 
@@ -177,8 +178,8 @@ def _write_bytes(root: str, name: str, data: bytes) -> None:
 
 def _save(image: Image.Image, root: str, name: str, **settings: Any) -> None:
     path = os.path.join(root, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    image.save(path, **settings)
+    make_folder(os.path.dirname(path))
+    image.save(writable(path), **settings)
 
 
 #: Group -> name -> set. The first set of a group is what the others are compared with.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments.own_data.scenes import NAMES, colour_image, draw_scene
 from experiments.own_data.sets import flat
-from fcn_common.files import write_text
+from fcn_common.files import atomic_write, write_text
 from solvers.folders import ROOT
 from solvers.label_map import save_png
 
@@ -29,9 +29,8 @@ def write_photographs(folder: str) -> None:
     scenes = {f"IMG_{k:04d}": draw_scene(k) for k in range(PHOTOGRAPHS)}
     flat(os.path.join(folder, "my_set"), scenes, {})
     write_text(os.path.join(folder, "my_set", "class_names.txt"), "\n".join(NAMES) + "\n")
-    os.makedirs(os.path.join(folder, "photos"), exist_ok=True)
     for k in range(PHOTOGRAPHS, PHOTOGRAPHS + NEW):
-        with open(os.path.join(folder, "photos", f"IMG_{k:04d}.jpg"), "wb") as file:
+        with atomic_write(os.path.join(folder, "photos", f"IMG_{k:04d}.jpg")) as file:
             file.write(draw_scene(k).jpeg)
 
 

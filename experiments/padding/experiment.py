@@ -15,6 +15,7 @@ from experiments.padding.drawings import LIMITS, PLACES, draw
 from experiments.padding.positions import paddings
 from experiments.padding.timing import time_rows
 from experiments.report import Cell, Figure, Result, Table, count, percent
+from fcn_common.places import make_folder
 from fcn_common.progress import track
 from fcn_common.voc import CLASSES
 from net_gen import STAGES
@@ -78,7 +79,7 @@ def run(out: str, demo: str, gpu: Gpu = None) -> Result:
     """Score the demo's nets with the published and with less padding; measure time and memory."""
     finished = demo_run.open_demo(demo)
     folder = os.path.join(out, "padding")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     scenes = finished.test_images()[: finished.iters(settings.SCENES)]
     smallest = min(min(finished.truth(name).shape) for name in scenes)
     rows: List[List[Cell]] = []

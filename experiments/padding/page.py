@@ -14,6 +14,7 @@ from experiments.padding.drawings import HEAD, LIMITS, PLACES, draw
 from experiments.padding.experiment import SCENES_DRAWING
 from experiments.padding.positions import blob_rows, drawn_paddings, paddings
 from fcn_common import files, tables
+from fcn_common.places import make_folder
 from net_gen import CLASSIFIERS, VARIANTS, fcn, padding
 from solvers.folders import ROOT
 
@@ -164,7 +165,7 @@ def write_docs(result: report.Result, out: str, folder: str = DOCS) -> str:
     Return the path of the page.
     """
     drawings = os.path.join(folder, "padding")
-    os.makedirs(drawings, exist_ok=True)
+    make_folder(drawings)
     draw(drawings)
     for name in (SCENES_DRAWING, report.RESULT):
         with open(os.path.join(out, "padding", name), "rb") as source:

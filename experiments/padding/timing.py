@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Dict, List
 
@@ -18,6 +17,7 @@ from experiments.padding import settings
 from experiments.padding.positions import paddings
 from experiments.report import Cell, Number, count
 from fcn_common.memory import peak_memory
+from fcn_common.places import temporary_folder
 from fcn_common.progress import track
 from solvers.folders import ROOT
 
@@ -31,7 +31,7 @@ def time_net(net: str, pad: int, size: int, repeats: int) -> Dict[str, float]:
     caffe.set_mode_cpu()
     message = net_gen.fcn(net, "deploy", pad=pad, width=settings.TIMED_WIDTH)
     message.layer[0].input_param.shape[0].dim[2:] = [size, size]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = os.path.join(folder, "deploy.prototxt")
         net_gen.write(message, path)
         deploy = caffe.Net(path, caffe.TEST)

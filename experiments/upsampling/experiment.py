@@ -11,6 +11,7 @@ from experiments import demo_run, report
 from experiments.upsampling import settings
 from experiments.upsampling.measurement import measure
 from experiments.upsampling.methods import Method, all_methods, train, write_nets
+from fcn_common.places import make_folder
 from solvers import figures
 from solvers.device import Gpu
 from solvers.metrics import metrics
@@ -62,7 +63,7 @@ def run(
     """Train FCN-32s on with learned kernels, and measure every method."""
     finished = demo_run.open_demo(demo)
     folder = os.path.join(out, "upsampling")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     count = min(scenes or settings.SCENES, len(finished.test_images()))
     methods = all_methods(count, dense_scenes or settings.DENSE_SCENES, settings.STITCHED_SCENES)
     trained = train(folder, finished, iters or settings.ITERS, gpu)

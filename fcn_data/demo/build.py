@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_common.files import write_text
+from fcn_common.places import make_folder, writable
 from fcn_common.voc import CLASSES, PALETTE
 
 from .drawing import Drawing
@@ -79,19 +80,19 @@ def _draw_scenes(
     voc = os.path.join(root, "pascal", "VOC2011")
     sets = os.path.join(voc, "ImageSets", "Segmentation")
     for folder in ("img", "cls"):
-        os.makedirs(os.path.join(sbd, folder), exist_ok=True)
+        make_folder(os.path.join(sbd, folder))
     for folder in ("JPEGImages", "SegmentationClass"):
-        os.makedirs(os.path.join(voc, folder), exist_ok=True)
+        make_folder(os.path.join(voc, folder))
     for k, (split, count) in enumerate(counts.items()):
         ids = [f"2011_{100000 * k + i:06d}" for i in range(count)]
         for i in drawing.rest(split):
             idx = ids[i]
             image, label = draw_scene(np.random.RandomState([seed, k, i]), sizes, scale)
             photograph = os.path.join(voc, "JPEGImages", idx + ".jpg")
-            Image.fromarray(image).save(photograph, quality=92, subsampling=0)
+            Image.fromarray(image).save(writable(photograph), quality=92, subsampling=0)
             _save_label(os.path.join(voc, "SegmentationClass", idx + ".png"), label)
             if split == "train":
-                shutil.copyfile(photograph, os.path.join(sbd, "img", idx + ".jpg"))
+                shutil.copyfile(photograph, writable(os.path.join(sbd, "img", idx + ".jpg")))
                 _save_truth(os.path.join(sbd, "cls", idx + ".mat"), label)
         _write_ids(os.path.join(sets, split + ".txt"), ids)
         if split == "train":
@@ -103,7 +104,7 @@ def _draw_scenes(
 def _draw_crops(drawing: Drawing, counts: Dict[str, int], seed: int) -> None:
     """Draw crops that go through the classes in turn."""
     folder = os.path.join(drawing.folder, "objects")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     for k, (split, count) in enumerate(counts.items()):
         # A file that holds the crops that are drawn, also after a kill.
         path = os.path.join(folder, split + ".part.npy")
@@ -113,7 +114,7 @@ def _draw_crops(drawing: Drawing, counts: Dict[str, int], seed: int) -> None:
         data = _crops(path, size) if count else np.empty(size, np.uint8)
         for i in drawing.rest(f"objects/{split}"):
             data[i] = draw_crop(np.random.RandomState([seed, 3 + k, i]), int(label[i]))
-        np.savez(os.path.join(folder, split + ".npz"), data=data, label=label)
+        np.savez(writable(os.path.join(folder, split + ".npz")), data=data, label=label)
     for path in glob.glob(os.path.join(glob.escape(folder), "*.part.npy")):
         os.remove(path)
 
@@ -122,10 +123,10 @@ def _crops(path: str, size: Tuple[int, ...]) -> np.ndarray:
     """Return the crops in a file that a killed drawing has left, or those of a new file."""
     if os.path.isfile(path):
         try:
-            return np.lib.format.open_memmap(path, "r+")
+            return np.lib.format.open_memmap(writable(path), "r+")
         except ValueError:  # It was killed before the first crop.
             os.remove(path)
-    return np.lib.format.open_memmap(path, "w+", np.uint8, size)
+    return np.lib.format.open_memmap(writable(path), "w+", np.uint8, size)
 
 
 def check_manifest(root: str, needed: Dict[str, Any]) -> None:
@@ -152,7 +153,7 @@ def _write_ids(path: str, ids: List[str]) -> None:
 def _save_label(path: str, label: np.ndarray) -> None:
     image = Image.fromarray(label)
     image.putpalette(PALETTE.tobytes())
-    image.save(path)
+    image.save(writable(path))
 
 
 def _save_truth(path: str, label: np.ndarray) -> None:
@@ -166,4 +167,4 @@ def save_mat(path: str, arrays: Dict[str, Any]) -> None:
     # scipy.io takes 0.3 s to import, and only drawing needs it.
     from scipy.io import savemat
 
-    savemat(path, arrays, do_compression=True)
+    savemat(writable(path), arrays, do_compression=True)

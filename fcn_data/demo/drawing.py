@@ -12,6 +12,7 @@ import shutil
 from typing import Any, Dict, Iterator, Mapping
 
 from fcn_common.files import sync_folder, write_json
+from fcn_common.places import writable
 from fcn_common.progress import ProgressBar
 
 STATE = "drawing.json"
@@ -36,7 +37,7 @@ class Drawing:
         self._manifest, self._counts = dict(manifest), counts
         self._drawn = self._read()
         if not self._drawn:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(writable(self.folder), ignore_errors=True)
         self._bar = ProgressBar(
             sum(counts.values()), "drawing the set", sum(self._drawn.values()), leave=False
         )
@@ -67,7 +68,7 @@ class Drawing:
         os.sync()
         if os.path.isdir(self._root):
             os.rmdir(self._root)
-        os.replace(self.folder, self._root)
+        os.replace(self.folder, writable(self._root))
         sync_folder(os.path.dirname(os.path.abspath(self._root)))
 
     def _read(self) -> Dict[str, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_common.files import write_text
+from fcn_common.places import make_folder, writable
 from fcn_common.voc import IGNORE_LABEL
 
 from .. import class_names
@@ -133,10 +134,10 @@ LAYOUTS: Dict[str, Layout] = {
 
 
 def _save_image(path: str, image: np.ndarray) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    Image.fromarray(image).save(path)
+    make_folder(os.path.dirname(path))
+    Image.fromarray(image).save(writable(path))
 
 
 def _save_mat(path: str, **arrays: np.ndarray) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folder(os.path.dirname(path))
     save_mat(path, arrays)

@@ -21,7 +21,7 @@ from caffe.data.prefetcher import Prefetcher
 from caffe.errors import FileError, LayerError, NetError, NoMemoryError
 from caffe.io import array_to_datum
 from caffe.proto import caffe_pb2
-from caffe.train import hello, policies
+from caffe.train import hello, policies, settings
 from google.protobuf import text_format
 
 from tests.engine.nets import build, write
@@ -189,6 +189,14 @@ def test_a_rate_that_float32_lacks_is_refused(fields, iteration, words):
         param.base_lr = 1
     with pytest.raises(NetError, match=words):
         policies.learning_rate(param, iteration, 0)
+
+
+@pytest.mark.parametrize("field", ["average_loss", "iter_size"])
+def test_a_mean_over_no_iterations_is_refused(field):
+    text = f"{field}: 0 lr_policy: 'fixed' base_lr: 1"
+    param = text_format.Parse(text, caffe_pb2.SolverParameter())
+    with pytest.raises(NetError, match=f"{field} is 0; it needs to be at least 1"):
+        settings.check(param)
 
 
 def test_a_uniform_filler_whose_range_float32_lacks_is_refused(tmp_path):

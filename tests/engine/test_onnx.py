@@ -182,6 +182,19 @@ def test_unpooling_by_parsenet_has_the_numbers_of_the_engine(method):
     assert export.refusal == "" and export.error < TOLERANCE
 
 
+def test_an_input_that_no_layer_reads_is_no_output_of_the_model():
+    """As im_info of region proposal nets whose proposals are chosen in a script."""
+
+    def add(n):
+        n.info = L.Input(shape={"dim": [1, 3]})
+        n.y = L.ReLU(n.data)
+
+    net = small_net(add, (1, 2, 4, 5))
+    assert "info" in net.outputs
+    export = compare.export(net)
+    assert export.refusal == "" and export.error < TOLERANCE
+
+
 def test_proposals_of_a_python_layer_without_its_module_are_written():
     def add(n):
         n.scores = L.Input(shape={"dim": [1, 18, 5, 6]})

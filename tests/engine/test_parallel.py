@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -247,6 +248,8 @@ def test_a_worker_that_dies_ends_the_run_with_a_line_and_a_snapshot_to_continue_
     assert sorted(p.name for p in folder.glob("*iter*") if ".resume." not in p.name) == [
         f"train_iter_{n}.{kind}" for n in (2, 3) for kind in ("caffemodel", "solverstate")
     ]
+    progress = json.loads((folder / "train_iter_2.resume.json").read_text())
+    assert progress["solver"]["worker"] == 0 and progress["workers"]["1"]["worker"] == 1
     # One process can continue in place of two, with the mean over the batches of both.
     solver = workers.solver(iter_size=2)
     solver.restore("train_iter_3.solverstate")

@@ -188,14 +188,42 @@ def test_keys_of_other_programs_stay_in_the_resume_file(snapshot):
     assert "notes" not in json.loads(path.read_text())
 
 
-def test_each_worker_has_a_resume_file_of_its_own(snapshot):
+def test_the_resume_file_has_the_progress_of_each_worker(snapshot):
     folder, solver = snapshot
     launch.set_solver_count(2)
     launch.set_solver_rank(1)
-    before = (folder / "snap_iter_2.resume.json").read_bytes()
+    other = solver.progress_text()
+    launch.set_solver_rank(0)
+    solver.keep_progress([solver.progress_text(), other])
     solver.write_snapshot()
-    assert json.loads((folder / "snap_iter_2.resume.1.json").read_text())["solver"]["worker"] == 1
-    assert (folder / "snap_iter_2.resume.json").read_bytes() == before
+    values = json.loads((folder / "snap_iter_2.resume.json").read_text())
+    assert values["solver"]["worker"] == 0 and values["workers"] == {"1": json.loads(other)}
+
+
+def test_the_progress_of_other_workers_belongs_to_one_iteration(snapshot):
+    folder, solver = snapshot
+    launch.set_solver_count(2)
+    solver.keep_progress([solver.progress_text()] * 2)
+    solver.iter = 3
+    solver.write_snapshot()
+    assert "workers" not in json.loads((folder / "snap_iter_3.resume.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("count", "rank", "reason"),
+    [
+        (3, 0, "is of 1 workers, and this training has 3"),
+        (3, 1, "lacks 'workers', as after another Caffe or the loss of a worker"),
+    ],
+)
+def test_another_number_of_workers_resumes_with_a_warning(
+    snapshot, capfd, monkeypatch, count, rank, reason
+):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    launch.set_solver_count(count)
+    launch.set_solver_rank(rank)
+    restored(snapshot[0])
+    assert reason in capfd.readouterr().err
 
 
 def test_a_mean_of_losses_starts_anew_after_a_call_of_step(tmp_path):

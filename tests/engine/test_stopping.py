@@ -22,6 +22,30 @@ net: "train.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1000 snapshot_pr
 random_seed: 1
 """
 
+#: A layer that fails in an iteration.
+FAILS = """
+layer { name: "fails" type: "Python" bottom: "data" top: "nothing"
+  python_param { module: "failing_layer" layer: "Failing" } }
+"""
+FAILING = """
+import caffe
+
+class Failing(caffe.Layer):
+    def setup(self, bottom, top):
+        self.passes = 0
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        self.passes += 1
+        if self.passes > {iteration}:
+            raise OSError("the disk is gone")
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+"""
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -55,6 +79,22 @@ def test_a_signal_to_stop_leaves_a_snapshot_of_its_iteration(folder, monkeypatch
     assert signal.getsignal(number) is before
     values = json.loads((folder / "snap_iter_4.resume.json").read_text())
     assert values["solver"]["losses"] is not None, "the average goes on after a stop"
+
+
+@pytest.mark.parametrize(("iteration", "saved"), [(0, []), (3, [2, 3]), (4, [2, 4])])
+def test_an_error_in_an_iteration_leaves_a_snapshot_of_the_one_before(
+    folder, monkeypatch, capfd, iteration, saved
+):
+    write(folder, SOLVER + " snapshot: 2", "solver.prototxt")
+    write(folder, FAILING.format(iteration=iteration), "failing_layer.py")
+    write(folder, TRAINED + FAILS, "train.prototxt")
+    sys.modules.pop("failing_layer", None)
+    assert main(["train", "-solver=solver.prototxt", "-minloglevel=1"]) == 1
+    states = sorted(int(p.stem.split("_")[-1]) for p in folder.glob("snap*.solverstate"))
+    assert states == saved
+    lines = capfd.readouterr().err.splitlines()
+    assert "OSError: the disk is gone" in lines[-1]
+    assert ("continue from snap_iter_3" in "".join(lines)) == (iteration == 3)
 
 
 def test_an_interrupt_of_caffe_time_leaves_one_line(folder, monkeypatch, capfd):

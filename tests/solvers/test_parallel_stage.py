@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from caffe.train import meeting
 from PIL import Image
 
+import net_gen
 from solvers import (
     available,
     collection,
@@ -40,7 +42,7 @@ from fcn_common import command
 from solvers import stage
 
 def train_or_die(self, train=stage.Stage.train_iteration):
-    if caffe.solver_rank() == int(dying) and self.iteration == 3:
+    if str(caffe.solver_rank()) in dying and self.iteration == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     train(self)
 
@@ -130,6 +132,39 @@ def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_sta
     assert "continues from snapshot/train_iter_3.solverstate" in ended[0][1]
     assert close(weights_of(folder, 4), weights_of(one, 4))
     assert records(folder)[4]["mean_iu"] == pytest.approx(records(one)[4]["mean_iu"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
+)
+def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
+    tiny_start, tmp_path, killed
+):
+    """Bit for bit: the snapshot has the random numbers of both workers."""
+    data = {"sbdd_dir": str(tiny_start / "sbdd"), "voc_dir": str(tiny_start / "voc")}
+    fields = {"max_iter": 4, "snapshot": 2, "base_lr": 1e-6, "momentum": 0.9, "display": 1}
+    folders = [str(tmp_path / name / "voc-fcn32s") for name in ("one", "two")]
+    for folder in folders:
+        fields["test_iter"] = [tiny.VAL]
+        net_gen.generate("voc-fcn32s", folder, fields, width=tiny.WIDTH, seed=3, **data)
+    ended = train(folders[0], tiny_start)
+    assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
+    snapshot = os.path.join(folders[1], "snapshot")
+    if killed:
+        train(folders[1], tiny_start, dying="01")
+        assert [s.iteration for s in snapshots.complete(f"{snapshot}/train")] == [2]
+    else:
+        os.mkdir(snapshot)
+        for name in ("caffemodel", "solverstate", "resume.json"):
+            shutil.copy(f"{folders[0]}/snapshot/train_iter_2.{name}", snapshot)
+    with open(os.path.join(snapshot, "train_iter_2.resume.json")) as file:
+        values = json.load(file)
+    worker = values["workers"]["1"]
+    assert worker["random"]["twister"] != values["solver"]["random"]["twister"]
+    ended = train(folders[1], tiny_start)
+    assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
+    one, two = (weights_of(folder, 4) for folder in folders)
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 @pytest.mark.slow

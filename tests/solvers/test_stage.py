@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import surgery
+import voc_layers
 from solvers import snapshots, stage
 from solvers.folders import ROOT
 from solvers.log import losses
@@ -157,6 +158,51 @@ def test_a_truncated_snapshot_is_ignored_and_written_again(again, start):
     assert kept(folder) == [2]
     assert stage.run(folder, start, gpu="cpu", seed=1) == expected
     assert kept(folder) == [2, 4]
+
+
+def fail_in_iteration(monkeypatch, number):
+    """Let the train layer fail once, when it reads the image of an iteration, from 0."""
+    # The net reads its first image when it is built, too.
+    count, real = [-1], voc_layers.SBDDSegDataLayer.load_image
+
+    def load(layer, *args):
+        count[0] += 1
+        if count[0] == number + 1:
+            raise OSError("a.jpg: cannot be read: Input/output error")
+        return real(layer, *args)
+
+    monkeypatch.setattr(voc_layers.SBDDSegDataLayer, "load_image", load)
+
+
+def test_an_error_of_a_data_layer_leaves_a_snapshot_of_the_iteration_before(
+    finished, tiny_stage, start, monkeypatch, capsys
+):
+    folder = tiny_stage()
+    with monkeypatch.context() as patch:
+        fail_in_iteration(patch, 3)
+        with pytest.raises(OSError, match=r"a\.jpg: cannot be read: Input/output error"):
+            stage.run(folder, start, gpu="cpu", seed=1)
+    assert kept(folder) == [2, 3]
+    line = "stopped at iteration 3, which is saved in snapshot; the same command continues"
+    assert line in capsys.readouterr().out
+    assert stage.run(folder, start, gpu="cpu", seed=1)["iteration"] == 4
+    assert kept(folder)[-2:] == [3, 4]  # the newest two
+    old, new = (
+        weights_of(os.path.join(f, "snapshot", "train_iter_4.caffemodel"))
+        for f in (finished[0], folder)
+    )
+    assert same(old, new)
+
+
+@pytest.mark.parametrize(("iteration", "iterations"), [(0, []), (2, [2])])
+def test_an_error_right_after_a_snapshot_or_the_start_writes_none(
+    tiny_stage, start, monkeypatch, iteration, iterations
+):
+    folder = tiny_stage()
+    fail_in_iteration(monkeypatch, iteration)
+    with pytest.raises(OSError, match="cannot be read"):
+        stage.run(folder, start, gpu="cpu", seed=1, score=False)
+    assert kept(folder) == iterations
 
 
 def test_a_snapshot_without_scores_is_scored_first(again, start):

@@ -48,6 +48,19 @@ def test_the_run_says_what_it_is(finished):
         assert json.load(file)["mean"] == list(record.mean)
 
 
+def test_a_run_skips_pictures_that_cannot_be_read(tmp_path, capfd):
+    data = own_folders.write(tmp_path / "set", "cvat", 4)
+    damaged = sorted((tmp_path / "set" / "JPEGImages").iterdir())[0]
+    damaged.write_bytes(b"no JPEG")
+    with pytest.raises(ValueError, match="the check found 1 error"):
+        train.run(data, str(tmp_path / "stop"), OPTIONS, iters=1, gpu="cpu")
+    options = OPTIONS._replace(on_error="skip", single=True)
+    scores = train.run(data, str(tmp_path / "skip"), options, iters=4, gpu="cpu")
+    output = capfd.readouterr()
+    assert scores["iteration"] == 4 and f"warning: {damaged}" in output.out
+    assert f"skipped {damaged.stem} of split" in output.err
+
+
 def test_the_same_command_does_not_train_a_finished_run_again(finished, monkeypatch):
     data, out, scores = finished
     monkeypatch.setattr(stage, "make_solver", None)

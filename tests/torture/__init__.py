@@ -1,1 +1,1 @@
-"""Kills, signals, a full disk and mutated files (`make torture`)."""
+"""Kills, signals, a full disk, long runs and mutated files (`make torture`)."""

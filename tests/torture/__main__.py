@@ -10,33 +10,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import targets
 
+from . import long_runs
 from .runs import Training, run_on_full_disk, same_weights, stop_runs
 
 #: The signals of an interrupt at the keyboard, a terminal that closes, and a cluster's preemption.
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 FORMS = ("BINARYPROTO", "HDF5")
-#: The tests of staged trainings: kills at each change of the disk, power loss, locks, signals.
+#: The tests of staged trainings (kills at each change of the disk, power loss, locks, signals,
+#: several workers) and of large nets.
 TESTS = (
     "tests/solvers/test_resumed_stage.py",
     "tests/solvers/test_run_lock.py",
     "tests/engine/test_resume.py",
     "tests/engine/test_interrupts.py",
+    "tests/engine/test_large_nets.py",
+    "tests/solvers/test_parallel_stage.py",
 )
 #: Figures that have to be zero.
-FAULTS = ("hung", "tracebacks", "broken files", "files changed or left over", "failed")
+FAULTS = ("hung", "tracebacks", "broken files", "files changed or left over", "failed", "grew")
 
 Figures = dict[str, int]
 
 
-def kill_and_compare(folder: Path, kills: int, rng: random.Random) -> dict[str, Figures]:
+def kill_and_compare(folder: Path, kills: int, rng: random.Random) -> Iterator[tuple[str, Figures]]:
     """Kill trainings of both formats, let them finish, and compare with uninterrupted ones."""
-    figures: dict[str, Figures] = {}
     for form in FORMS:
         reference, training = (
             Training(folder / f"reference-{form}", form),
@@ -46,18 +49,15 @@ def kill_and_compare(folder: Path, kills: int, rng: random.Random) -> dict[str, 
         rows = stop_runs(training, kills, rng, subprocess.Popen.kill)
         problem = problem or training.finish()
         rows["failed"] = int(bool(problem) or not same_weights(reference, training))
-        figures[f"SIGKILL, {form}"] = rows
-    return figures
+        yield f"SIGKILL, {form}", rows
 
 
-def interrupt(folder: Path, count: int, rng: random.Random) -> dict[str, Figures]:
+def interrupt(folder: Path, count: int, rng: random.Random) -> Iterator[tuple[str, Figures]]:
     """Send trainings a signal at random moments."""
-    figures = {}
     for number in SIGNALS:
         training = Training(folder / number.name, "BINARYPROTO")
         rows = stop_runs(training, count, rng, lambda process, n=number: _signal(process, n))
-        figures[number.name] = rows
-    return figures
+        yield number.name, rows
 
 
 def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
@@ -67,15 +67,22 @@ def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
         process.kill()
 
 
-def fuzz_readers(folder: Path, minutes: float, seed: int) -> dict[str, Figures]:
+def fuzz_readers(folder: Path, minutes: float, seed: int) -> Figures:
     """Run the fuzzer for some minutes."""
     tally = fuzz.Tally(seed, list(targets.TARGETS), folder)
     folder.mkdir(parents=True, exist_ok=True)
     fuzz.run(tally, minutes * 60, 10**9, 1)
-    return {"mutated files": {"cases": tally.cases, "failed": sum(tally.failures.values())}}
+    return {"cases": tally.cases, "failed": sum(tally.failures.values())}
 
 
-def run_tests() -> dict[str, Figures]:
+def run_long(folder: Path, steps: int, images: int) -> Iterator[tuple[str, Figures]]:
+    """Run the long runs, and print a table of each."""
+    print(long_runs.HEADING)
+    for run in long_runs.run_all(folder, steps, images):
+        yield f"long run, {run.name}", run.figures()
+
+
+def run_tests() -> Figures:
     """Run the tests that kill a staged training at each change of the disk, and lose its power."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not oracle and not cuda"]
     result = subprocess.run([*command, *TESTS], cwd=fuzz.ROOT, capture_output=True, text=True)
@@ -83,7 +90,7 @@ def run_tests() -> dict[str, Figures]:
         word: int(count) for count, word in re.findall(r"(\d+) (passed|failed)", result.stdout)
     }
     failed = counts.get("failed", 0) + (not counts)
-    return {"staged trainings": {"tests": counts.get("passed", 0), "failed": failed}}
+    return {"tests": counts.get("passed", 0), "failed": failed}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,22 +98,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1, help="of fuzzing (1)")
     parser.add_argument("--kills", type=int, default=5, help="of each format and signal (5)")
+    parser.add_argument(
+        "--steps", type=int, default=2000, help="of each long training; 0 leaves them out (2000)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=2000, help="of each long inference; 0 leaves them out (2000)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random moments and cases (1)")
     options = parser.parse_args(argv)
-    rng = random.Random(options.seed)
     faults = 0
     with tempfile.TemporaryDirectory(prefix="torture") as temporary:
-        folder = Path(temporary)
-        figures = kill_and_compare(folder, options.kills, rng)
-        figures.update(interrupt(folder, options.kills, rng))
-        figures["full disk"] = run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
-        figures.update(run_tests())
-        figures.update(fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed))
-    for part, rows in figures.items():
-        print(f"{part:22}" + ", ".join(f"{count} {name}" for name, count in rows.items()))
-        faults += sum(rows.get(name, 0) for name in FAULTS)
+        for part, rows in run_parts(Path(temporary), options):
+            line = ", ".join(f"{count} {name}" for name, count in rows.items())
+            print(f"{part:22}{line}", flush=True)
+            faults += sum(rows.get(name, 0) for name in FAULTS)
     print(f"{faults} faults")
     return int(faults > 0)
+
+
+def run_parts(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
+    """Run every part, and yield its name and its figures when it ends."""
+    rng = random.Random(options.seed)
+    yield from kill_and_compare(folder, options.kills, rng)
+    yield from interrupt(folder, options.kills, rng)
+    yield "full disk", run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
+    yield from run_long(folder / "long", options.steps, options.images)
+    yield "staged trainings", run_tests()
+    yield "mutated files", fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def stop_runs(
         figures["tracebacks"] += "Traceback" in log
         figures["broken files"] += len(training.check_files())
     names = glob.glob(str(training.folder / "s_iter_*"))
-    final = re.compile(r"s_iter_\d+\.(caffemodel|solverstate)(\.h5)?$")
+    final = re.compile(r"s_iter_\d+\.((caffemodel|solverstate)(\.h5)?|resume\.json)$")
     figures["left over"] = sum(not final.search(name) for name in names)
     return figures
 

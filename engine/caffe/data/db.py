@@ -85,8 +85,7 @@ class Writer:
     MAP_SIZE = 1 << 40
 
     def __init__(self, path: str) -> None:
-        self.path, self.count, self._lmdb = path, 0, _lmdb()
-        files.check_place(path)
+        self.path, self.count, self._lmdb = files.writable(path), 0, _lmdb()
         if os.path.exists(path):
             raise FileError(f"{path}: is there already; remove it or name another")
         folder = os.path.dirname(os.path.abspath(path))
@@ -95,7 +94,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         folder, name = os.path.split(os.path.abspath(self.path))
-        self._part = tempfile.mkdtemp(prefix=name + ".", dir=folder)
+        self._part = tempfile.mkdtemp(prefix=name + ".", dir=files.writable(folder))
         self._env = self._lmdb.open(self._part, map_size=self.MAP_SIZE, sync=False)
         self._transaction = self._env.begin(write=True)
         _log_opened(self.path)
@@ -116,9 +115,9 @@ class Writer:
             self._env.close()
             if kind is None:
                 os.chmod(self._part, 0o755)
-                os.rename(self._part, self.path)
+                os.rename(self._part, files.writable(self.path))
         finally:
-            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.rmtree(files.writable(self._part), ignore_errors=True)
 
 
 def check_backend(name: str) -> None:

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from .. import weights
 from ..errors import CaffeError, FileError
-from ..files import reading, replace
+from ..files import reading, replace, writable
 from ..proto import caffe_pb2
 from ..records import StoredBlob
 
@@ -155,7 +155,7 @@ def _array(value: torch.Tensor) -> np.ndarray:
 def _save(values: Mapping[str, np.ndarray], out: str, metadata: Mapping[str, str]) -> None:
     """Write tensors; the file appears complete, by rename."""
     package = _package()
-    temporary = f"{out}.{os.urandom(4).hex()}"
+    temporary = f"{writable(out)}.{os.urandom(4).hex()}"
     try:
         with reading(temporary):
             package.numpy.save_file(dict(values), temporary, metadata=dict(metadata))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .. import graph, mode
+from .. import glog, graph, mode
 from ..errors import DeviceError, UsageError
 from ..launch import place
 from ..train.solver import solver_class
@@ -94,7 +94,13 @@ def _solve(path: str, param: Any, flags: Any) -> None:
             solver.restore(flags.snapshot)
         StartWatch(solver).attach()
         log(239, "Starting Optimization")
-        solver.solve()
+        try:
+            solver.solve()
+        except Exception:
+            # Of several workers, the company saves the last iteration.
+            if place().size == 1 and (saved := solver.save_last_iteration()):
+                glog.write("train.py:1", f"An error ends the training; continue from {saved}", 1)
+            raise
     log(250, "Optimization Done.")
 
 

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from .. import glog, mode
 from ..errors import DeviceError, WorkerLostError
 from ..run.wiring import Parameter
-from . import averaging, snapshots
+from . import averaging, gathering, snapshots
 from .watch import Watch
 
 #: Seconds that a worker has for its last snapshot and its end, once another worker has ended.
@@ -55,6 +55,12 @@ class Trainer(Protocol):
     def write_snapshot(self) -> None:
         """Write a snapshot of the last iteration, whichever worker this is."""
 
+    def progress_text(self) -> str:
+        """Return what this worker needs to go on from a snapshot, as text without line breaks."""
+
+    def keep_progress(self, texts: Sequence[str]) -> None:
+        """Keep the progress of all workers, by rank, for a snapshot of this iteration."""
+
 
 class Company:
     """The workers that a solver trains with, as the solver sees them. The base has no others."""
@@ -76,6 +82,9 @@ class Company:
 
     def note_snapshot(self, iteration: int) -> None:
         """Note that a snapshot of this iteration is on disk."""
+
+    def collect(self, trainer: Trainer) -> None:
+        """Bring the progress of all workers together, for a snapshot of this iteration."""
 
 
 class Alone(Company):
@@ -185,6 +194,10 @@ class Group(Company):
 
     def note_snapshot(self, iteration: int) -> None:
         self._snapshot = iteration
+
+    def collect(self, trainer: Trainer) -> None:
+        text = trainer.progress_text()
+        trainer.keep_progress(gathering.gather(text, self.count, mode.device(), self._wait))
 
     def _wait(self, work: Any) -> None:
         """Wait for a collective as long as all workers live.

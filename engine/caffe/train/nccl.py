@@ -40,8 +40,13 @@ class NCCL:
         return meeting.new_uid()
 
     def bcast(self) -> None:
-        """Give all solvers the weights of solver 0; return once every solver has called this."""
+        """Give all solvers the weights of solver 0; return once every solver has called this.
+
+        A snapshot that solver 0 writes right afterwards has what every solver needs to go on bit
+        for bit.
+        """
         self.group.broadcast(self._solver)
+        self.group.collect(self._solver)
 
     def __call__(self, layer: int) -> None:
         """Do nothing. `net.after_backward(nccl)` takes this object, as BVLC Caffe's scripts do.

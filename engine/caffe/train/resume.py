@@ -1,9 +1,9 @@
 """What a resumed training needs beside Caffe's own files: PREFIX_iter_N.resume.json.
 
 Caffe's files hold the weights, the update history and the iteration. This file holds what they
-cannot: the random numbers of dropout, the losses of the average that is logged, and the positions
-of the data layers. BVLC Caffe ignores the file. Other programs may keep keys of their own in the
-file: a snapshot of the same iteration leaves those keys as they are.
+cannot, for each of several workers: the random numbers of dropout, the losses of the average that
+is logged, and the positions of the data layers. BVLC Caffe ignores the file. Other programs may
+keep keys of their own in the file: a snapshot of the same iteration leaves those keys as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +25,9 @@ from ..net import Net
 from .policies import Plateau
 
 VERSION = 1
-#: The key of what this module writes.
-KEY = "solver"
+#: The keys of what this module writes: of a single process or worker 0, and, in a dictionary by
+#: rank, of the other workers.
+KEY, WORKERS = "solver", "workers"
 #: Values at the beginning of each history blob that tell one state from another.
 SAMPLE = 1024
 _SUFFIXES = (".solverstate", ".solverstate.h5")
@@ -46,29 +47,37 @@ class Progress(NamedTuple):
 
 
 def path_of(base: str) -> str:
-    """Return the path of the file for a snapshot. base: its path without the suffixes.
-
-    Each of several workers has a file of its own.
-    """
-    rank = launch.solver_rank()
-    return f"{base}.resume.{rank}.json" if rank else f"{base}.resume.json"
+    """Return the path of the file for a snapshot. base: its path without the suffixes."""
+    return f"{base}.resume.json"
 
 
-def write(base: str, iteration: int, history: Sequence[Blob], progress: Progress) -> None:
-    """Write the file for a snapshot. Raises FileError if it cannot be written."""
-    path = path_of(base)
+def values_of(history: Sequence[Blob], progress: Progress) -> dict[str, Any]:
+    """Return what this worker needs to go on, as values for a JSON file."""
     samples = (blob.values.tensor().reshape(-1)[:SAMPLE].numpy() for blob in history)
-    values = {
+    return {
         "worker": launch.solver_rank(),
+        "workers": launch.solver_count(),
         "history": _fingerprint(samples),
         "random": mode.random_state(),
         "losses": progress.losses,
         "plateau": progress.plateau.state(),
         "layers": [_layer_states(net) for net in progress.nets],
     }
-    text = json.dumps({**_other_keys(path, iteration), KEY: values})
+
+
+def write(base: str, iteration: int, workers: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write the file for a snapshot. Raises FileError if it cannot be written.
+
+    workers: rank -> what `values_of` returned in that worker.
+    """
+    path = path_of(base)
+    content = _other_keys(path, iteration)
+    if 0 in workers:
+        content[KEY] = workers[0]
+    if others := {str(rank): values for rank, values in workers.items() if rank}:
+        content[WORKERS] = others
     with files.atomic(path) as file:
-        file.write(text.encode())
+        file.write(json.dumps(content).encode())
 
 
 def remove(base: str) -> None:
@@ -89,17 +98,21 @@ def restore(
         values = json.loads(files.read_bytes(path))
         if values["version"] != VERSION or values["iteration"] != state.iter:
             raise ValueError(f"is version {values['version']}, iteration {values['iteration']}")
-        values = values[KEY]
+        rank, count = launch.solver_rank(), launch.solver_count()
+        values = values[WORKERS][str(rank)] if rank else values[KEY]
         samples = (np.asarray(blob.data).reshape(-1)[:SAMPLE] for blob in state.history)
-        if values["worker"] != launch.solver_rank() or values["history"] != _fingerprint(samples):
+        if values["worker"] != rank or values["history"] != _fingerprint(samples):
             raise ValueError("belongs to another snapshot")
+        # A single process goes on where worker 0 was; shares of several would overlap.
+        if count > 1 and values.get("workers", count) != count:
+            raise ValueError(f"is of {values['workers']} workers, and this training has {count}")
         mode.set_random_state(values["random"])
         plateau.set_state(values["plateau"])
     except FileError:
         _warn(state_path, f"there is no {path} beside it")
         return None
     except KeyError as error:
-        _warn(state_path, f"{path} lacks {error}, as after a training with another Caffe")
+        _warn(state_path, f"{path} lacks {error}, as after another Caffe or the loss of a worker")
         return None
     except (ValueError, TypeError) as error:
         _warn(state_path, f"{path} {error}")
@@ -138,7 +151,9 @@ def _other_keys(path: str, iteration: int) -> dict[str, Any]:
     fresh = {"version": VERSION, "iteration": iteration}
     try:
         values = json.loads(files.read_bytes(path))
-        return {**values, **fresh} if values["iteration"] == iteration else fresh
+        if values["iteration"] != iteration:
+            return fresh
+        return {k: v for k, v in {**values, **fresh}.items() if k not in (KEY, WORKERS)}
     except (FileError, ValueError, TypeError, KeyError):
         return fresh
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -74,6 +75,10 @@ class Solver:
         self._losses_go_on = False
         #: Whether an iteration has begun, or was interrupted: its data and random numbers are gone.
         self._within_iteration = False
+        #: The iterations at which this training began, and of the last snapshot.
+        self._first, self._saved = 0, 0
+        #: An iteration, and the progress of each worker at that time, by rank.
+        self._progress_of_all: tuple[int, Sequence[str]] = (-1, ())
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._stopped = False
         glog.write("solver.cpp:57", "Solver scaffolding done.")
@@ -279,12 +284,29 @@ class Solver:
         with self.company.uninterrupted():
             self._write_resume_file()
             snapshots.write(self.param, self.net, self.iter, self._rate_drops, self.history)
+            self._saved = self.iter
             self.company.note_snapshot(self.iter)
 
+    def save_last_iteration(self) -> str:
+        """Write a snapshot of the last complete iteration, after an error in the next one.
+
+        Return its path without suffixes, or "" if there was no iteration, if it has a snapshot, if
+        the solver writes none, or if the snapshot cannot be written.
+        """
+        p = self.param
+        if not (self.iter > self._first and p.snapshot_prefix):
+            return ""
+        if not (p.snapshot or p.snapshot_after_train) or self._saved == self.iter:
+            return ""
+        try:
+            self.write_snapshot()
+        except (OSError, RuntimeError):
+            return ""
+        return snapshots.base_name(p, self.iter)
+
     def _snapshot_by_worker_0(self) -> None:
-        if launch.solver_rank():
-            self._write_resume_file()
-        else:
+        self.company.collect(self)
+        if not launch.solver_rank():
             self.write_snapshot()
 
     def _write_resume_file(self) -> None:
@@ -293,9 +315,20 @@ class Solver:
         if self._within_iteration:
             resume.remove(base)
             return
+        iteration, texts = self._progress_of_all
+        workers = {i: json.loads(t) for i, t in enumerate(texts) if iteration == self.iter}
+        workers[launch.solver_rank()] = json.loads(self.progress_text())
+        resume.write(base, self.iter, workers)
+
+    def progress_text(self) -> str:
+        """Return what this worker needs to go on from a snapshot, as JSON."""
         losses = self._losses.values() if self._losses_go_on else None
         where = resume.Progress([self.net, *self.test_nets], losses, self._plateau)
-        resume.write(base, self.iter, self.history, where)
+        return json.dumps(resume.values_of(self.history, where))
+
+    def keep_progress(self, texts: Sequence[str]) -> None:
+        """Keep the progress of all workers, by rank, for a snapshot of this iteration."""
+        self._progress_of_all = self.iter, texts
 
     def restore(self, state_file: str | os.PathLike) -> None:
         """Continue from a .solverstate and the weights that it names.
@@ -308,6 +341,7 @@ class Solver:
         path = os.fspath(state_file)
         state = snapshots.restore(path, self.net, self.history)
         self.iter, self._rate_drops = state.iter, state.current_step
+        self._first = self._saved = state.iter
         losses = resume.restore(path, state, [self.net, *self.test_nets], self._plateau)
         self._losses = progress.RecentLosses(self.param.average_loss)
         for values in losses or ():

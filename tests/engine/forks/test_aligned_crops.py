@@ -78,3 +78,35 @@ def test_a_v1_crop_that_cannot_be_placed_names_its_layer(tmp_path, old, new, rea
         text = text.replace("kernel_size: 3", "kernel_size: 5")
     with pytest.raises(NetError, match=f"Crop layer crop: .*({reason})"):
         build(tmp_path, text % {**V1, "crop": "CROP", "more": ""})
+
+
+#: As in FCN-16s: the crop to the data lies behind a crop of a skip.
+SKIP = """
+input: "data" input_dim: 1 input_dim: 1 input_dim: 64 input_dim: 64
+layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv"
+  convolution_param { num_output: 1 kernel_size: 3 pad: 100 } }
+layers { name: "pool4" type: POOLING bottom: "conv" top: "pool4"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layers { name: "pool5" type: POOLING bottom: "pool4" top: "pool5"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layers { name: "fc6" type: CONVOLUTION bottom: "pool5" top: "fc6"
+  convolution_param { num_output: 1 kernel_size: 7 } }
+layers { name: "score2" type: DECONVOLUTION bottom: "fc6" top: "score2"
+  convolution_param { num_output: 1 kernel_size: 4 stride: 2 } }
+layers { name: "skip" type: CROP bottom: "pool4" bottom: "score2" top: "skip" }
+layers { name: "fuse" type: ELTWISE bottom: "score2" bottom: "skip" top: "fuse" }
+layers { name: "up" type: DECONVOLUTION bottom: "fuse" top: "up"
+  convolution_param { num_output: 1 kernel_size: 4 stride: 2 } }
+layers { name: "crop" type: CROP bottom: "up" bottom: "data" top: "crop" }
+"""
+
+
+def test_a_v1_crop_behind_another_one_places_itself(tmp_path):
+    net = build(tmp_path, SKIP)
+    values = np.arange(net.blobs["up"].data.size, dtype=np.float32)
+    net.blobs["up"].data[...] = values.reshape(net.blobs["up"].shape)
+    net.forward(start="crop")
+    # Position k of score2 is k + 5 of pool4, and j of pool4 is pixel 2 j + 1/2 - 99: pixel 0 is 90.
+    row, column = divmod(int(net.blobs["crop"].data.flat[0]), net.blobs["up"].shape[3])
+    assert row == column == 90
+    assert net.blobs["crop"].shape == (1, 1, 64, 64)

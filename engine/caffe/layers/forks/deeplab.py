@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ... import files
 from ...blob import Blob
 from ...ops.permutohedral import Lattice
 from ..base import EngineLayer
@@ -252,10 +253,8 @@ class MatWrite(EngineLayer):
     def _write(self, path: str, values: np.ndarray) -> None:
         from scipy.io import savemat  # imported here because scipy.io is slow to import
 
-        try:
-            savemat(path, {"data": values.T})
-        except OSError as error:
-            raise self.file_error(f"{path}: cannot be written: {error.strerror}") from None
+        with self.using_files(), files.atomic(path) as file:
+            savemat(file, {"data": values.T})
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

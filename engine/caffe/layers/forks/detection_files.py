@@ -110,7 +110,7 @@ class DetectionFiles:
             detections += [
                 (name, int(row[1]), float(row[2]), corners) for row, corners in zip(rows, boxes)
             ]
-        os.makedirs(p.output_directory, exist_ok=True)
+        os.makedirs(files.writable(p.output_directory), exist_ok=True)
         prefix = os.path.join(p.output_directory, p.output_name_prefix)
         contents = getattr(self, f"_{p.output_format.lower()}")(detections)
         for ending, content in contents.items():

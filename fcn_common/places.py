@@ -1,0 +1,71 @@
+"""Where programs may write: in the strict mode, for strangers' models, below the working folder.
+
+CAFFE_STRICT=1 or FCN_STRICT=1 in the environment turns the strict mode on; the embedded Caffe reads
+the first. Every writer of the project asks `writable` before it opens a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from typing import Iterator, Optional, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+SETTINGS = ("CAFFE_STRICT", "FCN_STRICT")
+
+
+def _working_folder() -> str:
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:  # The folder was removed.
+        return ""
+
+
+#: The folder in which the program started; a stage enters other folders.
+START = _working_folder()
+
+
+def strict() -> bool:
+    """Return whether the strict mode is on: a setting is neither empty nor 0."""
+    return any(os.environ.get(name, "") not in ("", "0") for name in SETTINGS)
+
+
+def writable(path: PathLike) -> str:
+    """Return the path of a file or folder that is to be written, created, replaced or renamed.
+
+    Links are followed. Raises PermissionError for a path outside the working folder in the strict
+    mode.
+    """
+    if strict() and not _is_inside(path):
+        place = START or "a working folder that exists"
+        reason = f"is not written: the strict mode (CAFFE_STRICT) allows files in {place} alone"
+        raise PermissionError(errno.EPERM, reason, os.fspath(path))
+    return os.fspath(path)
+
+
+def _is_inside(path: PathLike) -> bool:
+    place = os.path.realpath(path)
+    try:
+        return bool(START) and os.path.commonpath([place, START]) == START
+    except ValueError:  # Another drive.
+        return False
+
+
+def make_folder(path: PathLike) -> None:
+    """Create a folder, and those above it, where they are missing; "" is the present folder."""
+    os.makedirs(writable(path or os.curdir), exist_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Optional[PathLike] = None) -> Iterator[str]:
+    """Give the path of a new folder that is removed with its files when the block ends.
+
+    parent: the folder in which it lies; by default that of the system, in the strict mode the
+        working folder.
+    """
+    if parent is None and strict():
+        parent = START
+    with tempfile.TemporaryDirectory(dir=parent and writable(parent)) as folder:
+        yield folder
