@@ -128,14 +128,7 @@ class Pooling(Function):
         kernel, out = self.kernel or size, self.output_size(size)
         if self.maximum and self.rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
-        # A window may also reach past the bottom, or lie outside. The padding up to the last
-        # window makes each window complete, with values that never win or that do not count.
-        ends = [(o - 1) * s + r for o, s, r in zip(out, self.stride, self._reach(kernel))]
-        edges = [
-            side
-            for n, p, end in reversed(list(zip(size, self.pad, ends)))
-            for side in (p, max(0, end - p - n))
-        ]
+        edges = self._edges(size, kernel, out)
         if self.stochastic:
             return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
         if self.maximum:
@@ -144,6 +137,16 @@ class Pooling(Function):
             return (y, self._mask(y, index, padded.shape[2:], size)) if self.with_mask else y
         total = self._window_sums(F.pad(x, edges), kernel)
         return total / self.areas(size, kernel, out, x.device)
+
+    def _edges(self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]) -> list[int]:
+        """Return the padding up to the last window, as `F.pad` expects it.
+
+        A window may also reach past the bottom, or lie outside. The padding makes each window
+        complete, with values that never win or that do not count.
+        """
+        ends = [(o - 1) * s + r for o, s, r in zip(out, self.stride, self._reach(kernel))]
+        axes = reversed(list(zip(size, self.pad, ends)))
+        return [side for n, p, end in axes for side in (p, max(0, end - p - n))]
 
     def _pool_call(
         self, kernel: Sequence[int], pad: Sequence[int], ceil: bool
@@ -156,6 +159,8 @@ class Pooling(Function):
         (shape,) = shapes
         size, out = shape[2:], self.output_size(shape[2:])
         kernel = tuple(self.kernel or size)
+        if not self.maximum and not self.stochastic:
+            return self._bind_means(size, kernel, out)
         plain = self.maximum and not self.with_mask and len(shape) == 4
         if not plain or not self.rounds_as_pytorch(size, kernel, out):
             return super().bind(shapes)
@@ -166,6 +171,14 @@ class Pooling(Function):
         return lambda x: _maxima(
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
         )[0]
+
+    def _bind_means(self, size: Sequence[int], kernel: tuple[int, ...], out: Sequence[int]) -> Call:
+        """As `bind`, for the means of windows."""
+        edges = self._edges(size, kernel, out)
+        areas = self.areas(size, kernel, out, torch.device("cpu"))
+        if not any(edges):
+            return lambda x: self._window_sums(x, kernel) / areas
+        return lambda x: self._window_sums(F.pad(x, edges), kernel) / areas
 
     def rounds_as_pytorch(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
