@@ -88,10 +88,10 @@ def convolution(
     pads = (pad[0], pad[1])
     if not fits(shape, w.shape, pad):
         return lambda x: winograd.convolve(x, w, b, pads)
-    outputs, products = w.shape[0], Products(w, winograd.block_shapes(shape, pad)[0])
+    products = Products(w, winograd.block_shapes(shape, pad)[0])
     _used += _size(w.shape)
     weakref.finalize(products, _release, _size(w.shape))
-    return lambda x: winograd.convolve_with(x, products, outputs, b, pads)
+    return lambda x: winograd.convolve_with(x, products, w, b, pads)
 
 
 class Products:
