@@ -137,6 +137,30 @@ def mobilenet_v2(size: Tuple[int, int], width: float = 1) -> Any:
     return spec.to_proto()
 
 
+def sphereface20(size: Tuple[int, int], width: float = 1) -> Any:
+    """Return SphereFace-20 (Liu et al. 2017, table 2): 20 layers, PReLU after each convolution."""
+    build = Builder(size, width)
+    spec = build.spec
+    x = shortcut = spec.data
+    for stage, (count, channels) in enumerate(((1, 64), (2, 128), (4, 256), (1, 512)), 1):
+        outputs = build.channels(channels)
+        for layer in range(1, 2 + 2 * count):
+            name = f"conv{stage}_{layer}"
+            settings = {"stride": 2} if layer == 1 else {}
+            x = L.Convolution(
+                x, num_output=outputs, kernel_size=3, pad=1, weight_filler=FILLER, **settings
+            )
+            spec[name] = x
+            spec[f"relu{stage}_{layer}"] = x = L.PReLU(x, in_place=True)
+            if layer == 1:
+                shortcut = x
+            elif layer % 2 == 1:
+                spec[f"res{stage}_{layer}"] = x = shortcut = L.Eltwise(shortcut, x)
+    spec.fc5 = L.InnerProduct(x, num_output=build.channels(512))
+    spec.score = L.InnerProduct(spec.fc5, num_output=CLASSES)
+    return spec.to_proto()
+
+
 def p_net(size: Tuple[int, int], width: float = 1) -> Any:
     """Return the proposal net of MTCNN (Zhang et al. 2016, figure 2), its two outputs as one blob.
 
@@ -172,6 +196,7 @@ CLASSIFIERS: Dict[str, Classifier] = {
     "vgg16": Classifier("VGG16", vgg16, (224, 224)),
     "resnet50": Classifier("ResNet-50", resnet50, (224, 224)),
     "mobilenet-v2": Classifier("MobileNet v2", mobilenet_v2, (224, 224)),
+    "sphereface20": Classifier("SphereFace-20", sphereface20, (112, 96)),
     "p-net": Classifier("MTCNN's P-Net", p_net, (12, 12)),
 }
 

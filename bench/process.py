@@ -96,6 +96,9 @@ class Processes:
         it must not find this project's.
         """
         environment = {**os.environ, "GLOG_minloglevel": "2"}
+        # The packages of other peers were compiled when they were installed. The first process of
+        # this engine compiles its modules for the others.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = str(self.threads)
         paths = [str(ROOT)]

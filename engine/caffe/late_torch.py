@@ -102,10 +102,21 @@ def parts_are_loaded() -> bool:
     return not any(isinstance(module, _Placeholder) for module in [*sys.modules.values()])
 
 
+def _is_exporting() -> bool:
+    """Return False: nothing is exported before the parts are loaded."""
+    return False
+
+
+#: Names that answer without the parts. TorchScript asks this one at every call of a graph.
+ANSWERS = {("torch.compiler", "is_exporting"): _is_exporting}
+
+
 class _Placeholder(types.ModuleType):
-    """A part that is not loaded yet. Every access to a name loads all parts."""
+    """A part that is not loaded yet. Every access to a name but `ANSWERS` loads all parts."""
 
     def __getattr__(self, name: str) -> Any:
+        if (self.__name__, name) in ANSWERS:
+            return ANSWERS[self.__name__, name]
         return getattr(self.__spec__.loader.part(self.__name__), name)  # type: ignore[union-attr]
 
     def __dir__(self) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from caffe.ops import graphs, prepared
-from caffe.run import plan
+from caffe.run import plan, step
 
 from tests.engine.nets import build
 from tests.engine.test_plan import HIDDEN, NET, check, feed, run
@@ -156,3 +156,41 @@ def test_compiling_leaves_the_fuser_of_the_process_as_it_was():
     assert torch.jit.onednn_fusion_enabled() == before and not graph.refused
     for result in results[:2]:
         torch.testing.assert_close(result, results[2], rtol=0, atol=1e-5)
+
+
+#: A Concat, a sum that no convolution computes, and PReLU between convolutions.
+BRANCHES = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 8 dim: 90 dim: 70 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param {
+  num_output: 4 kernel_size: 1 weight_filler { type: "msra" } } }
+layer { name: "b" type: "Convolution" bottom: "data" top: "b" convolution_param {
+  num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "prelu" type: "PReLU" bottom: "b" top: "b" }
+layer { name: "join" type: "Concat" bottom: "a" bottom: "b" top: "join" }
+layer { name: "sum" type: "Eltwise" bottom: "data" bottom: "join" top: "sum" }
+layer { name: "c" type: "Convolution" bottom: "sum" top: "c" convolution_param {
+  num_output: 4 kernel_size: 3 weight_filler { type: "msra" } } }
+"""
+
+
+def test_joined_and_added_maps_are_part_of_a_graph(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
+    monkeypatch.setattr(prepared, "FEW", 0)
+    planned, plain = (build(tmp_path, BRANCHES) for _ in range(2))
+    plain.before_forward(lambda layer: None)
+    plain.share_with(planned)
+    for seed in range(3):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        assert calls(planned) == (1 if seed else 6)
+        check(planned, plain, ["c"])
+    check(planned, plain, planned.blobs)
+
+
+def test_factors_are_multiplied_into_results_where_weights_are_large(pair, monkeypatch):
+    monkeypatch.setattr(step, "FOLDED", 0)
+    planned, plain = pair
+    run(planned, plain)
+    assert calls(planned) == 10
+    check(planned, plain, ["relu3", "prob"])

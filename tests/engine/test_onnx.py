@@ -33,6 +33,9 @@ REFUSED = {
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
     "LabelSpecificAdd": "transform_test",
+    "CompactBilinear": "it multiplies Fourier transforms",
+    "ConvolutionRistretto": "another number of few bits",
+    "FcRistretto": "another number of few bits",
 }
 #: Losses are no part of a model.
 CASE_LIST = [
@@ -176,6 +179,19 @@ def test_unpooling_by_parsenet_has_the_numbers_of_the_engine(method):
         n.map = L.UnPooling(n.data, unpooling_param=fields)
 
     export = compare.export(small_net(add, (2, 3, 5, 6)))
+    assert export.refusal == "" and export.error < TOLERANCE
+
+
+def test_an_input_that_no_layer_reads_is_no_output_of_the_model():
+    """As im_info of region proposal nets whose proposals are chosen in a script."""
+
+    def add(n):
+        n.info = L.Input(shape={"dim": [1, 3]})
+        n.y = L.ReLU(n.data)
+
+    net = small_net(add, (1, 2, 4, 5))
+    assert "info" in net.outputs
+    export = compare.export(net)
     assert export.refusal == "" and export.error < TOLERANCE
 
 

@@ -197,9 +197,7 @@ class Convolution(_Convolving):
         w, *rest = self.parameters(torch.device("cpu"))
         b = rest[0] if rest else None
         if affine is not None:
-            factor, term = affine
-            w = w * factor[:, None, None, None]
-            b = term if b is None else b * factor + term
+            w, b = _folded(w, b, affine)
         return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
 
     def _geometry(self) -> prepared.Geometry:
@@ -213,12 +211,21 @@ class Convolution(_Convolving):
         return prepared.choose_algorithm(shapes[0], weights, self._geometry()) == "onednn"
 
     def operation(
-        self, affine: Tensors | None = None, slope: float | None = None, adds: bool = False
+        self,
+        affine: Tensors | None = None,
+        slope: float | None = None,
+        adds: bool = False,
+        folds: bool = False,
     ) -> Call:
-        """As `bind_with`, by operations of PyTorch that a graph can join with others."""
+        """As `bind_with`, by operations of PyTorch that a graph can join with others.
+
+        folds: whether the factors are multiplied into a copy of the weights, or into the results.
+        """
         w, *rest = self.parameters(torch.device("cpu"))
         b = rest[0] if rest else None
         settings = self.stride, self.pad, self.dilation, self.group
+        if affine is not None and folds:
+            w, b, affine = *_folded(w, b, affine), None
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)
 
@@ -306,6 +313,12 @@ class Convolution(_Convolving):
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
+def _folded(w: torch.Tensor, b: torch.Tensor | None, affine: Tensors) -> Tensors:
+    """Return weights and biases that give a convolution's results, times the factor plus term."""
+    factor, term = affine
+    return w * factor[:, None, None, None], term if b is None else b * factor + term
+
+
 def _with_outputs_in_eights(
     w: torch.Tensor, b: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -335,6 +348,11 @@ class Deconvolution(_Convolving):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         w, b = self.weight_and_bias()
+        if 0 in x.shape[2:]:
+            # No value adds its kernel; the bias stays.
+            size = self.output_size(x.shape[2:])
+            y = x.new_zeros(x.shape[0], w.shape[1] * self.group, *size)
+            return y if b is None else y + b.reshape(-1, *[1] * len(size))
         factors = self._channel_kernels(x, w)
         if factors is not None:
             size = self.output_size(x.shape[2:])

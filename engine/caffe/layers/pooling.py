@@ -75,6 +75,10 @@ class Pooling(Function):
     def output_size(self, size: Sequence[int]) -> list[int]:
         """Return the spatial size of the top for a bottom of spatial size `size`."""
         reach = self._reach(self.kernel or size)
+        if not self.kernel and 0 in size:
+            raise self.shape_error(
+                f"global_pooling over a map of size {tuple(size)}, without values"
+            )
         return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
 
     def _reach(self, kernel: Sequence[int]) -> list[int]:
@@ -126,16 +130,12 @@ class Pooling(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
         kernel, out = self.kernel or size, self.output_size(size)
+        if not x.shape[1]:
+            empty = x.new_zeros(*x.shape[:2], *out)
+            return (empty, empty.clone()) if self.with_mask else empty
         if self.maximum and self.rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
-        # A window may also reach past the bottom, or lie outside. The padding up to the last
-        # window makes each window complete, with values that never win or that do not count.
-        ends = [(o - 1) * s + r for o, s, r in zip(out, self.stride, self._reach(kernel))]
-        edges = [
-            side
-            for n, p, end in reversed(list(zip(size, self.pad, ends)))
-            for side in (p, max(0, end - p - n))
-        ]
+        edges = self._edges(size, kernel, out)
         if self.stochastic:
             return stochastic_pool(F.pad(x, edges), kernel, self.stride, self.phase)
         if self.maximum:
@@ -144,6 +144,16 @@ class Pooling(Function):
             return (y, self._mask(y, index, padded.shape[2:], size)) if self.with_mask else y
         total = self._window_sums(F.pad(x, edges), kernel)
         return total / self.areas(size, kernel, out, x.device)
+
+    def _edges(self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]) -> list[int]:
+        """Return the padding up to the last window, as `F.pad` expects it.
+
+        A window may also reach past the bottom, or lie outside. The padding makes each window
+        complete, with values that never win or that do not count.
+        """
+        ends = [(o - 1) * s + r for o, s, r in zip(out, self.stride, self._reach(kernel))]
+        axes = reversed(list(zip(size, self.pad, ends)))
+        return [side for n, p, end in axes for side in (p, max(0, end - p - n))]
 
     def _pool_call(
         self, kernel: Sequence[int], pad: Sequence[int], ceil: bool
@@ -156,6 +166,8 @@ class Pooling(Function):
         (shape,) = shapes
         size, out = shape[2:], self.output_size(shape[2:])
         kernel = tuple(self.kernel or size)
+        if not self.maximum and not self.stochastic:
+            return self._bind_means(size, kernel, out)
         plain = self.maximum and not self.with_mask and len(shape) == 4
         if not plain or not self.rounds_as_pytorch(size, kernel, out):
             return super().bind(shapes)
@@ -166,6 +178,14 @@ class Pooling(Function):
         return lambda x: _maxima(
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
         )[0]
+
+    def _bind_means(self, size: Sequence[int], kernel: tuple[int, ...], out: Sequence[int]) -> Call:
+        """As `bind`, for the means of windows."""
+        edges = self._edges(size, kernel, out)
+        areas = self.areas(size, kernel, out, torch.device("cpu"))
+        if not any(edges):
+            return lambda x: self._window_sums(x, kernel) / areas
+        return lambda x: self._window_sums(F.pad(x, edges), kernel) / areas
 
     def rounds_as_pytorch(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
@@ -236,7 +256,7 @@ def _maxima(x: torch.Tensor, pool: Callable[[torch.Tensor], Tensors]) -> Tensors
 
 def without_nan(x: torch.Tensor) -> torch.Tensor:
     """Return a map whose maxima are those that BVLC Caffe finds in a map with NaN."""
-    return x.nan_to_num(nan=-FLT_MAX, posinf=math.inf, neginf=-FLT_MAX)
+    return x.masked_fill(x.isnan() | (x == -math.inf), -FLT_MAX)
 
 
 def _indices(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -323,7 +343,8 @@ class SPP(Function):
         ends = [k * bins - n - a for n, k, a in zip(size, kernel, pad)]
         sides = (pad[1], ends[1], pad[0], ends[0])
         if p.pool == p.MAX:
-            return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+            padded = F.pad(x, sides, value=-FLT_MAX)
+            return _maxima(padded, lambda x: (F.max_pool2d(x, kernel, kernel),))[0]
         if p.pool == p.STOCHASTIC:
             return stochastic_pool(x, kernel, kernel, self.phase)
         return F.avg_pool2d(F.pad(x, sides), kernel, kernel)

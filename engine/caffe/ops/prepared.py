@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import winograd
+from . import kept, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -62,7 +62,7 @@ def convolution(
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
     if algorithm == "winograd":
-        return _with_epilogue(lambda x: winograd.convolve(x, w, b, geometry.pad), slope, adds)
+        return _with_epilogue(kept.convolution(shape, w, b, geometry.pad), slope, adds)
     prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     plain = geometry.group == 1 and set(geometry.dilation) == {1}
     pointwise = w.shape[2:] == (1, 1) and plain and set(geometry.stride) == {1}
@@ -85,8 +85,10 @@ def choose_algorithm(shape: Sequence[int], weights: Sequence[int], geometry: Geo
     plain = geometry.group == 1 and set(geometry.dilation) == {1}
     if plain and positions * math.prod(weights) <= FEW:
         return "planes"
-    fits = kernel == (3, 3) and plain and set(geometry.stride) == {1}
-    return "winograd" if fits and winograd.pays_for(shape, weights, geometry.pad) else "onednn"
+    if kernel != (3, 3) or not plain or set(geometry.stride) != {1} or max(geometry.pad) > 2:
+        return "onednn"
+    keeps = kept.fits(shape, weights, geometry.pad)
+    return "winograd" if winograd.pays_for(shape, weights, geometry.pad, keeps) else "onednn"
 
 
 def _small(

@@ -3,17 +3,20 @@
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
 section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. If the inputs and the kernel are written in
 another basis, with 36 coordinates, the convolution is 36 matrix products, one for each coordinate:
-tiles x channels times channels x outputs.
+tiles x channels times channels x outputs. Where the result has NaN or infinity, the plain
+convolution takes its place.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch.nn.grad import conv2d_weight
 
 from .. import mode
 
@@ -23,6 +26,9 @@ KERNELS = 1 << 13
 # Seconds, measured on one machine: for a multiplication of a plain convolution, of a product of
 # coordinates and of a change of basis, for a kernel's change of basis, and for a strip of tiles.
 PLAIN, PRODUCT, BASIS, KERNEL_BASIS, STRIP = 1 / 105e9, 1 / 75e9, 1 / 60e9, 22e-9, 80e-6
+# The same for kernels whose coordinates are kept: a multiplication of a product, and the reading of
+# a kernel's coordinates.
+KEPT_PRODUCT, KEPT_READ = 1 / 80e9, 3.6e-9
 # Tiles of a block: as many as the channels, but at least enough to make the products fast, and at
 # most as many as fit the cache.
 BLOCK = 128, 384
@@ -82,8 +88,13 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     return on_cpu and pays_for(x.shape, w.shape, pad)
 
 
-def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
-    """As `pays`, for a float32 map on the CPU and weights of these shapes."""
+def pays_for(
+    shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], kept: bool = False
+) -> bool:
+    """As `pays`, for a float32 map on the CPU and weights of these shapes.
+
+    kept: whether the coordinates of the kernels are kept between calls.
+    """
     outputs, channels = weights[:2]
     if max(pad) > 2 or not mode.fast():
         return False
@@ -92,8 +103,9 @@ def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -
     down, across = _tiles(shape, pad)
     strips = shape[0] * down
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
-    products = PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs)
-    estimate = 36 * strips * across * products + KERNEL_BASIS * outputs * channels + STRIP * strips
+    product, kernel = (KEPT_PRODUCT, KEPT_READ) if kept else (PRODUCT, KERNEL_BASIS)
+    products = product * outputs * channels + BASIS * (36 * channels + 16 * outputs)
+    estimate = 36 * strips * across * products + kernel * outputs * channels + STRIP * strips
     return estimate < PLAIN * 9 * positions * outputs * channels
 
 
@@ -132,24 +144,55 @@ class _Convolution(torch.autograd.Function):
 def _forward(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
 ) -> torch.Tensor:
-    size, (outputs, channels) = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)], w.shape[:2]
-    down, across = _tiles(x.shape, pad)
-    y = x.new_empty(x.shape[0], *size, outputs)
-    strips, weights = _Strips(x, pad, across, TILE), w.reshape(-1, 9)
+    outputs, channels = w.shape[:2]
+    weights = w.reshape(-1, 9)
     groups = coordinate_groups(len(weights))
-    kernels = _kernel_coordinates(weights, groups[0]) if len(groups) == 1 else None
-    for block in _blocks(x.shape[0] * down, across, channels):
-        tiles = _by_coordinate(strips.block(block, down, "tiles"))
-        products = _room("products", 36, tiles.shape[1], outputs)
+    kernels = kernel_coordinates(weights, groups[0]) if len(groups) == 1 else None
+
+    def multiply(tiles: torch.Tensor) -> torch.Tensor:
+        rows = _by_coordinate(tiles)
+        products = _room("products", 36, rows.shape[1], outputs)
         for group in groups:
-            u = _kernel_coordinates(weights, group) if kernels is None else kernels
+            u = kernel_coordinates(weights, group) if kernels is None else kernels
             u = u.view(-1, outputs, channels).transpose(1, 2)
-            torch.bmm(tiles[group], u, out=products[group])
-        products = products.view(36, len(block), across, outputs)
+            torch.bmm(rows[group], u, out=products[group])
+        return products.view(36, *tiles.shape[:2], outputs)
+
+    return convolve_with(x, multiply, w, b, pad)
+
+
+def convolve_with(
+    x: torch.Tensor,
+    multiply: Callable[[torch.Tensor], torch.Tensor],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    pad: tuple[int, int],
+) -> torch.Tensor:
+    """Return the convolution of x, N x C x H x W, without a gradient.
+
+    multiply: returns the products of tiles, strips x tiles of a strip x 36 coordinates x C, and the
+    kernels: 36 coordinates x strips x tiles of a strip x outputs. w: the weights, K x C x 3 x 3,
+    for a plain convolution where the result is not finite.
+    """
+    size = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)]
+    down, across = _tiles(x.shape, pad)
+    y = x.new_empty(x.shape[0], *size, w.shape[0])
+    strips = _Strips(x, pad, across, TILE)
+    for block in _blocks(x.shape[0] * down, across, x.shape[1]):
+        products = multiply(strips.block(block, down, "tiles"))
         for i, strip in enumerate(block):
             image, row = divmod(strip, down)
             _write_outputs(products[:, i], b, y[image, 4 * row : 4 * row + 4])
-    return y.permute(0, 3, 1, 2)
+    # A NaN or infinity spreads to all outputs of its tiles, or of its kernel, and no further.
+    if math.isfinite(float(y[:, ::4, ::4, 0].sum() + y[0, 0, 0].sum())):
+        return y.permute(0, 3, 1, 2)
+    return F.conv2d(x, w, b, padding=pad)
+
+
+def block_shapes(shape: Sequence[int], pad: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the strips and the tiles of a strip of each block of a map of this shape."""
+    down, across = _tiles(shape, pad)
+    return [(len(block), across) for block in _blocks(shape[0] * down, across, shape[1])]
 
 
 def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
@@ -166,7 +209,10 @@ def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) 
             diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
         to_w.addmm_(total.flatten(1).t(), KERNEL[group])
-    return to_w.view(outputs, channels, 3, 3)
+    # A NaN or infinity spreads to all nine gradients of its kernels.
+    if math.isfinite(float(to_w[:, 0].sum())):
+        return to_w.view(outputs, channels, 3, 3)
+    return conv2d_weight(x, (outputs, channels, 3, 3), grad, padding=pad)
 
 
 class _Strips:
@@ -234,7 +280,7 @@ def _by_coordinate(tiles: torch.Tensor) -> torch.Tensor:
     return tiles.flatten(0, 1).transpose(0, 1)
 
 
-def _kernel_coordinates(weights: torch.Tensor, group: slice) -> torch.Tensor:
+def kernel_coordinates(weights: torch.Tensor, group: slice) -> torch.Tensor:
     """Return a group of the coordinates of kernels x 9 weights: coordinates x kernels."""
     basis = KERNEL[group]
     return torch.mm(basis, weights.t(), out=_room("kernels", len(basis), len(weights)))

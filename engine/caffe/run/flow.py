@@ -18,6 +18,8 @@ from ..memory import Memory, MemoryView
 from .wiring import Node, Wiring
 
 AnyMemory = Memory | MemoryView
+#: The least groups in a row that become one. A graph of two convolutions saves less than 0.1 ms.
+LEAST_JOINED = 3
 
 
 class Flow:
@@ -142,7 +144,7 @@ def join(
     row: list[Group] = []
 
     def end_row() -> None:
-        result.extend([_joined(flow, row, keeps)] if len(row) > 1 else row)
+        result.extend([_joined(flow, row, keeps)] if len(row) >= LEAST_JOINED else row)
         row.clear()
 
     for group in groups:

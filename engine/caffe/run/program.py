@@ -13,6 +13,7 @@ from ..layers import Function
 from ..layers.activation import PReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call
+from ..layers.join import Concat, Eltwise
 from ..memory import Memory
 from ..ops import graphs
 from .flow import AnyMemory, Flow, Group, groups, join
@@ -107,7 +108,10 @@ class Program:
         layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
         if isinstance(layer, Convolution):
             return layer.is_for_graphs(shapes[:1])
-        return isinstance(layer, PReLU) and len(shapes[0]) == 4
+        if isinstance(layer, Concat):
+            return len(shapes[0]) == 4 and len(shapes) > 1
+        sums = isinstance(layer, Eltwise) and layer.is_sum()
+        return len(shapes[0]) == 4 and (sums or isinstance(layer, PReLU))
 
     def _step(self, group: Group) -> Step:
         flow, nodes = self._flow, [self._flow.nodes[place] for place in group.places]

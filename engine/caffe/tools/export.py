@@ -24,7 +24,7 @@ from . import onnx, tensors
 from .onnx.check import TOLERANCE, Difference
 from .onnx.model import FreeSizeError
 from .onnx.net import RefusedLayersError
-from .onnx.sizes import Sizes
+from .onnx.sizes import Sizes, outputs_of
 
 #: The largest difference of a model whose weights are stored in half precision.
 HALF_TOLERANCE = 1e-2
@@ -154,7 +154,7 @@ def _to_onnx(options: argparse.Namespace) -> int:
     print(f"wrote {' and '.join(paths)} ({size / 1e6:.1f} MB)")
     for name, axes in sizes.axes.items():
         print(f"input {name}: {' x '.join(map(str, axes))}")
-    for name in net.outputs:
+    for name in outputs_of(net):
         print(f"output {name}")
     if options.no_check:
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import CaffeError
 from ...net import Net
-from .sizes import Sizes, try_shape
+from .sizes import Sizes, outputs_of, try_shape
 
 #: The largest difference that agrees, as a share of an output's largest value.
 TOLERANCE = 1e-4
@@ -69,13 +69,14 @@ def check(net: Net, path: str, sizes: Sizes, seed: int = 0) -> list[Difference] 
         used = {item.name for item in session.get_inputs()}
         feed = {name: values for name, values in inputs.items() if name in used}
         try:
-            theirs = dict(zip(net.outputs, session.run(net.outputs, feed)))
+            outputs = outputs_of(net)
+            theirs = dict(zip(outputs, session.run(outputs, feed)))
         except Exception as error:
             raise CaffeError(f"{path}: ONNX Runtime does not run the model: {error}") from None
         text = ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in shapes.items())
-        for name, values in ours.items():
-            apart = _error(net, name, values, theirs[name])
-            differences.append(Difference(name, text, apart, not values.any()))
+        for name, others in theirs.items():
+            apart = _error(net, name, ours[name], others)
+            differences.append(Difference(name, text, apart, not ours[name].any()))
     try_shape(net, sizes.trials[0])
     return differences
 

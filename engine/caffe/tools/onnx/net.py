@@ -15,7 +15,7 @@ from ...files import atomic
 from ...layers import EngineLayer
 from ...net import Net
 from .model import FLOAT, REASONS, WRITERS, FreeSizeError, Model, Source, refusal
-from .sizes import Sizes, find_sizes, type_of
+from .sizes import Sizes, find_sizes, outputs_of, type_of
 
 #: The operator set that is written by default, and the least one that has the operators used.
 OPSET = 17
@@ -64,7 +64,7 @@ def build(
     names = _write_layers(m, net, sizes)
     m.layer = "output"
     results = []
-    for top in net.outputs:
+    for top in outputs_of(net):
         axes = _axes_of_output(top, sizes)
         results.append(helper.make_tensor_value_info(top, FLOAT, axes))
         m.nodes.append(helper.make_node("Identity", [names[top]], [top], name=f"output/{top}"))

@@ -33,6 +33,12 @@ class Sizes:
     free: dict[str, frozenset[int]]
 
 
+def outputs_of(net: Net) -> list[str]:
+    """Return a net's outputs without the inputs that no layer reads: a model does not give them."""
+    read = {bottom for bottoms in net.bottom_names.values() for bottom in bottoms}
+    return [top for top in net.outputs if top not in net.inputs or top in read]
+
+
 def find_sizes(net: Net, fixed: bool = False) -> Sizes:
     """Return the sizes for which a net can be reshaped; with `fixed` its present ones alone.
 
