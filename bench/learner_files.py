@@ -12,7 +12,17 @@ from caffe import layers as L
 from caffe import params as P
 
 import net_gen
-from bench.learners import LEARNERS, SOLVER, Convolution, Dense, Layer, Learner, Pooling, narrow
+from bench.learners import (
+    LEARNERS,
+    SOLVER,
+    Convolution,
+    Dense,
+    Layer,
+    Learner,
+    Pooling,
+    name_of,
+    narrow,
+)
 from fcn_common.files import atomic_path, write_text
 
 
@@ -34,21 +44,17 @@ def net(learner: Learner) -> Any:
     spec.label = L.Input(input_param={"shape": {"dim": [learner.shape[0]]}})
     top = spec.data
     for number, layer in enumerate(learner.layers, 1):
-        name = getattr(layer, "name", f"{type(layer).__name__.lower()}{number}")
-        spec[name] = top = _layer(layer, top)
+        spec[name_of(layer, number)] = top = _layer(layer, top)
     spec.loss = L.SoftmaxWithLoss(top, spec.label)
     return spec.to_proto()
 
 
 def _layer(layer: Layer, bottom: Any) -> Any:
-    filler = {"weight_filler": {"type": "msra"}}
     if isinstance(layer, Convolution):
         window = {"kernel_size": layer.kernel, "stride": layer.stride, "pad": layer.pad}
-        return L.Convolution(
-            bottom, num_output=layer.outputs, group=layer.group, **window, **filler
-        )
+        return L.Convolution(bottom, num_output=layer.outputs, group=layer.group, **window)
     if isinstance(layer, Dense):
-        return L.InnerProduct(bottom, num_output=layer.outputs, **filler)
+        return L.InnerProduct(bottom, num_output=layer.outputs)
     if isinstance(layer, Pooling):
         return L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=layer.kernel, stride=layer.stride)
     if layer.type == "LRN":
@@ -71,11 +77,11 @@ def write(folder: Path, width: float = 1) -> None:
 
 
 def _write_weights(folder: Path, path: str, family: str) -> None:
-    caffe.set_random_seed(1)
-    built = caffe.Net(path, caffe.TRAIN)
-    rng = np.random.default_rng(1)
-    for blobs in built.params.values():
-        blobs[1].data[...] = 0.1 * rng.standard_normal(blobs[1].data.shape)
+    built, rng = caffe.Net(path, caffe.TRAIN), np.random.default_rng(1)
+    for weight, bias in built.params.values():
+        scale = np.sqrt(2 / np.prod(weight.data.shape[1:]))
+        weight.data[...] = np.float32(scale) * rng.standard_normal(weight.data.shape, np.float32)
+        bias.data[...] = 0.1 * rng.standard_normal(bias.data.shape)
     state = {
         f"{layer}.{part}": torch.from_numpy(blob.data)
         for layer, blobs in built.params.items()

@@ -62,6 +62,12 @@ CAFFENET = (
 )
 
 
+def name_of(layer: Layer, number: int) -> str:
+    """Return the name of a layer, the `number`-th of its net."""
+    kind = layer.type if isinstance(layer, Other) else "pool"
+    return layer.name if isinstance(layer, (Convolution, Dense)) else f"{kind.lower()}{number}"
+
+
 class Learner(NamedTuple):
     """A net that learns.
 
@@ -104,7 +110,12 @@ def with_outputs(learner: Learner, outputs: Mapping[str, int]) -> Learner:
 
 
 def narrow(learner: Learner, width: float) -> Learner:
-    """Return a net with `width` times as many channels, in multiples of 4, but for the scores."""
+    """Return a net with `width` times as many channels but for the scores.
+
+    The channels of a smaller net are multiples of 4, so that groups divide them.
+    """
+    if width == 1:
+        return learner
     *inner, last = learner.weighted()
     outputs = {layer.name: max(4, 4 * round(layer.outputs * width / 4)) for layer in inner}
     return with_outputs(learner, {**outputs, last.name: last.outputs})

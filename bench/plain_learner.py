@@ -7,7 +7,7 @@ from typing import Sequence
 import torch
 from torch import nn
 
-from bench.learners import SOLVER, Convolution, Dense, Layer, Learner, Pooling
+from bench.learners import SOLVER, Convolution, Dense, Layer, Learner, Pooling, name_of
 
 
 def module(layer: Layer, inputs: int) -> nn.Module:
@@ -30,7 +30,7 @@ def model(learner: Learner) -> nn.Sequential:
             net.add_module(f"flatten{number}", nn.Flatten())
             x = x.flatten(1)
         part = module(layer, x.shape[1])
-        net.add_module(getattr(layer, "name", f"{type(layer).__name__.lower()}{number}"), part)
+        net.add_module(name_of(layer, number), part)
         with torch.no_grad():
             x = part(x)
     return net

@@ -111,9 +111,9 @@ def parse(name: str, content: bytes) -> Tuple[Union[Message, Dict[str, str]], Li
         message = caffe_pb2.NetParameter()
         message.ParseFromString(content)
         blobs = [blob for layer in [*message.layer, *message.layers] for blob in layer.blobs]
-    arrays = [np.array(blob.data, np.float32) for blob in blobs]
+    arrays = [np.array(x, np.float32) for blob in blobs for x in (blob.data, blob.diff)]
     for blob in blobs:
-        del blob.data[:]
+        del blob.data[:], blob.diff[:]
     return message, arrays
 
 

@@ -146,19 +146,10 @@ DELIBERATE = (
         _has_type("HingeLoss", "Scale"),
     ),
     Difference(
-        "ReLU of infinity and NaN",
-        "ReLU without a slope turns -infinity into 0, and passes the gradient on where its bottom "
-        "is NaN; BVLC Caffe multiplies -infinity by the slope 0, which gives NaN, and stops the "
-        "gradient. The same result would take another pass over every map. A NaN passes through "
-        "ReLU, PReLU and Eltwise in both.",
-        _has_type("ReLU"),
-    ),
-    Difference(
         "the largest of NaN",
         "Max pooling passes over NaN and starts at -FLT_MAX, and ArgMax compares NaN, as BVLC "
         "Caffe does, on the CPU. On a CUDA device, where the engine would have to wait for the "
-        "result, a NaN is the maximum. For a top_k above 1, the order of NaN in BVLC Caffe is "
-        "undefined; the engine ranks NaN first.",
+        "result, a NaN is the maximum.",
         _has_type("Pooling", "SPP", "ArgMax"),
     ),
     Difference(

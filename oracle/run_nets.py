@@ -69,7 +69,7 @@ def execute(
     net = load(case, folder)
     perturbation.attach(net)
     numbers["meta"] = meta(net)
-    fill_params(net, rs)
+    fill_params(net, rs, case.inputs.get("weights", "normal"))
     for name, layer in net.layer_dict.items():
         for blob in net.params.get(name, ()):
             if layer.type == "BatchNorm":
@@ -122,6 +122,7 @@ def run_net(net: dict, folder: str, perturbation: Perturbation = EXACT) -> Numbe
     case = make_case(net)
     numbers: Numbers = OrderedDict()
     caffe.set_mode_cpu()
+    caffe.set_random_seed(case.seed)
     rs = np.random.RandomState(case.seed)
     execute(case, rs, numbers, folder, perturbation, net.get("ranges", ()))
     return numbers

@@ -13,17 +13,25 @@ import inspect
 import json
 import os
 import re
+import sys
 import tempfile
+import types
 from typing import Any, Dict, List, Optional
 
 import caffe
 from caffe import _caffe
 
-MODULES = ("", "_caffe", "pycaffe", "io", "classifier", "detector", "net_spec", "coord_map")
+MODULES = (
+    *("", "_caffe", "pycaffe", "io", "classifier", "detector", "net_spec", "coord_map", "draw"),
+    *("proto", "proto.caffe_pb2"),
+)
 CLASSES = ("Net", "Layer", "SGDSolver", "Timer", "Classifier", "Detector", "NetSpec")
 IN_C = ("Blob", "BlobVec", "Solver", "SolverParameter")
-#: A package for programs that run on Python 2 too, which the engine does not need.
-NOT_INTERFACE = {"six"}
+#: Packages and parts of protobuf's generated code that the engine does not need.
+NOT_INTERFACE = {
+    *("six", "pydot", "_message", "_reflection", "enum_type_wrapper"),
+    *("RegisterExtension", "_extensions_by_name", "_extensions_by_number"),
+}
 NET = """layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
 layer { name: 'y' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param { num_output: 1 } }
 """
@@ -69,7 +77,11 @@ def names(owner: object) -> Dict[str, Optional[List[Any]]]:
 
 
 def modules() -> Dict[str, Any]:
-    """Return pycaffe's modules by the names in the surface, `caffe.` for the package."""
+    """Return pycaffe's modules by the names in the surface, `caffe.` for the package.
+
+    caffe.draw imports pydot, whose place an empty module takes.
+    """
+    sys.modules.setdefault("pydot", types.ModuleType("pydot"))
     return {
         "caffe." + name: importlib.import_module("caffe." + name) if name else caffe
         for name in MODULES
@@ -83,8 +95,15 @@ def surface() -> Surface:
         **{name: getattr(caffe, name) for name in CLASSES},
         "Transformer": caffe.io.Transformer,
         **{name: getattr(_caffe, name) for name in IN_C},
+        **messages(),
     }
     return {where: names(owner) for where, owner in owners.items()}
+
+
+def messages() -> Dict[str, Any]:
+    """Return the classes of messages by name, as `caffe_pb2.Datum`."""
+    pb = importlib.import_module("caffe.proto.caffe_pb2")
+    return {"caffe_pb2." + name: getattr(pb, name) for name in pb.DESCRIPTOR.message_types_by_name}
 
 
 def instances(folder: str) -> Dict[str, Any]:
@@ -99,6 +118,7 @@ def instances(folder: str) -> Dict[str, Any]:
     objects.update(dict.fromkeys(("Net", "Classifier", "Detector"), net))
     objects.update(dict.fromkeys(("Solver", "SGDSolver"), solver))
     objects.update(Layer=net.layers[0], Blob=net.blobs["x"], BlobVec=net.params["y"])
+    objects.update((name, message()) for name, message in messages().items())
     objects.update(SolverParameter=_caffe.SolverParameter(), Timer=caffe.Timer())
     return objects
 
@@ -127,7 +147,7 @@ def name_differences(
     is_object = owner is not None and not inspect.ismodule(owner)
     existing = {*engine, *dir(owner)} | NOT_INTERFACE
     for name, expected in bvlc.items():
-        if name not in existing and not name.startswith("_Transformer__"):
+        if not (name in existing or hasattr(owner, name) or name.startswith("_Transformer__")):
             lines.append(f"{name} is missing")
         elif expected is None or name in NOT_INTERFACE:
             continue

@@ -48,7 +48,7 @@ TRAINING = (
     "FillerParameter",
 )
 #: Ends of the messages and of the layer types that bring data.
-DATA_MESSAGES = ("DataParameter", "TransformationParameter")
+DATA_MESSAGES = ("AugmentationParameter", "DataParameter", "TransformationParameter")
 DATA_TYPES = ("Data", "DATA")
 
 _TOKEN = re.compile(

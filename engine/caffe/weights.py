@@ -307,10 +307,15 @@ def _blob_chunks(blob: Blob | StoredBlob, with_diff: bool) -> wire.Chunks:
             if volume:
                 values = wire.delimited(VOLUME_FLOATS[0], [blob.data]) if blob.data.size else []
             return [*shape, *values]
-        shape = wire.delimited(SHAPE, wire.packed(1, blob.shape))
+        shape = _shape(blob)
         return [*shape, *values] if field > SHAPE else [*values, *shape]
     if blob.count:
         chunks += wire.delimited(5, [contiguous_array(blob.values)])
         if with_diff:
             chunks += wire.delimited(6, [contiguous_array(blob.gradient)])
-    return chunks + wire.delimited(7, wire.packed(1, blob.shape))
+    return chunks + _shape(blob)
+
+
+def _shape(blob: Blob | StoredBlob) -> wire.Chunks:
+    """Return the field with the blob's shape. As BVLC Caffe, leave it out for a blob of no axes."""
+    return wire.delimited(SHAPE, wire.packed(1, blob.shape)) if len(blob.shape) else []

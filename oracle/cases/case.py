@@ -36,7 +36,9 @@ class Case:
     name: `group.case`; a group is a file in tests/golden.
     text: the net's prototxt.
     inputs: input blob -> the distribution of its values: 'normal' (default), 'label K [IGNORE]',
-        'few K' (integers from -K to K, which give ties), 'positive', 'nonzero'.
+        'few K' (integers from -K to K, which give ties), 'positive', 'nonzero', 'special SHARE
+        VALUE ...' (normal, with a share of these values). `OUTPUT.diff` -> the distribution of a
+        gradient; `weights` -> that of all parameters.
     rounds: for each forward, new shapes of input blobs; an empty dict keeps the shapes.
     fill: draw the weights too; otherwise the weights are those of the net's fillers.
     program: runs instead of the rounds, as program(case, random state, numbers to fill).
@@ -147,6 +149,10 @@ def draw(rs: RandomState, kind: str, shape: Shape) -> np.ndarray:
         values += np.where(values < 0, -0.3, 0.3)
     elif words[0] == "few":
         values = rs.randint(-int(words[1]), int(words[1]) + 1, shape)
+    elif words[0] == "special":
+        values = rs.standard_normal(shape)
+        special = np.array(words[2:], np.float64)[rs.randint(0, len(words) - 2, shape)]
+        values = np.where(rs.random_sample(shape) < float(words[1]), special, values)
     elif words[0] == "label":
         values = rs.randint(0, int(words[1]), shape)
         if len(words) > 2:
@@ -156,13 +162,13 @@ def draw(rs: RandomState, kind: str, shape: Shape) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-def fill_params(net: caffe.Net, rs: RandomState) -> None:
+def fill_params(net: caffe.Net, rs: RandomState, kind: str = "normal") -> None:
     """Draw every parameter, in the order of net.params."""
     for blobs in net.params.values():
         for blob in blobs:
             shape = tuple(blob.data.shape)
             fan_in = max(1, int(np.prod(shape[1:])))
-            blob.data[...] = draw(rs, "normal", shape) * (0.3 if len(shape) < 2 else fan_in**-0.5)
+            blob.data[...] = draw(rs, kind, shape) * (0.3 if len(shape) < 2 else fan_in**-0.5)
 
 
 def meta(net: caffe.Net) -> np.ndarray:
@@ -190,11 +196,17 @@ def copy(array: np.ndarray) -> np.ndarray:
     return np.array(array, np.float32)
 
 
-def fill_top_diffs(net: caffe.Net, rs: RandomState) -> None:
-    """Draw the gradient of every output but losses, whose gradients are their weights."""
+def fill_top_diffs(
+    net: caffe.Net, rs: RandomState, kinds: Optional[Mapping[str, str]] = None
+) -> None:
+    """Draw the gradient of every output but losses, whose gradients are their weights.
+
+    kinds: `OUTPUT.diff` -> the distribution of the gradient (see Case.inputs).
+    """
     for name in sorted(net.outputs):
         if not name.startswith("loss"):
-            net.blobs[name].diff[...] = draw(rs, "normal", tuple(net.blobs[name].data.shape))
+            blob, kind = net.blobs[name], (kinds or {}).get(name + ".diff", "normal")
+            blob.diff[...] = draw(rs, kind, tuple(blob.data.shape))
 
 
 def record(
@@ -280,7 +292,7 @@ def run_passes(case: Case, net: caffe.Net, rs: RandomState, numbers: Numbers) ->
         net.forward()
         record(net, numbers, "%d/" % i, "data")
         if case.backward:
-            fill_top_diffs(net, rs)
+            fill_top_diffs(net, rs, case.inputs)
             net.backward()
             record(net, numbers, "%d/" % i, "diff param_diff")
 

@@ -15,10 +15,12 @@ from oracle.compatibility import calls, layers, measurements
 from oracle.compatibility import files as file_rows
 from oracle.compatibility.agreement import exponent
 from oracle.deliberate import DELIBERATE
+from oracle.edges import LISTED
 from oracle.fifty import FIELDS
 from oracle.ignored import IGNORED
 from oracle.measure import SEED
 from oracle.places import CHECKOUT, MEASURED
+from oracle.special_values import EXPLAINED
 
 PAGE = os.path.join(CHECKOUT, "docs", "compatibility.md")
 #: Deliberate differences that no layer causes; oracle/deliberate.py lists the others.
@@ -37,6 +39,8 @@ DIFFERENCES = (
     "shuffles of ImageData and Data (of a BVLC Caffe that was built with Boost 1.56 or later). "
     "Other random numbers differ: the shuffles of HDF5Data and convert_imageset, which come from "
     "the C library's `rand`, stochastic pooling, and all draws on a GPU, which come from cuRAND.",
+    "Sizes of a reshape may be NumPy integers, and lists may stand for arrays, which BVLC Caffe "
+    "refuses; `NetSpec` refuses an attribute that is no `Top` at once, and not in `to_proto`.",
     "The log has no lines about the time that a data layer waited, and none about HDF5 data types.",
 )
 
@@ -71,6 +75,8 @@ def values(measured: Dict[str, Any]) -> Dict[str, Any]:
         "seed": SEED,
         "agreed": len(AGREED),
         "refused": len(REFUSED),
+        "special": [[entry.title, entry.sentence] for entry in EXPLAINED],
+        "edges": [[entry.title, entry.sentence] for entry in LISTED],
         "ignored": [[f"`{field.lstrip('.')}`", reason] for field, reason in IGNORED.items()],
         "differences": [*DIFFERENCES, *(entry.sentence for entry in DELIBERATE)],
     }

@@ -55,6 +55,9 @@ def test_maps_of_one_row_of_tiles_have_no_kept_coordinates():
 
 def test_the_budget_is_a_share_of_the_memory_unless_the_environment_sets_it(monkeypatch):
     monkeypatch.delenv(kept.LIMIT, raising=False)
+    monkeypatch.setattr(kept.heap, "machine_memory", lambda: 1 << 30)
+    assert kept.budget() == min(1 << 24, kept.MOST)
+    monkeypatch.setattr(kept.heap, "machine_memory", lambda: 2**63 - 1)
     assert 0 < kept.budget() <= kept.MOST
     monkeypatch.setenv(kept.LIMIT, "0")
     assert kept.budget() == 0

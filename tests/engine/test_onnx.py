@@ -33,6 +33,9 @@ REFUSED = {
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
     "LabelSpecificAdd": "transform_test",
+    "CompactBilinear": "it multiplies Fourier transforms",
+    "ConvolutionRistretto": "another number of few bits",
+    "FcRistretto": "another number of few bits",
 }
 #: Losses are no part of a model.
 CASE_LIST = [

@@ -1,6 +1,7 @@
 """A case for each layer of a fork: one family a file, all in `CASES`."""
 
 from . import (
+    bilinear,
     crf,
     dense,
     detection,
@@ -22,7 +23,7 @@ CASES = [
     case
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
-        *(volumes, faces, metric, dense, ristretto),
+        *(volumes, faces, metric, dense, ristretto, bilinear),
     )
     for case in family.CASES
 ]

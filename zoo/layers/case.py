@@ -38,6 +38,7 @@ class Case:
     opencv_order: the order in which OpenCV reads the bottoms, where its order is another.
     smooth: the numbers of the bottoms whose gradient is compared with finite differences.
     learns: the numbers of the parameters whose gradient is compared.
+    drawn: whether the parameters are drawn here, and not by the layer.
     """
 
     type: str
@@ -52,6 +53,7 @@ class Case:
     learns: tuple[int, ...] = ()
     phase: int = caffe.TEST
     tops: int = 1
+    drawn: bool = True
 
     @property
     def title(self) -> str:
@@ -73,12 +75,14 @@ class Run:
             path = os.path.join(folder, "net.prototxt")
             with open(path, "w") as file:
                 file.write(self.text())
+            caffe.set_random_seed(seed)
             self.net = caffe.Net(path, case.phase)
         self.parameters = []
         for blob in self.net.params.get("layer", []):
             values = random.standard_normal(blob.shape) * 0.5
             # A running variance is positive; all parameters may be.
-            blob.data[...] = np.abs(values) + 0.1
+            if case.drawn:
+                blob.data[...] = np.abs(values) + 0.1
             self.parameters.append(blob.data.copy())
         self.forward(self.bottoms)
 

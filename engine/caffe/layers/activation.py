@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.slope import scaled, with_slope
 from ..proto import caffe_pb2
 from .function import Call, Function, Shape
 from .registry import register
@@ -97,7 +98,10 @@ class ELU(_Activation):
     """y = x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015; elu_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return F.elu(x, self.layer_param.elu_param.alpha)
+        alpha = self.layer_param.elu_param.alpha
+        return with_slope(
+            x, lambda x: F.elu(x, alpha), lambda x, y: (x > 0) + (alpha + y) * (x <= 0)
+        )
 
 
 @register
@@ -124,7 +128,12 @@ class Swish(_Activation):
     """y = x / (1 + exp(-beta * x)) (Ramachandran et al. 2017; swish_layer.cpp)."""
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return x * torch.sigmoid(self.layer_param.swish_param.beta * x)
+        beta = self.layer_param.swish_param.beta
+        return with_slope(
+            x,
+            lambda x: x * torch.sigmoid(beta * x),
+            lambda x, y: beta * y + torch.sigmoid(beta * x) * (1 - beta * y),
+        )
 
 
 @register
@@ -143,10 +152,35 @@ class Power(_Activation):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.power_param
-        y = p.shift + p.scale * x
-        if p.power == 0:
-            return torch.ones_like(y)
-        return y if p.power == 1 else y**p.power
+        if p.scale == 0 or p.power == 0:
+            return torch.full_like(x, 1 if p.power == 0 else p.shift**p.power)
+        return with_slope(x, lambda x: _power(self._base(x), p.power), self._slope)
+
+    def _base(self, x: torch.Tensor) -> torch.Tensor:
+        """The base of the power, shift + scale * x."""
+        p = self.layer_param.power_param
+        base = scaled(x, p.scale)
+        return base + p.shift if p.shift else base
+
+    def _slope(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The derivative, by the quotient of top and base as in Caffe: 0 / 0 is NaN."""
+        p = self.layer_param.power_param
+        factor = p.power * p.scale
+        if p.power == 1:
+            return torch.full_like(x, factor)
+        if p.power == 2:
+            return factor * self._base(x)
+        return y / x * p.power if p.shift == 0 else y / self._base(x) * factor
+
+
+def _power(x: torch.Tensor, exponent: float) -> torch.Tensor:
+    """x ^ exponent; infinity where x is -infinity and the exponent is a positive fraction."""
+    if exponent == 1:
+        return x
+    if exponent in (0.5, -0.5):
+        # PyTorch's square roots, which it takes for a number as exponent, give NaN there.
+        return x ** x.new_full((1,), exponent)
+    return x**exponent
 
 
 def _log_of_base(base: float) -> float:
@@ -160,12 +194,16 @@ class Exp(_Activation):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         base = self.layer_param.exp_param.base
-        if base != -1 and base <= 0:
+        if base != -1 and not 0 < base < math.inf:
             raise self.error(f"base is {base:g}; it needs to be above 0, or -1 for e")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.exp_param
-        return torch.exp(_log_of_base(p.base) * (p.shift + p.scale * x))
+        log = _log_of_base(p.base)
+        outer, inner = math.exp(log * p.shift), log * p.scale
+        if inner == 0:
+            return torch.full_like(x, outer)
+        return with_slope(x, lambda x: outer * torch.exp(inner * x), lambda x, y: y * inner)
 
 
 @register
@@ -174,12 +212,23 @@ class Log(_Activation):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         base = self.layer_param.log_param.base
-        if base != -1 and (base <= 0 or base == 1):
+        if base != -1 and (not 0 < base < math.inf or base == 1):
             raise self.error(f"base is {base:g}; it needs to be above 0 and not 1, or -1 for e")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.log_param
-        return torch.log(p.shift + p.scale * x) / _log_of_base(p.base)
+        factor = 1 / _log_of_base(p.base)
+        return with_slope(
+            x,
+            lambda x: torch.log(self._argument(x)) * factor,
+            lambda x, y: scaled(1 / self._argument(x), p.scale * factor),
+        )
+
+    def _argument(self, x: torch.Tensor) -> torch.Tensor:
+        """The argument of the logarithm, shift + scale * x."""
+        p = self.layer_param.log_param
+        argument = scaled(x, p.scale)
+        return argument + p.shift if p.shift else argument
 
 
 @register
@@ -189,7 +238,9 @@ class BNLL(_Activation):
     slope_at_top = True
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.logaddexp(x, torch.zeros_like(x))
+        return with_slope(
+            x, lambda x: torch.logaddexp(x, torch.zeros_like(x)), lambda x, y: torch.sigmoid(x)
+        )
 
 
 @register
@@ -210,10 +261,21 @@ class Threshold(_Activation):
 
 @register
 class Clip(_Activation):
-    """y = max(min(x, max), min) (clip_layer.cpp)."""
+    """y = max(min(x, max), min), and min for NaN (clip_layer.cpp)."""
 
     slope_at_top = True
 
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        # Both are required fields of BVLC Caffe's schema.
+        p, is_set = self.layer_param.clip_param, self.layer_param.HasField("clip_param")
+        if is_set and not (p.HasField("min") and p.HasField("max")):
+            raise self.error("needs both min and max in clip_param")
+
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.clip_param
-        return x.clamp(max=p.max).clamp(min=p.min)
+        return with_slope(x, self._clip, lambda x, y: (x >= p.min) & (x <= p.max))
+
+    def _clip(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.clip_param
+        y = x.clamp(max=p.max)
+        return torch.where(y > p.min, y, p.min)

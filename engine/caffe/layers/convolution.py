@@ -348,6 +348,11 @@ class Deconvolution(_Convolving):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         w, b = self.weight_and_bias()
+        if 0 in x.shape[2:]:
+            # No value adds its kernel; the bias stays.
+            size = self.output_size(x.shape[2:])
+            y = x.new_zeros(x.shape[0], w.shape[1] * self.group, *size)
+            return y if b is None else y + b.reshape(-1, *[1] * len(size))
         factors = self._channel_kernels(x, w)
         if factors is not None:
             size = self.output_size(x.shape[2:])

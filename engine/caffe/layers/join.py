@@ -10,6 +10,7 @@ import torch
 
 from .. import mode
 from ..blob import Blob
+from ..ops.slope import scaled
 from .axes import canonical_axis
 from .base import EngineLayer
 from .function import Call, Function, Shape, Tensors
@@ -236,7 +237,7 @@ class Eltwise(Function):
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.eltwise_param
         if p.operation == p.SUM and p.coeff:
-            xs = tuple(c * x for c, x in zip(p.coeff, xs))
+            xs = tuple(scaled(x, c) for c, x in zip(p.coeff, xs))
         y = xs[0]
         for i, x in enumerate(xs[1:]):
             if p.operation == p.SUM:
@@ -269,8 +270,8 @@ class _Larger(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
         a, b = ctx.saved_tensors
-        to_a = grad * (a > b)
-        return to_a, grad - to_a
+        takes_a = a > b
+        return grad.masked_fill(~takes_a, 0), grad.masked_fill(takes_a, 0)
 
 
 @register

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.slope import with_slope
 from ..weights import read_blob
 from .axes import canonical_axis, check_legacy_axes
 from .function import Function, Tensors
@@ -78,8 +78,10 @@ class HingeLoss(_Loss):
         rows = x.reshape(x.shape[0], -1)
         labels = integer_labels(self, rows, labels, 1)
         counted_labels(self, labels, rows.shape[1], None)
-        right = torch.zeros_like(rows).scatter_(1, labels[:, None], 2.0)
-        margin = torch.relu(1 + rows - rows * right)
+        right = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, labels[:, None], True)
+        margin = 1 + torch.where(right, -rows, rows)
+        # As in Caffe, a margin of NaN counts as 0.
+        margin = margin.masked_fill(~(margin > 0), 0)
         if p.norm == p.L2:
             margin = margin * margin
         return margin.sum() / x.shape[0]
@@ -110,8 +112,11 @@ def _shapes_of_rows(layer: Function, bottoms: Sequence[tuple[int, ...]]) -> Sequ
 
 def _safe_log(prob: torch.Tensor) -> torch.Tensor:
     """log(max(prob, LOG_THRESHOLD)); as in Caffe the gradient is 1 / max(...) everywhere."""
-    clipped = prob + (prob.clamp(min=LOG_THRESHOLD) - prob).detach()
-    return torch.log(clipped)
+    return with_slope(
+        prob,
+        lambda prob: prob.clamp(min=LOG_THRESHOLD).log(),
+        lambda prob, log: 1 / prob.clamp(min=LOG_THRESHOLD),
+    )
 
 
 @register
@@ -169,7 +174,9 @@ class InfogainLoss(Function):
         prob = log_prob.detach().exp().movedim(-1, axis)
         floor = math.log(LOG_THRESHOLD)
         # As in Caffe, the loss does not fall below the floor, but its gradient ignores the floor.
-        log_prob = log_prob + (log_prob.clamp(min=floor) - log_prob).detach()
+        log_prob = with_slope(
+            log_prob, lambda x: x.clamp(min=floor), lambda x, y: torch.ones_like(x)
+        )
         loss = -(rows * log_prob).sum(-1) * counted
         return loss.sum() / loss_divisor(self, counted, axis), prob
 
@@ -198,13 +205,23 @@ class SigmoidCrossEntropyLoss(_Loss):
         counted = torch.ones_like(target, dtype=torch.bool)
         if p.HasField("ignore_label"):
             counted = target.long() != p.ignore_label
-        loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
+        loss = with_slope(
+            x.masked_fill(~counted, 0),
+            lambda x: _cross_entropy(x, target),
+            lambda x, _: torch.sigmoid(x) - target,
+        )
         normalization = p.BATCH_SIZE
         if p.HasField("normalization"):
             normalization = p.normalization
         elif p.HasField("normalize"):
             normalization = p.VALID if p.normalize else p.BATCH_SIZE
-        return (loss * counted).sum() / divisor(p, normalization, counted, 1)
+        return loss.masked_fill(~counted, 0).sum() / divisor(p, normalization, counted, 1)
+
+
+def _cross_entropy(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """-(t log s(x) + (1 - t) log(1 - s(x))), by the exponential of -|x|; NaN for infinity."""
+    positive = (x >= 0).to(x.dtype)
+    return torch.log1p(torch.exp(x - 2 * x * positive)) - x * (target - positive)
 
 
 @register
@@ -236,14 +253,34 @@ class ContrastiveLoss(Function):
 
     def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.contrastive_loss_param
-        difference = (a - b).flatten(1)
+        alike = similar.detach().long().flatten() != 0
+        terms = _ContrastiveTerms.apply((a - b).flatten(1), alike, p.margin, p.legacy_version)
+        return terms.sum() / (2 * a.shape[0])
+
+
+class _ContrastiveTerms(torch.autograd.Function):
+    """The term of each pair, N values, from the differences of the pairs, N x C.
+
+    As in Caffe, the gradient of a distance d divides by d + 1e-4, which is finite for equal rows,
+    and a margin of NaN has no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, difference: torch.Tensor, alike: torch.Tensor, margin: float, legacy: bool
+    ) -> torch.Tensor:
         square = (difference * difference).sum(1)
-        if p.legacy_version:
-            dissimilar = torch.relu(p.margin - square)
-        else:
-            # As in Caffe, the gradient divides by d + 1e-4, which is finite for equal rows.
-            d = square.detach().sqrt()
-            d = d + (square - square.detach()) / (2 * (d + 1e-4))
-            dissimilar = torch.relu(p.margin - d) ** 2
-        y = similar.detach().flatten() != 0
-        return torch.where(y, square, dissimilar).sum() / (2 * a.shape[0])
+        distance = square if legacy else square.sqrt()
+        ctx.save_for_backward(difference, alike, distance)
+        ctx.margin, ctx.legacy = margin, legacy
+        apart = (margin - distance).clamp(min=0)
+        return torch.where(alike, square, apart if legacy else apart * apart)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
+        difference, alike, distance = ctx.saved_tensors
+        apart = ctx.margin - distance
+        slope = 1.0 if ctx.legacy else apart / (distance + 1e-4)
+        factor = 2 * grad * torch.where(alike, 1.0, -slope)
+        to_difference = difference * factor[:, None]
+        return to_difference.masked_fill_((~alike & ~(apart > 0))[:, None], 0), None, None, None

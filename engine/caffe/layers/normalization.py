@@ -12,6 +12,7 @@ from ..blob import Blob
 from ..ops import batch_norm
 from ..ops.affine import affine_call
 from ..ops.lrn import normalize_across
+from ..ops.slope import with_slope
 from ..proto import caffe_pb2
 from .axes import canonical_axis
 from .function import Call, Function, Shape, Tensors
@@ -78,9 +79,8 @@ class MVN(Function):
         y = rows - rows.mean(-1, keepdim=True)
         if p.normalize_variance:
             variance = (y * y).mean(-1, keepdim=True)
-            std = variance.detach().sqrt() + p.eps
             # As in Caffe, the gradient treats eps as a part of the standard deviation.
-            y = y / (std + (variance - variance.detach()) / (2 * std))
+            y = y / with_slope(variance, lambda v: v.sqrt() + p.eps, lambda v, std: 0.5 / std)
         return y.reshape(x.shape)
 
 
@@ -146,7 +146,7 @@ class BatchNorm(Function):
         channels = x.flatten(2) if x.dim() > 2 else x[..., None]
         if self.uses_running_sums:
             scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight).detach()
-            mean, var = (mean * scale).detach(), (var * scale).detach()
+            mean, var = (_averages(sums, scale).detach() for sums in (mean, var))
             if p.update_global_stats and not x.is_meta:
                 self._follow(channels.detach())
         else:
@@ -176,8 +176,8 @@ class BatchNorm(Function):
         mean, var, weight, *affine = self.parameters(torch.device("cpu"))
         scale = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
         ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
-        factor = ones if p.disable_variance else (var * scale + p.eps).rsqrt()
-        term = zeros if p.disable_mean else -mean * scale * factor
+        factor = ones if p.disable_variance else (_averages(var, scale) + p.eps).rsqrt()
+        term = zeros if p.disable_mean else -_averages(mean, scale) * factor
         if affine:
             factor, term = factor * affine[0], term * affine[0]
         return factor, term + affine[1] if len(affine) > 1 else term
@@ -210,6 +210,11 @@ class BatchNorm(Function):
         terms = (mean, var * unbiased, torch.ones(1, device=mean.device))
         for blob, term in zip(self.blobs, terms):
             blob.values.mutable(mean.device).data.mul_(fraction).add_(term)
+
+
+def _averages(sums: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return running sums times a scale of one value; 0 where the scale is 0, as in BLAS."""
+    return (sums * scale).masked_fill(scale == 0, 0)
 
 
 @register

@@ -75,6 +75,10 @@ class Pooling(Function):
     def output_size(self, size: Sequence[int]) -> list[int]:
         """Return the spatial size of the top for a bottom of spatial size `size`."""
         reach = self._reach(self.kernel or size)
+        if not self.kernel and 0 in size:
+            raise self.shape_error(
+                f"global_pooling over a map of size {tuple(size)}, without values"
+            )
         return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
 
     def _reach(self, kernel: Sequence[int]) -> list[int]:
@@ -126,6 +130,9 @@ class Pooling(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
         kernel, out = self.kernel or size, self.output_size(size)
+        if not x.shape[1]:
+            empty = x.new_zeros(*x.shape[:2], *out)
+            return (empty, empty.clone()) if self.with_mask else empty
         if self.maximum and self.rounds_as_pytorch(size, kernel, out):
             return self._max_pool(x, kernel, out)
         edges = self._edges(size, kernel, out)
@@ -249,7 +256,7 @@ def _maxima(x: torch.Tensor, pool: Callable[[torch.Tensor], Tensors]) -> Tensors
 
 def without_nan(x: torch.Tensor) -> torch.Tensor:
     """Return a map whose maxima are those that BVLC Caffe finds in a map with NaN."""
-    return x.nan_to_num(nan=-FLT_MAX, posinf=math.inf, neginf=-FLT_MAX)
+    return x.masked_fill(x.isnan() | (x == -math.inf), -FLT_MAX)
 
 
 def _indices(y: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -336,7 +343,8 @@ class SPP(Function):
         ends = [k * bins - n - a for n, k, a in zip(size, kernel, pad)]
         sides = (pad[1], ends[1], pad[0], ends[0])
         if p.pool == p.MAX:
-            return F.max_pool2d(F.pad(x, sides, value=-FLT_MAX), kernel, kernel)
+            padded = F.pad(x, sides, value=-FLT_MAX)
+            return _maxima(padded, lambda x: (F.max_pool2d(x, kernel, kernel),))[0]
         if p.pool == p.STOCHASTIC:
             return stochastic_pool(x, kernel, kernel, self.phase)
         return F.avg_pool2d(F.pad(x, sides), kernel, kernel)

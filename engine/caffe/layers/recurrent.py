@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..ops.slope import with_slope
 from .function import Function, Tensors
 from .registry import register
 from .resume_values import decode_floats, encode_floats
@@ -28,10 +29,14 @@ def _lstm_step(
     """
     i, f, o, g = gates.chunk(4, -1)
     # As in Caffe, the gradient is that of a sigmoid with the value cont * sigmoid(f).
-    forget = (cont[:, None] * torch.sigmoid(f)).detach()
-    f = forget + forget * (1 - forget) * (f - f.detach())
-    c = f * c + torch.sigmoid(i) * torch.tanh(g)
+    forget = with_slope(f, lambda f: cont[:, None] * torch.sigmoid(f), lambda _, y: y * (1 - y))
+    c = forget * c + torch.sigmoid(i) * torch.tanh(g)
     return c, torch.sigmoid(o) * torch.tanh(c)
+
+
+def _continued(state: torch.Tensor, cont: torch.Tensor) -> torch.Tensor:
+    """Return cont times the state, N x D, and 0 for NaN and infinity where a sequence starts."""
+    return (cont[:, None] * state).masked_fill(cont[:, None] == 0, 0)
 
 
 class _Recurrent(Function):
@@ -187,7 +192,7 @@ class LSTM(_Recurrent):
         self, state: Tensors, x: torch.Tensor, cont: torch.Tensor
     ) -> tuple[Tensors, torch.Tensor]:
         h, c = state
-        gates = x + F.linear(cont[:, None] * h, self.hidden_weights[0])
+        gates = x + F.linear(_continued(h, cont), self.hidden_weights[0])
         c, h = _lstm_step(c, gates, cont)
         return (h, c), h
 
@@ -209,7 +214,7 @@ class RNN(_Recurrent):
         self, state: Tensors, x: torch.Tensor, cont: torch.Tensor
     ) -> tuple[Tensors, torch.Tensor]:
         w_hh, w_ho, b_o = self.hidden_weights
-        h = torch.tanh(x + F.linear(cont[:, None] * state[0], w_hh))
+        h = torch.tanh(x + F.linear(_continued(state[0], cont), w_hh))
         return (h,), torch.tanh(F.linear(h, w_ho, b_o))
 
 

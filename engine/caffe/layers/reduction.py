@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ..ops.slope import scaled, with_slope
 from .axes import canonical_axis
 from .function import Function
 from .registry import register
@@ -36,7 +37,9 @@ class Reduction(Function):
         elif p.operation == p.SUMSQ:
             rows = rows * rows
         total = rows.mean(-1) if p.operation == p.MEAN else rows.sum(-1)
-        return p.coeff * total
+        return with_slope(
+            total, lambda x: scaled(x, p.coeff), lambda x, _: torch.full_like(x, p.coeff)
+        )
 
 
 @register

@@ -48,7 +48,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         log_prob = torch.log_softmax(scores.movedim(axis, at), at)
         index = labels.clamp(0, scores.shape[axis] - 1).unsqueeze(at)
         picked = log_prob.gather(at, index).squeeze(at).clamp(min=LOG_FLT_MIN)
-        loss = -(picked * counted).sum() / by
+        # A label that does not count hides a NaN of its scores.
+        loss = -(picked * counted).masked_fill_(counted == 0, 0).sum() / by
         prob = log_prob.exp_()
         ctx.save_for_backward(prob, index, counted, by)
         ctx.axis, ctx.at = axis, at
@@ -61,6 +62,9 @@ class _SoftmaxLoss(torch.autograd.Function):
         prob, index, counted, by = ctx.saved_tensors
         dx = prob.scatter_add(ctx.at, index, torch.full_like(index, -1, dtype=prob.dtype))
         dx *= counted.unsqueeze(ctx.at) * (grad / by)
+        ignored = counted == 0
+        if dx.device.type != "cpu" or ignored.any():
+            dx.masked_fill_(ignored.unsqueeze(ctx.at), 0)
         return dx.movedim(ctx.at, ctx.axis), None, None, None, None
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf.message import Message
 
+from ..blob import INT_MAX
 from ..proto import caffe_pb2
 
 #: The largest float32. Max pooling pads with its negative, which never wins.
@@ -218,6 +219,11 @@ def _over_axes(window: Window, axes: int, pooling: bool) -> Window:
     if min(*kernel, *stride, *dilation) < 1:
         raise ValueError(
             f"kernel {kernel}, stride {stride}, dilation {dilation}; all need to be at least 1"
+        )
+    if max(*kernel, *stride, *pad, *dilation) > INT_MAX:
+        raise ValueError(
+            f"kernel {kernel}, stride {stride}, pad {pad}, dilation {dilation}; all need to be at "
+            f"most {INT_MAX}"
         )
     if pooling and any(p >= k for p, k in zip(pad, kernel)):
         raise ValueError(f"pad {pad} needs to be below the kernel {kernel}")

@@ -3,7 +3,8 @@
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
 section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. If the inputs and the kernel are written in
 another basis, with 36 coordinates, the convolution is 36 matrix products, one for each coordinate:
-tiles x channels times channels x outputs.
+tiles x channels times channels x outputs. Where the result has NaN or infinity, the plain
+convolution takes its place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch.nn.grad import conv2d_weight
 
 from .. import mode
 
@@ -155,31 +158,35 @@ def _forward(
             torch.bmm(rows[group], u, out=products[group])
         return products.view(36, *tiles.shape[:2], outputs)
 
-    return convolve_with(x, multiply, outputs, b, pad)
+    return convolve_with(x, multiply, w, b, pad)
 
 
 def convolve_with(
     x: torch.Tensor,
     multiply: Callable[[torch.Tensor], torch.Tensor],
-    outputs: int,
+    w: torch.Tensor,
     b: torch.Tensor | None,
     pad: tuple[int, int],
 ) -> torch.Tensor:
     """Return the convolution of x, N x C x H x W, without a gradient.
 
     multiply: returns the products of tiles, strips x tiles of a strip x 36 coordinates x C, and the
-    kernels: 36 coordinates x strips x tiles of a strip x outputs.
+    kernels: 36 coordinates x strips x tiles of a strip x outputs. w: the weights, K x C x 3 x 3,
+    for a plain convolution where the result is not finite.
     """
     size = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)]
     down, across = _tiles(x.shape, pad)
-    y = x.new_empty(x.shape[0], *size, outputs)
+    y = x.new_empty(x.shape[0], *size, w.shape[0])
     strips = _Strips(x, pad, across, TILE)
     for block in _blocks(x.shape[0] * down, across, x.shape[1]):
         products = multiply(strips.block(block, down, "tiles"))
         for i, strip in enumerate(block):
             image, row = divmod(strip, down)
             _write_outputs(products[:, i], b, y[image, 4 * row : 4 * row + 4])
-    return y.permute(0, 3, 1, 2)
+    # A NaN or infinity spreads to all outputs of its tiles, or of its kernel, and no further.
+    if math.isfinite(float(y[:, ::4, ::4, 0].sum() + y[0, 0, 0].sum())):
+        return y.permute(0, 3, 1, 2)
+    return F.conv2d(x, w, b, padding=pad)
 
 
 def block_shapes(shape: Sequence[int], pad: Sequence[int]) -> list[tuple[int, int]]:
@@ -202,7 +209,10 @@ def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) 
             diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
         to_w.addmm_(total.flatten(1).t(), KERNEL[group])
-    return to_w.view(outputs, channels, 3, 3)
+    # A NaN or infinity spreads to all nine gradients of its kernels.
+    if math.isfinite(float(to_w[:, 0].sum())):
+        return to_w.view(outputs, channels, 3, 3)
+    return conv2d_weight(x, (outputs, channels, 3, 3), grad, padding=pad)
 
 
 class _Strips:

@@ -163,8 +163,13 @@ ORIGINS: dict[str, dict[str, str]] = {
         ),
         "SolverParameter": "stageiter stagelr",
     },
+    "akirafukui/vqa-mcb": {
+        "types": "CompactBilinear L2Normalize SignedSqrt",
+        "LayerParameter": "compact_bilinear_param",
+    },
     "gy20073/compact_bilinear_pooling": {
-        "LayerParameter": "blobs_lr weight_decay",
+        "types": "CompactBilinear",
+        "LayerParameter": "blobs_lr compact_bilinear_param weight_decay",
     },
     "happynear/caffe-windows": {
         "types": (

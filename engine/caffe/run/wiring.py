@@ -7,6 +7,7 @@ prune the backward pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -297,6 +298,8 @@ class _Builder:
         traits.param_propagate_down = learning
         for i, blob in enumerate(layer.blobs):
             spec = p.param[i] if i < len(p.param) else caffe_pb2.ParamSpec()
+            if math.isnan(spec.lr_mult):
+                raise traits.error(f"param {i} has lr_mult nan; it needs to be a number")
             owner = self.owners.get(spec.name) if spec.name else None
             if owner is None:
                 if spec.name:

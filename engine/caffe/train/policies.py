@@ -30,8 +30,8 @@ def check(param: Any) -> None:
     policy = param.lr_policy
     if policy not in POLICIES:
         raise NetError(f"lr_policy is {policy!r}; it needs to be one of {', '.join(POLICIES)}")
-    if policy == "step" and param.stepsize < 1:
-        raise NetError(f"lr_policy 'step' has stepsize {param.stepsize}; it needs at least 1")
+    if policy in ("step", "sigmoid") and param.stepsize < 1:
+        raise NetError(f"lr_policy {policy!r} has stepsize {param.stepsize}; it needs at least 1")
     if policy == "multifixed" and not 0 < len(param.stagelr) == len(param.stageiter):
         raise NetError(
             f"lr_policy 'multifixed' has {len(param.stagelr)} stagelr and {len(param.stageiter)} "
@@ -97,8 +97,8 @@ def learning_rate(param: Any, iteration: int, drops: int) -> float:
     """Return the learning rate at `iteration`, after the rate has dropped `drops` times.
 
     As in NVCaffe, the rate rises linearly from rampup_lr during the first rampup_interval
-    iterations, and is never below min_lr; as in intel/caffe, from warmup_start_lr during the first
-    warmup_iter.
+    iterations, and is never below min_lr where that is set; as in intel/caffe, from
+    warmup_start_lr during the first warmup_iter.
 
     Raises NetError for a rate that float32 lacks; BVLC Caffe then trains with inf or NaN.
     """
@@ -140,7 +140,9 @@ def _bounded_rate(param: Any, iteration: int, drops: int) -> float:
     ):
         if iteration < length:
             return start + (param.base_lr - start) * iteration / length
-    return rate if isinstance(rate, complex) else max(rate, param.min_lr)
+    # As in BVLC Caffe, "poly" behind max_iter has rates below 0.
+    bounded = param.HasField("min_lr") and not isinstance(rate, complex)
+    return max(rate, param.min_lr) if bounded else rate
 
 
 def _fixed(p: Any, iteration: int, drops: int) -> float:

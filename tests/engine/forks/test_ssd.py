@@ -67,6 +67,16 @@ def test_normalize_agrees_with_opencv(tmp_path, draw):
     assert_as_opencv(tmp_path, n, {"data": draw.randn(1, 6, 4, 5)}, ["norm"])
 
 
+@pytest.mark.parametrize("free", [{}, {"fix_scale": False}])
+def test_the_scale_of_normalize_learns_unless_it_is_fixed(tmp_path, free):
+    n = inputs(caffe.NetSpec(), data=(1, 6, 4, 5))
+    n.free = L.Normalize(n.data, norm_param={"channel_shared": False, **free})
+    n.fixed = L.Normalize(n.data, norm_param={"channel_shared": False, "fix_scale": True})
+    net, _ = build(tmp_path, n)
+    rates = [p.lr_mult for p in net.parameters]
+    assert rates == [1, 0]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("across, axes", [(True, (1, 2, 3)), (False, 1)])
 def test_normalize_divides_by_the_norm(tmp_path, draw, shared, across, axes):

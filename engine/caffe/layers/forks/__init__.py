@@ -5,6 +5,7 @@ Every class states its formula and its source: the paper, and the fork whose lay
 
 from . import (
     annotated,
+    bilinear,
     crf,
     ctc,
     deeplab,
@@ -39,6 +40,7 @@ from . import (
 
 __all__ = [
     "annotated",
+    "bilinear",
     "crf",
     "ctc",
     "deeplab",

@@ -51,7 +51,7 @@ class Normalize(Function):
 
     x is N x C x H x W. The sum is over an image, or with across_spatial false over the channels of
     a position. The learned scale is one number, or with channel_shared false one for each channel
-    (normalize_layer.cpp of SSD).
+    (normalize_layer.cpp of SSD). With fix_scale, a field of ParseNet's, it does not learn.
 
     With normalize_param, a field of happynear/caffe-windows, or `caffe.set_fork("faces")` where
     there are no settings, each position's channels are divided by their length (L2) or by the sum
@@ -77,6 +77,10 @@ class Normalize(Function):
         one = caffe_pb2.FillerParameter(value=1)
         filler = p.scale_filler if p.HasField("scale_filler") else one
         self.add_parameter(() if p.channel_shared else bottom[0].shape[1:2], filler)
+        if p.HasField("fix_scale") and p.fix_scale:
+            specs = self.layer_param.param
+            spec = specs[0] if specs else specs.add()
+            spec.lr_mult = spec.decay_mult = 0
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         return [bottoms[0], (bottoms[0][0], 1, *bottoms[0][2:])]

@@ -36,6 +36,13 @@ def Mish(m: Model, source: Source) -> str:
 
 
 @writes
+def SignedSqrt(m: Model, source: Source) -> str:
+    """Write sign(x) * sqrt(|x|)."""
+    root = m.add("Sqrt", m.add("Abs", source.input))
+    return m.add("Mul", m.add("Sign", source.input), root)
+
+
+@writes
 def PReLU(m: Model, source: Source) -> str:
     """Write max(x, slope * x) with a slope for each channel, or one for all."""
     (slope,) = source.parameters()

@@ -127,6 +127,11 @@ REASONS: dict[str, str] = {
             (("DenseCRF",), "its lattice is built from the colours of each image"),
             (("DomainTransform",), "it filters along the rows and columns of each image in turn"),
             (("BoxOutput", "DecodeBBox"), "its selection of boxes has no operator"),
+            (("CompactBilinear",), "it multiplies Fourier transforms"),
+            (
+                ("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto"),
+                "a sum that is rounded otherwise would become another number of few bits",
+            ),
             (("Nms",), "the places of its peaks are means over the values around each"),
             (
                 ("YoloDetectionOutput", "Yolov3DetectionOutput"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...layers.forks.dense import EPSILON, KINDS
 from .arrays import Array, constant, mean, sizes_of
 from .model import Model, Source, affine, broadcast, refusal, writes
 
@@ -103,6 +104,40 @@ def Normalize(m: Model, source: Source) -> str | list[str]:
     norm = ((x * x).sum(*axes) + p.eps).apply("Sqrt")
     scale = source.parameters()[0].reshape(1, -1, *[1] * (source.ndim - 2))
     return (x / norm * constant(m, scale)).name
+
+
+@writes
+def L2Normalize(m: Model, source: Source) -> str:
+    """Write x over the length of each row."""
+    x = Array(m, source.input)
+    return (x / (x * x).sum(1).apply("Sqrt").maximum(1e-12)).name
+
+
+@writes
+def DenseBlock(m: Model, source: Source) -> str:
+    """Write the layers of a dense block one after another, with the stored statistics."""
+    p, layer = source.param.denseblock_param, source.layer
+    count, parameters = p.numTransition, source.parameters()
+    total = float(parameters[-1][0]) if layer.divides else 1.0
+
+    def activated(x: str, part: int, i: int) -> str:
+        first = part * KINDS * count + i
+        scale, bias, average, variance = (
+            parameters[first + kind * count].reshape(-1) for kind in range(1, KINDS)
+        )
+        weight = 1 / total if total else 0.0
+        factor = scale / np.sqrt(variance * weight + EPSILON)
+        return m.add("Relu", affine(m, x, 1, 4, factor, bias - average * weight * factor))
+
+    x = source.input
+    for i in range(count):
+        y = activated(x, 0, i)
+        if p.use_BC:
+            y = activated(m.add("Conv", y, m.constant(parameters[KINDS * count + i])), 1, i)
+        pads = [p.pad_h, p.pad_w] * 2
+        y = m.add("Conv", y, m.constant(parameters[i]), pads=pads)
+        x = m.add("Concat", x, y, axis=1)
+    return x
 
 
 @writes
