@@ -7,6 +7,12 @@ import torch
 from caffe.ops import kept, prepared, winograd
 
 
+@pytest.fixture(autouse=True)
+def kept_at_once(monkeypatch):
+    """Keep coordinates from the first call on."""
+    monkeypatch.setattr(kept, "BEFORE", 0)
+
+
 def draw(shape, outputs, seed=1):
     """Return a map, 3 x 3 kernels and biases."""
     generator = torch.Generator().manual_seed(seed)
@@ -80,3 +86,15 @@ def test_a_prepared_convolution_keeps_coordinates_while_it_lives(monkeypatch):
     assert (call(x) - exact).abs().max() < 4e-6 * exact.abs().max()
     del call
     assert kept.used() == 0
+
+
+def test_the_first_calls_keep_no_coordinates_and_give_the_same_results(monkeypatch):
+    monkeypatch.setattr(kept, "BEFORE", 2)
+    built, products = [], kept.Products
+    monkeypatch.setattr(kept, "Products", lambda *args: built.append(1) or products(*args))
+    x, w, b = draw((1, 16, 28, 30), 32)
+    call = kept.convolution(x.shape, w, b, (1, 1))
+    exact = torch.conv2d(x.double(), w.double(), b.double(), padding=1)
+    for count in (0, 0, 1, 1):
+        assert (call(x) - exact).abs().max() < 4e-6 * exact.abs().max()
+        assert len(built) == count
