@@ -46,12 +46,18 @@ def strict() -> bool:
 def writable(path: str | os.PathLike) -> str:
     """Return the path of a file that is to be written; links are followed.
 
-    Raises FileError for a path outside the working folder in the strict mode.
+    Raises FileError for a path outside the working folder in the strict mode, and for a null byte.
     """
+    _refuse_null_byte(path)
     if strict() and not _is_inside(path):
         reason = f"{STRICT} allows files in {_START or 'a working folder that exists'} alone"
         raise FileError(f"{os.fspath(path)}: is not written: {reason}")
     return os.fspath(path)
+
+
+def _refuse_null_byte(path: str | os.PathLike) -> None:
+    if "\0" in os.fsdecode(path):
+        raise FileError(f"{os.fspath(path)}: has a null byte in its name, which no file has")
 
 
 def _is_inside(path: str | os.PathLike) -> bool:
@@ -151,6 +157,7 @@ def open_regular(path: str | os.PathLike) -> IO[bytes]:
 
     Raises OSError, or FileError for what is no regular file.
     """
+    _refuse_null_byte(path)
     # Without O_NONBLOCK, opening a FIFO waits for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
@@ -163,6 +170,7 @@ def open_regular(path: str | os.PathLike) -> IO[bytes]:
 
 def check_regular(path: str | os.PathLike) -> None:
     """Raise FileError for a path that is no regular file or that cannot be looked at."""
+    _refuse_null_byte(path)
     with reading(path):
         _check_mode(path, os.stat(path).st_mode)
 

@@ -7,6 +7,12 @@ import torch
 from caffe.ops import kept, prepared, winograd
 
 
+@pytest.fixture(autouse=True)
+def kept_at_once(monkeypatch):
+    """Keep coordinates from the first call on."""
+    monkeypatch.setattr(kept, "BEFORE", 0)
+
+
 def draw(shape, outputs, seed=1):
     """Return a map, 3 x 3 kernels and biases."""
     generator = torch.Generator().manual_seed(seed)
@@ -55,6 +61,9 @@ def test_maps_of_one_row_of_tiles_have_no_kept_coordinates():
 
 def test_the_budget_is_a_share_of_the_memory_unless_the_environment_sets_it(monkeypatch):
     monkeypatch.delenv(kept.LIMIT, raising=False)
+    monkeypatch.setattr(kept.heap, "machine_memory", lambda: 1 << 30)
+    assert kept.budget() == min(1 << 24, kept.MOST)
+    monkeypatch.setattr(kept.heap, "machine_memory", lambda: 2**63 - 1)
     assert 0 < kept.budget() <= kept.MOST
     monkeypatch.setenv(kept.LIMIT, "0")
     assert kept.budget() == 0
@@ -77,3 +86,15 @@ def test_a_prepared_convolution_keeps_coordinates_while_it_lives(monkeypatch):
     assert (call(x) - exact).abs().max() < 4e-6 * exact.abs().max()
     del call
     assert kept.used() == 0
+
+
+def test_the_first_calls_keep_no_coordinates_and_give_the_same_results(monkeypatch):
+    monkeypatch.setattr(kept, "BEFORE", 2)
+    built, products = [], kept.Products
+    monkeypatch.setattr(kept, "Products", lambda *args: built.append(1) or products(*args))
+    x, w, b = draw((1, 16, 28, 30), 32)
+    call = kept.convolution(x.shape, w, b, (1, 1))
+    exact = torch.conv2d(x.double(), w.double(), b.double(), padding=1)
+    for count in (0, 0, 1, 1):
+        assert (call(x) - exact).abs().max() < 4e-6 * exact.abs().max()
+        assert len(built) == count

@@ -14,6 +14,7 @@ def make(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "WIDTH", demo.WIDTH / 8)
         patch.setattr(demo, "SHOWN", 1)
+        patch.setattr(demo, "SNAPSHOTS", 1)
         patch.setitem(demo.CLASSIFIER, "batch", 2)
         stages = {name: dict(fields, base_lr=1e-12) for name, fields in demo.STAGES.items()}
         patch.setattr(demo, "STAGES", stages)

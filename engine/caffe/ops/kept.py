@@ -10,18 +10,25 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import heap
 from . import winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
 #: The environment variable for the most megabytes of coordinates that a process keeps.
 LIMIT = "CAFFE_KERNEL_MB"
-#: Without the variable: this share of the machine's memory, and at most so many bytes.
+#: The file with the limit of the container's memory in bytes, or "max".
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+#: Without the variable: this share of the machine's or container's memory, and at most MOST bytes.
 SHARE, MOST = 1 / 64, 256 << 20
+#: Calls before the coordinates are kept: to put them in order takes as long as 2 to 6 calls save.
+BEFORE = 2
 #: A float32 for each of the 36 coordinates of a kernel.
 KERNEL_BYTES = 36 * 4
 
@@ -32,8 +39,16 @@ def budget() -> int:
     """Return the most bytes of coordinates that the process keeps."""
     if LIMIT in os.environ:
         return int(float(os.environ[LIMIT]) * 2**20)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(int(memory * SHARE), MOST)
+    return min(int(min(heap.machine_memory(), _container_memory()) * SHARE), MOST)
+
+
+@cache
+def _container_memory() -> int:
+    """Return the most memory that the process's container may use, 2^63 - 1 without a limit."""
+    try:
+        return int(CONTAINER.read_text())
+    except (OSError, ValueError):
+        return 2**63 - 1
 
 
 def used() -> int:
@@ -75,10 +90,29 @@ def convolution(
     pads = (pad[0], pad[1])
     if not fits(shape, w.shape, pad):
         return lambda x: winograd.convolve(x, w, b, pads)
-    products = Products(w, winograd.block_shapes(shape, pad)[0])
+    kept = _Kept(shape, w, b, pads)
     _used += _size(w.shape)
-    weakref.finalize(products, _release, _size(w.shape))
-    return lambda x: winograd.convolve_with(x, products, w, b, pads)
+    weakref.finalize(kept, _release, _size(w.shape))
+    return kept
+
+
+class _Kept:
+    """A convolution that keeps the coordinates of its kernels from the call after `BEFORE` on."""
+
+    def __init__(
+        self, shape: Sequence[int], w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
+    ) -> None:
+        self._block = winograd.block_shapes(shape, pad)[0]
+        self._w, self._b, self._pad, self._calls = w, b, pad, 0
+        self._products: Products | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._products is None:
+            self._calls += 1
+            if self._calls <= BEFORE:
+                return winograd.convolve(x, self._w, self._b, self._pad)
+            self._products = Products(self._w, self._block)
+        return winograd.convolve_with(x, self._products, self._w, self._b, self._pad)
 
 
 class Products:
