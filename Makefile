@@ -37,7 +37,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
 	JOBS KILLS TARGET \
-	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY NPY ONLY ONNX RUN TILE TO
+	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY ON_ERROR NPY ONLY ONNX RUN TILE TO
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
 first = $(word 1,$(subst :, ,$(1)))
@@ -90,7 +90,7 @@ fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET=
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
 	  OUT:out)
 
-torture: $(READY) ## kills, signals, a full disk, long runs, fuzzing (MINUTES=1 KILLS=5 STEPS=2000 IMAGES=2000)
+torture: $(READY) ## kills, signals, long runs, fuzzing (MINUTES= KILLS= STEPS= IMAGES= SEED=)
 	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills STEPS:steps IMAGES:images SEED:seed)
 
 test-all: $(READY) ## the test suite with the long and the slow tests
@@ -106,7 +106,8 @@ prototxts: $(READY) ## write the prototxts of every variant folder (VARIANT= OUT
 	@"$$PY" -m net_gen $${VARIANT:+"$$VARIANT"} $(call options,OUT:out CLASSES:classes WIDTH:width \
 	  CHANNELS:channels SBDD_DIR:sbdd-dir VOC_DIR:voc-dir CONTEXT_DIR:context-dir \
 	  SIFTFLOW_DIR:siftflow-dir NYUD_DIR:nyud-dir TRAIN_SPLIT:train-split \
-	  VAL_SPLIT:val-split SEED:seed MEAN:mean DROPOUT:dropout PAD:pad)
+	  VAL_SPLIT:val-split SEED:seed MEAN:mean DROPOUT:dropout PAD:pad \
+	  ON_ERROR:on-error)
 
 data: $(READY) ## fetch and lay out a data set: PASCAL VOC 2011 with SBD (DATA=voc)
 	@"$$PY" -m fcn_data fetch "$${DATA:-voc}" $(call options,BASE_URL:base-url)
@@ -120,8 +121,8 @@ train: $(READY) ## train on your own pictures: DATA=my_set (OUT=my_run VARIANT= 
 	@"$$PY" -m solvers.train "$$DATA" $(call options,OUT:out VARIANT:variant WIDTH:width \
 	  WEIGHTS:weights LAYERS:layers CLASSES:classes LABELMAP:labelmap CHANNELS:channels MEAN:mean \
 	  IGNORE_LABEL:ignore-label LR:lr SOLVER:solver CLASS_WEIGHTS:class-weights CROP:crop \
-	  LABEL_VALUES:label-values SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu) \
-	  $(call flags,MASKS:masks SINGLE:single MIRROR:mirror)
+	  LABEL_VALUES:label-values SCALE:scale BATCH:batch ITERS:iters IMAGES:images SEED:seed GPU:gpu \
+	  ON_ERROR:on-error) $(call flags,MASKS:masks SINGLE:single MIRROR:mirror)
 
 check: $(READY) ## check a folder of your own pictures and labels: DATA=my_set
 	@[ -n "$${DATA-}" ] || { \

@@ -221,7 +221,7 @@ class SigmoidCrossEntropyLoss(_Loss):
 def _cross_entropy(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """-(t log s(x) + (1 - t) log(1 - s(x))), by the exponential of -|x|; NaN for infinity."""
     positive = (x >= 0).to(x.dtype)
-    return torch.log1p(torch.exp(x - 2 * x * positive)) - x * (target - positive)
+    return torch.log(1 + torch.exp(x - 2 * x * positive)) - x * (target - positive)
 
 
 @register
