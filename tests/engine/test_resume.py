@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from caffe import files, launch
 from caffe.__main__ import main
+from caffe.errors import FileError
 from caffe.tools import convert_imageset
+from caffe.train import snapshots
 
 from tests.engine import nets
 from tests.engine.nets import write
@@ -268,6 +270,20 @@ def test_a_recurrent_layer_continues_its_hidden_state(tmp_path):
     assert np.array_equal(second.forward()["h"], expected)
     fresh = nets.build(tmp_path, text)
     assert fresh.layer_dict["r"].resume_state() is None
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_no_resume_file(snapshot, monkeypatch):
+    folder, solver = snapshot
+
+    def fail(*arguments):
+        raise FileError("snap: cannot be written: No space left on device")
+
+    monkeypatch.setattr(snapshots, "write", fail)
+    for iteration in (2, 3):  # The first has a state on disk, to which its file belongs.
+        solver.iter = iteration
+        with pytest.raises(FileError, match="No space left"):
+            solver.snapshot()
+    assert [(folder / f"snap_iter_{n}.resume.json").exists() for n in (2, 3)] == [True, False]
 
 
 def test_a_snapshot_of_an_interrupted_iteration_has_no_resume_file(snapshot, capfd, monkeypatch):

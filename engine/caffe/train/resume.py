@@ -86,6 +86,12 @@ def remove(base: str) -> None:
         os.unlink(path_of(base))
 
 
+def remove_alone(base: str) -> None:
+    """Remove the file of a snapshot whose state could not be written, unless there is one."""
+    if not any(os.path.exists(base + suffix) for suffix in _SUFFIXES):
+        remove(base)
+
+
 def restore(
     state_path: str, state: records.SolverState, nets: Sequence[Net], plateau: Plateau
 ) -> list[list[float]] | None:

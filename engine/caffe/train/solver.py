@@ -283,7 +283,11 @@ class Solver:
         """Write a snapshot, whichever worker this is."""
         with self.company.uninterrupted():
             self._write_resume_file()
-            snapshots.write(self.param, self.net, self.iter, self._rate_drops, self.history)
+            try:
+                snapshots.write(self.param, self.net, self.iter, self._rate_drops, self.history)
+            except (OSError, RuntimeError):
+                resume.remove_alone(snapshots.base_name(self.param, self.iter))
+                raise
             self._saved = self.iter
             self.company.note_snapshot(self.iter)
 
