@@ -90,7 +90,7 @@ fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET=
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
 	  OUT:out)
 
-torture: $(READY) ## kills, signals, long runs, fuzzing (MINUTES= KILLS= STEPS= IMAGES= SEED=)
+torture: $(READY) ## kills, signals, long runs, fuzzing (MINUTES= KILLS= STEPS= IMAGES=)
 	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills STEPS:steps IMAGES:images SEED:seed)
 
 test-all: $(READY) ## the test suite with the long and the slow tests
