@@ -16,7 +16,7 @@ BENCH_READY = $(if $(READY),$(BENCH_VENV)/installed)
 
 TYPED := voc_layers.py pascalcontext_layers.py siftflow_layers.py nyud_layers.py score.py vis.py fcn_common fcn_data net_gen \
 	surgery solvers experiments oracle engine/caffe bench zoo
-# A core for each test process; each computes with one thread (tests/conftest.py).
+# One test process more than cores; each computes with one thread (tests/conftest.py).
 WORKERS := -n auto --maxprocesses 8 --dist worksteal
 # The tests that need neither BVLC Caffe nor a device nor the benchmark's peers.
 OFFLINE := not oracle and not cuda and not bench

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import re
+import signal
 import sys
 
 os.environ.setdefault("GLOG_minloglevel", "2")
@@ -15,6 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 # The tests start about a hundred programs, and each would compile the project's modules anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell starts programs in the background with SIGINT ignored, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test survives a power failure; those of the order of syncs put their own in its place.
 os.fsync = os.sync = lambda *handle: None
@@ -31,6 +35,12 @@ from tests import prefork  # noqa: E402
 
 # The modules and tests of a collection stay: there is nothing to collect among them.
 gc.disable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One process more than cores: a test often waits for a program that it runs."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
 
 
 def pytest_collection_finish():

@@ -139,6 +139,7 @@ def test_bvlc_caffe_s_root_does_not_see_this_engine(bench, monkeypatch):
     assert paths == [str(ENGINE_FOLDER), str(ROOT), "/elsewhere"]
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_process_that_is_measured_as_well(folder):
     command = [sys.executable, "-m", "bench", "--folder", str(folder), "--peers", "engine"]
     ours = subprocess.Popen([*command, "--cases", "area-2000"], cwd=ROOT)

@@ -38,6 +38,7 @@ def test_plain_pytorch_gives_the_engine_s_scores(kind, options, job, tmp_path, c
     assert apart["scores"] < 1e-5 and apart["labels"] == 0
 
 
+@pytest.mark.long
 def test_a_training_step_changes_the_weights_alike(job, tmp_path):
     result, ours = work("train", job, tmp_path, "pycaffe")
     assert len(result["times"]) == 2 and min(result["scales"]) > 0

@@ -62,6 +62,7 @@ def test_bounds_grow_as_the_factor_shrinks(label):
         assert values[-1] > 0.9 and values[-1] > values[0]
 
 
+@pytest.mark.long
 def test_a_split_of_any_data_set_in_vocs_layout_has_bounds(tmp_path, demo_folder):
     result = running.make(
         "bounds",

@@ -151,6 +151,7 @@ def test_the_experiment_proves_draws_and_times(finished, tmp_path, monkeypatch):
     assert "these weights are not on this machine" in " ".join(result.text).lower()
 
 
+@pytest.mark.long
 def test_published_nets_on_this_machine_see_the_photograph(finished, tmp_path, monkeypatch):
     pair = pairs.published_pair("caffenet", WIDTH, classes=30)
     path = tmp_path / "bvlc_reference_caffenet.caffemodel"

@@ -137,6 +137,7 @@ def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_sta
 @pytest.mark.parametrize(
     "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
 )
+@pytest.mark.long
 def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     tiny_start, tmp_path, killed
 ):
