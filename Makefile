@@ -70,6 +70,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/python -c 'import cv2' 2>$(VENV)/cv2.log || { tail -n 1 $(VENV)/cv2.log >&2; \
 	  echo "error: OpenCV lacks a system library; on Debian and Ubuntu:" \
 	    "apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	@$(VENV)/bin/python -m compileall -q $(filter-out %.py,$(TYPED))
 	@touch $@
 
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)

@@ -62,6 +62,7 @@ def test_a_step_of_a_learner_changes_the_weights_alike(net, folder, tmp_path, mo
     assert difference(*results)["scores"] < 2e-3
 
 
+@pytest.mark.long
 def test_training_on_pictures_runs_the_solver(job, monkeypatch):
     monkeypatch.setattr(worker, "ITERATIONS", 2)
     settings = job("pycaffe", kind="train_pictures")
@@ -71,6 +72,7 @@ def test_training_on_pictures_runs_the_solver(job, monkeypatch):
     assert np.isfinite(float(runner.solver.net.blobs["loss"].data))
 
 
+@pytest.mark.long
 def test_scoring_gives_the_same_metrics(job, tmp_path):
     ours, theirs = (work("score", job, tmp_path, n)[1] for n in ("pycaffe", "plain_torch"))
     assert ours.shape == (1, 42) and theirs.max() > 0

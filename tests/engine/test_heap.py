@@ -135,6 +135,7 @@ def test_passes_over_random_sizes_spend_little_time_on_page_faults():
 
 
 @glibc
+@pytest.mark.long
 def test_memory_that_was_freed_is_allocated_again_without_new_pages(program):
     kept, returned = (int(program("-c", AGAIN, way).stdout) for way in ("keep", "leave"))
     assert kept < 1000 < returned

@@ -47,6 +47,7 @@ def demo_net(finished):
     return experiment.demo_pair(demo_run.open_demo(finished))
 
 
+@pytest.mark.long
 def test_a_heat_map_lies_around_the_centres_of_its_outputs(demo_net):
     """A bright patch changes only the scores of outputs around the patch."""
     image = np.full((SIDE * 3, SIDE * 4, 3), 120, np.uint8)

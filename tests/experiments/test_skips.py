@@ -36,6 +36,7 @@ def nets(folder, width=1 / 32):
     return result
 
 
+@pytest.mark.long
 def test_every_second_score_without_the_stride_is_a_score_of_the_original_net(tmp_path):
     old, new = (net.blobs["score_fr"].data.copy() for net in nets(str(tmp_path)))
     assert new.shape[2] > old.shape[2] and np.abs(old).max() > 0

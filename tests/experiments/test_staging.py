@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from experiments import demo_run, running, staging
 from solvers.caffe_solver import read_solver
 
 
+@pytest.mark.long
 def test_training_at_once_sees_the_number_of_images_of_all_stages(demo_folder, tmp_path):
     result = running.make("staging", staging.run, str(tmp_path), demo_folder, "cpu")
     demo = demo_run.open_demo(demo_folder)

@@ -85,7 +85,7 @@ def endless(resource):
     return {**net, "name": resource, "text": LIMITED % resource, "limits": [seconds, 1 << 28]}
 
 
-@pytest.mark.parametrize("resource", ["time", "memory"])
+@pytest.mark.parametrize("resource", [pytest.param("time", marks=pytest.mark.long), "memory"])
 def test_a_net_that_exceeds_a_limit_ends(resource, tmp_path):
     numbers, refusal = run_engine(endless(resource), str(tmp_path))
     assert (numbers, refusal) == (None, "ran out of " + resource)

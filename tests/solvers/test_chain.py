@@ -110,6 +110,7 @@ def test_early_fusion_reads_depth_with_the_mean_of_the_colours_weights(house):
     np.testing.assert_allclose(weights[:, 3], old.mean(1), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.long
 def test_pascal_context_trains_through_its_stages(house, capsys):
     chain.run("pascalcontext-fcn16s", "demo", iters=1, images=1, gpu="cpu")
     assert "pascalcontext-fcn16s is trained" in capsys.readouterr().out

@@ -106,6 +106,7 @@ def same_scores(ours, theirs):
             assert np.allclose(*pair, rtol=1e-4, equal_nan=True), name
 
 
+@pytest.mark.long
 def test_a_stage_in_two_processes_equals_a_stage_with_iter_size_2(one, tiny_start, tiny_stage):
     folder = tiny_stage()
     ended = train(folder, tiny_start)

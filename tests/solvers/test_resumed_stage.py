@@ -150,7 +150,8 @@ def clean_names(folder):
     return not [n for n in names if "partial" in n or "incomplete" in n or n.startswith(".")]
 
 
-@pytest.mark.parametrize("share", [0.39, pytest.param(0.97, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.39, 0.97])
 def test_a_killed_stage_ends_like_an_uninterrupted_one(
     uninterrupted, dropout_stage, tiny_start, share
 ):
