@@ -9,7 +9,7 @@ from caffe.ops import graphs, prepared
 from caffe.run import plan, step
 
 from tests.engine.nets import build
-from tests.engine.test_plan import HIDDEN, NET, check, feed, run
+from tests.engine.test_plan import HIDDEN, check, equal_nets, feed, run
 
 pytestmark = pytest.mark.skipif(not graphs.available(), reason="this PyTorch has no oneDNN graphs")
 
@@ -20,16 +20,7 @@ def pair(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     # Even small convolutions are oneDNN's.
     monkeypatch.setattr(prepared, "FEW", 0)
-    planned, plain = (build(tmp_path, NET) for _ in range(2))
-    plain.before_forward(lambda layer: None)
-    draw = np.random.RandomState(1)
-    for name in planned.params:
-        for blob, other in zip(planned.params[name], plain.params[name]):
-            values = 0.1 * draw.randn(*blob.shape)
-            if planned.layer_dict[name].type == "BatchNorm":
-                values = 1 + abs(values)
-            blob.data[...] = other.data[...] = values
-    feed(planned, plain, 0)
+    planned, plain = equal_nets(tmp_path)
     run(planned, plain)
     return planned, plain
 

@@ -44,10 +44,9 @@ layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 HIDDEN = ["conv1", "conv3", "sum"]
 
 
-@pytest.fixture
-def pair(tmp_path):
+def equal_nets(folder):
     """Two nets with equal weights and inputs: one that runs as a plan, one layer by layer."""
-    planned, plain = (build(tmp_path, NET) for _ in range(2))
+    planned, plain = (build(folder, NET) for _ in range(2))
     plain.before_forward(lambda layer: None)
     draw = np.random.RandomState(1)
     for name in planned.params:
@@ -58,6 +57,12 @@ def pair(tmp_path):
             blob.data[...] = other.data[...] = values
     feed(planned, plain, 0)
     return planned, plain
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two nets with equal weights and inputs, of which the first runs as a plan."""
+    return equal_nets(tmp_path)
 
 
 def feed(planned, plain, seed):
