@@ -56,7 +56,8 @@ def _respell_escape(match: re.Match[bytes]) -> bytes:
     if escape == b"?":
         return b"?"
     # As in C++, an octal number keeps its lowest 8 bits.
-    return b"\\%03o" % (int(escape, 8) & 0xFF) if escape.isdigit() else match[0]
+    octal = not escape.strip(b"01234567")
+    return b"\\%03o" % (int(escape, 8) & 0xFF) if octal else match[0]
 
 
 def _ascii(comment: bytes) -> bytes:
