@@ -22,6 +22,7 @@ from google.protobuf import text_format
 
 from fcn_common import arguments, command
 from oracle.compare import file_disagreement
+from oracle.fifty import FIELDS
 from oracle.run import load_arrays, run
 
 #: Names with characters that paths, escapes, texts or C strings treat in a special way.
@@ -33,15 +34,6 @@ NAMES = (
 EMPTY_SHARE = 0.06
 #: Sizes of an axis.
 SIZES = (1, 1, 2, 3)
-#: Solver type -> fields.
-SOLVERS = {
-    "SGD": "base_lr: 0.05 momentum: 0.9",
-    "Nesterov": "base_lr: 0.05 momentum: 0.9",
-    "AdaGrad": "base_lr: 0.02 delta: 1e-3",
-    "RMSProp": "base_lr: 0.005 rms_decay: 0.95 delta: 1e-3",
-    "AdaDelta": "base_lr: 1 momentum: 0.9 delta: 1e-4",
-    "Adam": "base_lr: 0.005 momentum: 0.9 momentum2: 0.99 delta: 1e-3",
-}
 #: Fields of a solver, of which one is drawn.
 MORE = (
     "lr_policy: 'fixed'",
@@ -95,11 +87,11 @@ def draw_net(r: random.Random) -> Dict[str, Any]:
 
 def draw_solver(r: random.Random) -> Dict[str, Any]:
     """Return a case of a solver's snapshot."""
-    form, kind, prefix = r.choice([*FORMATS]), r.choice([*SOLVERS]), r.choice(PREFIXES)
+    form, kind, prefix = r.choice([*FORMATS]), r.choice([*FIELDS]), r.choice(PREFIXES)
     iterations = r.randint(1, 5)
     text = "net: 'net.prototxt' type: '%s' %s %s snapshot_prefix: %s snapshot_diff: %s" % (
         kind,
-        SOLVERS[kind],
+        FIELDS[kind],
         r.choice(MORE),
         quote(prefix),
         r.choice(("true", "false")),

@@ -321,14 +321,17 @@ class Solver:
             return
         iteration, texts = self._progress_of_all
         workers = {i: json.loads(t) for i, t in enumerate(texts) if iteration == self.iter}
-        workers[launch.solver_rank()] = json.loads(self.progress_text())
+        workers[launch.solver_rank()] = self._progress_values()
         resume.write(base, self.iter, workers)
 
     def progress_text(self) -> str:
         """Return what this worker needs to go on from a snapshot, as JSON."""
+        return json.dumps(self._progress_values())
+
+    def _progress_values(self) -> dict[str, Any]:
         losses = self._losses.values() if self._losses_go_on else None
         where = resume.Progress([self.net, *self.test_nets], losses, self._plateau)
-        return json.dumps(resume.values_of(self.history, where))
+        return resume.values_of(self.history, where)
 
     def keep_progress(self, texts: Sequence[str]) -> None:
         """Keep the progress of all workers, by rank, for a snapshot of this iteration."""
