@@ -18,7 +18,7 @@ from ..layers.windows import Window, read_window
 from .build import BuiltNet, NetBlob, Part
 
 #: Positions that the windows of one layer read at most, so that a damaged net ends in seconds.
-MOST_READS = 1 << 22
+MOST_READS = 1 << 15
 #: Types that join or cut blobs along `axis`, with the field that holds the axis.
 CHANNEL_AXES = {
     "Concat": "concat_param",
@@ -192,17 +192,24 @@ def top_place(part: Part, located: Places) -> Place | None:
     for bottom in part.bottoms[1:] if part.type in MERGING else ():
         other = located.get(bottom)
         if other is not None and len(other.axes) == len(axes):
+            for a, b in zip(axes, other.axes):
+                _check_reads(part, lcm(len(a.fields), len(b.fields)), "a sum of these bottoms")
             axes = tuple(a.joined(b) for a, b in zip(axes, other.axes))
     return Place(base.frame, axes)
+
+
+def _check_reads(part: Part, reads: int, reader: str) -> None:
+    if reads > MOST_READS:
+        reason = f"{reader} reads {reads} positions; the inspector follows at most {MOST_READS}"
+        raise LayerError(part.name, part.type, f"{reason}; set smaller kernels and strides")
 
 
 def _slid(base: Place, window: Window, part: Part) -> Place:
     axes, transposed = [], part.type == "Deconvolution"
     sides = zip(base.axes, window.reach, window.stride, window.pad, window.dilation)
     for axis, reach, stride, pad, dilation in sides:
-        if len(axis.fields) * stride * reach > MOST_READS:
-            reason = f"a window of reach {reach} and stride {stride} reads too many positions"
-            raise LayerError(part.name, part.type, f"{reason} to inspect; set a smaller window")
+        reader = f"a window of reach {reach} and stride {stride}"
+        _check_reads(part, len(axis.fields) * stride * reach, reader)
         slide = axis.through_transposed if transposed else axis.through
         axes.append(slide(reach, stride, pad, dilation))
     return Place(base.frame, tuple(axes))
