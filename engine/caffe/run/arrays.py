@@ -19,8 +19,9 @@ from .. import small
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory, MemoryView
+from ..native.instructions import Call
 from ..native.link import NativeRun, link
-from .places import CPU, GRADIENTS, VALUES, Arrays, Places, UnboundError
+from .places import CPU, GRADIENTS, VALUES, Arrays, Places, Terms, UnboundError
 from .wiring import Node, Wiring
 
 AnyMemory = Memory | MemoryView
@@ -66,6 +67,7 @@ class ArrayProgram:
         #: Where the calls read weights, and bottoms unless these are copied.
         self._fixed = self._values.read
         self._learned = Places(GRADIENTS)
+        self._terms = Terms()
         self._parameters: set[AnyMemory] = set()
         self._blob_lists = [node.layer.blobs for node in nodes]
         self._blobs = [list(blobs) for blobs in self._blob_lists]
@@ -78,6 +80,7 @@ class ArrayProgram:
         #: The number of calls of the C library in a forward and its backward.
         both = (*self._forward, *self._backward)
         self.native_calls = sum(isinstance(call, NativeRun) for call in both)
+        self._warns = self.native_calls < len(both)
 
     def close(self) -> None:
         """Do nothing: a pass leaves no values that are still to be computed."""
@@ -141,7 +144,13 @@ class ArrayProgram:
 
     def fits(self) -> bool:
         """Whether all weights and bottoms are where they were when the calls were bound."""
-        return self._blob_lists == self._blobs and self._fixed.are_in_place()
+        if self._blob_lists != self._blobs:
+            return False
+        return self._terms.are_met() or self._fixed.are_in_place()
+
+    def is_leased(self) -> bool:
+        """Whether all values and gradients are where the last pass left them."""
+        return self._terms.are_met()
 
     def bottoms_move(self) -> bool:
         """Whether the bottoms' memories change places, so that bottoms have to be copied."""
@@ -152,26 +161,53 @@ class ArrayProgram:
         """Compute the tops of all layers; False, without tops, for values that are not float32."""
         if not self._values.copied.fetch():
             return False
+        if self._terms.are_met():
+            self._terms.count_pass()
+            self._make(self._forward)
+            return True
         publish = self._values.written.before_write()
-        with np.errstate(all="ignore"):
-            for call in self._forward:
-                call()
+        self._make(self._forward)
         publish()
+        if not self._learns:
+            self._lease()
         return True
 
-    def backward(self) -> None:
-        """Set the gradients of the blobs, and add those of the parameters."""
+    def backward(self, fresh: bool) -> None:
+        """Set the gradients of the blobs, and add those of the parameters.
+
+        fresh: whether the gradients of the parameters count as zero before.
+        """
         self._diffs.copied.fetch()
+        if fresh and self._terms.are_met():
+            self._make(self._backward)
+            return
         if not self._diffs.read.are_in_place():  # the weight of a loss
             self._diffs.read.fetch()
         # Gradients of passes before, to which those of this pass are added.
         self._learned.release()
         publish = self._diffs.written.before_write()
-        with np.errstate(all="ignore"):
-            for call in self._backward:
-                call()
+        self._make(self._backward)
         publish()
         self._learned.add_up()
+        self._lease()
+
+    def _make(self, calls: Sequence[Call]) -> None:
+        """Make calls, of which those of NumPy would warn of NaN and infinity."""
+        if not self._warns:
+            for call in calls:
+                call()
+            return
+        with np.errstate(all="ignore"):
+            for call in calls:
+                call()
+
+    def _lease(self) -> None:
+        """Lease all memories, so that the next pass need not look at each of them."""
+        cleared = {parameter.blob.gradient for parameter in self._wiring.parameters}
+        if not cleared.issuperset(self._learned.memories()):
+            return  # a parameter that replaced one of the net's is not cleared with the others
+        changing = [self._values.written, self._diffs.written, self._learned]
+        self._terms.lease(changing, [self._fixed, self._diffs.read])
 
 
 def _is_overwritten(wiring: Wiring, node: Node) -> bool:

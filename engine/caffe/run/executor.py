@@ -100,9 +100,12 @@ class Executor:
         """Run all layers."""
         return self._run_all(learn=False)
 
-    def step(self) -> Loss:
-        """Run all layers forward and backward, and free what the forward kept for the backward."""
-        return self._run_all(learn=True)
+    def step(self, fresh: bool = False) -> Loss:
+        """Run all layers forward and backward, and free what the forward kept for the backward.
+
+        fresh: whether the gradients of the parameters are zeroed before; else they are added to.
+        """
+        return self._run_all(learn=True, fresh=fresh)
 
     def backward(self, first: int, last: int, free: bool = False) -> None:
         """Run the layers `first` down to `last` backward.
@@ -124,10 +127,12 @@ class Executor:
 
     # ---- passes --------------------------------------------------------------------------------
 
-    def _run_all(self, learn: bool) -> Loss:
+    def _run_all(self, learn: bool, fresh: bool = False) -> Loss:
         waiting.before_pass()
         if self._repeats(learn):
-            return Loss(self._learn_in_segments() if learn else self._run_plan())
+            return Loss(self._learn_in_segments(fresh) if learn else self._run_plan())
+        if fresh:
+            self.wiring.clear_gradients()
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
@@ -238,27 +243,46 @@ class Executor:
             losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
         return losses
 
-    def _learn_in_segments(self) -> Parts:
-        """Run all layers forward and backward, a run of layers under one graph at a time."""
+    def _learn_in_segments(self, fresh: bool = False) -> Parts:
+        """Run all layers forward and backward, a run of layers under one graph at a time.
+
+        fresh: as in `step`.
+        """
         heap.keep()
         if self._learning is None:
             self._learning = learning_parts(self.wiring)
+        leased = False
+        try:
+            bound = self._forward_in_segments(self._learning)
+            leased = bound and self._are_leased(self._learning)
+        finally:
+            # Bound calls overwrite the gradients of leased memories, and add to those of others.
+            if fresh and not leased:
+                self.wiring.clear_gradients()
+        losses = self._losses()
+        for part in reversed(self._learning):
+            if isinstance(part, LearningSegment):
+                self._call_part(lambda run=part: run.backward(fresh), part.nodes, "backward")
+            elif part.backward or isinstance(part.layer, Function):
+                self._backward(part.number, part.number, free=True)
+        self._bound = True if bound else None
+        return losses
+
+    @staticmethod
+    def _are_leased(parts: Sequence[LearningSegment | Node]) -> bool:
+        return all(part.is_leased() for part in parts if isinstance(part, LearningSegment))
+
+    def _forward_in_segments(self, parts: Sequence[LearningSegment | Node]) -> bool:
+        """Run all layers forward; return whether all but those of data ran as bound calls."""
         bound = True
-        for part in self._learning:
+        for part in parts:
             if isinstance(part, LearningSegment):
                 self._call_part(part.forward, part.nodes, "forward")
                 bound = bound and part.is_bound()
             else:
                 self._run_node(part)
                 bound = bound and not isinstance(part.layer, Function)
-        losses = self._losses()
-        for part in reversed(self._learning):
-            if isinstance(part, LearningSegment):
-                self._call_part(part.backward, part.nodes, "backward")
-            elif part.backward or isinstance(part.layer, Function):
-                self._backward(part.number, part.number, free=True)
-        self._bound = True if bound else None
-        return losses
+        return bound
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
         """Run the layers inside graphs while their launches are recorded."""

@@ -134,10 +134,17 @@ class LearningSegment:
         tape.parameters[blob] = Target(blob.gradient, leaf, True)
         return leaf
 
-    def backward(self) -> None:
-        """Set the gradients of the blobs and add those of the parameters; free the graph."""
+    def is_leased(self) -> bool:
+        """Whether the last pass ran as bound calls whose memories are where they were."""
+        return self._small.last is not None and self._small.last.is_leased()
+
+    def backward(self, fresh: bool) -> None:
+        """Set the gradients of the blobs and add those of the parameters; free the graph.
+
+        fresh: whether the gradients of the parameters count as zero where `is_leased`.
+        """
         if self._small.last is not None:
-            self._small.last.backward()
+            self._small.last.backward(fresh)
             return
         tape, self._tape = self._tape, None
         assert tape is not None

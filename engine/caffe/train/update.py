@@ -66,6 +66,8 @@ class Updater:
         if on.type == "cpu" and mode.fast() and self._small.begin():
             self._update_small(rate, iteration)
             numbers = self._small.rest
+            if not numbers:
+                return
         work = [parameter for parameter in map(self._work, numbers) if not self._rests(parameter)]
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)
