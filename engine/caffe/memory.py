@@ -20,6 +20,8 @@ CPU = torch.device("cpu")
 #: Bytes up to which values are copied from a device through page-locked memory, which is several
 #: times faster; page-locked memory is scarce.
 PAGE_LOCKED_BYTES = 1 << 27
+#: Values that are set to zero in less time than a new place for them takes.
+FEW = 1 << 14
 
 
 class Head(Enum):
@@ -201,8 +203,15 @@ class Memory:
         self._head, self._device = Head.HOST, None
 
     def zero(self) -> None:
-        """Set every value to zero, without touching memory until somebody asks for the values."""
-        if self._export() is None:
+        """Set every value to zero, without touching memory until somebody asks for the values.
+
+        Few values of a lease are written, so that they stay in their place.
+        """
+        if self.leases and self._capacity <= FEW:
+            self.before_change()
+            assert self._host is not None
+            self._host.zero_()
+        elif self._export() is None:
             self.before_change()
             self._forget()
             self._head = Head.ZERO
@@ -210,8 +219,8 @@ class Memory:
             self.set(torch.zeros(self.shape))
 
     def let_go(self) -> None:
-        """Free the values, which are about to be replaced, unless somebody holds them."""
-        if not self.held():
+        """Free the values, which are about to be replaced, unless somebody needs their place."""
+        if not (self.held() or self.leases):
             self.zero()
 
     def is_zero(self) -> bool:

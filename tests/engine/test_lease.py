@@ -29,8 +29,6 @@ def leased():
 
 #: What moves the values of a memory, or makes somebody wait for their change.
 ENDS = {
-    "zero": lambda m: m.zero(),
-    "let go": lambda m: m.let_go(),
     "defer": lambda m: m.defer(lambda: torch.zeros(m.shape)),
     "set": lambda m: m.set(torch.zeros(SHAPE)),
     "larger": lambda m: m.reshape((4, 5)),
@@ -39,6 +37,8 @@ ENDS = {
 }
 OBSERVER = Observer()
 STAYS = {
+    "zero": lambda m: m.zero(),
+    "let go": lambda m: m.let_go(),
     "tensor": lambda m: m.tensor(),
     "mutable": lambda m: m.mutable().add_(1),
     "add": lambda m: m.add(torch.ones(m.shape)),
@@ -87,9 +87,24 @@ def test_the_version_counts_passes_during_and_after_a_lease():
     for part in (lease, lease, reading):
         part.count_pass()
     assert memory.version == before + 2 and other.version == 1
-    memory.zero()
+    memory.set(torch.zeros(SHAPE))
     assert memory.version >= before + 2 and not (lease.intact or reading.intact)
     assert other.version == 1 and other.leases == ()
+
+
+def test_many_values_of_a_lease_move_when_they_become_zero():
+    memory, values = Memory((1 << 15,)), torch.ones(1 << 15)
+    memory.set(values)
+    lease = Lease([memory])
+    memory.zero()
+    assert not lease.intact and memory.is_zero() and values.all()
+
+
+def test_few_values_of_a_lease_become_zero_in_their_place():
+    memory, tensor, lease = leased()
+    array = memory.numpy()
+    memory.zero()
+    assert lease.intact and not tensor.any() and not array.any()
 
 
 def test_a_blob_that_shares_others_values_ends_its_lease():

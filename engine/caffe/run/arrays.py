@@ -19,6 +19,7 @@ from .. import small
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory, MemoryView
+from ..native import instructions as ops
 from ..native.instructions import Call
 from ..native.link import NativeRun, link
 from .places import CPU, GRADIENTS, VALUES, Arrays, Places, Terms, UnboundError
@@ -68,6 +69,8 @@ class ArrayProgram:
         self._fixed = self._values.read
         self._learned = Places(GRADIENTS)
         self._terms = Terms()
+        #: Calls that keep the parameters' gradients before a backward, and add them afterwards.
+        self._sums: tuple[list[Call], list[Call]] | None = None
         self._parameters: set[AnyMemory] = set()
         self._blob_lists = [node.layer.blobs for node in nodes]
         self._blobs = [list(blobs) for blobs in self._blob_lists]
@@ -152,6 +155,10 @@ class ArrayProgram:
         """Whether all values and gradients are where the last pass left them."""
         return self._terms.are_met()
 
+    def has_values(self) -> bool:
+        """Whether all values are where the last pass left them."""
+        return self.fits() and (self._terms.are_met() or self._values.written.are_in_place())
+
     def bottoms_move(self) -> bool:
         """Whether the bottoms' memories change places, so that bottoms have to be copied."""
         moved = [memory for memory in self._fixed.moved() if memory not in self._parameters]
@@ -178,8 +185,8 @@ class ArrayProgram:
         fresh: whether the gradients of the parameters count as zero before.
         """
         self._diffs.copied.fetch()
-        if fresh and self._terms.are_met():
-            self._make(self._backward)
+        if self._terms.are_met():
+            self._add_gradients(fresh)
             return
         if not self._diffs.read.are_in_place():  # the weight of a loss
             self._diffs.read.fetch()
@@ -190,6 +197,23 @@ class ArrayProgram:
         publish()
         self._learned.add_up()
         self._lease()
+
+    def _add_gradients(self, fresh: bool) -> None:
+        """Run backward over leased memories; unless `fresh`, add to the parameters' gradients."""
+        if fresh:
+            self._make(self._backward)
+            return
+        if self._sums is None:
+            arrays = [tensor.numpy() for tensor in self._learned.tensors()]
+            before = [np.zeros_like(array) for array in arrays]
+            self._sums = (
+                link(ops.copy(*pair) for pair in zip(arrays, before)),
+                link(ops.add(array, old, array) for array, old in zip(arrays, before)),
+            )
+        keep, add = self._sums
+        self._make(keep)
+        self._make(self._backward)
+        self._make(add)
 
     def _make(self, calls: Sequence[Call]) -> None:
         """Make calls, of which those of NumPy would warn of NaN and infinity."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -26,6 +27,7 @@ from .functional import forget
 from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
+from .pending import Pending
 from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
@@ -70,6 +72,9 @@ class Executor:
         self._pass: Pass | None = None
         self._plan: Plan | None = None
         self._learning: list[LearningSegment | Node] | None = None
+        #: The last forward, if a backward of bound calls may follow it.
+        self._pending: Pending | None = None
+        self._may_wait = not any(_draws(node) for node in wiring.nodes)
         #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
         self._bound: bool | None = None
         self._weighted_losses = [
@@ -114,6 +119,14 @@ class Executor:
         """
         self._bound = None
         with mode.pass_flags():
+            if self._pending is not None:
+                whole = (first, last) == (len(self.wiring.nodes) - 1, 0)
+                observed = self.debug_info or self._has_callbacks()
+                if whole and mode.is_plain() and not observed and self._pending.has_values():
+                    self._backward_in_segments(self._pending.parts)
+                    return
+                self._pending.record(self._run_node)
+                self._pending = None
             self._backward(first, last, free)
 
     def is_bound(self) -> bool:
@@ -129,6 +142,7 @@ class Executor:
 
     def _run_all(self, learn: bool, fresh: bool = False) -> Loss:
         waiting.before_pass()
+        self._pending = None
         if self._repeats(learn):
             return Loss(self._learn_in_segments(fresh) if learn else self._run_plan())
         if fresh:
@@ -142,6 +156,8 @@ class Executor:
                 if not learn:
                     heap.tidy()
                 self._bound = None
+                if not (planned or learn) and self._may_plan() and self._forward_to_learn(against):
+                    return Loss(self._losses())
                 if planned and learn:
                     forget(self.wiring.nodes)
                 if planned:
@@ -260,13 +276,47 @@ class Executor:
             if fresh and not leased:
                 self.wiring.clear_gradients()
         losses = self._losses()
-        for part in reversed(self._learning):
-            if isinstance(part, LearningSegment):
-                self._call_part(lambda run=part: run.backward(fresh), part.nodes, "backward")
-            elif part.backward or isinstance(part.layer, Function):
-                self._backward(part.number, part.number, free=True)
+        self._backward_in_segments(self._learning, fresh, free=True)
         self._bound = True if bound else None
         return losses
+
+    def _backward_in_segments(
+        self, parts: Sequence[LearningSegment | Node], fresh: bool = False, free: bool = False
+    ) -> None:
+        """Run all layers backward. fresh, free: as in `step` and `backward`."""
+        for part in reversed(parts):
+            if isinstance(part, LearningSegment):
+                self._call_part(partial(part.backward, fresh), part.nodes, "backward")
+            elif part.backward or isinstance(part.layer, Function):
+                self._backward(part.number, part.number, free)
+
+    def _forward_to_learn(self, against: str) -> bool:
+        """Run all layers as bound calls that a backward may follow; False if they have none.
+
+        A net with a run of layers that has no such calls is asked once: its layers then run again.
+        against: why the layers cannot be replayed.
+        """
+        if not self._may_wait:
+            return False
+        self._learning = self._learning or learning_parts(self.wiring)
+        if not any(isinstance(part, LearningSegment) for part in self._learning):
+            return False
+        pending = Pending(self.wiring, self._learning)
+        for part in self._learning:
+            if isinstance(part, Node):
+                self._run_node(part)
+            elif not self._call_part(part.forward_bound, part.nodes, "forward"):
+                for node in part.nodes:
+                    self._run_node(node)
+                self._may_wait = False
+        pending.note_values()
+        if self._may_wait:
+            self._pending = pending
+            self._note_segments()
+        else:
+            pending.record(self._run_node)
+            self._note_layers(against)
+        return True
 
     @staticmethod
     def _are_leased(parts: Sequence[LearningSegment | Node]) -> bool:
@@ -307,7 +357,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
-        self._bound = None
+        self._bound = self._pending = None
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None
@@ -449,6 +499,11 @@ class Executor:
             self._logged_way = choice.way
             name = self.wiring.name or "the net"
             glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")
+
+
+def _draws(node: Node) -> bool:
+    """Whether a layer draws other values at each forward."""
+    return isinstance(node.layer, Function) and node.layer.stateful
 
 
 def _copies(node: Node) -> bool:

@@ -70,6 +70,10 @@ class Places:
         """Return the memories that the tensors were those of."""
         return self._memories
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the tensors."""
+        return self._tensors
+
     def moved(self) -> list[AnyMemory]:
         """Return the memories that have their values elsewhere."""
         memories = [self._kind.memory(blob) for blob in self._blobs]

@@ -64,11 +64,16 @@ class LearningSegment:
         self._tape: Tape | None = None
         self._small = ArrayPrograms(wiring, nodes, learns=True)
 
+    def forward_bound(self) -> bool:
+        """Compute the tops of all layers as bound calls; False, without tops, if there are none."""
+        shapes = tuple([blob.values.shape for _, blob in self._sources])
+        return mode.fast() and self._small.forward(shapes)
+
     def forward(self) -> None:
         """Compute the tops of all layers, and keep the graph."""
-        shapes = tuple([blob.values.shape for _, blob in self._sources])
-        if mode.fast() and self._small.forward(shapes):
+        if self.forward_bound():
             return
+        shapes = tuple([blob.values.shape for _, blob in self._sources])
         if shapes != self._shapes:
             for node in self.nodes:
                 node.layer.reshape(self._wiring.bottoms(node), self._wiring.tops(node))
@@ -137,6 +142,10 @@ class LearningSegment:
     def is_leased(self) -> bool:
         """Whether the last pass ran as bound calls whose memories are where they were."""
         return self._small.last is not None and self._small.last.is_leased()
+
+    def has_values(self) -> bool:
+        """Whether all values are where the bound calls of the last pass left them."""
+        return self._small.last is not None and self._small.last.has_values()
 
     def backward(self, fresh: bool) -> None:
         """Set the gradients of the blobs and add those of the parameters; free the graph.
