@@ -219,8 +219,9 @@ class Memory:
             self.set(torch.zeros(self.shape))
 
     def let_go(self) -> None:
-        """Free the values, which are about to be replaced, unless somebody needs their place."""
-        if not (self.held() or self.leases):
+        """Free the values, which are about to be replaced, unless somebody holds them."""
+        if not self.held():
+            self.end_leases()
             self.zero()
 
     def is_zero(self) -> bool:

@@ -29,6 +29,7 @@ def leased():
 
 #: What moves the values of a memory, or makes somebody wait for their change.
 ENDS = {
+    "let go": lambda m: m.let_go(),
     "defer": lambda m: m.defer(lambda: torch.zeros(m.shape)),
     "set": lambda m: m.set(torch.zeros(SHAPE)),
     "larger": lambda m: m.reshape((4, 5)),
@@ -38,7 +39,6 @@ ENDS = {
 OBSERVER = Observer()
 STAYS = {
     "zero": lambda m: m.zero(),
-    "let go": lambda m: m.let_go(),
     "tensor": lambda m: m.tensor(),
     "mutable": lambda m: m.mutable().add_(1),
     "add": lambda m: m.add(torch.ones(m.shape)),

@@ -18,7 +18,7 @@ Encode = Callable[[], "list[Record]"]
 #: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
 FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
 #: Multiplications up to which the C library computes a product; PyTorch's BLAS is faster beyond.
-FEW_OF_LIBRARY = 1 << 20
+FEW_OF_LIBRARY = 1 << 22
 
 
 class Instruction:

@@ -20,6 +20,8 @@ from .rules import Factors, Rule
 #: Values of a parameter, and of all of them, up to which parameters are put together. Calling a
 #: rule for each of them takes longer than computing the update.
 MOST_OF_ONE, MOST_OF_ALL = 1 << 14, 1 << 16
+#: The same for an update by the C library, which reads each value once.
+MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C = 1 << 19, 1 << 20
 
 
 class _Row(NamedTuple):
@@ -50,12 +52,16 @@ class Piece(NamedTuple):
 class SmallParameters:
     """The small parameters of a net that learn.
 
-    history: for each of the rule's histories in turn, a blob for each parameter. rest: the numbers
+    history: for each of the rule's histories in turn, a blob for each parameter. in_c: whether the
+    C library updates them. rest: the numbers
     of all other parameters. pieces: the parameters, those with equal factors together.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], history: Sequence[Blob]) -> None:
-        numbers = _small(parameters)
+    def __init__(
+        self, parameters: Sequence[Parameter], history: Sequence[Blob], in_c: bool
+    ) -> None:
+        limits = (MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C) if in_c else (MOST_OF_ONE, MOST_OF_ALL)
+        numbers = _small(parameters, *limits)
         self.rest = [i for i in range(len(parameters)) if i not in numbers]
         members = [parameters[i] for i in numbers]
         blobs = [parameter.blob for parameter in members]
@@ -126,12 +132,12 @@ def _factors(parameter: Parameter) -> tuple[float, float]:
     return parameter.lr_mult, parameter.decay_mult
 
 
-def _small(parameters: Sequence[Parameter]) -> list[int]:
+def _small(parameters: Sequence[Parameter], most_of_one: int, most_of_all: int) -> list[int]:
     """The numbers of the small parameters that learn, in the order of their factors."""
     numbers: list[int] = []
     count = 0
     for i, (blob, lr_mult, _) in enumerate(parameters):
-        fits = blob.count <= MOST_OF_ONE and count + blob.count <= MOST_OF_ALL
+        fits = blob.count <= most_of_one and count + blob.count <= most_of_all
         if fits and lr_mult != 0 and isinstance(blob.values, Memory):
             numbers.append(i)
             count += blob.count
