@@ -120,9 +120,9 @@ class Executor:
         self._bound = None
         with mode.pass_flags():
             if self._pending is not None:
-                whole = (first, last) == (len(self.wiring.nodes) - 1, 0)
+                entire = (first, last) == (len(self.wiring.nodes) - 1, 0)
                 observed = self.debug_info or self._has_callbacks()
-                if whole and mode.is_plain() and not observed and self._pending.has_values():
+                if entire and mode.is_plain() and not observed and self._pending.has_values():
                     self._backward_in_segments(self._pending.parts)
                     return
                 self._pending.record(self._run_node)

@@ -176,8 +176,9 @@ class Terms:
             self._is_used = False
 
 
-def _memories(groups: Sequence[Places]) -> list[AnyMemory]:
-    return [memory for places in groups for memory in places.memories()]
+def _memories(groups: Sequence[Places]) -> list[Memory]:
+    memories = (memory for places in groups for memory in places.memories())
+    return [memory for memory in memories if isinstance(memory, Memory)]
 
 
 class Arrays:
