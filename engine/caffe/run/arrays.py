@@ -83,6 +83,7 @@ class ArrayProgram:
         #: The number of calls of the C library in a forward and its backward.
         both = (*self._forward, *self._backward)
         self.native_calls = sum(isinstance(call, NativeRun) for call in both)
+        self._repeatable = not len(self._values.copied)
         self._warns = self.native_calls < len(both)
 
     def close(self) -> None:
@@ -154,6 +155,10 @@ class ArrayProgram:
     def is_leased(self) -> bool:
         """Whether all values and gradients are where the last pass left them."""
         return self._terms.are_met()
+
+    def repeats(self) -> bool:
+        """Whether all memories are leased, so that the next pass is as the last one."""
+        return self._terms.are_met() and self._repeatable and self._blob_lists == self._blobs
 
     def has_values(self) -> bool:
         """Whether all values are where the last pass left them."""
@@ -300,6 +305,10 @@ class ArrayPrograms:
             return False
         self.last = program
         return True
+
+    def repeat(self) -> bool:
+        """Compute the tops as in the last pass, if all memories are where they were; else False."""
+        return self.last is not None and self.last.repeats() and self.last.forward()
 
     def _bind(self, shapes: object, private: bool) -> ArrayProgram | None:
         while len(self._programs) >= PROGRAMS:

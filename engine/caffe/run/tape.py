@@ -16,6 +16,7 @@ from .. import mode
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..layers.function import set_gradient, with_own_memory
+from ..layers.source import Input
 from ..memory import Memory, MemoryView
 from .arrays import ArrayPrograms
 from .functional import as_tuple
@@ -66,8 +67,11 @@ class LearningSegment:
 
     def forward_bound(self) -> bool:
         """Compute the tops of all layers as bound calls; False, without tops, if there are none."""
-        shapes = tuple([blob.values.shape for _, blob in self._sources])
-        return mode.fast() and self._small.forward(shapes)
+        if not mode.fast():
+            return False
+        if self._small.repeat():
+            return True
+        return self._small.forward(tuple([blob.values.shape for _, blob in self._sources]))
 
     def forward(self) -> None:
         """Compute the tops of all layers, and keep the graph."""
@@ -199,6 +203,8 @@ def learning_parts(wiring: Wiring) -> list[LearningSegment | Node]:
         run.clear()
 
     for node in wiring.nodes:
+        if isinstance(node.layer, Input):  # does nothing
+            continue
         together = _learns_together(wiring, node, aliases)
         if isinstance(node.layer, EngineLayer) and node.layer.copies:
             aliases.update(node.bottoms, node.tops)
