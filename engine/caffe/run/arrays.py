@@ -196,11 +196,11 @@ class ArrayProgram:
         if not self._diffs.read.are_in_place():  # the weight of a loss
             self._diffs.read.fetch()
         # Gradients of passes before, to which those of this pass are added.
-        self._learned.release()
+        kept = self._learned.release()
         publish = self._diffs.written.before_write()
         self._make(self._backward)
         publish()
-        self._learned.add_up()
+        self._learned.add_up(kept)
         self._lease()
 
     def _add_gradients(self, fresh: bool) -> None:
