@@ -166,7 +166,8 @@ class Terms:
     def __init__(self) -> None:
         self._lease: Lease | None = None
         self._is_used = True
-        self._pause = self._waits = 0
+        #: Most shapes that come once never come again, so the first pass takes no lease.
+        self._pause, self._waits = 0, 1
 
     def are_met(self) -> bool:
         """Whether the memories are leased."""
