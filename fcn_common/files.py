@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from typing import IO, Any, Iterator, List, Optional
 
 from fcn_common.places import PathLike, make_folder, writable
@@ -76,6 +77,22 @@ def sync_folder(folder: PathLike) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def check_regular(path: PathLike) -> None:
+    """Raise OSError for a path that names no file, or a device or FIFO that could be read for ever.
+
+    A folder is left to the caller.
+    """
+    mode = os.stat(path).st_mode
+    for is_kind, kind in (
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if is_kind(mode):
+            raise OSError(errno.EINVAL, f"is {kind}; a file is needed", os.fspath(path))
 
 
 def remove_partial(folder: PathLike) -> List[str]:

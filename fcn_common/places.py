@@ -32,6 +32,15 @@ def strict() -> bool:
     return any(os.environ.get(name, "") not in ("", "0") for name in SETTINGS)
 
 
+def refuse_strict_mode(program: str) -> None:
+    """End a program of developers in the strict mode: its files lie all over the machine."""
+    if strict():
+        raise SystemExit(
+            f"error: {program} does not run in the strict mode, because it writes outside the "
+            f"working folder; unset {' and '.join(SETTINGS)}"
+        )
+
+
 def writable(path: PathLike) -> str:
     """Return the path of a file or folder that is to be written, created, replaced or renamed.
 

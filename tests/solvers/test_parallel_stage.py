@@ -136,13 +136,19 @@ def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_sta
 
 
 @pytest.mark.parametrize(
-    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
+    ("dying", "last"),
+    [
+        pytest.param("", 2, id="ended"),
+        pytest.param("1", 3, id="one-killed"),
+        pytest.param("0", 3, id="first-killed", marks=pytest.mark.slow),
+        pytest.param("01", 2, id="both-killed", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.long
 def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
-    tiny_start, tmp_path, killed
+    tiny_start, tmp_path, dying, last
 ):
-    """Bit for bit: the snapshot has the random numbers of both workers."""
+    """Bit for bit: the last snapshot has the random numbers of both workers."""
     data = {"sbdd_dir": str(tiny_start / "sbdd"), "voc_dir": str(tiny_start / "voc")}
     fields = {"max_iter": 4, "snapshot": 2, "base_lr": 1e-6, "momentum": 0.9, "display": 1}
     folders = [str(tmp_path / name / "voc-fcn32s") for name in ("one", "two")]
@@ -152,14 +158,14 @@ def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     ended = train(folders[0], tiny_start)
     assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     snapshot = os.path.join(folders[1], "snapshot")
-    if killed:
-        train(folders[1], tiny_start, dying="01")
-        assert [s.iteration for s in snapshots.complete(f"{snapshot}/train")] == [2]
+    if dying:
+        train(folders[1], tiny_start, dying=dying)
+        assert snapshots.complete(f"{snapshot}/train")[-1].iteration == last
     else:
         os.mkdir(snapshot)
         for name in ("caffemodel", "solverstate", "resume.json"):
             shutil.copy(f"{folders[0]}/snapshot/train_iter_2.{name}", snapshot)
-    with open(os.path.join(snapshot, "train_iter_2.resume.json")) as file:
+    with open(os.path.join(snapshot, f"train_iter_{last}.resume.json")) as file:
         values = json.load(file)
     worker = values["workers"]["1"]
     assert worker["random"]["twister"] != values["solver"]["random"]["twister"]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fcn_common.places import refuse_strict_mode
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import targets
 
@@ -95,6 +96,7 @@ def run_tests() -> Figures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every part and print its figures; return 1 if any is a fault."""
+    refuse_strict_mode("torture")
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1, help="of fuzzing (1)")
     parser.add_argument("--kills", type=int, default=5, help="of each format and signal (5)")
