@@ -11,7 +11,7 @@ import secrets
 import stat
 from typing import IO, Any, Iterator, List, Optional
 
-from fcn_common.places import PathLike, make_folder, writable
+from fcn_common.places import PathLike, make_folder, sync_folder, writable
 
 #: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
 NAME_LENGTH = 48
@@ -57,26 +57,6 @@ def atomic_path(path: PathLike) -> Iterator[str]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-
-
-def sync_folder(folder: PathLike) -> None:
-    """Write the names in a folder to disk, where its file system can do so.
-
-    A file that is on disk can be lost with a power failure as long as its name is not.
-    """
-    if os.name != "posix":
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # A folder may allow writing and forbid reading.
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
 
 
 def check_regular(path: PathLike) -> None:

@@ -15,7 +15,8 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 
 from fcn_common.caffemodel import complete_model, complete_state
-from fcn_common.files import sync_folder, write_json, write_text
+from fcn_common.files import write_json, write_text
+from fcn_common.places import sync_folder
 from solvers.metrics import Scores
 
 RECORDS = "scores.jsonl"

@@ -1,6 +1,6 @@
 /* Records what a process changes on disk below a folder, for tests/disk_record.py.
 
-   cc -shared -fPIC -O1 -o disk_record.so disk_record.c -ldl
+   cc -shared -fPIC -o disk_record.so disk_record.c -ldl
    LD_PRELOAD=disk_record.so DISK_RECORD_FOLDER=FOLDER DISK_RECORD=FILE PROGRAM
 
    Each call of the C library that creates, writes, cuts, names or syncs a file below FOLDER appends

@@ -38,7 +38,7 @@ def library() -> str | None:
     if compiler is None or os.uname().sysname != "Linux":
         return None
     path = os.path.join(tempfile.mkdtemp(prefix="disk_record"), "disk_record.so")
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    flags = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([compiler, *flags, "-o", path, SOURCE, "-ldl"], check=True)
     return path
 

@@ -25,6 +25,7 @@ from tests.disk_record import Change
 CONTENTS = ("lost", "kept", "cut", "holes")
 NAMES = ("lost", "kept", "cut", "removals", "additions", "some")
 
+RANDOM_MOMENTS = 20
 #: The time of the last change of files that survive, in seconds since 1970.
 AGE = 1_600_000_000
 
@@ -221,41 +222,53 @@ class Disk:
         return tree(self.root)
 
 
+#: A moment, as the number of changes before it, and the number of what was promised then.
+Promise = tuple[int, int]
+
+
 class Survivor(NamedTuple):
     """What is left of a folder if the power fails before change number `moment`.
 
-    way: which of the changes that were not synced are there.
+    way: which of the changes that were not synced are there. promised: the last promise; 0: none.
     """
 
     moment: int
     way: str
+    promised: int
     tree: Tree
 
 
 def survivors(
-    disk: Disk, changes: Sequence[Change], rng: random.Random, random_moments: int = 20
+    disk: Disk, changes: Sequence[Change], promises: Sequence[Promise], rng: random.Random
 ) -> Iterator[Survivor]:
-    """Yield each different state that a power failure may leave.
+    """Yield each different state that a power failure may leave after each promise.
 
     The moments are before and after each sync, the end, and random ones. disk: the folder as it
     was before the changes, which are made to it.
     """
     count = len(changes)
     syncs = [i for i, change in enumerate(changes) if change.kind.startswith("sync")]
-    moments = {count, *syncs, *(i + 1 for i in syncs)}
-    moments |= {rng.randrange(count) for _ in range(random_moments if count else 0)}
+    moments = {count, *syncs, *(i + 1 for i in syncs), *(moment for moment, _ in promises)}
+    moments |= {rng.randrange(count) for _ in range(RANDOM_MOMENTS if count else 0)}
     seen = set()
     for moment in range(count + 1):
         if moment in moments:
-            for names in NAMES:
-                for contents in CONTENTS:
-                    tree = disk.survivor(names, contents, rng)
-                    key = digest(tree)
-                    if key not in seen:
-                        seen.add(key)
-                        yield Survivor(moment, f"names {names}, contents {contents}", tree)
+            promised = max((number for at, number in promises if at <= moment), default=0)
+            for way, tree in states(disk, rng):
+                key = (digest(tree), promised)
+                if key not in seen:
+                    seen.add(key)
+                    yield Survivor(moment, way, promised, tree)
         if moment < count:
             disk.play(changes[moment])
+
+
+def states(disk: Disk, rng: random.Random) -> Iterator[tuple[str, Tree]]:
+    """Yield a folder as a power failure may leave it now, once for each way."""
+    for names in NAMES:
+        for contents in CONTENTS:
+            way = f"names {names}, contents {contents}"
+            yield way, disk.survivor(names, contents, rng)
 
 
 def digest(tree: Tree) -> bytes:

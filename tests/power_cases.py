@@ -28,11 +28,9 @@ from fcn_data.demo import drawing
 from solvers import snapshots, train
 from tests import disk_record, lost_power
 from tests.disk_record import Change
+from tests.lost_power import Promise
 
 ROOT = Path(__file__).resolve().parents[1]
-
-#: Where a program says something: the number of the first change after it, and what it says.
-Promise = tuple[int, int]
 
 
 class Case:
@@ -75,14 +73,12 @@ class Case:
 
 
 def lose_power(
-    case: Case,
-    rng: random.Random,
-    share: float,
-    random_moments: int = 20,
+    case: Case, rng: random.Random, examined: float, resumed: float
 ) -> tuple[dict[str, int], list[str]]:
     """Let the power of a program fail at many moments; return the figures and the problems.
 
-    share: of the states after a failure, from which the program goes on.
+    examined: the share of the states after a failure that are looked at. resumed: the share of
+    those, from which the program goes on.
     """
     case.folder.mkdir(parents=True)
     case.others.mkdir(parents=True, exist_ok=True)
@@ -96,13 +92,14 @@ def lose_power(
     expected, promises = case.end_state(), case.promises(changes)
     figures = {"changes": len(changes), "states": 0, "resumed": 0, "failed": 0}
     problems: list[str] = []
-    for survivor in lost_power.survivors(disk, changes, rng, random_moments):
+    for survivor in lost_power.survivors(disk, changes, promises, rng):
+        if rng.random() > examined:
+            continue
         shutil.rmtree(case.folder)
         lost_power.write(survivor.tree, case.folder)
-        promised = max((value for at, value in promises if at <= survivor.moment), default=0)
-        problem = case.problem(promised)
+        problem = case.problem(survivor.promised)
         figures["states"] += 1
-        if not problem and rng.random() < share:
+        if not problem and rng.random() < resumed:
             figures["resumed"] += 1
             problem = _resumed_problem(case, expected)
         if problem:
@@ -392,6 +389,10 @@ class Conversion(Case):
         return {**records, "names": repr(sorted(os.listdir(self.folder))).encode()}
 
 
+#: Bytes at the start of a .mat file, which have the time.
+MAT_HEADER = 128
+
+
 class Drawing(Case):
     """`python -m fcn_data.demo`: a drawn set."""
 
@@ -417,10 +418,11 @@ class Drawing(Case):
         demo.make(str(self.folder / "set"), scale=0.25, **self.COUNTS)
 
     def end_state(self) -> dict[str, bytes]:
-        state = {
-            os.path.relpath(os.path.join(at, name), self.folder): Path(at, name).read_bytes()
-            for at, name in self._files()
-        }
+        state = {}
+        for at, name in self._files():
+            content = Path(at, name).read_bytes()
+            content = content[MAT_HEADER:] if name.endswith(".mat") else content
+            state[os.path.relpath(os.path.join(at, name), self.folder)] = content
         self._expected = getattr(self, "_expected", state)
         return state
 
