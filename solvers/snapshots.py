@@ -124,6 +124,14 @@ def write_progress(prefix: str, iteration: int, values: Mapping[str, Any]) -> No
     write_json(path, {"version": VERSION, "iteration": iteration, KEY: values})
 
 
+def add_progress(prefix: str, iteration: int, values: Mapping[str, Any]) -> None:
+    """Add what a stage keeps to the file that Caffe wrote with a snapshot, where it is missing."""
+    path = f"{prefix}_iter_{iteration}.resume.json"
+    if os.path.isfile(path) and read_progress(prefix, iteration) is None:
+        with open(path, encoding="utf-8") as file:
+            write_json(path, {**json.load(file), KEY: values})
+
+
 def read_progress(prefix: str, iteration: int) -> Optional[Dict[str, Any]]:
     """Return what `write_progress` wrote for a snapshot, or None."""
     try:

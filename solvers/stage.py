@@ -264,6 +264,10 @@ class Stage:
             # knows which of them still lives.
             if self.iteration == iteration and workers.count() == 1:
                 self._save_last_iteration()
+            elif self.iteration == iteration and workers.rank() == 0:
+                # After the death of a worker, Caffe has written a snapshot.
+                prefix = self.param.snapshot_prefix
+                snapshots.add_progress(prefix, iteration, self._losses.state())
             raise
 
     def _save_last_iteration(self) -> None:

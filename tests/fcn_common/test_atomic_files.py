@@ -6,7 +6,12 @@ import stat
 import numpy as np
 import pytest
 
-from fcn_common.files import atomic_path, atomic_write, write_json, write_text
+from fcn_common.files import atomic_path, atomic_write, check_regular, write_json, write_text
+from fcn_common.places import make_folder
+from fcn_data import readers
+from fcn_data.label_coding import stored_labels
+from solvers import infer
+from solvers.caffe_solver import read_solver
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -90,3 +95,31 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path):
     path = tmp_path / ("ä" * 125 + ".txt")
     write_text(path, "x")
     assert path.read_text() == "x"
+
+
+def test_a_file_that_has_no_end_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path / "fifo", "a FIFO"), ("/dev/zero", "a device")):
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            check_regular(path)
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            readers.count_channels(str(path))
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            stored_labels(str(path))
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            read_solver(str(path))
+    (tmp_path / "list.txt").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="is a device; a file is needed"):
+        infer.collect([str(tmp_path / "list.txt")])
+    check_regular(tmp_path)
+
+
+def test_the_name_of_a_new_folder_is_on_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2 and (tmp_path / "a" / "b").is_dir()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import caffe
 import numpy as np
@@ -151,6 +152,7 @@ def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     """Bit for bit: the last snapshot has the random numbers of both workers."""
     data = {"sbdd_dir": str(tiny_start / "sbdd"), "voc_dir": str(tiny_start / "voc")}
     fields = {"max_iter": 4, "snapshot": 2, "base_lr": 1e-6, "momentum": 0.9, "display": 1}
+    fields["average_loss"] = 3
     folders = [str(tmp_path / name / "voc-fcn32s") for name in ("one", "two")]
     for folder in folders:
         fields["test_iter"] = [tiny.VAL]
@@ -173,6 +175,9 @@ def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     one, two = (weights_of(folder, 4) for folder in folders)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    if dying == "1":  # The averages of worker 0, which writes the table, die with it.
+        tables = [Path(folder, "snapshot", "loss.csv").read_text() for folder in folders]
+        assert tables[0] == tables[1] and tables[0].count("\n") == 5
 
 
 @pytest.mark.slow
