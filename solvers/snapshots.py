@@ -15,7 +15,7 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 
 from fcn_common.caffemodel import complete_model, complete_state
-from fcn_common.files import write_json, write_text
+from fcn_common.files import TEMPORARY, write_json, write_text
 from fcn_common.places import sync_folder
 from solvers.metrics import Scores
 
@@ -88,13 +88,23 @@ def incomplete(prefix: str, iteration: int) -> Iterator[None]:
     os.remove(marker)
 
 
+def has_remains(prefix: str) -> bool:
+    """Return whether a run that was killed, or lost its power, left parts of files."""
+    folder = os.path.dirname(prefix) or os.curdir
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return bool(_markers(prefix)) or any(map(TEMPORARY.fullmatch, names))
+
+
+def _markers(prefix: str) -> List[str]:
+    folder, name = os.path.split(prefix)
+    return glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name)}_iter_*.incomplete"))
+
+
 def remove_incomplete(prefix: str) -> List[str]:
     """Remove what a killed run left of snapshots that it wrote or removed; return the files."""
-    folder, name = os.path.split(prefix)
-    pattern = os.path.join(glob.escape(folder), f".{glob.escape(name)}_iter_*.incomplete")
     iterations = {s.iteration for s in complete(prefix)}
     removed = []
-    for marker in glob.glob(pattern):
+    for marker in _markers(prefix):
         match = re.search(r"_iter_(\d+)\.incomplete$", marker)
         if match and int(match[1]) not in iterations:
             removed += _remove(prefix, int(match[1]))

@@ -118,7 +118,9 @@ class Stage:
             self.interval = min(self.param.snapshot or self.iters, self.iters)
             self._records_folder = os.path.dirname(self.param.snapshot_prefix) or "."
             self._read_progress()
-            killed = run_lock.is_marked(self._records_folder)
+            killed = run_lock.is_marked(self._records_folder) or snapshots.has_remains(
+                self.param.snapshot_prefix
+            )
             if workers.rank() == 0 and (killed or not self.finished):
                 resources.enter_context(run_lock.one_run(self._records_folder))
                 self._remove_remains()

@@ -167,12 +167,11 @@ max_iter: 6 snapshot: 2 snapshot_prefix: "s" display: 1 average_loss: 3 snapshot
 
 
 def _read_snapshot_file(path: Path) -> None:
-    """Read a file of a snapshot; of a state also resume.json, and weights that are not pruned."""
+    """Read a file of a snapshot, whose format is that of its name."""
     if path.suffix == ".json":
         json.loads(path.read_text())["iteration"]
     elif "solverstate" in path.name:
         weights.read_state(path)
-        _read_snapshot_file(path.with_name(path.name.split(".")[0] + ".resume.json"))
     else:
         weights.read_net(path)
 
@@ -218,10 +217,11 @@ class CaffeTrain(Case):
             if name.startswith("s_iter_"):
                 try:
                     _read_snapshot_file(self.folder / name)
-                    if "solverstate" in name:
+                    if "solverstate" in name:  # is the last of three files
                         state = weights.read_state(self.folder / name)
                         weights.read_net(self.folder / state.learned_net)
-                except (caffe.CaffeError, ValueError, KeyError) as error:
+                        _read_snapshot_file(self.folder / f"{name.split('.')[0]}.resume.json")
+                except (caffe.CaffeError, OSError, ValueError, KeyError) as error:
                     return f"{name} cannot be read: {error}"
         return ""
 

@@ -290,6 +290,19 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
 
 
+def test_remains_in_the_folder_of_a_finished_stage_are_removed(dropout_stage, tiny_start):
+    """A power failure can bring back the names of files that were removed."""
+    folder = dropout_stage()
+    run(folder, tiny_start, iters=2)
+    snapshot = os.path.join(folder, "snapshot")
+    before = sorted(os.listdir(snapshot))
+    for name in (".train_iter_1.incomplete", ".loss.01234567.partial.csv"):
+        with open(os.path.join(snapshot, name), "w"):
+            pass
+    run(folder, tiny_start, iters=2)
+    assert sorted(os.listdir(snapshot)) == before
+
+
 @pytest.mark.long
 def test_a_power_failure_at_any_moment_leaves_a_complete_snapshot(
     dropout_stage, tiny_start, tmp_path, monkeypatch
