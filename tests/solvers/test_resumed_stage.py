@@ -290,6 +290,7 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
 
 
+@pytest.mark.long
 def test_remains_in_the_folder_of_a_finished_stage_are_removed(dropout_stage, tiny_start):
     """A power failure can bring back the names of files that were removed."""
     folder = dropout_stage()
