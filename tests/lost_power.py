@@ -250,14 +250,14 @@ def survivors(
     syncs = [i for i, change in enumerate(changes) if change.kind.startswith("sync")]
     moments = {count, *syncs, *(i + 1 for i in syncs), *(moment for moment, _ in promises)}
     moments |= {rng.randrange(count) for _ in range(RANDOM_MOMENTS if count else 0)}
-    seen = set()
+    digests = set()
     for moment in range(count + 1):
         if moment in moments:
             promised = max((number for at, number in promises if at <= moment), default=0)
             for way, tree in states(disk, rng):
                 key = (digest(tree), promised)
-                if key not in seen:
-                    seen.add(key)
+                if key not in digests:
+                    digests.add(key)
                     yield Survivor(moment, way, promised, tree)
         if moment < count:
             disk.play(changes[moment])
