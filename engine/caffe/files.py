@@ -24,6 +24,10 @@ except ImportError:  # A system without file locks.
 NAME_LENGTH = 48
 #: Seconds after which a temporary file that no process has locked is the rest of a killed write.
 _ABANDONED = 2
+#: The same for files whose names say nothing of who wrote them: other programs hold no locks.
+_LONG_ABANDONED = 600
+#: The folders from which this process has removed such files.
+_swept: set[str] = set()
 
 #: The environment variable of the strict mode, for models from strangers.
 STRICT = "CAFFE_STRICT"
@@ -135,11 +139,20 @@ def _writing(path: str) -> Iterator[None]:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def remove_abandoned(folder: str, names: str) -> list[str]:
+def _sweep(folder: str) -> None:
+    """Remove old rests of killed writes of any name from a folder, once in this process."""
+    folder = os.path.abspath(folder)
+    if folder not in _swept:
+        _swept.add(folder)
+        remove_abandoned(folder, ".*", _LONG_ABANDONED)
+
+
+def remove_abandoned(folder: str, names: str, age: float = _ABANDONED) -> list[str]:
     """Remove what killed writes of `atomic` and `atomic_folder` left in a folder; return the paths.
 
     names: a pattern of the names that were being written. A process that writes holds a lock on
         its temporary file or folder, so that those of a process that lives stay.
+    age: seconds since the last change, below which everything stays.
     """
     removed: list[str] = []
     if fcntl is None:
@@ -147,7 +160,7 @@ def remove_abandoned(folder: str, names: str) -> list[str]:
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", entry.name)
-            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry):
+            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry, age):
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         shutil.rmtree(writable(entry.path))
@@ -157,10 +170,10 @@ def remove_abandoned(folder: str, names: str) -> list[str]:
     return removed
 
 
-def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+def _is_abandoned(entry: os.DirEntry[str], age: float) -> bool:
     """Return whether no process holds the lock of a temporary file or folder that has some age."""
     try:
-        if time.time() - entry.stat(follow_symlinks=False).st_mtime < _ABANDONED:
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime < age:
             return False
         handle = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
@@ -261,6 +274,7 @@ def _create_beside(path: str) -> IO[bytes]:
     The file is locked, so that `remove_abandoned` knows that its process lives.
     """
     folder, name = os.path.split(path)
+    _sweep(folder)
     while True:
         temporary = os.path.join(folder, _temporary_name(name))
         with suppress(FileExistsError):
