@@ -400,7 +400,9 @@ class Stage:
             self._log.line(line)
             self._bar.write(line)
         record = plain(dict(scores, iteration=self.iteration))
-        snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
+        # Where that fails, the next scoring writes this record too.
+        with guarded(f"the scores of {self.title}"):
+            snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
         return record
 
     def _write_page(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -288,6 +289,25 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     with open(table) as file:
         lines = file.read().splitlines()
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
+
+
+@pytest.mark.long
+def test_scores_that_cannot_be_written_cost_a_warning(
+    dropout_stage, tiny_start, monkeypatch, capsys
+):
+    """The next scoring writes them, once there is room."""
+    folder, write, failures = dropout_stage(), snapshots.write_records, []
+
+    def full(*arguments):
+        if not failures:
+            failures.append(arguments)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
+
+    monkeypatch.setattr(snapshots, "write_records", full)
+    assert run(folder, tiny_start, iters=4)["iteration"] == 4
+    assert "the scores of voc-fcn32s: cannot be written (No space left" in capsys.readouterr().err
+    assert sorted(snapshots.read_records(f"{folder}/snapshot")) == [2, 4]
 
 
 @pytest.mark.long
