@@ -147,20 +147,21 @@ def _sweep(folder: str) -> None:
         remove_abandoned(folder, ".*", _LONG_ABANDONED)
 
 
-def remove_abandoned(folder: str, names: str, age: float = _ABANDONED) -> list[str]:
+def remove_abandoned(folder: str, names: str, age: float | None = None) -> list[str]:
     """Remove what killed writes of `atomic` and `atomic_folder` left in a folder; return the paths.
 
     names: a pattern of the names that were being written. A process that writes holds a lock on
         its temporary file or folder, so that those of a process that lives stay.
-    age: seconds since the last change, below which everything stays.
+    age: seconds since the last change, below which everything stays (2).
     """
     removed: list[str] = []
+    least = _ABANDONED if age is None else age
     if fcntl is None:
         return removed
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", entry.name)
-            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry, age):
+            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry, least):
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         shutil.rmtree(writable(entry.path))
