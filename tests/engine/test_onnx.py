@@ -36,6 +36,7 @@ REFUSED = {
     "CompactBilinear": "it multiplies Fourier transforms",
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
+    "DeformableConvolution": "is not written as ONNX",
 }
 #: Losses are no part of a model.
 CASE_LIST = [

@@ -356,6 +356,10 @@ ORIGINS: dict[str, dict[str, str]] = {
             "PriorBox VideoData"
         ),
     },
+    "unsky/Deformable-ConvNets-caffe": {
+        "types": "DeformableConvolution",
+        "LayerParameter": "deformable_convolution_param",
+    },
     "wy1iu/sphereface": {
         "types": "MarginInnerProduct",
         "LayerParameter": "margin_inner_product_param",
