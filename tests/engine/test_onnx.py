@@ -32,6 +32,7 @@ REFUSED = {
     "DomainTransform": "it filters along the rows and columns",
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
+    "LargeMarginInnerProduct": "is not written as ONNX",
     "LabelSpecificAdd": "transform_test",
     "CompactBilinear": "it multiplies Fourier transforms",
     "ConvolutionRistretto": "another number of few bits",

@@ -360,6 +360,13 @@ ORIGINS: dict[str, dict[str, str]] = {
         "types": "DeformableConvolution",
         "LayerParameter": "deformable_convolution_param",
     },
+    "VisionLearningGroup/CORAL": {
+        "types": "CORALLoss",
+    },
+    "wy1iu/LargeMargin_Softmax_Loss": {
+        "types": "LargeMarginInnerProduct",
+        "LayerParameter": "largemargin_inner_product_param",
+    },
     "wy1iu/sphereface": {
         "types": "MarginInnerProduct",
         "LayerParameter": "margin_inner_product_param",

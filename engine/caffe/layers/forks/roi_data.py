@@ -77,9 +77,10 @@ class RoIData(Targets):
         names += ["bbox_targets"] * (len(self.layer_param.top) == 6)
         missing = [name for name in names if any(name not in entry for entry in roidb)]
         if missing or not len(roidb):
+            lacks = ", ".join(missing) or "images"
             raise self.error(
-                f"a roidb of {len(roidb)} entries without {', '.join(missing) or 'images'}; entries "
-                f"with {', '.join(names)} are needed"
+                f"a roidb of {len(roidb)} entries without {lacks}; entries with "
+                f"{', '.join(names)} are needed"
             )
         self.entries, self.order = roidb, self._turns(len(roidb))
 
