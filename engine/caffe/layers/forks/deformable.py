@@ -32,7 +32,8 @@ class DeformableConvolution(Function):
         p, shapes = self.layer_param.deformable_convolution_param, [b.shape for b in bottom]
         if any(len(shape) != 4 for shape in shapes):
             raise self.shape_error(f"bottoms of shapes {shapes[0]} and {shapes[1]} need 4 axes")
-        self.layer_param.convolution_param.CopyFrom(p)
+        # The two messages share the numbers of their fields.
+        self.layer_param.convolution_param.ParseFromString(p.SerializeToString())
         try:
             window = read_window("Convolution", self.layer_param, 2)
         except ValueError as error:
