@@ -32,6 +32,8 @@ HERE = Checkout(Path(__file__).resolve().parents[1])
 FOLDERS = ("net_gen", "surgery", "fcn_common", "fcn_data", "solvers", "experiments", "engine/caffe")
 #: A tool of developers, which writes the engine's own source.
 TOOLS = {HERE.engine / "proto" / "generate.py"}
+#: What builds the engine's wheel.
+BUILDERS = {HERE.root / "engine" / "packing" / "native_library.py"}
 
 
 def sources():
@@ -62,7 +64,7 @@ def test_every_program_checks_its_paths_or_refuses_the_strict_mode():
         if not HERE.show(file).startswith(("tests/", "."))
         and 'if __name__ == "__main__":' in file.read_text()
     ]
-    checked = {*sources(), *HERE.files(*DEVELOPERS), *TOOLS}
+    checked = {*sources(), *HERE.files(*DEVELOPERS), *TOOLS, *BUILDERS}
     assert len(programs) > 80 and [HERE.show(f) for f in programs if f not in checked] == []
 
 
