@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -36,6 +37,15 @@ from .wiring import Node, Wiring
 REGIONS = 128
 CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
 T = TypeVar("T")
+
+
+class Repeatable(Enum):
+    """What a pass was that the next one may repeat without deciding anything again."""
+
+    NOTHING = "nothing"
+    ARRAYS = "bound calls"
+    LEARNING = "bound calls, forward and backward"
+    PLAN = "a plan"
 
 
 class Choice(NamedTuple):
@@ -70,8 +80,8 @@ class Executor:
         self._pass: Pass | None = None
         self._plan: Plan | None = None
         self._learning: list[LearningSegment | Node] | None = None
-        #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
-        self._bound: bool | None = None
+        #: What the last pass was, if it was complete and the next one may repeat it.
+        self._repeatable = Repeatable.NOTHING
         self._weighted_losses = [
             (weight, t)
             for node in wiring.nodes
@@ -109,13 +119,13 @@ class Executor:
 
         free: whether to free what the forward kept for the backward.
         """
-        self._bound = None
+        self._repeatable = Repeatable.NOTHING
         with mode.pass_flags():
             self._backward(first, last, free)
 
     def is_bound(self) -> bool:
         """Whether the layers of the last whole pass ran as bound calls, but for those of data."""
-        return self._bound is not None
+        return self._repeatable in (Repeatable.ARRAYS, Repeatable.LEARNING)
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs' shapes."""
@@ -127,7 +137,7 @@ class Executor:
     def _run_all(self, learn: bool) -> Loss:
         waiting.before_pass()
         if self._repeats(learn):
-            return Loss(self._learn_in_segments() if learn else self._run_plan())
+            return Loss(self._learn_in_segments() if learn else self._repeat_plan())
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
@@ -136,7 +146,7 @@ class Executor:
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
-                self._bound = None
+                self._repeatable = Repeatable.NOTHING
                 if planned and learn:
                     forget(self.wiring.nodes)
                 if planned:
@@ -167,10 +177,11 @@ class Executor:
             return Loss(losses)
 
     def _repeats(self, learn: bool) -> bool:
-        """Whether this pass runs as the last one did, whose layers all ran as bound calls."""
-        if self._bound is not learn or self.debug_info or not mode.is_plain():
+        """Whether this pass may run as the last one did: as bound calls, or as a plan."""
+        if self._repeatable is Repeatable.NOTHING or self.debug_info or not mode.is_plain():
             return False
-        return not self._has_callbacks()
+        learned = self._repeatable is Repeatable.LEARNING
+        return learn is learned and not self._has_callbacks()
 
     def _may_plan(self) -> bool:
         """Whether this pass may run as a plan: in float32 on the CPU, and not through a region."""
@@ -195,6 +206,17 @@ class Executor:
             self._plan = Plan(self.wiring, self.requested)
         return self._plan
 
+    def _repeat_plan(self) -> Parts:
+        """Run all layers as the plan of the last pass."""
+        plan = self._plan_for_pass()
+        if self._repeatable is Repeatable.PLAN:
+            plan.release()
+            heap.tidy()
+        parts = self._run_plan()
+        if plan.has_changed():
+            self._note_plan()
+        return parts
+
     def _run_plan(self) -> Parts:
         """Run all layers as a plan."""
         heap.keep()
@@ -205,7 +227,12 @@ class Executor:
             elif not self._call_part(part.run, part.nodes, "forward"):
                 for node in part.nodes:
                     self._run_node(node)
-        self._bound = False if plan.is_bound() else None
+        if plan.is_bound():
+            self._repeatable = Repeatable.ARRAYS
+        elif plan.is_repeatable() and not self._starts:
+            self._repeatable = Repeatable.PLAN
+        else:
+            self._repeatable = Repeatable.NOTHING
         return self._losses()
 
     def _note_plan(self) -> None:
@@ -256,7 +283,7 @@ class Executor:
                 self._call_part(part.backward, part.nodes, "backward")
             elif part.backward or isinstance(part.layer, Function):
                 self._backward(part.number, part.number, free=True)
-        self._bound = True if bound else None
+        self._repeatable = Repeatable.LEARNING if bound else Repeatable.NOTHING
         return losses
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
@@ -282,7 +309,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
-        self._bound = None
+        self._repeatable = Repeatable.NOTHING
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None

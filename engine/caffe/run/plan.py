@@ -98,6 +98,11 @@ class Segment:
         if self.last is not None:
             self.last.close()
 
+    def release(self, frees: bool) -> None:
+        """End the last pass before one like it; see `Program.release`."""
+        if isinstance(self.last, Program):
+            self.last.release(frees)
+
 
 class Plan:
     """The layers of a net in the order in which they run, as segments and single layers.
@@ -129,6 +134,11 @@ class Plan:
             run.append(node)
         end_segment()
         self.segments = [part for part in self.parts if isinstance(part, Segment)]
+        #: Whether no layer that runs by itself makes values that are to be freed.
+        self._is_closed = not any(
+            isinstance(part, Node) and isinstance(part.layer, Function) for part in self.parts
+        )
+        self._noted: list[Program | ArrayProgram | None] = []
 
     def is_small(self) -> bool:
         """Whether the blobs of the last pass are too small for freeing them to pay."""
@@ -138,6 +148,22 @@ class Plan:
     def is_bound(self) -> bool:
         """Whether the last pass ran all segments as bound calls."""
         return all(isinstance(segment.last, ArrayProgram) for segment in self.segments)
+
+    def is_repeatable(self) -> bool:
+        """Whether the next pass may begin with `release`."""
+        return self._is_closed and all(segment.last is not None for segment in self.segments)
+
+    def release(self) -> None:
+        """End the last pass, before one like it: free its values unless they are small."""
+        frees = not self.is_small()
+        for segment in self.segments:
+            segment.release(frees)
+
+    def has_changed(self) -> bool:
+        """Whether the programs of the last pass are others than when this was last called."""
+        programs = [segment.last for segment in self.segments]
+        changed, self._noted = programs != self._noted, programs
+        return changed
 
     @property
     def reason(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 
+from ..blob import memories_of_values
 from ..layers import Function
 from ..layers.activation import PReLU
 from ..layers.convolution import Convolution
@@ -17,7 +18,7 @@ from ..layers.join import Concat, Eltwise
 from ..memory import Memory
 from ..ops import graphs
 from .flow import AnyMemory, Flow, Group, groups, join
-from .recall import Recall
+from .recall import Hidden, Recall
 from .step import Step
 from .wiring import Node, Wiring
 
@@ -55,13 +56,13 @@ class Program:
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
-        self._memories = [b.values for blobs in self._blob_lists for b in blobs]
+        self._memories = self._present_memories()
         self._calls: list[tuple[Call, Sequence[int], Sequence[int], Sequence[int]]] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
-        self._hidden = [
-            (memory, torch.Size(shapes[value]), step, count)
+        hiding = [
+            Hidden(memory, torch.Size(shapes[value]), step, count)
             for step in self.steps
             for value, count in step.group.hidden
             for memory, last in flow.final.items()
@@ -69,7 +70,7 @@ class Program:
         ]
         #: The number of values in the blobs that a pass sets.
         self.values = sum(math.prod(shapes[v]) for v in flow.final.values())
-        self._recall: Recall | None = None
+        self._recall = Recall(flow, requested, hiding) if hiding else None
 
     def _last_uses(self) -> list[list[int]]:
         """For each step, the computed values that nothing reads later and no blob has."""
@@ -81,6 +82,10 @@ class Program:
             if computed and value not in kept:
                 unused[i].append(value)
         return unused
+
+    def _present_memories(self) -> list[AnyMemory]:
+        """The memories of the layers' parameters, as they are now."""
+        return memories_of_values(chain.from_iterable(self._blob_lists))
 
     def _parameters(self, nodes: Sequence[Node]) -> list[AnyMemory]:
         return [blob.values for node in nodes for blob in node.layer.blobs]
@@ -147,14 +152,14 @@ class Program:
         """Whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:
             return False
-        if [b.values for blobs in self._blob_lists for b in blobs] != self._memories:
+        if self._present_memories() != self._memories:
             return False
         if self._held and not all(memory.held() for memory in self._held):
             return False
         # A graph takes long to compile: after a change, the weights may soon change again.
         if self.joined and self.passes and any(step.call is None for step in self.steps):
             return False
-        return not any(memory.held() for memory, *_ in self._hidden)
+        return self._recall is None or not self._recall.is_held()
 
     def prepare(self) -> bool:
         """Bind the steps whose weights have changed; False if that needs another program."""
@@ -183,16 +188,15 @@ class Program:
         try:
             with torch.no_grad():
                 self._call_all(values)
+        except Exception:
+            self.close()
+            raise
         finally:
             for memory, value in self._published:
                 if values[value] is not None:
                     memory.set(values[value])
-        if self._hidden:
-            self._recall = Recall(self._flow, self._requested)
-            for memory, shape, step, count in self._hidden:
-                inputs = {v: self._recall.input(v, values[v]) for v in step.group.inputs}
-                memory.reshape(shape)
-                memory.defer(partial(self._recall.value, step, count, inputs))
+        if self._recall is not None:
+            self._recall.begin(values)
             self._watch_inputs(self._recall)
 
     def _call_all(self, values: list[Any]) -> None:
@@ -220,7 +224,16 @@ class Program:
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
         if self._recall is not None:
+            self._recall.let_go()
+
+    def release(self, frees: bool) -> None:
+        """End the last pass, as `close`, before one like it.
+
+        frees: whether to free the values that the pass computed.
+        """
+        if self._recall is not None:
             self._recall.close()
-            self._recall = None
-            for memory, *_ in self._hidden:
-                memory.let_go()
+        if frees:
+            for memory, _ in self._published:
+                if isinstance(memory, Memory):
+                    memory.let_go()
