@@ -82,6 +82,11 @@ class Memory:
         self._home: torch.Tensor | None = None
         self._home_lent_at = -1
 
+    @property
+    def root(self) -> Memory:
+        """This memory; see `MemoryView.root`."""
+        return self
+
     # ---- deferred values -----------------------------------------------------------------------
 
     def defer(self, compute: Callable[[], torch.Tensor]) -> None:
@@ -418,6 +423,11 @@ class MemoryView:
     def __init__(self, base: Memory | MemoryView, shape: Sequence[int]) -> None:
         self._base = base
         self.shape = torch.Size(shape)
+
+    @property
+    def root(self) -> Memory:
+        """The memory behind the view, and behind the views between."""
+        return self._base.root
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Raise CaffeError for another shape: a view keeps the one that it was made with."""

@@ -138,7 +138,7 @@ def test_the_environment_switches_graphs_off(pair, monkeypatch):
 def test_compiling_leaves_the_fuser_of_the_process_as_it_was():
     x, w = torch.randn(1, 3, 8, 8), torch.randn(3, 3, 1, 1)
     operations = [
-        graphs.Operation(lambda x: torch.relu(torch.conv2d(x, w)), (i,), i + 1) for i in range(2)
+        graphs.Operation(lambda x: torch.relu(torch.conv2d(x, w)), (i,), (i + 1,)) for i in range(2)
     ]
     with torch.no_grad():
         graph = graphs.Graph(operations, (0,), (2,))

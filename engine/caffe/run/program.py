@@ -11,10 +11,9 @@ import torch
 
 from ..blob import memories_of_values
 from ..layers import Function
-from ..layers.activation import PReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call
-from ..layers.join import Concat, Eltwise
+from ..layers.views import View
 from ..memory import Memory
 from ..ops import graphs
 from .flow import AnyMemory, Flow, Group, groups, join
@@ -52,7 +51,7 @@ class Program:
         self._held = [m for m in self._parameters(flow.nodes) if m.held()]
         self._groups = groups(flow, self._keeps, self._fuses)
         if joined:
-            self._groups = join(flow, self._groups, self._keeps, self._joins)
+            self._groups = self._joined_groups()
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
@@ -62,7 +61,7 @@ class Program:
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
         hiding = [
-            Hidden(memory, torch.Size(shapes[value]), step, count)
+            Hidden(memory, torch.Size(shapes[value]), step, count, value)
             for step in self.steps
             for value, count in step.group.hidden
             for memory, last in flow.final.items()
@@ -108,15 +107,24 @@ class Program:
     def _joins(self, group: Group) -> bool:
         """Whether a graph can compute a group, with others before or after it."""
         nodes = [self._flow.nodes[place] for place in group.places]
-        if len(nodes[0].tops) != 1 or not all(self._fuses(node) for node in nodes):
-            return False
         layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
+        if isinstance(layer, View):
+            return True
+        if not all(self._fuses(node) for node in nodes):
+            return False
         if isinstance(layer, Convolution):
-            return layer.is_for_graphs(shapes[:1])
-        if isinstance(layer, Concat):
-            return len(shapes[0]) == 4 and len(shapes) > 1
-        sums = isinstance(layer, Eltwise) and layer.is_sum()
-        return len(shapes[0]) == 4 and (sums or isinstance(layer, PReLU))
+            return len(nodes[0].tops) == 1 and layer.fits_graphs(shapes[:1])
+        return isinstance(layer, Function) and layer.traced(shapes) is not None
+
+    def _pays(self, group: Group) -> bool:
+        """Whether a graph computes a group faster, even without others."""
+        layer = self._flow.nodes[group.places[0]].layer
+        shape = self._shapes[group.inputs[0]] if group.inputs else ()
+        return isinstance(layer, Convolution) and layer.is_for_graphs([shape])
+
+    def _joined_groups(self) -> list[Group]:
+        """The groups, those in a row that a graph can compute as one."""
+        return join(self._flow, self._groups, self._keeps, self._joins, self._pays)
 
     def _step(self, group: Group) -> Step:
         flow, nodes = self._flow, [self._flow.nodes[place] for place in group.places]
@@ -138,9 +146,7 @@ class Program:
 
     def is_joinable(self) -> bool:
         """Whether graphs can compute convolutions in a row."""
-        return any(
-            group.parts for group in join(self._flow, self._groups, self._keeps, self._joins)
-        )
+        return any(group.parts for group in self._joined_groups())
 
     def sources(self) -> list[torch.Tensor]:
         """The values of the blobs that the program reads."""

@@ -10,6 +10,7 @@ import torch
 
 from .. import mode
 from ..layers import Function
+from ..layers.views import View
 from ..memory import Memory
 from .flow import Flow
 from .functional import as_tuple
@@ -39,13 +40,14 @@ class KeptInput:
 class Hidden(NamedTuple):
     """A blob's memory whose values a pass does not compute, and what computes them.
 
-    count: the number of layers of the step that do.
+    count: the number of layers of the step that do. value: the number of the values in the flow.
     """
 
     memory: Memory
     shape: torch.Size
     step: Step
     count: int
+    value: int
 
 
 class Recall:
@@ -104,39 +106,39 @@ class Recall:
         complete = {v: tensor for v, tensor in inputs.items() if tensor is not None}
         if len(complete) < len(inputs):
             return torch.zeros(hidden.shape)
-        return self._value(hidden.step, hidden.count, complete)
+        return self._compute(hidden, complete)
 
-    def _value(self, step: Step, count: int, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
-        """Compute the top of the first `count` layers of a step, and have it computed from now on.
+    def _compute(self, hidden: Hidden, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Compute a value from the inputs of its step, and have it computed from now on.
 
         The weights are those of the pass.
         """
+        step, count = hidden.step, hidden.count
         done, values = self._partial.pop(step, (0, {}))
         values.update(inputs)
         places = step.group.places
         with torch.no_grad(), mode.at_precision("float32"):
             for i in range(done, count):
                 layer = step.nodes[i].layer
-                assert isinstance(layer, Function)
+                assert isinstance(layer, (Function, View))
                 layer.weights = step.weights[i]
                 arguments = [values[v] for v in self._flow.inputs[places[i]]]
-                (output,) = self._flow.outputs[places[i]]
-                values[output] = as_tuple(layer.compute(*arguments))[0]
+                outputs = self._flow.outputs[places[i]]
+                values.update(zip(outputs, as_tuple(layer.compute(*arguments))))
                 self._drop_unneeded(step, i + 1, values)
-        (output,) = self._flow.outputs[places[count - 1]]
-        y = values[output]
+        y = values[hidden.value]
         done = max(done, count)
-        read_later = any(output in self._flow.inputs[place] for place in places[done:])
+        read_later = any(hidden.value in self._flow.inputs[place] for place in places[done:])
         if done < len(places):
             self._partial[step] = done, {v: t for v, t in values.items() if v not in inputs}
-        self._requested.update(self._flow.blobs[output])
+        self._requested.update(self._flow.blobs[hidden.value])
         # The owner of the blob may write to the memory, and later layers read the values.
         return y.clone() if read_later else y
 
     def _drop_unneeded(self, step: Step, done: int, values: dict[int, torch.Tensor]) -> None:
         """Drop the values of layers that neither a blob nor a layer after `done` needs."""
-        (last,) = self._flow.outputs[step.group.places[done - 1]]
-        needed = {v for v, _ in step.group.hidden} | {last}
+        last = self._flow.outputs[step.group.places[done - 1]]
+        needed = {v for v, _ in step.group.hidden}.union(last)
         needed.update(v for place in step.group.places[done:] for v in self._flow.inputs[place])
         for value in [v for v in values if v not in needed]:
             del values[value]
