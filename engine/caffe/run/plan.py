@@ -7,6 +7,7 @@ as data layers and layers in Python, run one by one between the segments.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -150,7 +151,7 @@ class Plan:
         self._is_closed = not any(
             isinstance(part, Node) and isinstance(part.layer, Function) for part in self.parts
         )
-        self._noted: list[Program | ArrayProgram | None] = []
+        self._noted: list[weakref.ref[Program | ArrayProgram]] = []
 
     def is_small(self) -> bool:
         """Whether the blobs of the last pass are too small for freeing them to pay."""
@@ -173,8 +174,9 @@ class Plan:
 
     def has_changed(self) -> bool:
         """Whether the programs of the last pass are others than when this was last called."""
-        programs = [segment.last for segment in self.segments]
-        changed, self._noted = programs != self._noted, programs
+        programs = [segment.last for segment in self.segments if segment.last is not None]
+        changed = programs != [program() for program in self._noted]
+        self._noted = [weakref.ref(program) for program in programs]
         return changed
 
     @property
