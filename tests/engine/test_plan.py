@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from caffe.errors import LayerError
+from caffe.memory import Memory
 from caffe.ops import prepared
 
 from tests.engine.nets import build, write
@@ -102,6 +103,23 @@ def test_blobs_that_a_pass_has_not_computed_are_there_when_somebody_asks(pair):
     feed(planned, plain, 1)
     run(planned, plain)
     assert planned.executor.choice.reason.split(", ")[0] == "19 layers in 17 calls"
+    check(planned, plain, planned.blobs)
+
+
+def test_a_pass_like_the_last_defers_no_blob_again(pair, monkeypatch):
+    planned, plain = pair
+    deferred = []
+    defer = Memory.defer
+    monkeypatch.setattr(Memory, "defer", lambda *args: [deferred.append(args), defer(*args)])
+    counts = []
+    for seed in range(3):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        counts.append(len(deferred))
+    assert counts == [3, 3, 3]
+    check(planned, plain, ["conv3"])
+    feed(planned, plain, 3)
+    run(planned, plain)
     check(planned, plain, planned.blobs)
 
 
