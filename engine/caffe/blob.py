@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
@@ -36,9 +36,13 @@ def _check(shape: Sequence[int]) -> None:
 
 
 class Blob:
-    """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape."""
+    """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape.
+
+    rebindings: how often a blob of the process has taken another one's data.
+    """
 
     __slots__ = ("__weakref__", "_data", "_diff")
+    rebindings: ClassVar[int] = 0
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         _check(shape)
@@ -126,6 +130,7 @@ class Blob:
     def share_data(self, other: Blob) -> None:
         """Have `other`'s data as this blob's data, now and later."""
         self._data = other._data
+        Blob.rebindings += 1
 
     def share_diff(self, other: Blob) -> None:
         """Have `other`'s gradient as this blob's gradient, now and later."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..blob import memories_of_values
+from ..blob import Blob, memories_of_values
 from ..layers import Function
 from ..layers.convolution import Convolution
 from ..layers.function import Call
@@ -55,7 +55,8 @@ class Program:
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
-        self._memories = self._present_memories()
+        self._blobs = list(chain.from_iterable(self._blob_lists))
+        self._memories, self._rebindings = memories_of_values(self._blobs), Blob.rebindings
         self._calls: list[tuple[Call, Sequence[int], Sequence[int], Sequence[int]]] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
@@ -81,10 +82,6 @@ class Program:
             if computed and value not in kept:
                 unused[i].append(value)
         return unused
-
-    def _present_memories(self) -> list[AnyMemory]:
-        """The memories of the layers' parameters, as they are now."""
-        return memories_of_values(chain.from_iterable(self._blob_lists))
 
     def _parameters(self, nodes: Sequence[Node]) -> list[AnyMemory]:
         return [blob.values for node in nodes for blob in node.layer.blobs]
@@ -158,8 +155,13 @@ class Program:
         """Whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:
             return False
-        if self._present_memories() != self._memories:
+        if list(chain.from_iterable(self._blob_lists)) != self._blobs:
             return False
+        # To look at each blob takes longer than all other checks.
+        if self._rebindings != Blob.rebindings:
+            if memories_of_values(self._blobs) != self._memories:
+                return False
+            self._rebindings = Blob.rebindings
         if self._held and not all(memory.held() for memory in self._held):
             return False
         # A graph takes long to compile: after a change, the weights may soon change again.
