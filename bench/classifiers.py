@@ -176,7 +176,7 @@ def inception_v3(size: Tuple[int, int], width: float = 1) -> Any:
 
     def layer(name: str, x: Any, kernel: Tuple[int, int], outputs: int, stride: int) -> Any:
         pads = [0, 0] if stride > 1 else [k // 2 for k in kernel]
-        settings = {"kernel_h": kernel[0], "kernel_w": kernel[1], "stride": stride}
+        settings: Dict[str, Any] = {"kernel_h": kernel[0], "kernel_w": kernel[1], "stride": stride}
         settings.update(pad_h=pads[0], pad_w=pads[1])
         return build.normalized(name, x, build.channels(outputs), **settings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from caffe import layers as L
 from caffe import params as P
@@ -122,7 +122,7 @@ def retinaface(size: Tuple[int, int], width: float = 1) -> Any:
     levels: List[Any] = []
     inputs, maps = build.channels(8), build.channels(64)
     for i, (outputs, stride) in enumerate(MOBILE_BLOCKS, 1):
-        settings = {"kernel_size": 3, "stride": stride, "pad": 1, "group": inputs}
+        settings: Dict[str, Any] = {"kernel_size": 3, "stride": stride, "pad": 1, "group": inputs}
         x = build.normalized(f"block{i}_dw", x, inputs, **settings)
         inputs = build.channels(outputs // 4)
         x = build.normalized(f"block{i}", x, inputs, kernel_size=1)
@@ -151,7 +151,7 @@ def retinaface(size: Tuple[int, int], width: float = 1) -> Any:
 
 def _context(build: Builder, name: str, x: Any, maps: int) -> Any:
     """Add three convolutions in parallel, whose fields of view are 3, 5 and 7 positions."""
-    same = {"kernel_size": 3, "pad": 1}
+    same: Dict[str, Any] = {"kernel_size": 3, "pad": 1}
     quarter = maps // 4
     tops = [build.normalized(name + "_3", x, maps // 2, False, **same)]
     inner = build.normalized(name + "_5a", x, quarter, **same)

@@ -31,7 +31,7 @@ class View(EngineLayer):
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         """As `Function.bind`; the result may share memory with the bottom."""
-        new = tuple(self.new_shape(shapes[0]))
+        new = tuple(self.new_shape(tuple(shapes[0])))
         return lambda x: x.reshape(new)
 
     def traced(self, shapes: Sequence[Shape]) -> Traced:

@@ -40,13 +40,13 @@ class KeptInput:
 class Hidden(NamedTuple):
     """A blob's memory whose values a pass does not compute, and what computes them.
 
-    count: the number of layers of the step that do. value: the number of the values in the flow.
+    layers: how many of the step do, from its first on. value: the number of the values in the flow.
     """
 
     memory: Memory
     shape: torch.Size
     step: Step
-    count: int
+    layers: int
     value: int
 
 
@@ -113,7 +113,7 @@ class Recall:
 
         The weights are those of the pass.
         """
-        step, count = hidden.step, hidden.count
+        step, count = hidden.step, hidden.layers
         done, values = self._partial.pop(step, (0, {}))
         values.update(inputs)
         places = step.group.places
