@@ -38,7 +38,8 @@ def _check(shape: Sequence[int]) -> None:
 class Blob:
     """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape.
 
-    rebindings: how often a blob of the process has taken another one's data.
+    rebindings: how often a blob of the process has taken another one's data, or a layer's list of
+    blobs has changed.
     """
 
     __slots__ = ("__weakref__", "_data", "_diff")
@@ -176,22 +177,30 @@ class BlobVec(list):
     def __setitem__(self, index: Any, value: Any) -> None:
         _check_blobs(value if isinstance(index, slice) else [value], "Invalid assignment")
         super().__setitem__(index, value)
+        Blob.rebindings += 1
+
+    def __delitem__(self, index: Any) -> None:
+        super().__delitem__(index)
+        Blob.rebindings += 1
 
     def append(self, value: Blob) -> None:
         """Append a blob."""
         _check_blobs([value], "Attempting to append an invalid type")
         super().append(value)
+        Blob.rebindings += 1
 
     def insert(self, index: SupportsIndex, value: Blob) -> None:
         """Insert a blob before `index`."""
         _check_blobs([value], "Attempting to insert an invalid type")
         super().insert(index, value)
+        Blob.rebindings += 1
 
     def extend(self, values: Iterable[Blob]) -> None:
         """Append blobs."""
         blobs = list(values)
         _check_blobs(blobs, "Incompatible Data Type")
         super().extend(blobs)
+        Blob.rebindings += 1
 
     def add_blob(self, *shape: int) -> None:
         """Append a blob of zeros of this shape."""

@@ -205,6 +205,15 @@ def test_a_plan_uses_weights_that_it_shares_with_another_net(pair):
     check(planned, plain, ["conv3", "prob"])
 
 
+def test_a_plan_uses_a_blob_that_is_put_into_the_list_of_a_layer(pair):
+    planned, plain = pair
+    run(planned, plain)
+    plain.params["conv1"][0].data[...] *= 2
+    planned.layer_dict["conv1"].blobs[0] = plain.params["conv1"][0]
+    run(planned, plain)
+    check(planned, plain, ["prob"])
+
+
 def test_backward_follows_a_plan(tmp_path):
     """In TEST, too, a net with a loss can run backward, pass after pass."""
     label = 'layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 2 } } }'

@@ -55,8 +55,7 @@ class Program:
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
-        self._blobs = list(chain.from_iterable(self._blob_lists))
-        self._memories, self._rebindings = memories_of_values(self._blobs), Blob.rebindings
+        self._memories, self._rebindings = self._present_memories(), Blob.rebindings
         self._calls: list[tuple[Call, Sequence[int], Sequence[int], Sequence[int]]] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
@@ -82,6 +81,10 @@ class Program:
             if computed and value not in kept:
                 unused[i].append(value)
         return unused
+
+    def _present_memories(self) -> list[AnyMemory]:
+        """The memories of the layers' parameters, as they are now."""
+        return memories_of_values(chain.from_iterable(self._blob_lists))
 
     def _parameters(self, nodes: Sequence[Node]) -> list[AnyMemory]:
         return [blob.values for node in nodes for blob in node.layer.blobs]
@@ -155,11 +158,9 @@ class Program:
         """Whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:
             return False
-        if list(chain.from_iterable(self._blob_lists)) != self._blobs:
-            return False
         # To look at each blob takes longer than all other checks.
         if self._rebindings != Blob.rebindings:
-            if memories_of_values(self._blobs) != self._memories:
+            if self._present_memories() != self._memories:
                 return False
             self._rebindings = Blob.rebindings
         if self._held and not all(memory.held() for memory in self._held):
