@@ -70,6 +70,12 @@ class Graph:
         self, operations: Sequence[Operation], inputs: Sequence[int], outputs: Sequence[int]
     ) -> None:
         self._operations, self._inputs, self._outputs = operations, inputs, outputs
+        last = {value: i for i, operation in enumerate(operations) for value in operation.inputs}
+        #: For each operation, the values that none after it reads.
+        self._unused: list[list[int]] = [[] for _ in operations]
+        for value, i in last.items():
+            if value not in outputs:
+                self._unused[i].append(value)
         self._compiled: Callable[..., Union[torch.Tensor, Tensors]] | None = None
         self._layouts: list[torch.memory_format] = []
         self._threads = 0
@@ -87,8 +93,8 @@ class Graph:
     def run_one_by_one(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
         """Return what the graph returns, computed by PyTorch's own functions."""
         values = dict(zip(self._inputs, xs))
-        for operation in self._operations:
-            _run(operation.compute, operation, values)
+        for operation, unused in zip(self._operations, self._unused):
+            _run(operation.compute, operation, values, unused)
         return _unpacked([values[i] for i in self._outputs])
 
     def _record(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
@@ -99,8 +105,8 @@ class Graph:
         values = dict(zip(self._inputs, xs))
         shared: set[int] = set()
         sums: list[torch.Tensor] = []
-        for operation in self._operations:
-            _run(operation.traced or operation.compute, operation, values)
+        for operation, unused in zip(self._operations, self._unused):
+            _run(operation.traced or operation.compute, operation, values, unused)
             if operation.aliases:
                 shared.update(operation.outputs)
             if operation.finite:
@@ -140,11 +146,15 @@ class Graph:
         return self._checked(results, xs) if self._is_checked else results
 
 
-def _run(function: Call, operation: Operation, values: dict[int, torch.Tensor]) -> None:
-    """Set the values of an operation's results."""
+def _run(
+    function: Call, operation: Operation, values: dict[int, torch.Tensor], unused: Sequence[int]
+) -> None:
+    """Set the values of an operation's results, and drop those that are unused from then on."""
     y = function(*[values[i] for i in operation.inputs])
     results = (y,) if isinstance(y, torch.Tensor) else y
     values.update(zip(operation.outputs, results))
+    for value in unused:
+        del values[value]
 
 
 def _unpacked(results: Sequence[torch.Tensor]) -> torch.Tensor | Tensors:
