@@ -199,7 +199,8 @@ def test_the_resume_file_has_the_progress_of_each_worker(snapshot):
     solver.keep_progress([solver.progress_text(), other])
     solver.write_snapshot()
     values = json.loads((folder / "snap_iter_2.resume.json").read_text())
-    assert values["solver"]["worker"] == 0 and values["workers"] == {"1": json.loads(other)}
+    assert values["solver"]["worker"] == 0
+    assert values["workers"] == {"1": {**json.loads(other), "history": values["solver"]["history"]}}
 
 
 def test_the_progress_of_other_workers_belongs_to_one_iteration(snapshot):
