@@ -32,10 +32,12 @@ REFUSED = {
     "DomainTransform": "it filters along the rows and columns",
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
+    "LargeMarginInnerProduct": "is not written as ONNX",
     "LabelSpecificAdd": "transform_test",
     "CompactBilinear": "it multiplies Fourier transforms",
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
+    "DeformableConvolution": "is not written as ONNX",
 }
 #: Losses are no part of a model.
 CASE_LIST = [

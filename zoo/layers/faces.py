@@ -41,6 +41,11 @@ def margin_product(bottoms: Arrays, parameters: Arrays, margin: int, weight: flo
     return y
 
 
+def large_margin(bottoms: Arrays, parameters: Arrays, margin: int) -> np.ndarray:
+    """Return L-Softmax's product with lambda 5: that of unit rows, times the rows' lengths."""
+    return margin_product(bottoms, parameters, margin, 5.0) * np.linalg.norm(parameters[0], axis=1)
+
+
 def margins(margin: int) -> Callable[[Arrays, Arrays], np.ndarray]:
     """Return a reference with this margin and lambda 5."""
 
@@ -93,6 +98,14 @@ CASES = [
         SPHEREFACE,
         margins(4),
         "fixed lambda",
+    ),
+    Case(
+        "LargeMarginInnerProduct",
+        "largemargin_inner_product_param { num_output: 4 type: TRIPLE lambda_min: 5 base: 5 }",
+        with_labels,
+        "Liu et al. 2016, L-Softmax; wy1iu/LargeMargin_Softmax_Loss",
+        lambda b, p: large_margin(b, p, 3),
+        learns=(0,),
     ),
     Case(
         "LabelSpecificAdd",

@@ -356,6 +356,17 @@ ORIGINS: dict[str, dict[str, str]] = {
             "PriorBox VideoData"
         ),
     },
+    "unsky/Deformable-ConvNets-caffe": {
+        "types": "DeformableConvolution",
+        "LayerParameter": "deformable_convolution_param",
+    },
+    "VisionLearningGroup/CORAL": {
+        "types": "CORALLoss",
+    },
+    "wy1iu/LargeMargin_Softmax_Loss": {
+        "types": "LargeMarginInnerProduct",
+        "LayerParameter": "largemargin_inner_product_param",
+    },
     "wy1iu/sphereface": {
         "types": "MarginInnerProduct",
         "LayerParameter": "margin_inner_product_param",

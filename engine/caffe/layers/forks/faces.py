@@ -119,12 +119,15 @@ class MarginInnerProduct(Function):
     in_place = False
     stateful = True
     replayable = False
+    settings = "margin_inner_product_param"
+    #: Whether the rows of W have length 1.
+    unit_rows = True
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 1
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.layer_param.margin_inner_product_param, bottom[0].shape
+        p, shape = getattr(self.layer_param, self.settings), bottom[0].shape
         if p.num_output < 1:
             raise self.error(f"num_output is {p.num_output}; it needs to be at least 1")
         self.axis = canonical_axis(self, p.axis, shape)
@@ -134,17 +137,18 @@ class MarginInnerProduct(Function):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.iteration += 1
-        weights = self.blobs[0].values.mutable(mode.device()).data
-        weights /= weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        if self.unit_rows:
+            weights = self.blobs[0].values.mutable(mode.device()).data
+            weights /= weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         super().forward(bottom, top)
 
     def current_lambda(self) -> float:
         """Return lambda of the present pass."""
-        p = self.layer_param.margin_inner_product_param
+        p = getattr(self.layer_param, self.settings)
         return max(p.lambda_min, p.base * (1 + p.gamma * self.iteration) ** -p.power)
 
     def compute(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | Tensors:
-        p = self.layer_param.margin_inner_product_param
+        p = getattr(self.layer_param, self.settings)
         (w,) = self.weights
         rows = x.flatten(self.axis).reshape(-1, math.prod(x.shape[self.axis :]))
         if rows.shape[1] != w.shape[1]:
@@ -154,11 +158,24 @@ class MarginInnerProduct(Function):
         weight = self.current_lambda()
         if p.type != p.SINGLE:
             length = rows.norm(dim=1, keepdim=True)
+            if not self.unit_rows:
+                length = length * w[index[:, 0]].norm(dim=1, keepdim=True)
             inner = y.gather(1, index)
             psi = margin_cosine(inner / length.clamp(min=1e-12), p.type + 1)
             y = y.scatter(1, index, (weight * inner + length * psi) / (1 + weight))
         y = y.reshape(*x.shape[: self.axis], len(w))
         return (y, x.new_full((1,), weight)) if self.with_lambda else y
+
+
+@register
+class LargeMarginInnerProduct(MarginInnerProduct):
+    """MarginInnerProduct whose rows of W keep their lengths (Liu et al. 2016, L-Softmax, 3.2).
+
+    |x_i| becomes |W_j| |x_i| in the formula (wy1iu/LargeMargin_Softmax_Loss).
+    """
+
+    settings = "largemargin_inner_product_param"
+    unit_rows = False
 
 
 @register
