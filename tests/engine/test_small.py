@@ -70,9 +70,9 @@ def layer(settings, in_place=False):
     return split + f'layer {{ name: "middle" bottom: "top" top: "top" {settings} }}\n'
 
 
-def pair(folder, middle, batch=2, rule="", cls=caffe.SGDSolver, rate=0.01):
+def pair(folder, middle, batch=2, rule="", cls=caffe.SGDSolver, rate=0.01, last=""):
     """Two solvers with equal weights: one that runs bound calls, one layer by layer."""
-    text = (DATA + middle + LOSS).replace("BATCH", str(batch))
+    text = (DATA + middle + LOSS + last).replace("BATCH", str(batch))
     rule += f' base_lr: {rate} lr_policy: "fixed" momentum: 0.9'
     bound, plain = (nets.solver(folder, rule, text, cls) for _ in range(2))
     plain.net.before_forward(lambda number: None)
@@ -343,6 +343,45 @@ def test_reshape_between_forward_and_backward_gives_no_stale_gradients(tmp_path)
         s.net.reshape()
         s.net.backward()
     compare(bound.net, plain.net)
+
+
+OUTPUT = """force_backward: true
+layer { name: "middle" bottom: "start" top: "start" type: "ReLU"
+  relu_param { negative_slope: 0.1 } }
+layer { name: "again" bottom: "start" top: "start" type: "ReLU"
+  relu_param { negative_slope: 0.5 } }
+"""
+ACCURACY = """
+layer { name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy" }
+"""
+
+
+def test_a_gradient_written_to_an_output_that_is_no_loss_goes_down(tmp_path):
+    text = (DATA + OUTPUT).replace("BATCH", "2")
+    bound, plain = (nets.build(tmp_path, text, caffe.TRAIN) for _ in range(2))
+    plain.before_forward(lambda number: None)
+    plain.share_with(bound)
+    for seed in range(3):
+        for net in (bound, plain):
+            net.blobs["data"].data[...] = np.random.RandomState(seed).randn(2, 3, 9, 8)
+            net.forward()
+            net.clear_param_diffs()
+            net.blobs["start"].diff[...] = np.random.RandomState(9).randn(2, 4, 7, 6)
+            net.backward()
+        assert abs(plain.params["start"][0].diff).max() > 0
+        close(bound.params["start"][0].diff, plain.params["start"][0].diff, "start.diff")
+
+
+def test_a_gradient_written_for_a_layer_that_does_not_learn_is_added(tmp_path):
+    bound, plain = pair(tmp_path, layer(MIDDLES["relu"]), last=ACCURACY)
+    for seed in range(4):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.clear_param_diffs()
+            if seed == 2:
+                s.net.blobs["score_score_0_split_1"].diff[...] = 0.5
+            s.net.backward()
+        compare(bound.net, plain.net)
 
 
 def test_a_net_that_draws_numbers_runs_forward_layer_by_layer(tmp_path):

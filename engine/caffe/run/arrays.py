@@ -41,10 +41,11 @@ class Limits(NamedTuple):
     products: int
 
 
+MOST_VALUES = 1 << 17
 #: The limits of NumPy; those of the C library in inference and in training, with one thread and
 #: with more threads, which the other ways of computing use. Measured on LeNet, P-Net and towers of
 #: convolutions (bench/tried.md).
-OF_NUMPY = Limits(1 << 17, 1 << 23)
+OF_NUMPY = Limits(MOST_VALUES, 1 << 23)
 OF_C = {
     (False, True): Limits(1 << 19, 1 << 24),
     (True, True): Limits(1 << 19, 1 << 26),
