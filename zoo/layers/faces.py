@@ -25,10 +25,16 @@ def centre_loss(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
     return np.array(total / (2 * len(x)))
 
 
-def margin_product(bottoms: Arrays, parameters: Arrays, margin: int, weight: float) -> np.ndarray:
-    """The product with a margin of the angle, from the angles themselves."""
+def margin_product(
+    bottoms: Arrays, parameters: Arrays, margin: int, weight: float, unit: bool = True
+) -> np.ndarray:
+    """The product with a margin of the angle, from the angles themselves.
+
+    unit: whether the rows of the weights have length 1.
+    """
     x, labels = bottoms
-    w = parameters[0] / np.linalg.norm(parameters[0], axis=1, keepdims=True)
+    lengths = np.linalg.norm(parameters[0], axis=1, keepdims=True)
+    w = parameters[0] / lengths
     y = np.empty((len(x), len(w)))
     for i, j in np.ndindex(*y.shape):
         length = np.linalg.norm(x[i])
@@ -38,7 +44,7 @@ def margin_product(bottoms: Arrays, parameters: Arrays, margin: int, weight: flo
             k = min(int(angle * margin / math.pi), margin - 1)
             psi = (-1) ** k * math.cos(margin * angle) - 2 * k
             y[i, j] = length * (weight * math.cos(angle) + psi) / (1 + weight)
-    return y
+    return y if unit else y * lengths[:, 0]
 
 
 def margins(margin: int) -> Callable[[Arrays, Arrays], np.ndarray]:
@@ -93,6 +99,14 @@ CASES = [
         SPHEREFACE,
         margins(4),
         "fixed lambda",
+    ),
+    Case(
+        "LargeMarginInnerProduct",
+        "largemargin_inner_product_param { num_output: 4 type: DOUBLE lambda_min: 5 base: 5 }",
+        with_labels,
+        "Liu et al. 2016, L-Softmax; wy1iu/LargeMargin_Softmax_Loss",
+        lambda b, p: margin_product(b, p, 2, 5.0, unit=False),
+        learns=(0,),
     ),
     Case(
         "LabelSpecificAdd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ def spatial_window(layer: EngineLayer, axis: int, shape: Sequence[int]) -> Windo
     return window
 
 
-class _Convolving(Function):
+class Convolving(Function):
     """The parts that Convolution and Deconvolution share: settings, parameters, shapes.
 
     The bottoms are N x ... x C x spatial axes, C at `axis` of convolution_param (1); the tops have
@@ -45,8 +46,13 @@ class _Convolving(Function):
     in_place = False
     transposed = False
 
+    @property
+    def param(self) -> Any:
+        """The settings of the convolution."""
+        return self.layer_param.convolution_param
+
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.layer_param.convolution_param, bottom[0].shape
+        p, shape = self.param, bottom[0].shape
         self.axis = canonical_axis(self, p.axis, shape)
         axes = len(shape) - self.axis - 1
         if not 1 <= axes <= 3:
@@ -106,7 +112,7 @@ class _Convolving(Function):
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         self._check(bottoms)
-        outputs, axis = self.layer_param.convolution_param.num_output, self.axis
+        outputs, axis = self.param.num_output, self.axis
         return [(*s[:axis], outputs, *self.output_size(s[axis + 1 :])) for s in bottoms]
 
     def compute(self, *xs: torch.Tensor) -> Tensors:
@@ -143,7 +149,7 @@ def _laid_out(x: torch.Tensor) -> torch.Tensor:
 
 
 @register
-class Convolution(_Convolving):
+class Convolution(Convolving):
     """y[n, o] = b[o] + sum over c of w[o, c] * x[n, c], a cross-correlation (conv_layer.cpp).
 
     The weights are num_output x C / group x kernel. Output sizes are
@@ -334,7 +340,7 @@ def _with_outputs_in_eights(
 
 
 @register
-class Deconvolution(_Convolving):
+class Deconvolution(Convolving):
     """The transpose of Convolution: each value of the bottom adds its kernel to the top.
 
     The weights are C x num_output / group x kernel (deconv_layer.cpp). Output sizes are
