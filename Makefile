@@ -45,7 +45,7 @@ second = $(word 2,$(subst :, ,$(1)))
 options = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair)) "$$$(call first,$(pair))"})
 flags = $(foreach pair,$(1),$${$(call first,$(pair)):+--$(call second,$(pair))})
 
-.PHONY: help setup demo demo-all test test-long test-all test-oracle fuzz torture $(VARIANTS) prototxts data train \
+.PHONY: help setup native demo demo-all test test-long test-all test-oracle fuzz torture $(VARIANTS) prototxts data train \
 	check own-data weights infer score inspect export oracle golden compatibility zoo bench bench-setup test-bench proto lint format clean
 
 help: ## list the commands
@@ -72,6 +72,9 @@ $(STAMP): pyproject.toml constraints.txt
 	    "apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	@$(VENV)/bin/python -m compileall -q $(filter-out %.py,$(TYPED))
 	@touch $@
+
+native: $(READY) ## compile the C library of small layers, as setup does (CC=)
+	@"$$PY" engine/packing/native_library.py
 
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)
 	@"$$PY" -m solvers.demo $(call options,SEED:seed OUT:out DEMO_DATA:data GPU:gpu SCALE:scale)

@@ -1,7 +1,8 @@
-"""The build backend: setuptools' own, whose wheels also have caffe_source_tree.pth.
+"""The build backend: setuptools' own, whose wheels also have caffe_source_tree.pth and a C library.
 
 Python runs the lines of a .pth file in site-packages at its start. setuptools has no setting for
-such a file, so it is added to each wheel that setuptools builds.
+such a file, so it is added to each wheel that setuptools builds. The library of small layers is
+compiled first (native_library.py); a wheel without it runs on any machine.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import sys
 import zipfile
 from typing import Any, Optional
 
+import native_library
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  the other hooks are setuptools' own
 
@@ -46,6 +49,10 @@ def build_wheel(
     metadata_directory: Optional[str] = None,
 ) -> str:
     """Build a wheel; return its name."""
+    reason = native_library.compile_library()
+    print(native_library.report(reason), file=sys.stderr)
+    if not reason:
+        config_settings = native_library.options_of_wheel(config_settings)
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
     add_hook(os.path.join(wheel_directory, name))
     return name
@@ -57,6 +64,7 @@ def build_editable(
     metadata_directory: Optional[str] = None,
 ) -> str:
     """Build the wheel of an editable installation; return its name."""
+    print(native_library.report(native_library.compile_library()), file=sys.stderr)
     name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     add_hook(os.path.join(wheel_directory, name))
     return name

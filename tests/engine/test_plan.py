@@ -91,7 +91,7 @@ def check(planned, plain, names):
 def test_layers_are_computed_together_and_the_result_is_the_same(pair):
     planned, plain = pair
     run(planned, plain)
-    assert planned.executor.choice.reason == "19 layers in 12 calls"
+    assert planned.executor.choice.reason.split(", ")[0] == "19 layers in 12 calls"
     check(planned, plain, ["prob"])
 
 
@@ -101,7 +101,7 @@ def test_blobs_that_a_pass_has_not_computed_are_there_when_somebody_asks(pair):
     check(planned, plain, reversed(list(planned.blobs)))
     feed(planned, plain, 1)
     run(planned, plain)
-    assert planned.executor.choice.reason == "19 layers in 17 calls"
+    assert planned.executor.choice.reason.split(", ")[0] == "19 layers in 17 calls"
     check(planned, plain, planned.blobs)
 
 
@@ -143,7 +143,7 @@ def test_weights_in_an_array_that_somebody_holds_may_change_between_passes(pair)
     del held, array
     run(planned, plain)
     check(planned, plain, ["prob"])
-    assert planned.executor.choice.reason == "19 layers in 12 calls"
+    assert planned.executor.choice.reason.split(", ")[0] == "19 layers in 12 calls"
 
 
 def test_an_array_of_a_blob_within_a_group_has_the_values_of_each_pass(pair):

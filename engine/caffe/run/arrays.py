@@ -19,7 +19,7 @@ from .. import small
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory, MemoryView
-from ..small.site import Call
+from ..native.link import NativeRun, link
 from .places import CPU, GRADIENTS, VALUES, Arrays, Places, UnboundError
 from .wiring import Node, Wiring
 
@@ -69,12 +69,15 @@ class ArrayProgram:
         self._parameters: set[AnyMemory] = set()
         self._blob_lists = [node.layer.blobs for node in nodes]
         self._blobs = [list(blobs) for blobs in self._blob_lists]
-        #: The number of layers, each of which is computed by itself.
-        self.calls = sum(isinstance(node.layer, Function) for node in nodes)
         with_diff = _with_diff(wiring, nodes) if learns else {}
         calls = [self._bind(node, with_diff) for node in nodes]
-        self._forward: list[Call] = [call for layer in calls for call in layer.forward]
-        self._backward: list[Call] = [call for layer in reversed(calls) for call in layer.backward]
+        self._forward = link(call for layer in calls for call in layer.forward)
+        self._backward = link(call for layer in reversed(calls) for call in layer.backward)
+        #: The number of layers, each of which is computed by itself.
+        self.calls = sum(isinstance(node.layer, Function) for node in nodes)
+        #: The number of calls of the C library in a forward and its backward.
+        both = (*self._forward, *self._backward)
+        self.native_calls = sum(isinstance(call, NativeRun) for call in both)
 
     def close(self) -> None:
         """Do nothing: a pass leaves no values that are still to be computed."""

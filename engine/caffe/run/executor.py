@@ -217,9 +217,10 @@ class Executor:
 
     def _note_segments(self) -> None:
         """Note that the last pass learned a run of layers at a time."""
-        parts = self._learning or []
-        count = sum(isinstance(part, LearningSegment) for part in parts)
-        self._note_layers(f"of the layers, {count} runs learn together")
+        runs = [part for part in self._learning or [] if isinstance(part, LearningSegment)]
+        native = sum(run.native_calls() for run in runs)
+        calls = f", by {native} calls in C" if native else ""
+        self._note_layers(f"of the layers, {len(runs)} runs learn together{calls}")
 
     def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
         """Return `call()`, which runs several layers; an error names the first of them."""

@@ -144,7 +144,8 @@ class Plan:
         """What the programs of the last pass are."""
         programs = [s.last for s in self.segments if s.last is not None]
         layers, calls = sum(len(s.nodes) for s in self.segments), sum(p.calls for p in programs)
-        return f"{layers} layers in {calls} calls"
+        native = sum(p.native_calls for p in programs if isinstance(p, ArrayProgram))
+        return f"{layers} layers in {calls} calls" + (f", {native} in C" if native else "")
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""

@@ -87,6 +87,10 @@ class LearningSegment:
         """Whether the last pass ran as bound calls."""
         return self._small.last is not None
 
+    def native_calls(self) -> int:
+        """The number of calls of the C library in the last pass."""
+        return 0 if self._small.last is None else self._small.last.native_calls
+
     def _forward_layer(self, node: Node, tape: Tape) -> None:
         layer, tensors = node.layer, tape.tensors
         x = [self._read(b, go, tape) for b, go in zip(node.bottoms, node.propagate_down)]

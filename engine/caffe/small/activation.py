@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..native import instructions as ops
+from ..native.records import Code
 from .site import ZERO, Call, Calls, Site, flat_maps, tensor
 
 _ATEN = torch.ops.aten
+
+
+class _OfTop(NamedTuple):
+    """A function of single values whose gradient is a function of the top, in PyTorch and in C."""
+
+    function: Callable[..., Any]
+    gradient: Callable[..., Any]
+    code: Code
+    gradient_code: Code
+
+
+SIGMOID = _OfTop(
+    torch.sigmoid, _ATEN.sigmoid_backward.grad_input, Code.SIGMOID, Code.SIGMOID_GRADIENT
+)
+TANH = _OfTop(torch.tanh, _ATEN.tanh_backward.grad_input, Code.TANH, Code.TANH_GRADIENT)
 
 
 def relu(site: Site) -> Calls:
@@ -19,20 +36,17 @@ def relu(site: Site) -> Calls:
     (x,), (y,), (dx,), (dy,) = site.x, site.y, site.dx, site.dy
     slope = site.layer.slope
     if not slope:
-        forward: list[Call] = [partial(np.maximum, x, ZERO, y)]
+        forward: list[Call] = [ops.maximum(x, ZERO, y)]
         if dx is None or dy is None:
             return Calls(forward, [])
         # y has the sign of x, also where y has overwritten x.
-        top, positive = _kept_top(site, forward), np.zeros(y.shape, bool)
-        find = partial(np.greater, top, ZERO, positive)
-        return Calls(forward, [find, partial(np.multiply, dy, positive, dx)])
+        return Calls(forward, [ops.gate(dy, _kept_top(site, forward), dx)])
     bottom, forward = _kept_bottom(site)
-    forward.append(partial(_ATEN.leaky_relu.out, tensor(x), slope, out=tensor(y)))
+    factor = np.full((), slope, np.float32)
+    forward.append(ops.rectify(x, factor, y))
     if dx is None or dy is None:
         return Calls(forward, [])
-    leaky = _ATEN.leaky_relu_backward.grad_input
-    call = partial(leaky, tensor(dy), tensor(bottom), slope, False, grad_input=tensor(dx))
-    return Calls(forward, [call])
+    return Calls(forward, _gradient_of_slopes(dy, bottom, factor, np.zeros_like(x), dx))
 
 
 def prelu(site: Site) -> Calls:
@@ -43,37 +57,40 @@ def prelu(site: Site) -> Calls:
     x, y, bottom = (a.reshape(maps) for a in (x, y, bottom))
     dx, dy = (None if a is None else a.reshape(maps) for a in (dx, dy))
     slopes = w.reshape(channels) if w.ndim else w
-    negative, product = np.zeros_like(x), np.zeros_like(x)
-    forward += [
-        partial(np.minimum, x, ZERO, negative),
-        partial(np.multiply, negative, slopes, product),
-        partial(np.maximum, x, ZERO, y),
-        partial(np.add, y, product, y),
-    ]
     backward: list[Call] = []
+    product = np.zeros_like(x)
     if dy is not None and dw is not None:
-        backward.append(partial(np.multiply, dy, negative, product))
-        others = tuple(i for i in range(len(maps)) if i != len(maps) - len(channels))
-        backward.append(partial(np.add.reduce, product, others if w.ndim else None, None, dw))
+        negative = np.zeros_like(x)
+        forward.append(ops.minimum(x, ZERO, negative))
+        backward.append(ops.multiply(dy, negative, product))
+        others = [i for i in range(len(maps)) if i != len(maps) - len(channels)]
+        axes = others if w.ndim else range(len(maps))
+        backward.append(ops.sum_over(product, axes, dw))
+    forward.append(ops.rectify(x, slopes, y))
     if dy is not None and dx is not None:
-        positive = np.zeros(x.shape, bool)
-        backward += [
-            partial(np.greater, bottom, ZERO, positive),
-            partial(np.multiply, dy, slopes, product),
-            partial(np.copyto, product, dy, where=positive),
-            partial(np.copyto, dx, product),
-        ]
+        backward += _gradient_of_slopes(dy, bottom, slopes, product, dx)
     return Calls(forward, backward)
+
+
+def _gradient_of_slopes(
+    dy: np.ndarray, x: np.ndarray, slopes: np.ndarray, product: np.ndarray, dx: np.ndarray
+) -> list[Call]:
+    """Return the calls of dx = dy where x is positive, and slopes * dy elsewhere."""
+    return [
+        ops.multiply(dy, slopes, product),
+        ops.copy_where(dy, x, product),
+        ops.copy(product, dx),
+    ]
 
 
 def sigmoid(site: Site) -> Calls:
     """y = 1 / (1 + exp(-x))."""
-    return _of_top(site, torch.sigmoid, _ATEN.sigmoid_backward.grad_input)
+    return _of_top(site, SIGMOID)
 
 
 def tanh(site: Site) -> Calls:
     """y = tanh(x)."""
-    return _of_top(site, torch.tanh, _ATEN.tanh_backward.grad_input)
+    return _of_top(site, TANH)
 
 
 def dropout(site: Site) -> Calls:
@@ -87,26 +104,29 @@ def dropout(site: Site) -> Calls:
         drawn = tensor(mask)
         forward.append(lambda: drawn.copy_(layer.draw(like, keep)))
         if p.scale_train:
-            forward.append(partial(np.divide, mask, np.full((), keep, np.float32), mask))
+            forward.append(ops.divide(mask, np.full((), keep, np.float32), mask))
     else:
         mask = np.full((), 1 if p.scale_train else keep, np.float32)
     if layer.stateful or not p.scale_train:
-        forward.append(partial(np.multiply, x, mask, y))
+        forward.append(ops.multiply(x, mask, y))
     elif x is not y:
-        forward.append(partial(np.copyto, y, x))
+        forward.append(ops.copy(x, y))
     if dx is None or dy is None:
         return Calls(forward, [])
-    return Calls(forward, [partial(np.multiply, dy, mask, dx)])
+    return Calls(forward, [ops.multiply(dy, mask, dx)])
 
 
-def _of_top(site: Site, function: Callable[..., Any], gradient: Callable[..., Any]) -> Calls:
+def _of_top(site: Site, kind: _OfTop) -> Calls:
     """Return the calls of a function of single values whose gradient is a function of the top."""
     (x,), (y,), (dx,), (dy,) = site.x, site.y, site.dx, site.dy
-    forward: list[Call] = [partial(function, tensor(x), out=tensor(y))]
+    forward: list[Call] = [
+        ops.of_torch(kind.code, partial(kind.function, tensor(x), out=tensor(y)), [x], y)
+    ]
     if dx is None or dy is None:
         return Calls(forward, [])
     top = _kept_top(site, forward)
-    return Calls(forward, [partial(gradient, tensor(dy), tensor(top), grad_input=tensor(dx))])
+    call = partial(kind.gradient, tensor(dy), tensor(top), grad_input=tensor(dx))
+    return Calls(forward, [ops.of_torch(kind.gradient_code, call, [dy, top], dx)])
 
 
 def _kept_top(site: Site, forward: list[Call]) -> np.ndarray:
@@ -115,7 +135,7 @@ def _kept_top(site: Site, forward: list[Call]) -> np.ndarray:
     if not site.overwritten:
         return y
     copy = np.zeros_like(y)
-    forward.append(partial(np.copyto, copy, y))
+    forward.append(ops.copy(y, copy))
     return copy
 
 
@@ -128,4 +148,4 @@ def _kept_bottom(site: Site) -> tuple[np.ndarray, list[Call]]:
     if x is not y or not site.learns:
         return x, []
     copy = np.zeros_like(x)
-    return copy, [partial(np.copyto, copy, x)]
+    return copy, [ops.copy(x, copy)]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import product as product_of
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
-from .site import Call, Calls, Site, flat_maps, product, products, scratch, tensor
+from ..native import instructions as ops
+from ..native.instructions import Instruction, product, products
+from ..native.records import Record
+from .site import Call, Calls, Site, flat_maps, scratch, tensor
 
 
 class _Patches:
@@ -26,14 +30,14 @@ class _Patches:
         self.gather: list[Call] = []
         padded = self._padded(x)
         if padded is not x:
-            self.gather.append(partial(np.copyto, self._inner(padded), x))
+            self.gather.append(ops.copy(x, self._inner(padded)))
         patches = scratch(channels, *self._kernel, n, *size)
         self.matrix = patches.reshape(channels * math.prod(self._kernel), -1)
         plain = not self.gather and set((*self._kernel, *self._stride)) == {1}
         if plain and n == 1:
             self.matrix = x.reshape(channels, -1)
         else:
-            self.gather.append(partial(np.copyto, patches, self._windows(padded)))
+            self.gather.append(ops.copy(self._windows(padded), patches))
 
     def _padded(self, x: np.ndarray) -> np.ndarray:
         """Return zeros of the size of x with its padding; x itself without padding."""
@@ -63,7 +67,25 @@ class _Patches:
         settings = self._kernel, self._dilation, self._pad, self._stride
         size = list(dx.shape[2:])
         add_up = torch.ops.aten.col2im.out
-        return partial(add_up, tensor(by_patch), size, *map(list, settings), out=tensor(dx))
+        call = partial(add_up, tensor(by_patch), size, *map(list, settings), out=tensor(dx))
+        return Instruction((call,), partial(self._scatter_records, by_patch, dx))
+
+    def _scatter_records(self, by_patch: np.ndarray, dx: np.ndarray) -> list[Record]:
+        """Return records that add to the gradients, or to those with the padding around them."""
+        n, channels = dx.shape[:2]
+        padded = self._padded(dx)
+        (oh, ow), (sh, sw) = self._size, self._stride
+        parts = by_patch.reshape(n, channels, *self._kernel, oh, ow)
+        steps: list[Instruction] = [ops.fill(padded, 0)]
+        for i, j in product_of(range(self._kernel[0]), range(self._kernel[1])):
+            y, x = i * self._dilation[0], j * self._dilation[1]
+            window = padded[:, :, y : y + (oh - 1) * sh + 1 : sh, x : x + (ow - 1) * sw + 1 : sw]
+            steps.append(ops.add(window, parts[:, :, i, j], window))
+        if padded is not dx:
+            steps.append(ops.copy(self._inner(padded), dx))
+        #: The records have the addresses of this array.
+        self._gradients = padded
+        return [record for step in steps for record in step.encode()]
 
 
 def convolution(site: Site) -> Calls | None:
@@ -80,16 +102,16 @@ def convolution(site: Site) -> Calls | None:
     w = site.w[0].reshape(outputs, -1)
     # In one image the product has the order of the top; of several, channels come first.
     by_channel = y.reshape(outputs, -1) if n == 1 else scratch(outputs, y.size // outputs)
-    forward = [*patches.gather, product(w, patches.matrix, by_channel)]
+    forward: list[Call] = [*patches.gather, product(w, patches.matrix, by_channel)]
     in_top_order = by_channel.reshape(outputs, n, *y.shape[2:]).swapaxes(0, 1)
     if len(site.w) > 1 and n == 1:
         maps, channels = flat_maps(y.shape)
         flat = y.reshape(maps)
-        forward.append(partial(np.add, flat, site.w[1].reshape(channels), flat))
+        forward.append(ops.add(flat, site.w[1].reshape(channels), flat))
     elif len(site.w) > 1:
-        forward.append(partial(np.add, in_top_order, site.w[1].reshape(-1, 1, 1), y))
+        forward.append(ops.add(in_top_order, site.w[1].reshape(-1, 1, 1), y))
     elif n > 1:
-        forward.append(partial(np.copyto, y, in_top_order))
+        forward.append(ops.copy(in_top_order, y))
     backward: list[Call] = []
     if dy is None:
         return Calls(forward, backward)
@@ -98,13 +120,12 @@ def convolution(site: Site) -> Calls | None:
     else:
         dy_matrix = scratch(*by_channel.shape)
         ordered = dy_matrix.reshape(outputs, n, *y.shape[2:])
-        backward.append(partial(np.copyto, ordered, dy.swapaxes(0, 1)))
+        backward.append(ops.copy(dy.swapaxes(0, 1), ordered))
     (dx,), dw = site.dx, site.dw
     if dw[0] is not None:
         backward.append(product(dy_matrix, patches.matrix.T, dw[0].reshape(outputs, -1)))
     if len(dw) > 1 and dw[1] is not None:
-        ones = np.ones(dy_matrix.shape[1], np.float32)
-        backward.append(partial(dy_matrix.dot, ones, dw[1]))
+        backward.append(ops.row_sums(dy_matrix, dw[1]))
     if dx is not None:
         by_patch = scratch(n, w.shape[1], dy_matrix.shape[1] // n)
         backward.append(products(w.T, dy.reshape(n, outputs, -1), by_patch))

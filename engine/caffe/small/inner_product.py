@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import numpy as np
-
-from .site import Call, Calls, Site, column_sums, product, rows
+from ..native import instructions as ops
+from ..native.instructions import product
+from .site import Call, Calls, Site, rows
 
 
 def inner_product(site: Site) -> Calls | None:
@@ -17,9 +15,9 @@ def inner_product(site: Site) -> Calls | None:
         return None
     x, y, w = rows(site.x[0], layer.axis), rows(top, layer.axis), site.w[0]
     matrix = w if p.transpose else w.T  # inputs x outputs
-    forward = [product(x, matrix, y)]
+    forward: list[Call] = [product(x, matrix, y)]
     if len(site.w) > 1:
-        forward.append(partial(np.add, y, site.w[1], y))
+        forward.append(ops.add(y, site.w[1], y))
     backward: list[Call] = []
     if dy is None:
         return Calls(forward, backward)
@@ -28,7 +26,7 @@ def inner_product(site: Site) -> Calls | None:
     if dw[0] is not None:
         backward.append(product(x.T, dy, dw[0]) if p.transpose else product(dy.T, x, dw[0]))
     if len(dw) > 1 and dw[1] is not None:
-        backward.append(column_sums(dy, dw[1]))
+        backward.append(ops.column_sums(dy, dw[1]))
     if dx is not None:
         backward.append(product(dy, matrix.T, rows(dx, layer.axis)))
     return Calls(forward, backward)

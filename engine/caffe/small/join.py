@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import numpy as np
-
+from ..native import instructions as ops
 from .site import Call, Calls, Site
 
 
@@ -19,9 +16,9 @@ def concat(site: Site) -> Calls | None:
     start, (y,), (dy,) = 0, site.y, site.dy
     for x, dx in zip(site.x, site.dx):
         part = (slice(None),) * axis + (slice(start, start + x.shape[axis]),)
-        forward.append(partial(np.copyto, y[part], x))
+        forward.append(ops.copy(x, y[part]))
         if dx is not None and dy is not None:
-            backward.append(partial(np.copyto, dx, dy[part]))
+            backward.append(ops.copy(dy[part], dx))
         start += x.shape[axis]
     return Calls(forward, backward)
 
@@ -31,9 +28,9 @@ def eltwise(site: Site) -> Calls | None:
     if not site.layer.is_sum():
         return None
     (y,), (dy,) = site.y, site.dy
-    forward: list[Call] = [partial(np.add, *site.x, y)]
+    forward: list[Call] = [ops.add(*site.x, y)]
     if dy is None:
         return Calls(forward, [])
     # In place, the gradient of a bottom is the top's already.
     targets = [dx for dx in site.dx if dx is not None and dx is not dy]
-    return Calls(forward, [partial(np.copyto, dx, dy) for dx in targets])
+    return Calls(forward, [ops.copy(dy, dx) for dx in targets])

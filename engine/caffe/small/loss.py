@@ -11,6 +11,7 @@ from ..layers.axes import canonical_axis
 from ..layers.function import Function
 from ..layers.labels import counted_labels, ignored_label, loss_divisor
 from ..layers.softmax_loss import LOG_FLT_MIN
+from ..native import instructions as ops
 from .site import Call, Calls, Site, scratch
 
 
@@ -29,19 +30,19 @@ class _Softmax:
         self.calls: list[Call] = []
         scores = first.reshape(shape) if first.flags.c_contiguous else self.shifted
         if scores is self.shifted:
-            self.calls.append(partial(np.copyto, self.shifted.reshape(first.shape), first))
+            self.calls.append(ops.copy(first, self.shifted.reshape(first.shape)))
         self.calls += [
-            partial(np.maximum.reduce, scores, 0, None, largest),
-            partial(np.subtract, scores, largest, self.shifted),
-            partial(np.exp, self.shifted, self.prob),
-            partial(np.add.reduce, self.prob, 0, None, self.sums),
-            partial(np.divide, self.prob, self.sums, self.prob),
+            ops.largest(scores, largest),
+            ops.subtract(scores, largest, self.shifted),
+            ops.exp(self.shifted, self.prob),
+            ops.sum_over(self.prob, (0,), self.sums),
+            ops.divide(self.prob, self.sums, self.prob),
         ]
 
     def put(self, y: np.ndarray, axis: int) -> Call:
         """Return the call that writes the softmax to a top."""
         first = np.moveaxis(y, axis, 0)
-        return partial(np.copyto, first, self.prob.reshape(first.shape))
+        return ops.copy(self.prob.reshape(first.shape), first)
 
 
 def softmax(site: Site) -> Calls | None:
@@ -58,7 +59,7 @@ def softmax(site: Site) -> Calls | None:
 class _Labels:
     """The labels of scores: their places in an array of the classes by all positions.
 
-    places: int64, an index into that array for each position. calls: check and read the labels.
+    places: int64, an index into that array for each position. find: checks and reads the labels.
     """
 
     def __init__(self, layer: Function, labels: np.ndarray, classes: int) -> None:
@@ -67,12 +68,13 @@ class _Labels:
         self._unsigned = self._numbers.view(np.uint64)
         self.places = np.zeros(labels.size, np.int64)
         positions = np.arange(labels.size)
-        self.calls: list[Call] = [
+        calls: list[Call] = [
             partial(np.copyto, self._numbers, self._labels, casting="unsafe"),
             self._check,
             partial(np.multiply, self._numbers, labels.size, self.places),
             partial(np.add, self.places, positions, self.places),
         ]
+        self.find = ops.labels(calls, self._labels, classes, self.places)
 
     def _check(self) -> None:
         """Raise LayerError for a label that is no class."""
@@ -95,14 +97,14 @@ def softmax_with_loss(site: Site) -> Calls | None:
     share = np.full(labels.size, -1 / divisor, np.float32)
     least = np.full((), LOG_FLT_MIN, np.float32)
     forward: list[Call] = [
-        *chosen.calls,
+        chosen.find,
         *soft.calls,
         *(soft.put(top, axis) for top in prob),
-        partial(soft.shifted.reshape(-1).take, chosen.places, None, picked, "clip"),
-        partial(np.log, soft.sums, logs),
-        partial(np.subtract, picked, logs, picked),
-        partial(np.maximum, picked, least, picked),
-        partial(picked.dot, share, loss),
+        ops.take(soft.shifted.reshape(-1), chosen.places, picked),
+        ops.log(soft.sums, logs),
+        ops.subtract(picked, logs, picked),
+        ops.maximum(picked, least, picked),
+        ops.product(picked, share, loss),
     ]
     dx, dy = site.dx[0], site.dy[0]
     if dx is None or dy is None:
@@ -111,12 +113,12 @@ def softmax_with_loss(site: Site) -> Calls | None:
     gradient, one_less = scratch(*soft.prob.shape), scratch(labels.size)
     flat, to_bottom = gradient.reshape(-1), np.moveaxis(dx, axis, 0)
     backward: list[Call] = [
-        partial(np.copyto, gradient, soft.prob),
-        partial(flat.take, chosen.places, None, one_less, "clip"),
-        partial(np.subtract, one_less, ones, one_less),
-        partial(flat.put, chosen.places, one_less, "clip"),
-        partial(np.divide, dy, np.full((), divisor, np.float32), scale),
-        partial(np.multiply, gradient.reshape(to_bottom.shape), scale, to_bottom),
+        ops.copy(soft.prob, gradient),
+        ops.take(flat, chosen.places, one_less),
+        ops.subtract(one_less, ones, one_less),
+        ops.put(one_less, chosen.places, flat),
+        ops.divide(dy, np.full((), divisor, np.float32), scale),
+        ops.multiply(gradient.reshape(to_bottom.shape), scale, to_bottom),
     ]
     return Calls(forward, backward)
 
@@ -127,9 +129,9 @@ def euclidean_loss(site: Site) -> Calls:
     difference = scratch(*a.shape)
     flat, half = difference.reshape(-1), np.full((), 0.5 / a.shape[0], np.float32)
     forward: list[Call] = [
-        partial(np.subtract, a, b.reshape(a.shape), difference),
-        partial(flat.dot, flat, loss),
-        partial(np.multiply, loss, half, loss),
+        ops.subtract(a, b.reshape(a.shape), difference),
+        ops.product(flat, flat, loss),
+        ops.multiply(loss, half, loss),
     ]
     backward: list[Call] = []
     if dy is not None:
@@ -137,7 +139,7 @@ def euclidean_loss(site: Site) -> Calls:
         for dx, scale, rows in zip(site.dx, scales, (a.shape[0], -a.shape[0])):
             if dx is not None:
                 count = np.full((), rows, np.float32)
-                backward.append(partial(np.divide, dy, count, scale))
+                backward.append(ops.divide(dy, count, scale))
                 out = dx.reshape(a.shape)
-                backward.append(partial(np.multiply, difference, scale, out))
+                backward.append(ops.multiply(difference, scale, out))
     return Calls(forward, backward)

@@ -11,10 +11,15 @@ import torch
 
 from ..layers.pooling import without_nan
 from ..layers.windows import FLT_MAX
+from ..native import instructions as ops
+from ..native.instructions import Instruction, address
+from ..native.records import Code, Record
 from .site import Call, Calls, Site, scratch, tensor
 
 _ATEN = torch.ops.aten
-_LEAST = np.float32(-FLT_MAX) * np.ones((), np.float32)
+#: Combines two arrays to a third one, value by value.
+Combine = Callable[..., Instruction]
+_LEAST = np.full((), -FLT_MAX, np.float32)
 
 
 class _Windows:
@@ -35,9 +40,9 @@ class _Windows:
             shape = [max(end, n + p) for end, n, p in zip(ends, x.shape[2:], pad)]
             self._map = scratch(*x.shape[:2], *shape)
             self._map[...] = around
-            self.fill.append(partial(np.copyto, self._inner(self._map), x))
+            self.fill.append(ops.copy(x, self._inner(self._map)))
 
-    def fold(self, combine: Callable, y: np.ndarray) -> list[Call]:
+    def fold(self, combine: Combine, y: np.ndarray) -> list[Call]:
         """Return the calls that combine the values of each window, rows before columns."""
         (oh, ow), (kh, kw), (sh, sw) = self._size, self._kernel, self._stride
         padded = self._map
@@ -52,15 +57,15 @@ class _Windows:
         (oh, ow), (kh, kw), (sh, sw) = self._size, self._kernel, self._stride
         padded = scratch(*self._map.shape) if self.fill else x
         lines = scratch(*padded.shape[:2], oh, padded.shape[3])
-        calls: list[Call] = [partial(lines.fill, 0), partial(padded.fill, 0)]
+        calls: list[Call] = [ops.fill(lines, 0), ops.fill(padded, 0)]
         for j in range(kw):
             part = lines[:, :, :, j : j + (ow - 1) * sw + 1 : sw]
-            calls.append(partial(np.add, part, y, part))
+            calls.append(ops.add(part, y, part))
         for i in range(kh):
             part = padded[:, :, i : i + (oh - 1) * sh + 1 : sh]
-            calls.append(partial(np.add, part, lines, part))
+            calls.append(ops.add(part, lines, part))
         if padded is not x:
-            calls.append(partial(np.copyto, x, self._inner(padded)))
+            calls.append(ops.copy(self._inner(padded), x))
         return calls
 
     def _inner(self, padded: np.ndarray) -> np.ndarray:
@@ -69,12 +74,12 @@ class _Windows:
         return padded[:, :, top : top + h, left : left + w]
 
 
-def _fold(combine: Callable, parts: list[np.ndarray], out: np.ndarray) -> list[Call]:
+def _fold(combine: Combine, parts: list[np.ndarray], out: np.ndarray) -> list[Call]:
     """Return the calls that combine arrays of equal shape to `out`."""
     if len(parts) == 1:
-        return [partial(np.copyto, out, parts[0])]
-    calls: list[Call] = [partial(combine, parts[0], parts[1], out)]
-    return calls + [partial(combine, out, part, out) for part in parts[2:]]
+        return [ops.copy(parts[0], out)]
+    calls: list[Call] = [combine(parts[0], parts[1], out)]
+    return calls + [combine(out, part, out) for part in parts[2:]]
 
 
 def pooling(site: Site) -> Calls | None:
@@ -91,8 +96,8 @@ def _maxima(site: Site) -> Calls | None:
     layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
     if dx is None or dy is None:
         windows = _Windows(layer, x, y.shape[2:], -FLT_MAX)
-        folded = windows.fold(np.fmax, y)
-        return Calls([*windows.fill, *folded, partial(np.fmax, y, _LEAST, y)], [])
+        folded = windows.fold(ops.fmax, y)
+        return Calls([*windows.fill, *folded, ops.fmax(y, _LEAST, y)], [])
     kernel = tuple(layer.kernel or x.shape[2:])
     if not layer.rounds_as_pytorch(x.shape[2:], kernel, y.shape[2:]):
         return None
@@ -108,7 +113,14 @@ def _maxima(site: Site) -> Calls | None:
             find.out(comparable, *settings, out=maxima, indices=places)
 
     call = partial(spread.grad_input, tensor(dy), bottom, *settings, places, grad_input=tensor(dx))
-    return Calls([find_maxima], [call])
+    sizes = [x.shape[0] * x.shape[1], *x.shape[2:], *y.shape[2:]]
+    planes = [sizes[0], math.prod(x.shape[2:]), math.prod(y.shape[2:])]
+    where = [address(x), 0, address(y), places.data_ptr()]
+    back = [address(dy), 0, address(dx), places.data_ptr()]
+    steps = [[*kernel, *layer.stride, *layer.pad]]
+    forward = Instruction((find_maxima,), lambda: [Record(Code.MAX_POOL, sizes, where, steps)])
+    backward = Instruction((call,), lambda: [Record(Code.MAX_POOL_GRADIENT, planes, back)])
+    return Calls([forward], [backward])
 
 
 def _means(site: Site) -> Calls:
@@ -119,12 +131,12 @@ def _means(site: Site) -> Calls:
     divisors = areas.numpy().astype(np.float32)
     windows = _Windows(layer, x, y.shape[2:], 0)
     if kernel == x.shape[2:] and y.shape[2:] == (1, 1) and not windows.fill:
-        ones = np.ones(math.prod(kernel), np.float32)
-        forward: list[Call] = [partial(x.reshape(-1, len(ones)).dot, ones, y.reshape(-1))]
+        maps = x.reshape(-1, math.prod(kernel))
+        forward: list[Call] = [ops.row_sums(maps, y.reshape(-1))]
     else:
-        forward = [*windows.fill, *windows.fold(np.add, y)]
-    forward.append(partial(np.divide, y, divisors, y))
+        forward = [*windows.fill, *windows.fold(ops.add, y)]
+    forward.append(ops.divide(y, divisors, y))
     if dx is None or dy is None:
         return Calls(forward, [])
     shares = scratch(*y.shape)
-    return Calls(forward, [partial(np.divide, dy, divisors, shares), *windows.spread(shares, dx)])
+    return Calls(forward, [ops.divide(dy, divisors, shares), *windows.spread(shares, dx)])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-Call = Callable[[], object]
+from ..native import instructions as ops
+from ..native.instructions import Call
 
-#: Multiplications up to which NumPy computes a product of matrices, and one with a vector. Beyond,
-#: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
-FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
 ZERO = np.zeros((), np.float32)
 
 
@@ -59,28 +56,6 @@ def scratch(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
-def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Call:
-    """Return the call that writes the product of two matrices to `out`."""
-    few = FEW_OF_VECTOR if 1 in out.shape else FEW
-    if a.size * b.shape[1] <= few:
-        return partial(a.dot, b, out)
-    return partial(torch.mm, tensor(a), tensor(b), out=tensor(out))
-
-
-def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Call:
-    """Return the call that writes the products of a matrix with each of N matrices to `out`."""
-    if len(b) == 1:
-        return product(a, b[0], out[0])
-    if a.size * b.shape[2] <= FEW:
-        return partial(np.matmul, a, b, out)
-    return partial(torch.bmm, tensor(a).expand(len(b), -1, -1), tensor(b), out=tensor(out))
-
-
-def column_sums(a: np.ndarray, out: np.ndarray) -> Call:
-    """Return the call that writes the sums over the rows of a matrix to a vector."""
-    return partial(np.ones(a.shape[0], np.float32).dot, a, out)
-
-
 def split(dx: np.ndarray | None, dy: Sequence[np.ndarray]) -> list[Call]:
     """Return the calls that write the sum of the gradients of a Split's tops to its bottom's.
 
@@ -89,9 +64,9 @@ def split(dx: np.ndarray | None, dy: Sequence[np.ndarray]) -> list[Call]:
     if dx is None:
         return []
     if len(dy) == 1:
-        return [partial(np.copyto, dx, dy[0])]
-    first = partial(np.add, dy[0], dy[1], dx)
-    return [first, *(partial(np.add, dx, more, dx) for more in dy[2:])]
+        return [ops.copy(dy[0], dx)]
+    first = ops.add(dy[0], dy[1], dx)
+    return [first, *(ops.add(dx, more, dx) for more in dy[2:])]
 
 
 def flat_maps(shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,0 +1,221 @@
+"""Operations on small arrays as calls without arguments, which NumPy or the C library runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from . import records
+from .records import Code, Record, UnencodableError, address
+
+Call = Callable[[], object]
+Encode = Callable[[], "list[Record]"]
+
+#: Multiplications up to which NumPy computes a product of matrices, and one with a vector. Beyond,
+#: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
+FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
+#: Multiplications up to which the C library computes a product; PyTorch's BLAS is faster beyond.
+FEW_OF_LIBRARY = 1 << 20
+
+
+class Instruction:
+    """An operation on arrays.
+
+    calls: compute it, one after the other, in NumPy or PyTorch. encode: returns the records of the
+    C library that compute it; raises UnencodableError where none can.
+    """
+
+    __slots__ = ("calls", "encode")
+
+    def __init__(self, calls: Sequence[Call], encode: Encode) -> None:
+        self.calls, self.encode = calls, encode
+
+    def __call__(self) -> None:
+        """Compute the operation without the C library."""
+        for call in self.calls:
+            call()
+
+
+def _elementwise(code: Code, function: Callable[..., object]) -> Callable[..., Instruction]:
+    """Return the constructor of an operation value by value. function: NumPy's."""
+
+    def instruction(*arrays: np.ndarray) -> Instruction:
+        *inputs, out = arrays
+        encode = partial(records.elementwise, code, inputs, out)
+        return Instruction((partial(function, *arrays),), encode)
+
+    return instruction
+
+
+#: Each takes its inputs, which are repeated to the shape of the output, and the output.
+add = _elementwise(Code.ADD, np.add)
+subtract = _elementwise(Code.SUBTRACT, np.subtract)
+multiply = _elementwise(Code.MULTIPLY, np.multiply)
+divide = _elementwise(Code.DIVIDE, np.divide)
+maximum = _elementwise(Code.MAXIMUM, np.maximum)
+minimum = _elementwise(Code.MINIMUM, np.minimum)
+#: The larger value; NaN only where both are NaN.
+fmax = _elementwise(Code.FMAX, np.fmax)
+exp = _elementwise(Code.EXP, np.exp)
+log = _elementwise(Code.LOG, np.log)
+
+
+def copy(values: np.ndarray, out: np.ndarray) -> Instruction:
+    """Copy values."""
+    encode = partial(records.elementwise, Code.COPY, [values], out)
+    return Instruction((partial(np.copyto, out, values),), encode)
+
+
+def fill(out: np.ndarray, value: float) -> Instruction:
+    """Set all values of an array."""
+    return Instruction((partial(out.fill, value),), partial(_fill, out, value))
+
+
+def gate(values: np.ndarray, like: np.ndarray, out: np.ndarray) -> Instruction:
+    """values * 1 where `like` is positive, and values * 0 elsewhere."""
+    positive = np.zeros(like.shape, bool)
+    calls = (
+        partial(np.greater, like, np.float32(0), positive),
+        partial(np.multiply, values, positive, out),
+    )
+    return Instruction(calls, partial(records.elementwise, Code.GATE, [values, like], out))
+
+
+def copy_where(values: np.ndarray, like: np.ndarray, out: np.ndarray) -> Instruction:
+    """Copy values to where `like` is positive."""
+    positive = np.zeros(like.shape, bool)
+    calls = (
+        partial(np.greater, like, np.float32(0), positive),
+        partial(np.copyto, out, values, where=positive),
+    )
+    return Instruction(calls, partial(records.elementwise, Code.WHERE, [values, like], out))
+
+
+def rectify(values: np.ndarray, slope: np.ndarray, out: np.ndarray) -> Instruction:
+    """max(x, 0) + slope * min(x, 0)."""
+    zero, product = np.zeros((), np.float32), np.zeros_like(values)
+    calls = (
+        partial(np.minimum, values, zero, product),
+        partial(np.multiply, product, slope, product),
+        partial(np.maximum, values, zero, out),
+        partial(np.add, out, product, out),
+    )
+    return Instruction(calls, partial(records.elementwise, Code.RECTIFY, [values, slope], out))
+
+
+def of_torch(
+    code: Code, function: Callable[..., object], inputs: Sequence[np.ndarray], out: np.ndarray
+) -> Instruction:
+    """An operation value by value by a function of PyTorch, without arguments here."""
+    return Instruction((function,), partial(records.elementwise, code, inputs, out))
+
+
+def sum_over(array: np.ndarray, axes: Sequence[int], out: np.ndarray) -> Instruction:
+    """Sums over some axes of an array; `out` has the other axes."""
+    call = partial(np.add.reduce, array, tuple(axes), None, out)
+    return Instruction((call,), partial(_sum, array, axes, out))
+
+
+def row_sums(array: np.ndarray, out: np.ndarray) -> Instruction:
+    """The sums of the rows of a matrix."""
+    ones = np.ones(array.shape[1], np.float32)
+    return Instruction((partial(array.dot, ones, out),), partial(_sum, array, (1,), out))
+
+
+def column_sums(array: np.ndarray, out: np.ndarray) -> Instruction:
+    """The sums of the columns of a matrix."""
+    ones = np.ones(array.shape[0], np.float32)
+    return Instruction((partial(ones.dot, array, out),), partial(_sum, array, (0,), out))
+
+
+def largest(array: np.ndarray, out: np.ndarray) -> Instruction:
+    """The maxima of the columns of a matrix, or NaN."""
+    call = partial(np.maximum.reduce, array, 0, None, out)
+    return Instruction((call,), partial(_largest, array, out))
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
+    """The product of two matrices, or of one and a vector."""
+    count = a.size * (b.shape[1] if b.ndim > 1 else 1)
+    call: Call
+    if count <= (FEW_OF_VECTOR if 1 in out.shape or b.ndim == 1 else FEW) or b.ndim == 1:
+        call = partial(a.dot, b, out)
+    else:
+        tensors = (torch.from_numpy(array) for array in (a, b))
+        call = partial(torch.mm, *tensors, out=torch.from_numpy(out))
+    return Instruction((call,), partial(_product, a, b, out, count))
+
+
+def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
+    """The products of a matrix with each of N matrices."""
+    if len(b) == 1:
+        return product(a, b[0], out[0])
+    call: Call
+    if a.size * b.shape[2] <= FEW:
+        call = partial(np.matmul, a, b, out)
+    else:
+        tensors = torch.from_numpy(a).expand(len(b), -1, -1), torch.from_numpy(b)
+        call = partial(torch.bmm, *tensors, out=torch.from_numpy(out))
+    return Instruction((call,), partial(_products, a, b, out))
+
+
+def take(array: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
+    """The values of a flat array at some places, int64."""
+    call = partial(array.take, places, None, out, "clip")
+    where = [address(array), address(places), address(out)]
+    return Instruction((call,), lambda: [Record(Code.TAKE, [out.size], where)])
+
+
+def put(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
+    """Write values to some places, int64, of a flat array."""
+    call = partial(out.put, places, values, "clip")
+    where = [address(values), address(places), address(out)]
+    return Instruction((call,), lambda: [Record(Code.PUT, [values.size], where)])
+
+
+def labels(
+    calls: Sequence[Call], values: np.ndarray, classes: int, places: np.ndarray
+) -> Instruction:
+    """The places, int64, of flat labels in an array of the classes by all positions.
+
+    calls: compute them, and raise an error for a label that is no class.
+    """
+    where = [address(values), 0, address(places)]
+    return Instruction(
+        calls, lambda: [Record(Code.LABELS, [values.size], where, scalars=[classes])]
+    )
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def _fill(out: np.ndarray, value: float) -> list[Record]:
+    return records.elementwise(Code.FILL, [], out, [value])
+
+
+def _sum(array: np.ndarray, axes: Sequence[int], out: np.ndarray) -> list[Record]:
+    if np.may_share_memory(array, out):
+        raise UnencodableError
+    view = records.reduction(array, axes, out)
+    return _fill(out, 0) + records.elementwise(Code.SUM, [array], view)
+
+
+def _largest(array: np.ndarray, out: np.ndarray) -> list[Record]:
+    view = records.reduction(array, (0,), out)
+    first = records.elementwise(Code.COPY, [array[0]], out)
+    return first + records.elementwise(Code.MAXIMUM, [view, array], view)
+
+
+def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray, count: int) -> list[Record]:
+    if count > FEW_OF_LIBRARY:
+        raise UnencodableError
+    return records.product(a, b, out)
+
+
+def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Record]:
+    if a.size * b.shape[2] * len(b) > FEW_OF_LIBRARY:
+        raise UnencodableError
+    return [record for x, y in zip(b, out) for record in records.product(a, x, y)]

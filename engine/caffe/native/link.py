@@ -1,0 +1,76 @@
+"""Joins instructions that follow each other to one call of the C library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import numpy as np
+
+from . import library
+from .instructions import Call, Instruction
+from .library import Library
+from .records import Record, UnencodableError, scratch_size, table
+
+
+class NativeRun:
+    """Instructions as one call of the C library.
+
+    An instruction whose values the library refuses is computed by its other calls, which raise the
+    error; after the instruction, the library goes on.
+    """
+
+    def __init__(self, library: Library, parts: Sequence[tuple[Instruction, list[Record]]]) -> None:
+        records = [record for _, part in parts for record in part]
+        #: The instruction of each record; it holds the arrays, whose addresses the records have.
+        self._owners = [instruction for instruction, part in parts for _ in part]
+        self._records = table(records)
+        self._scratch = np.zeros(max(1, scratch_size(records)), np.float32)
+        self._run, self._count = library.run, len(records)
+        self._start, self._memory = self._records.ctypes.data, self._scratch.ctypes.data
+        self._call = partial(self._run, self._start, self._count, self._memory)
+
+    def __call__(self) -> None:
+        """Run all instructions."""
+        done = self._call()
+        while done < self._count:
+            owner = self._owners[done]
+            owner()
+            while done < self._count and self._owners[done] is owner:
+                done += 1
+            start = self._start + done * self._records.itemsize
+            done += self._run(start, self._count - done, self._memory)
+
+
+def link(calls: Iterable[Call | Instruction]) -> list[Call]:
+    """Return calls that compute the same, with as few of them as the C library makes possible."""
+    native = library.load()
+    result: list[Call] = []
+    parts: list[tuple[Instruction, list[Record]]] = []
+
+    def end_run() -> None:
+        if native is not None and parts:
+            result.append(NativeRun(native, parts))
+        parts.clear()
+
+    for call in calls:
+        if not isinstance(call, Instruction):
+            end_run()
+            result.append(call)
+            continue
+        records = None if native is None else _records(call)
+        if records is None:
+            end_run()
+            result.extend(call.calls)
+        else:
+            parts.append((call, records))
+    end_run()
+    return result
+
+
+def _records(instruction: Instruction) -> list[Record] | None:
+    """Return the records of an instruction, None if there are none."""
+    try:
+        return instruction.encode()
+    except UnencodableError:
+        return None

@@ -1,0 +1,183 @@
+"""The table of instructions that the C library runs: a record for each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Axes of an array, and columns that a product computes at a time, as in instructions.c.
+RANK, PANEL = 6, 16
+RECORD = np.dtype(
+    [
+        ("code", "i4"),
+        ("rank", "i4"),
+        ("size", "i8", RANK),
+        ("place", "u8", 4),
+        ("stride", "i8", (3, RANK)),
+        ("scalar", "f4", 4),
+    ]
+)
+
+
+class Code(IntEnum):
+    """The operations of instructions.c, in its order."""
+
+    ADD = 0
+    SUBTRACT = 1
+    MULTIPLY = 2
+    DIVIDE = 3
+    MAXIMUM = 4
+    MINIMUM = 5
+    FMAX = 6
+    COPY = 7
+    EXP = 8
+    LOG = 9
+    SIGMOID = 10
+    TANH = 11
+    GATE = 12
+    WHERE = 13
+    RECTIFY = 14
+    SIGMOID_GRADIENT = 15
+    TANH_GRADIENT = 16
+    SUM = 17
+    FILL = 18
+    PRODUCT = 19
+    LABELS = 20
+    TAKE = 21
+    PUT = 22
+    MAX_POOL = 23
+    MAX_POOL_GRADIENT = 24
+    SGD = 25
+
+
+class UnencodableError(Exception):
+    """No record describes an operation on these arrays."""
+
+
+class Record(NamedTuple):
+    """A record: see `struct record` in instructions.c. strides: of the inputs and the output."""
+
+    code: Code
+    size: Sequence[int]
+    places: Sequence[int]
+    strides: Sequence[Sequence[int]] = ()
+    scalars: Sequence[float] = ()
+
+
+def table(records: Sequence[Record]) -> np.ndarray:
+    """Return records as an array of RECORD."""
+    array = np.zeros(len(records), RECORD)
+    for row, record in zip(array, records):
+        row["code"], row["rank"] = record.code, len(record.size)
+        row["size"][: len(record.size)] = record.size
+        row["place"][: len(record.places)] = record.places
+        for i, strides in enumerate(record.strides):
+            row["stride"][i, : len(strides)] = strides
+        row["scalar"][: len(record.scalars)] = record.scalars
+    return array
+
+
+def scratch_size(records: Sequence[Record]) -> int:
+    """Return the number of values that the products of the records need as scratch memory."""
+    return PANEL * max((r.size[2] for r in records if r.code is Code.PRODUCT), default=0)
+
+
+def address(array: np.ndarray) -> int:
+    """Return where an array starts in memory."""
+    return array.ctypes.data
+
+
+def float_strides(array: np.ndarray) -> tuple[int, ...]:
+    """Return the strides of a float32 array, in values. Raises UnencodableError for another one."""
+    if array.dtype != np.float32 or not array.flags.aligned or any(s % 4 for s in array.strides):
+        raise UnencodableError
+    return tuple(s // 4 for s in array.strides)
+
+
+def elementwise(
+    code: Code, inputs: Sequence[np.ndarray], out: np.ndarray, scalars: Sequence[float] = ()
+) -> list[Record]:
+    """Return the record of an operation value by value; inputs are repeated to the output's shape.
+
+    An axis of the output with stride 0 adds up, or combines, the values along it.
+    Raises UnencodableError for inputs that overlap the output without being the output.
+    """
+    if out.size == 0:
+        return []
+    if not all(isinstance(array, np.ndarray) for array in inputs):
+        raise UnencodableError  # a scalar has no address that stays
+    arrays = [np.broadcast_to(array, out.shape) for array in inputs]
+    for array in arrays:
+        if np.may_share_memory(array, out) and not _is_same(array, out):
+            raise UnencodableError
+    size, strides = _joined_axes(out.shape, [float_strides(array) for array in (*arrays, out)])
+    if len(size) > RANK:
+        raise UnencodableError
+    places = [address(array) for array in arrays]
+    while len(places) < 2:
+        places.append(0)
+        strides.insert(-1, [0] * len(size))
+    return [Record(code, size, [*places, address(out)], strides, scalars)]
+
+
+def _is_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether each value of one array, of equal shape, lies where that of the other lies."""
+    steps = zip(a.shape, a.strides, b.strides)
+    return address(a) == address(b) and all(s == t for n, s, t in steps if n > 1)
+
+
+def _joined_axes(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[list[int], list[list[int]]]:
+    """Return a shape, and strides for it, with as few axes as the arrays allow, at least one.
+
+    The last axis is the one along which values lie closest together.
+    """
+    axes = [axis for axis, n in enumerate(shape) if n > 1]
+    # The output counts most: its last axis in memory is the one that loops run along.
+    axes.sort(key=lambda axis: [-abs(s[axis]) for s in (strides[-1], *strides[:-1])])
+    if strides[-1] and any(strides[-1][axis] == 0 for axis in axes):
+        axes.sort(key=lambda axis: -abs(strides[0][axis]))
+    size: list[int] = []
+    result: list[list[int]] = [[] for _ in strides]
+    for axis in axes:
+        steps = [s[axis] for s in strides]
+        if size and all(r[-1] == step * shape[axis] for r, step in zip(result, steps)):
+            size[-1] *= shape[axis]
+            for r, step in zip(result, steps):
+                r[-1] = step
+        else:
+            size.append(shape[axis])
+            for r, step in zip(result, steps):
+                r.append(step)
+    return (size, result) if size else ([1], [[0] for _ in strides])
+
+
+def reduction(array: np.ndarray, axes: Sequence[int], out: np.ndarray) -> np.ndarray:
+    """Return a view of `out` with the shape of `array` and stride 0 along the axes left out."""
+    kept = [axis for axis in range(array.ndim) if axis not in axes]
+    strides = [0] * array.ndim
+    for axis, stride in zip(kept, out.strides):
+        strides[axis] = stride
+    view: Any = np.lib.stride_tricks.as_strided(out, array.shape, strides)
+    return view
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Record]:
+    """Return the record of a product of matrices, or of a matrix and a vector.
+
+    Raises UnencodableError for an output whose columns are not neighbours.
+    """
+    a = a.reshape(1, -1) if a.ndim == 1 else a
+    if b.ndim == 1:
+        b, out = b.reshape(-1, 1), out.reshape(-1, 1)
+    out = out.reshape(a.shape[0], b.shape[1])
+    strides = [float_strides(array) for array in (a, b, out)]
+    (m, k), n = a.shape, b.shape[1]
+    if n > 1 and strides[2][1] != 1:
+        raise UnencodableError
+    places = [address(array) for array in (a, b, out)]
+    return [Record(Code.PRODUCT, (m, n, k), places, strides)] if m and n else []

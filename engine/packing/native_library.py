@@ -1,0 +1,84 @@
+"""Compiles the C library of the engine's small layers, where a C compiler is installed.
+
+`python engine/packing/native_library.py` writes the library beside its source, as the build backend
+does for every installation. Without a compiler, or where it fails, a line says so, and the engine
+computes the same with NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import zlib
+from pathlib import Path
+from typing import Optional
+
+SOURCE = Path(__file__).parents[1] / "caffe" / "native" / "instructions.c"
+LIBRARY = SOURCE.with_name("libinstructions.so")
+#: The code chooses the processor's vectors when it runs, so no flag names this machine. No
+#: operation reads the flags of floating-point errors. A contracted product and sum rounds once.
+FLAGS = (
+    *("-std=gnu11", "-O2", "-ftree-vectorize", "-fPIC", "-shared"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"),
+)
+#: GCC at -O2 vectorizes fewer loops unless told otherwise; Clang does not know the flag.
+GCC_FLAGS = ("-fvect-cost-model=dynamic",)
+#: Seconds after which a compiler is given up.
+PATIENCE = 300
+
+
+def compiler() -> list[str]:
+    """Return the command of the C compiler: CC in the environment, or cc."""
+    return shlex.split(os.environ.get("CC", "")) or ["cc"]
+
+
+def compile_library(source: Path = SOURCE, library: Path = LIBRARY) -> str:
+    """Write the library; return "", or why it could not be written. A library from before goes."""
+    library.unlink(missing_ok=True)
+    if sys.platform == "win32":
+        return "the library is for Linux and macOS"
+    part = library.with_name(f"{library.name}.{os.getpid()}.part")
+    reason = ""
+    checksum = f"-DCHECKSUM={zlib.crc32(source.read_bytes())}u"
+    for extra in (GCC_FLAGS, ()):
+        command = [*compiler(), *FLAGS, *extra, checksum, "-o", str(part), str(source)]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = str(error)
+            break
+        if result.returncode == 0:
+            part.replace(library)
+            return ""
+        reason = next(iter(result.stderr.strip().splitlines()), f"status {result.returncode}")
+    part.unlink(missing_ok=True)
+    return reason
+
+
+def report(reason: str) -> str:
+    """Return the line about a library that is written, or for this reason is not."""
+    if not reason:
+        return f"compiled {LIBRARY.name}: small layers are computed by it"
+    return f"{LIBRARY.name} is not compiled ({reason}): small layers are computed by NumPy"
+
+
+def platform_tag() -> str:
+    """Return the platform of wheels that have the library."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+def options_of_wheel(settings: Optional[dict]) -> dict:
+    """Return the settings of a build whose wheel has the library, so that its name says where it
+    runs.
+    """
+    settings = dict(settings or {})
+    options = settings.get("--build-option", [])
+    options = [options] if isinstance(options, str) else list(options)
+    return {**settings, "--build-option": [*options, f"--plat-name={platform_tag()}"]}
+
+
+if __name__ == "__main__":
+    print(report(compile_library()))
