@@ -104,10 +104,10 @@ def test_words_of_unknown_forks_in_data_layers_are_left_out_with_a_warning(
     with pytest.raises(CaffeError, match="layer 'd' .ImageData.: source is 'none'"):
         build(
             'layer { name: "d" type: "ImageData" top: "d" top: "l" pose_param { a: 1 }\n'
-            '  image_data_param { source: "none" batch_size: 1 label_num: 20 } }'
+            '  image_data_param { source: "none" batch_size: 1 weather: 20 } }'
         )
     log = capfd.readouterr().err
-    assert "left out label_num of layer 'd'" in log
+    assert "left out weather of layer 'd'" in log
     assert "left out pose_param of layer 'd'" in log
 
 
