@@ -201,21 +201,16 @@ class Eltwise(Function):
     eltwise_layer.cpp. As in FlowNet 2's fork, a bottom with a coeff may be alone; the top is then
     the bottom times coeff. With coeff_blob, a field of lisa-caffe-public, the last bottom holds
     further factors of the sum, one for each other bottom and each of the first axes that its shape
-    names: 2 x N for two bottoms N x C. It has no gradient.
+    names: 2 x N for two bottoms N x C. Its gradient counts as 0.
     """
 
     precision = "kept"
     bottoms, tops = (1, math.inf), (1, 1)
     pointwise = True
 
-    @property
-    def no_gradient(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The number of the bottom of factors."""
-        p = self.layer_param
-        return (len(p.bottom) - 1,) if p.eltwise_param.coeff_blob else ()
-
     def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index not in self.no_gradient
+        p = self.layer_param
+        return not p.eltwise_param.coeff_blob or bottom_index < len(p.bottom) - 1
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.eltwise_param
