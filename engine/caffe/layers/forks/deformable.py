@@ -25,7 +25,8 @@ def read_at(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch
     column = columns.detach().clamp(0, width - 1).floor()
     # Between the last row and the edge of the map, the last row counts.
     below, right = (rows - row).clamp(0, 1), (columns - column).clamp(0, 1)
-    flat, total = x.flatten(2), 0
+    flat = x.flatten(2)
+    total = flat.new_zeros(())
     for i, weight_row in ((0, 1 - below), (1, below)):
         for j, weight_column in ((0, 1 - right), (1, right)):
             at = (row + i).clamp(max=height - 1) * width + (column + j).clamp(max=width - 1)
