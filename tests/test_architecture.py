@@ -42,7 +42,7 @@ ROOMS = (
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode"),
     ("text", "binary_nets"),
-    ("heap", "memory", "native", "waiting"),
+    ("heap", "lease", "memory", "native", "waiting"),
     ("blob",),
     ("io", "net_spec"),
     ("weights", "hdf5", "records", "upgrade", "ops"),

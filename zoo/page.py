@@ -110,9 +110,18 @@ UNKNOWN = (
         "the engine's own run",
     ),
     (
-        "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer` and "
-        "`rpn.proposal_target_layer`, without their modules",
+        "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
+        "`rpn.proposal_target_layer` and `roi_data_layer.layer`, without their modules",
+        "the engine's own run; the last one reads the list of `net.layers[0].set_roidb`",
+    ),
+    (
+        "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
+        "`pylayer.stage_bridge_layer` in TEST, without their modules",
         "the engine's own run",
+    ),
+    (
+        "DetectNet's Python layer `caffe.layers.detectnet.clustering`, ClusterDetections",
+        "the engine's own runs",
     ),
 )
 REGISTERED = """\

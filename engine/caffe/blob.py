@@ -125,10 +125,12 @@ class Blob:
 
     def share_data(self, other: Blob) -> None:
         """Have `other`'s data as this blob's data, now and later."""
+        self._data.end_leases()
         self._data = other._data
 
     def share_diff(self, other: Blob) -> None:
         """Have `other`'s gradient as this blob's gradient, now and later."""
+        self._diff.end_leases()
         self._diff = other._diff
 
     def view(self, shape: Sequence[int]) -> Blob:

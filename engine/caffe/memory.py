@@ -14,11 +14,14 @@ import numpy as np
 import torch
 
 from .errors import CaffeError
+from .lease import Share
 
 CPU = torch.device("cpu")
 #: Bytes up to which values are copied from a device through page-locked memory, which is several
 #: times faster; page-locked memory is scarce.
 PAGE_LOCKED_BYTES = 1 << 27
+#: Values that are set to zero in less time than a new place for them takes.
+FEW = 1 << 14
 
 
 class Head(Enum):
@@ -43,7 +46,7 @@ class Memory:
     A memory has room for as many values as its largest shape. A shape that fits keeps the memory,
     with the values beyond the shape, as in BVLC Caffe; a larger shape starts from zeros.
 
-    shape: a torch.Size. version: counts the occasions on which the values may have changed.
+    shape: a torch.Size.
     """
 
     __slots__ = (
@@ -59,13 +62,16 @@ class Memory:
         "_home_lent_at",
         "_host",
         "_observers",
+        "_version",
+        "leases",
         "shape",
-        "version",
     )
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = torch.Size(shape)
-        self.version = 0
+        self._version = 0
+        #: What the memory tells before its values move.
+        self.leases: tuple[Share, ...] = ()
         #: The number of values that there is room for.
         self._capacity = math.prod(self.shape)
         #: The values and, behind them, what lies beyond the shape: a flat tensor, or None if the
@@ -81,6 +87,20 @@ class Memory:
         self._observers: dict[int, weakref.WeakMethod] = {}
         self._home: torch.Tensor | None = None
         self._home_lent_at = -1
+
+    @property
+    def version(self) -> int:
+        """How often the values may have changed."""
+        return self._version + sum([share.passes for share in self.leases])
+
+    def count_changes(self, count: int) -> None:
+        """Add to the version."""
+        self._version += count
+
+    def end_leases(self) -> None:
+        """End the leases of the memory, before its values move or somebody observes them."""
+        while self.leases:
+            self.leases[0].lease.end()
 
     # ---- deferred values -----------------------------------------------------------------------
 
@@ -116,6 +136,7 @@ class Memory:
         of weights that several nets share lives no longer than its own net.
         owner: has one observer; a later one replaces the one before.
         """
+        self.end_leases()
         key, observers = id(owner), self._observers
 
         def remove(dead: Any) -> None:
@@ -130,7 +151,7 @@ class Memory:
 
     def before_change(self) -> None:
         """Count a change of the values, and call the observers; called before the change."""
-        self.version += 1
+        self._version += 1
         if self._observers:
             self._notify()
 
@@ -148,6 +169,7 @@ class Memory:
         if shape == self.shape:
             return
         self.before_change()
+        self.end_leases()
         count = math.prod(shape)
         if count > self._capacity:
             self._forget()
@@ -176,12 +198,20 @@ class Memory:
 
     def _to_host_values(self) -> None:
         """Have the newest values on the host alone."""
+        self.end_leases()
         self.tensor(CPU)
         self._head, self._device = Head.HOST, None
 
     def zero(self) -> None:
-        """Set every value to zero, without touching memory until somebody asks for the values."""
-        if self._export() is None:
+        """Set every value to zero, without touching memory until somebody asks for the values.
+
+        Few values of a lease are written, so that they stay in their place.
+        """
+        if self.leases and self._capacity <= FEW:
+            self.before_change()
+            assert self._host is not None
+            self._host.zero_()
+        elif self._export() is None:
             self.before_change()
             self._forget()
             self._head = Head.ZERO
@@ -191,6 +221,7 @@ class Memory:
     def let_go(self) -> None:
         """Free the values, which are about to be replaced, unless somebody holds them."""
         if not self.held():
+            self.end_leases()
             self.zero()
 
     def is_zero(self) -> bool:
@@ -199,7 +230,7 @@ class Memory:
 
     def set(self, tensor: torch.Tensor) -> None:
         """Let `tensor` be the values and the shape from now on."""
-        self.version += 1
+        self._version += 1
         if self._observers:
             self._notify()
         self.shape, count = tensor.shape, tensor.numel()
@@ -212,12 +243,14 @@ class Memory:
             return
         assert self._buffer is not None
         if self._host is None or self._host.shape != tensor.shape:
+            self.end_leases()
             self._host = self._buffer[:count].view(tensor.shape)
         if tensor.device.type == "cpu":
             if tensor.data_ptr() != self._host.data_ptr():
                 self._host.copy_(tensor.detach())
             self._device, self._head = None, Head.HOST
         else:
+            self.end_leases()
             self._device, self._head = tensor, Head.DEVICE
 
     def add(self, tensor: torch.Tensor) -> None:
@@ -241,6 +274,7 @@ class Memory:
         if on.type == "cpu":
             return self._to_host()
         if self._head is Head.HOST or self._device is None or self._device.device != on:
+            self.end_leases()
             self._device = self._to_host().to(on)
             self._head = Head.SYNCED
         return self._device
@@ -272,6 +306,7 @@ class Memory:
         device.
         """
         if self._head is Head.HOST:
+            self.end_leases()
             stage.copy(self.tensor(CPU), into)
             self._head = Head.SYNCED
         elif self.tensor(into.device) is not into:
@@ -338,6 +373,7 @@ class Memory:
         if host.numel() == self._capacity and host.dtype == torch.float32 and host.is_contiguous():
             self._buffer, self._buffer_of = host.view(-1), host
         else:
+            self.end_leases()
             self._buffer = self._host_buffer()
             self._host = self._buffer[: host.numel()].view(self.shape)
 
@@ -359,6 +395,8 @@ class Memory:
         return self._exported() if self._exported is not None else None
 
     def _take(self, tensor: torch.Tensor) -> None:
+        if self.leases:
+            self.end_leases()
         self._deferred = self._buffer = None
         if tensor.is_cpu:
             self._host, self._head = tensor, Head.HOST
@@ -366,6 +404,8 @@ class Memory:
             self._device, self._head = tensor, Head.DEVICE
 
     def _forget(self) -> None:
+        if self.leases:
+            self.end_leases()
         self._host = self._device = self._exported = self._deferred = self._buffer = None
 
     def _to_host(self) -> torch.Tensor:
@@ -393,7 +433,7 @@ def all_in(memories: Sequence[Memory], tensors: Sequence[torch.Tensor]) -> bool:
 def before_changes(memories: Sequence[Memory]) -> None:
     """Count a change of each memory and call the observers; called before the changes."""
     for memory in memories:
-        memory.version += 1
+        memory._version += 1
         if memory._observers:
             memory._notify()
 
@@ -405,8 +445,8 @@ def add_all(memories: Sequence[Memory | MemoryView], tensors: Sequence[torch.Ten
             memory.add(tensor)
         elif memory.shape != tensor.shape:
             memory.set(tensor)
-        else:
-            memory.version += 1
+        else:  # a memory that is zero has no leases
+            memory._version += 1
             memory._host, memory._head = tensor, Head.HOST
 
 
@@ -435,6 +475,10 @@ class MemoryView:
     def watch(self, owner: object, before_change: Callable[[], None]) -> None:
         """As `Memory.watch`."""
         self._base.watch(owner, before_change)
+
+    def end_leases(self) -> None:
+        """As `Memory.end_leases`."""
+        self._base.end_leases()
 
     def zero(self) -> None:
         """As `Memory.zero`."""

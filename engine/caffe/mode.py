@@ -29,6 +29,9 @@ if _PRECISION not in PRECISIONS:
     raise CaffeError(f"CAFFE_PRECISION is {_PRECISION!r}; it needs to be {', '.join(PRECISIONS)}")
 
 
+CPU = torch.device("cpu")
+
+
 class _State(threading.local):
     gpu = False
     device_id: int | None = None
@@ -84,7 +87,7 @@ def _check_device(device_id: int) -> None:
 
 def device() -> torch.device:
     """The device on which layers of this thread compute now."""
-    return torch.device("cuda", _state.device_id or 0) if _state.gpu else torch.device("cpu")
+    return torch.device("cuda", _state.device_id or 0) if _state.gpu else CPU
 
 
 def set_precision(precision: str) -> None:

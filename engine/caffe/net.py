@@ -265,8 +265,7 @@ class Net:
 
     def clear_param_diffs(self) -> None:
         """Set the gradient of every learnable parameter to zero."""
-        for parameter in self.wiring.parameters:
-            parameter.blob.gradient.zero()
+        self.wiring.clear_gradients()
 
     # ---- names ---------------------------------------------------------------------------------
 

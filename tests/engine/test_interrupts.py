@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from caffe.train import rules
-from caffe.train.interrupts import UpdateHeld
+from caffe.train.interrupts import IterationHeld, UpdateHeld
 
 from tests.engine import nets
 
@@ -107,6 +107,27 @@ def test_a_programs_own_handler_is_not_kept_waiting_by_a_pass(tmp_path, alarm):
     with pytest.raises(AlarmError):
         solver.step(1)
     assert solver.iter == 0
+
+
+def test_ctrl_c_twice_during_an_update_ends_the_iteration_after_the_update():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), IterationHeld():
+        with UpdateHeld():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            reached.append("end of the update")
+        reached.append("end of the iteration")
+    assert reached == ["end of the update"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_once_during_an_update_waits_for_the_end_of_the_iteration():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), IterationHeld():
+        with UpdateHeld():
+            signal.raise_signal(signal.SIGINT)
+        reached.append("end of the iteration")
+    assert reached == ["end of the iteration"]
 
 
 def test_every_handler_is_back_when_two_signals_have_waited(alarm):

@@ -290,7 +290,7 @@ def test_a_snapshot_of_an_interrupted_iteration_has_no_resume_file(snapshot, cap
     """The data and the random numbers of that iteration are gone, so nothing could be exact."""
     folder, solver = snapshot
     monkeypatch.setattr(
-        solver.net.executor, "step", lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+        solver.net.executor, "step", lambda fresh: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         solver.step(1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from caffe.blob import Blob
 from caffe.errors import LayerError
+from caffe.native import library
 
 from tests.engine import nets
 
@@ -251,6 +252,96 @@ def test_backward_after_a_step_uses_the_blobs_of_the_step(tmp_path):
             s.step(1)
             s.net.clear_param_diffs()
             s.net.backward()
+        compare(bound.net, plain.net)
+
+
+def forward(solvers, seed):
+    """Feed the nets, and run each forward with the same random numbers."""
+    feed(solvers, seed)
+    for s in solvers:
+        caffe.set_random_seed(seed)
+        s.net.forward()
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_forward_and_backward_by_hand_add_up_gradients_as_layers_do(tmp_path, clears):
+    bound, plain = pair(tmp_path, ARITHMETIC)
+    for seed in range(5):
+        forward([bound, plain], seed)
+        assert "in C" in bound.net.executor.choice.reason or not library.load()
+        for s in (bound, plain):
+            if clears:
+                s.net.clear_param_diffs()
+            s.net.backward()
+        compare(bound.net, plain.net)
+        for s in (bound, plain):
+            s.apply_update()
+    compare(bound.net, plain.net)
+
+
+def test_two_backwards_after_a_forward_add_their_gradients(tmp_path):
+    bound, plain = pair(tmp_path, layer(MIDDLES["prelu"], in_place=True))
+    for seed in range(3):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.clear_param_diffs()
+            s.net.backward()
+            s.net.backward()
+        compare(bound.net, plain.net)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky relu", "prelu", "sigmoid", "tanh"])
+def test_backward_through_a_part_of_the_net_has_what_each_layer_kept(tmp_path, name):
+    bound, plain = pair(tmp_path, layer(MIDDLES[name], in_place=True))
+    for seed in range(3):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.clear_param_diffs()
+            s.net.blobs["top"].diff[...] = 0.5
+            s.net.backward(start="middle")
+        compare(bound.net, plain.net)
+
+
+def test_values_written_after_a_forward_are_those_of_a_backward_through_a_part(tmp_path):
+    bound, plain = pair(tmp_path, ARITHMETIC)
+    for seed in range(2):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.clear_param_diffs()
+            s.net.blobs["square"].data[...] = 0.25
+            s.net.blobs["sum"].diff[...] = 1
+            s.net.backward(start="sum")
+        compare(bound.net, plain.net)
+
+
+def test_reshape_between_forward_and_backward_gives_no_stale_gradients(tmp_path):
+    bound, plain = pair(tmp_path, ARITHMETIC)
+    forward([bound, plain], 0)
+    for s in (bound, plain):
+        s.net.clear_param_diffs()
+        s.net.blobs["data"].reshape(2, 3, 9, 8)
+        s.net.reshape()
+        s.net.backward()
+    compare(bound.net, plain.net)
+
+
+def test_a_net_that_draws_numbers_runs_forward_layer_by_layer(tmp_path):
+    bound, plain = pair(tmp_path, layer(MIDDLES["dropout"]))
+    for seed in range(3):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.backward()
+        compare(bound.net, plain.net)
+    assert bound.net.executor.choice.way == "layers"
+
+
+def test_a_net_with_a_layer_without_calls_runs_forward_layer_by_layer(tmp_path):
+    elu = 'layer { name: "middle" bottom: "start" top: "middle" type: "ELU" }\n'
+    bound, plain = pair(tmp_path, elu + layer('type: "ReLU"').replace("start", "middle", 1))
+    for seed in range(2):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.backward(end="middle")
         compare(bound.net, plain.net)
 
 

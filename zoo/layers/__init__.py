@@ -3,6 +3,7 @@
 from . import (
     bilinear,
     crf,
+    deformable,
     dense,
     detection,
     faces,
@@ -23,7 +24,7 @@ CASES = [
     case
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
-        *(volumes, faces, metric, dense, ristretto, bilinear),
+        *(volumes, faces, metric, dense, ristretto, bilinear, deformable),
     )
     for case in family.CASES
 ]

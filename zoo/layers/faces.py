@@ -25,16 +25,10 @@ def centre_loss(bottoms: Arrays, parameters: Arrays) -> np.ndarray:
     return np.array(total / (2 * len(x)))
 
 
-def margin_product(
-    bottoms: Arrays, parameters: Arrays, margin: int, weight: float, unit: bool = True
-) -> np.ndarray:
-    """The product with a margin of the angle, from the angles themselves.
-
-    unit: whether the rows of the weights have length 1.
-    """
+def margin_product(bottoms: Arrays, parameters: Arrays, margin: int, weight: float) -> np.ndarray:
+    """The product with a margin of the angle, from the angles themselves."""
     x, labels = bottoms
-    lengths = np.linalg.norm(parameters[0], axis=1, keepdims=True)
-    w = parameters[0] / lengths
+    w = parameters[0] / np.linalg.norm(parameters[0], axis=1, keepdims=True)
     y = np.empty((len(x), len(w)))
     for i, j in np.ndindex(*y.shape):
         length = np.linalg.norm(x[i])
@@ -44,7 +38,12 @@ def margin_product(
             k = min(int(angle * margin / math.pi), margin - 1)
             psi = (-1) ** k * math.cos(margin * angle) - 2 * k
             y[i, j] = length * (weight * math.cos(angle) + psi) / (1 + weight)
-    return y if unit else y * lengths[:, 0]
+    return y
+
+
+def large_margin(bottoms: Arrays, parameters: Arrays, margin: int) -> np.ndarray:
+    """Return L-Softmax's product with lambda 5: that of unit rows, times the rows' lengths."""
+    return margin_product(bottoms, parameters, margin, 5.0) * np.linalg.norm(parameters[0], axis=1)
 
 
 def margins(margin: int) -> Callable[[Arrays, Arrays], np.ndarray]:
@@ -102,10 +101,10 @@ CASES = [
     ),
     Case(
         "LargeMarginInnerProduct",
-        "largemargin_inner_product_param { num_output: 4 type: DOUBLE lambda_min: 5 base: 5 }",
+        "largemargin_inner_product_param { num_output: 4 type: TRIPLE lambda_min: 5 base: 5 }",
         with_labels,
         "Liu et al. 2016, L-Softmax; wy1iu/LargeMargin_Softmax_Loss",
-        lambda b, p: margin_product(b, p, 2, 5.0, unit=False),
+        lambda b, p: large_margin(b, p, 3),
         learns=(0,),
     ),
     Case(

@@ -56,6 +56,14 @@ def discrepancy(bottoms: Arrays) -> np.ndarray:
     return np.array(mean(s, s) + mean(t, t) - 2 * mean(s, t))
 
 
+def covariance_distance(bottoms: Arrays) -> np.ndarray:
+    """Return CORALLoss, a pair of columns at a time."""
+    first, second = (np.cov(rows.reshape(len(rows), -1).T) for rows in bottoms)
+    width = len(first)
+    total = sum((first[i, j] - second[i, j]) ** 2 for i, j in np.ndindex(width, width))
+    return np.array(total / (4 * width**2))
+
+
 def moved_angles(bottoms: Arrays, margin: float) -> np.ndarray:
     """Return CosinAdd's top."""
     x, labels = bottoms
@@ -136,6 +144,14 @@ def lengths(x: np.ndarray) -> np.ndarray:
 
 
 CASES = [
+    Case(
+        "CORALLoss",
+        "",
+        normal((5, 2, 2), (7, 4)),
+        "Sun & Saenko 2016, Deep CORAL; VisionLearningGroup/CORAL",
+        lambda b, p: covariance_distance(b),
+        smooth=(0, 1),
+    ),
     Case(
         "FocalLoss",
         "",

@@ -21,40 +21,6 @@ def at(image: np.ndarray, y: float, x: float) -> np.ndarray:
     return total
 
 
-def moved_places(random: np.random.RandomState) -> list[np.ndarray]:
-    """Draw a map 2 x 4 x 7 x 6 and moves for kernels of 3 x 2, in two parts."""
-    return [random.standard_normal((2, 4, 7, 6)), random.standard_normal((2, 24, 3, 3))]
-
-
-def deformed(
-    bottoms: Arrays, parameters: Arrays, window: tuple[int, int, int], parts: tuple[int, int]
-) -> np.ndarray:
-    """Return DeformableConvolution, a place at a time.
-
-    window: stride, pad and dilation. parts: group and deformable_group.
-    """
-    x, moves = bottoms
-    weights, bias = parameters
-    stride, pad, dilation = window
-    y = np.zeros((len(x), len(weights), *moves.shape[2:]))
-    tall, wide = weights.shape[2:]
-    per_group, per_part = x.shape[1] // parts[0], x.shape[1] // parts[1]
-    for n, o, i, j in np.ndindex(*y.shape):
-        first = o // (len(weights) // parts[0]) * per_group
-        total = bias[o]
-        for c, u, v in np.ndindex(per_group, tall, wide):
-            channel = first + c
-            at_move = 2 * (channel // per_part * tall * wide + u * wide + v)
-            row = i * stride - pad + u * dilation + moves[n, at_move, i, j]
-            column = j * stride - pad + v * dilation + moves[n, at_move + 1, i, j]
-            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
-                # Up to the edge of the map, the values of its border go on.
-                place = min(row, x.shape[2] - 1), min(column, x.shape[3] - 1)
-                total += weights[o, c, u, v] * at(x[n, channel : channel + 1], *place)[0]
-        y[n, o, i, j] = total
-    return y
-
-
 def aligned(bottoms: Arrays, size: int, scale: float, samples: int) -> np.ndarray:
     """Return ROIAlign's top by loops over bins and samples."""
     x, rois = bottoms
@@ -186,16 +152,6 @@ CASES = [
         STN,
         lambda b, p: transformed(b, 4, 7, 0.5),
         "theta_1_1 is fixed",
-    ),
-    Case(
-        "DeformableConvolution",
-        "deformable_convolution_param { num_output: 6 kernel_h: 3 kernel_w: 2 stride: 2 pad: 1 "
-        "dilation: 2 group: 2 deformable_group: 2 }",
-        moved_places,
-        "Dai et al. 2017, deformable convolutions; unsky/Deformable-ConvNets-caffe",
-        lambda b, p: deformed(b, p, (2, 1, 2), (2, 2)),
-        smooth=(0, 1),
-        learns=(0, 1),
     ),
     Case(
         "Local",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,7 @@ def spatial_window(layer: EngineLayer, axis: int, shape: Sequence[int]) -> Windo
     return window
 
 
-class Convolving(Function):
+class _Convolving(Function):
     """The parts that Convolution and Deconvolution share: settings, parameters, shapes.
 
     The bottoms are N x ... x C x spatial axes, C at `axis` of convolution_param (1); the tops have
@@ -46,13 +45,8 @@ class Convolving(Function):
     in_place = False
     transposed = False
 
-    @property
-    def param(self) -> Any:
-        """The settings of the convolution."""
-        return self.layer_param.convolution_param
-
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.param, bottom[0].shape
+        p, shape = self.layer_param.convolution_param, bottom[0].shape
         self.axis = canonical_axis(self, p.axis, shape)
         axes = len(shape) - self.axis - 1
         if not 1 <= axes <= 3:
@@ -112,7 +106,7 @@ class Convolving(Function):
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         self._check(bottoms)
-        outputs, axis = self.param.num_output, self.axis
+        outputs, axis = self.layer_param.convolution_param.num_output, self.axis
         return [(*s[:axis], outputs, *self.output_size(s[axis + 1 :])) for s in bottoms]
 
     def compute(self, *xs: torch.Tensor) -> Tensors:
@@ -149,7 +143,7 @@ def _laid_out(x: torch.Tensor) -> torch.Tensor:
 
 
 @register
-class Convolution(Convolving):
+class Convolution(_Convolving):
     """y[n, o] = b[o] + sum over c of w[o, c] * x[n, c], a cross-correlation (conv_layer.cpp).
 
     The weights are num_output x C / group x kernel. Output sizes are
@@ -340,7 +334,7 @@ def _with_outputs_in_eights(
 
 
 @register
-class Deconvolution(Convolving):
+class Deconvolution(_Convolving):
     """The transpose of Convolution: each value of the bottom adds its kernel to the top.
 
     The weights are C x num_output / group x kernel (deconv_layer.cpp). Output sizes are

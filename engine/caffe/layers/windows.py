@@ -27,7 +27,6 @@ WINDOW_FIELDS = {
     "ConvolutionDepthwise": "convolution_param",
     "Deconvolution": "convolution_param",
     "Deconvolution3D": "convolution_param",
-    "DeformableConvolution": "deformable_convolution_param",
     "DepthwiseConvolution": "convolution_param",
     "Im2col": "convolution_param",
     "NdConvolution": "convolution_param",

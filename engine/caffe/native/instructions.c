@@ -19,12 +19,16 @@
 /* Axes of an array, and columns that a product computes at a time. */
 #define RANK 6
 #define PANEL 16
+/* Values of a matrix that stay in the first cache. */
+#define SMALL 4096
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLL _Pragma("GCC unroll 8")
 #endif
 
 /* The numbers of records.py's Code. */
@@ -171,13 +175,15 @@ INLINE int next_row(struct row *row, const struct record *r)
 
 typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
 
+
+typedef float half_vector __attribute__((vector_size(2 * PANEL), may_alias));
+typedef float quarter_vector __attribute__((vector_size(PANEL), may_alias));
+
 INLINE float sum_of_lanes(vector v)
 {
-    float part[PANEL];
-    memcpy(part, &v, sizeof part);
-    for (int half = PANEL / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) part[i] += part[i + half];
-    return part[0];
+    half_vector half = ((half_vector *)&v)[0] + ((half_vector *)&v)[1];
+    quarter_vector part = ((quarter_vector *)&half)[0] + ((quarter_vector *)&half)[1];
+    return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
 INLINE float sum_of_row(const float *a, int64_t n, int64_t step)
@@ -200,29 +206,50 @@ INLINE void copy_row(float *o, const float *a, int64_t n)
 
 /* ---- products of matrices -------------------------------------------------------------------- */
 
+/* Copy up to PANEL values in pieces of powers of two, which are a register each. */
+INLINE void copy_columns(float *o, const float *a, int64_t columns)
+{
+    if (columns == PANEL) { memcpy(o, a, 4 * PANEL); return; }
+    if (columns & 8) memcpy(o, a, 32), o += 8, a += 8;
+    if (columns & 4) memcpy(o, a, 16), o += 4, a += 4;
+    if (columns & 2) memcpy(o, a, 8), o += 2, a += 2;
+    if (columns & 1) *o = *a;
+}
+
 /* `rows` rows of a product and up to PANEL columns. b: k rows of PANEL values, `step` apart. */
 INLINE void product_block(int rows, int64_t k, int64_t columns, const float *a, int64_t a_row,
                           int64_t a_column, const float *b, int64_t step, float *o, int64_t o_row)
 {
     vector sum[6];
-    for (int i = 0; i < rows; i++) sum[i] = (vector){0};
+    UNROLL for (int i = 0; i < rows; i++) sum[i] = (vector){0};
     for (int64_t p = 0; p < k; p++) {
         vector values = *(const vector *)(b + p * step);
-        for (int i = 0; i < rows; i++) sum[i] += a[i * a_row + p * a_column] * values;
+        UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_row + p * a_column] * values;
     }
-    for (int i = 0; i < rows; i++) {
-        if (columns == PANEL) {
-            memcpy(o + i * o_row, &sum[i], sizeof sum[i]);
-        } else {
-            float part[PANEL];
-            memcpy(part, &sum[i], sizeof part);
-            for (int64_t j = 0; j < columns; j++) o[i * o_row + j] = part[j];
-        }
+    UNROLL for (int i = 0; i < rows; i++) copy_columns(o + i * o_row, (const float *)&sum[i], columns);
+}
+
+INLINE void product_rest(int64_t rows, int64_t k, int64_t columns, const float *a, int64_t a_row,
+                         int64_t a_column, const float *b, int64_t step, float *o, int64_t o_row)
+{
+#define ROWS(N) case N: product_block(N, k, columns, a, a_row, a_column, b, step, o, o_row); break
+    switch (rows) { ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); }
+}
+
+/* Copy a panel of a matrix with k rows to `scratch`, with zeros behind its columns. */
+INLINE void pack(float *scratch, const float *b, int64_t b_row, int64_t b_column, int64_t k,
+                 int64_t columns)
+{
+    for (int64_t p = 0; p < k; p++, scratch += PANEL, b += b_row) {
+        if (columns < PANEL) memset(scratch, 0, 4 * PANEL);
+        if (b_column == 1) copy_columns(scratch, b, columns);
+        else for (int64_t c = 0; c < columns; c++) scratch[c] = b[c * b_column];
     }
 }
 
-/* The product by panels of columns. A panel that is not there as rows of PANEL values goes into
- * `scratch`. */
+/* The product by panels of columns and 6 rows at a time. A panel that does not lie in memory as
+ * rows of PANEL values goes into `scratch`. A small second matrix is read for each 6 rows, so that
+ * the output is written in its order; else each panel is read for all rows. */
 INLINE void product_by_panels(const struct record *r, float *scratch)
 {
     int64_t m = r->size[0], n = r->size[1], k = r->size[2];
@@ -230,29 +257,24 @@ INLINE void product_by_panels(const struct record *r, float *scratch)
     int64_t b_row = r->stride[1][0], b_column = r->stride[1][1], o_row = r->stride[2][0];
     const float *a = (const float *)r->place[0], *b = (const float *)r->place[1];
     float *o = (float *)r->place[2];
-    for (int64_t j = 0; j < n; j += PANEL) {
-        int64_t columns = n - j < PANEL ? n - j : PANEL, step = b_row, i = 0;
-        const float *panel = b + j * b_column;
-        if (columns < PANEL || b_column != 1) {
-            for (int64_t p = 0; p < k; p++) {
-                const float *from = panel + p * b_row;
-                float *to = scratch + p * PANEL;
-                for (int64_t c = 0; c < columns; c++) to[c] = from[c * b_column];
-                for (int64_t c = columns; c < PANEL; c++) to[c] = 0;
+    int64_t wide = k * n <= SMALL ? n : PANEL, tall = k * n <= SMALL ? 6 : m;
+    for (int64_t start = 0; start < n; start += wide)
+        for (int64_t top = 0; top < m; top += tall)
+            for (int64_t j = start; j < n && j < start + wide; j += PANEL) {
+                int64_t columns = n - j < PANEL ? n - j : PANEL, step = b_row;
+                const float *panel = b + j * b_column;
+                if (columns < PANEL || b_column != 1) {
+                    float *place = scratch + (j - start) * k;
+                    if (top == 0) pack(place, panel, b_row, b_column, k, columns);
+                    panel = place, step = PANEL;
+                }
+                int64_t end = m - top < tall ? m : top + tall, i = top;
+                for (; i + 6 <= end; i += 6)
+                    product_block(6, k, columns, a + i * a_row, a_row, a_column, panel, step,
+                                  o + i * o_row + j, o_row);
+                product_rest(end - i, k, columns, a + i * a_row, a_row, a_column, panel, step,
+                             o + i * o_row + j, o_row);
             }
-            panel = scratch, step = PANEL;
-        }
-#define BLOCK(ROWS) product_block(ROWS, k, columns, a + i * a_row, a_row, a_column, panel, step, \
-                                  o + i * o_row + j, o_row)
-        for (; i + 6 <= m; i += 6) BLOCK(6);
-        switch (m - i) {
-        case 5: BLOCK(5); break;
-        case 4: BLOCK(4); break;
-        case 3: BLOCK(3); break;
-        case 2: BLOCK(2); break;
-        case 1: BLOCK(1); break;
-        }
-    }
 }
 
 /* The products of `rows` rows of a with `columns` columns of b, all of k values in a row. */
@@ -262,18 +284,18 @@ INLINE void dot_block(int rows, int columns, int64_t k, const float *a, int64_t 
     vector sum[8];
     float rest[8] = {0};
     int64_t p = 0;
-    for (int i = 0; i < rows * columns; i++) sum[i] = (vector){0};
+    UNROLL for (int i = 0; i < rows * columns; i++) sum[i] = (vector){0};
     for (; p + PANEL <= k; p += PANEL)
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < columns; j++)
                 sum[i * columns + j] +=
                     *(const vector *)(a + i * a_row + p) * *(const vector *)(b + j * b_column + p);
     for (; p < k; p++)
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < columns; j++)
                 rest[i * columns + j] += a[i * a_row + p] * b[j * b_column + p];
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++)
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < columns; j++)
             o[i * o_row + j] = sum_of_lanes(sum[i * columns + j]) + rest[i * columns + j];
 }
 
@@ -299,7 +321,7 @@ INLINE void product_by_dots(const struct record *r)
 INLINE void product(const struct record *r, float *scratch)
 {
     int in_a_row = r->stride[0][1] == 1 && r->stride[1][0] == 1;
-    if (in_a_row && (r->size[2] >= 2 * PANEL || r->size[0] == 1 || r->size[1] == 1))
+    if (in_a_row && (r->size[2] >= 32 * PANEL || r->size[0] <= 3 || r->size[1] == 1))
         product_by_dots(r);
     else
         product_by_panels(r, scratch);

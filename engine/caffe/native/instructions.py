@@ -18,7 +18,7 @@ Encode = Callable[[], "list[Record]"]
 #: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
 FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
 #: Multiplications up to which the C library computes a product; PyTorch's BLAS is faster beyond.
-FEW_OF_LIBRARY = 1 << 20
+FEW_OF_LIBRARY = 1 << 22
 
 
 class Instruction:
@@ -187,6 +187,39 @@ def labels(
     return Instruction(
         calls, lambda: [Record(Code.LABELS, [values.size], where, scalars=[classes])]
     )
+
+
+def sgd(
+    weights: np.ndarray,
+    gradients: np.ndarray,
+    velocity: np.ndarray,
+    momentum: float,
+    rate: np.ndarray,
+    lr_mult: float,
+    decay: float,
+) -> Instruction:
+    """Stochastic gradient descent on flat arrays; the gradients become the update.
+
+    rate: the learning rate, of shape ().
+    """
+    penalty, scaled = np.zeros_like(weights), np.zeros((), np.float32)
+    kept, mult, factor = (np.full((), x, np.float32) for x in (momentum, lr_mult, decay))
+    decays = [
+        partial(np.multiply, weights, factor, penalty),
+        partial(np.add, gradients, penalty, gradients),
+    ]
+    calls: list[Call] = [
+        *(decays if decay else []),
+        partial(np.multiply, rate, mult, scaled),
+        partial(np.multiply, gradients, scaled, gradients),
+        partial(np.multiply, velocity, kept, velocity),
+        partial(np.add, velocity, gradients, velocity),
+        partial(np.copyto, gradients, velocity),
+        partial(np.subtract, weights, velocity, weights),
+    ]
+    where = [address(array) for array in (gradients, velocity, weights, rate)]
+    scalars = [momentum, lr_mult, decay]
+    return Instruction(calls, lambda: [Record(Code.SGD, [weights.size], where, scalars=scalars)])
 
 
 # ---- records -------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ class NativeRun:
         done = self._call()
         while done < self._count:
             owner = self._owners[done]
-            owner()
+            with np.errstate(all="ignore"):
+                owner()
             while done < self._count and self._owners[done] is owner:
                 done += 1
             start = self._start + done * self._records.itemsize

@@ -10,6 +10,8 @@ import numpy as np
 
 #: Axes of an array, and columns that a product computes at a time, as in instructions.c.
 RANK, PANEL = 6, 16
+#: Values of a matrix that stay in the processor's first cache, as in instructions.c.
+SMALL = 1 << 12
 RECORD = np.dtype(
     [
         ("code", "i4"),
@@ -81,8 +83,13 @@ def table(records: Sequence[Record]) -> np.ndarray:
 
 
 def scratch_size(records: Sequence[Record]) -> int:
-    """Return the number of values that the products of the records need as scratch memory."""
-    return PANEL * max((r.size[2] for r in records if r.code is Code.PRODUCT), default=0)
+    """Return the number of values that the products of the records need as scratch memory.
+
+    A product copies a panel of its second matrix there, or all panels of a small matrix.
+    """
+    sizes = [r.size for r in records if r.code is Code.PRODUCT]
+    wide = [k * (n + PANEL) for _, n, k in sizes if k * n <= SMALL]
+    return max([PANEL * k for _, _, k in sizes] + wide, default=0)
 
 
 def address(array: np.ndarray) -> int:
@@ -175,6 +182,8 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Record]:
     if b.ndim == 1:
         b, out = b.reshape(-1, 1), out.reshape(-1, 1)
     out = out.reshape(a.shape[0], b.shape[1])
+    if a.shape[1] == 1:
+        return elementwise(Code.MULTIPLY, [b, a], out)
     strides = [float_strides(array) for array in (a, b, out)]
     (m, k), n = a.shape, b.shape[1]
     if n > 1 and strides[2][1] != 1:

@@ -373,6 +373,9 @@ ORIGINS: dict[str, dict[str, str]] = {
         "ParamSpec": "block_group_lasso breadth_decay_mult kernel_shape_decay_mult",
         "SolverParameter": "block_group_decay breadth_decay kernel_shape_decay",
     },
+    "VisionLearningGroup/CORAL": {
+        "types": "CORALLoss",
+    },
     "wy1iu/LargeMargin_Softmax_Loss": {
         "types": "LargeMarginInnerProduct",
         "LayerParameter": "largemargin_inner_product_param",

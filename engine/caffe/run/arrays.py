@@ -19,8 +19,10 @@ from .. import small
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory, MemoryView
+from ..native import instructions as ops
+from ..native.instructions import Call
 from ..native.link import NativeRun, link
-from .places import CPU, GRADIENTS, VALUES, Arrays, Places, UnboundError
+from .places import CPU, GRADIENTS, VALUES, Arrays, Places, Terms, UnboundError
 from .wiring import Node, Wiring
 
 AnyMemory = Memory | MemoryView
@@ -66,6 +68,9 @@ class ArrayProgram:
         #: Where the calls read weights, and bottoms unless these are copied.
         self._fixed = self._values.read
         self._learned = Places(GRADIENTS)
+        self._terms = Terms()
+        #: Calls that keep the parameters' gradients before a backward, and add them afterwards.
+        self._sums: tuple[list[Call], list[Call]] | None = None
         self._parameters: set[AnyMemory] = set()
         self._blob_lists = [node.layer.blobs for node in nodes]
         self._blobs = [list(blobs) for blobs in self._blob_lists]
@@ -78,6 +83,8 @@ class ArrayProgram:
         #: The number of calls of the C library in a forward and its backward.
         both = (*self._forward, *self._backward)
         self.native_calls = sum(isinstance(call, NativeRun) for call in both)
+        self._repeatable = not len(self._values.copied)
+        self._warns = self.native_calls < len(both)
 
     def close(self) -> None:
         """Do nothing: a pass leaves no values that are still to be computed."""
@@ -141,7 +148,21 @@ class ArrayProgram:
 
     def fits(self) -> bool:
         """Whether all weights and bottoms are where they were when the calls were bound."""
-        return self._blob_lists == self._blobs and self._fixed.are_in_place()
+        if self._blob_lists != self._blobs:
+            return False
+        return self._terms.are_met() or self._fixed.are_in_place()
+
+    def is_leased(self) -> bool:
+        """Whether all values and gradients are where the last pass left them."""
+        return self._terms.are_met()
+
+    def repeats(self) -> bool:
+        """Whether all memories are leased, so that the next pass is as the last one."""
+        return self._terms.are_met() and self._repeatable and self._blob_lists == self._blobs
+
+    def has_values(self) -> bool:
+        """Whether all values are where the last pass left them."""
+        return self.fits() and (self._terms.are_met() or self._values.written.are_in_place())
 
     def bottoms_move(self) -> bool:
         """Whether the bottoms' memories change places, so that bottoms have to be copied."""
@@ -152,26 +173,70 @@ class ArrayProgram:
         """Compute the tops of all layers; False, without tops, for values that are not float32."""
         if not self._values.copied.fetch():
             return False
+        if self._terms.are_met():
+            self._terms.count_pass()
+            self._make(self._forward)
+            return True
         publish = self._values.written.before_write()
-        with np.errstate(all="ignore"):
-            for call in self._forward:
-                call()
+        self._make(self._forward)
         publish()
+        if not self._learns:
+            self._lease()
         return True
 
-    def backward(self) -> None:
-        """Set the gradients of the blobs, and add those of the parameters."""
+    def backward(self, fresh: bool) -> None:
+        """Set the gradients of the blobs, and add those of the parameters.
+
+        fresh: whether the gradients of the parameters count as zero before.
+        """
         self._diffs.copied.fetch()
+        if self._terms.are_met():
+            self._add_gradients(fresh)
+            return
         if not self._diffs.read.are_in_place():  # the weight of a loss
             self._diffs.read.fetch()
         # Gradients of passes before, to which those of this pass are added.
         self._learned.release()
         publish = self._diffs.written.before_write()
-        with np.errstate(all="ignore"):
-            for call in self._backward:
-                call()
+        self._make(self._backward)
         publish()
         self._learned.add_up()
+        self._lease()
+
+    def _add_gradients(self, fresh: bool) -> None:
+        """Run backward over leased memories; unless `fresh`, add to the parameters' gradients."""
+        if fresh:
+            self._make(self._backward)
+            return
+        if self._sums is None:
+            arrays = [tensor.numpy() for tensor in self._learned.tensors()]
+            before = [np.zeros_like(array) for array in arrays]
+            self._sums = (
+                link(ops.copy(*pair) for pair in zip(arrays, before)),
+                link(ops.add(array, old, array) for array, old in zip(arrays, before)),
+            )
+        keep, add = self._sums
+        self._make(keep)
+        self._make(self._backward)
+        self._make(add)
+
+    def _make(self, calls: Sequence[Call]) -> None:
+        """Make calls, of which those of NumPy would warn of NaN and infinity."""
+        if not self._warns:
+            for call in calls:
+                call()
+            return
+        with np.errstate(all="ignore"):
+            for call in calls:
+                call()
+
+    def _lease(self) -> None:
+        """Lease all memories, so that the next pass need not look at each of them."""
+        cleared = {parameter.blob.gradient for parameter in self._wiring.parameters}
+        if not cleared.issuperset(self._learned.memories()):
+            return  # a parameter that replaced one of the net's is not cleared with the others
+        changing = [self._values.written, self._diffs.written, self._learned]
+        self._terms.lease(changing, [self._fixed, self._diffs.read])
 
 
 def _is_overwritten(wiring: Wiring, node: Node) -> bool:
@@ -240,6 +305,10 @@ class ArrayPrograms:
             return False
         self.last = program
         return True
+
+    def repeat(self) -> bool:
+        """Compute the tops as in the last pass, if all memories are where they were; else False."""
+        return self.last is not None and self.last.repeats() and self.last.forward()
 
     def _bind(self, shapes: object, private: bool) -> ArrayProgram | None:
         while len(self._programs) >= PROGRAMS:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -26,6 +27,7 @@ from .functional import forget
 from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
+from .pending import Pending
 from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
@@ -70,6 +72,9 @@ class Executor:
         self._pass: Pass | None = None
         self._plan: Plan | None = None
         self._learning: list[LearningSegment | Node] | None = None
+        #: The last forward, if a backward of bound calls may follow it.
+        self._pending: Pending | None = None
+        self._may_wait = not any(_draws(node) for node in wiring.nodes)
         #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
         self._bound: bool | None = None
         self._weighted_losses = [
@@ -100,9 +105,12 @@ class Executor:
         """Run all layers."""
         return self._run_all(learn=False)
 
-    def step(self) -> Loss:
-        """Run all layers forward and backward, and free what the forward kept for the backward."""
-        return self._run_all(learn=True)
+    def step(self, fresh: bool = False) -> Loss:
+        """Run all layers forward and backward, and free what the forward kept for the backward.
+
+        fresh: whether the gradients of the parameters are zeroed before; else they are added to.
+        """
+        return self._run_all(learn=True, fresh=fresh)
 
     def backward(self, first: int, last: int, free: bool = False) -> None:
         """Run the layers `first` down to `last` backward.
@@ -111,6 +119,14 @@ class Executor:
         """
         self._bound = None
         with mode.pass_flags():
+            if self._pending is not None:
+                entire = (first, last) == (len(self.wiring.nodes) - 1, 0)
+                observed = self.debug_info or self._has_callbacks()
+                if entire and mode.is_plain() and not observed and self._pending.has_values():
+                    self._backward_in_segments(self._pending.parts)
+                    return
+                self._pending.record(self._run_node)
+                self._pending = None
             self._backward(first, last, free)
 
     def is_bound(self) -> bool:
@@ -124,10 +140,13 @@ class Executor:
 
     # ---- passes --------------------------------------------------------------------------------
 
-    def _run_all(self, learn: bool) -> Loss:
+    def _run_all(self, learn: bool, fresh: bool = False) -> Loss:
         waiting.before_pass()
+        self._pending = None
         if self._repeats(learn):
-            return Loss(self._learn_in_segments() if learn else self._run_plan())
+            return Loss(self._learn_in_segments(fresh) if learn else self._run_plan())
+        if fresh:
+            self.wiring.clear_gradients()
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
@@ -137,6 +156,8 @@ class Executor:
                 if not learn:
                     heap.tidy()
                 self._bound = None
+                if not (planned or learn) and self._may_plan() and self._forward_to_learn(against):
+                    return Loss(self._losses())
                 if planned and learn:
                     forget(self.wiring.nodes)
                 if planned:
@@ -238,27 +259,80 @@ class Executor:
             losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
         return losses
 
-    def _learn_in_segments(self) -> Parts:
-        """Run all layers forward and backward, a run of layers under one graph at a time."""
+    def _learn_in_segments(self, fresh: bool = False) -> Parts:
+        """Run all layers forward and backward, a run of layers under one graph at a time.
+
+        fresh: as in `step`.
+        """
         heap.keep()
         if self._learning is None:
             self._learning = learning_parts(self.wiring)
-        bound = True
+        leased = False
+        try:
+            bound = self._forward_in_segments(self._learning)
+            leased = bound and self._are_leased(self._learning)
+        finally:
+            # Bound calls overwrite the gradients of leased memories, and add to those of others.
+            if fresh and not leased:
+                self.wiring.clear_gradients()
+        losses = self._losses()
+        self._backward_in_segments(self._learning, fresh, free=True)
+        self._bound = True if bound else None
+        return losses
+
+    def _backward_in_segments(
+        self, parts: Sequence[LearningSegment | Node], fresh: bool = False, free: bool = False
+    ) -> None:
+        """Run all layers backward. fresh, free: as in `step` and `backward`."""
+        for part in reversed(parts):
+            if isinstance(part, LearningSegment):
+                self._call_part(partial(part.backward, fresh), part.nodes, "backward")
+            elif part.backward or isinstance(part.layer, Function):
+                self._backward(part.number, part.number, free)
+
+    def _forward_to_learn(self, against: str) -> bool:
+        """Run all layers as bound calls that a backward may follow; False if they have none.
+
+        A net with a run of layers that has no such calls is asked once: its layers then run again.
+        against: why the layers cannot be replayed.
+        """
+        if not self._may_wait:
+            return False
+        self._learning = self._learning or learning_parts(self.wiring)
+        if not any(isinstance(part, LearningSegment) for part in self._learning):
+            return False
+        pending = Pending(self.wiring, self._learning)
         for part in self._learning:
+            if isinstance(part, Node):
+                self._run_node(part)
+            elif not self._call_part(part.forward_bound, part.nodes, "forward"):
+                for node in part.nodes:
+                    self._run_node(node)
+                self._may_wait = False
+        pending.note_values()
+        if self._may_wait:
+            self._pending = pending
+            self._note_segments()
+        else:
+            pending.record(self._run_node)
+            self._note_layers(against)
+        return True
+
+    @staticmethod
+    def _are_leased(parts: Sequence[LearningSegment | Node]) -> bool:
+        return all(part.is_leased() for part in parts if isinstance(part, LearningSegment))
+
+    def _forward_in_segments(self, parts: Sequence[LearningSegment | Node]) -> bool:
+        """Run all layers forward; return whether all but those of data ran as bound calls."""
+        bound = True
+        for part in parts:
             if isinstance(part, LearningSegment):
                 self._call_part(part.forward, part.nodes, "forward")
                 bound = bound and part.is_bound()
             else:
                 self._run_node(part)
                 bound = bound and not isinstance(part.layer, Function)
-        losses = self._losses()
-        for part in reversed(self._learning):
-            if isinstance(part, LearningSegment):
-                self._call_part(part.backward, part.nodes, "backward")
-            elif part.backward or isinstance(part.layer, Function):
-                self._backward(part.number, part.number, free=True)
-        self._bound = True if bound else None
-        return losses
+        return bound
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
         """Run the layers inside graphs while their launches are recorded."""
@@ -283,7 +357,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
-        self._bound = None
+        self._bound = self._pending = None
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None
@@ -425,6 +499,11 @@ class Executor:
             self._logged_way = choice.way
             name = self.wiring.name or "the net"
             glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")
+
+
+def _draws(node: Node) -> bool:
+    """Whether a layer draws other values at each forward."""
+    return isinstance(node.layer, Function) and node.layer.stateful
 
 
 def _copies(node: Node) -> bool:

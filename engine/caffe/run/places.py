@@ -9,9 +9,12 @@ import numpy as np
 import torch
 
 from ..blob import Blob, memories_of_gradients, memories_of_values
+from ..lease import Lease
 from ..memory import Memory, MemoryView, add_all, all_in, before_changes
 
 CPU = torch.device("cpu")
+#: Passes without an attempt to lease, after leases that ended before the next pass.
+LONGEST_PAUSE = 64
 AnyMemory = Memory | MemoryView
 
 
@@ -58,6 +61,18 @@ class Places:
         if self._kind.memories(self._blobs) != self._memories or self._has_views:
             return False
         return all_in(self._memories, self._tensors)
+
+    def is_leasable(self) -> bool:
+        """Whether all memories are in place, and nobody wants to hear of changes."""
+        return self.are_in_place() and not any(m.observer_count() for m in self._memories)
+
+    def memories(self) -> list[AnyMemory]:
+        """Return the memories that the tensors were those of."""
+        return self._memories
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the tensors."""
+        return self._tensors
 
     def moved(self) -> list[AnyMemory]:
         """Return the memories that have their values elsewhere."""
@@ -123,6 +138,47 @@ class Places:
 
 def _do_nothing() -> None:
     pass
+
+
+class Terms:
+    """The lease of the memories of places, which somebody may end again and again.
+
+    A lease takes as long as looking at the memories in several passes. After leases that ended
+    before the next pass, longer and longer pauses follow.
+    """
+
+    def __init__(self) -> None:
+        self._lease: Lease | None = None
+        self._is_used = True
+        self._pause = self._waits = 0
+
+    def are_met(self) -> bool:
+        """Whether the memories are leased."""
+        return self._lease is not None and self._lease.intact
+
+    def count_pass(self) -> None:
+        """Count a pass over leased memories, which is about to change them."""
+        assert self._lease is not None
+        self._is_used, self._pause = True, 0
+        self._lease.count_pass()
+
+    def lease(self, changing: Sequence[Places], reading: Sequence[Places]) -> None:
+        """Lease the memories of places, unless leases do not last or somebody observes one."""
+        if self.are_met():
+            return
+        if not self._is_used:
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause + 1)
+            self._is_used, self._waits = True, self._pause
+        if self._waits:
+            self._waits -= 1
+        elif all(places.is_leasable() for places in (*changing, *reading)):
+            self._lease = Lease(_memories(changing), _memories(reading))
+            self._is_used = False
+
+
+def _memories(groups: Sequence[Places]) -> list[Memory]:
+    memories = (memory for places in groups for memory in places.memories())
+    return [memory for memory in memories if isinstance(memory, Memory)]
 
 
 class Arrays:

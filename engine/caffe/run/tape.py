@@ -16,6 +16,7 @@ from .. import mode
 from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..layers.function import set_gradient, with_own_memory
+from ..layers.source import Input
 from ..memory import Memory, MemoryView
 from .arrays import ArrayPrograms
 from .functional import as_tuple
@@ -64,11 +65,19 @@ class LearningSegment:
         self._tape: Tape | None = None
         self._small = ArrayPrograms(wiring, nodes, learns=True)
 
+    def forward_bound(self) -> bool:
+        """Compute the tops of all layers as bound calls; False, without tops, if there are none."""
+        if not mode.fast():
+            return False
+        if self._small.repeat():
+            return True
+        return self._small.forward(tuple([blob.values.shape for _, blob in self._sources]))
+
     def forward(self) -> None:
         """Compute the tops of all layers, and keep the graph."""
-        shapes = tuple([blob.values.shape for _, blob in self._sources])
-        if mode.fast() and self._small.forward(shapes):
+        if self.forward_bound():
             return
+        shapes = tuple([blob.values.shape for _, blob in self._sources])
         if shapes != self._shapes:
             for node in self.nodes:
                 node.layer.reshape(self._wiring.bottoms(node), self._wiring.tops(node))
@@ -134,10 +143,21 @@ class LearningSegment:
         tape.parameters[blob] = Target(blob.gradient, leaf, True)
         return leaf
 
-    def backward(self) -> None:
-        """Set the gradients of the blobs and add those of the parameters; free the graph."""
+    def is_leased(self) -> bool:
+        """Whether the last pass ran as bound calls whose memories are where they were."""
+        return self._small.last is not None and self._small.last.is_leased()
+
+    def has_values(self) -> bool:
+        """Whether all values are where the bound calls of the last pass left them."""
+        return self._small.last is not None and self._small.last.has_values()
+
+    def backward(self, fresh: bool) -> None:
+        """Set the gradients of the blobs and add those of the parameters; free the graph.
+
+        fresh: whether the gradients of the parameters count as zero where `is_leased`.
+        """
         if self._small.last is not None:
-            self._small.last.backward()
+            self._small.last.backward(fresh)
             return
         tape, self._tape = self._tape, None
         assert tape is not None
@@ -183,6 +203,8 @@ def learning_parts(wiring: Wiring) -> list[LearningSegment | Node]:
         run.clear()
 
     for node in wiring.nodes:
+        if isinstance(node.layer, Input):  # does nothing
+            continue
         together = _learns_together(wiring, node, aliases)
         if isinstance(node.layer, EngineLayer) and node.layer.copies:
             aliases.update(node.bottoms, node.tops)

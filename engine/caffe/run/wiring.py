@@ -107,6 +107,11 @@ class Wiring:
         names = ", ".join(node.name for node in self.nodes)
         raise UnknownLayerError(f"the net has no layer {name!r}; it has {names}")
 
+    def clear_gradients(self) -> None:
+        """Set the gradient of every learnable parameter to zero."""
+        for parameter in self.parameters:
+            parameter.blob.gradient.zero()
+
     @property
     def loss_blobs(self) -> list[Blob]:
         """The blobs that count as losses, once for each layer that makes them one."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -75,10 +76,9 @@ class Company:
         """Return what was requested during this iteration: "none", "snapshot" or "stop"."""
         return trainer.requested_action()
 
-    @contextlib.contextmanager
-    def uninterrupted(self) -> Iterator[None]:
+    def uninterrupted(self) -> AbstractContextManager[None]:
         """Let a block (an update, a snapshot) finish before SIGTERM ends this process."""
-        yield
+        return contextlib.nullcontext()
 
     def note_snapshot(self, iteration: int) -> None:
         """Note that a snapshot of this iteration is on disk."""

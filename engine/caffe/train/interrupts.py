@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 #: The signals that programs have handlers for. Some systems lack some of them.
 HANDLED = tuple(
@@ -32,16 +32,24 @@ class _Waiting:
     """
 
     def __init__(self, number: int, handler: Callable[..., Any], patience: float) -> None:
-        self._number, self._handler, self._patience = number, handler, patience
+        self._number, self._handler, self.patience = number, handler, patience
         self._waits = True
         self._signals: list[FrameType | None] = []
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._waits and len(self._signals) < self._patience:
+        if self._waits and len(self._signals) < self.patience:
             self._signals.append(frame)
         else:
             self._signals.clear()
             self._handler(number, frame)
+
+    def restore_patience(self, patience: float) -> None:
+        """Set the patience again, and handle the last signal now if more have waited."""
+        self.patience = patience
+        if len(self._signals) > patience:
+            frame = self._signals[-1]
+            self._signals.clear()
+            self._handler(self._number, frame)
 
     def end(self) -> None:
         """Put the other handler back and let it handle the signals that have waited."""
@@ -52,24 +60,33 @@ class _Waiting:
 
 
 class _Held:
-    """A block during which signals wait; their handlers run at its end."""
+    """A block during which signals wait; their handlers run at its end.
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    patience: how many signals of a kind wait; a further one is handled at once.
+    """
+
+    patience: ClassVar[float]
+
+    def __init__(self) -> None:
+        #: Handlers in place of others, and those of a longer block with their patience in that one.
         self._waiting: list[_Waiting] = []
+        self._borrowed: list[tuple[_Waiting, float]] = []
 
-    def _handler(self, number: int) -> Callable[..., Any] | None:
-        """Return the handler that has to wait, or None."""
-        handler = _get_handler(number)
-        return handler if callable(handler) else None
+    @staticmethod
+    def waits(handler: object) -> bool:
+        """Whether a handler has to wait."""
+        return callable(handler)
 
     def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != threading.main_thread().ident:
             return
         for number in HANDLED:
-            handler = self._handler(number)
-            if handler is not None:
-                waiting = _Waiting(number, handler, self._patience)
+            handler = _get_handler(number)
+            if type(handler) is _Waiting:
+                self._borrowed.append((handler, handler.patience))
+                handler.patience = self.patience
+            elif self.waits(handler):
+                waiting = _Waiting(number, handler, self.patience)
                 self._waiting.append(waiting)
                 _set_handler(number, waiting)
 
@@ -80,9 +97,13 @@ class _Held:
         traceback: TracebackType | None,
     ) -> None:
         first: BaseException | None = None
-        while self._waiting:
+        while self._waiting or self._borrowed:
             try:
-                self._waiting.pop().end()
+                if self._waiting:
+                    self._waiting.pop().end()
+                else:
+                    waiting, patience = self._borrowed.pop()
+                    waiting.restore_patience(patience)
             except BaseException as raised:
                 first = first or raised
         if first is not None:
@@ -92,8 +113,7 @@ class _Held:
 class UpdateHeld(_Held):
     """An update: every handler of Python's waits, however many signals come."""
 
-    def __init__(self) -> None:
-        super().__init__(float("inf"))
+    patience = float("inf")
 
 
 class IterationHeld(_Held):
@@ -102,9 +122,9 @@ class IterationHeld(_Held):
     A program's own handler does not wait, since it may be there to be asked during the iteration.
     """
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    patience = 1
 
-    def _handler(self, number: int) -> Callable[..., Any] | None:
-        handler = _get_handler(number)
-        return handler if handler is signal.default_int_handler else None
+    @staticmethod
+    def waits(handler: object) -> bool:
+        """Whether the handler is the one of Ctrl-C that Python sets."""
+        return handler is signal.default_int_handler

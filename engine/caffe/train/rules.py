@@ -7,16 +7,27 @@ times the parameter's lr_mult. The other letters in a formula are the parameter'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import NetError
+from ..native import instructions as ops
+from ..native.instructions import Call
 
-Call = Callable[[], object]
+
+class Factors(NamedTuple):
+    """What an update of parameters depends on besides the rule.
+
+    rate: the learning rate, of shape (), which changes. lr_mult, decay: factors of the rate and of
+    the weights.
+    """
+
+    rate: np.ndarray
+    lr_mult: float
+    decay: float
 
 
 class Rule:
@@ -47,12 +58,11 @@ class Rule:
         weights: np.ndarray,
         gradients: np.ndarray,
         history: Sequence[np.ndarray],
-        rates: np.ndarray,
-        decays: np.ndarray,
+        factors: Factors,
     ) -> list[Call] | None:
         """Return calls that add the L2 decay, `update`, and subtract the update from the weights.
 
-        rates, decays: the rate and the decay of each value. None if the rule has no such calls.
+        None if the rule has no such calls.
         """
         return None
 
@@ -73,23 +83,9 @@ class SGD(Rule):
         weights: np.ndarray,
         gradients: np.ndarray,
         history: Sequence[np.ndarray],
-        rates: np.ndarray,
-        decays: np.ndarray,
+        factors: Factors,
     ) -> list[Call] | None:
-        (v,), penalty = history, np.zeros_like(weights)
-        momentum = np.full((), self.param.momentum, np.float32)
-        decay: list[Call] = [
-            partial(np.multiply, weights, decays, penalty),
-            partial(np.add, gradients, penalty, gradients),
-        ]
-        return [
-            *(decay if decays.any() else []),
-            partial(np.multiply, gradients, rates, gradients),
-            partial(np.multiply, v, momentum, v),
-            partial(np.add, v, gradients, v),
-            partial(np.copyto, gradients, v),
-            partial(np.subtract, weights, v, weights),
-        ]
+        return [ops.sgd(weights, gradients, history[0], self.param.momentum, *factors)]
 
     def update_together(
         self, gradients: list[torch.Tensor], history: list[torch.Tensor], rate: float

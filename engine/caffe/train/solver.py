@@ -144,8 +144,8 @@ class Solver:
         self.company.start(self)
         speed = progress.Speed(self.iter)
         while self.iter < end and not self._stopped:
-            self.net.clear_param_diffs()
             if self._is_test_due():
+                self.net.clear_param_diffs()
                 self._test_all()
                 if self._stopped:
                     break
@@ -158,12 +158,16 @@ class Solver:
         """Train for an iteration, then write a snapshot and note a request to stop."""
         p = self.param
         self._within_iteration = True
+        if self._callbacks:
+            self.net.clear_param_diffs()
         for on_start, _ in self._callbacks:
             on_start()
         # As in BVLC Caffe, the train net logs what the solver asks for, and only where the
         # iteration is displayed.
         self.net.executor.debug_info = p.debug_info and self._is_due(p.display)
-        self._losses.add([self.net.executor.step() for _ in range(p.iter_size)])
+        # What callbacks have written to the gradients is added to.
+        fresh = not self._callbacks
+        self._losses.add([self.net.executor.step(fresh and not i) for i in range(p.iter_size)])
         if self._is_due(p.display):
             self._display(speed)
         for _, on_gradients_ready in self._callbacks:

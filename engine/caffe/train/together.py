@@ -11,13 +11,17 @@ import torch
 
 from ..blob import Blob
 from ..memory import Memory
-from ..run.places import GRADIENTS, VALUES, Kind, Places
+from ..native.instructions import Call
+from ..native.link import NativeRun, link
+from ..run.places import GRADIENTS, VALUES, Kind, Places, Terms
 from ..run.wiring import Parameter
-from .rules import Call, Rule
+from .rules import Factors, Rule
 
 #: Values of a parameter, and of all of them, up to which parameters are put together. Calling a
 #: rule for each of them takes longer than computing the update.
 MOST_OF_ONE, MOST_OF_ALL = 1 << 14, 1 << 16
+#: The same for an update by the C library, which reads each value once.
+MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C = 1 << 19, 1 << 20
 
 
 class _Row(NamedTuple):
@@ -48,12 +52,16 @@ class Piece(NamedTuple):
 class SmallParameters:
     """The small parameters of a net that learn.
 
-    history: for each of the rule's histories in turn, a blob for each parameter. rest: the numbers
+    history: for each of the rule's histories in turn, a blob for each parameter. in_c: whether the
+    C library updates them. rest: the numbers
     of all other parameters. pieces: the parameters, those with equal factors together.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], history: Sequence[Blob]) -> None:
-        numbers = _small(parameters)
+    def __init__(
+        self, parameters: Sequence[Parameter], history: Sequence[Blob], in_c: bool
+    ) -> None:
+        limits = (MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C) if in_c else (MOST_OF_ONE, MOST_OF_ALL)
+        numbers = _small(parameters, *limits)
         self.rest = [i for i in range(len(parameters)) if i not in numbers]
         members = [parameters[i] for i in numbers]
         blobs = [parameter.blob for parameter in members]
@@ -62,6 +70,7 @@ class SmallParameters:
         self._rows = [_Row.of(VALUES, blobs), gradients]
         for start in range(0, len(history), max(1, len(parameters))):
             self._rows.append(_Row.of(VALUES, [history[start + i] for i in numbers]))
+        self._terms = Terms()
         self.pieces: list[Piece] = []
         start = 0
         for factors, equal in groupby(members, _factors):
@@ -72,19 +81,22 @@ class SmallParameters:
 
     def bind(self, rule: Rule, weight_decay: float) -> BoundUpdate | None:
         """Return the update of all parameters as bound calls; None if the rule has none."""
-        arrays = [row.values.numpy() for row in self._rows]
-        rates, lr_mults, decays = (np.zeros_like(arrays[0]) for _ in range(3))
-        start = 0
+        rate = np.zeros((), np.float32)
+        calls: list[Call] = []
         for piece in self.pieces:
-            part = slice(start, start + len(piece.tensors[0]))
-            lr_mults[part], decays[part] = piece.lr_mult, weight_decay * piece.decay_mult
-            start = part.stop
-        weights, gradients, *history = arrays
-        calls = rule.bind(weights, gradients, history, rates, decays)
-        return None if calls is None else BoundUpdate(calls, lr_mults, rates)
+            weights, gradients, *history = (tensor.numpy() for tensor in piece.tensors)
+            factors = Factors(rate, piece.lr_mult, weight_decay * piece.decay_mult)
+            of_piece = rule.bind(weights, gradients, history, factors)
+            if of_piece is None:
+                return None
+            calls += of_piece
+        return BoundUpdate(link(calls), rate)
 
     def begin(self) -> bool:
         """Prepare for an update; False while somebody holds values, so that they cannot move."""
+        if self._terms.are_met():
+            self._terms.count_pass()
+            return True
         for row in self._rows:
             if not row.places.are_in_place():
                 row.places.gather()
@@ -92,22 +104,26 @@ class SmallParameters:
                     return False
         for row in self._rows:
             row.places.before_change()
+        self._terms.lease([row.places for row in self._rows], [])
         return True
 
 
 class BoundUpdate:
-    """The calls of an update. rates: the rate of each value, which the calls read."""
+    """The calls of an update. rate: the learning rate, which the calls read."""
 
-    def __init__(self, calls: list[Call], lr_mults: np.ndarray, rates: np.ndarray) -> None:
-        self._calls, self._lr_mults, self._rates = calls, lr_mults, rates
-        self._rate = 0.0
+    def __init__(self, calls: Sequence[Call], rate: np.ndarray) -> None:
+        self._calls, self._rate = calls, rate
+        self._warns = not all(isinstance(call, NativeRun) for call in calls)
 
     def run(self, rate: float) -> None:
         """Update the parameters at this learning rate."""
+        if not self._warns:
+            self._rate[...] = rate
+            for call in self._calls:
+                call()
+            return
         with np.errstate(all="ignore"):
-            if rate != self._rate:
-                np.multiply(self._lr_mults, np.float32(rate), self._rates)
-                self._rate = rate
+            self._rate[...] = rate
             for call in self._calls:
                 call()
 
@@ -116,12 +132,12 @@ def _factors(parameter: Parameter) -> tuple[float, float]:
     return parameter.lr_mult, parameter.decay_mult
 
 
-def _small(parameters: Sequence[Parameter]) -> list[int]:
+def _small(parameters: Sequence[Parameter], most_of_one: int, most_of_all: int) -> list[int]:
     """The numbers of the small parameters that learn, in the order of their factors."""
     numbers: list[int] = []
     count = 0
     for i, (blob, lr_mult, _) in enumerate(parameters):
-        fits = blob.count <= MOST_OF_ONE and count + blob.count <= MOST_OF_ALL
+        fits = blob.count <= most_of_one and count + blob.count <= most_of_all
         if fits and lr_mult != 0 and isinstance(blob.values, Memory):
             numbers.append(i)
             count += blob.count

@@ -11,6 +11,7 @@ import torch
 from .. import glog, mode
 from ..blob import Blob
 from ..memory import Memory, MemoryView
+from ..native import library
 from ..ops import cuda
 from ..run.wiring import Parameter
 from . import rules
@@ -49,8 +50,9 @@ class Updater:
     ) -> None:
         self._rule, self._param = rule, param
         self._parameters, self._history = parameters, history
-        self._small = SmallParameters(parameters, history)
         plain = param.iter_size == 1 and param.regularization_type == "L2"
+        in_c = plain and type(rule) is rules.SGD and library.load() is not None
+        self._small = SmallParameters(parameters, history, in_c)
         self._bound = self._small.bind(rule, param.weight_decay) if plain else None
         self._kernel = cuda.SGD()
         self._logged_missing_kernel = False
@@ -66,6 +68,8 @@ class Updater:
         if on.type == "cpu" and mode.fast() and self._small.begin():
             self._update_small(rate, iteration)
             numbers = self._small.rest
+            if not numbers:
+                return
         work = [parameter for parameter in map(self._work, numbers) if not self._rests(parameter)]
         if on.type == "cuda" and self._fits_one_launch():
             self._launch(work, rate, on)

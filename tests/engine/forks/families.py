@@ -426,11 +426,11 @@ layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
 
 DEFORMABLE = """
 layer { name: "offset" type: "Convolution" bottom: "data" top: "offset"
-  convolution_param { num_output: 18 kernel_size: 3 stride: 1 dilation: 2 pad: 2
+  convolution_param { num_output: 54 kernel_size: 3 stride: 1 dilation: 2 pad: 2
     weight_filler { type: "constant" value: 0.1 } } }
 layer { name: "res5a" type: "DeformableConvolution" bottom: "data" bottom: "offset" top: "res5a"
   deformable_convolution_param { num_output: 4 kernel_size: 3 stride: 1 pad: 2 engine: 1
-    dilation: 2 deformable_group: 1 bias_term: false weight_filler { type: "msra" } } }
+    dilation: 2 deformable_group: 3 bias_term: false weight_filler { type: "msra" } } }
 """
 
 #: V1's names of fork layers, and those of DeconvNet's training.

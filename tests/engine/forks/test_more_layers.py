@@ -5,7 +5,7 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
-from caffe.errors import CaffeError, LayerFileError
+from caffe.errors import CaffeError, LayerError, LayerFileError, ShapeError
 from caffe.layers.forks.ctc import edit_distance
 from caffe.layers.forks.pose import peaks
 from scipy.io import loadmat
@@ -420,3 +420,33 @@ def test_a_diagonal_filler_needs_a_kernel_of_one(tmp_path, kernel):
     else:
         with pytest.raises(CaffeError, match="a kernel of 1"):
             run(tmp_path, text, np.ones((1, 2, 3, 3)))
+
+
+def test_a_continuation_indicator_marks_the_first_step(tmp_path):
+    text = "layer { name: 'm' type: 'ContinuationIndicator' top: 'm' %s }"
+    settings = "continuation_indicator_param { time_step: 3 batch_size: 2 }"
+    out = build(tmp_path, text % settings).forward()["m"]
+    assert out.tolist() == [[0, 0], [1, 1], [1, 1]]
+    with pytest.raises(LayerError, match="time_step 0 and batch_size 0"):
+        build(tmp_path, text % "")
+
+
+def test_a_distance_of_covariances_needs_two_rows_of_each_domain(tmp_path):
+    with pytest.raises(ShapeError, match="each needs two rows"):
+        build(tmp_path, layer("type: 'CORALLoss'", (1, 4), (3, 4)), caffe.TRAIN).forward()
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels", "reason"),
+    [
+        ("num_output: 4 kernel_size: 3", 17, "offsets of 17 channels"),
+        ("num_output: 4 kernel_size: 3 deformable_group: 2", 18, "2 groups of 9 positions need 36"),
+        ("num_output: 4 kernel_size: 3 group: 3", 18, "group 3 and 1 groups of offsets"),
+        ("num_output: 4", 18, "the kernel has no size"),
+        ("num_output: 4 kernel_size: 3 pad: 1", 18, "offsets for each of 6 x 6 positions"),
+    ],
+)
+def test_a_deformable_convolution_says_which_offsets_it_needs(tmp_path, settings, channels, reason):
+    text = f"type: 'DeformableConvolution' deformable_convolution_param {{ {settings} }}"
+    with pytest.raises(LayerError, match=reason):
+        build(tmp_path, layer(text, (1, 4, 6, 6), (1, channels, 4, 4)))

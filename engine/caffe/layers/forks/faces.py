@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,14 +103,15 @@ def margin_cosine(cosine: torch.Tensor, margin: int) -> torch.Tensor:
     return (1 - 2 * (k % 2)) * multiple - 2 * k
 
 
-class _MarginProduct(Function):
-    """x W with a margin of the angle to the class of the label.
+@register
+class MarginInnerProduct(Function):
+    """x W with a margin of the angle to the class of the label (Liu et al. 2017, SphereFace).
 
-    For the label j, |x| |w_j| (lambda cos a + psi(a)) / (1 + lambda) stands for the product, with a
-    the angle between x and w_j, psi of `margin_cosine`, and m = 1, 2, 3 or 4 for type SINGLE,
-    DOUBLE, TRIPLE or QUADRUPLE. The parameter W is num_output x values of a row. lambda is the
-    larger of lambda_min and base (1 + gamma t)^-power, t being `iteration` plus the passes so far;
-    a second top holds it.
+    y[i, j] = |x_i| cos a for the angle a between x_i and row j of W; where j is the label, it is
+    |x_i| (lambda cos a + psi(a)) / (1 + lambda), with psi of `margin_cosine` and m = 1, 2, 3 or 4
+    for type SINGLE, DOUBLE, TRIPLE or QUADRUPLE. The rows of W, num_output x values of a row, are
+    scaled to length 1 before each pass. lambda is the larger of lambda_min and
+    base (1 + gamma t)^-power, t being `iteration` plus the passes so far; a second top holds it.
     """
 
     bottoms, tops = (2, 2), (1, 2)
@@ -118,19 +119,15 @@ class _MarginProduct(Function):
     in_place = False
     stateful = True
     replayable = False
-    #: The field of LayerParameter that holds the layer's settings.
-    settings: ClassVar[str]
-
-    @property
-    def param(self) -> Any:
-        """The settings of the margin."""
-        return getattr(self.layer_param, self.settings)
+    settings = "margin_inner_product_param"
+    #: Whether the rows of W have length 1.
+    unit_rows = True
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 1
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.param, bottom[0].shape
+        p, shape = getattr(self.layer_param, self.settings), bottom[0].shape
         if p.num_output < 1:
             raise self.error(f"num_output is {p.num_output}; it needs to be at least 1")
         self.axis = canonical_axis(self, p.axis, shape)
@@ -140,20 +137,18 @@ class _MarginProduct(Function):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.iteration += 1
+        if self.unit_rows:
+            weights = self.blobs[0].values.mutable(mode.device()).data
+            weights /= weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         super().forward(bottom, top)
 
     def current_lambda(self) -> float:
         """Return lambda of the present pass."""
-        p = self.param
+        p = getattr(self.layer_param, self.settings)
         return max(p.lambda_min, p.base * (1 + p.gamma * self.iteration) ** -p.power)
 
-    def lengths(self, rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return |x| |w_j| of each row x and its label j, N x 1. index: the labels, N x 1."""
-        of_weights = self.weights[0].norm(dim=1)[index]
-        return rows.norm(dim=1, keepdim=True) * of_weights
-
     def compute(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | Tensors:
-        p = self.param
+        p = getattr(self.layer_param, self.settings)
         (w,) = self.weights
         rows = x.flatten(self.axis).reshape(-1, math.prod(x.shape[self.axis :]))
         if rows.shape[1] != w.shape[1]:
@@ -162,7 +157,9 @@ class _MarginProduct(Function):
         index = row_labels(self, y, labels)[:, None]
         weight = self.current_lambda()
         if p.type != p.SINGLE:
-            length = self.lengths(rows, index)
+            length = rows.norm(dim=1, keepdim=True)
+            if not self.unit_rows:
+                length = length * w[index[:, 0]].norm(dim=1, keepdim=True)
             inner = y.gather(1, index)
             psi = margin_cosine(inner / length.clamp(min=1e-12), p.type + 1)
             y = y.scatter(1, index, (weight * inner + length * psi) / (1 + weight))
@@ -171,32 +168,14 @@ class _MarginProduct(Function):
 
 
 @register
-class MarginInnerProduct(_MarginProduct):
-    """x W with a margin of the angle to the class of the label (Liu et al. 2017, SphereFace).
+class LargeMarginInnerProduct(MarginInnerProduct):
+    """MarginInnerProduct whose rows of W keep their lengths (Liu et al. 2016, L-Softmax, 3.2).
 
-    `_MarginProduct` has the formula. The rows of W are scaled to length 1 before each pass, so that
-    |w_j| is 1.
-    """
-
-    settings = "margin_inner_product_param"
-
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        weights = self.blobs[0].values.mutable(mode.device()).data
-        weights /= weights.norm(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-        super().forward(bottom, top)
-
-    def lengths(self, rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return rows.norm(dim=1, keepdim=True)
-
-
-@register
-class LargeMarginInnerProduct(_MarginProduct):
-    """x W with a margin of the angle to the class of the label (Liu et al. 2016, L-Softmax).
-
-    `_MarginProduct` has the formula (wy1iu/LargeMargin_Softmax_Loss).
+    |x_i| becomes |W_j| |x_i| in the formula (wy1iu/LargeMargin_Softmax_Loss).
     """
 
     settings = "largemargin_inner_product_param"
+    unit_rows = False
 
 
 @register

@@ -1,4 +1,4 @@
-"""Losses between rows and domains: FocalLoss, TripletLoss, MMD, GradientScaler, CosinAdd."""
+"""Losses between rows and domains: FocalLoss, TripletLoss, MMD, CORALLoss, GradientScaler."""
 
 from __future__ import annotations
 
@@ -108,6 +108,33 @@ class MMD(Function):
         n = len(s)
         kernels = total / p.kernel_num
         return kernels[:n, :n].mean() + kernels[n:, n:].mean() - 2 * kernels[:n, n:].mean()
+
+
+@register
+class CORALLoss(Function):
+    """|cov(s) - cov(t)|^2 / (4 d^2), for rows s and t of d values (Sun & Saenko 2016, eq. 1-3).
+
+    The bottoms are N x ... and M x ..., with as many values a row. The squares of the difference
+    of their covariances, whose divisors are N - 1 and M - 1, are summed
+    (VisionLearningGroup/CORAL).
+    """
+
+    bottoms, tops = (2, 2), (1, 1)
+    auto_tops = 1
+    loss = True
+    in_place = False
+
+    def compute(self, s: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        rows = [x.flatten(1) for x in (s, t)]
+        width = rows[0].shape[1]
+        if rows[1].shape[1] != width or min(len(x) for x in rows) < 2:
+            raise self.shape_error(
+                f"bottoms of shapes {tuple(s.shape)} and {tuple(t.shape)}; each needs two rows or "
+                "more, of equally many values"
+            )
+        centred = [x - x.mean(0) for x in rows]
+        first, second = (x.T @ x / (len(x) - 1) for x in centred)
+        return (first - second).square().sum() / (4 * width * width)
 
 
 class _Scaled(torch.autograd.Function):

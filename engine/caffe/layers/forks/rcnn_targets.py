@@ -38,7 +38,7 @@ def encode_pixels(regions: np.ndarray, objects: np.ndarray) -> np.ndarray:
     return np.concatenate([shift, np.log(targets / sizes)], 1).astype(np.float32)
 
 
-class _Targets(EngineLayer):
+class Targets(EngineLayer):
     """A layer that draws what to train on. Its tops have no gradient."""
 
     in_place = False
@@ -65,7 +65,7 @@ class _Targets(EngineLayer):
         zero_gradients(propagate_down, bottom)
 
 
-class AnchorTargets(_Targets):
+class AnchorTargets(Targets):
     """Labels and codes of the anchors of one image (Ren et al. 2015, section 3.1.2).
 
     Bottoms: scores 1 x 2A x H x W, objects G x 5 in pixels, the image's height, width and scale,
@@ -136,7 +136,7 @@ class AnchorTargets(_Targets):
         return labels, codes
 
 
-class ProposalTargets(_Targets):
+class ProposalTargets(Targets):
     """A sample of the proposals with labels and codes (Girshick 2015, "Fast R-CNN", section 2.3).
 
     Bottoms: proposals R x 5 and objects G x 5, whose last column is the label. Tops: regions S x 5,

@@ -1,4 +1,4 @@
-"""Layers of text detection and recognition: Transpose, Reverse, Lstm."""
+"""Layers of text detection and recognition: Transpose, Reverse, Lstm, ContinuationIndicator."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..axes import canonical_axis
 from ..function import Function, Tensors
 from ..recurrent import LSTM as BVLCLSTM
 from ..registry import register
+from ..source import Source
 
 
 @register
@@ -161,3 +162,26 @@ class LSTM(BVLCLSTM):
         if param.HasField("lstm_param") and not param.HasField("recurrent_param"):
             return Lstm(param)
         return super().__new__(cls)
+
+
+@register
+class ContinuationIndicator(Source):
+    """The marks of sequences that start at the first step: 0 in the first row, 1 in the others.
+
+    The top is time_step x batch_size, the second bottom of BVLC's LSTM.
+    """
+
+    tops = (1, 1)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.continuation_indicator_param
+        if not (p.time_step and p.batch_size):
+            raise self.error(
+                f"time_step {p.time_step} and batch_size {p.batch_size} need to be above 0"
+            )
+        top[0].resize((p.time_step, p.batch_size))
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        marks = torch.ones(top[0].shape)
+        marks[0] = 0
+        top[0].values.set(marks)
