@@ -16,7 +16,7 @@ from ...proto import caffe_pb2
 DATA = frozenset(
     (
         *("AnnotatedData", "Data", "DenseImageData", "HDF5Data", "ImageData", "ImageSegData"),
-        *("MemoryData", "WindowData"),
+        *("MatRead", "MemoryData", "VideoData", "WindowData"),
     )
 )
 #: Layer types beside losses that compare with labels, choose examples, or write files.
