@@ -119,7 +119,7 @@ UNKNOWN = (
     ),
     (
         "a Python layer of the names below, in a package (`detector.rpn.proposal_layer`)",
-        "the engine's own runs, as without the package",
+        "the engine's own runs where the module is missing",
     ),
     (
         "CTPN's Python layer `layers.text_proposal_layer`, without its module",
