@@ -36,7 +36,7 @@ VALUES := BASE_URL BASELINE CASES CHANNELS CLASSES CONTEXT_DIR DATA DEMO DEMO_DA
 	SECONDS SEED SIFTFLOW_DIR THREADS TRAIN_SPLIT VAL_SPLIT VARIANT VOC_DIR WEIGHTS WIDTH DOCS QUICK \
 	CSV DIFF FIX_CROPS HTML INPUT JSON LEVEL MARKDOWN PHASE SOLVER STAGE \
 	IGNORE_LABEL LABELMAP LAYERS LR MASKS PROPOSE SINGLE \
-	JOBS KILLS TARGET \
+	JOBS KILLS POWER TARGET \
 	BATCH CLASS_WEIGHTS CROP LABEL_VALUES MIRROR MEMORY ON_ERROR NPY ONLY ONNX RUN TILE TO
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PY BENCH_PY
@@ -94,8 +94,9 @@ fuzz: $(READY) ## mutated files for every reader (MINUTES=1 CASES= SEED= TARGET=
 	@"$$PY" -m tests.fuzz $(call options,MINUTES:minutes CASES:cases SEED:seed TARGET:target JOBS:jobs \
 	  OUT:out)
 
-torture: $(READY) ## kills, signals, long runs, fuzzing (MINUTES= KILLS= STEPS= IMAGES=)
-	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills STEPS:steps IMAGES:images SEED:seed)
+torture: $(READY) ## kills, power loss, long runs, fuzzing (MINUTES= KILLS= POWER=)
+	@"$$PY" -m tests.torture $(call options,MINUTES:minutes KILLS:kills POWER:power STEPS:steps \
+	  IMAGES:images SEED:seed)
 
 test-all: $(READY) ## the test suite with the long and the slow tests
 	@$(call tests_beside_types,-m '$(OFFLINE)')

@@ -55,6 +55,10 @@ def _layer(layer: Any, bottoms: List[Shape]) -> Tuple[Shape, int]:
         return (bottom[0], outputs), math.prod(bottom) * outputs
     if layer.type == "Concat":
         return (bottom[0], sum(b[1] for b in bottoms), *bottom[2:]), 0
+    if layer.type == "Flatten":
+        return (bottom[0], math.prod(bottom[1:])), 0
+    if layer.type == "Slice":
+        return (bottom[0], bottom[1] // len(layer.top), *bottom[2:]), 0
     if layer.type == "Crop":
         axis = layer.crop_param.axis
         return (*bottom[:axis], *bottoms[1][axis:]), 0

@@ -64,6 +64,12 @@ def end_at_interrupt() -> None:
         signal.signal(signal.SIGINT, _end)
 
 
+def end_loading_at_interrupt() -> None:
+    """Call `end_at_interrupt` while `python -m` loads the package of a program."""
+    if sys.argv[:1] == ["-m"]:  # as runpy sets it meanwhile
+        end_at_interrupt()
+
+
 def _end(number: int, frame: Optional[FrameType]) -> None:
     os.write(2, b"stopped; the same command continues\n")
     os._exit(INTERRUPTED)

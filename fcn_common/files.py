@@ -8,10 +8,21 @@ import json
 import os
 import re
 import secrets
-from typing import IO, Any, Iterator, List, Optional
+import stat
+import time
+from typing import IO, Any, Iterator, List, Optional, Set
 
-from fcn_common.places import PathLike, make_folder, writable
+from fcn_common.places import PathLike, make_folder, sync_folder, writable
 
+try:
+    import fcntl
+except ImportError:  # A system without file locks.
+    fcntl = None  # type: ignore[assignment]
+
+#: Seconds since its last change, after which a temporary file is the rest of a killed write.
+ABANDONED = 600
+#: The folders from which this process has removed such files.
+_swept: Set[str] = set()
 #: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
 NAME_LENGTH = 48
 #: Temporary names, those of the embedded Caffe included: .NAME.8 hexadecimal digits.partial.SUFFIX
@@ -58,24 +69,20 @@ def atomic_path(path: PathLike) -> Iterator[str]:
             os.fsync(file.fileno())
 
 
-def sync_folder(folder: PathLike) -> None:
-    """Write the names in a folder to disk, where its file system can do so.
+def check_regular(path: PathLike) -> None:
+    """Raise OSError for a path that names no file, or a device or FIFO that could be read for ever.
 
-    A file that is on disk can be lost with a power failure as long as its name is not.
+    A folder is left to the caller.
     """
-    if os.name != "posix":
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # A folder may allow writing and forbid reading.
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
+    mode = os.stat(path).st_mode
+    for is_kind, kind in (
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if is_kind(mode):
+            raise OSError(errno.EINVAL, f"is {kind}; a file is needed", os.fspath(path))
 
 
 def remove_partial(folder: PathLike) -> List[str]:
@@ -104,6 +111,34 @@ def write_json(path: PathLike, value: Any, sort_keys: bool = False) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=sort_keys) + "\n")
 
 
+def _sweep(folder: str) -> None:
+    """Remove old temporary files of killed writes from a folder, once in this process.
+
+    Other processes may write there. The embedded Caffe holds locks on the files that it writes.
+    """
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for name in filter(TEMPORARY.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError):
+            path = os.path.join(folder, name)
+            old = time.time() - os.lstat(path).st_mtime > ABANDONED
+            if old and os.path.isfile(path) and not _is_locked(path):
+                os.remove(writable(path))
+
+
+def _is_locked(path: str) -> bool:
+    """Return whether a process holds a lock on a file. Raises OSError."""
+    if fcntl is None:
+        return False
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def _replacement(path: PathLike) -> Iterator[str]:
     """Give a temporary path beside `path`; rename it to `path`, or remove it after an exception."""
@@ -114,6 +149,7 @@ def _replacement(path: PathLike) -> Iterator[str]:
         folder, f".{stem[:NAME_LENGTH]}.{secrets.token_hex(4)}.partial{suffix}"
     )
     make_folder(folder)
+    _sweep(folder)
     try:
         yield temporary
         os.replace(temporary, target)

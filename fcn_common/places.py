@@ -32,6 +32,15 @@ def strict() -> bool:
     return any(os.environ.get(name, "") not in ("", "0") for name in SETTINGS)
 
 
+def refuse_strict_mode(program: str) -> None:
+    """End a program of developers in the strict mode: its files lie all over the machine."""
+    if strict():
+        raise SystemExit(
+            f"error: {program} does not run in the strict mode, because it writes outside the "
+            f"working folder; unset {' and '.join(SETTINGS)}"
+        )
+
+
 def writable(path: PathLike) -> str:
     """Return the path of a file or folder that is to be written, created, replaced or renamed.
 
@@ -54,8 +63,40 @@ def _is_inside(path: PathLike) -> bool:
 
 
 def make_folder(path: PathLike) -> None:
-    """Create a folder, and those above it, where they are missing; "" is the present folder."""
-    os.makedirs(writable(path or os.curdir), exist_ok=True)
+    """Create a folder, and those above it, where they are missing; "" is the present folder.
+
+    The names of new folders are on disk when the function returns: with them, a power failure would
+    take all files inside.
+    """
+    path = os.path.abspath(writable(path or os.curdir))
+    new = []
+    while not os.path.isdir(path) and path not in new:
+        new.append(path)
+        path = os.path.dirname(path)
+    if new:
+        os.makedirs(writable(new[0]), exist_ok=True)
+    for folder in new:
+        sync_folder(os.path.dirname(folder))
+
+
+def sync_folder(folder: PathLike) -> None:
+    """Write the names in a folder to disk, where its file system can do so.
+
+    A file that is on disk can be lost with a power failure as long as its name is not.
+    """
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # A folder may allow writing and forbid reading.
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

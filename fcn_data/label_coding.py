@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcn_common import voc
 
-from .readers import read_segmentation
+from .readers import open_image, read_segmentation
 
 #: Suffixes of label files. JPEG is not one of them: its compression changes labels.
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".mat", ".npy")
@@ -116,7 +116,7 @@ def stored_labels(path: str) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     if suffix == ".npy":
         return _numpy_labels(path), None
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.mode == "P":
                 palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
                 return np.asarray(image), palette

@@ -14,6 +14,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Set
 import numpy as np
 from PIL import Image, ImageOps
 
+from fcn_common.files import check_regular
+
 from . import mat_files
 from .channel_lists import is_channel_list, listed_files
 
@@ -101,7 +103,7 @@ def count_channels(path: str) -> int:
     if is_channel_list(path):
         return sum(map(count_channels, listed_files(path)))
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             bands = COLOURS if image.mode in ("P", "YCbCr") else len(image.getbands())
             return bands * (getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
     except FileNotFoundError:
@@ -113,11 +115,17 @@ def count_channels(path: str) -> int:
     return page.shape[2] if page.ndim == COLOURS else 1
 
 
+def open_image(path: str) -> Any:
+    """Open a picture with Pillow. Raises OSError, also for a FIFO or a device."""
+    check_regular(path)
+    return Image.open(path)
+
+
 def is_wide(path: str) -> bool:
     """Whether the values of a picture have more than 8 bits."""
     if is_channel_list(path):
         return any(map(is_wide, listed_files(path)))
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
@@ -143,7 +151,7 @@ def orientation(path: str) -> int:
     Of a channel list, it is that of the first file.
     """
     path = listed_files(path)[0]
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return int(image.getexif().get(ORIENTATION, 1))
 
 
@@ -153,7 +161,7 @@ def read_label_image(path: str) -> np.ndarray:
     Raises OSError if the file is not readable.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return np.asarray(image)
     except _DAMAGE as error:
         raise OSError(f"{path}: is not a readable label image ({error})") from None
@@ -204,7 +212,7 @@ def _pages(path: str, first_only: bool) -> List[Any]:
     if is_channel_list(path):
         return [page for file in listed_files(path) for page in _pages(file, first_only)]
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             count = 1 if first_only else getattr(image, "n_frames", 1)
             pages = []
             for index in range(count if image.format in ("TIFF", "MPO") else 1):

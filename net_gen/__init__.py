@@ -5,6 +5,10 @@
 The defaults give the published prototxts; other classes, widths and data are arguments.
 """
 
+from fcn_common import command
+
+command.end_loading_at_interrupt()
+
 from fcn_common.voc import MEAN
 
 from . import padding

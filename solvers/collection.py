@@ -24,7 +24,7 @@ from typing import (
 
 import numpy as np
 
-from fcn_common.files import atomic_path, write_json
+from fcn_common.files import atomic_path, check_regular, write_json
 from fcn_common.places import make_folder, writable
 from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
 from fcn_data.channel_lists import is_channel_list, listed_files
@@ -69,6 +69,7 @@ def collect(sources: Sequence[str], out: str = "") -> List[str]:
             films = [n for n in films if not (_same(source, out) and video.is_result(n))]
             files += _without_parts([os.path.join(source, name) for name in (*names, *films)])
         elif source.lower().endswith(".txt"):
+            check_regular(source)
             with open(source, encoding="utf-8-sig") as file:
                 names = [line.strip() for line in file if line.strip()]
             files += [os.path.join(os.path.dirname(source), name) for name in names]

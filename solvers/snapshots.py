@@ -15,7 +15,8 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 
 from fcn_common.caffemodel import complete_model, complete_state
-from fcn_common.files import sync_folder, write_json, write_text
+from fcn_common.files import TEMPORARY, write_json, write_text
+from fcn_common.places import sync_folder
 from solvers.metrics import Scores
 
 RECORDS = "scores.jsonl"
@@ -87,13 +88,23 @@ def incomplete(prefix: str, iteration: int) -> Iterator[None]:
     os.remove(marker)
 
 
+def has_remains(prefix: str) -> bool:
+    """Return whether a run that was killed, or lost its power, left parts of files."""
+    folder = os.path.dirname(prefix) or os.curdir
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return bool(_markers(prefix)) or any(map(TEMPORARY.fullmatch, names))
+
+
+def _markers(prefix: str) -> List[str]:
+    folder, name = os.path.split(prefix)
+    return glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name)}_iter_*.incomplete"))
+
+
 def remove_incomplete(prefix: str) -> List[str]:
     """Remove what a killed run left of snapshots that it wrote or removed; return the files."""
-    folder, name = os.path.split(prefix)
-    pattern = os.path.join(glob.escape(folder), f".{glob.escape(name)}_iter_*.incomplete")
     iterations = {s.iteration for s in complete(prefix)}
     removed = []
-    for marker in glob.glob(pattern):
+    for marker in _markers(prefix):
         match = re.search(r"_iter_(\d+)\.incomplete$", marker)
         if match and int(match[1]) not in iterations:
             removed += _remove(prefix, int(match[1]))
@@ -121,6 +132,14 @@ def write_progress(prefix: str, iteration: int, values: Mapping[str, Any]) -> No
     """Write what a stage keeps beside a snapshot, before Caffe writes the snapshot."""
     path = f"{prefix}_iter_{iteration}.resume.json"
     write_json(path, {"version": VERSION, "iteration": iteration, KEY: values})
+
+
+def add_progress(prefix: str, iteration: int, values: Mapping[str, Any]) -> None:
+    """Add what a stage keeps to the file that Caffe wrote with a snapshot, where it is missing."""
+    path = f"{prefix}_iter_{iteration}.resume.json"
+    if os.path.isfile(path) and read_progress(prefix, iteration) is None:
+        with open(path, encoding="utf-8") as file:
+            write_json(path, {**json.load(file), KEY: values})
 
 
 def read_progress(prefix: str, iteration: int) -> Optional[Dict[str, Any]]:

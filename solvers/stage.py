@@ -118,7 +118,9 @@ class Stage:
             self.interval = min(self.param.snapshot or self.iters, self.iters)
             self._records_folder = os.path.dirname(self.param.snapshot_prefix) or "."
             self._read_progress()
-            killed = run_lock.is_marked(self._records_folder)
+            killed = run_lock.is_marked(self._records_folder) or snapshots.has_remains(
+                self.param.snapshot_prefix
+            )
             if workers.rank() == 0 and (killed or not self.finished):
                 resources.enter_context(run_lock.one_run(self._records_folder))
                 self._remove_remains()
@@ -264,6 +266,10 @@ class Stage:
             # knows which of them still lives.
             if self.iteration == iteration and workers.count() == 1:
                 self._save_last_iteration()
+            elif self.iteration == iteration and workers.rank() == 0:
+                # After the death of a worker, Caffe has written a snapshot.
+                prefix = self.param.snapshot_prefix
+                snapshots.add_progress(prefix, iteration, self._losses.state())
             raise
 
     def _save_last_iteration(self) -> None:
@@ -394,7 +400,9 @@ class Stage:
             self._log.line(line)
             self._bar.write(line)
         record = plain(dict(scores, iteration=self.iteration))
-        snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
+        # Where that fails, the next scoring writes this record too.
+        with guarded(f"the scores of {self.title}"):
+            snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
         return record
 
     def _write_page(self) -> None:

@@ -5,6 +5,10 @@ over a C x h x w blob is the convolution whose kernel is that window (Long et al
 section 3.1).
 """
 
+from fcn_common import command
+
+command.end_loading_at_interrupt()
+
 from fcn_common.caffemodel import contents
 from surgery.adapt import Adaptation, adapt
 from surgery.bases import BASES, Base

@@ -32,6 +32,8 @@ HERE = Checkout(Path(__file__).resolve().parents[1])
 FOLDERS = ("net_gen", "surgery", "fcn_common", "fcn_data", "solvers", "experiments", "engine/caffe")
 #: A tool of developers, which writes the engine's own source.
 TOOLS = {HERE.engine / "proto" / "generate.py"}
+#: What builds the engine's wheel.
+BUILDERS = {HERE.root / "engine" / "packing" / "native_library.py"}
 
 
 def sources():
@@ -47,6 +49,43 @@ def test_every_writer_checks_its_path():
     ]
     assert len(files_of_all) > 300
     assert unchecked == []
+
+
+#: The packages of developers' programs, which end at once in the strict mode.
+DEVELOPERS = ("zoo", "bench", "oracle")
+
+
+def test_every_program_checks_its_paths_or_refuses_the_strict_mode():
+    """A program is a file that runs when it is named, in any folder but the tests'."""
+    programs = [
+        file
+        for pattern in ("*.py", "*-fcn*/*.py", "*/*.py", "*/*/*.py", "*/*/*/*.py", "*/*/*/*/*.py")
+        for file in HERE.root.glob(pattern)
+        if not HERE.show(file).startswith(("tests/", "."))
+        and 'if __name__ == "__main__":' in file.read_text()
+    ]
+    checked = {*sources(), *HERE.files(*DEVELOPERS), *TOOLS, *BUILDERS}
+    assert len(programs) > 80 and [HERE.show(f) for f in programs if f not in checked] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "zoo"],
+        ["-m", "zoo.train_ssd"],
+        ["-m", "bench", "--help"],
+        ["-m", "oracle.seeds"],
+        ["-m", "tests.fuzz"],
+        ["-m", "tests.torture"],
+        ["engine/caffe/proto/generate.py"],
+    ],
+    ids=lambda arguments: arguments[-1],
+)
+def test_a_program_of_developers_refuses_the_strict_mode(program, arguments):
+    result = program(*arguments, CAFFE_STRICT="1")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "does not run in the strict mode" in result.stderr and result.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -4,3 +4,7 @@
 with a second implementation in NumPy. `zoo.nets` has a generator for each kind of net, written with
 NetSpec alone. `make zoo` runs all of them; `python -m zoo.page` writes docs/forks.md.
 """
+
+from fcn_common.places import refuse_strict_mode
+
+refuse_strict_mode(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
@@ -36,9 +36,14 @@ def _check(shape: Sequence[int]) -> None:
 
 
 class Blob:
-    """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape."""
+    """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape.
+
+    rebindings: how often a blob of the process has taken another one's data, or a layer's list of
+    blobs has changed.
+    """
 
     __slots__ = ("__weakref__", "_data", "_diff")
+    rebindings: ClassVar[int] = 0
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         _check(shape)
@@ -127,6 +132,7 @@ class Blob:
         """Have `other`'s data as this blob's data, now and later."""
         self._data.end_leases()
         self._data = other._data
+        Blob.rebindings += 1
 
     def share_diff(self, other: Blob) -> None:
         """Have `other`'s gradient as this blob's gradient, now and later."""
@@ -173,22 +179,30 @@ class BlobVec(list):
     def __setitem__(self, index: Any, value: Any) -> None:
         _check_blobs(value if isinstance(index, slice) else [value], "Invalid assignment")
         super().__setitem__(index, value)
+        Blob.rebindings += 1
+
+    def __delitem__(self, index: Any) -> None:
+        super().__delitem__(index)
+        Blob.rebindings += 1
 
     def append(self, value: Blob) -> None:
         """Append a blob."""
         _check_blobs([value], "Attempting to append an invalid type")
         super().append(value)
+        Blob.rebindings += 1
 
     def insert(self, index: SupportsIndex, value: Blob) -> None:
         """Insert a blob before `index`."""
         _check_blobs([value], "Attempting to insert an invalid type")
         super().insert(index, value)
+        Blob.rebindings += 1
 
     def extend(self, values: Iterable[Blob]) -> None:
         """Append blobs."""
         blobs = list(values)
         _check_blobs(blobs, "Incompatible Data Type")
         super().extend(blobs)
+        Blob.rebindings += 1
 
     def add_blob(self, *shape: int) -> None:
         """Append a blob of zeros of this shape."""

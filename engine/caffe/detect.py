@@ -33,7 +33,7 @@ def read_windows(path: str) -> list[tuple[str, list[list[float]]]]:
     Raises FileError.
     """
     windows: dict[str, list[list[float]]] = {}
-    with files.reading(path), open(path, newline="", encoding="utf-8") as file:
+    with files.reading(path), files.open_text(path, newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         missing = {"filename", *COORDINATES} - set(reader.fieldnames or ())
         if missing:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -22,6 +24,10 @@ except ImportError:  # A system without file locks.
 NAME_LENGTH = 48
 #: Seconds after which a temporary file that no process has locked is the rest of a killed write.
 _ABANDONED = 2
+#: The same for files whose names say nothing of who wrote them: other programs hold no locks.
+_LONG_ABANDONED = 600
+#: The folders from which this process has removed such files.
+_swept: set[str] = set()
 
 #: The environment variable of the strict mode, for models from strangers.
 STRICT = "CAFFE_STRICT"
@@ -96,32 +102,85 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
                 os.unlink(temporary)
 
 
-def remove_abandoned(folder: str, names: str) -> list[str]:
-    """Remove what killed writes of `atomic` left in a folder; return the paths.
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[str]:
+    """Yield a new folder that takes the name `path` when the `with` block ends normally.
 
-    names: a pattern of the names of the files that were being written. A process that writes holds
-        a lock on its temporary file, so that the file of a process that lives stays.
+    The files of the folder, their names and the name of the folder are on disk before the block
+    ends. If the block fails, nothing is left. Raises FileError if the folder cannot be written.
+    """
+    path = os.path.abspath(writable(path))
+    parent, name = os.path.split(path)
+    temporary = writable(os.path.join(parent, _temporary_name(name)))
+    with _writing(path):
+        os.mkdir(temporary)
+        lock = os.open(temporary, os.O_RDONLY)
+    try:
+        _hold(lock)
+        yield temporary
+        with _writing(path):
+            for entry in os.scandir(temporary):
+                with open(entry.path, "rb") as file:
+                    os.fsync(file.fileno())
+            _sync_folder(os.path.join(temporary, name))
+            os.rename(temporary, path)
+            _sync_folder(path)
+    finally:
+        os.close(lock)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Turn an OSError in the `with` block into a FileError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _sweep(folder: str) -> None:
+    """Remove old rests of killed writes of any name from a folder, once in this process."""
+    folder = os.path.abspath(folder)
+    if folder not in _swept:
+        _swept.add(folder)
+        remove_abandoned(folder, ".*", _LONG_ABANDONED)
+
+
+def remove_abandoned(folder: str, names: str, age: float | None = None) -> list[str]:
+    """Remove what killed writes of `atomic` and `atomic_folder` left in a folder; return the paths.
+
+    names: a pattern of the names that were being written. A process that writes holds a lock on
+        its temporary file or folder, so that those of a process that lives stay.
+    age: seconds since the last change, below which everything stays (2).
     """
     removed: list[str] = []
+    least = _ABANDONED if age is None else age
     if fcntl is None:
         return removed
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", entry.name)
-            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry):
+            if match and re.fullmatch(names, match[1]) and _is_abandoned(entry, least):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(writable(entry.path))
+                    else:
+                        os.unlink(entry.path)
                     removed.append(entry.path)
     return removed
 
 
-def _is_abandoned(entry: os.DirEntry[str]) -> bool:
-    """Return whether no process holds the lock of a temporary file that has some age."""
+def _is_abandoned(entry: os.DirEntry[str], age: float) -> bool:
+    """Return whether no process holds the lock of a temporary file or folder that has some age."""
     try:
-        if not entry.is_file() or time.time() - entry.stat().st_mtime < _ABANDONED:
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime < age:
             return False
-        with open(entry.path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
     except OSError:
         return False
     return True
@@ -168,6 +227,16 @@ def open_regular(path: str | os.PathLike) -> IO[bytes]:
         raise
 
 
+def open_text(
+    path: str | os.PathLike,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    newline: str | None = None,
+) -> IO[str]:
+    """Open a text file to read it, as `open_regular` opens a binary one."""
+    return io.TextIOWrapper(open_regular(path), encoding, errors, newline)
+
+
 def check_regular(path: str | os.PathLike) -> None:
     """Raise FileError for a path that is no regular file or that cannot be looked at."""
     _refuse_null_byte(path)
@@ -206,14 +275,24 @@ def _create_beside(path: str) -> IO[bytes]:
     The file is locked, so that `remove_abandoned` knows that its process lives.
     """
     folder, name = os.path.split(path)
+    _sweep(folder)
     while True:
-        temporary = os.path.join(folder, f".{name[:NAME_LENGTH]}.{os.urandom(4).hex()}.partial")
+        temporary = os.path.join(folder, _temporary_name(name))
         with suppress(FileExistsError):
             file = open(writable(temporary), "x+b")  # noqa: SIM115
-            if fcntl is not None:
-                with suppress(OSError):  # Some file systems have no locks.
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(file.fileno())
             return file
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name[:NAME_LENGTH]}.{os.urandom(4).hex()}.partial"
+
+
+def _hold(handle: int) -> None:
+    """Lock a temporary file or folder as long as it is open."""
+    if fcntl is not None:
+        with suppress(OSError):  # Some file systems have no locks.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_folder(path: str) -> None:

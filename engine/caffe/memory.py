@@ -89,6 +89,11 @@ class Memory:
         self._home_lent_at = -1
 
     @property
+    def root(self) -> Memory:
+        """This memory; see `MemoryView.root`."""
+        return self
+
+    @property
     def version(self) -> int:
         """How often the values may have changed."""
         return self._version + sum([share.passes for share in self.leases])
@@ -458,6 +463,11 @@ class MemoryView:
     def __init__(self, base: Memory | MemoryView, shape: Sequence[int]) -> None:
         self._base = base
         self.shape = torch.Size(shape)
+
+    @property
+    def root(self) -> Memory:
+        """The memory behind the view, and behind the views between."""
+        return self._base.root
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Raise CaffeError for another shape: a view keeps the one that it was made with."""

@@ -11,8 +11,8 @@ import os
 import shutil
 from typing import Any, Dict, Iterator, Mapping
 
-from fcn_common.files import sync_folder, write_json
-from fcn_common.places import writable
+from fcn_common.files import write_json
+from fcn_common.places import sync_folder, writable
 from fcn_common.progress import ProgressBar
 
 STATE = "drawing.json"

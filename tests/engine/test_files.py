@@ -1,13 +1,16 @@
 """Files appear completely or not at all, with the permissions of any new file."""
 
 import errno
+import fcntl
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe import files, text, wire
+from caffe import detect, files, text, wire
 from caffe.errors import FileError, PrototxtError
 from caffe.proto import caffe_pb2
+from caffe.tools import convert_imageset
 
 
 def names(folder):
@@ -171,3 +174,53 @@ def test_a_message_written_field_by_field_is_protobufs():
 def test_malformed_bytes_are_refused(content):
     with pytest.raises(wire.MalformedError):
         list(wire.fields(memoryview(content)))
+
+
+def test_a_folder_appears_when_its_block_ends(tmp_path):
+    with files.atomic_folder(tmp_path / "out") as folder:
+        Path(folder, "file").write_text("content")
+        assert not (tmp_path / "out").exists()
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["file"]
+
+
+def test_a_block_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.atomic_folder(tmp_path / "out") as folder:
+        Path(folder, "file").write_text("content")
+        raise ZeroDivisionError
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").touch()
+    with (
+        pytest.raises(FileError, match="out: cannot be written: Directory not empty"),
+        files.atomic_folder(tmp_path / "out"),
+    ):
+        pass
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
+    """A folder that is being written, and a new one, stay."""
+    for name in (".out.0123abcd.partial", ".out.89abcdef.partial", ".other.0123abcd.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / ".out.00000000.partial").mkdir()
+    lock = os.open(tmp_path / ".out.89abcdef.partial", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    removed = files.remove_abandoned(str(tmp_path), "out")
+    os.close(lock)
+    assert removed == [str(tmp_path / ".out.0123abcd.partial")]
+    assert len(names(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("kind", ["a device", "a FIFO"])
+def test_a_text_that_has_no_end_is_refused(tmp_path, kind):
+    path = Path("/dev/zero")
+    if kind == "a FIFO":
+        path = tmp_path / "fifo"
+        os.mkfifo(path)
+    with pytest.raises(FileError, match=f"is {kind}; a file is needed"):
+        files.open_text(path)
+    assert convert_imageset.main(["./", str(path), str(tmp_path / "db")]) == 1
+    assert convert_imageset.main([f"--flagfile={path}", "./", "list", "db"]) == 1
+    with pytest.raises(FileError, match="a file is needed"):
+        detect.read_windows(str(path))

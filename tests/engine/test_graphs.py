@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_the_environment_switches_graphs_off(pair, monkeypatch):
 def test_compiling_leaves_the_fuser_of_the_process_as_it_was():
     x, w = torch.randn(1, 3, 8, 8), torch.randn(3, 3, 1, 1)
     operations = [
-        graphs.Operation(lambda x: torch.relu(torch.conv2d(x, w)), (i,), i + 1) for i in range(2)
+        graphs.Operation(lambda x: torch.relu(torch.conv2d(x, w)), (i,), (i + 1,)) for i in range(2)
     ]
     with torch.no_grad():
         graph = graphs.Graph(operations, (0,), (2,))
@@ -187,3 +188,104 @@ def test_factors_are_multiplied_into_results_where_weights_are_large(pair, monke
     run(planned, plain)
     assert calls(planned) == 10
     check(planned, plain, ["relu3", "prob"])
+
+
+#: Between convolutions: maxima of windows and of halves, a flat view that is joined, upsampling.
+PARTS = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 8 dim: 18 dim: 22 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param {
+  num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "slice" type: "Slice" bottom: "a" top: "left" top: "right" }
+layer { name: "max" type: "Eltwise" bottom: "left" bottom: "right" top: "max"
+  eltwise_param { operation: MAX } }
+layer { name: "pool" type: "Pooling" bottom: "max" top: "pool"
+  pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "mean" type: "Pooling" bottom: "pool" top: "mean"
+  pooling_param { pool: AVE kernel_size: 3 stride: 1 pad: 1 } }
+layer { name: "b" type: "Convolution" bottom: "mean" top: "b" convolution_param {
+  num_output: 6 kernel_size: 1 weight_filler { type: "msra" } } }
+layer { name: "relu" type: "ReLU" bottom: "b" top: "relu" }
+layer { name: "up" type: "Deconvolution" bottom: "mean" top: "up" convolution_param {
+  num_output: 8 kernel_size: 4 stride: 2 pad: 1 group: 8 weight_filler { type: "bilinear" } } }
+layer { name: "flat" type: "Flatten" bottom: "relu" top: "flat" }
+layer { name: "flat_up" type: "Flatten" bottom: "up" top: "flat_up" }
+layer { name: "row" type: "Concat" bottom: "flat" bottom: "flat_up" top: "row" }
+"""
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """Two nets of PARTS with equal weights: one whose second pass is a graph, one by layers."""
+    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
+    monkeypatch.setattr(plan, "MOST_VALUES", 0)
+    monkeypatch.setattr(prepared, "FEW", 0)
+    planned, plain = (build(tmp_path, PARTS) for _ in range(2))
+    plain.before_forward(lambda layer: None)
+    plain.share_with(planned)
+    for seed in range(2):
+        feed(planned, plain, seed)
+        run(planned, plain)
+    return planned, plain
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_maxima_slices_views_and_upsampling_are_part_of_a_graph(parts, order):
+    planned, plain = parts
+    assert calls(planned) == 1
+    check(planned, plain, ["row"])
+    check(planned, plain, list(planned.blobs)[::order])
+
+
+def test_a_flat_view_shows_a_blob_that_its_owner_changes(parts):
+    planned, _ = parts
+    planned.blobs["relu"].data[...] = 3
+    assert (planned.blobs["flat"].data == 3).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_maxima_of_values_that_are_not_finite_are_those_of_the_layers(parts, value):
+    planned, plain = parts
+    for net in parts:
+        net.blobs["data"].data[0, 1, 4, 5] = value
+    run(planned, plain)
+    assert calls(planned) == 1
+    for name in ("row", "max", "pool"):
+        np.testing.assert_allclose(
+            planned.blobs[name].data, plain.blobs[name].data, rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
+def test_a_view_whose_memory_a_later_layer_overwrites_runs_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "MOST_VALUES", 0)
+    text = PARTS.replace(
+        'layer { name: "row"',
+        'layer { name: "r" type: "ReLU" bottom: "flat" top: "flat" } layer { name: "row"',
+    )
+    planned, plain = (build(tmp_path, text) for _ in range(2))
+    plain.before_forward(lambda layer: None)
+    plain.share_with(planned)
+    feed(planned, plain, 1)
+    run(planned, plain)
+    check(planned, plain, ["row", "relu", "flat"])
+
+
+def test_the_program_before_the_graphs_is_freed_before_their_weights_are_copied(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
+    monkeypatch.setattr(plan, "MOST_VALUES", 0)
+    monkeypatch.setattr(prepared, "FEW", 0)
+    programs, alive = [], []
+
+    class Program(plan.Program):
+        def __init__(self, *args):
+            alive.append([p() for p in programs if p() is not None])
+            programs.append(weakref.ref(self))
+            super().__init__(*args)
+
+    monkeypatch.setattr(plan, "Program", Program)
+    net = build(tmp_path, PARTS)
+    for _ in range(3):
+        net.forward()
+    assert len(programs) == 2 and alive == [[], []]

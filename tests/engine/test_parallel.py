@@ -95,6 +95,7 @@ if rank:
     assert "]" not in results[1][1]
     assert sorted(p.name for p in folder.glob("train_iter*")) == [
         "train_iter_2.caffemodel",
+        "train_iter_2.resume.json",
         "train_iter_2.solverstate",
     ]
     assert "worker 1" in (folder / "refusal").read_text()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from caffe.errors import LayerError
+from caffe.memory import Memory
 from caffe.ops import prepared
 
 from tests.engine.nets import build, write
@@ -105,6 +106,23 @@ def test_blobs_that_a_pass_has_not_computed_are_there_when_somebody_asks(pair):
     check(planned, plain, planned.blobs)
 
 
+def test_a_pass_like_the_last_defers_no_blob_again(pair, monkeypatch):
+    planned, plain = pair
+    deferred = []
+    defer = Memory.defer
+    monkeypatch.setattr(Memory, "defer", lambda *args: [deferred.append(args), defer(*args)])
+    counts = []
+    for seed in range(3):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        counts.append(len(deferred))
+    assert counts == [3, 3, 3]
+    check(planned, plain, ["conv3"])
+    feed(planned, plain, 3)
+    run(planned, plain)
+    check(planned, plain, planned.blobs)
+
+
 @pytest.mark.parametrize("name", HIDDEN)
 def test_such_a_blob_is_that_of_the_pass_whatever_changes_afterwards(pair, name):
     planned, plain = pair
@@ -185,6 +203,15 @@ def test_a_plan_uses_weights_that_it_shares_with_another_net(pair):
     plain.params["conv3"][0].data[...] *= 2
     run(planned, plain)
     check(planned, plain, ["conv3", "prob"])
+
+
+def test_a_plan_uses_a_blob_that_is_put_into_the_list_of_a_layer(pair):
+    planned, plain = pair
+    run(planned, plain)
+    plain.params["conv1"][0].data[...] *= 2
+    planned.layer_dict["conv1"].blobs[0] = plain.params["conv1"][0]
+    run(planned, plain)
+    check(planned, plain, ["prob"])
 
 
 def test_backward_follows_a_plan(tmp_path):

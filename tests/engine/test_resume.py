@@ -199,7 +199,8 @@ def test_the_resume_file_has_the_progress_of_each_worker(snapshot):
     solver.keep_progress([solver.progress_text(), other])
     solver.write_snapshot()
     values = json.loads((folder / "snap_iter_2.resume.json").read_text())
-    assert values["solver"]["worker"] == 0 and values["workers"] == {"1": json.loads(other)}
+    assert values["solver"]["worker"] == 0
+    assert values["workers"] == {"1": {**json.loads(other), "history": values["solver"]["history"]}}
 
 
 def test_the_progress_of_other_workers_belongs_to_one_iteration(snapshot):
@@ -249,6 +250,16 @@ def test_a_snapshot_removes_what_a_killed_snapshot_left(snapshot, monkeypatch):
         solver.snapshot()
         assert len(list(folder.glob(".snap_iter_9*"))) == 1, "a process writes the file"
     assert not rest.exists() and other.exists()
+
+
+def test_a_run_that_is_at_its_end_removes_what_a_killed_snapshot_left(snapshot, monkeypatch):
+    folder, solver = snapshot
+    monkeypatch.setattr(files, "_ABANDONED", 0)
+    rest = folder / ".snap_iter_2.caffemodel.0123abcd.partial"
+    rest.write_bytes(b"half")
+    solver.param.max_iter = solver.iter
+    solver.solve()
+    assert not rest.exists()
 
 
 def test_a_recurrent_layer_continues_its_hidden_state(tmp_path):

@@ -236,6 +236,18 @@ def test_a_policy_that_ignores_gamma_accepts_any_gamma(tmp_path, policy):
     assert solver(tmp_path, text, cls=caffe.get_solver).param.gamma == -0.5
 
 
+def test_the_strict_mode_refuses_snapshots_outside_the_working_folder_before_training(
+    tmp_path, monkeypatch
+):
+    net = write(tmp_path, TRAINED)
+    text = f'net: "{net}" base_lr: 1 lr_policy: "fixed" snapshot_prefix: "{tmp_path}/s"'
+    path = write(tmp_path, text, "solver.prototxt")
+    caffe.SGDSolver(path)
+    monkeypatch.setenv("CAFFE_STRICT", "1")
+    with pytest.raises(CaffeError, match="s: is not written: CAFFE_STRICT allows files in"):
+        caffe.SGDSolver(path)
+
+
 def test_a_missing_snapshot_folder_is_an_error_before_training(tmp_path):
     net = write(tmp_path, TRAINED)
     path = write(

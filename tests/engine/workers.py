@@ -81,7 +81,7 @@ import torch
 torch.set_num_threads(1)
 import caffe
 import numpy as np
-from caffe.train import averaging, company, meeting, watch
+from caffe.train import averaging, company, hello, meeting, watch
 from tests.engine.workers import NET, solver, train, weights
 rank = caffe.solver_rank()
 """

@@ -1,12 +1,24 @@
 """Files that appear when they are complete."""
 
+import fcntl
 import os
 import stat
 
 import numpy as np
 import pytest
+from caffe import files
 
-from fcn_common.files import atomic_path, atomic_write, write_json, write_text
+from fcn_common.files import atomic_path, atomic_write, check_regular, write_json, write_text
+from fcn_common.places import make_folder
+from fcn_data import readers
+from fcn_data.label_coding import stored_labels
+from solvers import infer
+from solvers.caffe_solver import read_solver
+
+
+def write_bytes_by_engine(path, text):
+    with files.atomic(path) as file:
+        file.write(text.encode())
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -90,3 +102,47 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path):
     path = tmp_path / ("ä" * 125 + ".txt")
     write_text(path, "x")
     assert path.read_text() == "x"
+
+
+def test_a_file_that_has_no_end_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path / "fifo", "a FIFO"), ("/dev/zero", "a device")):
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            check_regular(path)
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            readers.count_channels(str(path))
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            stored_labels(str(path))
+        with pytest.raises(OSError, match=f"is {kind}; a file is needed"):
+            read_solver(str(path))
+    (tmp_path / "list.txt").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="is a device; a file is needed"):
+        infer.collect([str(tmp_path / "list.txt")])
+    check_regular(tmp_path)
+
+
+def test_the_name_of_a_new_folder_is_on_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2 and (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("write", [write_text, write_bytes_by_engine], ids=["product", "engine"])
+def test_rests_of_killed_writes_are_removed_by_the_next_program_that_writes_there(tmp_path, write):
+    names = [".a.01234567.partial", ".b.01234567.partial", ".c.01234567.partial", "d.partial"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    os.utime(tmp_path / names[1])
+    with open(tmp_path / names[2]) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write(tmp_path / "new", "text")
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[1:], "new"])
+    os.utime(tmp_path / names[1], (1, 1))
+    write(tmp_path / "newer", "text")
+    assert (tmp_path / names[1]).exists(), "a folder is looked at once"

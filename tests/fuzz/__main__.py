@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fcn_common.places import refuse_strict_mode
+
 from . import targets, worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +167,7 @@ def _keep(process: Worker, tally: Tally, number: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzzer on a command line; return 1 if a case failed."""
+    refuse_strict_mode("fuzz")
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1, help="how long (1)")
     parser.add_argument("--cases", type=int, default=10**9, help="at most this many cases")

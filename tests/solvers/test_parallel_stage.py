@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import caffe
 import numpy as np
@@ -136,15 +137,22 @@ def test_a_stage_continues_after_the_death_of_a_worker(one, tiny_start, tiny_sta
 
 
 @pytest.mark.parametrize(
-    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["ended", "killed"]
+    ("dying", "last"),
+    [
+        pytest.param("", 2, id="ended"),
+        pytest.param("1", 3, id="one-killed"),
+        pytest.param("0", 3, id="first-killed", marks=pytest.mark.slow),
+        pytest.param("01", 2, id="both-killed", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.long
 def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
-    tiny_start, tmp_path, killed
+    tiny_start, tmp_path, dying, last
 ):
-    """Bit for bit: the snapshot has the random numbers of both workers."""
+    """Bit for bit: the last snapshot has the random numbers of both workers."""
     data = {"sbdd_dir": str(tiny_start / "sbdd"), "voc_dir": str(tiny_start / "voc")}
     fields = {"max_iter": 4, "snapshot": 2, "base_lr": 1e-6, "momentum": 0.9, "display": 1}
+    fields["average_loss"] = 3
     folders = [str(tmp_path / name / "voc-fcn32s") for name in ("one", "two")]
     for folder in folders:
         fields["test_iter"] = [tiny.VAL]
@@ -152,14 +160,14 @@ def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     ended = train(folders[0], tiny_start)
     assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     snapshot = os.path.join(folders[1], "snapshot")
-    if killed:
-        train(folders[1], tiny_start, dying="01")
-        assert [s.iteration for s in snapshots.complete(f"{snapshot}/train")] == [2]
+    if dying:
+        train(folders[1], tiny_start, dying=dying)
+        assert snapshots.complete(f"{snapshot}/train")[-1].iteration == last
     else:
         os.mkdir(snapshot)
         for name in ("caffemodel", "solverstate", "resume.json"):
             shutil.copy(f"{folders[0]}/snapshot/train_iter_2.{name}", snapshot)
-    with open(os.path.join(snapshot, "train_iter_2.resume.json")) as file:
+    with open(os.path.join(snapshot, f"train_iter_{last}.resume.json")) as file:
         values = json.load(file)
     worker = values["workers"]["1"]
     assert worker["random"]["twister"] != values["solver"]["random"]["twister"]
@@ -167,6 +175,9 @@ def test_a_resumed_stage_of_two_workers_has_the_dropout_of_an_uninterrupted_one(
     assert [status for status, _, _ in ended] == [0, 0], "\n".join(e for *_, e in ended)
     one, two = (weights_of(folder, 4) for folder in folders)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    if dying == "1":  # The averages of worker 0, which writes the table, die with it.
+        tables = [Path(folder, "snapshot", "loss.csv").read_text() for folder in folders]
+        assert tables[0] == tables[1] and tables[0].count("\n") == 5
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -288,6 +289,39 @@ def test_a_snapshot_of_an_earlier_version_resumes(dropout_stage, tiny_start):
     with open(table) as file:
         lines = file.read().splitlines()
     assert lines[1] == "0,3.5,0.1,nan" and [row.split(",")[0] for row in lines[1:]] == list("01234")
+
+
+@pytest.mark.long
+def test_scores_that_cannot_be_written_cost_a_warning(
+    dropout_stage, tiny_start, monkeypatch, capsys
+):
+    """The next scoring writes them, once there is room."""
+    folder, write, failures = dropout_stage(), snapshots.write_records, []
+
+    def full(*arguments):
+        if not failures:
+            failures.append(arguments)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
+
+    monkeypatch.setattr(snapshots, "write_records", full)
+    assert run(folder, tiny_start, iters=4)["iteration"] == 4
+    assert "the scores of voc-fcn32s: cannot be written (No space left" in capsys.readouterr().err
+    assert sorted(snapshots.read_records(f"{folder}/snapshot")) == [2, 4]
+
+
+@pytest.mark.long
+def test_remains_in_the_folder_of_a_finished_stage_are_removed(dropout_stage, tiny_start):
+    """A power failure can bring back the names of files that were removed."""
+    folder = dropout_stage()
+    run(folder, tiny_start, iters=2)
+    snapshot = os.path.join(folder, "snapshot")
+    before = sorted(os.listdir(snapshot))
+    for name in (".train_iter_1.incomplete", ".loss.01234567.partial.csv"):
+        with open(os.path.join(snapshot, name), "w"):
+            pass
+    run(folder, tiny_start, iters=2)
+    assert sorted(os.listdir(snapshot)) == before
 
 
 @pytest.mark.long

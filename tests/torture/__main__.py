@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fcn_common.places import refuse_strict_mode
+from tests import disk_record, power_cases
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import targets
 
@@ -82,6 +84,21 @@ def run_long(folder: Path, steps: int, images: int) -> Iterator[tuple[str, Figur
         yield f"long run, {run.name}", run.figures()
 
 
+def lose_power(folder: Path, percent: float, rng: random.Random) -> Iterator[tuple[str, Figures]]:
+    """Let the power of each program fail, and go on from a part of the states that may be left."""
+    for number, case in enumerate(power_cases.CASES if percent else ()):
+        if disk_record.library() is None:
+            print("power failures: left out, there is no C compiler for Linux")
+            return
+        place = folder / str(number)
+        figures, problems = power_cases.lose_power(
+            case(place / "live", place / "others"), rng, 1, percent / 100
+        )
+        for problem in problems:
+            print(problem)
+        yield f"power, {case.name}", figures
+
+
 def run_tests() -> Figures:
     """Run the tests that kill a staged training at each change of the disk, and lose its power."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not oracle and not cuda"]
@@ -95,6 +112,7 @@ def run_tests() -> Figures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every part and print its figures; return 1 if any is a fault."""
+    refuse_strict_mode("torture")
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1, help="of fuzzing (1)")
     parser.add_argument("--kills", type=int, default=5, help="of each format and signal (5)")
@@ -103,6 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--images", type=int, default=2000, help="of each long inference; 0 leaves them out (2000)"
+    )
+    parser.add_argument(
+        "--power",
+        type=float,
+        default=5,
+        help="percent of the states after a power failure from which a program goes on; 0 leaves "
+        "them out (5)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the random moments and cases (1)")
     options = parser.parse_args(argv)
@@ -122,6 +147,7 @@ def run_parts(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, 
     yield from kill_and_compare(folder, options.kills, rng)
     yield from interrupt(folder, options.kills, rng)
     yield "full disk", run_on_full_disk(Training(folder / "disk", "BINARYPROTO"))
+    yield from lose_power(folder / "power", options.power, rng)
     yield from run_long(folder / "long", options.steps, options.images)
     yield "staged trainings", run_tests()
     yield "mutated files", fuzz_readers(Path("runs/fuzz"), options.minutes, options.seed)

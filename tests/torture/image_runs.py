@@ -5,6 +5,8 @@ python -m tests.torture.image_runs pictures|passes FOLDER IMAGES PARTS
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +56,24 @@ def passes(folder: Path, net: str, weights: str) -> Callable[[Size], object]:
 KINDS = {"pictures": pictures, "passes": passes}
 
 
+class _Heap(ctypes.Structure):
+    """What mallinfo2 of the GNU C library says of the heap, in bytes."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
+
+
+def memory_in_use() -> float:
+    """Return the memory that the process has allocated and not freed, in MB; 0 if unknown."""
+    call = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if call is None:
+        return 0.0
+    gc.collect()
+    call.restype = _Heap
+    heap = call()
+    return (heap.uordblks + heap.hblkhd) / 1e6
+
+
 def main(kind: str, folder: Path, images: int, parts: int) -> None:
     """Run a kind over pictures, and print how many are done after each part."""
     net, weights = str(folder / "deploy.prototxt"), str(folder / "random.caffemodel")
@@ -62,12 +82,13 @@ def main(kind: str, folder: Path, images: int, parts: int) -> None:
     chain.random_weights(net, weights, 1)
     run = KINDS[kind](folder, net, weights)
     rng = np.random.RandomState(3)
-    print("0 images done", flush=True)
+    print(f"0 images done, {memory_in_use():.1f} MB in use", flush=True)
     for part in range(parts):
         for _ in range((part + 1) * images // parts - part * images // parts):
             height, width = (int(side) for side in rng.randint(*SIDES, 2))
             run((height, width))
-        print(f"{(part + 1) * images // parts} images done", flush=True)
+        done = (part + 1) * images // parts
+        print(f"{done} images done, {memory_in_use():.1f} MB in use", flush=True)
     time.sleep(1)  # The watching process looks at this one after the last line.
 
 

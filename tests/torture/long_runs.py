@@ -27,14 +27,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 #: Samples of a run; the last is compared with those of the first half.
 PARTS = 10
-#: By how much a step may take longer and memory may grow.
-SLOWER, LARGER = 1.25, 1.05
+#: By how much a step may take longer and memory may grow. Where a program says how much memory is
+#: in use, resident memory may have more holes: those between blocks that live on come and go.
+SLOWER, LARGER, HOLES = 1.25, 1.05, 1.2
 #: The heading of the tables; the time is the processor's.
-HEADING = "run             steps  memory MB  files  threads  ms/step"
+HEADING = "run             steps  memory MB  in use MB  files  threads  ms/step"
 #: Seconds between two looks at the memory.
 PERIOD = 0.1
 #: Lines that say how many steps or images are done.
-COUNT = re.compile(r"[Ii]teration (\d+)|^(\d+) images done")
+COUNT = re.compile(r"[Ii]teration (\d+)|^(\d+) images done, ([\d.]+) MB in use")
 #: Pictures of the data set of the training, and of the database.
 PICTURES, RECORDS = 24, 64
 
@@ -66,7 +67,8 @@ class Sample(NamedTuple):
     """What a process has and has used in a part of its steps, up to `steps`.
 
     memory: the most that was resident, in bytes. files, threads: the fewest, since a file that is
-    read is open for a moment. seconds: of processor time since the start.
+    read is open for a moment. seconds: of processor time since the start. in_use: memory that was
+    allocated and not freed, in bytes; 0 if the program does not say.
     """
 
     steps: int
@@ -74,6 +76,7 @@ class Sample(NamedTuple):
     files: int
     threads: int
     seconds: float
+    in_use: int = 0
 
 
 class LongRun(NamedTuple):
@@ -100,8 +103,10 @@ class LongRun(NamedTuple):
     def growth(self) -> list[str]:
         """Return what is not flat: where the last tenth has more than the first half."""
         first, last, times = self.samples[: PARTS // 2 + 1], self.samples[-1], self.step_seconds()
+        larger = HOLES if last.in_use else LARGER
         flat = {
-            "memory": last.memory <= LARGER * max(sample.memory for sample in first),
+            "memory": last.memory <= larger * max(sample.memory for sample in first),
+            "memory in use": last.in_use <= LARGER * max(sample.in_use for sample in first),
             "files": last.files <= max(sample.files for sample in first),
             "threads": last.threads <= max(sample.threads for sample in first),
             "time": times[-1] <= SLOWER * max(times[: PARTS // 2]),
@@ -116,8 +121,9 @@ def row(name: str, samples: Sequence[Sample]) -> str:
     if before:
         seconds = (last.seconds - before[0].seconds) / (last.steps - before[0].steps)
         time = f"{1000 * seconds:.2f}"
-    size = f"{last.memory / 1e6:.1f}"
-    return f"{name:12} {last.steps:8} {size:>10} {last.files:6} {last.threads:8} {time:>8}"
+    sizes = [f"{size / 1e6:.1f}" if size else "" for size in (last.memory, last.in_use)]
+    numbers = f"{sizes[0]:>10} {sizes[1]:>10} {last.files:6} {last.threads:8} {time:>8}"
+    return f"{name:12} {last.steps:8} {numbers}"
 
 
 def run_all(folder: Path, steps: int, images: int) -> Iterator[LongRun]:
@@ -205,7 +211,8 @@ def watch(name: str, command: Sequence[str], folder: Path, steps: int) -> LongRu
             if done >= len(samples) * steps // PARTS and len(samples) <= PARTS:
                 sample = looks.take(done)
                 if sample is not None:
-                    samples.append(sample)
+                    in_use = int(1e6 * float(count[3] or 0)) if count else 0
+                    samples.append(sample._replace(in_use=in_use))
                     print(row(name, samples), flush=True)
         status = process.wait()
     if status:

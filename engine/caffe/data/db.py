@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,8 +94,11 @@ class Writer:
 
     def __enter__(self) -> Writer:
         folder, name = os.path.split(os.path.abspath(self.path))
-        self._part = tempfile.mkdtemp(prefix=name + ".", dir=files.writable(folder))
-        self._env = self._lmdb.open(self._part, map_size=self.MAP_SIZE, sync=False)
+        files.remove_abandoned(folder, re.escape(name[: files.NAME_LENGTH]))
+        with contextlib.ExitStack() as resources:
+            part = resources.enter_context(files.atomic_folder(self.path))
+            self._env = self._lmdb.open(part, map_size=self.MAP_SIZE, sync=False)
+            self._resources = resources.pop_all()
         self._transaction = self._env.begin(write=True)
         _log_opened(self.path)
         return self
@@ -108,16 +111,13 @@ class Writer:
             self._transaction.commit()
             self._transaction = self._env.begin(write=True)
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with self._resources:
             self._transaction.commit()
             self._env.sync(True)
             self._env.close()
-            if kind is None:
-                os.chmod(self._part, 0o755)
-                os.rename(self._part, files.writable(self.path))
-        finally:
-            shutil.rmtree(files.writable(self._part), ignore_errors=True)
+            if error is not None:
+                raise error
 
 
 def check_backend(name: str) -> None:

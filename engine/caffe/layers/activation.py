@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ..blob import Blob
 from ..ops.slope import scaled, with_slope
 from ..proto import caffe_pb2
-from .function import Call, Function, Shape
+from .function import Call, Function, Shape, Traced
 from .registry import register
 from .windows import POINT, Window
 
@@ -56,6 +56,9 @@ class ReLU(_Activation):
         slope = self.slope
         return partial(F.leaky_relu, negative_slope=slope) if slope else torch.relu
 
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.bind(shapes))
+
     def window(self) -> Window | None:
         return POINT
 
@@ -91,6 +94,9 @@ class PReLU(_Activation):
     def bind(self, shapes: Sequence[Shape]) -> Call:
         slopes, prelu = self.blobs[0].values.tensor().reshape(-1), torch.prelu
         return lambda x: prelu(x, slopes)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.bind(shapes)) if len(shapes[0]) == 4 else None
 
 
 @register

@@ -14,7 +14,7 @@ from ..ops import cuda, prepared, upsample, winograd
 from ..ops.product import large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors
+from .function import Call, Function, Shape, Tensors, Traced
 from .registry import register
 from .windows import Window, read_window
 
@@ -205,10 +205,17 @@ class Convolution(_Convolving):
 
     def is_for_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
+        return self._algorithm(shapes) == "onednn"
+
+    def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
+        """Whether a graph that computes the layers before and after computes it best, too."""
+        return self._algorithm(shapes) in ("onednn", "planes")
+
+    def _algorithm(self, shapes: Sequence[Shape]) -> str:
+        """What computes the convolution fastest by itself; "" for one that is not prepared."""
         if not self.is_preparable(shapes):
-            return False
-        weights = self.blobs[0].shape
-        return prepared.choose_algorithm(shapes[0], weights, self._geometry()) == "onednn"
+            return ""
+        return prepared.choose_algorithm(shapes[0], self.blobs[0].shape, self._geometry())
 
     def operation(
         self,
@@ -365,6 +372,20 @@ class Deconvolution(_Convolving):
             len(self.kernel) - 1
         ]
         return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        if len(shapes) != 1 or len(shapes[0]) != 4 or self.axis != 1 or 0 in shapes[0]:
+            return None
+        w, *rest = self.parameters(torch.device("cpu"))
+        b, group = rest[0] if rest else None, self.group
+        with torch.no_grad():
+            factors = self._channel_kernels(torch.empty(1, 1, 1, 1), w)
+        if factors is not None and not upsample.is_short(*factors):
+            return None
+        if factors is not None:
+            w, group = upsample.outer_products(*factors), shapes[0][1]
+        settings = b, self.stride, self.pad, 0, group, self.dilation
+        return Traced(lambda x: F.conv_transpose2d(x, w, *settings))
 
     def _channel_kernels(self, x: torch.Tensor, w: torch.Tensor) -> Tensors | None:
         """Return one kernel for each channel, where no channel adds to another one's top.

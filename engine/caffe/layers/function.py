@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, NamedTuple, Union
 
 import torch
 
@@ -13,11 +13,23 @@ from ..memory import Memory, MemoryView
 from .base import EngineLayer
 from .windows import POINT, Window
 
-__all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Window"]
+__all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Traced", "Window"]
 
 Tensors = tuple[torch.Tensor, ...]
 Shape = Sequence[int]
 Call = Callable[..., Union[torch.Tensor, Tensors]]
+
+
+class Traced(NamedTuple):
+    """A layer as operations of PyTorch without decisions that depend on values.
+
+    finite: whether the results are those of the layer only where their sum is finite. aliases:
+    whether they may share memory with the bottoms.
+    """
+
+    call: Call
+    finite: bool = False
+    aliases: bool = False
 
 
 class Function(EngineLayer):
@@ -155,6 +167,13 @@ class Function(EngineLayer):
         kind = type(self)
         plain = kind.forward is Function.forward and kind.reshape is Function.reshape
         return plain and kind.backward is Function.backward and self.differentiable
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        """Return the layer for float32 bottoms of these shapes as a graph can record it, or None.
+
+        The function uses the parameters as `bind` does.
+        """
+        return None
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         """Return `compute` for float32 bottoms of these shapes on the CPU, with its decisions made.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..ops.product import large, product, room
+from ..ops.product import bound, large, product, room
 from .axes import canonical_axis
 from .function import Call, Function, Shape
 from .registry import register
@@ -71,10 +71,11 @@ class InnerProduct(Function):
         b = rest[0] if rest else None
         w = w.t() if self.layer_param.inner_product_param.transpose else w
         (shape,), inputs = shapes, self.inputs
-        if len(shape) == 2 and self.axis == 1:
-            return lambda x: product(x, w, b)
         rows, top = math.prod(shape[: self.axis]), (*shape[: self.axis], w.shape[0])
-        return lambda x: product(x.reshape(rows, inputs), w, b).view(top)
+        multiply = bound(rows, w, b)
+        if len(shape) == 2 and self.axis == 1:
+            return multiply
+        return lambda x: multiply(x.reshape(rows, inputs)).view(top)
 
 
 @register

@@ -13,7 +13,7 @@ from ..blob import Blob
 from ..ops.slope import scaled
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors
+from .function import Call, Function, Shape, Tensors, Traced
 from .registry import register
 from .windows import POINT, Window
 
@@ -104,6 +104,9 @@ class Concat(Function):
         axis, cat = self.joined_axis(shapes[0]), torch.cat
         return lambda *xs: cat(xs, axis)
 
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.bind(shapes))
+
     def window(self) -> Window | None:
         return POINT if self._axis() == 1 and len(self.layer_param.bottom) > 1 else None
 
@@ -157,6 +160,12 @@ class Slice(Function):
         axis = self._axis(x.shape)
         points = self._cuts(x.shape[axis], axis)
         return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        axis = self._axis(shapes[0])
+        points = self._cuts(shapes[0][axis], axis)
+        parts = [(a, b - a) for a, b in zip(points, points[1:])]
+        return Traced(lambda x: tuple(x.narrow(axis, *part) for part in parts), aliases=True)
 
     def _axis(self, shape: Sequence[int]) -> int:
         p = self.layer_param.slice_param
@@ -233,6 +242,13 @@ class Eltwise(Function):
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         return torch.add if self.is_sum() else super().bind(shapes)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        p = self.layer_param.eltwise_param
+        if p.operation == p.MAX:
+            # Of two maps; of equal values it does not matter which one wins.
+            return Traced(torch.maximum, finite=True) if len(shapes) == 2 else None
+        return Traced(self.compute) if self.is_sum() or p.operation == p.PROD else None
 
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.eltwise_param

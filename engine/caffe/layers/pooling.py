@@ -13,7 +13,7 @@ from .. import mode
 from ..blob import Blob
 from ..ops import cuda
 from ..proto import caffe_pb2
-from .function import Call, Function, Shape, Tensors
+from .function import Call, Function, Shape, Tensors, Traced
 from .registry import register
 from .windows import FLT_MAX, Window, read_window
 
@@ -168,8 +168,7 @@ class Pooling(Function):
         kernel = tuple(self.kernel or size)
         if not self.maximum and not self.stochastic:
             return self._bind_means(size, kernel, out)
-        plain = self.maximum and not self.with_mask and len(shape) == 4
-        if not plain or not self.rounds_as_pytorch(size, kernel, out):
+        if not self._is_plain(shape):
             return super().bind(shapes)
         pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
         if math.prod(shape) < FEW_VALUES:
@@ -178,6 +177,24 @@ class Pooling(Function):
         return lambda x: _maxima(
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
         )[0]
+
+    def _is_plain(self, shape: Shape) -> bool:
+        """Whether the top is PyTorch's maxima of a bottom of this shape."""
+        size = shape[2:]
+        plain = self.maximum and not self.with_mask and len(shape) == 4
+        kernel = tuple(self.kernel or size)
+        return plain and self.rounds_as_pytorch(size, kernel, self.output_size(size))
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        (shape,) = shapes
+        size, out = shape[2:], self.output_size(shape[2:])
+        kernel = tuple(self.kernel or size)
+        if not self.maximum and not self.stochastic and len(shape) == 4:
+            return Traced(self._bind_means(size, kernel, out))
+        if not self._is_plain(shape):
+            return None
+        settings = kernel, self.stride, self.pad, self.dilation, self.ceil
+        return Traced(lambda x: torch.max_pool2d(x, *settings), finite=True)
 
     def _bind_means(self, size: Sequence[int], kernel: tuple[int, ...], out: Sequence[int]) -> Call:
         """As `bind`, for the means of windows."""

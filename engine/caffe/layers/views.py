@@ -5,21 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+
 from ..blob import Blob
 from .axes import canonical_axis
 from .base import EngineLayer, zero_gradients
+from .function import Call, Shape, Tensors, Traced
 from .registry import register
 
 
-class _View(EngineLayer):
+class View(EngineLayer):
     """The memory of the bottom, data and gradient, under another shape."""
 
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
+    weights: Tensors = ()
 
     def new_shape(self, shape: tuple[int, ...]) -> Sequence[int]:
         """Return the shape of the top, which has equally many values as the bottom."""
         raise NotImplementedError
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the top of a bottom, in memory of its own or the bottom's."""
+        return x.reshape(*self.new_shape(tuple(x.shape)))
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        """As `Function.bind`; the result may share memory with the bottom."""
+        new = tuple(self.new_shape(tuple(shapes[0])))
+        return lambda x: x.reshape(new)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced:
+        """As `Function.traced`."""
+        return Traced(self.bind(shapes), aliases=True)
+
+    def parameters(self, on: torch.device) -> Tensors:
+        """As `Function.parameters`: none."""
+        return ()
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         view = bottom[0].view(self.new_shape(bottom[0].shape))
@@ -36,7 +57,7 @@ class _View(EngineLayer):
 
 
 @register
-class Flatten(_View):
+class Flatten(View):
     """The values of the bottom with the axes `axis` .. `end_axis` as one axis (flatten_layer.cpp).
 
     Where `end_axis` is just before `axis`, the top has a new axis of size 1 there. As in Caffe,
@@ -69,7 +90,7 @@ class Flatten(_View):
 
 
 @register
-class Reshape(_View):
+class Reshape(View):
     """The values of the bottom under the shape of reshape_param (reshape_layer.cpp).
 
     In `shape`, 0 copies the size of the bottom's axis and -1 stands for the size that makes the

@@ -8,6 +8,7 @@ order.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -32,11 +33,19 @@ _lock = threading.RLock()
 
 
 class Operation(NamedTuple):
-    """One operation: its function, the numbers of the values that it reads, and of its result."""
+    """One operation: its function, the numbers of the values that it reads, and of its results.
+
+    traced: the function that a graph records, if it is another one. finite: whether the two agree
+    only where the sum of their results is finite. aliases: whether the results of `traced` may
+    share memory with its arguments.
+    """
 
     compute: Call
     inputs: Sequence[int]
-    output: int
+    outputs: Sequence[int]
+    traced: Call | None = None
+    finite: bool = False
+    aliases: bool = False
 
 
 def available() -> bool:
@@ -61,23 +70,56 @@ class Graph:
         self, operations: Sequence[Operation], inputs: Sequence[int], outputs: Sequence[int]
     ) -> None:
         self._operations, self._inputs, self._outputs = operations, inputs, outputs
+        last = {value: i for i, operation in enumerate(operations) for value in operation.inputs}
+        #: For each operation, the values that none after it reads.
+        self._unused: list[list[int]] = [[] for _ in operations]
+        for value, i in last.items():
+            if value not in outputs:
+                self._unused[i].append(value)
         self._compiled: Callable[..., Union[torch.Tensor, Tensors]] | None = None
         self._layouts: list[torch.memory_format] = []
         self._threads = 0
+        self._is_checked = any(operation.finite for operation in operations)
         self.refused = ""
 
     def __call__(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
         if self._compiled is None or self._threads != torch.get_num_threads():
             return self._compile(xs)
-        return self._compiled(*[x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts)])
+        results = self._compiled(
+            *[x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts)]
+        )
+        return self._checked(results, xs) if self._is_checked else results
 
     def run_one_by_one(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
         """Return what the graph returns, computed by PyTorch's own functions."""
         values = dict(zip(self._inputs, xs))
-        for compute, inputs, output in self._operations:
-            values[output] = compute(*[values[i] for i in inputs])
-        results = tuple(values[i] for i in self._outputs)
-        return results if len(results) > 1 else results[0]
+        for operation, unused in zip(self._operations, self._unused):
+            _run(operation.compute, operation, values, unused)
+        return _unpacked([values[i] for i in self._outputs])
+
+    def _record(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
+        """As `run_one_by_one`, by the functions that a graph records.
+
+        The last result is the sum of all that need to be finite, if there are such.
+        """
+        values = dict(zip(self._inputs, xs))
+        shared: set[int] = set()
+        sums: list[torch.Tensor] = []
+        for operation, unused in zip(self._operations, self._unused):
+            _run(operation.traced or operation.compute, operation, values, unused)
+            if operation.aliases:
+                shared.update(operation.outputs)
+            if operation.finite:
+                sums += [values[i].sum() for i in operation.outputs]
+        results = [values[i].clone() if i in shared else values[i] for i in self._outputs]
+        return _unpacked([*results, torch.stack(sums).sum()] if sums else results)
+
+    def _checked(
+        self, results: torch.Tensor | Tensors, xs: Sequence[torch.Tensor]
+    ) -> torch.Tensor | Tensors:
+        """Return the results of a graph without the sum, or those that hold for infinite ones."""
+        *maps, total = results
+        return _unpacked(maps) if math.isfinite(total) else self.run_one_by_one(*xs)
 
     def _compile(self, xs: Sequence[torch.Tensor]) -> torch.Tensor | Tensors:
         """Compile the graph for maps of these shapes; return the values for these maps."""
@@ -89,7 +131,7 @@ class Graph:
         xs = tuple(x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts))
         try:
             with _fusing():
-                traced = _trace(self.run_one_by_one, xs)
+                traced = _trace(self._record, xs)
                 # TorchScript observes the shapes of the first call and compiles at the second.
                 expected, results = traced(*xs), traced(*xs)
                 nodes = torch.jit.last_executed_optimized_graph().nodes()
@@ -101,7 +143,23 @@ class Graph:
             self._compiled = self.run_one_by_one
             return self.run_one_by_one(*xs)
         self._compiled = traced
-        return results
+        return self._checked(results, xs) if self._is_checked else results
+
+
+def _run(
+    function: Call, operation: Operation, values: dict[int, torch.Tensor], unused: Sequence[int]
+) -> None:
+    """Set the values of an operation's results, and drop those that are unused from then on."""
+    y = function(*[values[i] for i in operation.inputs])
+    results = (y,) if isinstance(y, torch.Tensor) else y
+    values.update(zip(operation.outputs, results))
+    for value in unused:
+        del values[value]
+
+
+def _unpacked(results: Sequence[torch.Tensor]) -> torch.Tensor | Tensors:
+    """Return a single result by itself, several as a tuple."""
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 def _trace(function: Callable[..., Any], xs: Tensors) -> Any:

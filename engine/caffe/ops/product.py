@@ -73,6 +73,16 @@ def product(
     return F.linear(x, w, b)
 
 
+def bound(
+    rows: int, w: torch.Tensor, b: torch.Tensor | None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return `product` for inference, as a function of float32 values of rows x K."""
+    if _ONEDNN is not None and _by_onednn(torch.empty(rows, 0), w):
+        linear = _ONEDNN
+        return lambda x: linear(x, w, b, "none", [], "")
+    return lambda x: F.linear(x, w, b)
+
+
 class _Product(torch.autograd.Function):
     """x w^T + b, where w may have a higher precision than x."""
 

@@ -18,6 +18,9 @@ from .. import mode
 #: The largest difference between a kernel and its factors' outer product, as a share of the
 #: kernel's largest value: two roundings of float32.
 ROUNDING = 2.0**-22
+#: Sizes of kernels up to which oneDNN's transposed convolution is faster in inference: 4 x 4 of 64
+#: channels on 40 x 40 takes 0.13 instead of 3.2 ms, 8 x 8 half the time; 16 x 16 is no faster.
+SHORT = 8
 
 
 def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -55,7 +58,21 @@ def upsample(
     down (C x kh) and across (C x kw) are the factors of the kernels; they get no gradient. size,
     stride and pad are (height, width).
     """
+    if is_short(down, across) and not torch.is_grad_enabled():
+        x = x.contiguous(memory_format=mode.map_layout(x.shape, x.device))
+        kernels, channels = outer_products(down, across), x.shape[1]
+        return F.conv_transpose2d(x, kernels, None, list(stride), list(pad), 0, channels)
     return _Upsample.apply(x, down, across, tuple(size), tuple(stride), tuple(pad))
+
+
+def is_short(down: torch.Tensor, across: torch.Tensor) -> bool:
+    """Return whether oneDNN computes the transposed convolution faster, if nothing learns."""
+    return max(down.shape[1], across.shape[1]) <= SHORT
+
+
+def outer_products(down: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
+    """Return the kernels, C x 1 x kh x kw, of which these are the factors."""
+    return (down[:, :, None] * across[:, None])[:, None]
 
 
 class _Upsample(torch.autograd.Function):

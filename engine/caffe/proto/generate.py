@@ -103,6 +103,8 @@ def _run(command: List[str]) -> subprocess.CompletedProcess:
 
 def main() -> None:
     """Replace the committed files."""
+    if os.environ.get("CAFFE_STRICT", "") not in ("", "0"):
+        sys.exit("error: generate does not run in the strict mode; unset CAFFE_STRICT")
     with tempfile.TemporaryDirectory() as environment:
         python = install_compiler(Path(environment))
         # In this folder, so that the new files can be renamed into place.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -38,6 +39,15 @@ from .wiring import Node, Wiring
 REGIONS = 128
 CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
 T = TypeVar("T")
+
+
+class Repeatable(Enum):
+    """What a pass was that the next one may repeat without deciding anything again."""
+
+    NOTHING = "nothing"
+    ARRAYS = "bound calls"
+    LEARNING = "bound calls, forward and backward"
+    PLAN = "a plan"
 
 
 class Choice(NamedTuple):
@@ -75,8 +85,8 @@ class Executor:
         #: The last forward, if a backward of bound calls may follow it.
         self._pending: Pending | None = None
         self._may_wait = not any(_draws(node) for node in wiring.nodes)
-        #: Whether the last pass learned, if it was whole and nothing but bound calls; else None.
-        self._bound: bool | None = None
+        #: What the last pass was, if it was complete and the next one may repeat it.
+        self._repeatable = Repeatable.NOTHING
         self._weighted_losses = [
             (weight, t)
             for node in wiring.nodes
@@ -117,7 +127,7 @@ class Executor:
 
         free: whether to free what the forward kept for the backward.
         """
-        self._bound = None
+        self._repeatable = Repeatable.NOTHING
         with mode.pass_flags():
             if self._pending is not None:
                 entire = (first, last) == (len(self.wiring.nodes) - 1, 0)
@@ -131,7 +141,7 @@ class Executor:
 
     def is_bound(self) -> bool:
         """Whether the layers of the last whole pass ran as bound calls, but for those of data."""
-        return self._bound is not None
+        return self._repeatable in (Repeatable.ARRAYS, Repeatable.LEARNING)
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs' shapes."""
@@ -144,7 +154,7 @@ class Executor:
         waiting.before_pass()
         self._pending = None
         if self._repeats(learn):
-            return Loss(self._learn_in_segments(fresh) if learn else self._run_plan())
+            return Loss(self._learn_in_segments(fresh) if learn else self._repeat_plan())
         if fresh:
             self.wiring.clear_gradients()
         with mode.pass_flags():
@@ -155,7 +165,7 @@ class Executor:
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
-                self._bound = None
+                self._repeatable = Repeatable.NOTHING
                 if not (planned or learn) and self._may_plan() and self._forward_to_learn(against):
                     return Loss(self._losses())
                 if planned and learn:
@@ -188,10 +198,11 @@ class Executor:
             return Loss(losses)
 
     def _repeats(self, learn: bool) -> bool:
-        """Whether this pass runs as the last one did, whose layers all ran as bound calls."""
-        if self._bound is not learn or self.debug_info or not mode.is_plain():
+        """Whether this pass may run as the last one did: as bound calls, or as a plan."""
+        if self._repeatable is Repeatable.NOTHING or self.debug_info or not mode.is_plain():
             return False
-        return not self._has_callbacks()
+        learned = self._repeatable is Repeatable.LEARNING
+        return learn is learned and not self._has_callbacks()
 
     def _may_plan(self) -> bool:
         """Whether this pass may run as a plan: in float32 on the CPU, and not through a region."""
@@ -216,6 +227,17 @@ class Executor:
             self._plan = Plan(self.wiring, self.requested)
         return self._plan
 
+    def _repeat_plan(self) -> Parts:
+        """Run all layers as the plan of the last pass."""
+        plan = self._plan_for_pass()
+        if self._repeatable is Repeatable.PLAN:
+            plan.release()
+            heap.tidy()
+        parts = self._run_plan()
+        if plan.has_changed():
+            self._note_plan()
+        return parts
+
     def _run_plan(self) -> Parts:
         """Run all layers as a plan."""
         heap.keep()
@@ -226,7 +248,12 @@ class Executor:
             elif not self._call_part(part.run, part.nodes, "forward"):
                 for node in part.nodes:
                     self._run_node(node)
-        self._bound = False if plan.is_bound() else None
+        if plan.is_bound():
+            self._repeatable = Repeatable.ARRAYS
+        elif plan.is_repeatable() and not self._starts:
+            self._repeatable = Repeatable.PLAN
+        else:
+            self._repeatable = Repeatable.NOTHING
         return self._losses()
 
     def _note_plan(self) -> None:
@@ -277,7 +304,7 @@ class Executor:
                 self.wiring.clear_gradients()
         losses = self._losses()
         self._backward_in_segments(self._learning, fresh, free=True)
-        self._bound = True if bound else None
+        self._repeatable = Repeatable.LEARNING if bound else Repeatable.NOTHING
         return losses
 
     def _backward_in_segments(
@@ -357,7 +384,7 @@ class Executor:
     def _run(self, numbers: Sequence[int]) -> Losses:
         """Run layers, given by number in rising order; their losses, each with its weight."""
         heap.keep()
-        self._bound = self._pending = None
+        self._repeatable, self._pending = Repeatable.NOTHING, None
         nodes, losses = self.wiring.nodes, []
         if self._pass is not None and numbers and numbers[0] <= self._pass.region.last:
             self._pass = None

@@ -14,6 +14,7 @@ from ..layers import EngineLayer, Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.join import Eltwise
+from ..layers.views import View
 from ..memory import Memory, MemoryView
 from .wiring import Node, Wiring
 
@@ -30,8 +31,8 @@ class Flow:
     and not computed before, with their values. count: the number of values.
     readers: for each value, the layers that read it, by place in `nodes`. maker: for each value,
     the layer that computes it; sources have none.
-    final: for each memory that is written, its last value. blobs: for each such value, the blobs
-    that have it.
+    final: for each memory that is written, its last value; a view's memory is that of its bottom.
+    blobs: for each such value, the blobs that have it.
     """
 
     def __init__(self, wiring: Wiring, nodes: Sequence[Node]) -> None:
@@ -81,7 +82,9 @@ class Flow:
 
     def _write(self, blob: int, place: int, present: dict[AnyMemory, int]) -> int:
         value = self._new_value()
-        present[self._memory(blob)] = self.final[self._memory(blob)] = value
+        present[self._memory(blob)] = value
+        if not isinstance(self.nodes[place].layer, View):
+            self.final[self._memory(blob)] = value
         self.maker[value] = place
         return value
 
@@ -135,16 +138,19 @@ def join(
     groups: Sequence[Group],
     keeps: Callable[[int], bool],
     joins: Callable[[Group], bool],
+    pays: Callable[[Group], bool],
 ) -> list[Group]:
     """Return the groups, with those in a row that one graph can compute as one group.
 
-    keeps: as in `groups`. joins: whether a graph can compute a group.
+    keeps: as in `groups`. joins: whether a graph can compute a group. pays: whether a graph is the
+    fastest way to compute it; a row has such a group.
     """
     result: list[Group] = []
     row: list[Group] = []
 
     def end_row() -> None:
-        result.extend([_joined(flow, row, keeps)] if len(row) >= LEAST_JOINED else row)
+        joined = len(row) >= LEAST_JOINED and any(pays(group) for group in row)
+        result.extend([_joined(flow, row, keeps)] if joined else row)
         row.clear()
 
     for group in groups:
@@ -168,12 +174,12 @@ def _joined(flow: Flow, row: Sequence[Group], keeps: Callable[[int], bool]) -> G
     for group in row:
         hidden.extend((value, len(places) + count) for value, count in group.hidden)
         places.extend(group.places)
-        (value,) = group.outputs
-        readers = flow.readers[value]
-        if keeps(value) or not readers or not inside.issuperset(readers):
-            outputs.append(value)
-        elif flow.is_final(value):
-            hidden.append((value, len(places)))
+        for value in group.outputs:
+            readers = flow.readers[value]
+            if keeps(value) or not readers or not inside.issuperset(readers):
+                outputs.append(value)
+            elif flow.is_final(value):
+                hidden.append((value, len(places)))
     return Group(tuple(places), tuple(inputs), tuple(outputs), tuple(hidden), tuple(row))
 
 

@@ -7,6 +7,7 @@ as data layers and layers in Python, run one by one between the segments.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -14,9 +15,10 @@ import torch
 
 from ..layers import EngineLayer, Function
 from ..layers.source import Input
-from ..memory import MemoryView
+from ..layers.views import View
+from ..memory import Memory, MemoryView
 from ..ops import graphs
-from .arrays import ArrayProgram, ArrayPrograms
+from .arrays import MOST_VALUES, ArrayProgram, ArrayPrograms
 from .program import Program
 from .wiring import Node, Wiring
 
@@ -47,7 +49,8 @@ class Segment:
             written.update(node.tops)
         self._sources = [wiring.blobs[b] for b in sources]
         self._programs: OrderedDict[object, Program] = OrderedDict()
-        self._small = ArrayPrograms(wiring, nodes, learns=False)
+        has_views = any(isinstance(node.layer, View) for node in nodes)
+        self._small = None if has_views else ArrayPrograms(wiring, nodes, learns=False)
         self.last: Program | ArrayProgram | None = None
         #: Why no convolutions become graphs any more, or "".
         self._refused = ""
@@ -55,7 +58,7 @@ class Segment:
     def run(self) -> bool:
         """Run the layers; False, without a result, for values that are not float32."""
         key = tuple([blob.values.shape for blob in self._sources])
-        if self._small.forward(key):
+        if self._small is not None and self._small.forward(key):
             self.last = self._small.last
             return True
         program = self._program(key)
@@ -76,8 +79,11 @@ class Segment:
                 self.last = program
                 return program
             self._refused = self._refused or program.refused
-        # The weights of the program before are freed before the next ones are put in order.
-        program = self.last = None
+        # The weights of the programs before are freed before the next ones are put in order.
+        for earlier in (program, self.last):
+            if earlier is not None:
+                earlier.close()
+        program = self.last = earlier = None
         self._programs.pop(key, None)
         while len(self._programs) >= PROGRAMS:
             self._programs.popitem(last=False)
@@ -98,6 +104,11 @@ class Segment:
         if self.last is not None:
             self.last.close()
 
+    def release(self, frees: bool) -> None:
+        """End the last pass before one like it; see `Program.release`."""
+        if isinstance(self.last, Program):
+            self.last.release(frees)
+
 
 class Plan:
     """The layers of a net in the order in which they run, as segments and single layers.
@@ -108,6 +119,9 @@ class Plan:
     def __init__(self, wiring: Wiring, requested: set[int]) -> None:
         self.parts: list[Segment | Node] = []
         run: list[Node] = []
+        # Small nets run as bound calls, for which a view is a layer by itself.
+        views = _inner_views(wiring) if not _is_for_arrays(wiring) else set()
+        inner: set[int] = set()
 
         def end_segment() -> None:
             if any(isinstance(node.layer, Function) for node in run):
@@ -115,20 +129,29 @@ class Plan:
             else:
                 self.parts.extend(run)
             run.clear()
+            inner.clear()
 
         for node in wiring.nodes:
             if isinstance(node.layer, Input):  # does nothing
                 continue
-            if not _fits_segment(wiring, node):
+            if node.number not in views and not _fits_segment(wiring, node):
                 end_segment()
                 self.parts.append(node)
                 continue
             # A view shows what was written to its memory only when the values are in the blobs.
-            if any(isinstance(wiring.blobs[b].values, MemoryView) for b in node.bottoms):
+            outer = [b for b in node.bottoms if b not in inner]
+            if any(isinstance(wiring.blobs[b].values, MemoryView) for b in outer):
                 end_segment()
             run.append(node)
+            if node.number in views:
+                inner.update(node.tops)
         end_segment()
         self.segments = [part for part in self.parts if isinstance(part, Segment)]
+        #: Whether no layer that runs by itself makes values that are to be freed.
+        self._is_closed = not any(
+            isinstance(part, Node) and isinstance(part.layer, Function) for part in self.parts
+        )
+        self._noted: list[weakref.ref[Program | ArrayProgram]] = []
 
     def is_small(self) -> bool:
         """Whether the blobs of the last pass are too small for freeing them to pay."""
@@ -138,6 +161,23 @@ class Plan:
     def is_bound(self) -> bool:
         """Whether the last pass ran all segments as bound calls."""
         return all(isinstance(segment.last, ArrayProgram) for segment in self.segments)
+
+    def is_repeatable(self) -> bool:
+        """Whether the next pass may begin with `release`."""
+        return self._is_closed and all(segment.last is not None for segment in self.segments)
+
+    def release(self) -> None:
+        """End the last pass, before one like it: free its values unless they are small."""
+        frees = not self.is_small()
+        for segment in self.segments:
+            segment.release(frees)
+
+    def has_changed(self) -> bool:
+        """Whether the programs of the last pass are others than when this was last called."""
+        programs = [segment.last for segment in self.segments if segment.last is not None]
+        changed = programs != [program() for program in self._noted]
+        self._noted = [weakref.ref(program) for program in programs]
+        return changed
 
     @property
     def reason(self) -> str:
@@ -153,11 +193,36 @@ class Plan:
             segment.close()
 
 
+def _is_for_arrays(wiring: Wiring) -> bool:
+    """Whether the blobs of all layers are small enough for bound calls."""
+    blobs = {b for node in wiring.nodes for b in node.tops}
+    return sum(wiring.blobs[b].count for b in blobs) <= MOST_VALUES
+
+
+def _inner_views(wiring: Wiring) -> set[int]:
+    """The layers, by number, whose tops are views of memory that no other layer writes to later."""
+    writers: dict[Memory, int] = {}
+    for node in wiring.nodes:
+        if not isinstance(node.layer, View) and not _copies(node):
+            writers.update((wiring.blobs[t].values.root, node.number) for t in node.tops)
+    return {
+        node.number
+        for node in wiring.nodes
+        if isinstance(node.layer, View)
+        and writers.get(wiring.blobs[node.tops[0]].values.root, -1) < node.number
+    }
+
+
+def _copies(node: Node) -> bool:
+    """Whether the tops of a layer are its bottom under other names."""
+    return isinstance(node.layer, EngineLayer) and node.layer.copies
+
+
 def _fits_segment(wiring: Wiring, node: Node) -> bool:
     """Whether a layer is a function of tensors, or gives its bottom other names."""
     layer = node.layer
     if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):
         return False
-    if isinstance(layer, EngineLayer) and layer.copies:
+    if _copies(node):
         return True
     return isinstance(layer, Function) and layer.is_pure()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 
+from ..blob import Blob, memories_of_values
 from ..layers import Function
-from ..layers.activation import PReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call
-from ..layers.join import Concat, Eltwise
+from ..layers.views import View
 from ..memory import Memory
 from ..ops import graphs
 from .flow import AnyMemory, Flow, Group, groups, join
-from .recall import Recall
+from .recall import Hidden, Recall
 from .step import Step
 from .wiring import Node, Wiring
 
@@ -51,17 +51,17 @@ class Program:
         self._held = [m for m in self._parameters(flow.nodes) if m.held()]
         self._groups = groups(flow, self._keeps, self._fuses)
         if joined:
-            self._groups = join(flow, self._groups, self._keeps, self._joins)
+            self._groups = self._joined_groups()
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
-        self._memories = [b.values for blobs in self._blob_lists for b in blobs]
+        self._memories, self._rebindings = self._present_memories(), Blob.rebindings
         self._calls: list[tuple[Call, Sequence[int], Sequence[int], Sequence[int]]] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
-        self._hidden = [
-            (memory, torch.Size(shapes[value]), step, count)
+        hiding = [
+            Hidden(memory, torch.Size(shapes[value]), step, count, value)
             for step in self.steps
             for value, count in step.group.hidden
             for memory, last in flow.final.items()
@@ -69,7 +69,7 @@ class Program:
         ]
         #: The number of values in the blobs that a pass sets.
         self.values = sum(math.prod(shapes[v]) for v in flow.final.values())
-        self._recall: Recall | None = None
+        self._recall = Recall(flow, requested, hiding) if hiding else None
 
     def _last_uses(self) -> list[list[int]]:
         """For each step, the computed values that nothing reads later and no blob has."""
@@ -81,6 +81,10 @@ class Program:
             if computed and value not in kept:
                 unused[i].append(value)
         return unused
+
+    def _present_memories(self) -> list[AnyMemory]:
+        """The memories of the layers' parameters, as they are now."""
+        return memories_of_values(chain.from_iterable(self._blob_lists))
 
     def _parameters(self, nodes: Sequence[Node]) -> list[AnyMemory]:
         return [blob.values for node in nodes for blob in node.layer.blobs]
@@ -103,15 +107,24 @@ class Program:
     def _joins(self, group: Group) -> bool:
         """Whether a graph can compute a group, with others before or after it."""
         nodes = [self._flow.nodes[place] for place in group.places]
-        if len(nodes[0].tops) != 1 or not all(self._fuses(node) for node in nodes):
-            return False
         layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
+        if isinstance(layer, View):
+            return True
+        if not all(self._fuses(node) for node in nodes):
+            return False
         if isinstance(layer, Convolution):
-            return layer.is_for_graphs(shapes[:1])
-        if isinstance(layer, Concat):
-            return len(shapes[0]) == 4 and len(shapes) > 1
-        sums = isinstance(layer, Eltwise) and layer.is_sum()
-        return len(shapes[0]) == 4 and (sums or isinstance(layer, PReLU))
+            return len(nodes[0].tops) == 1 and layer.fits_graphs(shapes[:1])
+        return isinstance(layer, Function) and layer.traced(shapes) is not None
+
+    def _pays(self, group: Group) -> bool:
+        """Whether a graph computes a group faster, even without others."""
+        layer = self._flow.nodes[group.places[0]].layer
+        shape = self._shapes[group.inputs[0]] if group.inputs else ()
+        return isinstance(layer, Convolution) and layer.is_for_graphs([shape])
+
+    def _joined_groups(self) -> list[Group]:
+        """The groups, those in a row that a graph can compute as one."""
+        return join(self._flow, self._groups, self._keeps, self._joins, self._pays)
 
     def _step(self, group: Group) -> Step:
         flow, nodes = self._flow, [self._flow.nodes[place] for place in group.places]
@@ -133,9 +146,7 @@ class Program:
 
     def is_joinable(self) -> bool:
         """Whether graphs can compute convolutions in a row."""
-        return any(
-            group.parts for group in join(self._flow, self._groups, self._keeps, self._joins)
-        )
+        return any(group.parts for group in self._joined_groups())
 
     def sources(self) -> list[torch.Tensor]:
         """The values of the blobs that the program reads."""
@@ -147,14 +158,17 @@ class Program:
         """Whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:
             return False
-        if [b.values for blobs in self._blob_lists for b in blobs] != self._memories:
-            return False
+        # To look at each blob takes longer than all other checks.
+        if self._rebindings != Blob.rebindings:
+            if self._present_memories() != self._memories:
+                return False
+            self._rebindings = Blob.rebindings
         if self._held and not all(memory.held() for memory in self._held):
             return False
         # A graph takes long to compile: after a change, the weights may soon change again.
         if self.joined and self.passes and any(step.call is None for step in self.steps):
             return False
-        return not any(memory.held() for memory, *_ in self._hidden)
+        return self._recall is None or not self._recall.is_held()
 
     def prepare(self) -> bool:
         """Bind the steps whose weights have changed; False if that needs another program."""
@@ -183,16 +197,15 @@ class Program:
         try:
             with torch.no_grad():
                 self._call_all(values)
+        except Exception:
+            self.close()
+            raise
         finally:
             for memory, value in self._published:
                 if values[value] is not None:
                     memory.set(values[value])
-        if self._hidden:
-            self._recall = Recall(self._flow, self._requested)
-            for memory, shape, step, count in self._hidden:
-                inputs = {v: self._recall.input(v, values[v]) for v in step.group.inputs}
-                memory.reshape(shape)
-                memory.defer(partial(self._recall.value, step, count, inputs))
+        if self._recall is not None:
+            self._recall.begin(values)
             self._watch_inputs(self._recall)
 
     def _call_all(self, values: list[Any]) -> None:
@@ -220,7 +233,16 @@ class Program:
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
         if self._recall is not None:
+            self._recall.let_go()
+
+    def release(self, frees: bool) -> None:
+        """End the last pass, as `close`, before one like it.
+
+        frees: whether to free the values that the pass computed.
+        """
+        if self._recall is not None:
             self._recall.close()
-            self._recall = None
-            for memory, *_ in self._hidden:
-                memory.let_go()
+        if frees:
+            for memory, _ in self._published:
+                if isinstance(memory, Memory):
+                    memory.let_go()

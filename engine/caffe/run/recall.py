@@ -2,80 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
 import torch
 
 from .. import mode
 from ..layers import Function
+from ..layers.views import View
+from ..memory import Memory
 from .flow import Flow
 from .functional import as_tuple
 from .step import Step
 
 
 class KeptInput:
-    """An input of a group, which is copied before its memory changes."""
+    """An input of a group, which is copied before its memory changes.
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor, self.closed = tensor, False
+    tensor: the values, None between the end of a pass and the end of the next.
+    """
+
+    def __init__(self) -> None:
+        self.tensor: torch.Tensor | None = None
+        self._is_copy = False
+
+    def set(self, tensor: torch.Tensor | None) -> None:
+        """Take the values of a pass, or drop those of the last."""
+        self.tensor, self._is_copy = tensor, False
 
     def keep(self) -> None:
-        """Copy the values, unless the pass has ended."""
-        if not self.closed:
-            self.tensor, self.closed = self.tensor.clone(), True
+        """Copy the values of the pass."""
+        if self.tensor is not None and not self._is_copy:
+            self.tensor, self._is_copy = self.tensor.clone(), True
+
+
+class Hidden(NamedTuple):
+    """A blob's memory whose values a pass does not compute, and what computes them.
+
+    layers: how many of the step do, from its first on. value: the number of the values in the flow.
+    """
+
+    memory: Memory
+    shape: torch.Size
+    step: Step
+    layers: int
+    value: int
 
 
 class Recall:
     """The values of blobs that a pass did not compute, layer by layer, when somebody asks.
 
+    The memories are deferred once, and again only after one of them was read or changed: a pass
+    that is like the last replaces nothing but the inputs.
+
     inputs: by value, the maps that the groups have read.
     """
 
-    def __init__(self, flow: Flow, requested: set[int]) -> None:
-        self.inputs: dict[int, KeptInput] = {}
-        self._flow, self._requested = flow, requested
+    def __init__(self, flow: Flow, requested: set[int], hidden: Sequence[Hidden]) -> None:
+        self._flow, self._requested, self._hidden = flow, requested, hidden
+        self.inputs = {v: KeptInput() for h in hidden for v in h.step.group.inputs}
+        #: Whether all memories are deferred as `begin` leaves them.
+        self.is_intact = False
         #: For each step that has been computed in part: how many layers, and values for the others.
         self._partial: dict[Step, tuple[int, dict[int, torch.Tensor]]] = {}
 
-    def input(self, value: int, tensor: torch.Tensor) -> KeptInput:
-        """The kept input of this value."""
-        return self.inputs.setdefault(value, KeptInput(tensor))
+    def begin(self, values: Sequence[torch.Tensor]) -> None:
+        """Have the blobs computed from the values of a pass, by number, when somebody asks."""
+        for value, kept in self.inputs.items():
+            kept.set(values[value])
+        if self.is_intact:
+            return
+        for hidden in self._hidden:
+            hidden.memory.reshape(hidden.shape)
+            hidden.memory.defer(partial(self._read, hidden))
+            hidden.memory.watch(self, self.note_change)
+        self.is_intact = True
+
+    def note_change(self) -> None:
+        """Note that a memory is about to change."""
+        self.is_intact = False
 
     def close(self) -> None:
-        """Copy no more inputs."""
+        """Drop the inputs of the last pass, whose blobs are about to be replaced."""
         self._partial.clear()
         for kept in self.inputs.values():
-            kept.closed = True
+            kept.set(None)
 
-    def value(self, step: Step, count: int, inputs: dict[int, KeptInput]) -> torch.Tensor:
-        """Compute the top of the first `count` layers of a step, and have it computed from now on.
+    def let_go(self) -> None:
+        """Free the memories."""
+        self.close()
+        for hidden in self._hidden:
+            hidden.memory.let_go()
+
+    def is_held(self) -> bool:
+        """Whether somebody holds one of the memories as an array."""
+        return not self.is_intact and any(hidden.memory.held() for hidden in self._hidden)
+
+    def _read(self, hidden: Hidden) -> torch.Tensor:
+        """Compute the values of a memory; zeros while the pass that sets them is not complete."""
+        self.is_intact = False
+        inputs = {v: self.inputs[v].tensor for v in hidden.step.group.inputs}
+        complete = {v: tensor for v, tensor in inputs.items() if tensor is not None}
+        if len(complete) < len(inputs):
+            return torch.zeros(hidden.shape)
+        return self._compute(hidden, complete)
+
+    def _compute(self, hidden: Hidden, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Compute a value from the inputs of its step, and have it computed from now on.
 
         The weights are those of the pass.
         """
+        step, count = hidden.step, hidden.layers
         done, values = self._partial.pop(step, (0, {}))
-        values.update((v, kept.tensor) for v, kept in inputs.items())
+        values.update(inputs)
         places = step.group.places
         with torch.no_grad(), mode.at_precision("float32"):
             for i in range(done, count):
                 layer = step.nodes[i].layer
-                assert isinstance(layer, Function)
+                assert isinstance(layer, (Function, View))
                 layer.weights = step.weights[i]
                 arguments = [values[v] for v in self._flow.inputs[places[i]]]
-                (output,) = self._flow.outputs[places[i]]
-                values[output] = as_tuple(layer.compute(*arguments))[0]
+                outputs = self._flow.outputs[places[i]]
+                values.update(zip(outputs, as_tuple(layer.compute(*arguments))))
                 self._drop_unneeded(step, i + 1, values)
-        (output,) = self._flow.outputs[places[count - 1]]
-        y = values[output]
+        y = values[hidden.value]
         done = max(done, count)
-        read_later = any(output in self._flow.inputs[place] for place in places[done:])
+        read_later = any(hidden.value in self._flow.inputs[place] for place in places[done:])
         if done < len(places):
             self._partial[step] = done, {v: t for v, t in values.items() if v not in inputs}
-        self._requested.update(self._flow.blobs[output])
+        self._requested.update(self._flow.blobs[hidden.value])
         # The owner of the blob may write to the memory, and later layers read the values.
         return y.clone() if read_later else y
 
     def _drop_unneeded(self, step: Step, done: int, values: dict[int, torch.Tensor]) -> None:
         """Drop the values of layers that neither a blob nor a layer after `done` needs."""
-        (last,) = self._flow.outputs[step.group.places[done - 1]]
-        needed = {v for v, _ in step.group.hidden} | {last}
+        last = self._flow.outputs[step.group.places[done - 1]]
+        needed = {v for v, _ in step.group.hidden}.union(last)
         needed.update(v for place in step.group.places[done:] for v in self._flow.inputs[place])
         for value in [v for v in values if v not in needed]:
             del values[value]

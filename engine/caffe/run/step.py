@@ -11,6 +11,7 @@ from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call, Tensors
+from ..layers.views import View
 from ..ops import graphs, prepared
 from .flow import AnyMemory, Group, layer_channels
 from .wiring import Node
@@ -46,7 +47,7 @@ class Step:
         shapes: those of all values of the flow.
         """
         layers = [node.layer for node in self.nodes]
-        assert all(isinstance(layer, Function) for layer in layers)
+        assert all(isinstance(layer, (Function, View)) for layer in layers)
         if self._in_place and isinstance(layers[0], ReLU):
             self.call = prepared.rectifier(layers[0].slope)
             return
@@ -66,7 +67,7 @@ class Step:
         return first.bind_with(inputs[:1], *epilogue(self.nodes), len(inputs) > 1)
 
     def _graph(self, shapes: Sequence[tuple[int, ...]]) -> Call:
-        """Return a graph of the parts, each of which is a convolution or an activation."""
+        """Return a graph of the parts, each of which is a convolution or a single layer."""
         operations = []
         weights = sum(blob.count for node in self.nodes for blob in node.layer.blobs)
         folds = weights <= FOLDED
@@ -76,10 +77,13 @@ class Step:
             layer = part_nodes[0].layer
             if isinstance(layer, Convolution):
                 call = layer.operation(*epilogue(part_nodes), len(part.inputs) > 1, folds)
-            else:
-                assert isinstance(layer, Function)
-                call = layer.bind([shapes[value] for value in part.inputs])
-            operations.append(graphs.Operation(call, part.inputs, part.outputs[0]))
+                operations.append(graphs.Operation(call, part.inputs, part.outputs))
+                continue
+            assert isinstance(layer, (Function, View))
+            inputs = [shapes[value] for value in part.inputs]
+            call, traced = layer.bind(inputs), layer.traced(inputs)
+            assert traced is not None
+            operations.append(graphs.Operation(call, part.inputs, part.outputs, *traced))
         return graphs.Graph(operations, self.group.inputs, self.group.outputs)
 
     def before_weights_change(self, layer: int) -> None:

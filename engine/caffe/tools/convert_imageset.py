@@ -111,7 +111,7 @@ def _datums(root: str, lines: list[tuple[str, int]], flags: Any) -> Iterator[tup
 
 def _read_list(path: str) -> list[tuple[str, int]]:
     """Return the image names and labels of a list file. Raises FileError if it cannot be read."""
-    with files.reading(path), open(path, encoding="utf-8") as file:
+    with files.reading(path), files.open_text(path) as file:
         return image_list.parse(file, "convert_imageset.cpp:79")
 
 

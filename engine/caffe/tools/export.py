@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import glog, mode
 from ..errors import CaffeError, FileError, UsageError
+from ..files import open_text
 from ..forks import set_fork
 from ..net import Net
 from . import onnx, tensors
@@ -199,7 +200,7 @@ def _report(differences: list[Difference] | None, tolerance: float) -> int:
 def read_metadata(path: str) -> dict[str, Any]:
     """Return the object of a JSON file. Raises FileError for another content."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open_text(path, "utf-8-sig") as file:
             values = json.load(file)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ..errors import UsageError
+from ..errors import FileError, UsageError
+from ..files import open_text
 
 #: Flags of a tool: name -> (default, description). The type of the default is the flag's type.
 Flags = Mapping[str, tuple[Any, str]]
@@ -167,8 +168,10 @@ class _Parser:
             return
         self._read_files.append(path)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            with open_text(path, errors="surrogateescape") as file:
                 lines = [line.strip() for line in file]
+        except FileError as error:
+            raise UsageError(str(error)) from None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from None
         applies, in_names = True, False

@@ -26,6 +26,7 @@ from .. import glog, mode
 from ..errors import DeviceError, WorkerLostError
 from ..run.wiring import Parameter
 from . import averaging, gathering, snapshots
+from .travelling import Travelling
 from .watch import Watch
 
 #: Seconds that a worker has for its last snapshot and its end, once another worker has ended.
@@ -58,6 +59,9 @@ class Trainer(Protocol):
 
     def progress_text(self) -> str:
         """Return what this worker needs to go on from a snapshot, as text without line breaks."""
+
+    def next_progress_text(self) -> str:
+        """Return what this worker needs after the update that follows, as `progress_text` does."""
 
     def keep_progress(self, texts: Sequence[str]) -> None:
         """Keep the progress of all workers, by rank, for a snapshot of this iteration."""
@@ -130,6 +134,9 @@ class Group(Company):
         self._snapshot: int | None = None
         #: The solver that has the weights of worker 0, and its number of restores at that time.
         self._started: tuple[Trainer, int] | None = None
+        #: How progress travels, and the progress of all workers before an iteration.
+        self._travelling: Travelling | None = None
+        self._progress: tuple[int, torch.Tensor] | None = None
         self._action = "none"
         self._uninterrupted, self._terminated, self._lost = 0, False, False
         if threading.current_thread() is threading.main_thread():
@@ -144,7 +151,10 @@ class Group(Company):
         if self._started != started:
             self._trainer, self._snapshot = trainer, trainer.iter
             self.broadcast(trainer)
-            self._started = started
+            self._travelling = Travelling.agree(
+                self.rank, self.count, trainer.progress_text(), mode.device(), self._wait
+            )
+            self._started, self._progress = started, None
 
     def broadcast(self, trainer: Trainer) -> None:
         """Copy worker 0's weights to all workers; return once every worker has called this.
@@ -170,13 +180,19 @@ class Group(Company):
     def average(self, trainer: Trainer) -> None:
         """Replace the gradients by their means over the workers, and agree on an action.
 
-        The requests travel with the gradients, so that all workers act after the same iteration.
+        The requests travel with the gradients, so that all workers act after the same iteration,
+        and so does the progress of each worker.
         """
         on = mode.device()
         vote = ACTIONS.index(trainer.requested_action())
         votes = torch.tensor([float(i == vote) for i in range(len(ACTIONS))], device=on)
         gradients = [averaging.gradient(p.blob, on) for p in trainer.parameters]
-        averaging.average([*gradients, votes], self.count, self._wait)
+        rows = []
+        if self._travelling is not None:
+            rows.append(self._travelling.row(trainer.next_progress_text(), on))
+        averaging.average([*gradients, votes, *rows], self.count, self._wait)
+        if rows:
+            self._progress = trainer.iter + 1, rows[0]
         self._action = ACTIONS[max(i for i, share in enumerate(votes.tolist()) if share > 0)]
 
     def action(self, trainer: Trainer) -> str:
@@ -265,6 +281,8 @@ class Group(Company):
                     if group is not None:
                         group.abort()
             try:
+                if self._travelling and self._progress and self._progress[0] == trainer.iter:
+                    trainer.keep_progress(self._travelling.texts(self._progress[1]))
                 trainer.write_snapshot()
             except (OSError, RuntimeError) as error:
                 return f"the last snapshot could not be written ({first_line(error)})"

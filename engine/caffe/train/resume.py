@@ -51,13 +51,11 @@ def path_of(base: str) -> str:
     return f"{base}.resume.json"
 
 
-def values_of(history: Sequence[Blob], progress: Progress) -> dict[str, Any]:
+def values_of(progress: Progress) -> dict[str, Any]:
     """Return what this worker needs to go on, as values for a JSON file."""
-    samples = (blob.values.tensor().reshape(-1)[:SAMPLE].numpy() for blob in history)
     return {
         "worker": launch.solver_rank(),
         "workers": launch.solver_count(),
-        "history": _fingerprint(samples),
         "random": mode.random_state(),
         "losses": progress.losses,
         "plateau": progress.plateau.state(),
@@ -65,16 +63,24 @@ def values_of(history: Sequence[Blob], progress: Progress) -> dict[str, Any]:
     }
 
 
-def write(base: str, iteration: int, workers: Mapping[int, Mapping[str, Any]]) -> None:
+def write(
+    base: str,
+    iteration: int,
+    workers: Mapping[int, Mapping[str, Any]],
+    history: Sequence[Blob],
+) -> None:
     """Write the file for a snapshot. Raises FileError if it cannot be written.
 
-    workers: rank -> what `values_of` returned in that worker.
+    workers: rank -> what `values_of` returned in that worker. history: of the snapshot, which is
+    the same in all workers.
     """
     path = path_of(base)
     content = _other_keys(path, iteration)
+    samples = (blob.values.tensor().reshape(-1)[:SAMPLE].numpy() for blob in history)
+    snapshot = {"history": _fingerprint(samples)}
     if 0 in workers:
-        content[KEY] = workers[0]
-    if others := {str(rank): values for rank, values in workers.items() if rank}:
+        content[KEY] = {**workers[0], **snapshot}
+    if others := {str(rank): {**values, **snapshot} for rank, values in workers.items() if rank}:
         content[WORKERS] = others
     with files.atomic(path) as file:
         file.write(json.dumps(content).encode())

@@ -6,7 +6,7 @@ import math
 import os
 from typing import Any
 
-from .. import graph
+from .. import files, graph
 from ..errors import FileError, NetError
 from . import detections, policies
 
@@ -21,7 +21,7 @@ def read(path: str) -> Any:
 def check(param: Any) -> None:
     """Check the fields of a SolverParameter that depend on no net and no update rule.
 
-    Raises NetError.
+    Raises NetError, and in the strict mode FileError for snapshots outside the working folder.
     """
     policies.check(param)
     detections.check(param)
@@ -35,6 +35,8 @@ def check(param: Any) -> None:
         raise NetError(
             f"regularization_type is {param.regularization_type!r}; it needs to be L1 or L2"
         )
+    if param.snapshot_prefix and (param.snapshot or param.snapshot_after_train):
+        files.writable(param.snapshot_prefix)
     folder = os.path.dirname(param.snapshot_prefix)
     if param.snapshot and folder and not os.access(folder, os.W_OK):
         raise NetError(

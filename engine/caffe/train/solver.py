@@ -75,6 +75,8 @@ class Solver:
         self._losses_go_on = False
         #: Whether an iteration has begun, or was interrupted: its data and random numbers are gone.
         self._within_iteration = False
+        #: The iteration at which the last call of `step` began.
+        self._call_began = 0
         #: The iterations at which this training began, and of the last snapshot.
         self._first, self._saved = 0, 0
         #: An iteration, and the progress of each worker at that time, by rank.
@@ -111,6 +113,9 @@ class Solver:
         if resume_file is not None:
             glog.write("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
+        if p.snapshot_prefix and not launch.solver_rank():
+            # A run that is at its end already writes no snapshot, which would do so.
+            snapshots.remove_abandoned(p.snapshot_prefix)
         self._stopped = False
         self.step(p.max_iter - self.iter)
         # From this snapshot, a training up to a later max_iter continues the average.
@@ -140,7 +145,7 @@ class Solver:
         end = self.iter + iters
         if not self._losses_go_on:
             self._losses = progress.RecentLosses(p.average_loss)
-        self._losses_go_on = True
+        self._losses_go_on, self._call_began = True, self.iter
         self.company.start(self)
         speed = progress.Speed(self.iter)
         while self.iter < end and not self._stopped:
@@ -207,11 +212,15 @@ class Solver:
         """The learning rate at the present iteration."""
         p = self.param
         if p.lr_policy == "plateau":
-            loss = self.smoothed_loss
-            self._rate_drops = self._plateau.count_drops(p, self.iter, self._rate_drops, loss)
+            self._plateau_drops()
         else:
             self._rate_drops = policies.count_drops(p, self.iter, self._rate_drops)
         return policies.learning_rate(self.param, self.iter, self._rate_drops)
+
+    def _plateau_drops(self) -> None:
+        """Count the drops up to this iteration; once more changes nothing."""
+        drops = self._plateau.count_drops
+        self._rate_drops = drops(self.param, self.iter, self._rate_drops, self.smoothed_loss)
 
     def apply_update(self) -> None:
         """Update the weights from the gradients and count an iteration.
@@ -320,22 +329,32 @@ class Solver:
     def _write_resume_file(self) -> None:
         """Write what Caffe's files cannot hold, before the files that make a snapshot complete."""
         base = snapshots.base_name(self.param, self.iter)
-        if self._within_iteration:
+        iteration, texts = self._progress_of_all
+        workers = {i: json.loads(t) for i, t in enumerate(texts) if t and iteration == self.iter}
+        if not self._within_iteration:
+            workers[launch.solver_rank()] = self._progress_values()
+        elif launch.solver_rank() not in workers:
             resume.remove(base)
             return
-        iteration, texts = self._progress_of_all
-        workers = {i: json.loads(t) for i, t in enumerate(texts) if iteration == self.iter}
-        workers[launch.solver_rank()] = self._progress_values()
-        resume.write(base, self.iter, workers)
+        if self._within_iteration and self.iter == self._call_began:
+            # The call of `step` that was interrupted began with an average of its own.
+            workers = {rank: {**values, "losses": None} for rank, values in workers.items()}
+        resume.write(base, self.iter, workers, self.history)
 
     def progress_text(self) -> str:
         """Return what this worker needs to go on from a snapshot, as JSON."""
         return json.dumps(self._progress_values())
 
+    def next_progress_text(self) -> str:
+        """Return `progress_text` as it will be after the update that follows."""
+        if self.param.lr_policy == "plateau":
+            self._plateau_drops()
+        return self.progress_text()
+
     def _progress_values(self) -> dict[str, Any]:
         losses = self._losses.values() if self._losses_go_on else None
         where = resume.Progress([self.net, *self.test_nets], losses, self._plateau)
-        return resume.values_of(self.history, where)
+        return resume.values_of(where)
 
     def keep_progress(self, texts: Sequence[str]) -> None:
         """Keep the progress of all workers, by rank, for a snapshot of this iteration."""

@@ -12,6 +12,7 @@ import torch
 
 from ... import files
 from ...blob import Blob
+from ...data import mat_arrays
 from ...ops.permutohedral import Lattice
 from ..base import EngineLayer
 from ..function import Function
@@ -299,17 +300,12 @@ class MatRead(Source):
 
     def _values(self, number: int, top: int) -> np.ndarray:
         """Return the array of a file, N x C x H x W."""
-        from scipy.io import loadmat  # imported here because scipy.io is slow to import
-
         name = self.names[number % len(self.names)] if self.names else str(number)
         path = f"{self.layer_param.mat_read_param.prefix}{name}_blob_{top}.mat"
         if not Path(path).is_file():
             raise self.file_error(f"{path}: no such file; MatWrite writes it")
-        try:
-            values = np.asarray(loadmat(path)["data"])
-        except Exception as error:  # SciPy raises many types for damaged files
-            cause = " ".join(str(error).split())
-            raise self.file_error(f"{path}: no MATLAB file with `data`: {cause}") from None
+        with self.using_files():
+            values = mat_arrays.read_array(path, "data")
         # MATLAB leaves out axes of size 1 at the end.
         return values.reshape(*values.shape, *[1] * (4 - values.ndim)).T
 
