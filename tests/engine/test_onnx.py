@@ -39,6 +39,8 @@ REFUSED = {
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
     "DeformableConvolution": "is not written as ONNX",
+    "DataAugmentation, by maps": "a second bottom, which moves the crop,",
+    "FlowAugmentation": "is not written as ONNX",
 }
 #: Losses are no part of a model.
 CASE_LIST = [
@@ -124,7 +126,7 @@ def test_marks_of_sequences_are_a_constant():
     assert export.refusal == "" and export.error == 0 and export.operators["Eltwise"] == {"Mul"}
 
 
-@pytest.mark.parametrize("type_", ["MatRead", "VideoData"])
+@pytest.mark.parametrize("type_", ["CustomData", "MatRead", "VideoData"])
 def test_layers_that_bring_data_are_inputs_of_a_model(tmp_path, type_):
     path = tmp_path / "net.prototxt"
     path.write_text(
