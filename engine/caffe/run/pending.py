@@ -60,8 +60,9 @@ def can_run_backward(wiring: Wiring) -> bool:
     for node in wiring.nodes:
         if isinstance(node.layer, Function) and node.layer.stateful:
             return False
-        if node.backward and not node.loss_weights[0] and not _is_read(wiring, node, node.tops[0]):
-            return False
+        for top, weight in list(zip(node.tops, node.loss_weights))[:1]:
+            if node.backward and not weight and not _is_read(wiring, node, top):
+                return False
     return True
 
 
