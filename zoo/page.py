@@ -119,6 +119,7 @@ UNKNOWN = (
         "`pylayer.stage_bridge_layer` in TEST, without their modules",
         "the engine's own run",
     ),
+    ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own runs"),
     (
         "DetectNet's Python layer `caffe.layers.detectnet.clustering`, ClusterDetections",
         "the engine's own runs",

@@ -38,6 +38,8 @@ REFUSED = {
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
     "DeformableConvolution": "is not written as ONNX",
+    "DataAugmentation, by maps": "a second bottom, which moves the crop,",
+    "FlowAugmentation": "is not written as ONNX",
 }
 #: Losses are no part of a model.
 CASE_LIST = [
