@@ -160,13 +160,15 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                planned = self._may_plan() and (learn or bool(self._plan_for_pass().segments))
-                if not (planned and self._is_small(learn)):
+                may_plan = self._may_plan()
+                planned = may_plan and (learn or bool(self._plan_for_pass().segments))
+                waits = may_plan and self._may_wait and not (planned or learn)
+                if not ((planned or waits) and self._is_small(learn or waits)):
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
                 self._repeatable = Repeatable.NOTHING
-                if not (planned or learn) and self._may_plan() and self._forward_to_learn(against):
+                if waits and self._forward_to_learn(against):
                     return Loss(self._losses())
                 if planned and learn:
                     forget(self.wiring.nodes)
@@ -323,8 +325,6 @@ class Executor:
         A net with a run of layers that has no such calls is asked once: its layers then run again.
         against: why the layers cannot be replayed.
         """
-        if not self._may_wait:
-            return False
         self._learning = self._learning or learning_parts(self.wiring)
         if not any(isinstance(part, LearningSegment) for part in self._learning):
             return False

@@ -118,6 +118,16 @@ class Places:
                 tensors[i].add_(values)
             others = [i for i in range(len(tensors)) if i not in kept]
             memories, tensors = [memories[i] for i in others], [tensors[i] for i in others]
+        homeless = [
+            isinstance(m, Memory) and not m.is_zero() and not m.held() and m.shape == t.shape
+            for m, t in zip(memories, tensors)
+        ]
+        for memory, tensor, moves in zip(memories, tensors, homeless):
+            if moves:  # into the tensor, where the next pass expects the values
+                memory.set(tensor.add_(memory.tensor(CPU)))
+        if any(homeless):
+            stays = [i for i, moves in enumerate(homeless) if not moves]
+            memories, tensors = [memories[i] for i in stays], [tensors[i] for i in stays]
         add_all(memories, tensors)
 
     def lend(self) -> None:

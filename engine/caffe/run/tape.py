@@ -71,7 +71,11 @@ class LearningSegment:
             return False
         if self._small.repeat():
             return True
-        return self._small.forward(tuple([blob.values.shape for _, blob in self._sources]))
+        if not self._small.forward(tuple([blob.values.shape for _, blob in self._sources])):
+            return False
+        assert self._small.last is not None
+        self.values = self._small.last.values
+        return True
 
     def forward(self) -> None:
         """Compute the tops of all layers, and keep the graph."""
