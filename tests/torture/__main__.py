@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="torture") as temporary:
         for part, rows in run_parts(Path(temporary), options):
             line = ", ".join(f"{count} {name}" for name, count in rows.items())
-            print(f"{part:22}{line}", flush=True)
+            print(f"{part:28}{line}", flush=True)
             faults += sum(rows.get(name, 0) for name in FAULTS)
     print(f"{faults} faults")
     return int(faults > 0)
