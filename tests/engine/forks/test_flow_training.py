@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import caffe
 import numpy as np
 import pytest
@@ -117,6 +119,21 @@ def test_the_flow_leads_to_the_same_brightness_in_the_second_crop(tmp_path):
         np.testing.assert_allclose(reached, image, atol=2e-3)
         place = places(rows, (10, 12), (24, 30)) @ [0, 0, 1]
         assert other[0, 0] == pytest.approx(3 * (place[0] - 1.25) + 2 * (place[1] + 0.75), abs=1e-3)
+
+
+def test_a_resumed_training_draws_the_same_crops(tmp_path):
+    net, other = trained(tmp_path), trained(tmp_path)
+    names = list(net._layer_names)
+    for name in ("first", "more"):
+        state = net.layers[names.index(name)].resume_state()
+        assert state["passes"] == (name == "more")
+        other.layers[names.index(name)].set_resume_state(json.loads(json.dumps(state)))
+    maps = []
+    for each in (net, other):
+        each.forward()
+        maps.append([each.blobs[name].data.copy() for name in ("a_map", "b_map")])
+    assert np.array_equal(maps[0], maps[1])
+    assert net.layers[names.index("second")].resume_state() is None
 
 
 def test_without_moves_and_in_test_the_crops_are_centres(tmp_path):

@@ -39,7 +39,8 @@ def draw_number(p: Any, random: np.random.RandomState, share: float = 1.0) -> fl
         if not kind.strip("_") and not rest:
             return 1.0
     if kind.startswith("gaussian"):
-        value = random.normal(p.mean, p.spread * share)
+        # Normal numbers come in pairs; the second one would be a state of its own.
+        value = random.normal(p.mean, p.spread * share, 2)[0]
     else:
         value = random.uniform(p.mean - p.spread * share, p.mean + p.spread * share)
     return math.exp(value) if p.exp else value
@@ -120,7 +121,20 @@ class Drawing(EngineLayer):
     in_place = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.random = np.random.RandomState(draw(mode.rng()))
+        #: The passes in TRAIN so far.
+        self.passes = 0
+        # A layer that draws nothing leaves the net's random numbers as they are.
+        if self.draws():
+            self.random = np.random.RandomState(draw(mode.rng()))
+
+    def resume_state(self) -> Any:
+        if not self.draws():
+            return None
+        return {"random": mode.twister_state(self.random), "passes": self.passes}
+
+    def set_resume_state(self, values: Any) -> None:
+        mode.set_twister_state(self.random, values["random"])
+        self.passes = int(values["passes"])
 
     def draws(self) -> bool:
         """Whether this phase moves pixels by drawn numbers."""
@@ -159,10 +173,6 @@ class GenerateAugmentationParameters(Drawing):
 
     bottoms, tops = (3, 3), (1, 1)
     stateful = True
-
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        super().setup(bottom, top)
-        self.passes = 0
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         check_maps(self, bottom[0].shape, bottom[1].shape)
