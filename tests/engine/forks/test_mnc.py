@@ -93,3 +93,8 @@ def test_training_needs_the_modules_of_mnc(tmp_path):
 def test_a_net_runs_on_where_nothing_is_proposed(tmp_path, text, channels, shape):
     net = build(tmp_path, layer(text, (1, channels, 6, 6), (0, 5)))
     assert net.forward()["y0"].shape == shape
+
+
+def test_batch_normalization_of_no_regions_has_no_rows(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { frozen: true }", (0, 4, 3, 3)))
+    assert net.forward()["y0"].shape == (0, 4, 3, 3)
