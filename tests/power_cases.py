@@ -78,7 +78,7 @@ def lose_power(
     """Let the power of a program fail at many moments; return the figures and the problems.
 
     examined: the share of the states after a failure that are looked at. resumed: the share of
-    those, from which the program goes on.
+    those, from which the program goes on; it does from the first in any case.
     """
     case.folder.mkdir(parents=True)
     case.others.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def lose_power(
         lost_power.write(survivor.tree, case.folder)
         problem = case.problem(survivor.promised)
         figures["states"] += 1
-        if not problem and rng.random() < resumed:
+        if not problem and (not figures["resumed"] or rng.random() < resumed):
             figures["resumed"] += 1
             problem = _resumed_problem(case, expected)
         if problem:

@@ -95,9 +95,9 @@ def test_libraries_are_recorded_too(compiler, tmp_path):
     [
         ("CaffeTrain", 1, 0.1),
         ("CaffeTrainHDF5", 0.5, 0.05),
-        ("StagedTraining", 0.04, 0.04),
+        ("StagedTraining", 0.01, 0.03),
         ("Conversion", 1, 0.2),
-        ("Drawing", 0.3, 0.1),
+        ("Drawing", 0.1, 0.03),
     ],
 )
 def test_a_power_failure_costs_nothing_that_was_promised(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import boost_random, mode
+from . import boost_random, glog, mode
 from .blob import Blob
 from .errors import LayerError, ShapeError
 from .memory import Memory
+from .unknown import suggestion
 
 #: Draws the values of a blob, float32 of the blob's shape.
 Draw = Callable[[np.random.RandomState], np.ndarray]
@@ -20,21 +21,29 @@ Draw = Callable[[np.random.RandomState], np.ndarray]
 LARGE = 1 << 20
 
 
-def fill(blob: Blob, filler: Any, layer: str, layer_type: str) -> None:
+def fill(
+    blob: Blob, filler: Any, layer: str, layer_type: str, has_file_values: bool = False
+) -> None:
     """Fill `blob` as the FillerParameter `filler` says.
 
     Without a random seed, the values of a large blob are drawn when they are first needed, because
     a weights file often replaces them before.
 
     layer, layer_type: the name and the type of the layer, for errors.
+    has_file_values: a file is expected to replace the values. A filler type of an unknown fork then
+        leaves zeros, with a warning in the log.
 
     Raises LayerError for a filler that cannot be used, ShapeError for a blob without elements.
     """
     if filler.type not in _FILLERS:
-        types = ", ".join(sorted(_FILLERS))
-        raise LayerError(
-            layer, layer_type, f"unknown filler type {filler.type!r}; known types: {types}"
-        )
+        near = suggestion(filler.type, _FILLERS)
+        reason = f"unknown filler type {filler.type!r}; known types: {', '.join(sorted(_FILLERS))}"
+        if near or not has_file_values:
+            raise LayerError(layer, layer_type, reason + near)
+        where = f"layer {layer!r} ({layer_type})"
+        glog.write("filler.hpp:303", f"{where}: {reason}; zeros until weights are read", level=1)
+        blob.values.zero()
+        return
     if blob.count == 0:
         raise ShapeError(
             layer, layer_type, f"cannot fill a blob of shape {blob.shape}, which has no elements"

@@ -25,7 +25,7 @@ TUNING = {
     *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),
     *("forward_type", "fuse", "global_grad_scale_adaptive", "gpuIdx"),
     *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
-    *("global_grad_scale", "strict_dim"),
+    *("global_grad_scale", "strict_dim", "filter_group", "conv_mode"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
     *("per_fla_fuse", "precache", "quantize_param", "reduce_buckets", "solver_data_type"),
     *("store_blobs_in_old_format", "threads", "use_gpu_transform", "verbose"),
@@ -45,7 +45,7 @@ MAX_DEPTH = 100
 #: same.
 TRAINING = (
     *("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter"),
-    "FillerParameter",
+    *("FillerParameter", "ParamSpec"),
 )
 #: Ends of the messages and of the layer types that bring data.
 DATA_MESSAGES = ("AugmentationParameter", "DataParameter", "TransformationParameter")

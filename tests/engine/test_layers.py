@@ -80,7 +80,7 @@ SETTINGS = [
     "type: 'Pooling'",
     "type: 'Dropout' dropout_param { dropout_ratio: 1 }",
     "type: 'Tile' tile_param { tiles: 0 }",
-    "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'none' } }",
+    "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'xaver' } }",
     "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'bilinear' } }",
 ]
 

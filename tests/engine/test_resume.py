@@ -252,6 +252,16 @@ def test_a_snapshot_removes_what_a_killed_snapshot_left(snapshot, monkeypatch):
     assert not rest.exists() and other.exists()
 
 
+def test_a_run_that_is_at_its_end_removes_what_a_killed_snapshot_left(snapshot, monkeypatch):
+    folder, solver = snapshot
+    monkeypatch.setattr(files, "_ABANDONED", 0)
+    rest = folder / ".snap_iter_2.caffemodel.0123abcd.partial"
+    rest.write_bytes(b"half")
+    solver.param.max_iter = solver.iter
+    solver.solve()
+    assert not rest.exists()
+
+
 def test_a_recurrent_layer_continues_its_hidden_state(tmp_path):
     text = (
         "layer { name: 'i' type: 'Input' top: 'x' top: 'c' input_param {"

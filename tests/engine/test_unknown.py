@@ -104,10 +104,10 @@ def test_words_of_unknown_forks_in_data_layers_are_left_out_with_a_warning(
     with pytest.raises(CaffeError, match="layer 'd' .ImageData.: source is 'none'"):
         build(
             'layer { name: "d" type: "ImageData" top: "d" top: "l" pose_param { a: 1 }\n'
-            '  image_data_param { source: "none" batch_size: 1 label_num: 20 } }'
+            '  image_data_param { source: "none" batch_size: 1 weather: 20 } }'
         )
     log = capfd.readouterr().err
-    assert "left out label_num of layer 'd'" in log
+    assert "left out weather of layer 'd'" in log
     assert "left out pose_param of layer 'd'" in log
 
 
@@ -263,3 +263,21 @@ def test_the_command_line_sets_the_fork(tmp_path, capsys):
     Fork.factor = 1
     assert command_line.main(main) == 0
     assert names == ["segnet"] and forks.current_fork() is None
+
+
+def test_a_filler_of_an_unknown_fork_leaves_zeros_in_a_net_that_reads_its_weights(
+    build, capfd, monkeypatch
+):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    text = (
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } } '
+        'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { '
+        'num_output: 2 weight_filler { type: "orthogonal" } } }'
+    )
+    net = build(text)
+    assert not net.params["ip"][0].data.any()
+    assert "layer 'ip' (InnerProduct): unknown filler type 'orthogonal'" in capfd.readouterr().err
+    with pytest.raises(CaffeError, match="unknown filler type 'orthogonal'; known types"):
+        build(text, caffe.TRAIN)
+    with pytest.raises(CaffeError, match="'gausian'.*did you mean 'gaussian'"):
+        build(text.replace("orthogonal", "gausian"))

@@ -23,6 +23,14 @@ def focal(bottoms: Arrays) -> np.ndarray:
     return np.array((-0.25 * (1 - p) ** 2 * np.log(p)).mean())
 
 
+def smoothed(bottoms: Arrays, share: float) -> np.ndarray:
+    """Return the loss of the softmax against labels of which all classes have an equal share."""
+    x, labels = bottoms
+    target = np.full(x.shape, share / x.shape[1])
+    target[np.arange(len(x)), labels.astype(int)] += 1 - share
+    return np.array(-(target * np.log(softmax(x, 1))).sum() / len(x))
+
+
 def triplets(bottoms: Arrays) -> np.ndarray:
     """Return TripletLoss with margin 0.5, a triplet at a time."""
     total = sum(
@@ -150,6 +158,23 @@ CASES = [
         labelled,
         "Lin et al. 2017, RetinaNet; happynear/caffe-windows",
         lambda b, p: focal(b),
+    ),
+    Case(
+        "SoftmaxWithLoss",
+        "loss_param { label_smoothing: 0.1 }",
+        labelled,
+        "Szegedy et al. 2016; NVIDIA/caffe, intel/caffe",
+        lambda b, p: smoothed(b, 0.1),
+        "label_smoothing",
+    ),
+    Case(
+        "Eltwise",
+        "eltwise_param { coeff_blob: true coeff: 2 coeff: 1 }",
+        normal((3, 4, 5), (3, 4, 5), (2, 3)),
+        "Donahue et al. 2015, LRCN; LisaAnne/lisa-caffe-public",
+        lambda b, p: 2 * b[0] * b[2][0][:, None, None] + b[1] * b[2][1][:, None, None],
+        "coeff_blob",
+        smooth=(0, 1),
     ),
     Case(
         "TripletLoss",

@@ -1,4 +1,4 @@
-"""Cases of depthwise convolutions, ReLU6, ShuffleChannel and Axpy."""
+"""Cases of the layers of small, gated and residual nets."""
 
 from __future__ import annotations
 
@@ -82,5 +82,24 @@ CASES = [
             smooth=(0, 1, 2),
         )
         for shape, variant in (((1, 3, 1, 1), "one image"), ((2, 3), "factors N x C"))
+    ),
+    *(
+        Case(
+            "EltwiseAffine",
+            f"eltwise_affine_param {{ channel_shared: {shared} }}",
+            normal((2, 3, 4, 5)),
+            "ducha-aiki/caffenet-benchmark",
+            lambda b, p: p[0].reshape(-1, 1, 1) * b[0] + p[1].reshape(-1, 1, 1),
+            variant,
+            learns=(0, 1),
+        )
+        for shared, variant in (("false", ""), ("true", "channel_shared"))
+    ),
+    Case(
+        "PadChannel",
+        "pad_channel_param { num_channels_to_pad: 2 }",
+        normal((2, 3, 4, 5)),
+        "Han et al. 2017, PyramidNet; jhkim89/PyramidNet-caffe",
+        lambda b, p: np.pad(b[0], ((0, 0), (0, 2), (0, 0), (0, 0))),
     ),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 from .. import glog
 
 _LAST_WORD = re.compile(r"(.*\S)\s+(\S+)")
@@ -28,6 +30,25 @@ def parse(lines: Iterable[str], place: str) -> list[tuple[str, int]]:
         message = f"{words} of {len(pairs)} labels are no numbers; they count as 0"
         glog.write(place, message, level=1)
     return pairs
+
+
+def parse_rows(lines: Iterable[str], count: int) -> list[tuple[str, np.ndarray]]:
+    """Return the path and the labels, float32, in each line that is not blank.
+
+    count: the number of labels, the last words of a line. Raises ValueError for a line with
+    fewer numbers.
+    """
+    rows = []
+    for line in filter(str.strip, lines):
+        path, *words = line.strip().rsplit(maxsplit=count)
+        try:
+            labels = np.array([float(word) for word in words], np.float32)
+        except ValueError:
+            labels = np.empty(0, np.float32)
+        if len(labels) != count:
+            raise ValueError(f"{line.strip()!r} needs a path and {count} numbers")
+        rows.append((path, labels))
+    return rows
 
 
 def to_integer(text: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from ..blob import Blob, BlobVec
 from ..errors import FileError, LayerError, LayerFileError, ShapeError
 from ..fillers import fill
+from ..proto import caffe_pb2
 from .windows import Window
 
 
@@ -163,7 +164,8 @@ class EngineLayer(Layer):
     def add_parameter(self, shape: Sequence[int], filler: Any) -> None:
         """Append a parameter of this shape, filled as the FillerParameter `filler` says."""
         self.blobs.add_blob(*shape)
-        self.fill(self.blobs[-1], filler)
+        deployed = self.phase == caffe_pb2.TEST
+        fill(self.blobs[-1], filler, self.name, self.type, has_file_values=deployed)
 
     @property
     def products(self) -> int:

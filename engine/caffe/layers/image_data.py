@@ -23,7 +23,9 @@ class ImageData(Prefetching):
 
     Each line of `source` is a path below root_folder, a space, and a label (see image_list.py).
     new_height and new_width resize the images; so does short_side of NVCaffe, the size of the
-    shorter side, which keeps the proportions.
+    shorter side, which keeps the proportions. With label_dim, label_num or label_size, names of
+    several forks for one number n, a line ends in n labels, any numbers, and the labels are
+    batch_size x n.
     """
 
     settings = "image_data_param"
@@ -50,9 +52,18 @@ class ImageData(Prefetching):
             self.turns.place = start
         return self._read_image(self.turns.line[0]).shape
 
-    def _read_list(self, source: str) -> list[tuple[str, int]]:
+    def _read_list(self, source: str) -> list[tuple[str, Any]]:
         """Return the paths and labels in `source`, at least one."""
-        pairs = image_list.parse(read_lines(self, source), "image_data_layer.cpp:45")
+        p, lines = self.layer_param.image_data_param, read_lines(self, source)
+        count = p.label_dim or p.label_num or p.label_size
+        if count:
+            self.label_shape = (count,)
+            try:
+                pairs: list[tuple[str, Any]] = list(image_list.parse_rows(lines, count))
+            except ValueError as error:
+                raise self.file_error(f"{source}: {error}") from None
+        else:
+            pairs = list(image_list.parse(lines, "image_data_layer.cpp:45"))
         if not pairs:
             raise self.file_error(f"{source}: is empty; it needs lines of a path and a label")
         return pairs
@@ -69,7 +80,7 @@ class ImageData(Prefetching):
     def set_source_position(self, values: dict[str, Any]) -> None:
         self.turns.set_position(values)
 
-    def _transformed(self, path: str, label: int) -> Record:
+    def _transformed(self, path: str, label: Any) -> Record:
         return self.transformer(self._read_image(path)), label
 
     def _read_image(self, path: str) -> np.ndarray:

@@ -208,25 +208,43 @@ class Eltwise(Function):
     """The product, the sum weighted by `coeff`, or the maximum of equal shapes, element by element.
 
     eltwise_layer.cpp. As in FlowNet 2's fork, a bottom with a coeff may be alone; the top is then
-    the bottom times coeff.
+    the bottom times coeff. With coeff_blob, a field of lisa-caffe-public, the last bottom holds
+    further factors of the sum, one for each other bottom and each of the first axes that its shape
+    names: 2 x N for two bottoms N x C. Its gradient counts as 0.
     """
 
     precision = "kept"
     bottoms, tops = (1, math.inf), (1, 1)
     pointwise = True
 
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        p = self.layer_param
+        return not p.eltwise_param.coeff_blob or bottom_index < len(p.bottom) - 1
+
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.eltwise_param
-        if len(bottom) == 1 and not p.coeff:
-            raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
-        if len(p.coeff) not in (0, len(bottom)):
+        terms = len(bottom) - p.coeff_blob
+        if p.coeff_blob and (p.operation != p.SUM or not terms):
             raise self.error(
-                f"{len(p.coeff)} coeff for {len(bottom)} bottoms; it needs none, or one for each"
+                "coeff_blob is for operation SUM, and one more bottom than the sum has"
+            )
+        if terms == 1 and not p.coeff and not p.coeff_blob:
+            raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
+        if len(p.coeff) not in (0, terms):
+            raise self.error(
+                f"{len(p.coeff)} coeff for {terms} bottoms; it needs none, or one for each"
             )
         if p.coeff and p.operation == p.PROD:
             raise self.error("coeff is for operation SUM; MAX ignores it, PROD refuses it")
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        if self.layer_param.eltwise_param.coeff_blob:
+            *bottoms, factors = bottoms
+            if factors != (len(bottoms), *bottoms[0][: len(factors) - 1]):
+                raise self.shape_error(
+                    f"a coeff_blob of shape {factors} for {len(bottoms)} bottoms of shape "
+                    f"{bottoms[0]}; it needs {len(bottoms)} x the first axes of these"
+                )
         for shape in bottoms[1:]:
             if shape != bottoms[0]:
                 raise self.shape_error(
@@ -237,7 +255,7 @@ class Eltwise(Function):
     def is_sum(self) -> bool:
         """Whether the top is the plain sum of two bottoms."""
         p = self.layer_param.eltwise_param
-        plain = p.operation == p.SUM and set(p.coeff) <= {1.0}
+        plain = p.operation == p.SUM and set(p.coeff) <= {1.0} and not p.coeff_blob
         return plain and len(self.layer_param.bottom) == 2
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
@@ -252,6 +270,11 @@ class Eltwise(Function):
 
     def compute(self, *xs: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.eltwise_param
+        if p.coeff_blob:
+            *xs, factors = xs  # type: ignore[assignment]
+            trailing = [1] * (xs[0].dim() + 1 - factors.dim())
+            factors = factors.detach().reshape(*factors.shape, *trailing)
+            xs = tuple(x * factor for x, factor in zip(xs, factors))
         if p.operation == p.SUM and p.coeff:
             xs = tuple(scaled(x, c) for c, x in zip(p.coeff, xs))
         y = xs[0]
@@ -267,7 +290,7 @@ class Eltwise(Function):
         return y
 
     def window(self) -> Window | None:
-        return POINT
+        return None if self.layer_param.eltwise_param.coeff_blob else POINT
 
 
 class _Larger(torch.autograd.Function):

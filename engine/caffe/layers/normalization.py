@@ -94,9 +94,10 @@ class BatchNorm(Function):
 
     With scale_bias, a field of NVCaffe, y is also multiplied by a learned scale (C) and a learned
     bias (C) is added, which are two more parameters; so do use_weight_bias, and bias_term, of
-    intel/caffe where they are set. disable_mean and disable_variance, of happynear/caffe-windows,
-    take 0 and 1 in their place. update_global_stats, of DeepLab's fork, has the running sums follow
-    the batches also where they are used.
+    intel/caffe where they are set. scale_filler, or `filler` of intel/caffe, fills the scale.
+    disable_mean and disable_variance, of happynear/caffe-windows, take 0 and 1 in their place.
+    update_global_stats, of DeepLab's fork, has the running sums follow the batches also where they
+    are used.
     """
 
     bottoms, tops = (1, 1), (1, 1)
@@ -122,7 +123,8 @@ class BatchNorm(Function):
         self.scales = p.scale_bias or (p.HasField("use_weight_bias") and p.use_weight_bias)
         if self.scales:
             one = caffe_pb2.FillerParameter(type="constant", value=1)
-            self.add_parameter(shape[1:2], p.scale_filler if p.HasField("scale_filler") else one)
+            names = [name for name in ("scale_filler", "filler") if p.HasField(name)]
+            self.add_parameter(shape[1:2], getattr(p, names[0]) if names else one)
             if p.scale_bias or p.bias_term:
                 self.add_parameter(shape[1:2], p.bias_filler)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Union
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ FLOAT_BYTES = 4
 SKIPPED = 1000
 #: Batches that are read ahead at most, each with a call that waits in a queue.
 MOST_AHEAD = 100_000
-#: An image, C x H x W, and its label.
-Record = tuple[np.ndarray, float]
+#: An image, C x H x W, and its label, or its labels.
+Record = tuple[np.ndarray, Union[float, np.ndarray]]
 
 
 class Prefetching(Source):
@@ -39,6 +39,8 @@ class Prefetching(Source):
     settings: ClassVar[str]
     #: The line of BVLC Caffe that logs the size of the batch.
     log_place: ClassVar[str] = "data_layer.cpp:45"
+    #: The shape of the labels of an image. A layer with several labels sets it in `open`.
+    label_shape: tuple[int, ...] = ()
 
     def open(self) -> Sequence[int]:
         """Open the source and return the shape of the first image before its transformation."""
@@ -62,7 +64,7 @@ class Prefetching(Source):
         self.transformer.seed()
         top[0].resize((self.batch_size, *self.shape_of(self.open())))
         for label in top[1:]:
-            label.resize((self.batch_size,))
+            label.resize((self.batch_size, *self.label_shape))
         self.transformer.seed()
         ahead = self.layer_param.data_param.prefetch
         self._check_memory(top[0].count * FLOAT_BYTES, ahead)
@@ -129,13 +131,13 @@ class Prefetching(Source):
         self._prefetcher.position = self._position()
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the next batch: images N x C x H x W and N labels, float32.
+        """Return the next batch: images N x C x H x W and labels N x label_shape, float32.
 
         Raises ShapeError for images of different shapes.
         """
         image, label = next(self._records)
         images = np.empty((self.batch_size, *image.shape), np.float32)
-        labels = np.empty(self.batch_size, np.float32)
+        labels = np.empty((self.batch_size, *self.label_shape), np.float32)
         images[0], labels[0] = image, label
         for i in range(1, self.batch_size):
             image, labels[i] = next(self._records)

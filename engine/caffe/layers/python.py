@@ -25,6 +25,13 @@ def stand_in(module: str, layer: str) -> Callable[[M], M]:
     return decorate
 
 
+def _stand_in_of(module: str, layer: str) -> Callable[[Any], Layer] | None:
+    """Return what makes a well-known layer; its module may lie in any package."""
+    names = module.split(".")
+    paths = (".".join(names[i:]) for i in range(len(names)))
+    return next((_stand_ins[path, layer] for path in paths if (path, layer) in _stand_ins), None)
+
+
 def _python_layer(param: Any) -> Layer:
     """Return the user's layer that `python_param` of a LayerParameter names.
 
@@ -42,10 +49,11 @@ def _python_layer(param: Any) -> Layer:
         reason = f"module {p.module!r} is not imported: {error}"
         raise LayerError(param.name, param.type, reason) from None
     except Exception as error:  # a module may raise anything while it is imported
-        if isinstance(error, ImportError) and (p.module, p.layer) in _stand_ins:
+        make = _stand_in_of(p.module, p.layer)
+        if isinstance(error, ImportError) and make is not None:
             message = f"{param.name}: module {p.module} is missing; the engine's own {p.layer} runs"
             glog.write("layer_factory.cpp:77", message, 1)
-            return _stand_ins[p.module, p.layer](param)
+            return make(param)
         cause = " ".join(str(error).split())
         if not isinstance(error, ImportError):
             cause = f"{type(error).__name__}: {cause}"

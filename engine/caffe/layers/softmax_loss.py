@@ -76,7 +76,9 @@ class SoftmaxWithLoss(Function):
     position. `loss_divisor` describes the divisor. A second top holds the softmax.
 
     With weight_by_label_freqs, a field of SegNet's fork, the term of a label is multiplied by its
-    weight in class_weighting, which has one for each class.
+    weight in class_weighting, which has one for each class. With label_smoothing e, a field of
+    NVCaffe and intel/caffe, the term of a label is (1 - e) times its own and e times the mean of
+    the terms of all classes (Szegedy et al. 2016, "Rethinking the Inception architecture", 7).
     """
 
     bottoms, tops = (2, 2), (1, 2)
@@ -100,7 +102,12 @@ class SoftmaxWithLoss(Function):
         by = loss_divisor(self, counted, axis)
         if self.layer_param.loss_param.weight_by_label_freqs:
             counted = counted * self._class_weights(labels, x.shape[axis])
-        return softmax_loss(x, labels, counted, axis, by)
+        loss, prob = softmax_loss(x, labels, counted, axis, by)
+        smoothing = self.layer_param.loss_param.label_smoothing
+        if smoothing:
+            terms = -torch.log_softmax(x, axis).mean(axis).masked_fill(counted == 0, 0)
+            loss = (1 - smoothing) * loss + smoothing * (terms * counted).sum() / by
+        return loss, prob
 
     def _class_weights(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
         """The weight of each label, float32, in the shape of the labels."""

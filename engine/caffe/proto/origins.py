@@ -140,6 +140,10 @@ ORIGINS: dict[str, dict[str, str]] = {
             "min_side_max min_side_min noise_param resize_param smooth_filtering"
         ),
     },
+    "ducha-aiki/caffenet-benchmark": {
+        "types": "EltwiseAffine",
+        "LayerParameter": "eltwise_affine_param",
+    },
     "facebook/C3D": {
         "types": "Convolution3D Deconvolution3D Pooling3D VideoData VolumeData",
         "BlobProto": "length",
@@ -258,6 +262,10 @@ ORIGINS: dict[str, dict[str, str]] = {
             "pad random_aspect_ratio_param random_resize_param resize_param"
         ),
     },
+    "jhkim89/PyramidNet-caffe": {
+        "types": "PadChannel",
+        "LayerParameter": "pad_channel_param",
+    },
     "junhyukoh/caffe-lstm": {
         "types": "LSTM Lstm",
         "LayerParameter": "lstm_param",
@@ -359,6 +367,11 @@ ORIGINS: dict[str, dict[str, str]] = {
     "unsky/Deformable-ConvNets-caffe": {
         "types": "DeformableConvolution",
         "LayerParameter": "deformable_convolution_param",
+    },
+    "wenwei202/caffe (SSL)": {
+        "ConvolutionParameter": "conv_mode",
+        "ParamSpec": "block_group_lasso breadth_decay_mult kernel_shape_decay_mult",
+        "SolverParameter": "block_group_decay breadth_decay kernel_shape_decay",
     },
     "VisionLearningGroup/CORAL": {
         "types": "CORALLoss",

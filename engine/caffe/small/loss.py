@@ -88,7 +88,7 @@ def softmax_with_loss(site: Site) -> Calls | None:
     layer, (x, labels), (loss, *prob) = site.layer, site.x, site.y
     p = layer.layer_param.loss_param
     axis = canonical_axis(layer, layer.layer_param.softmax_param.axis, x.shape)
-    if ignored_label(layer) is not None or p.weight_by_label_freqs:
+    if ignored_label(layer) is not None or p.weight_by_label_freqs or p.label_smoothing:
         return None
     everywhere = torch.ones(x.shape[:axis] + x.shape[axis + 1 :], dtype=torch.bool)
     classes, divisor = x.shape[axis], float(loss_divisor(layer, everywhere, axis))

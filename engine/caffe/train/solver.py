@@ -113,6 +113,9 @@ class Solver:
         if resume_file is not None:
             glog.write("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
+        if p.snapshot_prefix and not launch.solver_rank():
+            # A run that is at its end already writes no snapshot, which would do so.
+            snapshots.remove_abandoned(p.snapshot_prefix)
         self._stopped = False
         self.step(p.max_iter - self.iter)
         # From this snapshot, a training up to a later max_iter continues the average.

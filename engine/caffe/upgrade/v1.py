@@ -18,15 +18,19 @@ TYPES = {
     "CONVOLUTION3D": "Convolution3D",
     "DECONVOLUTION3D": "Deconvolution3D",
     "DENSE_CRF": "DenseCRF",
+    "CTC_LOSS": "CTCLoss",
+    "ELTWISE_ACCURACY": "Accuracy",
     "ELU": "ELU",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN",
     "LSTM": "LSTM",
+    "LSTM_UNIT": "LSTMUnit",
     "MVN": "MVN",
     "POOLING3D": "Pooling3D",
     "PRELU": "PReLU",
     "RELU": "ReLU",
+    "RNN": "RNN",
     "ROI_POOLING": "ROIPooling",
     "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
     "SMOOTH_L1_LOSS": "SmoothL1Loss",
@@ -79,6 +83,10 @@ def _upgrade_layer(old: Any, layer: Any) -> None:
     if layer.HasField("softmaxloss_param"):
         layer.loss_param.ignore_label = layer.softmaxloss_param.ignore_label
         layer.ClearField("softmaxloss_param")
+    if layer.HasField("eltwise_accuracy_param"):
+        if layer.eltwise_accuracy_param.HasField("ignore_label"):
+            layer.accuracy_param.ignore_label = layer.eltwise_accuracy_param.ignore_label
+        layer.ClearField("eltwise_accuracy_param")
     for field_name, spec_field in SPECS.items():
         for i, value in enumerate(getattr(old, field_name)):
             spec = layer.param[i] if i < len(layer.param) else layer.param.add()

@@ -344,7 +344,10 @@ engine: "MKLDNN" compile_net_state { bn_scale_remove: true }
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 4 kernel_size: 3 relu: true conv_algorithm: "winograd"
     engine: MKLDNN } }
-layer { name: "split" type: "Split" bottom: "conv1" top: "a" top: "b"
+layer { name: "bn" type: "BatchNorm" bottom: "conv1" top: "bn"
+  batch_norm_param { filler { value: 1 } bias_filler { value: 0 } use_weight_bias: true
+    bias_term: true relu: true engine: MKL2017 stats_batch_size: 16 } }
+layer { name: "split" type: "Split" bottom: "bn" top: "a" top: "b"
   split_param { engine: MKLDNN } }
 layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum"
   eltwise_param { operation: SUM engine: MKLDNN } }
@@ -413,7 +416,35 @@ layer { name: "lstm1" type: "LSTM" bottom: "data" bottom: "clip" top: "lstm1"
 """
 
 #: Name -> the text of a net.
+#: Settings that regularise the shapes of kernels, and one that chooses a matrix product.
+SSL = """
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  param { lr_mult: 1 decay_mult: 1 kernel_shape_decay_mult: 1 breadth_decay_mult: 0
+    block_group_lasso { xdimen: 1 ydimen: 9 block_decay_mult: 1 } } param { lr_mult: 2 }
+  convolution_param { num_output: 4 kernel_size: 3 conv_mode: LOWERED_CSRMM } }
+"""
+
+DEFORMABLE = """
+layer { name: "offset" type: "Convolution" bottom: "data" top: "offset"
+  convolution_param { num_output: 54 kernel_size: 3 stride: 1 dilation: 2 pad: 2
+    weight_filler { type: "constant" value: 0.1 } } }
+layer { name: "res5a" type: "DeformableConvolution" bottom: "data" bottom: "offset" top: "res5a"
+  deformable_convolution_param { num_output: 4 kernel_size: 3 stride: 1 pad: 2 engine: 1
+    dilation: 2 deformable_group: 3 bias_term: false weight_filler { type: "msra" } } }
+"""
+
+#: V1's names of fork layers, and those of DeconvNet's training.
+V1_NAMES = """
+layers { name: "local" type: LOCAL bottom: "data" top: "local" blobs_lr: 1 blobs_lr: 2
+  local_param { num_output: 3 kernel_size: 3 weight_filler { type: "xavier" } } }
+layers { name: "accuracy" type: ELTWISE_ACCURACY bottom: "local" bottom: "label" top: "accuracy"
+  eltwise_accuracy_param { ignore_label: 255 } }
+"""
+
 FAMILIES: dict[str, str] = {
+    "ssl": head(1, 3, 8, 8) + SSL,
+    "deformable": head(1, 3, 9, 9) + DEFORMABLE,
+    "v1 names": head(1, 3, 5, 5) + head(1, 1, 1, 9, name="label") + V1_NAMES,
     "SSD": shaped(1, 3, 6, 6) + SSD,
     "MobileNet and ShuffleNet": shaped(1, 4, 6, 6) + MOBILENET,
     "Faster R-CNN": shaped(1, 4, 8, 8) + shaped(1, 3, name="im_info") + RPN,

@@ -131,3 +131,18 @@ def test_a_normalized_inner_product_is_one_in_every_pass(tmp_path):
     net.blobs["x"].data[...] = [[1, 2, 3], [0, 0, 1]]
     for _ in range(5):
         assert net.forward()["f"].tolist() == [[pytest.approx(2.2), 3], [0, 1]]
+
+
+@pytest.mark.parametrize("field", ["label_dim", "label_num", "label_size"])
+def test_a_line_of_a_list_has_as_many_labels_as_the_layer_says(tmp_path, picture, field):
+    (tmp_path / "list").write_text("picture.png 1 -2.5 3\npicture.png 4 5 6e1\n")
+    text = (
+        f"layer {{ name: 'd' type: 'ImageData' top: 'x' top: 'y' image_data_param {{ "
+        f"source: '{tmp_path}/list' root_folder: '{tmp_path}/' batch_size: 2 {field}: 3 }} }}"
+    )
+    net = build(tmp_path, text)
+    net.forward()
+    assert net.blobs["y"].data.tolist() == [[1, -2.5, 3], [4, 5, 60]]
+    (tmp_path / "list").write_text("picture.png 1 2\n")
+    with pytest.raises(CaffeError, match="'picture.png 1 2' needs a path and 3 numbers"):
+        build(tmp_path, text)

@@ -288,13 +288,12 @@ def test_dropout_scales_in_training_or_in_testing(tmp_path, phase):
 @pytest.mark.parametrize(
     "settings", ["'feat_stride': 16", "{'feat_stride': 16, 'scales': [8, 16, 32]}"]
 )
-def test_the_python_layer_of_faster_rcnn_runs_without_its_module(tmp_path, draw, settings):
+@pytest.mark.parametrize("module", ["rpn.proposal_layer", "detector.rpn.proposal_layer"])
+def test_the_python_layer_of_faster_rcnn_runs_without_its_module(tmp_path, draw, module, settings):
     arrays = proposal_inputs(draw)
     n = inputs(**{name: value.shape for name, value in arrays.items()})
     bottoms = (n.prob, n.codes, n.info)
-    n.rois = L.Python(
-        *bottoms, module="rpn.proposal_layer", layer="ProposalLayer", param_str=settings
-    )
+    n.rois = L.Python(*bottoms, module=module, layer="ProposalLayer", param_str=settings)
     n.other = L.Proposal(*bottoms)
     net, _ = build(tmp_path, n)
     fill(net, arrays)

@@ -1,4 +1,7 @@
-"""Layers of small and of gated nets: depthwise convolutions, ReLU6, ShuffleChannel, Axpy."""
+"""Layers of small, gated and residual nets.
+
+Depthwise convolutions, ReLU6, ShuffleChannel, Axpy, EltwiseAffine, PadChannel.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import Sequence
 import torch
 
 from ...blob import Blob
+from ...ops.affine import affine_call
+from ...proto import caffe_pb2
 from ..axes import canonical_axis
 from ..convolution import Convolution
-from ..function import Function, Shape, Traced
+from ..function import Call, Function, Shape, Tensors, Traced
 from ..registry import register
 from ..windows import POINT, Window
 
@@ -106,3 +111,69 @@ class Axpy(Function):
 
     def compute(self, a: torch.Tensor, x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a.reshape(*x.shape[:2], *[1] * (x.dim() - 2)) * x + b
+
+
+@register
+class EltwiseAffine(Function):
+    """y = a[c] x + b[c] for each channel c, with learned a and b (ducha-aiki/caffenet-benchmark).
+
+    x is N x C x any further axes; a, filled with 1, and b, with 0, have C values, or one value each
+    with channel_shared.
+    """
+
+    bottoms, tops = (1, 1), (1, 1)
+    pointwise = True
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p, shape = self.layer_param.eltwise_affine_param, bottom[0].shape
+        if len(shape) < 2:
+            raise self.shape_error(f"the bottom has shape {shape}; it needs a channel axis")
+        size = () if p.channel_shared else shape[1:2]
+        one = caffe_pb2.FillerParameter(type="constant", value=1)
+        self.add_parameter(size, p.slope_filler if p.HasField("slope_filler") else one)
+        self.add_parameter(size, p.bias_filler)
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        size = self.blobs[0].shape
+        if size and bottoms[0][1:2] != size:
+            raise self.shape_error(
+                f"the bottom has shape {bottoms[0]}; axis 1 needs {size[0]} channels"
+            )
+        return bottoms
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        spread = (1, -1, *[1] * (x.dim() - 2))
+        slope, shift = (w.reshape(spread) for w in self.weights)
+        return x * slope + shift
+
+    def channel_affine(self, shape: Shape) -> Tensors | None:
+        slope, shift = self.parameters(torch.device("cpu"))
+        return slope.reshape(-1).expand(shape[1]), shift.reshape(-1).expand(shape[1])
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        affine = self.channel_affine(shapes[0])
+        if affine is None or any(blob.values.held() for blob in self.blobs):
+            return super().bind(shapes)
+        return affine_call(affine)
+
+
+@register
+class PadChannel(Function):
+    """x with num_channels_to_pad channels of zeros behind its own (Han et al. 2017, PyramidNet).
+
+    x is N x C x any further axes (jhkim89/PyramidNet-caffe).
+    """
+
+    bottoms, tops = (1, 1), (1, 1)
+    in_place = False
+    precision = "kept"
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        (shape,), more = bottoms, self.layer_param.pad_channel_param.num_channels_to_pad
+        if len(shape) < 2:
+            raise self.shape_error(f"the bottom has shape {shape}; it needs a channel axis")
+        return [(shape[0], shape[1] + more, *shape[2:])]
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        more = self.layer_param.pad_channel_param.num_channels_to_pad
+        return torch.cat([x, x.new_zeros(x.shape[0], more, *x.shape[2:])], 1)

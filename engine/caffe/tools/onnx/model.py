@@ -117,8 +117,9 @@ REASONS: dict[str, str] = {
         "is not written as ONNX, which has no operators for a lattice that is built from the "
         "colours of each image; end the net at the layer's first bottom, and run it outside"
     ),
-    "MarginInnerProduct": (
-        "is not written as ONNX: it reads labels; use an InnerProduct with its weights instead"
+    **dict.fromkeys(
+        ("LargeMarginInnerProduct", "MarginInnerProduct"),
+        "is not written as ONNX: it reads labels; use an InnerProduct with its weights instead",
     ),
     **{
         layer_type: f"is not written as ONNX: {reason}; end the net at its bottoms"
@@ -128,6 +129,7 @@ REASONS: dict[str, str] = {
             (("DomainTransform",), "it filters along the rows and columns of each image in turn"),
             (("BoxOutput", "DecodeBBox"), "its selection of boxes has no operator"),
             (("CompactBilinear",), "it multiplies Fourier transforms"),
+            (("DeformableConvolution",), "DeformConv reads other values at the edge of a map"),
             (
                 ("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto"),
                 "a sum that is rounded otherwise would become another number of few bits",

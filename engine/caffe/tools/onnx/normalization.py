@@ -184,6 +184,22 @@ def Axpy(m: Model, source: Source) -> str:
 
 
 @writes
+def EltwiseAffine(m: Model, source: Source) -> str:
+    """Write x * a + b with one factor and one term for each channel."""
+    spread = (-1, *[1] * (source.ndim - 2))
+    slope, shift = (constant(m, w.reshape(spread)) for w in source.parameters())
+    return (Array(m, source.input) * slope + shift).name
+
+
+@writes
+def PadChannel(m: Model, source: Source) -> str:
+    """Write zeros behind the channels."""
+    more = source.param.pad_channel_param.num_channels_to_pad
+    sides = [(0, 0), (0, more), *[(0, 0)] * (source.ndim - 2)]
+    return Array(m, source.input).pad(source.ndim, sides).name
+
+
+@writes
 def ChannelScale(m: Model, source: Source) -> str:
     """Write the product with one factor for each position."""
     if not source.param.channel_scale_param.do_forward:

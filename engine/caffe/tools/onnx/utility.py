@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...proto import caffe_pb2
-from .arrays import END, Array, inputs, number, product, size_of, sizes_of
+from .arrays import END, Array, constant, inputs, number, product, size_of, sizes_of
 from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes
 
 
@@ -76,6 +76,14 @@ def Eltwise(m: Model, source: Source) -> str:
     p, names = source.param.eltwise_param, source.inputs
     if p.operation == p.MAX:
         return m.add("Max", *names)
+    if p.coeff_blob:
+        *names, factors = names
+        table = Array(m, factors)
+        trailing = range(len(source.shapes[-1]) - 1, source.ndim)
+        parts = (
+            table.gather(constant(m, i, INT64)).unsqueeze(*trailing) for i in range(len(names))
+        )
+        names = [(Array(m, x) * part).name for x, part in zip(names, parts)]
     if p.coeff:
         names = [linear(m, x, coefficient, 0) for x, coefficient in zip(names, p.coeff)]
     result = names[0]
