@@ -95,8 +95,16 @@ def pass_on_settings() -> None:
 
 def one_line(text: str) -> str:
     """Return a text in one line, with escapes for the control characters of a terminal."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text, such as a name in a file, with escapes for control characters but `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def require_caffe() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
+from fcn_common import command
 from fcn_common.progress import track
 from fcn_common.tables import plain
 
@@ -97,7 +98,7 @@ class Report(NamedTuple):
             for k, n in sorted(self.counts.items())
         ]
         table = plain(("label", "class", "% of pixels"), rows) if rows else []
-        return [*map(str, self.findings), *table]
+        return [*(command.printable(str(finding)) for finding in self.findings), *table]
 
 
 def check(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .channel_lists import SUFFIX as CHANNEL_LIST
 from .label_coding import LABEL_SUFFIXES, Colour
@@ -109,10 +109,32 @@ def open_folder(path: str, names: Sequence[str] = (), labelmap: Optional[str] = 
             "and labels with the same stems, in one folder or in two (images, labels)"
             + _likely_reason(path, images)
         )
+    _check_ids(path, files)
     classes, colours = _classes(path, labelmap)
+    check_names(tuple(names) or classes, path)
     unlabelled = tuple(images[idx] for idx in sorted(images) if idx not in labels)
     splits = _splits(path, files)
     return Folder(path, layout, files, splits, tuple(names) or classes, colours, unlabelled)
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Raise ValueError for a class name with control characters: reports and logs show names."""
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(
+                f"{source}: names the class {name!r}, which has characters that cannot be shown; "
+                "rename the class"
+            )
+
+
+def _check_ids(path: str, files: Iterable[str]) -> None:
+    """Raise ValueError for an id that no line of a split file can hold."""
+    for idx in files:
+        if idx != idx.strip() or "\n" in idx or "\r" in idx:
+            raise ValueError(
+                f"{path}: the name of the picture {idx!r} has a line break or a space at its end, "
+                "which split files cannot hold; rename its files"
+            )
 
 
 def read_labelmap(path: str) -> Tuple[Tuple[str, ...], Tuple[Colour, ...]]:

@@ -24,6 +24,7 @@ from typing import (
 
 import numpy as np
 
+from fcn_common import command
 from fcn_common.files import atomic_path, check_regular, write_json
 from fcn_common.places import make_folder, writable
 from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
@@ -273,7 +274,7 @@ def _segment_all(
                 _skip(reading.path, str(error), report)
             else:
                 for note in notes:
-                    say(f"{workers.label()}{reading.path}: {note}")
+                    say(command.printable(f"{workers.label()}{reading.path}: {note}"))
                 seconds = time.time() - started
                 result = _result(reading.path, reading.files, labels, notes, seconds)
                 writer.write(reading.files, as_rgb(pixels), labels, result)
@@ -283,7 +284,7 @@ def _segment_all(
 
 def _skip(path: str, error: str, report: Optional[Report]) -> None:
     """Report a file that cannot be segmented."""
-    line = error if path in error else f"{path}: {error}"
+    line = command.printable(error if path in error else f"{path}: {error}")
     print(f"{workers.label()}skipped: {line}", file=sys.stderr, flush=True)
     if report:
         report(Result(path, error=error))

@@ -230,7 +230,8 @@ def run(
             (comparison.unexpected, f"predictions in {predicted} have no truth"),
         ):
             if stems:
-                print(f"not counted: {len(stems)} {words}: {_some(stems)}")
+                line = f"not counted: {len(stems)} {words}: {_some(stems)}"
+                print(command.printable(line))
     if out:
         write_scores(out, scores, data_set)
     return scores

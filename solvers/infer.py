@@ -153,10 +153,10 @@ def segment_file(
 
 def _print_result(result: Result) -> None:
     for note in result.notes:
-        print(f"{result.file}: {note}")
+        print(command.printable(f"{result.file}: {note}"))
     if result.frames:
         print(f"{result.frames} frames in {result.seconds:.1f} s")
-    *files, last = result.files
+    *files, last = map(command.printable, result.files)
     print(f"wrote {', '.join(files)}{' and ' if files else ''}{last}")
     print("\n".join(result.table()))
 

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from fcn_common import command
 from solvers.outputs import Head
 
 
@@ -67,7 +68,7 @@ class Result(NamedTuple):
             shares = [f"{share.name} {100 * share.share:.1f} %" for share in head.classes]
             name = f"{head.head}: " if len(self.heads) > 1 else ""
             parts.append(name + ", ".join(shares))
-        return f"{os.path.basename(self.file)}: {'; '.join(parts)}"
+        return f"{command.printable(os.path.basename(self.file))}: {'; '.join(parts)}"
 
     def table(self) -> List[str]:
         """Return a line for each class, in percent; the name of the head above, if several."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from fcn_common.files import write_json
 from fcn_data import DataSet, Input, Labels
+from fcn_data.folders import check_names
 
 RUN = "run.json"
 #: The version of the format. A reader refuses files of later versions.
@@ -215,6 +216,7 @@ def _check(path: str, record: RunRecord) -> None:
     if not record.outputs or not record.stages:
         raise ValueError(f"{path}: needs at least one output and one stage")
     for output in record.outputs:
+        check_names(output.classes, path)
         _check_choice(path, f"the meaning of {output.blob}", output.meaning, MEANINGS)
         if len(output.palette) != len(output.classes):
             raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from fcn_common import command
 from fcn_common.files import atomic_path
 from fcn_common.places import writable
 from fcn_data.readers import COLOURS
@@ -98,14 +99,15 @@ def segment_video(
     try:
         film = _film(capture)
         shown = film.frames or "unknown"
-        say(f"{path}: {shown} frames of {film.width} x {film.height}, {film.rate:g} a second")
+        size = f"{film.width} x {film.height}, {film.rate:g} a second"
+        say(f"{command.printable(path)}: {shown} frames of {size}")
         frames, counts, paths = _segment_frames(path, capture, film, files, segmenter)
     finally:
         capture.release()
     notes: Tuple[str, ...] = ()
     if film.frames and frames < film.frames:
         notes = (f"warning: {frames} of {film.frames} frames could be read",)
-        say(f"{path}: {notes[0]}")
+        say(f"{command.printable(path)}: {notes[0]}")
     shares = tuple(results.shares_of(head, n) for head, n in zip(files.heads, counts))
     seconds = time.time() - started
     return Result(

@@ -106,6 +106,22 @@ UNKNOWN = (
         "left out, with a warning in the log; weights from a file are what they are",
     ),
     (
+        "a type of filler that the engine lacks (`orthogonal`)",
+        "zeros, with a warning, in TEST, where a file brings the weights; refused in TRAIN",
+    ),
+    (
+        "several labels in a line of ImageData's list (`label_dim`, `label_num`, `label_size`)",
+        "read; the labels are N x that number",
+    ),
+    (
+        "fields of ParamSpec that regularise the shapes of kernels (SSL)",
+        "left out, with a warning in the log",
+    ),
+    (
+        "a Python layer of the names below, in a package (`detector.rpn.proposal_layer`)",
+        "the engine's own runs where the module is missing",
+    ),
+    (
         "CTPN's Python layer `layers.text_proposal_layer`, without its module",
         "the engine's own run",
     ),
@@ -119,6 +135,7 @@ UNKNOWN = (
         "`pylayer.stage_bridge_layer` in TEST, without their modules",
         "the engine's own run",
     ),
+    ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own runs"),
     (
         "DetectNet's Python layer `caffe.layers.detectnet.clustering`, ClusterDetections",
         "the engine's own runs",

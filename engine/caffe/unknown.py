@@ -45,7 +45,7 @@ MAX_DEPTH = 100
 #: same.
 TRAINING = (
     *("TransformationParameter", "ImageDataParameter", "DataParameter", "SolverParameter"),
-    *("FillerParameter", "ParamSpec"),
+    *("FillerParameter", "AugmentationParameter", "ParamSpec"),
 )
 #: Ends of the messages and of the layer types that bring data.
 DATA_MESSAGES = ("AugmentationParameter", "DataParameter", "TransformationParameter")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from caffe.ops import graphs, prepared
-from caffe.run import plan, step
+from caffe.run import arrays, plan, step
 
 from tests.engine.nets import build
 from tests.engine.test_plan import HIDDEN, check, equal_nets, feed, run
@@ -169,6 +169,7 @@ layer { name: "c" type: "Convolution" bottom: "sum" top: "c" convolution_param {
 
 
 def test_joined_and_added_maps_are_part_of_a_graph(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "limits_of", lambda learns: arrays.OF_NUMPY)
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     monkeypatch.setattr(prepared, "FEW", 0)
     planned, plain = (build(tmp_path, BRANCHES) for _ in range(2))

@@ -12,6 +12,7 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.layers import layer_class
 from caffe.tools import onnx as writer
+from caffe.tools.onnx.deploy import deploy_net
 
 from zoo.export.nets import FILL, NETS, SHAPE, param_of
 from zoo.layers import CASES
@@ -38,6 +39,8 @@ REFUSED = {
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
     "DeformableConvolution": "is not written as ONNX",
+    "DataAugmentation, by maps": "a second bottom, which moves the crop,",
+    "FlowAugmentation": "is not written as ONNX",
 }
 #: Losses are no part of a model.
 CASE_LIST = [
@@ -112,6 +115,27 @@ def test_nets_of_forks_have_the_numbers_of_the_engine(name):
         assert "'inference' (MultiStageMeanfield)" in export.refusal
     else:
         assert export.refusal == "" and export.error < 1e-5
+
+
+def test_marks_of_sequences_are_a_constant():
+    def marked(n):
+        n.marks = L.ContinuationIndicator(time_step=3, batch_size=2)
+        n.y = L.Eltwise(n.data, n.marks, operation=P.Eltwise.PROD)
+
+    export = compare.export(small_net(marked, (3, 2)))
+    assert export.refusal == "" and export.error == 0 and export.operators["Eltwise"] == {"Mul"}
+
+
+@pytest.mark.parametrize("type_", ["CustomData", "MatRead", "VideoData"])
+def test_layers_that_bring_data_are_inputs_of_a_model(tmp_path, type_):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        f'layer {{ name: "d" type: "{type_}" top: "d" }} '
+        'layer { name: "y" type: "ReLU" bottom: "d" top: "y" }'
+    )
+    net, lines = deploy_net(path, None, {"d": (1, 2)})
+    assert net.inputs == ["d"]
+    assert lines == [f"replaced d ({type_}): d read by the model instead"]
 
 
 NMS = {"nms_threshold": 0.3}

@@ -70,10 +70,10 @@ def layer(settings, in_place=False):
     return split + f'layer {{ name: "middle" bottom: "top" top: "top" {settings} }}\n'
 
 
-def pair(folder, middle, batch=2, rule="", cls=caffe.SGDSolver):
+def pair(folder, middle, batch=2, rule="", cls=caffe.SGDSolver, rate=0.01, last=""):
     """Two solvers with equal weights: one that runs bound calls, one layer by layer."""
-    text = (DATA + middle + LOSS).replace("BATCH", str(batch))
-    rule += ' base_lr: 0.01 lr_policy: "fixed" momentum: 0.9'
+    text = (DATA + middle + LOSS + last).replace("BATCH", str(batch))
+    rule += f' base_lr: {rate} lr_policy: "fixed" momentum: 0.9'
     bound, plain = (nets.solver(folder, rule, text, cls) for _ in range(2))
     plain.net.before_forward(lambda number: None)
     return bound, plain
@@ -102,23 +102,23 @@ def is_bound(net):
     return net.executor.is_bound()
 
 
-def close(ours, theirs, name):
-    """Compare arrays within the rounding of float32."""
-    scale = max(abs(theirs).max(), 1e-12)
+def close(ours, theirs, name, least=1e-12):
+    """Compare arrays within the rounding of float32 at a scale of at least `least`."""
+    scale = max(abs(theirs).max(), least)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale, err_msg=name)
 
 
-def compare(ours, theirs, diffs=True):
-    """Compare all blobs and parameters of two nets."""
+def compare(ours, theirs, diffs=True, least=1e-12):
+    """Compare all blobs and parameters of two nets. least: as in `close`."""
     for name, blob in ours.blobs.items():
-        close(blob.data, theirs.blobs[name].data, name)
+        close(blob.data, theirs.blobs[name].data, name, least)
         if diffs and name not in ("data", "label"):
-            close(blob.diff, theirs.blobs[name].diff, f"{name}.diff")
+            close(blob.diff, theirs.blobs[name].diff, f"{name}.diff", least)
     for name, blobs in ours.params.items():
         for blob, other in zip(blobs, theirs.params[name]):
-            close(blob.data, other.data, name)
+            close(blob.data, other.data, name, least)
             if diffs:
-                close(blob.diff, other.diff, f"{name}.diff")
+                close(blob.diff, other.diff, f"{name}.diff", least)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -255,6 +255,26 @@ def test_backward_after_a_step_uses_the_blobs_of_the_step(tmp_path):
         compare(bound.net, plain.net)
 
 
+@pytest.mark.parametrize("array", ["data", "diff"])
+def test_a_held_array_of_a_parameter_changes_no_gradient(tmp_path, array):
+    bound, plain = pair(tmp_path, ARITHMETIC)
+    held = []
+    for seed in range(4):
+        step([bound, plain], seed)
+        if seed == 1:
+            held += [getattr(b, array) for blobs in bound.net.params.values() for b in blobs]
+        if seed == 2:
+            for s in (bound, plain):
+                s.net.clear_param_diffs()
+                s.net.forward()
+                s.net.backward()
+                s.net.backward()
+            compare(bound.net, plain.net)
+        compare(bound.net, plain.net)
+    current = [getattr(b, array) for blobs in bound.net.params.values() for b in blobs]
+    assert all(np.shares_memory(a, b) for a, b in zip(held, current))
+
+
 def forward(solvers, seed):
     """Feed the nets, and run each forward with the same random numbers."""
     feed(solvers, seed)
@@ -323,6 +343,45 @@ def test_reshape_between_forward_and_backward_gives_no_stale_gradients(tmp_path)
         s.net.reshape()
         s.net.backward()
     compare(bound.net, plain.net)
+
+
+OUTPUT = """force_backward: true
+layer { name: "middle" bottom: "start" top: "start" type: "ReLU"
+  relu_param { negative_slope: 0.1 } }
+layer { name: "again" bottom: "start" top: "start" type: "ReLU"
+  relu_param { negative_slope: 0.5 } }
+"""
+ACCURACY = """
+layer { name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy" }
+"""
+
+
+def test_a_gradient_written_to_an_output_that_is_no_loss_goes_down(tmp_path):
+    text = (DATA + OUTPUT).replace("BATCH", "2")
+    bound, plain = (nets.build(tmp_path, text, caffe.TRAIN) for _ in range(2))
+    plain.before_forward(lambda number: None)
+    plain.share_with(bound)
+    for seed in range(3):
+        for net in (bound, plain):
+            net.blobs["data"].data[...] = np.random.RandomState(seed).randn(2, 3, 9, 8)
+            net.forward()
+            net.clear_param_diffs()
+            net.blobs["start"].diff[...] = np.random.RandomState(9).randn(2, 4, 7, 6)
+            net.backward()
+        assert abs(plain.params["start"][0].diff).max() > 0
+        close(bound.params["start"][0].diff, plain.params["start"][0].diff, "start.diff")
+
+
+def test_a_gradient_written_for_a_layer_that_does_not_learn_is_added(tmp_path):
+    bound, plain = pair(tmp_path, layer(MIDDLES["relu"]), last=ACCURACY)
+    for seed in range(4):
+        forward([bound, plain], seed)
+        for s in (bound, plain):
+            s.net.clear_param_diffs()
+            if seed == 2:
+                s.net.blobs["score_score_0_split_1"].diff[...] = 0.5
+            s.net.backward()
+        compare(bound.net, plain.net)
 
 
 def test_a_net_that_draws_numbers_runs_forward_layer_by_layer(tmp_path):

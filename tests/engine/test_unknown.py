@@ -111,15 +111,15 @@ def test_words_of_unknown_forks_in_data_layers_are_left_out_with_a_warning(
     assert "left out pose_param of layer 'd'" in log
 
 
-def test_random_changes_of_flownet_are_left_out_with_a_warning(build, capfd, monkeypatch):
+def test_random_changes_of_colours_are_left_out_with_a_warning(build, capfd, monkeypatch):
     monkeypatch.setenv("GLOG_minloglevel", "1")
     build(
         'layer { name: "i" type: "Input" top: "i" input_param { shape { dim: [1, 3, 4, 4] } } }\n'
         'layer { name: "a" type: "DataAugmentation" bottom: "i" top: "a"\n'
-        '  augmentation_param { crop_width: 4 crop_height: 4 rotate { rand_type: "uniform" } } }',
+        "  augmentation_param { crop_width: 4 crop_height: 4 lmult_pow { mean: 1 } } }",
         phase=caffe.TRAIN,
     )
-    assert "left out rotate of layer 'a'" in capfd.readouterr().err
+    assert "left out lmult_pow of layer 'a'" in capfd.readouterr().err
 
 
 def test_what_only_shows_or_quantises_is_left_out_with_a_warning(build, capfd, monkeypatch):

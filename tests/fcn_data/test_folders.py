@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_data.folders import open_folder, read_labelmap, read_names
+from fcn_data.folders import check_names, open_folder, read_labelmap, read_names
 from fcn_data.label_coding import LabelCoding
 from tests.fcn_data import own_folders
 
@@ -185,3 +185,22 @@ def test_stored_values_are_the_classes_that_the_user_names(tmp_path):
     assert LabelCoding(values=(0, 255, 60, 120)).read(path).tolist() == [[0, 2, 3, 1]]
     with pytest.raises(ValueError, match=r"has the value 120 in 1 pixels, needs one of 0, 60, or"):
         LabelCoding(values=(0, 60)).read(path)
+
+
+@pytest.mark.parametrize("stem", ["a\nb", " a", "a\r"])
+def test_a_picture_that_no_split_file_can_name_is_refused(tmp_path, stem):
+    for folder, suffix in (("images", "jpg"), ("labels", "png")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / folder / f"{stem}.{suffix}")
+    with pytest.raises(ValueError, match="has a line break or a space at its end") as caught:
+        open_folder(str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\x07", "\x9b1m", "a\u2028b"])
+def test_a_class_name_with_control_characters_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="which has characters that cannot be shown"):
+        check_names(["sky", name], "classes.txt")
+    folder = own_folders.write(tmp_path / "set", "flat")
+    with pytest.raises(ValueError, match="which has characters that cannot be shown"):
+        open_folder(folder, names=[name])

@@ -65,6 +65,10 @@ def test_a_missing_record_names_the_program_that_writes_it(tmp_path):
         ({"order": "GRB"}, "order is 'GRB', needs one of BGR, stored"),
         ({"outputs": []}, "needs at least one output"),
         ({"outputs": [{"blob": "score"}]}, "has a field of the wrong kind"),
+        (
+            {"outputs": [{"blob": "a", "meaning": "scores", "classes": ["\x1b"], "palette": []}]},
+            r"names the class '\\x1b', which has characters that cannot be shown",
+        ),
         ({"stride": ...}, "lacks stride"),
     ],
 )

@@ -9,6 +9,7 @@ from . import (
     faces,
     flow,
     flow_data,
+    flow_training,
     metric,
     mobile,
     regions,
@@ -24,7 +25,7 @@ CASES = [
     case
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
-        *(volumes, faces, metric, dense, ristretto, bilinear, deformable),
+        *(volumes, faces, metric, dense, ristretto, bilinear, deformable, flow_training),
     )
     for case in family.CASES
 ]

@@ -34,7 +34,7 @@ class Prefetching(Source):
     the number of batches that are read ahead.
     """
 
-    tops = (1, 2)
+    tops: ClassVar[tuple[int, float]] = (1, 2)
     #: The field of LayerParameter that holds the layer's settings.
     settings: ClassVar[str]
     #: The line of BVLC Caffe that logs the size of the batch.

@@ -19,24 +19,38 @@ Encode = Callable[[], "list[Record]"]
 FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
 #: Multiplications up to which the C library computes a product; PyTorch's BLAS is faster beyond.
 FEW_OF_LIBRARY = 1 << 22
+ZERO = np.zeros((), np.float32)
 
 
 class Instruction:
     """An operation on arrays.
 
-    calls: compute it, one after the other, in NumPy or PyTorch. encode: returns the records of the
-    C library that compute it; raises UnencodableError where none can.
+    make: returns calls that compute it, one after the other, in NumPy or PyTorch. encode: returns
+    the records of the C library that compute it; raises UnencodableError where none can.
     """
 
-    __slots__ = ("calls", "encode")
+    __slots__ = ("_calls", "_make", "encode")
 
-    def __init__(self, calls: Sequence[Call], encode: Encode) -> None:
-        self.calls, self.encode = calls, encode
+    def __init__(self, make: Callable[[], Sequence[Call]], encode: Encode) -> None:
+        self._make, self.encode = make, encode
+        self._calls: Sequence[Call] | None = None
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls that compute the operation without the C library."""
+        if self._calls is None:
+            self._calls = self._make()
+        return self._calls
 
     def __call__(self) -> None:
         """Compute the operation without the C library."""
         for call in self.calls:
             call()
+
+
+def of_call(call: Call, encode: Encode) -> Instruction:
+    """Return the instruction of one call."""
+    return Instruction(lambda: (call,), encode)
 
 
 def _elementwise(code: Code, function: Callable[..., object]) -> Callable[..., Instruction]:
@@ -45,7 +59,7 @@ def _elementwise(code: Code, function: Callable[..., object]) -> Callable[..., I
     def instruction(*arrays: np.ndarray) -> Instruction:
         *inputs, out = arrays
         encode = partial(records.elementwise, code, inputs, out)
-        return Instruction((partial(function, *arrays),), encode)
+        return of_call(partial(function, *arrays), encode)
 
     return instruction
 
@@ -66,43 +80,48 @@ log = _elementwise(Code.LOG, np.log)
 def copy(values: np.ndarray, out: np.ndarray) -> Instruction:
     """Copy values."""
     encode = partial(records.elementwise, Code.COPY, [values], out)
-    return Instruction((partial(np.copyto, out, values),), encode)
+    return of_call(partial(np.copyto, out, values), encode)
 
 
 def fill(out: np.ndarray, value: float) -> Instruction:
     """Set all values of an array."""
-    return Instruction((partial(out.fill, value),), partial(_fill, out, value))
+    return of_call(partial(out.fill, value), partial(_fill, out, value))
 
 
 def gate(values: np.ndarray, like: np.ndarray, out: np.ndarray) -> Instruction:
     """values * 1 where `like` is positive, and values * 0 elsewhere."""
-    positive = np.zeros(like.shape, bool)
-    calls = (
-        partial(np.greater, like, np.float32(0), positive),
-        partial(np.multiply, values, positive, out),
-    )
+
+    def calls() -> list[Call]:
+        positive = np.zeros(like.shape, bool)
+        find = partial(np.greater, like, ZERO, positive)
+        return [find, partial(np.multiply, values, positive, out)]
+
     return Instruction(calls, partial(records.elementwise, Code.GATE, [values, like], out))
 
 
 def copy_where(values: np.ndarray, like: np.ndarray, out: np.ndarray) -> Instruction:
     """Copy values to where `like` is positive."""
-    positive = np.zeros(like.shape, bool)
-    calls = (
-        partial(np.greater, like, np.float32(0), positive),
-        partial(np.copyto, out, values, where=positive),
-    )
+
+    def calls() -> list[Call]:
+        positive = np.zeros(like.shape, bool)
+        find = partial(np.greater, like, ZERO, positive)
+        return [find, partial(np.copyto, out, values, where=positive)]
+
     return Instruction(calls, partial(records.elementwise, Code.WHERE, [values, like], out))
 
 
 def rectify(values: np.ndarray, slope: np.ndarray, out: np.ndarray) -> Instruction:
     """max(x, 0) + slope * min(x, 0)."""
-    zero, product = np.zeros((), np.float32), np.zeros_like(values)
-    calls = (
-        partial(np.minimum, values, zero, product),
-        partial(np.multiply, product, slope, product),
-        partial(np.maximum, values, zero, out),
-        partial(np.add, out, product, out),
-    )
+
+    def calls() -> list[Call]:
+        product = np.zeros_like(values)
+        return [
+            partial(np.minimum, values, ZERO, product),
+            partial(np.multiply, product, slope, product),
+            partial(np.maximum, values, ZERO, out),
+            partial(np.add, out, product, out),
+        ]
+
     return Instruction(calls, partial(records.elementwise, Code.RECTIFY, [values, slope], out))
 
 
@@ -110,31 +129,37 @@ def of_torch(
     code: Code, function: Callable[..., object], inputs: Sequence[np.ndarray], out: np.ndarray
 ) -> Instruction:
     """An operation value by value by a function of PyTorch, without arguments here."""
-    return Instruction((function,), partial(records.elementwise, code, inputs, out))
+    return of_call(function, partial(records.elementwise, code, inputs, out))
 
 
 def sum_over(array: np.ndarray, axes: Sequence[int], out: np.ndarray) -> Instruction:
     """Sums over some axes of an array; `out` has the other axes."""
     call = partial(np.add.reduce, array, tuple(axes), None, out)
-    return Instruction((call,), partial(_sum, array, axes, out))
+    return of_call(call, partial(_sum, array, axes, out))
 
 
 def row_sums(array: np.ndarray, out: np.ndarray) -> Instruction:
     """The sums of the rows of a matrix."""
-    ones = np.ones(array.shape[1], np.float32)
-    return Instruction((partial(array.dot, ones, out),), partial(_sum, array, (1,), out))
+
+    def calls() -> list[Call]:
+        return [partial(array.dot, np.ones(array.shape[1], np.float32), out)]
+
+    return Instruction(calls, partial(_sum, array, (1,), out))
 
 
 def column_sums(array: np.ndarray, out: np.ndarray) -> Instruction:
     """The sums of the columns of a matrix."""
-    ones = np.ones(array.shape[0], np.float32)
-    return Instruction((partial(ones.dot, array, out),), partial(_sum, array, (0,), out))
+
+    def calls() -> list[Call]:
+        return [partial(np.ones(array.shape[0], np.float32).dot, array, out)]
+
+    return Instruction(calls, partial(_sum, array, (0,), out))
 
 
 def largest(array: np.ndarray, out: np.ndarray) -> Instruction:
     """The maxima of the columns of a matrix, or NaN."""
     call = partial(np.maximum.reduce, array, 0, None, out)
-    return Instruction((call,), partial(_largest, array, out))
+    return of_call(call, partial(_largest, array, out))
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
@@ -146,7 +171,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
     else:
         tensors = (torch.from_numpy(array) for array in (a, b))
         call = partial(torch.mm, *tensors, out=torch.from_numpy(out))
-    return Instruction((call,), partial(_product, a, b, out, count))
+    return of_call(call, partial(_product, a, b, out, count))
 
 
 def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
@@ -159,21 +184,21 @@ def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
     else:
         tensors = torch.from_numpy(a).expand(len(b), -1, -1), torch.from_numpy(b)
         call = partial(torch.bmm, *tensors, out=torch.from_numpy(out))
-    return Instruction((call,), partial(_products, a, b, out))
+    return of_call(call, partial(_products, a, b, out))
 
 
 def take(array: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
     """The values of a flat array at some places, int64."""
     call = partial(array.take, places, None, out, "clip")
     where = [address(array), address(places), address(out)]
-    return Instruction((call,), lambda: [Record(Code.TAKE, [out.size], where)])
+    return of_call(call, lambda: [Record(Code.TAKE, [out.size], where)])
 
 
 def put(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
     """Write values to some places, int64, of a flat array."""
     call = partial(out.put, places, values, "clip")
     where = [address(values), address(places), address(out)]
-    return Instruction((call,), lambda: [Record(Code.PUT, [values.size], where)])
+    return of_call(call, lambda: [Record(Code.PUT, [values.size], where)])
 
 
 def labels(
@@ -185,7 +210,7 @@ def labels(
     """
     where = [address(values), 0, address(places)]
     return Instruction(
-        calls, lambda: [Record(Code.LABELS, [values.size], where, scalars=[classes])]
+        lambda: calls, lambda: [Record(Code.LABELS, [values.size], where, scalars=[classes])]
     )
 
 
@@ -202,21 +227,24 @@ def sgd(
 
     rate: the learning rate, of shape ().
     """
-    penalty, scaled = np.zeros_like(weights), np.zeros((), np.float32)
-    kept, mult, factor = (np.full((), x, np.float32) for x in (momentum, lr_mult, decay))
-    decays = [
-        partial(np.multiply, weights, factor, penalty),
-        partial(np.add, gradients, penalty, gradients),
-    ]
-    calls: list[Call] = [
-        *(decays if decay else []),
-        partial(np.multiply, rate, mult, scaled),
-        partial(np.multiply, gradients, scaled, gradients),
-        partial(np.multiply, velocity, kept, velocity),
-        partial(np.add, velocity, gradients, velocity),
-        partial(np.copyto, gradients, velocity),
-        partial(np.subtract, weights, velocity, weights),
-    ]
+
+    def calls() -> list[Call]:
+        penalty, scaled = np.zeros_like(weights), np.zeros((), np.float32)
+        kept, mult, factor = (np.full((), x, np.float32) for x in (momentum, lr_mult, decay))
+        decays = [
+            partial(np.multiply, weights, factor, penalty),
+            partial(np.add, gradients, penalty, gradients),
+        ]
+        return [
+            *(decays if decay else []),
+            partial(np.multiply, rate, mult, scaled),
+            partial(np.multiply, gradients, scaled, gradients),
+            partial(np.multiply, velocity, kept, velocity),
+            partial(np.add, velocity, gradients, velocity),
+            partial(np.copyto, gradients, velocity),
+            partial(np.subtract, weights, velocity, weights),
+        ]
+
     where = [address(array) for array in (gradients, velocity, weights, rate)]
     scalars = [momentum, lr_mult, decay]
     return Instruction(calls, lambda: [Record(Code.SGD, [weights.size], where, scalars=scalars)])

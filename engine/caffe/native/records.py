@@ -94,14 +94,27 @@ def scratch_size(records: Sequence[Record]) -> int:
 
 def address(array: np.ndarray) -> int:
     """Return where an array starts in memory."""
-    return array.ctypes.data
+    place: int = array.__array_interface__["data"][0]
+    return place
 
 
-def float_strides(array: np.ndarray) -> tuple[int, ...]:
+def float_strides(array: np.ndarray) -> list[int]:
     """Return the strides of a float32 array, in values. Raises UnencodableError for another one."""
-    if array.dtype != np.float32 or not array.flags.aligned or any(s % 4 for s in array.strides):
-        raise UnencodableError
-    return tuple(s // 4 for s in array.strides)
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not array.flags.aligned:
+        raise UnencodableError  # a scalar, for example, has no address that stays
+    return [s // 4 for s in array.strides]
+
+
+def repeated_strides(array: np.ndarray, shape: Sequence[int]) -> list[int]:
+    """Return the strides of an array that is repeated to a shape, in values."""
+    strides = float_strides(array)
+    if array.shape == shape:
+        return strides
+    more = len(shape) - array.ndim
+    sizes = [1] * more + list(array.shape)
+    if more < 0 or any(m not in (1, n) for m, n in zip(sizes, shape)):
+        raise ValueError(f"an array of shape {array.shape} cannot have shape {tuple(shape)}")
+    return [0 if m == 1 else s for m, s in zip(sizes, [0] * more + strides)]
 
 
 def elementwise(
@@ -114,26 +127,20 @@ def elementwise(
     """
     if out.size == 0:
         return []
-    if not all(isinstance(array, np.ndarray) for array in inputs):
-        raise UnencodableError  # a scalar has no address that stays
-    arrays = [np.broadcast_to(array, out.shape) for array in inputs]
-    for array in arrays:
-        if np.may_share_memory(array, out) and not _is_same(array, out):
-            raise UnencodableError
-    size, strides = _joined_axes(out.shape, [float_strides(array) for array in (*arrays, out)])
+    strides = [repeated_strides(array, out.shape) for array in (*inputs, out)]
+    places = [address(array) for array in (*inputs, out)]
+    for array, steps, place in zip(inputs, strides, places):
+        if np.may_share_memory(array, out):
+            moved = [s != t for n, s, t in zip(out.shape, steps, strides[-1]) if n > 1]
+            if place != places[-1] or any(moved):
+                raise UnencodableError
+    size, strides = _joined_axes(out.shape, strides)
     if len(size) > RANK:
         raise UnencodableError
-    places = [address(array) for array in arrays]
-    while len(places) < 2:
-        places.append(0)
+    while len(places) < 3:
+        places.insert(-1, 0)
         strides.insert(-1, [0] * len(size))
-    return [Record(code, size, [*places, address(out)], strides, scalars)]
-
-
-def _is_same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether each value of one array, of equal shape, lies where that of the other lies."""
-    steps = zip(a.shape, a.strides, b.strides)
-    return address(a) == address(b) and all(s == t for n, s, t in steps if n > 1)
+    return [Record(code, size, places, strides, scalars)]
 
 
 def _joined_axes(

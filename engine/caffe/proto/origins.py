@@ -279,6 +279,12 @@ ORIGINS: dict[str, dict[str, str]] = {
             "DataAugmentation Downsample FlowAugmentation FlowWarp "
             "GenerateAugmentationParameters L1Loss LpqLoss Mean Resample"
         ),
+        "AugmentationParameter": (
+            "brightness chromatic_eigvec col_add col_mult col_pow col_rotate color contrast "
+            "fog_amount fog_size gamma ladd_add ladd_mult ladd_pow lmult_add lmult_mult lmult_pow "
+            "motion_blur_angle motion_blur_size noise sat_add sat_mult sat_pow shadow_angle "
+            "shadow_distance shadow_strength translate_x translate_y"
+        ),
         "DataParameter": (
             "block_size disk_reader_threads encoding huge_video_dataset limit_samples "
             "permute_every_iter preselection_file preselection_label rand_permute "

@@ -11,6 +11,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,21 +21,50 @@ from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory, MemoryView
 from ..native import instructions as ops
+from ..native import library
 from ..native.instructions import Call
 from ..native.link import NativeRun, link
 from .places import CPU, GRADIENTS, VALUES, Arrays, Places, Terms, UnboundError
 from .wiring import Node, Wiring
 
 AnyMemory = Memory | MemoryView
-#: Values in all tops of a run of layers up to which the run is computed on arrays. More values take
-#: longer to compute than the choice of operations and the allocation of tops.
+
+
+class Limits(NamedTuple):
+    """Up to which size a run of layers is computed by bound calls.
+
+    values: in all tops. Beyond, computing takes longer than choosing operations and allocating
+    tops. products: multiplications of all layers. Beyond, oneDNN's convolutions are faster.
+    """
+
+    values: int
+    products: int
+
+
 MOST_VALUES = 1 << 17
-#: Multiplications of a run of layers up to which the run is computed on arrays.
-MOST_PRODUCTS = 1 << 23
+#: The limits of NumPy; those of the C library in inference and in training, with one thread and
+#: with more threads, which the other ways of computing use. Measured on LeNet, P-Net and towers of
+#: convolutions (bench/tried.md).
+OF_NUMPY = Limits(MOST_VALUES, 1 << 23)
+OF_C = {
+    (False, True): Limits(1 << 19, 1 << 24),
+    (True, True): Limits(1 << 19, 1 << 26),
+    (False, False): Limits(1 << 18, 1 << 23),
+    (True, False): Limits(1 << 18, 1 << 25),
+}
 #: Programs that are kept, for bottoms of different shapes.
 PROGRAMS = 32
+#: Values in the tops of all programs that are kept: 8 MB, and several times as much for patches.
+MOST_KEPT = 1 << 21
 #: How often a program is bound again because a memory has moved, until the run is given up.
 MOVES = 16
+
+
+def limits_of(learns: bool) -> Limits:
+    """Return the limits for layers that learn, or do not, with the present number of threads."""
+    if library.load() is None:
+        return OF_NUMPY
+    return OF_C[learns, torch.get_num_threads() == 1]
 
 
 class Origin(Enum):
@@ -62,7 +92,8 @@ class ArrayProgram:
             node.layer.reshape(wiring.bottoms(node), wiring.tops(node))
         self.values = sum(wiring.blobs[t].count for node in nodes for t in node.tops)
         products = sum(_products(wiring, node) for node in nodes)
-        if self.values > MOST_VALUES or products > MOST_PRODUCTS:
+        limits = limits_of(learns)
+        if self.values > limits.values or products > limits.products:
             raise UnboundError
         self._values, self._diffs = Arrays(VALUES), Arrays(GRADIENTS)
         #: Where the calls read weights, and bottoms unless these are copied.
@@ -196,11 +227,11 @@ class ArrayProgram:
         if not self._diffs.read.are_in_place():  # the weight of a loss
             self._diffs.read.fetch()
         # Gradients of passes before, to which those of this pass are added.
-        self._learned.release()
+        kept = self._learned.release()
         publish = self._diffs.written.before_write()
         self._make(self._backward)
         publish()
-        self._learned.add_up()
+        self._learned.add_up(kept)
         self._lease()
 
     def _add_gradients(self, fresh: bool) -> None:
@@ -310,8 +341,12 @@ class ArrayPrograms:
         """Compute the tops as in the last pass, if all memories are where they were; else False."""
         return self.last is not None and self.last.repeats() and self.last.forward()
 
+    def _values(self) -> int:
+        """The number of values in the tops of all programs."""
+        return sum(program.values for program in self._programs.values() if program is not None)
+
     def _bind(self, shapes: object, private: bool) -> ArrayProgram | None:
-        while len(self._programs) >= PROGRAMS:
+        while len(self._programs) >= PROGRAMS or self._values() > MOST_KEPT:
             self._programs.popitem(last=False)
         program = None
         if self._moves < MOVES:

@@ -28,7 +28,7 @@ from .functional import forget
 from .loss import Loss, Parts
 from .passes import Pass
 from .patches import Patches
-from .pending import Pending
+from .pending import Pending, can_run_backward
 from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
@@ -84,7 +84,7 @@ class Executor:
         self._learning: list[LearningSegment | Node] | None = None
         #: The last forward, if a backward of bound calls may follow it.
         self._pending: Pending | None = None
-        self._may_wait = not any(_draws(node) for node in wiring.nodes)
+        self._may_wait = can_run_backward(wiring)
         #: What the last pass was, if it was complete and the next one may repeat it.
         self._repeatable = Repeatable.NOTHING
         self._weighted_losses = [
@@ -526,11 +526,6 @@ class Executor:
             self._logged_way = choice.way
             name = self.wiring.name or "the net"
             glog.write("executor.py:1", f"{name} runs by {choice.way}: {choice.reason}")
-
-
-def _draws(node: Node) -> bool:
-    """Whether a layer draws other values at each forward."""
-    return isinstance(node.layer, Function) and node.layer.stateful
 
 
 def _copies(node: Node) -> bool:

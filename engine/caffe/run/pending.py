@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..blob import Blob
+from ..layers import EngineLayer, Function
 from .tape import LearningSegment
 from .wiring import Node, Wiring
 
@@ -19,6 +20,7 @@ class Pending:
     def __init__(self, wiring: Wiring, parts: Sequence[LearningSegment | Node]) -> None:
         self._wiring, self.parts = wiring, parts
         self._segments = [part for part in parts if isinstance(part, LearningSegment)]
+        self._ignored = [wiring.blobs[t] for t in _ignored_tops(wiring)]
         self._versions: list[tuple[Blob, int]] = []
 
     def note_values(self) -> None:
@@ -28,7 +30,9 @@ class Pending:
         self._versions = [(blob, blob.values.version) for blob in tops]
 
     def has_values(self) -> bool:
-        """Whether all values are where the forward left them."""
+        """Whether all values are where the forward left them, and no gradient would be ignored."""
+        if not all(blob.gradient.is_zero() for blob in self._ignored):
+            return False
         return all(segment.has_values() for segment in self._segments)
 
     def record(self, run: Callable[[Node], object]) -> None:
@@ -45,3 +49,43 @@ class Pending:
         for blob, values in kept:
             if blob.values.shape == values.shape:
                 blob.values.mutable().copy_(values)
+
+
+def can_run_backward(wiring: Wiring) -> bool:
+    """Whether all gradients that a net's backward starts from are those of losses.
+
+    Those of other tops, which a script may write, are not read by bound calls. A layer that draws
+    other values at each forward cannot run forward again.
+    """
+    for node in wiring.nodes:
+        if isinstance(node.layer, Function) and node.layer.stateful:
+            return False
+        for top, weight in list(zip(node.tops, node.loss_weights))[:1]:
+            if node.backward and not weight and not _is_read(wiring, node, top):
+                return False
+    return True
+
+
+def _ignored_tops(wiring: Wiring) -> list[int]:
+    """The tops of layers that run backward whose gradients bound calls do not read."""
+    tops = [(node, t) for node in wiring.nodes if node.backward for t in _further_tops(node)]
+    return [t for node, t in tops if not _learns_from(wiring, node, t)]
+
+
+def _further_tops(node: Node) -> Sequence[int]:
+    """The tops of a layer but for the first, which bound calls need; all tops of a Split."""
+    copies = isinstance(node.layer, EngineLayer) and node.layer.copies
+    return node.tops if copies else node.tops[1:]
+
+
+def _is_read(wiring: Wiring, node: Node, top: int) -> bool:
+    return any(top in later.bottoms for later in wiring.nodes[node.number + 1 :])
+
+
+def _learns_from(wiring: Wiring, node: Node, top: int) -> bool:
+    """Whether a later layer sets the gradient of a top."""
+    return any(
+        later.backward and b == top and go
+        for later in wiring.nodes[node.number + 1 :]
+        for b, go in zip(later.bottoms, later.propagate_down)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,12 +105,20 @@ class Places:
         for blob, tensor in zip(self._blobs, self._tensors):
             self._kind.memory(blob).set(tensor)
 
-    def add_up(self) -> None:
-        """Add the tensors, which are written anew in each pass, to the memories."""
-        memories = self._kind.memories(self._blobs)
+    def add_up(self, kept: Mapping[int, torch.Tensor]) -> None:
+        """Add the tensors, which are written anew in each pass, to the memories.
+
+        kept: what `release` has returned.
+        """
+        memories, tensors = self._kind.memories(self._blobs), self._tensors
         if memories != self._memories:  # mostly they are the same; then they have their shapes
             memories = [self._kind.memory(blob) for blob in self._blobs]
-        add_all(memories, self._tensors)
+        if kept:
+            for i, values in kept.items():
+                tensors[i].add_(values)
+            others = [i for i in range(len(tensors)) if i not in kept]
+            memories, tensors = [memories[i] for i in others], [tensors[i] for i in others]
+        add_all(memories, tensors)
 
     def lend(self) -> None:
         """Let the memories use the tensors for values that are computed again and again."""
@@ -128,12 +136,20 @@ class Places:
                 tensor.copy_(memory.tensor(CPU))
                 memory.set(tensor)
 
-    def release(self) -> None:
-        """Let memories that have their values in the tensors have them elsewhere."""
-        for blob, tensor in zip(self._blobs, self._tensors):
+    def release(self) -> dict[int, torch.Tensor]:
+        """Let memories that have their values in the tensors have them elsewhere.
+
+        Return copies of the values that stay, by number, because somebody holds an array over them.
+        """
+        kept: dict[int, torch.Tensor] = {}
+        for i, (blob, tensor) in enumerate(zip(self._blobs, self._tensors)):
             memory = self._kind.memory(blob)
             if memory.is_in(tensor):
-                memory.set(tensor.clone())
+                copy = tensor.clone()
+                memory.set(copy)
+                if memory.is_in(tensor):
+                    kept[i] = copy
+        return kept
 
 
 def _do_nothing() -> None:
@@ -150,7 +166,8 @@ class Terms:
     def __init__(self) -> None:
         self._lease: Lease | None = None
         self._is_used = True
-        self._pause = self._waits = 0
+        #: Most shapes that come once never come again, so the first pass takes no lease.
+        self._pause, self._waits = 0, 1
 
     def are_met(self) -> bool:
         """Whether the memories are leased."""

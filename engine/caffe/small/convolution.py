@@ -68,7 +68,7 @@ class _Patches:
         size = list(dx.shape[2:])
         add_up = torch.ops.aten.col2im.out
         call = partial(add_up, tensor(by_patch), size, *map(list, settings), out=tensor(dx))
-        return Instruction((call,), partial(self._scatter_records, by_patch, dx))
+        return ops.of_call(call, partial(self._scatter_records, by_patch, dx))
 
     def _scatter_records(self, by_patch: np.ndarray, dx: np.ndarray) -> list[Record]:
         """Return records that add to the gradients, or to those with the padding around them."""

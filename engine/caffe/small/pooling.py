@@ -118,8 +118,8 @@ def _maxima(site: Site) -> Calls | None:
     where = [address(x), 0, address(y), places.data_ptr()]
     back = [address(dy), 0, address(dx), places.data_ptr()]
     steps = [[*kernel, *layer.stride, *layer.pad]]
-    forward = Instruction((find_maxima,), lambda: [Record(Code.MAX_POOL, sizes, where, steps)])
-    backward = Instruction((call,), lambda: [Record(Code.MAX_POOL_GRADIENT, planes, back)])
+    forward = ops.of_call(find_maxima, lambda: [Record(Code.MAX_POOL, sizes, where, steps)])
+    backward = ops.of_call(call, lambda: [Record(Code.MAX_POOL_GRADIENT, planes, back)])
     return Calls([forward], [backward])
 
 

@@ -1,4 +1,4 @@
-"""The Python layers of MNC's nets for inference, which run where their modules are missing."""
+"""MNC's Python layers, which run where their modules are missing, and nets without regions."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def test_regions_move_by_the_codes_of_their_class(tmp_path):
         np.testing.assert_allclose(row, [0, *box.clip(0, [79, 89, 79, 89])], rtol=1e-4, atol=1e-4)
 
 
+def test_a_cascade_without_regions_has_no_rows(tmp_path):
+    bridge = build(tmp_path, layer(BRIDGE, (0, 5), (0, 12), (0, 3), (1, 3)))
+    assert bridge.forward()["y0"].shape == (0, 5)
+    assert build(tmp_path, layer(MASKS, (0, 441))).forward()["y0"].shape == (0, 1, 21, 21)
+    resize = "type: 'MaskResize' mask_resize_param { output_height: 4 output_width: 5 }"
+    assert build(tmp_path, layer(resize, (0, 1, 7, 6))).forward()["y0"].shape == (0, 1, 4, 5)
+
+
 def test_codes_of_another_number_of_classes_are_refused(tmp_path):
     with pytest.raises(ShapeError, match="codes R x 4 C"):
         build(tmp_path, layer(BRIDGE, (5, 5), (5, 8), (5, 3), (1, 3)))
@@ -66,3 +74,27 @@ def test_proposals_are_those_of_faster_rcnn(tmp_path):
 def test_training_needs_the_modules_of_mnc(tmp_path):
     with pytest.raises(LayerError, match="training MNC needs its own modules"):
         build(tmp_path, layer(MASKS, (4, 441)), caffe.TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "shape"),
+    [
+        ("type: 'ROIPooling' roi_pooling_param { pooled_h: 2 pooled_w: 3 }", 4, (0, 4, 2, 3)),
+        (
+            "type: 'PSROIPooling' psroi_pooling_param "
+            "{ spatial_scale: 1 output_dim: 2 group_size: 2 }",
+            8,
+            (0, 2, 2, 2),
+        ),
+        ("type: 'ROIAlign' roi_align_param { pooled_h: 2 pooled_w: 3 }", 4, (0, 4, 2, 3)),
+        ("type: 'ROIWarping' roi_warping_param { pooled_h: 2 pooled_w: 3 }", 4, (0, 4, 2, 3)),
+    ],
+)
+def test_a_net_runs_on_where_nothing_is_proposed(tmp_path, text, channels, shape):
+    net = build(tmp_path, layer(text, (1, channels, 6, 6), (0, 5)))
+    assert net.forward()["y0"].shape == shape
+
+
+def test_batch_normalization_of_no_regions_has_no_rows(tmp_path):
+    net = build(tmp_path, layer("type: 'BN' bn_param { frozen: true }", (0, 4, 3, 3)))
+    assert net.forward()["y0"].shape == (0, 4, 3, 3)

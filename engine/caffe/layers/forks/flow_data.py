@@ -5,32 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ... import mode
 from ...blob import Blob
 from ...proto import caffe_pb2
-from ..base import EngineLayer
 from ..function import Function
 from ..registry import register
+from .flow_augmentation import Drawing, check_maps, move
+
+#: The map of the places of a crop that is the centre.
+CENTRE = np.eye(2, 3)
 
 
 @register
-class DataAugmentation(EngineLayer):
-    """Centre crops with a mean subtracted, as FlowNet's nets for inference use it (flownet2).
+class DataAugmentation(Drawing):
+    """Crops with a mean subtracted (Dosovitskiy et al. 2015, FlowNet, section 4.2; flownet2).
 
     The bottom is N x C x H x W, the top N x C x crop_height x crop_width; a size of 0 keeps that of
     the bottom. `mean` has a value for each channel. With recompute_mean there are three parameters:
     the number of batches so far, the mean of each pixel, and that of each channel; TRAIN updates
-    them for that many batches, and mean_per_pixel says which of the means is subtracted. Drawn
-    transformations, which augmentation_param has for training, are not done.
+    them for that many batches, and mean_per_pixel says which of the means is subtracted.
+
+    The crop is the centre; in TRAIN, or with augment_during_test, it is mirrored, turned, moved and
+    scaled by numbers that augmentation_param says how to draw (`draw_move`). A second top has the
+    maps of the places, N x 2 x 3; a second bottom has such maps to be used. Changes of colours,
+    which augmentation_param has too, are not done.
     """
 
-    bottoms, tops = (1, 1), (1, 1)
-    in_place = False
+    bottoms, tops = (1, 2), (1, 2)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        super().setup(bottom, top)
         p, shape = self.layer_param.augmentation_param, bottom[0].shape
         if len(shape) != 4:
             raise self.shape_error(f"the bottom has shape {shape}; it needs 4 axes")
@@ -55,12 +63,34 @@ class DataAugmentation(EngineLayer):
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         shape = bottom[0].shape
         top[0].resize((*shape[:2], *self._size(shape)))
+        for maps in bottom[1:]:
+            check_maps(self, maps.shape, shape)
+        for maps in top[1:]:
+            maps.resize((shape[0], 2, 3))
+
+    def _maps(self, bottom: Sequence[Blob]) -> torch.Tensor | None:
+        """Return the maps of the places, N x 2 x 3, or None for centres."""
+        if len(bottom) > 1:
+            return bottom[1].values.tensor()
+        if not self.draws():
+            return None
+        shape = bottom[0].shape
+        crop = self._size(shape)
+        maps = [self.draw_inside(CENTRE, crop, shape[2:]) for _ in range(shape[0])]
+        return torch.from_numpy(np.stack(maps).astype(np.float32))
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p, x = self.layer_param.augmentation_param, bottom[0].values.tensor(mode.device())
         height, width = self._size(x.shape)
         first, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        y = x[:, :, first : first + height, left : left + width].clone()
+        maps = self._maps(bottom)
+        if maps is None:
+            y = x[:, :, first : first + height, left : left + width].clone()
+            maps = torch.from_numpy(CENTRE.astype(np.float32)).expand(len(x), 2, 3)
+        else:
+            y = move(x, maps, (height, width))
+        for blob in top[1:]:
+            blob.values.set(maps.clone())
         if p.recompute_mean:
             count, pixels, channels = (b.values.mutable(y.device).data for b in self.blobs)
             if self.phase == caffe_pb2.TRAIN and float(count) < p.recompute_mean:
@@ -73,13 +103,6 @@ class DataAugmentation(EngineLayer):
         if p.mean:
             y -= torch.tensor(list(p.mean), device=y.device)[:, None, None]
         top[0].values.set(y)
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        """Data has no gradient: the bottom gets zeros."""
-        if propagate_down[0]:
-            bottom[0].gradient.zero()
 
 
 @register

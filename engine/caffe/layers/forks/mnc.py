@@ -71,10 +71,10 @@ class StageBridge(EngineLayer):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         regions, codes, scores, info = (b.values.tensor().numpy() for b in bottom)
-        rows = len(regions)
+        rows, count = len(regions), math.prod(scores.shape[1:])
         regions = regions.reshape(rows, 5)
-        classes = scores.reshape(rows, -1)[:, 1:].argmax(1) + 1
-        chosen = codes.reshape(rows, -1, 4)[np.arange(rows), classes]
+        classes = scores.reshape(rows, count)[:, 1:].argmax(1) + 1
+        chosen = codes.reshape(rows, count, 4)[np.arange(rows), classes]
         moved = decode_pixels(chosen.T[None], regions[:, None, 1:])
         height, width = info.ravel()[:2]
         limits = np.array([width, height, width, height], np.float32) - 1

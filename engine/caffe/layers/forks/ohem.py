@@ -132,7 +132,7 @@ class BoxAnnotatorOHEM(Function):
         weights: torch.Tensor,
     ) -> Tensors:
         p = self.layer_param.box_annotator_ohem_param
-        images = rois.reshape(len(rois), -1)[:, 0]
+        images = rois.flatten(1)[:, 0]
         order = losses.flatten().argsort(descending=True, stable=True)
         kept = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
         for image in images.unique():

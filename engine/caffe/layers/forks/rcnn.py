@@ -35,7 +35,7 @@ class _OfRegions(Function):
 
     def regions(self, x: torch.Tensor, rois: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the image of each ROI, R, and its corners, R x 4. Raises ShapeError."""
-        values = rois.detach().cpu().numpy().reshape(rois.shape[0], -1)
+        values = rois.detach().flatten(1).cpu().numpy()
         images = values[:, 0].astype(np.int64)
         if values.shape[1] != 5 or (len(images) and not 0 <= images.min() <= images.max() < len(x)):
             raise self.shape_error(

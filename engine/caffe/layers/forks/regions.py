@@ -27,7 +27,7 @@ def bilinear_samples(image: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> t
             weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             places = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-            values = image.reshape(len(image), -1)[:, places.reshape(-1)].reshape(total.shape)
+            values = image.flatten(1)[:, places.reshape(-1)].reshape(total.shape)
             total = total + values * (weight * inside)
     return total
 

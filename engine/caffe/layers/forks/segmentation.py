@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -113,7 +114,7 @@ class BN(Function):
         return bottoms
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.reshape(*x.shape[:2], -1)
+        rows = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         scale, shift, *running = (w.reshape(-1, 1) for w in self.weights)
         if self.inference:
             return (rows * scale + shift).reshape(x.shape)

@@ -15,8 +15,8 @@ from ...proto import caffe_pb2
 #: Layer types that bring data and labels.
 DATA = frozenset(
     (
-        *("AnnotatedData", "Data", "DenseImageData", "HDF5Data", "ImageData", "ImageSegData"),
-        *("MemoryData", "WindowData"),
+        *("AnnotatedData", "CustomData", "Data", "DenseImageData", "HDF5Data", "ImageData"),
+        *("ImageSegData", "MatRead", "MemoryData", "VideoData", "WindowData"),
     )
 )
 #: Layer types beside losses that compare with labels, choose examples, or write files.

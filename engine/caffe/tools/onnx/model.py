@@ -134,6 +134,10 @@ REASONS: dict[str, str] = {
                 ("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto"),
                 "a sum that is rounded otherwise would become another number of few bits",
             ),
+            (
+                ("FlowAugmentation", "GenerateAugmentationParameters"),
+                "it serves the crops that a training draws",
+            ),
             (("Nms",), "the places of its peaks are means over the values around each"),
             (
                 ("YoloDetectionOutput", "Yolov3DetectionOutput"),

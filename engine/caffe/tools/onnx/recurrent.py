@@ -108,3 +108,12 @@ def Lstm(m: Model, source: Source) -> str:
     if source.ndim != 3:
         return y.reshape(-1, p.num_output).name
     return y.reshape(0, size_of(m, source, 1), p.num_output).name
+
+
+@writes
+def ContinuationIndicator(m: Model, source: Source) -> str:
+    """Write the marks of the steps as a constant."""
+    p = source.param.continuation_indicator_param
+    marks = np.ones((p.time_step, p.batch_size))
+    marks[0] = 0
+    return constant(m, marks).name

@@ -10,7 +10,7 @@ import torch
 
 from ...layers.forks.flow_data import shares
 from .arrays import Array, Size, constant, inputs, number, size_of, sizes_of, vector
-from .model import BOOL, INT64, Model, Source, free_size, writes, writes_also
+from .model import BOOL, INT64, Model, Source, free_size, refusal, writes, writes_also
 
 
 def _resize(m: Model, x: Array, size: Sequence[Size], batch: Sequence[Size], **how: Any) -> str:
@@ -81,6 +81,8 @@ def MaskResize(m: Model, source: Source) -> str:
 def DataAugmentation(m: Model, source: Source) -> str:
     """Write the centre crop as Slice, and Sub of the mean."""
     p, x = source.param.augmentation_param, Array(m, source.input)
+    if len(source.inputs) > 1:
+        raise refusal(source.layer, "a second bottom, which moves the crop,")
     for axis, size in ((2, p.crop_height), (3, p.crop_width)):
         if size:
             first: Any = size_of(m, source, axis)
