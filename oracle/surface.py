@@ -79,13 +79,18 @@ def names(owner: object) -> Dict[str, Optional[List[Any]]]:
 def modules() -> Dict[str, Any]:
     """Return pycaffe's modules by the names in the surface, `caffe.` for the package.
 
-    caffe.draw imports pydot, whose place an empty module takes.
+    caffe.draw imports pydot, whose place an empty module takes while the modules are imported.
     """
-    sys.modules.setdefault("pydot", types.ModuleType("pydot"))
-    return {
-        "caffe." + name: importlib.import_module("caffe." + name) if name else caffe
-        for name in MODULES
-    }
+    empty = types.ModuleType("pydot")
+    pydot = sys.modules.setdefault("pydot", empty)
+    try:
+        return {
+            "caffe." + name: importlib.import_module("caffe." + name) if name else caffe
+            for name in MODULES
+        }
+    finally:
+        if pydot is empty:
+            del sys.modules["pydot"]
 
 
 def surface() -> Surface:

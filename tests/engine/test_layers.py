@@ -79,6 +79,7 @@ SETTINGS = [
     "type: 'Convolution' convolution_param { num_output: 2 }",
     "type: 'Pooling'",
     "type: 'Dropout' dropout_param { dropout_ratio: 1 }",
+    "type: 'Dropout' dropout_param { sqrt_scale: true sample_weights_test: true }",
     "type: 'Tile' tile_param { tiles: 0 }",
     "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'xaver' } }",
     "type: 'InnerProduct' inner_product_param { num_output: 2 weight_filler { type: 'bilinear' } }",

@@ -32,7 +32,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path, compressed):
     path, rng, refused = tmp_path / "a.mat", random.Random(1), 0
     savemat(path, {"data": RNG.rand(3, 2, 2).astype("f4")}, do_compression=compressed)
     content = path.read_bytes()
-    for _ in range(300):
+    for _ in range(100):
         damaged = bytearray(content[: rng.choice((len(content), rng.randrange(len(content))))])
         if damaged:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
@@ -42,7 +42,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path, compressed):
         except FileError as error:
             refused += 1
             assert str(error).startswith(f"{path}: ") and len(str(error).splitlines()) == 1
-    assert 100 < refused < 300
+    assert 30 < refused < 100
 
 
 @pytest.mark.parametrize(

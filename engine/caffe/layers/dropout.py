@@ -21,6 +21,7 @@ class Dropout(Function):
     With scale_train false, a field of detection forks, y = x * mask in TRAIN and
     y = x * (1 - dropout_ratio) in TEST (Srivastava et al. 2014, section 4). With
     sample_weights_test, a field of Bayesian SegNet, TEST does as TRAIN (Kendall et al. 2015).
+    sqrt_scale, a field of happynear/caffe-windows, has no effect in TEST, and TRAIN refuses it.
     """
 
     precision = "kept"
@@ -43,6 +44,10 @@ class Dropout(Function):
         ratio = self.layer_param.dropout_param.dropout_ratio
         if not 0 <= ratio < 1:
             raise self.error(f"dropout_ratio is {ratio:g}; it needs to be at least 0 and below 1")
+        if self.layer_param.dropout_param.sqrt_scale and self.stateful:
+            raise self.error(
+                "sqrt_scale is set, of happynear/caffe-windows; only TEST runs it, without effect"
+            )
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.dropout_param

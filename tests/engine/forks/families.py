@@ -316,6 +316,8 @@ layer { name: "masked" type: "MaskPooling" bottom: "pool" bottom: "mask_resize" 
 FACES = """
 layer { name: "fc5" type: "InnerProduct" bottom: "data" top: "fc5"
   inner_product_param { num_output: 4 } }
+layer { name: "drop5" type: "Dropout" bottom: "fc5" top: "fc5"
+  dropout_param { dropout_ratio: 0.4 sqrt_scale: true } }
 layer { name: "norm1" type: "Normalize" bottom: "fc5" top: "norm1"
   normalize_param { normalize_type: "L2" } }
 layer { name: "fc6_l2" type: "InnerProduct" bottom: "norm1" top: "fc6"
