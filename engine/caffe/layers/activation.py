@@ -120,6 +120,9 @@ class Sigmoid(_Activation):
     def bind(self, shapes: Sequence[Shape]) -> Call:
         return torch.sigmoid
 
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(torch.sigmoid)
+
 
 @register
 class TanH(_Activation):
@@ -285,3 +288,7 @@ class Clip(_Activation):
         p = self.layer_param.clip_param
         y = x.clamp(max=p.max)
         return torch.where(y > p.min, y, p.min)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        p = self.layer_param.clip_param
+        return Traced(lambda x: x.clamp(p.min, p.max), finite=True) if p.min <= p.max else None

@@ -9,7 +9,7 @@ import torch
 from .. import boost_random, mode
 from ..blob import Blob
 from ..proto import caffe_pb2
-from .function import Call, Function, Shape
+from .function import Call, Function, Shape, Traced
 from .registry import register
 
 
@@ -62,6 +62,12 @@ class Dropout(Function):
         in_place = p.top[0] == p.bottom[0]
         same = in_place and p.dropout_param.scale_train and not self.stateful
         return (lambda x: x) if same else super().bind(shapes)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        if self.stateful:
+            return None
+        same = self.layer_param.dropout_param.scale_train
+        return Traced((lambda x: x) if same else self.compute, aliases=True)
 
     def draw(self, x: torch.Tensor, keep: float) -> torch.Tensor:
         """Return 1 with the probability `keep`, else 0, like x; on the CPU, BVLC Caffe's draws."""

@@ -171,9 +171,15 @@ class Function(EngineLayer):
     def traced(self, shapes: Sequence[Shape]) -> Traced | None:
         """Return the layer for float32 bottoms of these shapes as a graph can record it, or None.
 
-        The function uses the parameters as `bind` does.
+        The function uses the parameters as `bind` does. A subclass that is no factor and term of
+        channels may have one of its own.
         """
-        return None
+        plain = len(shapes) == 1 and len(shapes[0]) == 4
+        affine = self.channel_affine(shapes[0]) if plain else None
+        if affine is None:
+            return None
+        factor, term = (values[:, None, None] for values in affine)
+        return Traced(lambda x: x * factor + term)
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         """Return `compute` for float32 bottoms of these shapes on the CPU, with its decisions made.

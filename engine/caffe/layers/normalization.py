@@ -15,7 +15,7 @@ from ..ops.lrn import normalize_across
 from ..ops.slope import with_slope
 from ..proto import caffe_pb2
 from .axes import canonical_axis
-from .function import Call, Function, Shape, Tensors
+from .function import Call, Function, Shape, Tensors, Traced
 from .registry import register
 from .windows import POINT, Window
 
@@ -236,3 +236,6 @@ class Softmax(Function):
         axis = canonical_axis(self, self.layer_param.softmax_param.axis, shapes[0])
         softmax = torch.softmax
         return lambda x: softmax(x, axis)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.bind(shapes))

@@ -14,7 +14,7 @@ from ...ops.affine import affine_call
 from ...proto import caffe_pb2
 from ..axes import canonical_axis
 from ..convolution import Convolution
-from ..function import Call, Function, Shape, Tensors
+from ..function import Call, Function, Shape, Tensors, Traced
 from ..registry import register
 from ..windows import POINT, Window
 
@@ -56,6 +56,9 @@ class ReLU6(Function):
         y = x.clamp(0, 6)
         return y + slope * x.clamp(max=0) if slope else y
 
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.compute)
+
     def window(self) -> Window | None:
         return POINT
 
@@ -83,6 +86,9 @@ class ShuffleChannel(Function):
         group = self.layer_param.shuffle_channel_param.group
         groups = x.reshape(x.shape[0], group, x.shape[1] // group, *x.shape[2:])
         return groups.transpose(1, 2).reshape(x.shape)
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.compute, aliases=True)
 
 
 @register

@@ -18,7 +18,7 @@ from ...ops import boxes
 from ...proto import caffe_pb2
 from ...upgrade import priors
 from ..base import EngineLayer
-from ..function import Function, Tensors
+from ..function import Function, Shape, Tensors, Traced
 from ..registry import register
 from .detection_files import files_of
 from .yolo_output import of_detection_output
@@ -43,6 +43,9 @@ class Permute(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(self.order).contiguous()
+
+    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
+        return Traced(self.compute, aliases=True)
 
 
 @register
