@@ -23,7 +23,9 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 3.4e38, -3.4e38, 1e-40, 88.5, -10
 @pytest.fixture(scope="session")
 def native(tmp_path_factory):
     """The C library."""
-    folder = tmp_path_factory.getbasetemp().parent / "native"
+    base = tmp_path_factory.getbasetemp()
+    # With several processes, the folder above is the session's; with one, all sessions share it.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "native"
     folder.mkdir(exist_ok=True)
     result = session_library(folder)
     if isinstance(result, str):
