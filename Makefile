@@ -55,7 +55,7 @@ help: ## list the commands
 
 setup: $(STAMP) ## install the product and its packages into .venv (PYTHON=python3.12)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt engine/caffe/native/instructions.c
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "error: $$PYTHON is $$("$$PYTHON" --version 2>&1), needs Python 3.10 or newer;" \
 	    "name one with make setup PYTHON=python3.12" >&2; exit 1; }
