@@ -172,8 +172,9 @@ def test_the_cost_of_a_pass_is_measured_by_two_passes(monkeypatch):
 
 def test_a_memory_that_is_too_small_for_any_tile_is_refused(tmp_path):
     net = tiny_nets.write(tmp_path, convolution("score", 3, size=3))
+    # The pass of the first tile also loads parts of PyTorch, some megabytes.
     with pytest.raises(
-        ValueError, match=r"--memory is 0.00 GB, and .* the smallest pass needs 0.00"
+        ValueError, match=r"--memory is 0.00 GB, and .* the smallest pass needs 0.0\d GB more"
     ):
         opened(net, memory="1MB").segment(picture(60, 80))
 
