@@ -19,7 +19,7 @@ try:
 except ImportError:  # A system without file locks.
     fcntl = None  # type: ignore[assignment]
 
-#: Seconds since its last change, after which a temporary file is the rest of a killed write.
+#: Seconds since its last change, after which a temporary file is the remains of a killed write.
 ABANDONED = 600
 #: The folders from which this process has removed such files.
 _swept: Set[str] = set()

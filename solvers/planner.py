@@ -43,7 +43,7 @@ class Cost(NamedTuple):
     share: float = 1.0
 
     def total(self, blobs: float) -> float:
-        """Return the bytes of a pass with so many bytes of blobs."""
+        """Return the bytes of a pass whose blobs take a number of bytes."""
         return self.fixed + self.share * blobs
 
     def blobs(self, budget: float) -> int:

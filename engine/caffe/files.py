@@ -22,7 +22,7 @@ except ImportError:  # A system without file locks.
 
 #: Characters of the file's own name in its temporary name, whose limit is 255 bytes.
 NAME_LENGTH = 48
-#: Seconds after which a temporary file that no process has locked is the rest of a killed write.
+#: Seconds after which a temporary file that no process has locked is the remains of a killed write.
 _ABANDONED = 2
 #: The same for files whose names say nothing of who wrote them: other programs hold no locks.
 _LONG_ABANDONED = 600
@@ -140,7 +140,7 @@ def _writing(path: str) -> Iterator[None]:
 
 
 def _sweep(folder: str) -> None:
-    """Remove old rests of killed writes of any name from a folder, once in this process."""
+    """Remove what killed writes left in a folder long ago, once in this process."""
     folder = os.path.abspath(folder)
     if folder not in _swept:
         _swept.add(folder)

@@ -1,6 +1,6 @@
 """The crops that training on video draws (Wang et al. 2016, "Temporal Segment Networks", 3.2).
 
-The knowledge of the roundings rests on data_transformer.cpp of yjxiong/caffe.
+The source of the roundings is data_transformer.cpp of yjxiong/caffe.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SMALL = 1 << 18
 
 
 def is_small(values: Sequence[int | None]) -> bool:
-    """Whether segments with so many values, None for unknown, are too small to free memory."""
+    """Whether segments with these numbers of values, None for unknown, are too small to free."""
     return bool(values) and None not in values and sum(filter(None, values)) < SMALL
 
 

@@ -25,8 +25,8 @@ class CompactBilinear(Function):
     1, else N x num_output x H x W. The bottoms are N x C x H x W, and may have different C.
 
     The places h and signs s of both bottoms are parameters, which are drawn and do not learn; in a
-    file they may have any order, since signs are 1 and -1. The knowledge rests on the paper
-    (algorithm 2) and on the settings of gy20073/compact_bilinear_pooling and akirafukui/vqa-mcb,
+    file they may have any order, since signs are 1 and -1. Sources: the paper
+    (algorithm 2) and the settings of gy20073/compact_bilinear_pooling and akirafukui/vqa-mcb,
     which leaves open what sum_pool is where it is not set: the layer asks for it.
     """
 

@@ -267,8 +267,8 @@ class MatWrite(EngineLayer):
 class MatRead(Source):
     """The blobs that MatWrite has written, batch_size files for each pass (DeepLab).
 
-    The file of top i is PREFIX + name + _blob_i.mat, with the names of MatWrite in turn. The
-    knowledge rests on MatWrite, whose files these are, and on the settings of DeepLab's nets.
+    The file of top i is PREFIX + name + _blob_i.mat, with the names of MatWrite in turn. Sources:
+    MatWrite, whose files these are, and the settings of DeepLab's nets.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

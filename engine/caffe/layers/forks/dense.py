@@ -32,8 +32,8 @@ class DenseBlock(Function):
     The parameters are, for the numTransition layers, all kernels, then the scales, biases, means
     and variances of the first normalisations; with use_BC the 1 x 1 kernels and the same of the
     second normalisations; and one value, by which running means and variances are divided, as by
-    the third of BVLC's BatchNorm. Files of older versions lack it. The knowledge rests on the paper
-    (sections 3 and 4) and on the layer of Tongcheng/caffe, which senlinuc/caffe_ocr has.
+    the third of BVLC's BatchNorm. Files of older versions lack it. Sources: the paper
+    (sections 3 and 4) and the layer of Tongcheng/caffe, which senlinuc/caffe_ocr has.
     """
 
     bottoms, tops = (1, 1), (1, 1)

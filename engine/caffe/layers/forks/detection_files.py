@@ -1,6 +1,6 @@
 """The result files of DetectionOutput, in the forms of VOC, COCO and ILSVRC (SSD's fork).
 
-The knowledge rests on detection_output_layer.cpp and bbox_util.cpp of weiliu89/caffe, branch ssd.
+Sources: detection_output_layer.cpp and bbox_util.cpp of weiliu89/caffe, branch ssd.
 """
 
 from __future__ import annotations

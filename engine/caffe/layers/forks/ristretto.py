@@ -70,7 +70,7 @@ class _Quantized(Function):
     behind the point, parameters to bw_params and fl_params, the top to bw_layer_out and
     fl_layer_out. INTEGER_POWER_OF_2_WEIGHTS trims the weights alone, to powers of two from exp_min
     to exp_max, and the top. TEST rounds as rounding_scheme says, TRAIN stochastically. The gradient
-    passes a trim unchanged. The knowledge rests on the paper and on base_ristretto_layer.cpp of
+    passes a trim unchanged. Sources: the paper and base_ristretto_layer.cpp of
     pmgysel/caffe; there the bottom's own values are trimmed as well.
     """
 

@@ -26,7 +26,7 @@ class TextProposals(EngineLayer):
     exp(h) h_a, for an anchor of centre y_a and height h_a. Tops: corners K x 4, clipped to the
     image, for all K = 10 H W anchors, positions first; and optionally the scores K x 1.
 
-    The knowledge rests on the paper and on text_proposal_layer.py of tianzhi0549/CTPN, whose
+    Sources: the paper and text_proposal_layer.py of tianzhi0549/CTPN, whose
     anchors have whole corners, rounded to 0 as by Python 2.
     """
 

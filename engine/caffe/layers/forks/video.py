@@ -77,7 +77,7 @@ class CameraData(VideoData):
     VIDEO, video_file. Before each frame, skip_frames others are passed over. transform_param
     resizes as in SSD. The labels are 0. After the last frame of a file the layer says "Finished
     processing video." and sends its process SIGINT, as the fork does; the frames of the last batch
-    are then those of the file's end. The knowledge rests on the fork's layer and its demo of a
+    are then those of the file's end. Sources: the fork's layer and its demo of a
     webcam.
     """
 
@@ -207,8 +207,8 @@ class ClipData(_ListedVideos):
     use_image says in C3D. A clip is new_length frames, sampling_rate apart; use_temporal_jitter
     draws its first frame in TRAIN. Crop and mirror are the same for all frames of a clip. mean_file
     has C x L x H x W values, mean_value one for each channel. C3D's V1 layer VIDEO_DATA has these
-    settings in image_data_param; those of transform_param may stand there too. The knowledge rests
-    on C3D's user guide and on chuckcho/video-caffe; which first frames a jitter allows is this
+    settings in image_data_param; those of transform_param may stand there too. Sources:
+    C3D's user guide and chuckcho/video-caffe; which first frames a jitter allows is this
     engine's choice: all.
     """
 
@@ -275,8 +275,8 @@ class SegmentData(_ListedVideos):
     from a drawn one in TRAIN, from the middle in TEST, and the first where the part is shorter. The
     top is batch_size x C x H x W with the channels of all frames in turn: with modality RGB three
     each, of name_pattern "image_%04d.jpg"; with FLOW the horizontal and the vertical flow, of
-    "flow_%c_%04d.jpg", whose %c stands for x and y. The first image has the number 1. The knowledge
-    rests on the paper and on the fork's video_data_layer.cpp.
+    "flow_%c_%04d.jpg", whose %c stands for x and y. The first image has the number 1. Sources:
+    the paper and the fork's video_data_layer.cpp.
     """
 
     form = "a folder, its number of frames and a label"
