@@ -13,32 +13,28 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import NamedTuple, TypeVar
-
-import torch
+from typing import NamedTuple
 
 from .. import glog, heap, mode, waiting
-from ..blob import Blob
 from ..layers import EngineLayer, Function
 from ..memory import Memory
-from . import debug_info
+from . import debug_info, single
 from .border import BorderCache
 from .failures import raise_for
 from .functional import forget
-from .loss import Loss, Parts
+from .learner import Learner
+from .loss import Loss, Parts, WeightedLosses
 from .passes import Pass
 from .patches import Patches
-from .pending import Pending, can_run_backward
+from .pending import Pending
 from .plan import Plan, is_small
 from .region import find_region, region_starts
 from .replay import Losses, Replays
-from .tape import LearningSegment, learning_parts
 from .wiring import Node, Wiring
 
 #: Regions that are kept, for inputs of different shapes.
 REGIONS = 128
 CALLBACKS = ("before_forward", "after_forward", "before_backward", "after_backward")
-T = TypeVar("T")
 
 
 class Repeatable(Enum):
@@ -81,18 +77,12 @@ class Executor:
         #: The last pass through a region, for the backward that may follow.
         self._pass: Pass | None = None
         self._plan: Plan | None = None
-        self._learning: list[LearningSegment | Node] | None = None
+        self._losses = WeightedLosses(wiring)
+        self._learner = Learner(wiring, self._losses)
         #: The last forward, if a backward of bound calls may follow it.
         self._pending: Pending | None = None
-        self._may_wait = can_run_backward(wiring)
         #: What the last pass was, if it was complete and the next one may repeat it.
         self._repeatable = Repeatable.NOTHING
-        self._weighted_losses = [
-            (weight, t)
-            for node in wiring.nodes
-            for weight, t in zip(node.loss_weights, node.tops)
-            if weight
-        ]
         self._logged_way = ""
         # Blobs that layers which are no functions make or share: their old values may matter.
         self._lasting = [
@@ -133,9 +123,9 @@ class Executor:
                 entire = (first, last) == (len(self.wiring.nodes) - 1, 0)
                 observed = self.debug_info or self._has_callbacks()
                 if entire and mode.is_plain() and not observed and self._pending.has_values():
-                    self._backward_in_segments(self._pending.parts)
+                    self._learner.backward()
                     return
-                self._pending.record(self._run_node)
+                self._pending.record(partial(single.forward, self.wiring))
                 self._pending = None
             self._backward(first, last, free)
 
@@ -146,7 +136,7 @@ class Executor:
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs' shapes."""
         for node in self.wiring.nodes:
-            self._reshape(node)
+            single.reshape(self.wiring, node)
 
     # ---- passes --------------------------------------------------------------------------------
 
@@ -154,7 +144,7 @@ class Executor:
         waiting.before_pass()
         self._pending = None
         if self._repeats(learn):
-            return Loss(self._learn_in_segments(fresh) if learn else self._repeat_plan())
+            return Loss(self._learn(fresh) if learn else self._repeat_plan())
         if fresh:
             self.wiring.clear_gradients()
         with mode.pass_flags():
@@ -162,22 +152,24 @@ class Executor:
             if against:
                 may_plan = self._may_plan()
                 planned = may_plan and (learn or bool(self._plan_for_pass().segments))
-                waits = may_plan and self._may_wait and not (planned or learn)
+                waits = may_plan and self._learner.may_wait and not (planned or learn)
                 if not ((planned or waits) and self._is_small(learn or waits)):
                     self.free_last_pass()
                 if not learn:
                     heap.tidy()
                 self._repeatable = Repeatable.NOTHING
-                if waits and self._forward_to_learn(against):
-                    return Loss(self._losses())
+                if waits and self._learner.has_runs():
+                    self._pending = self._learner.forward()
+                    self._note_layers(self._learner.reason if self._pending else against)
+                    return Loss(self._losses.read())
                 if planned and learn:
                     forget(self.wiring.nodes)
+                    parts = self._learn()
+                    self._note_layers(self._learner.reason)
+                    return Loss(parts)
                 if planned:
-                    parts = self._learn_in_segments() if learn else self._run_plan()
-                    if learn:
-                        self._note_segments()
-                    else:
-                        self._note_plan()
+                    parts = self._run_plan()
+                    self._note_plan()
                     return Loss(parts)
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
@@ -221,13 +213,18 @@ class Executor:
             self._plan.close()
         if not learn:
             return self._plan_for_pass().is_small()
-        parts = self._learning or []
-        return is_small([part.values for part in parts if isinstance(part, LearningSegment)])
+        return is_small(self._learner.values())
 
     def _plan_for_pass(self) -> Plan:
         if self._plan is None:
             self._plan = Plan(self.wiring, self.requested)
         return self._plan
+
+    def _learn(self, fresh: bool = False) -> Parts:
+        """Run all layers forward and backward, a run of layers at a time. fresh: as in `step`."""
+        losses, bound = self._learner.step(fresh)
+        self._repeatable = Repeatable.LEARNING if bound else Repeatable.NOTHING
+        return losses
 
     def _repeat_plan(self) -> Parts:
         """Run all layers as the plan of the last pass."""
@@ -246,17 +243,17 @@ class Executor:
         plan = self._plan_for_pass()
         for part in plan.parts:
             if isinstance(part, Node):
-                self._run_node(part)
-            elif not self._call_part(part.run, part.nodes, "forward"):
+                single.forward(self.wiring, part)
+            elif not single.call(part.run, part.nodes, "forward"):
                 for node in part.nodes:
-                    self._run_node(node)
+                    single.forward(self.wiring, node)
         if plan.is_bound():
             self._repeatable = Repeatable.ARRAYS
         elif plan.is_repeatable() and not self._starts:
             self._repeatable = Repeatable.PLAN
         else:
             self._repeatable = Repeatable.NOTHING
-        return self._losses()
+        return self._losses.read()
 
     def _note_plan(self) -> None:
         """Note that the last pass ran as a plan."""
@@ -264,102 +261,6 @@ class Executor:
         reason = "; ".join(dict.fromkeys([*reasons, self._plan_for_pass().reason]))
         if self.choice is None or self.choice.reason != reason:
             self._note(Choice("plan", reason))
-
-    def _note_segments(self) -> None:
-        """Note that the last pass learned a run of layers at a time."""
-        runs = [part for part in self._learning or [] if isinstance(part, LearningSegment)]
-        native = sum(run.native_calls() for run in runs)
-        calls = f", by {native} calls in C" if native else ""
-        self._note_layers(f"of the layers, {len(runs)} runs learn together{calls}")
-
-    def _call_part(self, call: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
-        """Return `call()`, which runs several layers; an error names the first of them."""
-        try:
-            return call()
-        except Exception as error:
-            raise_for(nodes[0].layer, nodes[0].param, method, error)
-
-    def _losses(self) -> Parts:
-        """The losses of the layers, each with its weight."""
-        blobs = self.wiring.blobs
-        losses: list[tuple[float, torch.Tensor | float]] = []
-        for weight, t in self._weighted_losses:
-            values = blobs[t].values.tensor()
-            losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
-        return losses
-
-    def _learn_in_segments(self, fresh: bool = False) -> Parts:
-        """Run all layers forward and backward, a run of layers under one graph at a time.
-
-        fresh: as in `step`.
-        """
-        heap.keep()
-        if self._learning is None:
-            self._learning = learning_parts(self.wiring)
-        leased = False
-        try:
-            bound = self._forward_in_segments(self._learning)
-            leased = bound and self._are_leased(self._learning)
-        finally:
-            # Bound calls overwrite the gradients of leased memories, and add to those of others.
-            if fresh and not leased:
-                self.wiring.clear_gradients()
-        losses = self._losses()
-        self._backward_in_segments(self._learning, fresh, free=True)
-        self._repeatable = Repeatable.LEARNING if bound else Repeatable.NOTHING
-        return losses
-
-    def _backward_in_segments(
-        self, parts: Sequence[LearningSegment | Node], fresh: bool = False, free: bool = False
-    ) -> None:
-        """Run all layers backward. fresh, free: as in `step` and `backward`."""
-        for part in reversed(parts):
-            if isinstance(part, LearningSegment):
-                self._call_part(partial(part.backward, fresh), part.nodes, "backward")
-            elif part.backward or isinstance(part.layer, Function):
-                self._backward(part.number, part.number, free)
-
-    def _forward_to_learn(self, against: str) -> bool:
-        """Run all layers as bound calls that a backward may follow; False if they have none.
-
-        A net with a run of layers that has no such calls is asked once: its layers then run again.
-        against: why the layers cannot be replayed.
-        """
-        self._learning = self._learning or learning_parts(self.wiring)
-        if not any(isinstance(part, LearningSegment) for part in self._learning):
-            return False
-        pending = Pending(self.wiring, self._learning)
-        for part in self._learning:
-            if isinstance(part, Node):
-                self._run_node(part)
-            elif not self._call_part(part.forward_bound, part.nodes, "forward"):
-                for node in part.nodes:
-                    self._run_node(node)
-                self._may_wait = False
-        pending.note_values()
-        if self._may_wait:
-            self._pending = pending
-            self._note_segments()
-        else:
-            pending.record(self._run_node)
-            self._note_layers(against)
-        return True
-
-    @staticmethod
-    def _are_leased(parts: Sequence[LearningSegment | Node]) -> bool:
-        return all(part.is_leased() for part in parts if isinstance(part, LearningSegment))
-
-    def _forward_in_segments(self, parts: Sequence[LearningSegment | Node]) -> bool:
-        """Run all layers forward; return whether all but those of data ran as bound calls."""
-        bound = True
-        for part in parts:
-            if isinstance(part, LearningSegment):
-                self._call_part(part.forward, part.nodes, "forward")
-                bound = bound and part.is_bound()
-            else:
-                self._run_node(part)
-                bound = bound and not isinstance(part.layer, Function)
-        return bound
 
     def _run_captured(self, learn: bool) -> tuple[Losses, Pass | None]:
         """Run the layers inside graphs while their launches are recorded."""
@@ -398,7 +299,7 @@ class Executor:
                 done = patches.region.last
                 continue
             self._call("before_forward", i)
-            tops = self._run_node(node)
+            tops = single.forward(self.wiring, node)
             for weight, blob in zip(node.loss_weights, tops):
                 if weight:
                     losses.append((weight, blob))
@@ -413,20 +314,10 @@ class Executor:
         node = patches.region.nodes[0]
         try:
             for node in patches.region.nodes:
-                self._reshape(node)
+                single.reshape(self.wiring, node)
             return Pass(self.wiring, patches, self.requested, self.borders)
         except Exception as error:
             raise_for(node.layer, node.param, "forward", error)
-
-    def _run_node(self, node: Node) -> list[Blob]:
-        """Run one layer forward; return its tops."""
-        bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
-        try:
-            node.layer.reshape(bottoms, tops)
-            node.layer.forward(bottoms, tops)
-        except Exception as error:
-            raise_for(node.layer, node.param, "forward", error, tops)
-        return tops
 
     def _backward(self, first: int, last: int, free: bool) -> None:
         i = first + 1
@@ -442,19 +333,12 @@ class Executor:
                 continue
             self._call("before_backward", i)
             if node.backward:
-                self._run_backward(node)
+                single.backward(self.wiring, node)
                 if self.debug_info:
                     debug_info.log_backward(self.wiring, node)
             if free and isinstance(node.layer, Function):
                 node.layer.forget()
             self._call("after_backward", i)
-
-    def _run_backward(self, node: Node) -> None:
-        bottoms, tops = self.wiring.bottoms(node), self.wiring.tops(node)
-        try:
-            node.layer.backward(tops, list(node.propagate_down), bottoms)
-        except Exception as error:
-            raise_for(node.layer, node.param, "backward", error, bottoms)
 
     def _ends_pass(self, region_pass: Pass, number: int, last: int) -> bool:
         """Whether layer `number` is the end of the last pass's region and backward goes through."""
@@ -462,9 +346,6 @@ class Executor:
         through = number == region.last and last <= region.first
         observed = self._has_callbacks() or self.debug_info
         return through and region_pass.recorded and not observed
-
-    def _reshape(self, node: Node) -> None:
-        node.layer.reshape(self.wiring.bottoms(node), self.wiring.tops(node))
 
     # ---- the choice ----------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from .wiring import Wiring
+
 #: Losses, each behind its weight.
 Parts = Sequence[tuple[float, torch.Tensor | float]]
 
@@ -22,3 +24,24 @@ class Loss:
 
     def __float__(self) -> float:
         return sum((weight * float(value) for weight, value in self._parts), 0.0)
+
+
+class WeightedLosses:
+    """The tops of a net that count in its loss."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._blobs = wiring.blobs
+        self._weighted = [
+            (weight, t)
+            for node in wiring.nodes
+            for weight, t in zip(node.loss_weights, node.tops)
+            if weight
+        ]
+
+    def read(self) -> Parts:
+        """Return the present losses."""
+        losses: list[tuple[float, torch.Tensor | float]] = []
+        for weight, t in self._weighted:
+            values = self._blobs[t].values.tensor()
+            losses.append((weight, values.item() if values.numel() == 1 else values.sum()))
+        return losses
