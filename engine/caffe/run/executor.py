@@ -244,9 +244,8 @@ class Executor:
         for part in plan.parts:
             if isinstance(part, Node):
                 single.forward(self.wiring, part)
-            elif not single.call(part.run, part.nodes, "forward"):
-                for node in part.nodes:
-                    single.forward(self.wiring, node)
+            else:
+                single.forward_together(self.wiring, part.run, part.nodes)
         if plan.is_bound():
             self._repeatable = Repeatable.ARRAYS
         elif plan.is_repeatable() and not self._starts:

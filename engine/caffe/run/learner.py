@@ -81,9 +81,7 @@ class Learner:
         for part in self.parts:
             if isinstance(part, Node):
                 single.forward(self._wiring, part)
-            elif not single.call(part.forward_bound, part.nodes, "forward"):
-                for node in part.nodes:
-                    single.forward(self._wiring, node)
+            elif not single.forward_together(self._wiring, part.forward_bound, part.nodes):
                 self.may_wait = False
         pending.note_values()
         if self.may_wait:

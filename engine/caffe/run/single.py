@@ -1,4 +1,4 @@
-"""Runs single layers, and calls that run several layers. An error names a layer."""
+"""Runs single layers, and calls that run several layers; an error names a layer."""
 
 from __future__ import annotations
 
@@ -43,3 +43,12 @@ def call(function: Callable[[], T], nodes: Sequence[Node], method: str) -> T:
         return function()
     except Exception as error:
         raise_for(nodes[0].layer, nodes[0].param, method, error)
+
+
+def forward_together(wiring: Wiring, run: Callable[[], bool], nodes: Sequence[Node]) -> bool:
+    """Run layers forward by `run()`; if that returns False, one by one. Return what it returns."""
+    if call(run, nodes, "forward"):
+        return True
+    for node in nodes:
+        forward(wiring, node)
+    return False
