@@ -8,10 +8,13 @@ import threading
 import caffe
 import numpy as np
 import pytest
+from caffe.blob import Blob
 from caffe.native import instructions as ops
 from caffe.native import library
 from caffe.native.link import NativeRun, link
 from caffe.native.records import UnencodableError
+from caffe.run.wiring import Parameter
+from caffe.train.together import SmallParameters
 
 from tests.engine import nets
 from tests.engine.native_library import packing_module, session_library
@@ -206,6 +209,23 @@ def test_a_refused_instruction_runs_its_other_calls_and_the_rest_goes_on(use):
 
 
 # ---- nets ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decay", [0.0, 5e-4])
+def test_an_update_has_the_bits_of_numpy(use, decay):
+    draw, rate = np.random.RandomState(6), np.full((), 0.013, np.float32)
+    for size in (1, 3, 255, 256, 257, 3000):
+        arrays = [draw.randn(size).astype(np.float32) for _ in range(3)]
+        theirs, ours = run_both(use, lambda a=arrays: ops.sgd(*a, 0.9, rate, 2.0, decay), arrays)
+        for result, expected in zip(ours, theirs):
+            np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("large, rest", [(1 << 18, []), (1 << 19, [0])])
+def test_a_net_with_large_parameters_keeps_the_roundings_of_pytorch(large, rest):
+    parameters = [Parameter(Blob((count,)), 1.0, 1.0) for count in (large, 100)]
+    history = [Blob(parameter.blob.shape) for parameter in parameters]
+    assert SmallParameters(parameters, history, in_c=True).rest == rest
 
 
 def solvers(folder, use, text, batch=2):

@@ -20,8 +20,9 @@ from .rules import Factors, Rule
 #: Values of a parameter, and of all of them, up to which parameters are put together. Calling a
 #: rule for each of them takes longer than computing the update.
 MOST_OF_ONE, MOST_OF_ALL = 1 << 14, 1 << 16
-#: The same for an update by the C library, which reads each value once.
-MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C = 1 << 19, 1 << 20
+#: The values of all parameters up to which the C library updates them, reading each value once. In
+#: larger nets, PyTorch updates the larger parameters, and its sums are rounded otherwise.
+MOST_IN_C = 1 << 19
 
 
 class _Row(NamedTuple):
@@ -60,7 +61,9 @@ class SmallParameters:
     def __init__(
         self, parameters: Sequence[Parameter], history: Sequence[Blob], in_c: bool
     ) -> None:
-        limits = (MOST_OF_ONE_IN_C, MOST_OF_ALL_IN_C) if in_c else (MOST_OF_ONE, MOST_OF_ALL)
+        all_values = sum(parameter.blob.count for parameter in parameters)
+        in_c = in_c and all_values <= MOST_IN_C
+        limits = (MOST_IN_C, MOST_IN_C) if in_c else (MOST_OF_ONE, MOST_OF_ALL)
         numbers = _small(parameters, *limits)
         self.rest = [i for i in range(len(parameters)) if i not in numbers]
         members = [parameters[i] for i in numbers]
