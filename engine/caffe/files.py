@@ -87,15 +87,14 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     path = writable(path)
     temporary = None
     try:
-        with _create_beside(path) as file:
-            temporary = file.name
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+        with _writing(path):
+            with _create_beside(path) as file:
+                temporary = file.name
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path)
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
@@ -193,13 +192,11 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
     written.
     """
     path = writable(path)
-    try:
+    with _writing(path):
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 @contextmanager
