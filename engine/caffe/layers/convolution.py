@@ -14,7 +14,7 @@ from ..ops import cuda, prepared, upsample, winograd
 from ..ops.product import large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors, Traced
+from .function import Call, Function, Shape, Tensors, Traced, in_dtype
 from .registry import register
 from .windows import Window, read_window
 
@@ -175,7 +175,7 @@ class Convolution(_Convolving):
         shape = shapes[0]
         complete = all(n + 2 * p >= r for n, p, r in zip(shape[2:], self.pad, self.reach))
         plain = len(shapes) == 1 and self.axis == 1 and len(shape) == 4 and complete
-        return plain and not self._is_product() and prepared.available()
+        return plain and not self._is_product() and prepared.available(mode.low_dtype())
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         if self.blobs[0].values.held() or not self.is_preparable(shapes):
@@ -198,6 +198,7 @@ class Convolution(_Convolving):
         b = rest[0] if rest else None
         if affine is not None:
             w, b = _folded(w, b, affine)
+        w, b = _in_precision(w, b)
         return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
 
     def _geometry(self) -> prepared.Geometry:
@@ -215,7 +216,8 @@ class Convolution(_Convolving):
         """What computes the convolution fastest by itself; "" for one that is not prepared."""
         if not self.is_preparable(shapes):
             return ""
-        return prepared.choose_algorithm(shapes[0], self.blobs[0].shape, self._geometry())
+        weights, geometry = self.blobs[0].shape, self._geometry()
+        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype())
 
     def operation(
         self,
@@ -227,19 +229,21 @@ class Convolution(_Convolving):
         """As `bind_with`, by operations of PyTorch that a graph can join with others.
 
         folds: whether the factors are multiplied into a copy of the weights, or into the results.
+        In bfloat16 they always are in the weights, which are copied anyway.
         """
         w, *rest = self.parameters(torch.device("cpu"))
-        b = rest[0] if rest else None
+        b, dtype = rest[0] if rest else None, mode.low_dtype()
         settings = self.stride, self.pad, self.dilation, self.group
-        if affine is not None and folds:
+        if affine is not None and (folds or dtype != torch.float32):
             w, b, affine = *_folded(w, b, affine), None
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)
+        w, b = _in_precision(w, b)
 
         def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
-            y = F.conv2d(x, w, b, *settings)
+            y = F.conv2d(in_dtype(x, dtype), w, b, *settings)
             y = y if affine is None else y * factor + term
-            y = y + other[0] if adds else y
+            y = y + in_dtype(other[0], dtype) if adds else y
             if slope is None:
                 return y
             return F.leaky_relu(y, slope) if slope else torch.relu(y)
@@ -324,6 +328,14 @@ def _folded(w: torch.Tensor, b: torch.Tensor | None, affine: Tensors) -> Tensors
     """Return weights and biases that give a convolution's results, times the factor plus term."""
     factor, term = affine
     return w * factor[:, None, None, None], term if b is None else b * factor + term
+
+
+def _in_precision(
+    w: torch.Tensor, b: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return weights and biases in the precision in which convolutions compute now."""
+    dtype = mode.low_dtype()
+    return w.to(dtype), None if b is None else b.to(dtype)
 
 
 def _with_outputs_in_eights(

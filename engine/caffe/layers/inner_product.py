@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
 from ..ops.product import bound, large, product, room
 from .axes import canonical_axis
@@ -65,7 +66,8 @@ class InnerProduct(Function):
         return large(self.blobs[0])
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        if self.layer_param.inner_product_param.normalize:
+        low = mode.low_dtype() != torch.float32
+        if low or self.layer_param.inner_product_param.normalize:
             return super().bind(shapes)
         w, *rest = self.parameters(torch.device("cpu"))
         b = rest[0] if rest else None

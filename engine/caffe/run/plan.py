@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .. import mode
 from ..layers import EngineLayer, Function
 from ..layers.source import Input
 from ..layers.views import View
@@ -56,20 +57,21 @@ class Segment:
         self._refused = ""
 
     def run(self) -> bool:
-        """Run the layers; False, without a result, for values that are not float32."""
-        key = tuple([blob.values.shape for blob in self._sources])
-        if self._small is not None and self._small.forward(key):
+        """Run the layers; False, without a result, for values of a lower precision than theirs."""
+        key, low = tuple([blob.values.shape for blob in self._sources]), mode.low_dtype()
+        is_full = low == torch.float32
+        if is_full and self._small is not None and self._small.forward(key):
             self.last = self._small.last
             return True
-        program = self._program(key)
+        program = self._program((low, key))
         sources = program.sources()
-        if any(t.dtype != torch.float32 for t in sources):
+        if is_full and any(t.dtype != torch.float32 for t in sources):
             return False
         program.run(sources)
         return True
 
     def _program(self, key: object) -> Program:
-        """Return the program for the present shapes, which are the key, and weights."""
+        """Return the program for the present precision and shapes, the key, and weights."""
         program = self._programs.get(key)
         fits = program is not None and program.fits() and program.prepare()
         joins = False
