@@ -194,12 +194,18 @@ class Convolution(_Convolving):
         affine: the factor and the term of each output channel, or None. slope, adds: as in
         `prepared.convolution`. The function does not see later changes of the weights.
         """
-        w, *rest = self.parameters(torch.device("cpu"))
-        b = rest[0] if rest else None
-        if affine is not None:
-            w, b = _folded(w, b, affine)
-        w, b = _in_precision(w, b)
+        w, b = self._ready_to_bind(affine)
         return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
+
+    def _ready_to_bind(self, affine: Tensors | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return weights and biases in the present precision, with factors and terms folded in."""
+        on, dtype = torch.device("cpu"), mode.low_dtype()
+        if affine is None:
+            w, *rest = self.rounded_parameters(on)
+            return w, rest[0] if rest else None
+        w, *rest = self.parameters(on)
+        w, b = _folded(w, rest[0] if rest else None, affine)
+        return w.to(dtype), b.to(dtype)
 
     def _geometry(self) -> prepared.Geometry:
         return prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
@@ -231,14 +237,12 @@ class Convolution(_Convolving):
         folds: whether the factors are multiplied into a copy of the weights, or into the results.
         In bfloat16 they always are in the weights, which are copied anyway.
         """
-        w, *rest = self.parameters(torch.device("cpu"))
-        b, dtype = rest[0] if rest else None, mode.low_dtype()
-        settings = self.stride, self.pad, self.dilation, self.group
-        if affine is not None and (folds or dtype != torch.float32):
-            w, b, affine = *_folded(w, b, affine), None
+        settings, dtype = (self.stride, self.pad, self.dilation, self.group), mode.low_dtype()
+        folds = folds or dtype != torch.float32
+        w, b = self._ready_to_bind(affine if folds else None)
+        affine = None if folds else affine
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)
-        w, b = _in_precision(w, b)
 
         def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
             y = F.conv2d(in_dtype(x, dtype), w, b, *settings)
@@ -324,18 +328,12 @@ class Convolution(_Convolving):
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
-def _folded(w: torch.Tensor, b: torch.Tensor | None, affine: Tensors) -> Tensors:
+def _folded(
+    w: torch.Tensor, b: torch.Tensor | None, affine: Tensors
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weights and biases that give a convolution's results, times the factor plus term."""
     factor, term = affine
     return w * factor[:, None, None, None], term if b is None else b * factor + term
-
-
-def _in_precision(
-    w: torch.Tensor, b: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return weights and biases in the precision in which convolutions compute now."""
-    dtype = mode.low_dtype()
-    return w.to(dtype), None if b is None else b.to(dtype)
 
 
 def _with_outputs_in_eights(

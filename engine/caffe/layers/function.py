@@ -255,20 +255,29 @@ class Function(EngineLayer):
             self._rounded = None
             return self.parameters(on)
         memories = [b.values for b in self.blobs]
-        weights = self.parameters(on) if on.type == "cuda" else None
+        if on.type == "cuda":
+            self.parameters(on)  # may change the layout
         state = None
         if not any(m.held() for m in memories):
             state = on, low, [(id(m), m.version) for m in memories]
         if self._rounded is not None and state is not None and self._rounded[0] == state:
             return self._rounded[1]
-        if weights is None:
-            # Parameters that are still in their file are rounded while they are read.
-            read = [m.rounded(low) for m in memories]
-            weights = tuple(m.tensor(on) if r is None else r for m, r in zip(memories, read))
-        rounded = self.rounded(weights)
+        rounded = self.rounded_parameters(on)
         if not mode.capturing():
             self._rounded = state, rounded
         return rounded
+
+    def rounded_parameters(self, on: torch.device) -> Tensors:
+        """Return the parameters in the precision that `compute` uses, and keep nothing.
+
+        On the CPU, parameters that are still in their file are rounded while they are read.
+        """
+        low = mode.low_dtype()
+        if on.type == "cuda" or self.precision != "low" or low == torch.float32:
+            return self.rounded(self.parameters(on))
+        memories = [b.values for b in self.blobs]
+        read = [m.rounded(low) for m in memories]
+        return self.rounded([m.tensor(on) if r is None else r for m, r in zip(memories, read)])
 
     def parameters(self, on: torch.device) -> Tensors:
         """Return the parameters on a device, in the layout that `compute` reads fastest."""

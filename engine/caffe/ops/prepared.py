@@ -56,10 +56,10 @@ def convolution(
 ) -> Call:
     """Return the convolution of maps of this shape, N x C x H x W, as a function.
 
-    w: K x C / group x kh x kw, float32 or bfloat16. Maps and results are of that type, to which the
-    function converts other maps. b: K values of that type, or None. slope: that of negative results in
-    a ReLU that follows; None without a ReLU. adds: the function has a second argument, a map that
-    is added to the convolution before the ReLU.
+    w: K x C / group x kh x kw, float32 or bfloat16. Maps of another type are converted to it, and
+    results have it. b: K values of that type, or None. slope: that of negative results in a ReLU
+    that follows; None without a ReLU. adds: the function has a second argument, a map that is added
+    to the convolution before the ReLU.
     """
     algorithm = choose_algorithm(shape, w.shape, geometry, w.dtype)
     if algorithm == "planes":

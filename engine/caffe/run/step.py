@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call, Tensors, in_dtype
@@ -64,7 +64,8 @@ class Step:
         first = self.nodes[0].layer
         inputs = [shapes[value] for value in self.group.inputs]
         if len(self.nodes) == 1:
-            return _taking_any(first, first.bind(inputs))  # type: ignore[attr-defined]
+            assert isinstance(first, (Function, View))
+            return _taking_any(first, first.bind(inputs))
         assert isinstance(first, Convolution)
         return first.bind_with(inputs[:1], *epilogue(self.nodes), len(inputs) > 1)
 
@@ -96,9 +97,8 @@ class Step:
             self.weights[layer] = tuple(w.clone() for w in self.weights[layer])
 
 
-def _taking_any(layer: EngineLayer, call: Call) -> Call:
+def _taking_any(layer: Function | View, call: Call) -> Call:
     """Return a layer's call for bottoms of any precision."""
-    assert isinstance(layer, (Function, View))
     if not layer.takes_float32():
         return call
     return lambda *x: call(*[in_dtype(t, torch.float32) for t in x])
