@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import caffe
@@ -144,6 +145,19 @@ def test_a_mirrored_and_shifted_image_takes_its_boxes_along(tmp_path):
             places.add((x.min() - 34, y.min() - 12))
     assert len(places) > 6
     assert {abs(x) <= 6 and abs(y) <= 4 for x, y in places} == {True}
+
+
+def test_a_resumed_training_draws_the_same_changes(tmp_path):
+    changes = NO_CHANGES.replace("crop_prob: 0", "crop_prob: 1 shift_x: 20 shift_y: 20")
+    net = build(tmp_path, transformation(SMALLEST, changes), caffe.TRAIN)
+    net.blobs["x0"].data[...] = np.random.RandomState(0).uniform(0, 255, IMAGES)
+    net.blobs["x1"].data[...] = detectnet.label_array([], [], 8)
+    net.forward()
+    state = json.loads(json.dumps(net.layers[-1].resume_state()))
+    first, second = (net.forward()["y0"].copy() for _ in range(2))
+    net.layers[-1].set_resume_state(state)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(net.forward()["y0"], first)
 
 
 def test_a_turned_and_scaled_box_is_around_the_changed_object():

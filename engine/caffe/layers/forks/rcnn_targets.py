@@ -47,6 +47,12 @@ class Targets(EngineLayer):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.random = np.random.RandomState(draw(mode.rng()))
 
+    def resume_state(self) -> Any:
+        return {"random": mode.twister_state(self.random)}
+
+    def set_resume_state(self, values: Any) -> None:
+        mode.set_twister_state(self.random, values["random"])
+
     def set_tops(self, top: Sequence[Blob], values: Sequence[np.ndarray]) -> None:
         """Resize the tops for these arrays, and fill them."""
         for blob, array in zip(top, values):
