@@ -31,8 +31,11 @@ PIECES = 16
 PIECE_ROWS = 256
 #: Pieces in which weights are rounded and their gradients are widened; a piece fits the cache.
 ROUNDED = 8
-#: Values of the weights that are put into oneDNN's order at a time.
-PACKED = 1 << 23
+#: Values of the weights, at least, that are put into oneDNN's order at a time: 32 MB, which the C
+#: library returns to the system. Smaller memory would stay as holes between the packed parts.
+PACKED = 1 << 24
+#: oneDNN fills the rows of a part up to a multiple of this number.
+BLOCK = 64
 #: Values from which on weights and gradients are not copied if a copy can be avoided.
 LARGE = 1 << 22
 
@@ -104,7 +107,7 @@ def packed(
     """
     assert _REORDER is not None and _ONEDNN is not None
     linear, reorder = _ONEDNN, _REORDER
-    step = max(1, PACKED // max(1, shape[1]))
+    step = -(-PACKED // max(1, shape[1] * BLOCK)) * BLOCK
     slices = [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
     pieces = [(reorder(part(s), rows), None if b is None else b[s]) for s in slices]
 
