@@ -128,9 +128,9 @@ UNKNOWN = (
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
-        "`rpn.proposal_target_layer` and `roi_data_layer.layer` (with OHEMDataLayer), without their "
-        "modules",
-        "the engine's own run; the last one reads the list of `net.layers[0].set_roidb`",
+        "`rpn.proposal_target_layer` and `roi_data_layer.layer` (OHEMDataLayer, too), without "
+        "their modules",
+        "the engine's own run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
     ),
     (
         "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
