@@ -114,6 +114,16 @@ CASES = [
         learns=(0, 1),
     ),
     Case(
+        "Convolution3D",
+        "convolution3d_param { num_output: 2 kernel_size: 3 kernel_depth: 1 pad: 1 temporal_pad: 0 "
+        "stride: 2 temporal_stride: 1 }",
+        normal(VOLUME),
+        "Qiu et al. 2017, P3D; ZhaofanQiu/pseudo-3d-residual-networks",
+        lambda b, p: convolved(b[0], p[0], p[1], (1, 2, 2), (0, 1, 1), (1, 1, 1)),
+        "convolution3d_param",
+        learns=(0, 1),
+    ),
+    Case(
         "NdConvolution",
         "convolution_param { num_output: 2 kernel_shape { dim: 1 dim: 3 dim: 3 } "
         "stride_shape { dim: 1 dim: 1 dim: 2 } pad_shape { dim: 0 dim: 1 dim: 1 } }",

@@ -73,8 +73,8 @@ class DataTransformer:
     side becomes a drawn number from img_rand_resize_lower to img_rand_resize_upper. As in
     yjxiong/caffe, TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size
     (multi_scale), and with is_flow a mirror image has the opposite horizontal flow (Wang et al.
-    2016, "Temporal Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges
-    blue and red.
+    2016, "Temporal Segment Networks", section 3.2). cvt_bgr2rgb, of MobileNet-YOLO, and bgr2rgb, of
+    intel/caffe, exchange blue and red.
 
     Raises LayerError, or LayerFileError for a mean_file that cannot be read.
     """
@@ -173,13 +173,14 @@ class DataTransformer:
         """Return the image after the changes of forks that come before crops."""
         p = self.param
         resized, noisy = p.HasField("resize_param"), p.HasField("noise_param")
-        if not (resized or noisy or p.cvt_bgr2rgb or p.img_rand_resize_lower):
+        exchanged = p.cvt_bgr2rgb or p.bgr2rgb
+        if not (resized or noisy or exchanged or p.img_rand_resize_lower):
             return image
-        channels = (3,) if noisy or p.cvt_bgr2rgb else (1, 3)
+        channels = (3,) if noisy or exchanged else (1, 3)
         if len(image) not in channels or image.dtype != np.uint8:
             needed = " or ".join(map(str, channels))
             raise self._shape_error(
-                "resize_param, noise_param, cvt_bgr2rgb and img_rand_resize change bytes; they "
+                "resize_param, noise_param, bgr2rgb and img_rand_resize change bytes; they "
                 f"need {needed} channels, and found {len(image)} of {image.dtype}"
             )
         pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
@@ -187,7 +188,7 @@ class DataTransformer:
             pixels = changes.resized(pixels, p.resize_param, self._generator())
         if noisy:
             pixels = changes.noisy(pixels, p.noise_param, self._generator())
-        pixels = pixels[..., ::-1] if p.cvt_bgr2rgb else pixels
+        pixels = pixels[..., ::-1] if exchanged else pixels
         if p.img_rand_resize_lower:
             spare = p.img_rand_resize_upper - p.img_rand_resize_lower + 1
             pixels = changes.drawn_size(pixels, p, p.img_rand_resize_lower + self._below(spare))

@@ -36,6 +36,30 @@ def Mish(m: Model, source: Source) -> str:
 
 
 @writes
+def HSigmoid(m: Model, source: Source) -> str:
+    """Write HardSigmoid with slope 1/6."""
+    return m.add("HardSigmoid", source.input, alpha=1 / 6, beta=0.5)
+
+
+@writes
+def HSwish(m: Model, source: Source) -> str:
+    """Write x times HardSigmoid with slope 1/6."""
+    return m.add("Mul", source.input, HSigmoid(m, source))
+
+
+@writes
+def SELU(m: Model, source: Source) -> str:
+    """Write Selu."""
+    return m.add("Selu", source.input)
+
+
+@writes
+def CReLU(m: Model, source: Source) -> str:
+    """Write Concat of x and -x, and Relu."""
+    return m.add("Relu", m.add("Concat", source.input, m.add("Neg", source.input), axis=1))
+
+
+@writes
 def SignedSqrt(m: Model, source: Source) -> str:
     """Write sign(x) * sqrt(|x|)."""
     root = m.add("Sqrt", m.add("Abs", source.input))
@@ -149,3 +173,4 @@ def Mean(m: Model, source: Source) -> str:
 
 
 writes_also(Dropout, "SpatialDropout")
+writes_also(HSwish, "HardSwish")
