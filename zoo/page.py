@@ -47,7 +47,8 @@ set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
 
 `Crop` without `crop_param` cuts at offset 0 in BVLC Caffe. In longjon/caffe, U-Net and HED it puts
 its first bottom onto its second, by the layers between them: V1's type CROP does so here, and with
-`caffe.set_fork("hed")` a present `type: "Crop"` does. A line of the log says where the two differ.
+`caffe.set_fork("longjon")` or "hed" a present `type: "Crop"` does. A line of the log says where the
+two differ. With "hed", SigmoidCrossEntropyLoss balances edges and other pixels, as HED's does.
 
 `VideoData` is three layers. With the fields of SSD it reads a camera or a video file, with those of
 C3D clips of videos or of folders, with those of yjxiong/caffe (TSN) frames of the parts of each

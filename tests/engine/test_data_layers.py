@@ -79,6 +79,23 @@ def test_bgr2rgb_exchanges_blue_and_red(images):
         assert net.blobs["x"].data[0, :, 0, 0].tolist() == colours
 
 
+def test_center_crop_leaves_crops_in_the_centre_in_training(images):
+    cv2.imwrite("centre.png", np.arange(75, dtype=np.uint8).reshape(5, 5, 3))
+    write(images, "centre.png 0\n", "one.txt")
+    net = build(
+        images,
+        data(
+            "source: 'one.txt' batch_size: 4",
+            "transform_param { crop_size: 1 center_crop: true }",
+            "ImageData",
+            "image_data",
+        ),
+        caffe.TRAIN,
+    )
+    net.forward()
+    assert (net.blobs["x"].data.reshape(4, 3) == [36, 37, 38]).all()
+
+
 def test_two_nets_read_one_database(images):
     nets = [build(images, data()) for _ in range(2)]
     assert [labels(net, 2) for net in nets] == [[[0, 1], [2, 3]]] * 2

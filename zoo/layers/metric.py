@@ -101,8 +101,8 @@ def lifted(bottoms: Arrays, margin: float) -> np.ndarray:
     return np.array(sum(terms) / (2 * len(terms)))
 
 
-def path_loss(bottoms: Arrays, blank: int) -> np.ndarray:
-    """Return CTCLoss by enumerating all paths."""
+def path_loss(bottoms: Arrays, blank: int, merge: bool = True) -> np.ndarray:
+    """Return CTCLoss by enumerating all paths, with equal neighbours merged or not."""
     scores, labels = bottoms
     steps, count, classes = scores.shape
     p = softmax(scores, 2)
@@ -111,7 +111,7 @@ def path_loss(bottoms: Arrays, blank: int) -> np.ndarray:
         target = [int(x) for x in labels[n] if x not in (-1, blank)]
         probability = 0.0
         for path in product(range(classes), repeat=steps):
-            merged = [x for x, last in zip(path, (None, *path)) if x != last]
+            merged = [x for x, last in zip(path, (None, *path)) if x != last or not merge]
             if [x for x in merged if x != blank] == target:
                 probability += np.prod([p[t, n, x] for t, x in enumerate(path)])
         total -= math.log(probability)
@@ -260,6 +260,22 @@ CASES = [
         sequences,
         "Graves et al. 2006; senlinuc/caffe_ocr",
         lambda b, p: path_loss(b, 0),
+    ),
+    Case(
+        "CTCLoss",
+        "ctc_loss_param { ctc_merge_repeated: false }",
+        sequences,
+        "Graves et al. 2006; senlinuc/caffe_ocr",
+        lambda b, p: path_loss(b, 0, merge=False),
+        "without merging",
+    ),
+    Case(
+        "CTCLoss",
+        "ctc_loss_param { preprocess_collapse_repeated: true }",
+        sequences,
+        "Graves et al. 2006; senlinuc/caffe_ocr",
+        lambda b, p: path_loss([b[0], np.array([[1, -1, -1], [2, 1, -1]])], 0),
+        "collapsed labels",
     ),
     Case(
         "DomainTransform",

@@ -49,6 +49,20 @@ CASES = [
         lambda b, p: gate(b[0]),
     ),
     Case(
+        "SiLU",
+        "",
+        normal((2, 3, 4, 5)),
+        "Elfwing et al. 2018, SiLU",
+        lambda b, p: b[0] * (1 + np.tanh(b[0] / 2)) / 2,
+    ),
+    Case(
+        "Softplus",
+        "",
+        normal((2, 3, 4, 5)),
+        "Dugas et al. 2001, softplus",
+        lambda b, p: np.logaddexp(b[0], 0),
+    ),
+    Case(
         "SELU",
         "",
         normal((2, 3, 4, 5)),

@@ -52,6 +52,22 @@ class HSigmoid(_Activation):
 
 
 @register
+class SiLU(_Activation):
+    """y = x / (1 + exp(-x)): Swish with beta 1 (Elfwing et al. 2018)."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return F.silu(x)
+
+
+@register
+class Softplus(_Activation):
+    """y = log(1 + exp(x)), as BNLL computes it."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
+
+
+@register
 class SELU(_Activation):
     """y = 1.0507 x where x > 0, else 1.0507 * 1.6733 (exp(x) - 1) (Klambauer et al. 2017, eq. 2).
 

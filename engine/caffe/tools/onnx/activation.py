@@ -48,6 +48,12 @@ def HSwish(m: Model, source: Source) -> str:
 
 
 @writes
+def SiLU(m: Model, source: Source) -> str:
+    """Write x * sigmoid(x)."""
+    return m.add("Mul", source.input, m.add("Sigmoid", source.input))
+
+
+@writes
 def SELU(m: Model, source: Source) -> str:
     """Write Selu."""
     return m.add("Selu", source.input)
@@ -174,3 +180,4 @@ def Mean(m: Model, source: Source) -> str:
 
 writes_also(Dropout, "SpatialDropout")
 writes_also(HSwish, "HardSwish")
+writes_also(BNLL, "Softplus")
