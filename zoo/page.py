@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from caffe.layers import layer_class, layer_type_list
+from caffe.proto import caffe_pb2
 from caffe.proto.origins import ORIGINS
+from caffe.unknown import DATA_MESSAGES, SHOWING, TRAINING, TUNING
 
 from fcn_common.command import run
 from fcn_common.files import write_text
@@ -157,6 +159,12 @@ Types of public forks that the engine lacks. For these, papers and the fields of
 leave open what exactly is computed, or which settings there are: a layer of this name would be a
 guess. The message about such a type names the fork.
 """
+FIELDS_TEXT = """\
+Fields of public forks that the engine lacks, by message, for the same reasons. A prototxt with a
+field of the first table is refused, unless `caffe.register_layer` has the layer's type; those of
+the second draw training data, choose first weights or steer a training, and are left out with a
+warning. Fields that only tune how a fork computes are in neither.
+"""
 NETS_TEXT = """\
 ## Nets
 
@@ -285,6 +293,25 @@ def missing_rows() -> Iterator[list[str]]:
             yield [fork, ", ".join(f"`{name}`" for name in missing)]
 
 
+def missing_fields(left_out: bool) -> Iterator[list[str]]:
+    """Yield message, fork and fields that the engine lacks: those left out, or those refused."""
+    messages = caffe_pb2.DESCRIPTOR.message_types_by_name
+    rows = []
+    for fork, parts in ORIGINS.items():
+        for message, names in parts.items():
+            # BlobProto stands in binary files alone, and the old words in V1's layers.
+            if message not in messages or message == "BlobProto":
+                continue
+            known = {*messages[message].fields_by_name, *TUNING, *SHOWING}
+            if message == "LayerParameter":
+                known |= {*messages["V1LayerParameter"].fields_by_name}
+            missing = [f"`{name}`" for name in names.split() if name not in known]
+            trains = message in TRAINING or message.endswith(DATA_MESSAGES)
+            if missing and trains == left_out:
+                rows.append([message, fork, ", ".join(missing)])
+    return iter(sorted(rows))
+
+
 def page(results: Sequence[Comparison]) -> str:
     """Return the text of the page. results: the comparisons of the nets."""
     head = ("type", "variant", "source", "NumPy", "OpenCV", "gradient")
@@ -295,6 +322,10 @@ def page(results: Sequence[Comparison]) -> str:
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
     lines += [MISSING_TEXT, *markdown(("fork", "types"), missing_rows()), ""]
+    columns: tuple[str, ...] = ("message", "fork", "fields")
+    lines += [FIELDS_TEXT]
+    for left_out in (False, True):
+        lines += [*markdown(columns, missing_fields(left_out)), ""]
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")

@@ -77,6 +77,7 @@ def convolved(
     return y
 
 
+P3D = "Qiu et al. 2017, P3D; ZhaofanQiu/pseudo-3d-residual-networks"
 C3D = "Tran et al. 2015, C3D; facebook/C3D"
 VIDEO = "facebook/C3D 1.1, chuckcho/video-caffe"
 DEEPLAB = "Chen et al. 2014, DeepLab v1"
@@ -95,6 +96,14 @@ CASES = [
         )
         for kind in ("Pooling3D", "Pooling")
         for method in ("MAX", "AVE")
+    ),
+    Case(
+        "Pooling3D",
+        "pooling3d_param { pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 1 }",
+        normal(VOLUME),
+        P3D,
+        pooling("AVE", (2, 3, 3), (1, 2, 2), (0, 0, 0), (1, 1, 1)),
+        "pooling3d_param",
     ),
     Case(
         "NdPooling",
@@ -118,7 +127,7 @@ CASES = [
         "convolution3d_param { num_output: 2 kernel_size: 3 kernel_depth: 1 pad: 1 temporal_pad: 0 "
         "stride: 2 temporal_stride: 1 }",
         normal(VOLUME),
-        "Qiu et al. 2017, P3D; ZhaofanQiu/pseudo-3d-residual-networks",
+        P3D,
         lambda b, p: convolved(b[0], p[0], p[1], (1, 2, 2), (0, 1, 1), (1, 1, 1)),
         "convolution3d_param",
         learns=(0, 1),

@@ -146,7 +146,7 @@ def upgrade_fused_relus(net: Any) -> list[str]:
     return []
 
 
-#: P3D's fields -> those of C3D's nets, whose words are the same.
+#: P3D's fields -> those of C3D's nets, which have the same words and numbers.
 VOLUME_SETTINGS = {
     "convolution3d_param": "convolution_param",
     "pooling3d_param": "pooling_param",
@@ -167,7 +167,8 @@ def has_volume_settings(net: Any) -> bool:
 def upgrade_volume_settings(net: Any) -> list[str]:
     """Move P3D's settings to the fields of C3D's nets, in place; nothing is left out."""
     for layer, field in _volume_settings(net):
-        getattr(layer, VOLUME_SETTINGS[field]).MergeFrom(getattr(layer, field))
+        settings = getattr(layer, field).SerializeToString()
+        getattr(layer, VOLUME_SETTINGS[field]).MergeFromString(settings)
         layer.ClearField(field)
     return []
 
