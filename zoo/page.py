@@ -27,6 +27,7 @@ from .published import table
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "forks.md"
 SEGNET, SSD = ROOT / "docs" / "forks-segnet.json", ROOT / "docs" / "forks-ssd.json"
+DETECTNET = ROOT / "docs" / "forks-detectnet.json"
 
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
@@ -140,8 +141,20 @@ UNKNOWN = (
     ),
     ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own runs"),
     (
-        "DetectNet's Python layer `caffe.layers.detectnet.clustering`, ClusterDetections",
-        "the engine's own runs",
+        "DetectNet's Python layers of `caffe.layers.detectnet.clustering` and `.mean_ap`, without "
+        "their modules",
+        "the engine's own run",
+    ),
+    (
+        "DetectNetTransformation, which brings what DetectNet learns",
+        'refused, until `caffe.set_fork("nvidia")`, `--fork nvidia` or `CAFFE_FORK=nvidia`: the '
+        "labels then are those of the article about DetectNet, and NVIDIA/caffe may round objects "
+        "to cells in another way",
+    ),
+    (
+        "ProposalTargetLayer in a net with BoxAnnotatorOHEM",
+        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in its `param_str` keeps "
+        "all regions, as R-FCN's settings for OHEM do",
     ),
 )
 REGISTERED = """\
@@ -268,20 +281,16 @@ def other_rows() -> Iterator[list[str]]:
 def trained(title: str, result_file: Path, measures: str, column: str) -> list[str]:
     """Return the lines about a trained net, as its program measured it.
 
-    measures: the key of the values by class. column: their name in the table.
+    measures: the key of the values by class, or by name where the result has no mean. column:
+    their name in the table.
     """
     if not result_file.exists():
         return []
     result = json.loads(result_file.read_text())
     rows = [[name, f"{value:.3f}"] for name, value in result[measures].items()]
-    return [
-        f"## {title}",
-        "",
-        result["text"],
-        "",
-        *markdown(("class", column), [*rows, ["mean", f"{result['mean']:.3f}"]]),
-        "",
-    ]
+    rows += [["mean", f"{result['mean']:.3f}"]] if "mean" in result else []
+    first = "class" if "mean" in result else "measure"
+    return [f"## {title}", "", result["text"], "", *markdown((first, column), rows), ""]
 
 
 def missing_rows() -> Iterator[list[str]]:
@@ -329,6 +338,7 @@ def page(results: Sequence[Comparison]) -> str:
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")
+    lines += trained("A small DetectNet, trained", DETECTNET, "scores", "value")
     if PUBLISHED.exists():
         lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
     columns = ("module", "functions", "the net in the picture")

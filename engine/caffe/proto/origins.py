@@ -42,8 +42,9 @@ ORIGINS: dict[str, dict[str, str]] = {
         "ImageDataParameter": "cache dataset_share_per_node precache short_side threads",
         "LayerParameter": (
             "annotated_data_param backward_math backward_type detection_evaluate_param "
-            "detection_output_param forward_math forward_type multibox_loss_param norm_param "
-            "permute_param prior_box_param video_data_param"
+            "detection_output_param detectnet_augmentation_param detectnet_groundtruth_param "
+            "forward_math forward_type multibox_loss_param norm_param permute_param "
+            "prior_box_param video_data_param"
         ),
         "LossParameter": "label_smoothing",
         "NetParameter": (
