@@ -311,10 +311,10 @@ def missing_fields(left_out: bool) -> Iterator[list[str]]:
             # BlobProto stands in binary files alone, and the old words in V1's layers.
             if message not in messages or message == "BlobProto":
                 continue
-            known = {*messages[message].fields_by_name, *TUNING, *SHOWING}
+            present = {*messages[message].fields_by_name, *TUNING, *SHOWING}
             if message == "LayerParameter":
-                known |= {*messages["V1LayerParameter"].fields_by_name}
-            missing = [f"`{name}`" for name in names.split() if name not in known]
+                present |= {*messages["V1LayerParameter"].fields_by_name}
+            missing = [f"`{name}`" for name in names.split() if name not in present]
             trains = message in TRAINING or message.endswith(DATA_MESSAGES)
             if missing and trains == left_out:
                 rows.append([message, fork, ", ".join(missing)])

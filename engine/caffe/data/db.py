@@ -101,7 +101,8 @@ class ShuffledReader(Reader):
         while cursor.next() and len(places) < cursor.pages.entries:
             places.append(cursor.place())
         self._places, self._random = np.array(places), random
-        self._order, self._turn = np.arange(len(places)), 0
+        self._order: np.ndarray = np.arange(len(places))
+        self._turn = 0
         self._shuffle()
 
     def _shuffle(self) -> None:

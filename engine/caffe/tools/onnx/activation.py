@@ -38,13 +38,17 @@ def Mish(m: Model, source: Source) -> str:
 @writes
 def HSigmoid(m: Model, source: Source) -> str:
     """Write HardSigmoid with slope 1/6."""
-    return m.add("HardSigmoid", source.input, alpha=1 / 6, beta=0.5)
+    return _hard_sigmoid(m, source)
 
 
 @writes
 def HSwish(m: Model, source: Source) -> str:
     """Write x times HardSigmoid with slope 1/6."""
-    return m.add("Mul", source.input, HSigmoid(m, source))
+    return m.add("Mul", source.input, _hard_sigmoid(m, source))
+
+
+def _hard_sigmoid(m: Model, source: Source) -> str:
+    return m.add("HardSigmoid", source.input, alpha=1 / 6, beta=0.5)
 
 
 @writes
