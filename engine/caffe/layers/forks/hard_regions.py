@@ -56,9 +56,9 @@ class HardRegions(Targets):
         probabilities, codes, regions, labels, targets, inside, outside = values
         index = labels.long()
         floor = float(np.finfo(float).eps)
-        loss = -probabilities.double().gather(1, index).clamp(min=floor).log()[:, 0]
+        of_label = -probabilities.double().gather(1, index).clamp(min=floor).log()[:, 0]
         distance = outside * smooth_l1(inside * (codes - targets))
-        loss = (loss + distance.double().sum(1) * (index[:, 0] > 0)).numpy()
+        loss = (of_label + distance.double().sum(1) * (index[:, 0] > 0)).numpy()
         groups = np.column_stack([regions[:, 0].numpy(), labels[:, 0].numpy()])
         corners = regions[:, 1:].numpy()
         kept: list[int] = []
