@@ -158,15 +158,21 @@ class Slice(Function):
         return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
 
     def compute(self, x: torch.Tensor) -> Tensors:
-        axis = self._axis(x.shape)
-        points = self._cuts(x.shape[axis], axis)
-        return tuple(x.narrow(axis, a, b - a).clone() for a, b in zip(points, points[1:]))
+        return tuple(x.narrow(*part).clone() for part in self._places(x.shape))
+
+    def bind(self, shapes: Sequence[Shape]) -> Call:
+        places = self._places(shapes[0])
+        return lambda x: tuple([x.narrow(*part).clone() for part in places])
 
     def traced(self, shapes: Sequence[Shape]) -> Traced | None:
-        axis = self._axis(shapes[0])
-        points = self._cuts(shapes[0][axis], axis)
-        parts = [(a, b - a) for a, b in zip(points, points[1:])]
-        return Traced(lambda x: tuple(x.narrow(axis, *part) for part in parts), aliases=True)
+        places = self._places(shapes[0])
+        return Traced(lambda x: tuple(x.narrow(*part) for part in places), aliases=True)
+
+    def _places(self, shape: Shape) -> list[tuple[int, int, int]]:
+        """Return the axis, the start and the size of each part of a bottom of this shape."""
+        axis = self._axis(shape)
+        points = self._cuts(shape[axis], axis)
+        return [(axis, a, b - a) for a, b in zip(points, points[1:])]
 
     def _axis(self, shape: Sequence[int]) -> int:
         p = self.layer_param.slice_param
@@ -260,6 +266,9 @@ class Eltwise(Function):
         return plain and len(self.layer_param.bottom) == 2
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
+        p = self.layer_param.eltwise_param
+        if p.operation == p.MAX and len(shapes) == 2:
+            return _larger
         return torch.add if self.is_sum() else super().bind(shapes)
 
     def traced(self, shapes: Sequence[Shape]) -> Traced | None:
@@ -294,18 +303,23 @@ class Eltwise(Function):
         return None if self.layer_param.eltwise_param.coeff_blob else POINT
 
 
+def _larger(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return a where a > b, else b."""
+    larger = torch.maximum(a, b)
+    # PyTorch's maximum, many times as fast as its `where`, differs where a is NaN. On other devices
+    # than the CPU the sum would have to be waited for.
+    if a.device.type != "cpu" or math.isnan(larger.sum()):
+        return torch.where(a > b, a, b)
+    return larger
+
+
 class _Larger(torch.autograd.Function):
     """a where a > b, else b; the gradient goes to the one that is taken."""
 
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(a, b)
-        larger = torch.maximum(a, b)
-        # PyTorch's maximum, many times as fast as its `where`, differs where a is NaN. On other
-        # devices than the CPU the sum would have to be waited for.
-        if a.device.type != "cpu" or math.isnan(larger.sum()):
-            return torch.where(a > b, a, b)
-        return larger
+        return _larger(a, b)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
