@@ -79,7 +79,9 @@ def test_a_list_of_numbers_chooses_records_of_a_database(images):
 
 def test_a_list_that_does_not_fit_the_database_is_refused(images):
     write(images, "1 2 1", "split")
-    with pytest.raises(CaffeError, match="has 3 numbers for 6 records, 2 of them preselection_label 1"):
+    with pytest.raises(
+        CaffeError, match="has 3 numbers for 6 records, 2 of them preselection_label 1"
+    ):
         build(images, data(CHOSEN))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...proto import caffe_pb2
 from .arrays import END, Array, constant, inputs, number, product, size_of, sizes_of
-from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes
+from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes, writes_also
 
 
 @writes
@@ -197,6 +197,9 @@ def GradientScaler(m: Model, source: Source) -> str:
 def MatMul(m: Model, source: Source) -> str:
     """Write MatMul."""
     return m.add("MatMul", *source.inputs)
+
+
+writes_also(MatMul, "BatchMatMul")
 
 
 @writes
