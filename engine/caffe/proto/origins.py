@@ -491,6 +491,34 @@ ORIGINS: dict[str, dict[str, str]] = {
             "box_output_param decode_bbox_param roi_pooling_param smooth_l1_loss_param"
         ),
     },
+    "jyh2986/Active-Shift": {
+        "types": "ActiveShift",
+    },
+    "kevinlin311tw/Caffe-DeepBinaryCode (SSDH)": {
+        "types": "K1_EuclideanLoss K2_EuclideanLoss",
+    },
+    "mjq11302010044/RRPN": {
+        "types": "RotateROIPooling",
+    },
+    "s9xie/hed": {
+        "types": "ImageLabelmapData",
+    },
+    "ShuangLi59/person_search": {
+        "types": "LabeledMatching UnlabeledMatching",
+    },
+    "thuml/HashNet": {
+        "types": "PairwiseLoss",
+    },
+    "thuml/Xlearn": {
+        "types": "JMMDLoss MMDLoss",
+    },
+    "tidsp/caffe-jacinto": {
+        "types": "IOUAccuracy ImageLabelData",
+    },
+    "yiwenguo/Dynamic-Network-Surgery": {
+        "types": "CConvolution CInnerProduct",
+        "LayerParameter": "cconvolution_param cinner_product_param",
+    },
 }
 
 
