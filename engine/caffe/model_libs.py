@@ -1,6 +1,6 @@
 """Bodies and heads of detection nets, by the names of SSD's module caffe.model_libs.
 
-SSD's scripts, such as examples/ssd/ssd_pascal.py, begin with `from caffe.model_libs import *` and
+SSD's scripts, those in examples/ssd, begin with `from caffe.model_libs import *` and
 write their prototxts with these functions (Liu et al. 2016; weiliu89/caffe). Each function adds
 named layers to a NetSpec. The names are those of SSD's published weights. The star also brings
 `L`, `P`, `os` and `caffe_pb2`, which the scripts use.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,8 @@ class RoIData(Targets):
             )
         self.classes = int(match[1]) if match else 0
         self.entries: Sequence[Entry] = ()
-        self.order: Iterator[int] = iter(())
+        #: The entries that the epoch still has, the next one last.
+        self.order: list[int] = []
         images = 1 if self.with_objects else IMAGES
         columns = [3, 5] if self.with_objects else [5, *[4 * self.classes] * 3]
         shapes: list[tuple[int, ...]] = [(images, 3, SHORT_SIDE, LONGEST_SIDE)]
@@ -82,11 +83,21 @@ class RoIData(Targets):
                 f"a roidb of {len(roidb)} entries without {lacks}; entries with "
                 f"{', '.join(names)} are needed"
             )
-        self.entries, self.order = roidb, self._turns(len(roidb))
+        self.entries = roidb
+        if max(self.order, default=0) >= len(roidb):
+            self.order = []
 
-    def _turns(self, count: int) -> Iterator[int]:
-        while True:
-            yield from self.random.permutation(count).tolist()
+    def _next(self) -> Entry:
+        if not self.order:
+            self.order = self.random.permutation(len(self.entries)).tolist()[::-1]
+        return self.entries[self.order.pop()]
+
+    def resume_state(self) -> Any:
+        return {**super().resume_state(), "order": [*self.order]}
+
+    def set_resume_state(self, values: Any) -> None:
+        super().set_resume_state(values)
+        self.order = [int(number) for number in values["order"]]
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Leave the tops as they are: each pass gives them the sizes of its images."""
@@ -98,7 +109,7 @@ class RoIData(Targets):
                 "net.layers[0].set_roidb, or put its modules on PYTHONPATH"
             )
         if self.with_objects:
-            entry = self.entries[next(self.order)]
+            entry = self._next()
             image, scale = self._read(entry)
             classes = np.asarray(entry["gt_classes"])
             boxes = np.asarray(entry["boxes"], np.float32)[classes != 0] * np.float32(scale)
@@ -106,7 +117,7 @@ class RoIData(Targets):
             info = np.array([[*image.shape[1:], scale]])
             self.set_tops(top, [image[None], info, objects])
             return
-        batch = [self.entries[next(self.order)] for _ in range(IMAGES)]
+        batch = [self._next() for _ in range(IMAGES)]
         read = [self._read(entry) for entry in batch]
         size = np.max([image.shape for image, _ in read], 0)
         images = np.zeros((IMAGES, *size), np.float32)
