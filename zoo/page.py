@@ -131,8 +131,9 @@ UNKNOWN = (
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
-        "`rpn.proposal_target_layer` and `roi_data_layer.layer`, without their modules",
-        "the engine's own run; the last one reads the list of `net.layers[0].set_roidb`",
+        "`rpn.proposal_target_layer` and `roi_data_layer.layer` (OHEMDataLayer, too), without "
+        "their modules",
+        "the engine's own run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
     ),
     (
         "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
@@ -152,9 +153,9 @@ UNKNOWN = (
         "to cells in another way",
     ),
     (
-        "ProposalTargetLayer in a net with BoxAnnotatorOHEM",
-        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in its `param_str` keeps "
-        "all regions, as R-FCN's settings for OHEM do",
+        "ProposalTargetLayer and RoIDataLayer in nets that mine hard examples",
+        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in `param_str` keeps all "
+        "regions, as the settings of R-FCN and abhi2610/ohem do",
     ),
 )
 REGISTERED = """\
