@@ -187,6 +187,12 @@ a fork is compared in its place with NumPy, and the outputs with OpenCV where Op
 layer.
 """
 
+DETECTNET_TEXT = """\
+`caffe train --fork nvidia -solver solver.prototxt` trains DetectNet's train_val.prototxt;
+`test_state { stage: "val" }` in the solver prints its precision and recall.
+`caffe.data.detectnet.label_array(boxes, classes)` is a label as DIGITS stores it, and
+`zoo.train_detectnet.write_databases` shows how images and labels get into their databases.
+"""
 PUBLISHED_TEXT = """\
 ## Published weights
 
@@ -340,6 +346,7 @@ def page(results: Sequence[Comparison]) -> str:
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")
     lines += trained("A small DetectNet, trained", DETECTNET, "scores", "value")
+    lines += [DETECTNET_TEXT]
     if PUBLISHED.exists():
         lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
     columns = ("module", "functions", "the net in the picture")
