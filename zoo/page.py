@@ -131,8 +131,9 @@ UNKNOWN = (
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
-        "`rpn.proposal_target_layer` and `roi_data_layer.layer`, without their modules",
-        "the engine's own run; the last one reads the list of `net.layers[0].set_roidb`",
+        "`rpn.proposal_target_layer` and `roi_data_layer.layer` (OHEMDataLayer, too), without "
+        "their modules",
+        "the engine's own run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
     ),
     (
         "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
@@ -152,9 +153,9 @@ UNKNOWN = (
         "to cells in another way",
     ),
     (
-        "ProposalTargetLayer in a net with BoxAnnotatorOHEM",
-        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in its `param_str` keeps "
-        "all regions, as R-FCN's settings for OHEM do",
+        "ProposalTargetLayer and RoIDataLayer in nets that mine hard examples",
+        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in `param_str` keeps all "
+        "regions, as the settings of R-FCN and abhi2610/ohem do",
     ),
 )
 REGISTERED = """\
@@ -186,6 +187,12 @@ a fork is compared in its place with NumPy, and the outputs with OpenCV where Op
 layer.
 """
 
+DETECTNET_TEXT = """\
+`caffe train --fork nvidia -solver solver.prototxt` trains DetectNet's train_val.prototxt;
+`test_state { stage: "val" }` in the solver prints its precision and recall.
+`caffe.data.detectnet.label_array(boxes, classes)` is a label as DIGITS stores it, and
+`zoo.train_detectnet.write_databases` shows how images and labels get into their databases.
+"""
 PUBLISHED_TEXT = """\
 ## Published weights
 
@@ -339,6 +346,7 @@ def page(results: Sequence[Comparison]) -> str:
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")
     lines += trained("A small DetectNet, trained", DETECTNET, "scores", "value")
+    lines += [DETECTNET_TEXT]
     if PUBLISHED.exists():
         lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
     columns = ("module", "functions", "the net in the picture")

@@ -24,7 +24,7 @@ FORKS = {
     "intel": "intel/caffe",
     "longjon": "longjon/caffe (branch future) and U-Net: Crop places its first bottom by itself",
     "mscnn": "zhaoweicai/mscnn and zhaoweicai/cascade-rcnn: object detection",
-    "nvidia": "NVIDIA/caffe",
+    "nvidia": "NVIDIA/caffe; DetectNet's labels as the article about it describes them",
     "parsenet": "debidatta/caffe-parsenet and DeconvNet",
     "pspnet": "hszhao/PSPNet, ICNet, and yjxiong/caffe (TSN)",
     "rcnn": "py-faster-rcnn and its successors",

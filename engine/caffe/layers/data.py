@@ -50,7 +50,7 @@ class Data(Prefetching):
     def _chosen(self, count: int) -> np.ndarray:
         """The numbers of the records that are read, of `count`, in their order."""
         p = self.layer_param.data_param
-        numbers = np.arange(count)
+        numbers: np.ndarray = np.arange(count)
         if p.preselection_file:
             words = read_words(self, p.preselection_file)
             label = str(p.preselection_label)

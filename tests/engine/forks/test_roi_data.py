@@ -77,6 +77,22 @@ def test_regions_are_drawn_by_their_overlaps_and_carry_codes(tmp_path):
     assert np.array_equal(inside, outside)
 
 
+def test_all_regions_are_read_where_hard_ones_are_mined(tmp_path):
+    text = NET.format(FAST).replace("'num_classes': 3", "{'num_classes': 3, 'batch_size': -1}")
+    net = build(tmp_path, text, caffe.TRAIN)
+    path, _ = photograph(tmp_path, "a.png", 20, 20)
+    overlaps = np.array([0.9] * 100 + [0.3] * 50 + [0.0] * 20)
+    entry = {
+        "image": path,
+        "boxes": np.tile([0, 0, 9, 9], (170, 1)),
+        "max_overlaps": overlaps,
+        "max_classes": np.full(170, 2),
+    }
+    net.layers[0].set_roidb([entry])
+    net.forward()
+    assert net.blobs["labels"].data.tolist() == ([2] * 100 + [0] * 70) * 2
+
+
 def test_a_resumed_training_reads_the_rest_of_its_epoch(tmp_path):
     entries = []
     for number in range(4):

@@ -156,10 +156,9 @@ class CConvolution(_Spliced):
         self.add_masks()
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        w = self.window_read
-        group = self.layer_param.convolution_param.group
-        settings = (w.stride, w.pad, w.dilation, group)
-        return F.conv2d(x, *self.weight_and_bias(), *settings)
+        window, group = self.window_read, self.layer_param.convolution_param.group
+        weight, bias = self.weight_and_bias()
+        return F.conv2d(x, weight, bias, window.stride, window.pad, window.dilation, group)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         (shape,), w = bottoms, self.window_read

@@ -53,6 +53,15 @@ class Targets(EngineLayer):
     def set_resume_state(self, values: Any) -> None:
         mode.set_twister_state(self.random, values["random"])
 
+    def region_count(self, default: int) -> int:
+        """Return `batch_size` of param_str, a number of regions, or -1 for all of them."""
+        text = self.layer_param.python_param.param_str
+        match = re.search(r"batch_size'?\s*:\s*(-?\d+)", text)
+        count = int(match[1]) if match else default
+        if count < 1 and count != -1:
+            raise self.error(f"batch_size is {count}; a number above 0 or -1 (all) is needed")
+        return count
+
     def set_tops(self, top: Sequence[Blob], values: Sequence[np.ndarray]) -> None:
         """Resize the tops for these arrays, and fill them."""
         for blob, array in zip(top, values):
@@ -162,10 +171,7 @@ class ProposalTargets(Targets):
         if match is None:
             raise self.error(f"param_str {text!r} has no num_classes; name it")
         self.classes = int(match[1])
-        match = re.search(r"batch_size'?\s*:\s*(-?\d+)", text)
-        self.count = int(match[1]) if match else REGIONS
-        if self.count < 1 and self.count != -1:
-            raise self.error(f"batch_size is {self.count}; a number above 0 or -1 (all) is needed")
+        self.count = self.region_count(REGIONS)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for blob, columns in zip(top, (5, 1, *[4 * self.classes] * 3)):

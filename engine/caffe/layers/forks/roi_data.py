@@ -42,7 +42,8 @@ class RoIData(Targets):
     labels R and, where named, codes, inside weights and outside weights R x 4 C, for num_classes C
     of param_str. Each entry then also has `max_classes` and `max_overlaps` (K) and `bbox_targets`
     (K x 5, class and codes). Of 128 regions at most a quarter overlap an object by 0.5; the others
-    overlap one by 0.1 to 0.5.
+    overlap one by 0.1 to 0.5. `batch_size` in param_str is another number of regions; with -1 the
+    images bring all of theirs, also background that overlaps no object (abhi2610/ohem).
     """
 
     bottoms, tops = (0, 0), (3, 6)
@@ -59,6 +60,7 @@ class RoIData(Targets):
                 f"{len(top)} tops and param_str {text!r}; 3 or 6 tops and num_classes are needed"
             )
         self.classes = int(match[1]) if match else 0
+        self.count = self.region_count(REGIONS)
         self.entries: Sequence[Entry] = ()
         #: The entries that the epoch still has, the next one last.
         self.order: list[int] = []
@@ -143,11 +145,11 @@ class RoIData(Targets):
     def _sample(self, image: int, entry: Entry, scale: float) -> tuple[np.ndarray, ...]:
         """Return drawn regions of an image, their labels, codes and weights."""
         overlaps = np.asarray(entry["max_overlaps"])
-        count = REGIONS // IMAGES
-        objects = self.chosen(
-            np.flatnonzero(overlaps >= OBJECT_OVERLAP), round(count * OBJECT_SHARE)
-        )
         low, high = BACKGROUND_OVERLAPS
+        count, share = self.count // IMAGES, OBJECT_SHARE
+        if self.count == -1:
+            count, share, low = len(overlaps), 1, 0
+        objects = self.chosen(np.flatnonzero(overlaps >= OBJECT_OVERLAP), round(count * share))
         background = np.flatnonzero((overlaps >= low) & (overlaps < high))
         kept = np.concatenate([objects, self.chosen(background, count - len(objects))])
         boxes = np.asarray(entry["boxes"], np.float32)[kept] * np.float32(scale)
