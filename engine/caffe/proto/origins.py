@@ -528,9 +528,6 @@ ORIGINS: dict[str, dict[str, str]] = {
     "mjq11302010044/RRPN": {
         "types": "RotateROIPooling",
     },
-    "s9xie/hed": {
-        "types": "ImageLabelmapData",
-    },
     "ShuangLi59/person_search": {
         "types": "LabeledMatching UnlabeledMatching",
     },
@@ -542,10 +539,6 @@ ORIGINS: dict[str, dict[str, str]] = {
     },
     "tidsp/caffe-jacinto": {
         "types": "IOUAccuracy ImageLabelData",
-    },
-    "yiwenguo/Dynamic-Network-Surgery": {
-        "types": "CConvolution CInnerProduct",
-        "LayerParameter": "cconvolution_param cinner_product_param",
     },
 }
 
