@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from caffe.layers import layer_class, layer_type_list
+from caffe.proto import caffe_pb2
 from caffe.proto.origins import ORIGINS
+from caffe.unknown import DATA_MESSAGES, SHOWING, TRAINING, TUNING
 
 from fcn_common.command import run
 from fcn_common.files import write_text
@@ -25,6 +27,7 @@ from .published import table
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "forks.md"
 SEGNET, SSD = ROOT / "docs" / "forks-segnet.json", ROOT / "docs" / "forks-ssd.json"
+DETECTNET = ROOT / "docs" / "forks-detectnet.json"
 
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
@@ -47,7 +50,8 @@ set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
 
 `Crop` without `crop_param` cuts at offset 0 in BVLC Caffe. In longjon/caffe, U-Net and HED it puts
 its first bottom onto its second, by the layers between them: V1's type CROP does so here, and with
-`caffe.set_fork("hed")` a present `type: "Crop"` does. A line of the log says where the two differ.
+`caffe.set_fork("longjon")` or "hed" a present `type: "Crop"` does. A line of the log says where the
+two differ. With "hed", SigmoidCrossEntropyLoss balances edges and other pixels, as HED's does.
 
 `VideoData` is three layers. With the fields of SSD it reads a camera or a video file, with those of
 C3D clips of videos or of folders, with those of yjxiong/caffe (TSN) frames of the parts of each
@@ -127,8 +131,9 @@ UNKNOWN = (
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
-        "`rpn.proposal_target_layer` and `roi_data_layer.layer`, without their modules",
-        "the engine's own run; the last one reads the list of `net.layers[0].set_roidb`",
+        "`rpn.proposal_target_layer` and `roi_data_layer.layer` (OHEMDataLayer, too), without "
+        "their modules",
+        "the engine's own run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
     ),
     (
         "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
@@ -137,8 +142,20 @@ UNKNOWN = (
     ),
     ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own runs"),
     (
-        "DetectNet's Python layer `caffe.layers.detectnet.clustering`, ClusterDetections",
-        "the engine's own runs",
+        "DetectNet's Python layers of `caffe.layers.detectnet.clustering` and `.mean_ap`, without "
+        "their modules",
+        "the engine's own run",
+    ),
+    (
+        "DetectNetTransformation, which brings what DetectNet learns",
+        'refused, until `caffe.set_fork("nvidia")`, `--fork nvidia` or `CAFFE_FORK=nvidia`: the '
+        "labels then are those of the article about DetectNet, and NVIDIA/caffe may round objects "
+        "to cells in another way",
+    ),
+    (
+        "ProposalTargetLayer and RoIDataLayer in nets that mine hard examples",
+        "128 regions, as in py-faster-rcnn's settings; `'batch_size': -1` in `param_str` keeps all "
+        "regions, as the settings of R-FCN and abhi2610/ohem do",
     ),
 )
 REGISTERED = """\
@@ -156,6 +173,12 @@ Types of public forks that the engine lacks. For these, papers and the fields of
 leave open what exactly is computed, or which settings there are: a layer of this name would be a
 guess. The message about such a type names the fork.
 """
+FIELDS_TEXT = """\
+Fields of public forks that the engine lacks, by message, for the same reasons. A prototxt with a
+field of the first table is refused, unless `caffe.register_layer` has the layer's type; those of
+the second draw training data, choose first weights or steer a training, and are left out with a
+warning. Fields that only tune how a fork computes are in neither.
+"""
 NETS_TEXT = """\
 ## Nets
 
@@ -164,6 +187,12 @@ a fork is compared in its place with NumPy, and the outputs with OpenCV where Op
 layer.
 """
 
+DETECTNET_TEXT = """\
+`caffe train --fork nvidia -solver solver.prototxt` trains DetectNet's train_val.prototxt;
+`test_state { stage: "val" }` in the solver prints its precision and recall.
+`caffe.data.detectnet.label_array(boxes, classes)` is a label as DIGITS stores it, and
+`zoo.train_detectnet.write_databases` shows how images and labels get into their databases.
+"""
 PUBLISHED_TEXT = """\
 ## Published weights
 
@@ -259,20 +288,16 @@ def other_rows() -> Iterator[list[str]]:
 def trained(title: str, result_file: Path, measures: str, column: str) -> list[str]:
     """Return the lines about a trained net, as its program measured it.
 
-    measures: the key of the values by class. column: their name in the table.
+    measures: the key of the values by class, or by name where the result has no mean. column:
+    their name in the table.
     """
     if not result_file.exists():
         return []
     result = json.loads(result_file.read_text())
     rows = [[name, f"{value:.3f}"] for name, value in result[measures].items()]
-    return [
-        f"## {title}",
-        "",
-        result["text"],
-        "",
-        *markdown(("class", column), [*rows, ["mean", f"{result['mean']:.3f}"]]),
-        "",
-    ]
+    rows += [["mean", f"{result['mean']:.3f}"]] if "mean" in result else []
+    first = "class" if "mean" in result else "measure"
+    return [f"## {title}", "", result["text"], "", *markdown((first, column), rows), ""]
 
 
 def missing_rows() -> Iterator[list[str]]:
@@ -282,6 +307,25 @@ def missing_rows() -> Iterator[list[str]]:
         missing = [name for name in names.get("types", "").split() if name not in types]
         if missing:
             yield [fork, ", ".join(f"`{name}`" for name in missing)]
+
+
+def missing_fields(left_out: bool) -> Iterator[list[str]]:
+    """Yield message, fork and fields that the engine lacks: those left out, or those refused."""
+    messages = caffe_pb2.DESCRIPTOR.message_types_by_name
+    rows = []
+    for fork, parts in ORIGINS.items():
+        for message, names in parts.items():
+            # BlobProto stands in binary files alone, and the old words in V1's layers.
+            if message not in messages or message == "BlobProto":
+                continue
+            present = {*messages[message].fields_by_name, *TUNING, *SHOWING}
+            if message == "LayerParameter":
+                present |= {*messages["V1LayerParameter"].fields_by_name}
+            missing = [f"`{name}`" for name in names.split() if name not in present]
+            trains = message in TRAINING or message.endswith(DATA_MESSAGES)
+            if missing and trains == left_out:
+                rows.append([message, fork, ", ".join(missing)])
+    return iter(sorted(rows))
 
 
 def page(results: Sequence[Comparison]) -> str:
@@ -294,9 +338,15 @@ def page(results: Sequence[Comparison]) -> str:
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
     lines += [MISSING_TEXT, *markdown(("fork", "types"), missing_rows()), ""]
+    columns: tuple[str, ...] = ("message", "fork", "fields")
+    lines += [FIELDS_TEXT]
+    for left_out in (False, True):
+        lines += [*markdown(columns, missing_fields(left_out)), ""]
     lines += [NETS_TEXT, *markdown(HEAD, map(row, results)), ""]
     lines += trained("A small SegNet, trained", SEGNET, "iu", "IU")
     lines += trained("A small SSD, trained", SSD, "ap", "AP")
+    lines += trained("A small DetectNet, trained", DETECTNET, "scores", "value")
+    lines += [DETECTNET_TEXT]
     if PUBLISHED.exists():
         lines += [PUBLISHED_TEXT, *table(json.loads(PUBLISHED.read_text())), ""]
     columns = ("module", "functions", "the net in the picture")

@@ -3,7 +3,8 @@
 In the Caffe of Long et al. 2015 (longjon/caffe, branch future), of U-Net and of HED, Crop has no
 settings: it puts its first bottom onto its second, by the coordinate maps of the layers between
 them (section 3.2 of the paper). V1's type CROP is that layer. BVLC Caffe's Crop without crop_param
-cuts at offset 0, so that a present `type: "Crop"` has two meanings; `set_fork("hed")` decides.
+cuts at offset 0, so that a present `type: "Crop"` has two meanings; `set_fork("hed")` and
+`set_fork("longjon")` decide.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .net_spec import Function, Top
 def _aligned(layer: Any) -> bool:
     """Whether the offset of a Crop follows from the other layers."""
     p = layer.crop_param
-    unset = not layer.HasField("crop_param") and current_fork() == "hed"
+    unset = not layer.HasField("crop_param") and current_fork() in ("hed", "longjon")
     return layer.type == "Crop" and (p.align or unset)
 
 
@@ -59,8 +60,8 @@ def _warn(layer: Any, tops: dict[str, Top]) -> None:
     if any(offsets):
         message = (
             f"Crop {layer.name} has no crop_param and cuts at offset 0, as in BVLC Caffe; the "
-            f"layers between its bottoms ask for {offsets}. For a net of longjon/caffe, U-Net or "
-            'HED, call caffe.set_fork("hed") or set CAFFE_FORK=hed'
+            f"layers between its bottoms ask for {offsets}. For a net of longjon/caffe or U-Net, "
+            'call caffe.set_fork("longjon") or set CAFFE_FORK=longjon; for HED, "hed"'
         )
         glog.write("crop_layer.cpp:60", message, 1)
 

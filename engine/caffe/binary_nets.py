@@ -27,6 +27,7 @@ SETTINGS = {
     "ConvolutionDepthwise": ("convolution_param",),
     "CtcDecoder": ("ctc_decoder_param",),
     "CtcLoss": ("ctc_loss_param",),
+    "DepthwiseConv": ("convolution_param",),
     "DepthwiseConvolution": ("convolution_param",),
     "Normalize": ("norm_param", "normalize_param"),
     "SpatialTransformer": ("st_param",),

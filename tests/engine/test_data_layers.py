@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import gc
+import json
 import threading
 import time
 
@@ -44,6 +45,55 @@ def labels(net, forwards):
 
 def test_a_database_is_read_in_the_order_of_its_keys_again_and_again(images):
     assert labels(build(images, data()), 4) == [[0, 1], [2, 3], [4, 5], [0, 1]]
+
+
+SHUFFLED = "source: 'db' batch_size: 6 backend: LMDB shuffle: true"
+
+
+def test_a_shuffled_database_has_another_order_in_each_turn(images):
+    caffe.set_random_seed(3)
+    turns = labels(build(images, data(SHUFFLED)), 3)
+    assert all(sorted(turn) == list(range(6)) for turn in turns)
+    assert len({tuple(turn) for turn in [*turns, range(6)]}) == 4
+
+
+def test_a_shuffled_database_continues_where_a_training_was_saved(images):
+    text = data(SHUFFLED.replace("6", "4", 1))
+    first, second = (build(images, text) for _ in range(2))
+    labels(first, 2)
+    state = json.loads(json.dumps(first.layer_dict["d"].resume_state()))
+    second.layer_dict["d"].set_resume_state(state)
+    assert labels(second, 4) == labels(first, 4)
+
+
+def test_bgr2rgb_exchanges_blue_and_red(images):
+    cv2.imwrite("colours.png", np.full((2, 2, 3), (10, 20, 30), np.uint8))
+    write(images, "colours.png 0\n", "one.txt")
+    text = data("source: 'one.txt' batch_size: 1", "%s", "ImageData", "image_data")
+    for settings, colours in (
+        ("", [10, 20, 30]),
+        ("transform_param { bgr2rgb: true }", [30, 20, 10]),
+    ):
+        net = build(images, text % settings)
+        net.forward()
+        assert net.blobs["x"].data[0, :, 0, 0].tolist() == colours
+
+
+def test_center_crop_leaves_crops_in_the_centre_in_training(images):
+    cv2.imwrite("centre.png", np.arange(75, dtype=np.uint8).reshape(5, 5, 3))
+    write(images, "centre.png 0\n", "one.txt")
+    net = build(
+        images,
+        data(
+            "source: 'one.txt' batch_size: 4",
+            "transform_param { crop_size: 1 center_crop: true }",
+            "ImageData",
+            "image_data",
+        ),
+        caffe.TRAIN,
+    )
+    net.forward()
+    assert (net.blobs["x"].data.reshape(4, 3) == [36, 37, 38]).all()
 
 
 def test_two_nets_read_one_database(images):

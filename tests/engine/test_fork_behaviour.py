@@ -26,6 +26,25 @@ def layer(text, *shapes, tops=1):
 SHAPE = (2, 3, 4, 5)
 
 
+def test_the_fork_hed_balances_edges_and_other_pixels_of_each_image(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAFFE_FORK", "hed")
+    text = layer(
+        "type: 'SigmoidCrossEntropyLoss' propagate_down: [true, false]", *[(2, 1, 3, 4)] * 2
+    )
+    net = build(tmp_path, text)
+    random = np.random.RandomState(0)
+    x, t = random.standard_normal((2, 1, 3, 4)), np.zeros((2, 1, 3, 4))
+    t[0, 0, 1], t[1, 0, :2, 1] = 1, 1
+    p = 1 / (1 + np.exp(-x))
+    shares = np.array([4 / 12, 2 / 12]).reshape(2, 1, 1, 1)
+    expected = -((1 - shares) * t * np.log(p) + shares * (1 - t) * np.log(1 - p)).sum() / 2
+    net.blobs["x0"].data[...], net.blobs["x1"].data[...] = x, t
+    assert net.forward()["y0"] == pytest.approx(expected, rel=1e-6)
+    net.backward()
+    slope = np.where(t == 1, (1 - shares) * (p - 1), shares * p) / 2
+    np.testing.assert_allclose(net.blobs["x0"].diff, slope, rtol=1e-5)
+
+
 def test_bn_in_training_moves_its_running_statistics_by_the_momentum(tmp_path):
     net = build(tmp_path, layer("type: 'BN' bn_param { momentum: 0.8 }", SHAPE), caffe.TRAIN)
     x = np.random.RandomState(0).standard_normal(SHAPE).astype(np.float32)

@@ -206,6 +206,7 @@ def test_a_data_layer_of_unknown_size_says_what_to_do():
         ("Convolution", "num_output: 6 kernel_size: 3 dilation: 2", 5 * 5 * 6 * 4 * 9),
         ("Deconvolution", "num_output: 6 kernel_size: 4 stride: 2", 9 * 9 * 4 * 6 * 16),
         ("Deconvolution", "num_output: 4 kernel_size: 4 stride: 2 group: 4", 9 * 9 * 4 * 16),
+        ("ConvolutionDepthwise", "num_output: 4 kernel_size: 3", 7 * 7 * 4 * 9),
     ],
 )
 def test_multiply_adds_follow_groups_dilation_and_transposition(layer_type, settings, products):

@@ -31,6 +31,7 @@ REFUSED = {
     "Lstm, with marks of starts": "a second bottom, with which sequences continue,",
     "Pooling, AVE with hole": r"an average over windows with hole \(2, 2\)",
     "DomainTransform": "it filters along the rows and columns",
+    "CombinedMargin": "transform_test",
     "CosinAdd": "transform_test",
     "MarginInnerProduct": "it reads labels",
     "LargeMarginInnerProduct": "is not written as ONNX",

@@ -53,6 +53,9 @@ def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
         ('lr_policy: "fixed" rampup_interval: 10 rampup_lr: 0.5', 5, 0.75),
         ('lr_policy: "fixed" warmup_iter: 4 warmup_start_lr: 0.5', 5, 1.0),
         ('lr_policy: "exp" gamma: 0.1 min_lr: 0.01', 7, 0.01),
+        ('lr_policy: "triangular" max_lr: 5 stepsize: 4', 7, 2.0),
+        ('lr_policy: "triangular" max_lr: 5 stepsize: 2 start_lr_policy: 1', 7, 5.0),
+        ('lr_policy: "triangular2" max_lr: 5 stepsize: 2', 6, 3.0),
     ],
 )
 def test_a_policy_gives_the_learning_rate_of_an_iteration(tmp_path, policy, at, rate):
@@ -60,6 +63,52 @@ def test_a_policy_gives_the_learning_rate_of_an_iteration(tmp_path, policy, at, 
     feed(s)
     s.step(at)
     assert s.lr == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov"])
+@pytest.mark.parametrize(
+    "policy, momentum",
+    [
+        (
+            '"poly" max_iter: 8 max_momentum: 0.9 momentum_power: 2',
+            lambda t: 0.1 + 0.8 * (t / 8) ** 2,
+        ),
+        ('"opt"', lambda t: (1 - np.sqrt(0.04) / 2) ** 2),
+        ('"opt" max_momentum: 0.6', lambda t: 0.6),
+    ],
+)
+def test_a_momentum_policy_changes_the_momentum(tmp_path, kind, policy, momentum):
+    text = (
+        f'type: "{kind}" base_lr: 0.04 lr_policy: "fixed" momentum: 0.1 momentum_policy: {policy}'
+    )
+    s = solver(tmp_path, text, cls=caffe.get_solver)
+    feed(s)
+    w, v = weights(s).astype(np.float64), 0
+    for iteration in range(4):
+        s.net.clear_param_diffs()
+        s.net.forward()
+        s.net.backward()
+        grad = np.concatenate([b.diff.ravel() for b in s.net.params["ip"]]).astype(np.float64)
+        rate, m, last = np.where(np.arange(18) < 15, 0.04, 0.08), momentum(iteration), v
+        v = m * v + rate * grad
+        w = w - (v if kind == "SGD" else (1 + m) * v - m * last)
+        s.step(1)
+        np.testing.assert_allclose(weights(s), w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ('momentum_policy: "linear"', "momentum_policy is 'linear'; it needs to be one of fixed"),
+        ('momentum_policy: "poly"', "momentum_policy 'poly' has max_iter 0; set max_iter"),
+        ('type: "Adam" momentum_policy: "opt"', "Adam has no momentum that changes"),
+        ('base_lr: 1 lr_policy: "triangular" stepsize: 2', "lr_policy 'triangular' has no max_lr"),
+        ('base_lr: 1 lr_policy: "triangular" max_lr: 2', "lr_policy 'triangular' has stepsize 0"),
+    ],
+)
+def test_policies_without_their_settings_are_refused(tmp_path, fields, words):
+    with pytest.raises(CaffeError, match=words):
+        solver(tmp_path, fields, cls=caffe.get_solver)
 
 
 def test_a_clipped_gradient_keeps_its_direction(tmp_path):

@@ -12,7 +12,10 @@ TOPS = {"Silence": [], "Slice": ["y", "z"], "Split": ["y", "z"]}
 
 
 #: Pointwise layer types that forks of Caffe added and the generators do not write.
-FORKS = {"BN", "EltwiseAffine", "Mish", "ReLU6", "SignedSqrt"}
+FORKS = {
+    *("BN", "EltwiseAffine", "HSigmoid", "HSwish", "HardSwish", "Mish", "ReLU6", "SELU", "SiLU"),
+    *("SignedSqrt", "Softplus"),
+}
 
 
 def test_pass_through_layers_of_coord_map_and_those_of_channels_are_the_pointwise_types():

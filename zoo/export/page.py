@@ -142,10 +142,22 @@ def main() -> None:
         action="append",
         help="a Python whose OpenCV is compared; repeatable (default: this one)",
     )
-    pythons = parser.parse_args().opencv or [sys.executable]
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="write the layers alone, and keep the rest of the page",
+    )
+    arguments = parser.parse_args()
+    pythons = arguments.opencv or [sys.executable]
     nets = {name: of_zoo(name) for name in NETS}
     exports = [*nets.values(), *map(of_small, SMALL), *map(of_case, cases())]
     lines = [INTRODUCTION, *markdown(("layer", "ONNX", "remarks"), layer_rows(exports)), ""]
+    if arguments.layers:
+        heading = NETS_TEXT.split("\n")[0]
+        rest = PAGE.read_text().split(f"{heading}\n")[1]
+        write_text(PAGE, "\n".join([*lines, f"{heading}\n"]) + rest)
+        print(PAGE.relative_to(ROOT))
+        return
     lines += [NETS_TEXT.format(version=onnxruntime.__version__)]
     head = ("net", "nodes", "error", "seconds", "sizes")
     lines += [*markdown(head, [net_row(*item) for item in nets.items()]), "", OPENCV_TEXT]

@@ -12,6 +12,7 @@ from . import (
     flow_training,
     metric,
     mobile,
+    operators,
     regions,
     ristretto,
     segmentation,
@@ -26,6 +27,7 @@ CASES = [
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
         *(volumes, faces, metric, dense, ristretto, bilinear, deformable, flow_training),
+        operators,
     )
     for case in family.CASES
 ]

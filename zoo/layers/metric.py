@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -78,8 +78,31 @@ def moved_angles(bottoms: Arrays, margin: float) -> np.ndarray:
     return y
 
 
-def path_loss(bottoms: Arrays, blank: int) -> np.ndarray:
-    """Return CTCLoss by enumerating all paths."""
+def combined_angles(bottoms: Arrays, m1: float, m2: float, m3: float) -> np.ndarray:
+    """Return CombinedMargin's top."""
+    x, labels = bottoms
+    y = x.copy()
+    for row, label in zip(y, labels.astype(int)):
+        row[label] = math.cos(m1 * math.acos(row[label]) + m2) - m3
+    return y
+
+
+def lifted(bottoms: Arrays, margin: float) -> np.ndarray:
+    """Return LiftedStructSimilaritySoftmaxLoss, a pair at a time."""
+    x, labels = bottoms
+    d = np.array([[np.linalg.norm(a - b) for b in x] for a in x])
+    terms = []
+    for i, j in combinations(range(len(x)), 2):
+        if labels[i] != labels[j]:
+            continue
+        others = [k for k in range(len(x)) if labels[k] != labels[i]]
+        far = sum(math.exp(margin - d[i, k]) + math.exp(margin - d[j, k]) for k in others)
+        terms.append(max(0, d[i, j] + math.log(far)) ** 2)
+    return np.array(sum(terms) / (2 * len(terms)))
+
+
+def path_loss(bottoms: Arrays, blank: int, merge: bool = True) -> np.ndarray:
+    """Return CTCLoss by enumerating all paths, with equal neighbours merged or not."""
     scores, labels = bottoms
     steps, count, classes = scores.shape
     p = softmax(scores, 2)
@@ -88,7 +111,7 @@ def path_loss(bottoms: Arrays, blank: int) -> np.ndarray:
         target = [int(x) for x in labels[n] if x not in (-1, blank)]
         probability = 0.0
         for path in product(range(classes), repeat=steps):
-            merged = [x for x, last in zip(path, (None, *path)) if x != last]
+            merged = [x for x, last in zip(path, (None, *path)) if x != last or not merge]
             if [x for x in merged if x != blank] == target:
                 probability += np.prod([p[t, n, x] for t, x in enumerate(path)])
         total -= math.log(probability)
@@ -200,6 +223,20 @@ CASES = [
         lambda b, p: moved_angles(b, 0.5),
     ),
     Case(
+        "CombinedMargin",
+        "combined_margin_param { m1: 0.9 m2: 0.4 m3: 0.15 transform_test: true }",
+        cosines,
+        "Deng et al. 2019, ArcFace; xialuxi/arcface-caffe",
+        lambda b, p: combined_angles(b, 0.9, 0.4, 0.15),
+    ),
+    Case(
+        "LiftedStructSimilaritySoftmaxLoss",
+        "lifted_struct_sim_softmax_loss_param { margin: 0.5 }",
+        lambda random: [random.standard_normal((6, 4)), np.array([0, 1, 0, 2, 1, 0])],
+        "Song et al. 2016, lifted structure; rksltnl/Deep-Metric-Learning-CVPR16",
+        lambda b, p: lifted(b, 0.5),
+    ),
+    Case(
         "Normalize",
         "normalize_param { normalize_type: 'L2' }",
         normal((2, 3, 4, 5)),
@@ -223,6 +260,22 @@ CASES = [
         sequences,
         "Graves et al. 2006; senlinuc/caffe_ocr",
         lambda b, p: path_loss(b, 0),
+    ),
+    Case(
+        "CTCLoss",
+        "ctc_loss_param { ctc_merge_repeated: false }",
+        sequences,
+        "Graves et al. 2006; senlinuc/caffe_ocr",
+        lambda b, p: path_loss(b, 0, merge=False),
+        "without merging",
+    ),
+    Case(
+        "CTCLoss",
+        "ctc_loss_param { preprocess_collapse_repeated: true }",
+        sequences,
+        "Graves et al. 2006; senlinuc/caffe_ocr",
+        lambda b, p: path_loss([b[0], np.array([[1, -1, -1], [2, 1, -1]])], 0),
+        "collapsed labels",
     ),
     Case(
         "DomainTransform",

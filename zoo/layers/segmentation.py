@@ -220,6 +220,14 @@ CASES = [
         "nearest neighbour",
     ),
     Case(
+        "Upsample",
+        "upsample_param { scale: 3 stride_h: 1 stride_w: 2 }",
+        normal((2, 3, 4, 5)),
+        "Huawei's CANN",
+        lambda b, p: 3 * np.kron(b[0], np.ones((1, 1, 1, 2))),
+        "with a stride",
+    ),
+    Case(
         "Unpooling",
         "unpooling_param { unpool: MAX kernel_size: 2 stride: 2 unpool_size: 10 }",
         lambda random: masked(random, 10, 10),

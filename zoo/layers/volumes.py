@@ -77,6 +77,7 @@ def convolved(
     return y
 
 
+P3D = "Qiu et al. 2017, P3D; ZhaofanQiu/pseudo-3d-residual-networks"
 C3D = "Tran et al. 2015, C3D; facebook/C3D"
 VIDEO = "facebook/C3D 1.1, chuckcho/video-caffe"
 DEEPLAB = "Chen et al. 2014, DeepLab v1"
@@ -97,6 +98,14 @@ CASES = [
         for method in ("MAX", "AVE")
     ),
     Case(
+        "Pooling3D",
+        "pooling3d_param { pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 1 }",
+        normal(VOLUME),
+        P3D,
+        pooling("AVE", (2, 3, 3), (1, 2, 2), (0, 0, 0), (1, 1, 1)),
+        "pooling3d_param",
+    ),
+    Case(
         "NdPooling",
         "pooling_param { pool: AVE kernel_shape { dim: 2 dim: 3 dim: 3 } "
         "stride_shape { dim: 1 dim: 2 dim: 2 } pad_shape { dim: 1 dim: 1 dim: 0 } }",
@@ -111,6 +120,16 @@ CASES = [
         normal(VOLUME),
         C3D,
         lambda b, p: convolved(b[0], p[0], p[1], (1, 2, 2), (1, 1, 1), (1, 1, 1)),
+        learns=(0, 1),
+    ),
+    Case(
+        "Convolution3D",
+        "convolution3d_param { num_output: 2 kernel_size: 3 kernel_depth: 1 pad: 1 temporal_pad: 0 "
+        "stride: 2 temporal_stride: 1 }",
+        normal(VOLUME),
+        P3D,
+        lambda b, p: convolved(b[0], p[0], p[1], (1, 2, 2), (0, 1, 1), (1, 1, 1)),
+        "convolution3d_param",
         learns=(0, 1),
     ),
     Case(

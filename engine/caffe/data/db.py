@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 from .. import files, glog
 from ..errors import CaffeError, FileError, UsageError
@@ -67,9 +69,77 @@ class Reader:
         for _ in range(number % max(1, self._cursor.pages.entries)):
             self._cursor.next()
 
+    def state(self) -> dict[str, Any]:
+        """Return what `go_to` does not restore, as values and arrays."""
+        return {}
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        """Continue where `state` was called. Raises ValueError for another database's."""
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield all values, from the first."""
         yield from self._cursor
+
+
+class Shuffler(Protocol):
+    """Random numbers that order a list, and whose state a JSON file can hold."""
+
+    def shuffle(self, items: MutableSequence) -> None: ...
+    def state(self) -> list[Any]: ...
+    def set_state(self, values: Sequence[Any]) -> None: ...
+
+
+class ShuffledReader(Reader):
+    """The values of an LMDB database in an order that is drawn anew for each turn.
+
+    Raises FileError for a database that is missing, damaged or empty.
+    """
+
+    def __init__(self, path: str, random: Shuffler) -> None:
+        super().__init__(path)
+        cursor, places = self._cursor, [self._cursor.place()]
+        while cursor.next() and len(places) < cursor.pages.entries:
+            places.append(cursor.place())
+        self._places, self._random = np.array(places), random
+        self._order: np.ndarray = np.arange(len(places))
+        self._turn = 0
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        order = self._order.tolist()
+        self._random.shuffle(order)
+        # A new array: `state` has returned the former one.
+        self._order, self._turn = np.array(order), 0
+
+    @property
+    def value(self) -> bytes:
+        page, place = self._places[self._order[self._turn]].tolist()
+        return self._cursor.pages.value(self._cursor.pages.nodes(page)[1], place)
+
+    def next(self) -> bool:
+        self._turn += 1
+        if self._turn < len(self._order):
+            return True
+        self._shuffle()
+        return False
+
+    def go_to(self, number: int) -> None:
+        """Do nothing: `set_state` says where the reader is."""
+
+    def state(self) -> dict[str, Any]:
+        return {"turn": self._turn, "order": self._order, "shuffler": self._random.state()}
+
+    def set_state(self, values: Mapping[str, Any]) -> None:
+        order = np.asarray(values["order"])
+        if len(order) != len(self._places) or not 0 <= values["turn"] < len(order):
+            raise ValueError(f"a position in {len(order)} records; there are {len(self._places)}")
+        self._order, self._turn = order, int(values["turn"])
+        self._random.set_state(values["shuffler"])
+
+
+def open_reader(path: str, random: Shuffler | None) -> Reader:
+    """Return a reader of the values in the order of the keys, or shuffled by `random`."""
+    return ShuffledReader(path, random) if random else Reader(path)
 
 
 class Writer:

@@ -172,6 +172,11 @@ class Cursor:
         content, places, at = self._path[-1]
         return self.pages.value(content, places[at])
 
+    def place(self) -> tuple[int, int]:
+        """Return the page and the place in the page of the position."""
+        content, places, at = self._path[-1]
+        return _HEADER.unpack_from(content)[0], places[at]
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield all values, from the first."""
         there, count = self.first(), 0

@@ -73,8 +73,9 @@ class DataTransformer:
     side becomes a drawn number from img_rand_resize_lower to img_rand_resize_upper. As in
     yjxiong/caffe, TRAIN draws the place of a crop among some (fix_crop, more_fix_crop) and its size
     (multi_scale), and with is_flow a mirror image has the opposite horizontal flow (Wang et al.
-    2016, "Temporal Segment Networks", section 3.2). As in MobileNet-YOLO, cvt_bgr2rgb exchanges
-    blue and red.
+    2016, "Temporal Segment Networks", section 3.2). cvt_bgr2rgb, of MobileNet-YOLO, and bgr2rgb, of
+    intel/caffe, exchange blue and red. center_crop, of happynear/caffe-windows, leaves crops in the
+    centre in TRAIN.
 
     Raises LayerError, or LayerFileError for a mean_file that cannot be read.
     """
@@ -122,7 +123,7 @@ class DataTransformer:
         """Start the random numbers of mirrors and crops, where the settings need any."""
         p = self.param
         changed = p.HasField("resize_param") or p.HasField("noise_param") or p.img_rand_resize_lower
-        if p.mirror or changed or (self.train and any(self._crop())):
+        if p.mirror or changed or self._draws_crops():
             self._random = Random()
 
     @property
@@ -146,6 +147,9 @@ class DataTransformer:
         """Return height and width of crops: crop_size, or crop_h and crop_w of forks; 0: none."""
         p = self.param
         return p.crop_h or p.crop_size, p.crop_w or p.crop_size
+
+    def _draws_crops(self) -> bool:
+        return self.train and any(self._crop()) and not self.param.center_crop
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the transformed image, float32. image: uint8 or float, C x H x W.
@@ -173,13 +177,14 @@ class DataTransformer:
         """Return the image after the changes of forks that come before crops."""
         p = self.param
         resized, noisy = p.HasField("resize_param"), p.HasField("noise_param")
-        if not (resized or noisy or p.cvt_bgr2rgb or p.img_rand_resize_lower):
+        exchanged = p.cvt_bgr2rgb or p.bgr2rgb
+        if not (resized or noisy or exchanged or p.img_rand_resize_lower):
             return image
-        channels = (3,) if noisy or p.cvt_bgr2rgb else (1, 3)
+        channels = (3,) if noisy or exchanged else (1, 3)
         if len(image) not in channels or image.dtype != np.uint8:
             needed = " or ".join(map(str, channels))
             raise self._shape_error(
-                "resize_param, noise_param, cvt_bgr2rgb and img_rand_resize change bytes; they "
+                "resize_param, noise_param, bgr2rgb and img_rand_resize change bytes; they "
                 f"need {needed} channels, and found {len(image)} of {image.dtype}"
             )
         pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
@@ -187,7 +192,7 @@ class DataTransformer:
             pixels = changes.resized(pixels, p.resize_param, self._generator())
         if noisy:
             pixels = changes.noisy(pixels, p.noise_param, self._generator())
-        pixels = pixels[..., ::-1] if p.cvt_bgr2rgb else pixels
+        pixels = pixels[..., ::-1] if exchanged else pixels
         if p.img_rand_resize_lower:
             spare = p.img_rand_resize_upper - p.img_rand_resize_lower + 1
             pixels = changes.drawn_size(pixels, p, p.img_rand_resize_lower + self._below(spare))
@@ -199,7 +204,7 @@ class DataTransformer:
         shape: the height and width of the image. size: of the result.
         """
         p = self.param
-        if not (any(self._crop()) and self.train):
+        if not self._draws_crops():
             return (shape[0] - size[0]) // 2, (shape[1] - size[1]) // 2, *size
         if p.multi_scale:
             sizes = crops.sizes(shape, size, list(p.scale_ratios), p.max_distort)

@@ -3,9 +3,11 @@
 A multiply-add is one product of a value and a weight, added to a sum. A layer's multiply-adds are
 those of one forward pass over its whole batch:
 
-- Convolution: for each value of the top, kernel positions x input channels / group.
+- Convolution, also of volumes and of single channels: for each value of the top, kernel positions x
+  input channels / group.
 - Deconvolution: for each value of the bottom, kernel positions x output channels / group.
-- InnerProduct: for each row, inputs x outputs. LSTM and RNN: for each step and row, all weights.
+- InnerProduct: for each row, inputs x outputs. MatMul: for each value of the top, columns of the
+  first bottom. LSTM and RNN: for each step and row, all weights.
 
 A kernel position that reads padding counts. Dilation moves the positions and does not change their
 number. Biases, and layers that work value by value, count 0.
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..layers.convolution import Convolution, Deconvolution
 from ..ops.product import large
 from ..proto import caffe_pb2
 from .build import BuiltNet, Part
@@ -107,14 +110,16 @@ def multiply_adds(part: Part) -> int | None:
     """Return the multiply-adds of a layer, or None where a shape is unknown."""
     if part.layer is None:
         return None if part.reason else 0
-    if part.type in ("Convolution", "Deconvolution"):
+    if isinstance(part.layer, (Convolution, Deconvolution)):
         # The first axis of the weights is the channels of the blob whose values are counted.
         weights = part.layer.blobs[0]
-        blobs = part.tops if part.type == "Convolution" else part.bottoms
+        blobs = part.tops if isinstance(part.layer, Convolution) else part.bottoms
         return weights.count // weights.shape[0] * sum(blob.count for blob in blobs)
     if part.type == "InnerProduct":
         outputs = part.param.inner_product_param.num_output
         return part.layer.blobs[0].count // outputs * part.tops[0].count
+    if part.type == "MatMul":
+        return (part.bottoms[0].shape or (0,))[-1] * part.tops[0].count
     if part.type in ("LSTM", "RNN"):
         steps_and_rows = math.prod((part.bottoms[0].shape or ())[:2])
         return steps_and_rows * sum(b.count for b in part.layer.blobs if len(b.shape) == 2)

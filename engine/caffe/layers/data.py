@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import glog
 from ..data import db
-from ..data.transformer import decode
+from ..data.transformer import Random, decode
 from ..proto import caffe_pb2
 from ..wire import parse_binary
 from .prefetching import Prefetching, Record
@@ -18,7 +18,8 @@ from .registry import register
 class Data(Prefetching):
     """The Datum messages of an LMDB database in the order of their keys, without end.
 
-    data_layer.cpp.
+    data_layer.cpp. With `shuffle`, of NVIDIA/caffe, intel/caffe and yjxiong/caffe, each turn has an
+    order of its own.
     """
 
     settings = "data_param"
@@ -28,7 +29,7 @@ class Data(Prefetching):
         if p.backend == p.LEVELDB:
             raise self.error(f"data_param has backend LEVELDB; {db.NO_LEVELDB}")
         with self.using_files():
-            self.reader = db.Reader(p.source)
+            self.reader = db.open_reader(p.source, Random() if p.shuffle else None)
         #: How many records were read, by whichever solver.
         self.number = 0
         glog.write("db_lmdb.cpp:35", f"Opened lmdb {p.source}")
@@ -43,11 +44,12 @@ class Data(Prefetching):
                 yield record
 
     def source_position(self) -> dict[str, Any]:
-        return {"number": self.number}
+        return {"number": self.number, **self.reader.state()}
 
     def set_source_position(self, values: dict[str, Any]) -> None:
         self.number = int(values["number"])
         self.reader.go_to(self.number)
+        self.reader.set_state(values)
 
     def _transformed(self) -> Record:
         image, label = self._record()

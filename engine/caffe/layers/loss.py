@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import torch
 
+from .. import glog
 from ..blob import Blob
+from ..forks import current_fork
 from ..ops.slope import with_slope
 from ..weights import read_blob
 from .axes import canonical_axis, check_legacy_axes
@@ -188,7 +190,18 @@ class SigmoidCrossEntropyLoss(_Loss):
     The bottoms x and t have equally many values; a t that is ignore_label does not count. Unlike
     in the other losses, the divisor without loss_param is the batch size
     (sigmoid_cross_entropy_loss_layer.cpp).
+
+    With `set_fork("hed")` the terms of edges, t = 1, count by the share of t = 0 in their image,
+    and those of t = 0 by the share of edges (Xie & Tu 2015, HED, equation 2).
     """
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.balanced = current_fork() == "hed"
+        if self.balanced:
+            glog.write(
+                "sigmoid_cross_entropy_loss_layer.cpp:1",
+                f"{self.name} balances edges and other pixels, as HED does",
+            )
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         x, target = bottoms
@@ -215,7 +228,16 @@ class SigmoidCrossEntropyLoss(_Loss):
             normalization = p.normalization
         elif p.HasField("normalize"):
             normalization = p.VALID if p.normalize else p.BATCH_SIZE
+        if self.balanced:
+            loss = loss * _shares_of_others(target, counted)
         return loss.masked_fill(~counted, 0).sum() / divisor(p, normalization, counted, 1)
+
+
+def _shares_of_others(target: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """For a 1, the share of the 0 in its image, for a 0 that of the 1; 0 for other values."""
+    edges, rest = ((target == value) & counted for value in (1, 0))
+    many, few = (x.flatten(1).sum(1).reshape(-1, *[1] * (x.dim() - 1)) for x in (rest, edges))
+    return (edges * many + rest * few) / (many + few).clamp(min=1)
 
 
 def _cross_entropy(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ class Pooling(Function):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         p = self.layer_param.pooling_param
         axes = len(bottom[0].shape) - 2
+        if p.axis != 1:
+            raise self.error(f"axis is {p.axis}; it needs to be 1, the axis of the channels")
         if axes not in (2, 3):
             raise self.shape_error(f"the bottom has shape {bottom[0].shape}; it needs 4 or 5 axes")
         try:

@@ -27,6 +27,7 @@ WINDOW_FIELDS = {
     "ConvolutionDepthwise": "convolution_param",
     "Deconvolution": "convolution_param",
     "Deconvolution3D": "convolution_param",
+    "DepthwiseConv": "convolution_param",
     "DepthwiseConvolution": "convolution_param",
     "Im2col": "convolution_param",
     "NdConvolution": "convolution_param",

@@ -42,8 +42,9 @@ ORIGINS: dict[str, dict[str, str]] = {
         "ImageDataParameter": "cache dataset_share_per_node precache short_side threads",
         "LayerParameter": (
             "annotated_data_param backward_math backward_type detection_evaluate_param "
-            "detection_output_param forward_math forward_type multibox_loss_param norm_param "
-            "permute_param prior_box_param video_data_param"
+            "detection_output_param detectnet_augmentation_param detectnet_groundtruth_param "
+            "forward_math forward_type multibox_loss_param norm_param permute_param "
+            "prior_box_param video_data_param"
         ),
         "LossParameter": "label_smoothing",
         "NetParameter": (
@@ -166,6 +167,10 @@ ORIGINS: dict[str, dict[str, str]] = {
             "detection_evaluate_param detection_output_param region_loss_param reorg_param"
         ),
         "SolverParameter": "stageiter stagelr",
+    },
+    "ZhaofanQiu/pseudo-3d-residual-networks": {
+        "types": "Convolution3D Pooling3D",
+        "LayerParameter": "convolution3d_param pooling3d_param",
     },
     "akirafukui/vqa-mcb": {
         "types": "CompactBilinear L2Normalize SignedSqrt",
@@ -321,6 +326,10 @@ ORIGINS: dict[str, dict[str, str]] = {
         ),
         "TransformationParameter": "add_noise crop_height crop_width noise_ratio scale_factors",
     },
+    "rksltnl/Deep-Metric-Learning-CVPR16": {
+        "types": "LiftedStructSimilaritySoftmaxLoss",
+        "LayerParameter": "lifted_struct_sim_softmax_loss_param",
+    },
     "sfzhang15/FaceBoxes": {
         "types": (
             "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute "
@@ -401,9 +410,10 @@ ORIGINS: dict[str, dict[str, str]] = {
     },
     "xialuxi/arcface-caffe": {
         "types": (
-            "AnnotatedData BN CenterLoss ChannelScale DetectionEvaluate DetectionOutput Flip "
-            "FocalLoss Interp MarginInnerProduct MultiBoxLoss Normalize Permute PriorBox "
-            "PSROIPooling RegionLoss Reorg ROIPooling SmoothL1Loss SpatialTransformer VideoData"
+            "AnnotatedData BN CenterLoss ChannelScale CombinedMargin CosinAdd DetectionEvaluate "
+            "DetectionOutput Flip FocalLoss Interp MarginInnerProduct MultiBoxLoss Normalize "
+            "Permute PriorBox PSROIPooling RegionLoss Reorg ROIPooling SmoothL1Loss "
+            "SpatialTransformer VideoData"
         ),
         "DataParameter": "side",
         "DropoutParameter": "scale_train",
@@ -411,9 +421,10 @@ ORIGINS: dict[str, dict[str, str]] = {
         "InnerProductParameter": "normalize",
         "LayerParameter": (
             "annotated_data_param bn_param center_loss_param channel_scale_param "
-            "detection_evaluate_param detection_output_param flip_param focal_loss_param "
-            "interp_param margin_inner_product_param multibox_loss_param normalize_param "
-            "permute_param prior_box_param psroi_pooling_param region_loss_param reorg_param "
+            "combined_margin_param cosin_add_param detection_evaluate_param "
+            "detection_output_param flip_param focal_loss_param interp_param "
+            "margin_inner_product_param multibox_loss_param normalize_param permute_param "
+            "prior_box_param psroi_pooling_param region_loss_param reorg_param "
             "roi_pooling_param smooth_l1_loss_param st_param video_data_param"
         ),
         "PoolingParameter": "ceil_mode",

@@ -18,19 +18,23 @@ from ..errors import NetError
 
 #: Exponents above this overflow a float64.
 LARGEST_EXPONENT = 700.0
+#: The policies whose rate goes up and down in cycles.
+CYCLES = ("triangular", "triangular2")
+#: The policies of the momentum.
+MOMENTA = ("fixed", "opt", "poly")
 #: The largest float32, in which BVLC Caffe computes rates.
 LARGEST_RATE = float(np.finfo(np.float32).max)
 
 
 def check(param: Any) -> None:
-    """Check the fields of a SolverParameter that its policy reads.
+    """Check the fields of a SolverParameter that its policies read.
 
     Raises NetError for an unknown policy, a step size below 1 or a negative gamma.
     """
     policy = param.lr_policy
     if policy not in POLICIES:
         raise NetError(f"lr_policy is {policy!r}; it needs to be one of {', '.join(POLICIES)}")
-    if policy in ("step", "sigmoid") and param.stepsize < 1:
+    if policy in ("step", "sigmoid", *CYCLES) and param.stepsize < 1:
         raise NetError(f"lr_policy {policy!r} has stepsize {param.stepsize}; it needs at least 1")
     if policy == "multifixed" and not 0 < len(param.stagelr) == len(param.stageiter):
         raise NetError(
@@ -39,8 +43,17 @@ def check(param: Any) -> None:
         )
     if policy == "plateau" and not param.plateau_winsize:
         raise NetError("lr_policy 'plateau' has no plateau_winsize; it needs at least 1")
+    if policy in CYCLES and not param.HasField("max_lr"):
+        raise NetError(f"lr_policy {policy!r} has no max_lr; set the rate in the middle of a cycle")
     if policy in ("step", "exp", "inv", "multistep", "sigmoid") and param.gamma < 0:
         raise NetError(f"lr_policy {policy!r} has gamma {param.gamma}; it needs at least 0")
+    if param.momentum_policy not in MOMENTA:
+        raise NetError(
+            f"momentum_policy is {param.momentum_policy!r}; it needs to be one of "
+            f"{', '.join(MOMENTA)}"
+        )
+    if param.momentum_policy == "poly" and param.max_iter < 1:
+        raise NetError(f"momentum_policy 'poly' has max_iter {param.max_iter}; set max_iter")
 
 
 class Plateau:
@@ -176,6 +189,33 @@ def _sigmoid(p: Any, iteration: int, drops: int) -> float:
     return p.base_lr / (1 + math.exp(exponent))
 
 
+def _triangular(p: Any, iteration: int, drops: int) -> float:
+    """The rate of a cycle of 2 stepsize iterations: from base_lr to max_lr and back (Smith 2017).
+
+    The cycles begin at start_lr_policy.
+    """
+    cycle, place = divmod(max(iteration - p.start_lr_policy, 0), 2 * p.stepsize)
+    height = 1 - abs(place / p.stepsize - 1)
+    if p.lr_policy == "triangular2":
+        height /= 2**cycle
+    return p.base_lr + (p.max_lr - p.base_lr) * height
+
+
+def momentum(param: Any, iteration: int, rate: float) -> float:
+    """Return the momentum at an iteration with the learning rate `rate`, as NVCaffe's policies say.
+
+    "poly" goes from momentum to max_momentum, m + (max - m) (iteration / max_iter)^momentum_power;
+    "opt" is (1 - sqrt(rate) / 2)^2, at most max_momentum where that is set.
+    """
+    if param.momentum_policy == "poly":
+        share = (iteration / param.max_iter) ** param.momentum_power
+        return param.momentum + (param.max_momentum - param.momentum) * share
+    if param.momentum_policy == "opt":
+        best = (1 - math.sqrt(max(rate, 0)) / 2) ** 2
+        return min(best, param.max_momentum) if param.HasField("max_momentum") else best
+    return float(param.momentum)
+
+
 POLICIES: dict[str, Callable[[Any, int, int], float]] = {
     "fixed": _fixed,
     "step": _step,
@@ -186,4 +226,6 @@ POLICIES: dict[str, Callable[[Any, int, int], float]] = {
     "plateau": _step,
     "poly": _poly,
     "sigmoid": _sigmoid,
+    "triangular": _triangular,
+    "triangular2": _triangular,
 }

@@ -43,6 +43,13 @@ class Rule:
 
     def __init__(self, param: Any) -> None:
         self.param = param
+        if param.momentum_policy != "fixed" and not self.has_momentum:
+            raise NetError(
+                f"momentum_policy is {param.momentum_policy!r}; {type(self).__name__} has no "
+                "momentum that changes, use SGD or Nesterov"
+            )
+        #: The momentum of the next update, which momentum_policy changes.
+        self.momentum = param.momentum
 
     def update(
         self, g: torch.Tensor, history: Sequence[torch.Tensor], rate: float, iteration: int
@@ -76,7 +83,7 @@ class SGD(Rule):
         self, g: torch.Tensor, history: Sequence[torch.Tensor], rate: float, iteration: int
     ) -> None:
         (v,) = history
-        g.copy_(v.mul_(self.param.momentum).add_(g, alpha=rate))
+        g.copy_(v.mul_(self.momentum).add_(g, alpha=rate))
 
     def bind(
         self,
@@ -85,13 +92,15 @@ class SGD(Rule):
         history: Sequence[np.ndarray],
         factors: Factors,
     ) -> list[Call] | None:
+        if self.param.momentum_policy != "fixed":
+            return None
         return [ops.sgd(weights, gradients, history[0], self.param.momentum, *factors)]
 
     def update_together(
         self, gradients: list[torch.Tensor], history: list[torch.Tensor], rate: float
     ) -> None:
         """As `update`, for several parameters with one history each."""
-        torch._foreach_mul_(history, self.param.momentum)
+        torch._foreach_mul_(history, self.momentum)
         torch._foreach_add_(history, gradients, alpha=rate)
         torch._foreach_copy_(gradients, history)
 
@@ -104,7 +113,7 @@ class Nesterov(Rule):
     def update(
         self, g: torch.Tensor, history: Sequence[torch.Tensor], rate: float, iteration: int
     ) -> None:
-        (v,), momentum = history, self.param.momentum
+        (v,), momentum = history, self.momentum
         old = v * momentum
         v.mul_(momentum).add_(g, alpha=rate)
         torch.mul(v, 1 + momentum, out=g).sub_(old)

@@ -14,7 +14,7 @@ from ..memory import Memory, MemoryView
 from ..native import library
 from ..ops import cuda
 from ..run.wiring import Parameter
-from . import rules
+from . import policies, rules
 from .together import SmallParameters
 
 AnyMemory = Union[Memory, MemoryView]
@@ -63,6 +63,7 @@ class Updater:
         Afterwards `diff` of a parameter holds the update.
         """
         on = mode.device()
+        self._rule.momentum = policies.momentum(self._param, iteration, rate)
         self._clip(self._parameters, on)
         numbers: Sequence[int] = range(len(self._parameters))
         if on.type == "cpu" and mode.fast() and self._small.begin():
@@ -199,7 +200,7 @@ class Updater:
         if not work:
             return
         rows = [(_alike(p, on, changes=True), p.lr_mult, p.decay) for p in work]
-        self._kernel.update(rows, rate, self._param.momentum)
+        self._kernel.update(rows, rate, self._rule.momentum)
         for parameter in work:
             _defer_update(parameter.gradient, parameter.history[0], on)
 

@@ -73,6 +73,12 @@ _NET_FORMS = (
         (82, "batch norm layers using deprecated params."),
     ),
     _Form(
+        fields.has_volume_settings,
+        fields.upgrade_volume_settings,
+        (85, "convolution3d_param and pooling3d_param"),
+        (88, "convolution3d_param and pooling3d_param."),
+    ),
+    _Form(
         fields.has_fused_relus,
         fields.upgrade_fused_relus,
         (85, "layers that contain a ReLU"),

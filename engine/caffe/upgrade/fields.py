@@ -146,6 +146,33 @@ def upgrade_fused_relus(net: Any) -> list[str]:
     return []
 
 
+#: P3D's fields -> those of C3D's nets, which have the same words and numbers.
+VOLUME_SETTINGS = {
+    "convolution3d_param": "convolution_param",
+    "pooling3d_param": "pooling_param",
+}
+
+
+def _volume_settings(net: Any) -> list[tuple[Any, str]]:
+    return [
+        (layer, field) for layer in net.layer for field in VOLUME_SETTINGS if layer.HasField(field)
+    ]
+
+
+def has_volume_settings(net: Any) -> bool:
+    """Whether layers of a net have settings under P3D's names."""
+    return bool(_volume_settings(net))
+
+
+def upgrade_volume_settings(net: Any) -> list[str]:
+    """Move P3D's settings to the fields of C3D's nets, in place; nothing is left out."""
+    for layer, field in _volume_settings(net):
+        settings = getattr(layer, field).SerializeToString()
+        getattr(layer, VOLUME_SETTINGS[field]).MergeFromString(settings)
+        layer.ClearField(field)
+    return []
+
+
 def has_solver_type(solver: Any) -> bool:
     """Whether a SolverParameter names its type by the old enum."""
     return bool(solver.HasField("solver_type"))

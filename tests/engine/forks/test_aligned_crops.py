@@ -51,11 +51,12 @@ def test_a_present_crop_without_settings_cuts_at_zero_and_says_how_to_align(
     monkeypatch.setenv("GLOG_minloglevel", "1")
     assert offset(tmp_path, PRESENT) == (0, 0)
     line = next(line for line in capfd.readouterr().err.splitlines() if "Crop crop" in line)
-    assert f"ask for [{OFFSET}]" in line and 'caffe.set_fork("hed")' in line
+    assert f"ask for [{OFFSET}]" in line and 'caffe.set_fork("longjon")' in line
 
 
-def test_the_fork_hed_aligns_present_crops_without_settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("CAFFE_FORK", "hed")
+@pytest.mark.parametrize("fork", ["hed", "longjon"])
+def test_two_forks_align_present_crops_without_settings(tmp_path, monkeypatch, fork):
+    monkeypatch.setenv("CAFFE_FORK", fork)
     assert offset(tmp_path, PRESENT) == (OFFSET, OFFSET)
     assert offset(tmp_path, PRESENT, "crop_param { offset: 3 }") == (3, 3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import caffe
 import cv2
 import numpy as np
@@ -40,11 +42,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def net(folder, transform="", settings="", batch=3, phase=caffe.TRAIN, tops=2):
+def net(folder, transform="", settings="", batch=3, phase=caffe.TRAIN, tops=2, more=""):
     names = " ".join(f"top: 't{i}'" for i in range(tops))
     text = (
         f"layer {{ name: 'd' type: 'AnnotatedData' {names} transform_param {{ {transform} }} "
-        f"data_param {{ source: '{folder}/db' batch_size: {batch} backend: LMDB }} "
+        f"data_param {{ source: '{folder}/db' batch_size: {batch} backend: LMDB {more} }} "
         f"annotated_data_param {{ {settings} }} }}"
     )
     return build(folder, text, phase)
@@ -72,6 +74,21 @@ def test_a_batch_without_objects_has_one_row_of_minus_one(folder):
         shapes.append(source.blobs["t1"].shape)
     assert shapes == [(1, 1, 1, 8), (1, 1, 2, 8), (1, 1, 1, 8)]
     assert (source.blobs["t1"].data == -1).all()
+
+
+def test_a_shuffled_database_has_its_objects_in_another_order_in_each_turn(folder):
+    caffe.set_random_seed(1)
+    first, second = (net(folder, more="shuffle: true") for _ in range(2))
+
+    def turns(source, count):
+        return [source.forward() and source.blobs["t1"].data[0, 0].tolist() for _ in range(count)]
+
+    rows = turns(first, 3)
+    assert all(sorted(row[1] for row in turn) == [1, 2, 3] for turn in rows)
+    assert rows[0] != rows[1] or rows[1] != rows[2]
+    state = json.loads(json.dumps(first.layer_dict["d"].resume_state()))
+    second.layer_dict["d"].set_resume_state(state)
+    assert turns(second, 4) == turns(first, 4)
 
 
 def test_resizing_to_a_square_leaves_relative_corners(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import caffe
+import cv2
 import numpy as np
 import pytest
 from caffe.errors import CaffeError
@@ -11,6 +12,8 @@ from caffe.layers.forks.rcnn_targets import encode_pixels
 
 from tests.engine.nets import build
 from tests.engine.test_fork_behaviour import layer
+from zoo import scenes
+from zoo.nets.rcnn_training import rfcn_ohem
 
 PYTHON = "type: 'Python' python_param {{ module: 'rpn.{0}' layer: '{1}' param_str: \"{2}\" }}"
 ANCHORS = PYTHON.format("anchor_target_layer", "AnchorTargetLayer", "'feat_stride': 16")
@@ -149,3 +152,50 @@ def test_proposals_of_ssh_have_the_ratios_and_scales_of_their_param_str(tmp_path
     net.forward()
     assert net.blobs["y0"].data[0].tolist() == [0, 0, 0, 63, 63]
     assert net.blobs["y1"].data[0] == 1
+
+
+def test_all_proposals_are_kept_where_hard_ones_are_mined(tmp_path):
+    text = PROPOSALS.replace("'num_classes': 3", "{'num_classes': 3, 'batch_size': -1}")
+    net = build(tmp_path, layer(text, (300, 5), (1, 5), tops=5), caffe.TRAIN)
+    net.blobs["x0"].data[:200, 1:] = [40, 40, 99, 99]
+    net.blobs["x0"].data[200:, 1:] = [200, 200, 250, 250]
+    net.blobs["x1"].data[...] = [[40, 40, 99, 99, 2]]
+    net.forward()
+    labels = net.blobs["y1"].data
+    assert labels.tolist() == [2] * 201 + [0] * 100
+    with pytest.raises(CaffeError, match=r"batch_size is 0; a number above 0 or -1"):
+        build(tmp_path, layer(text.replace("-1", "0"), (4, 5), (1, 5), tops=5), caffe.TRAIN)
+
+
+@pytest.mark.long
+def test_r_fcn_trains_end_to_end_on_the_hardest_regions(tmp_path):
+    caffe.set_random_seed(3)
+    path = tmp_path / "train.prototxt"
+    path.write_text(str(rfcn_ohem(count=32)))
+    solver_file = tmp_path / "solver.prototxt"
+    solver_file.write_text(
+        f'train_net: "{path}" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 random_seed: 1 '
+        "max_iter: 9 snapshot_after_train: false"
+    )
+    solver = caffe.SGDSolver(str(solver_file))
+    scene = scenes.draw(np.random.RandomState(1), 60)
+    pixels = (127 + 40 * scene.image).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    cv2.imwrite(str(tmp_path / "scene.png"), pixels)
+    entry = {
+        "image": str(tmp_path / "scene.png"),
+        "boxes": np.array(scene.boxes) * 60,
+        "gt_classes": np.array(scene.labels),
+    }
+    solver.net.layers[0].set_roidb([entry])
+    before = solver.net.params["rfcn_cls"][0].data.copy()
+    solver.step(2)
+    blobs = solver.net.blobs
+    labels, mined, losses = (
+        blobs[n].data.ravel() for n in ("labels", "labels_ohem", "per_roi_loss")
+    )
+    kept = mined != -1
+    assert kept.sum() == 32 < len(labels) and np.array_equal(mined[kept], labels[kept])
+    assert losses[kept].min() >= losses[~kept].max()
+    assert np.isfinite([blobs[n].data for n in ("loss_cls", "loss_bbox", "rpn_loss_cls")]).all()
+    assert np.abs(solver.net.params["rfcn_cls"][0].data - before).max() > 0
+    assert np.abs(solver.net.params["rpn_conv/3x3"][0].diff).max() > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import caffe
 import cv2
 import numpy as np
@@ -73,6 +75,39 @@ def test_regions_are_drawn_by_their_overlaps_and_carry_codes(tmp_path):
     np.testing.assert_allclose(codes[labels == 2, 8:], [[0.1, 0.2, 0.3, 0.4]] * 32)
     assert inside.sum() == 4 * 32 and not codes[:, :8].any()
     assert np.array_equal(inside, outside)
+
+
+def test_all_regions_are_read_where_hard_ones_are_mined(tmp_path):
+    text = NET.format(FAST).replace("'num_classes': 3", "{'num_classes': 3, 'batch_size': -1}")
+    net = build(tmp_path, text, caffe.TRAIN)
+    path, _ = photograph(tmp_path, "a.png", 20, 20)
+    overlaps = np.array([0.9] * 100 + [0.3] * 50 + [0.0] * 20)
+    entry = {
+        "image": path,
+        "boxes": np.tile([0, 0, 9, 9], (170, 1)),
+        "max_overlaps": overlaps,
+        "max_classes": np.full(170, 2),
+    }
+    net.layers[0].set_roidb([entry])
+    net.forward()
+    assert net.blobs["labels"].data.tolist() == ([2] * 100 + [0] * 70) * 2
+
+
+def test_a_resumed_training_reads_the_rest_of_its_epoch(tmp_path):
+    entries = []
+    for number in range(4):
+        path, _ = photograph(tmp_path, f"{number}.png", 20, 20)
+        boxes = np.array([[0, 0, number + 5, 9]])
+        entries.append({"image": path, "boxes": boxes, "gt_classes": np.array([1])})
+    net = build(tmp_path, NET.format(FASTER), caffe.TRAIN)
+    net.layers[0].set_roidb(entries)
+    net.forward()
+    state = json.loads(json.dumps(net.layers[0].resume_state()))
+    objects = [net.forward()["gt_boxes"].ravel().tolist() for _ in range(3)]
+    resumed = build(tmp_path, NET.format(FASTER), caffe.TRAIN)
+    resumed.layers[0].set_resume_state(state)
+    resumed.layers[0].set_roidb(entries)
+    assert [resumed.forward()["gt_boxes"].ravel().tolist() for _ in range(3)] == objects
 
 
 def test_a_pass_without_images_says_how_to_give_them(tmp_path):

@@ -12,10 +12,11 @@ from ... import glog, mode
 from ...blob import Blob
 from ...data import annotated, changes, db
 from ...data.prefetcher import Prefetcher
-from ...data.transformer import DataTransformer, decode, draw, planes
+from ...data.transformer import DataTransformer, Random, decode, draw, planes
 from ...proto import caffe_pb2
 from ...wire import parse_binary
 from ..registry import register
+from ..resume_values import decode_arrays, encode_arrays
 from ..source import Source
 
 #: A transformed image C x H x W, and its objects G x 7, or its label.
@@ -48,7 +49,7 @@ class AnnotatedData(Source):
         if p.backend == p.LEVELDB:
             raise self.error(f"data_param has backend LEVELDB; {db.NO_LEVELDB}")
         with self.using_files():
-            self.reader = db.Reader(p.source)
+            self.reader = db.open_reader(p.source, Random() if p.shuffle else None)
         self.transformer = DataTransformer(self.layer_param)
         self.random = np.random.RandomState(draw(mode.rng()))
         #: How many records were read, by whichever solver.
@@ -67,17 +68,20 @@ class AnnotatedData(Source):
         random = self.transformer.random
         return {
             "number": self.number,
+            **self.reader.state(),
             "random": mode.twister_state(self.random),
             "transformer": random.state() if random else None,
         }
 
     def resume_state(self) -> Any:
-        return self._prefetcher.position
+        return encode_arrays(self._prefetcher.position)
 
     def set_resume_state(self, values: Any) -> None:
         self._prefetcher.discard()
+        values = decode_arrays(values)
         self.number = int(values["number"])
         self.reader.go_to(self.number)
+        self.reader.set_state(values)
         mode.set_twister_state(self.random, values["random"])
         if self.transformer.random and values["transformer"]:
             self.transformer.random.set_state(values["transformer"])

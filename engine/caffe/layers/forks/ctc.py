@@ -23,7 +23,8 @@ class CTCLoss(Function):
     where a sequence starts, 1 where it goes on, and again 0 behind its end) and labels T x N. With
     four they are scores, lengths of the sequences, lengths of the labels, and labels T x N.
     Without lengths, a label ends at the first value that is negative or the blank's, blank_index;
-    a negative blank_index counts from the last class.
+    a negative blank_index counts from the last class. preprocess_collapse_repeated leaves one label
+    of each run of equal ones. Without ctc_merge_repeated, each step that is not blank is a label.
     """
 
     bottoms, tops = (2, 4), (1, 1)
@@ -37,12 +38,8 @@ class CTCLoss(Function):
         return bottom_index == 0
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p = self.layer_param.ctc_loss_param
-        if p.output_delay or p.preprocess_collapse_repeated or not p.ctc_merge_repeated:
-            raise self.error(
-                "output_delay, preprocess_collapse_repeated and ctc_merge_repeated: false are not "
-                "supported; remove them"
-            )
+        if self.layer_param.ctc_loss_param.output_delay:
+            raise self.error("output_delay is not supported; remove it")
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         scores, labels = bottoms[0], bottoms[-1]
@@ -70,15 +67,65 @@ class CTCLoss(Function):
             sizes = torch.where(ends.any(1), ends.int().argmax(1), rows.shape[1]).cpu()
         log_probabilities = torch.log_softmax(flat, 2)
         self._check(rows, sizes, flat.shape[2])
-        return F.ctc_loss(
-            log_probabilities, rows.clamp(min=0), lengths, sizes, blank, "sum", True
-        ) / max(count, 1)
+        p = self.layer_param.ctc_loss_param
+        if p.preprocess_collapse_repeated:
+            rows, sizes = _collapsed(rows, sizes)
+        ctc = F.ctc_loss if p.ctc_merge_repeated else _unmerged_loss
+        total = ctc(log_probabilities, rows.clamp(min=0), lengths, sizes, blank, "sum", True)
+        return total / max(count, 1)
 
     def _check(self, rows: torch.Tensor, sizes: torch.Tensor, classes: int) -> None:
         for row, size in zip(rows, sizes):
             part = row[: int(size)]
             if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < classes:
                 raise self.error(f"labels {part.tolist()}; they need to be 0 .. {classes - 1}")
+
+
+def _collapsed(rows: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return labels and their numbers, with one label of each run of equal ones."""
+    collapsed, lengths = torch.zeros_like(rows), torch.zeros_like(sizes)
+    for n, (row, size) in enumerate(zip(rows, sizes)):
+        labels = row[: int(size)].unique_consecutive()
+        collapsed[n, : len(labels)], lengths[n] = labels, len(labels)
+    return collapsed, lengths
+
+
+def _unmerged_loss(
+    log_probabilities: torch.Tensor,
+    rows: torch.Tensor,
+    lengths: torch.Tensor,
+    sizes: torch.Tensor,
+    blank: int,
+    reduction: str,
+    zero_infinity: bool,
+) -> torch.Tensor:
+    """As F.ctc_loss, for paths of which each step that is not blank is a label of its own.
+
+    Between labels lie blanks: in state 2 k of 2 L + 1, k labels are over and the last step was a
+    blank, in state 2 k - 1 the last step was label k. The log of the probability of each state
+    comes from those of the states from which a step leads there. An impossible label costs 0.
+    """
+    never = -1e30
+    count, most = rows.shape
+    states = torch.full((count, 2 * most + 1), blank, device=rows.device)
+    states[:, 1::2] = rows
+    steps = log_probabilities.gather(2, states.expand(len(log_probabilities), -1, -1))
+    is_label = torch.arange(2 * most + 1, device=rows.device) % 2 == 1
+    start = torch.arange(2 * most + 1, device=rows.device) < 2
+    forward = torch.where(start, steps[0], never)
+    for t in range(1, len(steps)):
+        stay = forward.masked_fill(is_label, never)
+        one = F.pad(forward[:, :-1], (1, 0), value=never)
+        two = F.pad(forward, (2, 0), value=never)[:, : forward.shape[1]].masked_fill(
+            ~is_label, never
+        )
+        moved = torch.logsumexp(torch.stack([stay, one, two]), 0) + steps[t]
+        forward = torch.where((t < lengths.to(rows.device))[:, None], moved, forward)
+    last = 2 * sizes.to(rows.device)[:, None]
+    ends = forward.gather(1, torch.cat([last, (last - 1).clamp(min=0)], 1))
+    ends = torch.stack([ends[:, 0], torch.where(last[:, 0] > 0, ends[:, 1], never)], 1)
+    total = torch.logsumexp(ends, 1)
+    return -torch.where(total > never / 2, total, torch.zeros_like(total)).sum()
 
 
 def _marked_lengths(marks: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Losses between rows and domains: FocalLoss, TripletLoss, MMD, CORALLoss, GradientScaler."""
+"""Losses and margins between rows and domains: focal, triplet and lifted losses, MMD, CORAL."""
 
 from __future__ import annotations
 
@@ -204,3 +204,70 @@ class CosinAdd(Function):
         low = cosine <= math.cos(math.pi - p.m)
         value = torch.where(low, cosine - p.m * math.sin(p.m), moved)
         return rows.scatter(1, index, value).reshape(x.shape)
+
+
+@register
+class CombinedMargin(Function):
+    """cos(m1 a + m2) - m3 in place of the cosine cos a of each row's label (Deng et al. 2019).
+
+    x is N x classes, of cosines (ArcFace, section 2.1; xialuxi/arcface-caffe). TEST leaves x as it
+    is, unless transform_test.
+    """
+
+    bottoms, tops = (2, 2), (1, 1)
+    no_gradient = (1,)
+    in_place = False
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index != 1
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.combined_margin_param
+        missing = [name for name in ("m1", "m2", "m3") if not p.HasField(name)]
+        if missing:
+            raise self.error(f"combined_margin_param has no {' and no '.join(missing)}; set them")
+
+    def compute(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        p = self.layer_param.combined_margin_param
+        rows = x.flatten(1)
+        index = row_labels(self, rows, labels)[:, None]
+        if self.phase == caffe_pb2.TEST and not p.transform_test:
+            return x.clone()
+        # The slope of the angle is infinite at cosines of -1 and 1.
+        angle = rows.gather(1, index).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+        value = (p.m1 * angle + p.m2).cos() - p.m3
+        return rows.scatter(1, index, value).reshape(x.shape)
+
+
+@register
+class LiftedStructSimilaritySoftmaxLoss(Function):
+    """sum over pairs of a class of max(0, J)^2 / (2 pairs) (Song et al. 2016, equation 4).
+
+    J = d(i, j) + log(sum over k of another class of exp(margin - d(i, k)) + exp(margin - d(j, k))),
+    with d the Euclidean distance of rows. The bottoms are N x ... and N labels
+    (rksltnl/Deep-Metric-Learning-CVPR16).
+    """
+
+    bottoms, tops = (2, 2), (1, 1)
+    auto_tops = 1
+    loss = True
+    in_place = False
+    no_gradient = (1,)
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index != 1
+
+    def compute(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        rows, labels = x.flatten(1), labels.reshape(-1)
+        if len(labels) != len(rows):
+            raise self.shape_error(f"{len(labels)} labels for {len(rows)} rows; one each is needed")
+        squares = (rows[:, None] - rows[None]).square().sum(2)
+        # The slope of a root is infinite at 0, where a row is compared with itself.
+        apart = squares > 0
+        distance = torch.where(apart, squares, torch.ones_like(squares)).sqrt() * apart
+        same = labels[:, None] == labels[None]
+        margin = self.layer_param.lifted_struct_sim_softmax_loss_param.margin
+        far = torch.logsumexp((margin - distance).masked_fill(same, -1e30), 1)
+        terms = (torch.logaddexp(far[:, None], far[None]) + distance).clamp(min=0).square()
+        pairs = same.triu(1)
+        return (terms * pairs).sum() / (2 * pairs.sum().clamp(min=1))

@@ -47,6 +47,21 @@ class Targets(EngineLayer):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.random = np.random.RandomState(draw(mode.rng()))
 
+    def resume_state(self) -> Any:
+        return {"random": mode.twister_state(self.random)}
+
+    def set_resume_state(self, values: Any) -> None:
+        mode.set_twister_state(self.random, values["random"])
+
+    def region_count(self, default: int) -> int:
+        """Return `batch_size` of param_str, a number of regions, or -1 for all of them."""
+        text = self.layer_param.python_param.param_str
+        match = re.search(r"batch_size'?\s*:\s*(-?\d+)", text)
+        count = int(match[1]) if match else default
+        if count < 1 and count != -1:
+            raise self.error(f"batch_size is {count}; a number above 0 or -1 (all) is needed")
+        return count
+
     def set_tops(self, top: Sequence[Blob], values: Sequence[np.ndarray]) -> None:
         """Resize the tops for these arrays, and fill them."""
         for blob, array in zip(top, values):
@@ -143,6 +158,8 @@ class ProposalTargets(Targets):
     labels S, codes, inside weights and outside weights, S x (4 classes). Of 128 regions, objects
     among them, at most a quarter overlap an object by 0.5; the others are background. With
     num_classes 2, boxes are predicted for objects of any label (R-FCN's class-agnostic boxes).
+    `batch_size` in param_str is another number of regions; -1 is all, without a limit of objects,
+    from which BoxAnnotatorOHEM then chooses (py-R-FCN's BATCH_SIZE).
     """
 
     bottoms, tops = (2, 2), (5, 5)
@@ -154,6 +171,7 @@ class ProposalTargets(Targets):
         if match is None:
             raise self.error(f"param_str {text!r} has no num_classes; name it")
         self.classes = int(match[1])
+        self.count = self.region_count(REGIONS)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         for blob, columns in zip(top, (5, 1, *[4 * self.classes] * 3)):
@@ -167,8 +185,11 @@ class ProposalTargets(Targets):
         overlaps = boxes.overlaps(regions[:, 1:], objects[:, :4], 1)
         best = overlaps.max(1, initial=0)
         positive = np.flatnonzero(best >= REGION_OVERLAP)
-        positive = self.chosen(positive, round(REGIONS * REGION_SHARE))
-        negative = self.chosen(np.flatnonzero(best < REGION_OVERLAP), REGIONS - len(positive))
+        count, share = self.count, REGION_SHARE
+        if count == -1:
+            count, share = len(regions), 1
+        positive = self.chosen(positive, round(count * share))
+        negative = self.chosen(np.flatnonzero(best < REGION_OVERLAP), count - len(positive))
         kept = np.concatenate([positive, negative])
         labels = np.zeros(len(kept), np.float32)
         codes = np.zeros((2, len(kept), self.classes, 4), np.float32)

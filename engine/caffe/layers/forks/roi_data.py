@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class RoIData(Targets):
     labels R and, where named, codes, inside weights and outside weights R x 4 C, for num_classes C
     of param_str. Each entry then also has `max_classes` and `max_overlaps` (K) and `bbox_targets`
     (K x 5, class and codes). Of 128 regions at most a quarter overlap an object by 0.5; the others
-    overlap one by 0.1 to 0.5.
+    overlap one by 0.1 to 0.5. `batch_size` in param_str is another number of regions; with -1 the
+    images bring all of theirs, also background that overlaps no object (abhi2610/ohem).
     """
 
     bottoms, tops = (0, 0), (3, 6)
@@ -59,8 +60,10 @@ class RoIData(Targets):
                 f"{len(top)} tops and param_str {text!r}; 3 or 6 tops and num_classes are needed"
             )
         self.classes = int(match[1]) if match else 0
+        self.count = self.region_count(REGIONS)
         self.entries: Sequence[Entry] = ()
-        self.order: Iterator[int] = iter(())
+        #: The entries that the epoch still has, the next one last.
+        self.order: list[int] = []
         images = 1 if self.with_objects else IMAGES
         columns = [3, 5] if self.with_objects else [5, *[4 * self.classes] * 3]
         shapes: list[tuple[int, ...]] = [(images, 3, SHORT_SIDE, LONGEST_SIDE)]
@@ -82,11 +85,21 @@ class RoIData(Targets):
                 f"a roidb of {len(roidb)} entries without {lacks}; entries with "
                 f"{', '.join(names)} are needed"
             )
-        self.entries, self.order = roidb, self._turns(len(roidb))
+        self.entries = roidb
+        if max(self.order, default=0) >= len(roidb):
+            self.order = []
 
-    def _turns(self, count: int) -> Iterator[int]:
-        while True:
-            yield from self.random.permutation(count).tolist()
+    def _next(self) -> Entry:
+        if not self.order:
+            self.order = self.random.permutation(len(self.entries)).tolist()[::-1]
+        return self.entries[self.order.pop()]
+
+    def resume_state(self) -> Any:
+        return {**super().resume_state(), "order": [*self.order]}
+
+    def set_resume_state(self, values: Any) -> None:
+        super().set_resume_state(values)
+        self.order = [int(number) for number in values["order"]]
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Leave the tops as they are: each pass gives them the sizes of its images."""
@@ -98,7 +111,7 @@ class RoIData(Targets):
                 "net.layers[0].set_roidb, or put its modules on PYTHONPATH"
             )
         if self.with_objects:
-            entry = self.entries[next(self.order)]
+            entry = self._next()
             image, scale = self._read(entry)
             classes = np.asarray(entry["gt_classes"])
             boxes = np.asarray(entry["boxes"], np.float32)[classes != 0] * np.float32(scale)
@@ -106,7 +119,7 @@ class RoIData(Targets):
             info = np.array([[*image.shape[1:], scale]])
             self.set_tops(top, [image[None], info, objects])
             return
-        batch = [self.entries[next(self.order)] for _ in range(IMAGES)]
+        batch = [self._next() for _ in range(IMAGES)]
         read = [self._read(entry) for entry in batch]
         size = np.max([image.shape for image, _ in read], 0)
         images = np.zeros((IMAGES, *size), np.float32)
@@ -132,11 +145,11 @@ class RoIData(Targets):
     def _sample(self, image: int, entry: Entry, scale: float) -> tuple[np.ndarray, ...]:
         """Return drawn regions of an image, their labels, codes and weights."""
         overlaps = np.asarray(entry["max_overlaps"])
-        count = REGIONS // IMAGES
-        objects = self.chosen(
-            np.flatnonzero(overlaps >= OBJECT_OVERLAP), round(count * OBJECT_SHARE)
-        )
         low, high = BACKGROUND_OVERLAPS
+        count, share = self.count // IMAGES, OBJECT_SHARE
+        if self.count == -1:
+            count, share, low = len(overlaps), 1, 0
+        objects = self.chosen(np.flatnonzero(overlaps >= OBJECT_OVERLAP), round(count * share))
         background = np.flatnonzero((overlaps >= low) & (overlaps < high))
         kept = np.concatenate([objects, self.chosen(background, count - len(objects))])
         boxes = np.asarray(entry["boxes"], np.float32)[kept] * np.float32(scale)

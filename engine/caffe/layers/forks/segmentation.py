@@ -243,7 +243,7 @@ def unpool(
 
 @register
 class Upsample(_FirstBottomLearns):
-    """N x C x H x W enlarged, in the meanings of two forks.
+    """N x C x H x W enlarged, in the meanings of three forks.
 
     - With two bottoms, SegNet's (Badrinarayanan et al. 2015, section 3): the second bottom is the
       mask of a Pooling, the top has the values of the first at the places in the mask, and zeros.
@@ -251,6 +251,8 @@ class Upsample(_FirstBottomLearns):
       with pad_out_h or pad_out_w. `unpool` has the formula.
     - With one bottom, YOLOv3's (Redmon & Farhadi 2018): each value `scale` (1) times along both
       axes, y[i, j] = x[i / scale, j / scale].
+    - With one bottom and a stride, that of Huawei's CANN: each value, times `scale` (1), stride_h
+      times along the rows and stride_w times along the columns, both by default `stride` (2).
     """
 
     bottoms, tops = (1, 2), (1, 1)
@@ -261,10 +263,19 @@ class Upsample(_FirstBottomLearns):
             raise self.shape_error(f"the bottom has shape {tuple(x.shape)}; it needs 4 axes")
         if mask is not None:
             return unpool(self, x, mask, self.output_size(x.shape[2:]))
-        scale = self.layer_param.upsample_param.scale
-        if scale < 1:
-            raise self.error(f"scale is {scale}; it needs to be at least 1")
-        return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        (rows, columns), factor = self.repetitions()
+        if min(rows, columns) < 1:
+            raise self.error(f"scale is {rows} x {columns}; it needs to be at least 1")
+        y = x.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
+        return y if factor == 1 else factor * y
+
+    def repetitions(self) -> tuple[tuple[int, int], int]:
+        """Return how often rows and columns are repeated without a mask, and a factor of x."""
+        p = self.layer_param.upsample_param
+        if p.HasField("stride") or p.HasField("stride_h") or p.HasField("stride_w"):
+            factor = p.scale if p.HasField("scale") else 1
+            return (p.stride_h or p.stride, p.stride_w or p.stride), factor
+        return (p.scale, p.scale), 1
 
     def output_size(self, size: Sequence[int]) -> tuple[int, int]:
         """Return the height and width of the top for a bottom with a mask."""

@@ -36,6 +36,40 @@ def Mish(m: Model, source: Source) -> str:
 
 
 @writes
+def HSigmoid(m: Model, source: Source) -> str:
+    """Write HardSigmoid with slope 1/6."""
+    return _hard_sigmoid(m, source)
+
+
+@writes
+def HSwish(m: Model, source: Source) -> str:
+    """Write x times HardSigmoid with slope 1/6."""
+    return m.add("Mul", source.input, _hard_sigmoid(m, source))
+
+
+def _hard_sigmoid(m: Model, source: Source) -> str:
+    return m.add("HardSigmoid", source.input, alpha=1 / 6, beta=0.5)
+
+
+@writes
+def SiLU(m: Model, source: Source) -> str:
+    """Write x * sigmoid(x)."""
+    return m.add("Mul", source.input, m.add("Sigmoid", source.input))
+
+
+@writes
+def SELU(m: Model, source: Source) -> str:
+    """Write Selu."""
+    return m.add("Selu", source.input)
+
+
+@writes
+def CReLU(m: Model, source: Source) -> str:
+    """Write Concat of x and -x, and Relu."""
+    return m.add("Relu", m.add("Concat", source.input, m.add("Neg", source.input), axis=1))
+
+
+@writes
 def SignedSqrt(m: Model, source: Source) -> str:
     """Write sign(x) * sqrt(|x|)."""
     root = m.add("Sqrt", m.add("Abs", source.input))
@@ -149,3 +183,5 @@ def Mean(m: Model, source: Source) -> str:
 
 
 writes_also(Dropout, "SpatialDropout")
+writes_also(HSwish, "HardSwish")
+writes_also(BNLL, "Softplus")

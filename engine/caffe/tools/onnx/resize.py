@@ -10,7 +10,7 @@ import torch
 
 from ...layers.forks.flow_data import shares
 from .arrays import Array, Size, constant, inputs, number, size_of, sizes_of, vector
-from .model import BOOL, INT64, Model, Source, free_size, refusal, writes, writes_also
+from .model import BOOL, INT64, Model, Source, free_size, linear, refusal, writes, writes_also
 
 
 def _resize(m: Model, x: Array, size: Sequence[Size], batch: Sequence[Size], **how: Any) -> str:
@@ -101,10 +101,11 @@ def Upsample(m: Model, source: Source) -> str:
     """Write ScatterElements for a mask of maxima, else Resize to the nearest value."""
     if len(source.inputs) > 1:
         return _unpool(m, source, source.layer.output_size(sizes_of(m, source, (2, 3))))
-    scale = float(source.param.upsample_param.scale)
-    scales = m.constant([1.0, 1.0, scale, scale])
+    repetitions, factor = source.layer.repetitions()
+    scales = m.constant([1.0, 1.0, *map(float, repetitions)])
     how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return m.add("Resize", source.input, "", scales, mode="nearest", **how)
+    y = m.add("Resize", source.input, "", scales, mode="nearest", **how)
+    return linear(m, y, factor, 0)
 
 
 @writes

@@ -74,6 +74,13 @@ def ShuffleChannel(m: Model, source: Source) -> str:
 
 
 @writes
+def PixelShuffle(m: Model, source: Source) -> str:
+    """Write DepthToSpace in mode CRD."""
+    factor = source.param.pixel_shuffle_param.upscale_factor
+    return m.add("DepthToSpace", source.input, blocksize=factor, mode="CRD")
+
+
+@writes
 def Reorg(m: Model, source: Source) -> str:
     """Write Reshape, Transpose and Reshape, in Darknet's order of the channels."""
     p, x = source.param.reorg_param, Array(m, source.input)

@@ -194,6 +194,12 @@ def GradientScaler(m: Model, source: Source) -> str:
 
 
 @writes
+def MatMul(m: Model, source: Source) -> str:
+    """Write MatMul."""
+    return m.add("MatMul", *source.inputs)
+
+
+@writes
 def MaskPooling(m: Model, source: Source) -> str:
     """Write the product of features and masks."""
     return m.add("Mul", *source.inputs)
@@ -209,6 +215,12 @@ def LabelSpecificAdd(m: Model, source: Source) -> str:
 def CosinAdd(m: Model, source: Source) -> str:
     """Write the bottom as it is, as the layer does in TEST."""
     return _unless_transformed(source, source.param.cosin_add_param)
+
+
+@writes
+def CombinedMargin(m: Model, source: Source) -> str:
+    """Write the bottom as it is, as the layer does in TEST."""
+    return _unless_transformed(source, source.param.combined_margin_param)
 
 
 def _unless_transformed(source: Source, p: Any) -> str:

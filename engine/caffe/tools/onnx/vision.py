@@ -41,7 +41,12 @@ def Deconvolution(m: Model, source: Source) -> list[str]:
 
 
 writes_also(
-    Convolution, "Convolution3D", "NdConvolution", "ConvolutionDepthwise", "DepthwiseConvolution"
+    Convolution,
+    "Convolution3D",
+    "NdConvolution",
+    "ConvolutionDepthwise",
+    "DepthwiseConv",
+    "DepthwiseConvolution",
 )
 writes_also(Deconvolution, "Deconvolution3D")
 
