@@ -35,7 +35,7 @@ def run(
 
     seeds: number of seeds, from `demo.SEED` on. roundings: how many of `ROUNDINGS` are trained.
     """
-    demo_set.make(data, **demo.DATA)
+    demo_set.make(data, **demo.DATA)  # type: ignore[arg-type]
     numbers = range(demo.SEED, demo.SEED + seeds)
     by_seed = [accuracy(out, data, seed, 0, gpu) for seed in numbers]
     by_rounding = [
