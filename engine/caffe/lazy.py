@@ -31,6 +31,8 @@ LARGE = 1 << 24
 #: Bytes that a thread reads at a time, into their place and in order to round them. What is rounded
 #: then lies in the cache of the core.
 PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
+#: All of the first axis.
+ALL = slice(None)
 #: From Linux's mman.h: provide the pages of memory for writing. Linux has it since 5.14.
 MADV_POPULATE_WRITE = 23
 
@@ -92,12 +94,15 @@ class FileValues:
                 self._tensor = self._read(torch.float32)
             return self._tensor
 
-    def rounded(self, dtype: torch.dtype) -> torch.Tensor:
-        """Return the values in a lower precision; float32 takes up memory for a piece at a time."""
+    def rounded(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
+        """Return the values in a lower precision; float32 takes up memory for a piece at a time.
+
+        rows: which part of the first axis to return.
+        """
         with self._lock:
             if self._tensor is not None:
-                return self._tensor.to(dtype)
-        return self._read(dtype)
+                return self._tensor[rows].to(dtype)
+        return self._read(dtype, rows)
 
     def can_wait(self) -> bool:
         """Whether the values are many and lie in a file that stays open."""
@@ -109,26 +114,29 @@ class FileValues:
         readable = self._values.dtype == np.float32 and hasattr(os, "preadv")
         return file if readable and isinstance(file, MappedFile) else None
 
-    def _read(self, dtype: torch.dtype) -> torch.Tensor:
+    def _read(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
+        file, values = self._file(), self._values.reshape(self._shape)
+        values = values if rows == ALL else values[rows]
         try:
-            file = self._file()
-            tensor = self._copied(dtype) if file is None else self._read_from(file, dtype)
+            if file is None:
+                return self._copied(values, dtype)
+            return self._read_from(file, values, dtype).view(values.shape)
         except MemoryError:
             raise FileError(
                 f"{self._path}: no memory for {self._values.size} of its values "
                 f"({self._values.nbytes / 2**20:.0f} MB); free memory, or load the file on a "
                 "machine that has more"
             ) from None
-        return tensor.view(self._shape)
 
-    def _copied(self, dtype: torch.dtype) -> torch.Tensor:
+    def _copied(self, values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
         # A writable array has no other owner, so it becomes the memory of the tensor.
-        copied = self._values.astype(np.float32, copy=not self._values.flags.writeable)
+        copied = values.astype(np.float32, copy=not values.flags.writeable)
         return torch.from_numpy(copied).to(dtype)
 
-    def _read_from(self, file: MappedFile, dtype: torch.dtype) -> torch.Tensor:
-        size, itemsize = self._values.size, self._values.itemsize
-        first = self._values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
+    def _read_from(self, file: MappedFile, values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+        """Return values, which lie one behind the other in the file."""
+        size, itemsize = values.size, values.itemsize
+        first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
         piece_bytes = PIECE if dtype == torch.float32 else min(PIECE, ROUNDED_PIECE)
         count = max(1, piece_bytes // itemsize)
         # Not `np.empty`, which asks for pages of 2 MB. Some virtual machines take 0.5 s longer to

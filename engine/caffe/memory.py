@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .errors import CaffeError
+from .lazy import ALL
 from .lease import Share
 
 CPU = torch.device("cpu")
@@ -112,7 +113,7 @@ class Memory:
     def defer(self, compute: Callable[[], torch.Tensor]) -> None:
         """Let `compute()`, of the present shape, be the values, computed when they are needed.
 
-        `compute` may have a method `rounded(dtype)` that gives the values in a lower precision.
+        `compute` may have a method `rounded(dtype, rows)` that gives values in a lower precision.
         """
         self.before_change()
         self._forget()
@@ -127,10 +128,13 @@ class Memory:
         if self._deferred is compute:
             self._take(tensor)
 
-    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
-        """The values in a lower precision where they are deferred and can be read so, else None."""
+    def rounded(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor | None:
+        """The values in a lower precision where they are deferred and can be read so, else None.
+
+        rows: which part of the first axis.
+        """
         read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
-        return None if read is None else read(dtype)
+        return None if read is None else read(dtype, rows)
 
     # ---- observers -----------------------------------------------------------------------------
 
@@ -506,7 +510,7 @@ class MemoryView:
         """None: a view keeps no memory for values to come."""
         return None
 
-    def rounded(self, dtype: torch.dtype) -> torch.Tensor | None:
+    def rounded(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor | None:
         """None: a view's values are read at full precision."""
         return None
 

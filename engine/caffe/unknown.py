@@ -278,7 +278,7 @@ def refusal(
     of_types = dict(types)
     others = []
     for item in fields:
-        if item.layer in of_types and item.message.endswith("LayerParameter"):
+        if item.layer in of_types and item.message not in ("NetParameter", "SolverParameter"):
             inside.setdefault(of_types[item.layer], []).append(item.name)
         else:
             others.append(item)

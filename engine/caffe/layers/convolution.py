@@ -14,7 +14,7 @@ from ..ops import cuda, prepared, upsample, winograd
 from ..ops.product import large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors, Traced
+from .function import Call, Function, Shape, Tensors, Traced, in_dtype
 from .registry import register
 from .windows import Window, read_window
 
@@ -131,6 +131,9 @@ class _Convolving(Function):
 #: Values of the weights for one value of the maps from which on a convolution reads planes.
 #: PyTorch puts weights into the order of the maps at every call; planes are the weights' own order.
 WEIGHTS_PER_VALUE = 4
+#: Multiplications up to which a graph in bfloat16 saves more than 1 % of a convolution, which takes
+#: 0.6 ms on a core. A graph has the rounded weights in memory twice.
+SHORT = 1 << 26
 #: The most positions for which a layer with many weights learns as a product of patches.
 PRODUCT_POSITIONS = 64
 
@@ -175,7 +178,7 @@ class Convolution(_Convolving):
         shape = shapes[0]
         complete = all(n + 2 * p >= r for n, p, r in zip(shape[2:], self.pad, self.reach))
         plain = len(shapes) == 1 and self.axis == 1 and len(shape) == 4 and complete
-        return plain and not self._is_product() and prepared.available()
+        return plain and not self._is_product() and prepared.available(mode.low_dtype())
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
         if self.blobs[0].values.held() or not self.is_preparable(shapes):
@@ -194,28 +197,42 @@ class Convolution(_Convolving):
         affine: the factor and the term of each output channel, or None. slope, adds: as in
         `prepared.convolution`. The function does not see later changes of the weights.
         """
-        w, *rest = self.parameters(torch.device("cpu"))
-        b = rest[0] if rest else None
-        if affine is not None:
-            w, b = _folded(w, b, affine)
+        w, b = self._ready_to_bind(affine)
         return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
+
+    def _ready_to_bind(self, affine: Tensors | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return weights and biases in the present precision, with factors and terms folded in."""
+        on, dtype = torch.device("cpu"), mode.low_dtype()
+        if affine is None:
+            w, *rest = self.rounded_parameters(on)
+            return w, rest[0] if rest else None
+        w, *rest = self.parameters(on)
+        w, b = _folded(w, rest[0] if rest else None, affine)
+        return w.to(dtype), b.to(dtype)
 
     def _geometry(self) -> prepared.Geometry:
         return prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
 
     def is_for_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
+        if mode.low_dtype() != torch.float32 and self._products(shapes[0]) > SHORT:
+            return False
         return self._algorithm(shapes) == "onednn"
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph that computes the layers before and after computes it best, too."""
         return self._algorithm(shapes) in ("onednn", "planes")
 
+    def _products(self, shape: Shape) -> int:
+        """The number of multiplications for a bottom of this shape."""
+        return shape[0] * math.prod(self.output_size(shape[2:])) * self.blobs[0].count
+
     def _algorithm(self, shapes: Sequence[Shape]) -> str:
         """What computes the convolution fastest by itself; "" for one that is not prepared."""
         if not self.is_preparable(shapes):
             return ""
-        return prepared.choose_algorithm(shapes[0], self.blobs[0].shape, self._geometry())
+        weights, geometry = self.blobs[0].shape, self._geometry()
+        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype())
 
     def operation(
         self,
@@ -227,19 +244,19 @@ class Convolution(_Convolving):
         """As `bind_with`, by operations of PyTorch that a graph can join with others.
 
         folds: whether the factors are multiplied into a copy of the weights, or into the results.
+        In bfloat16 they always are in the weights, which are copied anyway.
         """
-        w, *rest = self.parameters(torch.device("cpu"))
-        b = rest[0] if rest else None
-        settings = self.stride, self.pad, self.dilation, self.group
-        if affine is not None and folds:
-            w, b, affine = *_folded(w, b, affine), None
+        settings, dtype = (self.stride, self.pad, self.dilation, self.group), mode.low_dtype()
+        folds = folds or dtype != torch.float32
+        w, b = self._ready_to_bind(affine if folds else None)
+        affine = None if folds else affine
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)
 
         def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
-            y = F.conv2d(x, w, b, *settings)
+            y = F.conv2d(in_dtype(x, dtype), w, b, *settings)
             y = y if affine is None else y * factor + term
-            y = y + other[0] if adds else y
+            y = y + in_dtype(other[0], dtype) if adds else y
             if slope is None:
                 return y
             return F.leaky_relu(y, slope) if slope else torch.relu(y)
@@ -320,7 +337,9 @@ class Convolution(_Convolving):
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 
-def _folded(w: torch.Tensor, b: torch.Tensor | None, affine: Tensors) -> Tensors:
+def _folded(
+    w: torch.Tensor, b: torch.Tensor | None, affine: Tensors
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weights and biases that give a convolution's results, times the factor plus term."""
     factor, term = affine
     return w * factor[:, None, None, None], term if b is None else b * factor + term

@@ -13,7 +13,7 @@ from ..memory import Memory, MemoryView
 from .base import EngineLayer
 from .windows import POINT, Window
 
-__all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Traced", "Window"]
+__all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Traced", "Window", "in_dtype"]
 
 Tensors = tuple[torch.Tensor, ...]
 Shape = Sequence[int]
@@ -169,10 +169,10 @@ class Function(EngineLayer):
         return plain and kind.backward is Function.backward and self.differentiable
 
     def traced(self, shapes: Sequence[Shape]) -> Traced | None:
-        """Return the layer for float32 bottoms of these shapes as a graph can record it, or None.
+        """Return the layer for bottoms of these shapes as a graph can record it, or None.
 
-        The function uses the parameters as `bind` does. A subclass that is no factor and term of
-        channels may have one of its own.
+        The function uses the parameters, and takes bottoms, as that of `bind` does. A subclass that
+        is no factor and term of channels may have one of its own.
         """
         plain = len(shapes) == 1 and len(shapes[0]) == 4
         affine = self.channel_affine(shapes[0]) if plain else None
@@ -182,21 +182,30 @@ class Function(EngineLayer):
         return Traced(lambda x: x * factor + term)
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        """Return `compute` for float32 bottoms of these shapes on the CPU, with its decisions made.
+        """Return `compute` for bottoms of these shapes on the CPU, with its decisions made.
 
         The function uses the parameters as they are now, in the tensors where they are now. Its
-        results share no memory with the bottoms.
+        results share no memory with the bottoms. Where `precision` is "full", the bottoms are to be
+        float32; see `takes_float32`.
         """
-        weights = self.parameters(torch.device("cpu"))
+        on = torch.device("cpu")
+        held = any(blob.values.held() for blob in self.blobs)
+        rounds = self.precision == "low" and mode.low_dtype() != torch.float32
+        weights = self.ready_weights(on)
 
         def call(*x: torch.Tensor) -> torch.Tensor | Tensors:
-            self.weights = weights
-            y = self.compute(*x)
+            # Whoever holds an array over the weights changes them unnoticed.
+            self.weights = self.ready_weights(on) if rounds and held else weights
+            y = self.compute(*(self.rounded(x) if rounds else x))
             if isinstance(y, tuple):
                 return tuple(_apart(value, x) for value in y)
             return _apart(y, x)
 
         return call
+
+    def takes_float32(self) -> bool:
+        """Whether functions of `bind` and `traced` are given float32 bottoms in any precision."""
+        return self.precision == "full" and mode.low_dtype() != torch.float32
 
     def channel_affine(self, shape: Shape) -> Tensors | None:
         """Return a factor and a term if the layer multiplies each channel and adds to it.
@@ -246,20 +255,29 @@ class Function(EngineLayer):
             self._rounded = None
             return self.parameters(on)
         memories = [b.values for b in self.blobs]
-        weights = self.parameters(on) if on.type == "cuda" else None
+        if on.type == "cuda":
+            self.parameters(on)  # may change the layout
         state = None
         if not any(m.held() for m in memories):
             state = on, low, [(id(m), m.version) for m in memories]
         if self._rounded is not None and state is not None and self._rounded[0] == state:
             return self._rounded[1]
-        if weights is None:
-            # Parameters that are still in their file are rounded while they are read.
-            read = [m.rounded(low) for m in memories]
-            weights = tuple(m.tensor(on) if r is None else r for m, r in zip(memories, read))
-        rounded = self.rounded(weights)
+        rounded = self.rounded_parameters(on)
         if not mode.capturing():
             self._rounded = state, rounded
         return rounded
+
+    def rounded_parameters(self, on: torch.device) -> Tensors:
+        """Return the parameters in the precision that `compute` uses, and keep nothing.
+
+        On the CPU, parameters that are still in their file are rounded while they are read.
+        """
+        low = mode.low_dtype()
+        if on.type == "cuda" or self.precision != "low" or low == torch.float32:
+            return self.rounded(self.parameters(on))
+        memories = [b.values for b in self.blobs]
+        read = [m.rounded(low) for m in memories]
+        return self.rounded([m.tensor(on) if r is None else r for m, r in zip(memories, read)])
 
     def parameters(self, on: torch.device) -> Tensors:
         """Return the parameters on a device, in the layout that `compute` reads fastest."""
@@ -289,6 +307,11 @@ class Function(EngineLayer):
         with torch.enable_grad():
             self.weights = self.rounded_to_learn(weights)
             return leaves, _as_tuple(self.compute(*self.rounded(leaves))), weights
+
+
+def in_dtype(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor in a type, so that a graph records no operation if it has that type."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _as_tuple(y: torch.Tensor | Tensors) -> Tensors:

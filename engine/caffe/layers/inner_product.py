@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 
+from .. import mode
 from ..blob import Blob
-from ..ops.product import bound, large, product, room
+from ..ops.product import bound, can_pack, large, packed, product, room
 from .axes import canonical_axis
 from .function import Call, Function, Shape
 from .registry import register
@@ -65,17 +66,31 @@ class InnerProduct(Function):
         return large(self.blobs[0])
 
     def bind(self, shapes: Sequence[Shape]) -> Call:
-        if self.layer_param.inner_product_param.normalize:
+        p, low, (shape,) = self.layer_param.inner_product_param, mode.low_dtype(), shapes
+        inputs, rows = self.inputs, math.prod(shape[: self.axis])
+        held = any(blob.values.held() for blob in self.blobs)
+        if low == torch.float32 and not p.normalize:
+            w, *rest = self.parameters(torch.device("cpu"))
+            multiply = bound(rows, w.t() if p.transpose else w, rest[0] if rest else None)
+        elif can_pack(low) and not (held or p.normalize or p.transpose):
+            multiply = self._packed(rows, low)
+        else:
             return super().bind(shapes)
-        w, *rest = self.parameters(torch.device("cpu"))
-        b = rest[0] if rest else None
-        w = w.t() if self.layer_param.inner_product_param.transpose else w
-        (shape,), inputs = shapes, self.inputs
-        rows, top = math.prod(shape[: self.axis]), (*shape[: self.axis], w.shape[0])
-        multiply = bound(rows, w, b)
+        top = (*shape[: self.axis], p.num_output)
         if len(shape) == 2 and self.axis == 1:
             return multiply
         return lambda x: multiply(x.reshape(rows, inputs)).view(top)
+
+    def _packed(self, rows: int, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the product with weights that are rounded and in oneDNN's order."""
+        weights, *rest = (blob.values for blob in self.blobs)
+
+        def part(place: slice) -> torch.Tensor:
+            read = weights.rounded(dtype, place)
+            return weights.tensor()[place].to(dtype) if read is None else read
+
+        b = rest[0].tensor().to(dtype) if rest else None
+        return packed(rows, (weights.shape[0], weights.shape[1]), part, b)
 
 
 @register

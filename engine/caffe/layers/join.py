@@ -136,6 +136,7 @@ class Slice(Function):
     The cuts are at the `slice_point`s; without any, the parts are equal.
     """
 
+    precision = "kept"
     bottoms, tops = (1, 1), (1, math.inf)
     in_place = False
 

@@ -42,6 +42,14 @@ class View(EngineLayer):
         """As `Function.parameters`: none."""
         return ()
 
+    def rounded(self, x: Sequence[torch.Tensor]) -> Tensors:
+        """As `Function.rounded`: the values as they come."""
+        return tuple(x)
+
+    def takes_float32(self) -> bool:
+        """As `Function.takes_float32`: no."""
+        return False
+
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         view = bottom[0].view(self.new_shape(bottom[0].shape))
         top[0].share_data(view)

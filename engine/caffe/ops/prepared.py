@@ -39,9 +39,11 @@ class Geometry(NamedTuple):
     group: int
 
 
-def available() -> bool:
-    """Return whether this PyTorch has oneDNN's convolutions with prepared weights."""
-    return _POINTWISE is not None and _REORDER is not None and torch.backends.mkldnn.is_available()
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether this PyTorch has oneDNN's convolutions with prepared weights of this type."""
+    if _POINTWISE is None or _REORDER is None or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def convolution(
@@ -52,13 +54,14 @@ def convolution(
     slope: float | None = None,
     adds: bool = False,
 ) -> Call:
-    """Return the convolution of float32 maps of this shape, N x C x H x W, as a function.
+    """Return the convolution of maps of this shape, N x C x H x W, as a function.
 
-    w: K x C / group x kh x kw. b: K values, or None. slope: that of negative results in a ReLU
+    w: K x C / group x kh x kw, float32 or bfloat16. Maps of another type are converted to it, and
+    results have it. b: K values of that type, or None. slope: that of negative results in a ReLU
     that follows; None without a ReLU. adds: the function has a second argument, a map that is added
     to the convolution before the ReLU.
     """
-    algorithm = choose_algorithm(shape, w.shape, geometry)
+    algorithm = choose_algorithm(shape, w.shape, geometry, w.dtype)
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
     if algorithm == "winograd":
@@ -66,18 +69,27 @@ def convolution(
     prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     plain = geometry.group == 1 and set(geometry.dilation) == {1}
     pointwise = w.shape[2:] == (1, 1) and plain and set(geometry.stride) == {1}
-    if not pointwise or any(geometry.pad) or math.prod(shape) < MANY:
+    few = math.prod(shape) < MANY or w.dtype != torch.float32
+    if not pointwise or any(geometry.pad) or few:
         return prepared
     on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
     return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
 
 
-def choose_algorithm(shape: Sequence[int], weights: Sequence[int], geometry: Geometry) -> str:
+def choose_algorithm(
+    shape: Sequence[int],
+    weights: Sequence[int],
+    geometry: Geometry,
+    dtype: torch.dtype = torch.float32,
+) -> str:
     """Return what computes a convolution fastest: "planes", "winograd" or "onednn".
 
-    shape, weights: the shapes of the map and of the weights. "planes" is PyTorch's own convolution,
-    for few multiplications.
+    shape, weights: the shapes of the map and of the weights. dtype: the type of the weights; all
+    but oneDNN's algorithms are for float32. "planes" is PyTorch's own convolution, for few
+    multiplications.
     """
+    if dtype != torch.float32:
+        return "onednn"
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
     axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
@@ -131,7 +143,7 @@ def _by_onednn(
 ) -> Call:
     assert _POINTWISE is not None and _REORDER is not None
     stride, pad, dilation, group = (list(v) if isinstance(v, Sequence) else v for v in geometry)
-    layout = mode.map_layout(shape, w.device)
+    arrange = _arranged(mode.map_layout(shape, w.device), w.dtype)
     packed = _REORDER(w, pad, stride, dilation, group, list(shape))
     kind: str | None = None if slope is None else ("leaky_relu" if slope else "relu")
     scalars: list[Any] = [slope] if slope else []
@@ -143,15 +155,22 @@ def _by_onednn(
         binary = _POINTWISE.binary
 
         def convolve_and_add(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-            x, other = (t.contiguous(memory_format=layout) for t in (x, other))
             more = "add", None, kind, scalars, ""
+            x, other = arrange(x), arrange(other)
             return binary(x, other, packed, b, pad, stride, dilation, group, *more)
 
         return convolve_and_add
     convolve, name = _POINTWISE.default, kind or "none"
 
     def convolve_alone(x: torch.Tensor) -> torch.Tensor:
-        x = x.contiguous(memory_format=layout)
-        return convolve(x, packed, b, pad, stride, dilation, group, name, scalars, "")
+        return convolve(arrange(x), packed, b, pad, stride, dilation, group, name, scalars, "")
 
     return convolve_alone
+
+
+def _arranged(layout: torch.memory_format, dtype: torch.dtype) -> Call:
+    """Return the function that puts a map into this layout and type."""
+    if dtype == torch.float32:
+        return lambda x: x.contiguous(memory_format=layout)
+    # Planes are arranged faster before they are rounded.
+    return lambda x: x.contiguous(memory_format=layout).to(dtype)

@@ -18,6 +18,8 @@ from ..blob import Blob
 # PyTorch passes float32 products to MKL, which on some processors reaches a third to a half of
 # oneDNN's rate.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+# Weights in oneDNN's order are multiplied with a few rows in half of the time.
+_REORDER = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 # PyTorch 2.8 added products of a lower precision that write a float32 result.
 _WIDENING = hasattr(torch.ops.aten.mm, "dtype_out")
 #: MKL computes products with fewer rows than ROWS and fewer weights than WEIGHTS.
@@ -29,6 +31,11 @@ PIECES = 16
 PIECE_ROWS = 256
 #: Pieces in which weights are rounded and their gradients are widened; a piece fits the cache.
 ROUNDED = 8
+#: Values of the weights, at least, that are put into oneDNN's order at a time: 32 MB, which the C
+#: library returns to the system. Smaller memory would stay as holes between the packed parts.
+PACKED = 1 << 24
+#: oneDNN fills the rows of a part up to a multiple of this number.
+BLOCK = 64
 #: Values from which on weights and gradients are not copied if a copy can be avoided.
 LARGE = 1 << 22
 
@@ -81,6 +88,35 @@ def bound(
         linear = _ONEDNN
         return lambda x: linear(x, w, b, "none", [], "")
     return lambda x: F.linear(x, w, b)
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Return whether `packed` can multiply with weights of this type."""
+    if _REORDER is None or _ONEDNN is None or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def packed(
+    rows: int, shape: tuple[int, int], part: Callable[[slice], torch.Tensor], b: torch.Tensor | None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return `product` for inference, as a function of rows x K, with a copy of the weights.
+
+    shape: that of the weights, M x K. part: returns rows of the weights, bfloat16; it is called for
+    a part after the other, so that few of the weights are in memory twice. b: M values.
+    """
+    assert _REORDER is not None and _ONEDNN is not None
+    linear, reorder = _ONEDNN, _REORDER
+    step = -(-PACKED // max(1, shape[1] * BLOCK)) * BLOCK
+    slices = [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
+    pieces = [(reorder(part(s), rows), None if b is None else b[s]) for s in slices]
+
+    def multiply(x: torch.Tensor) -> torch.Tensor:
+        x = x.to(torch.bfloat16)
+        parts = [linear(x, w, bias, "none", [], "") for w, bias in pieces]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    return multiply
 
 
 class _Product(torch.autograd.Function):

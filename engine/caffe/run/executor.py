@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .. import glog, heap, mode, waiting
 from ..layers import EngineLayer, Function
 from ..memory import Memory
+from ..ops import prepared
 from . import debug_info, single
 from .border import BorderCache
 from .failures import raise_for
@@ -83,6 +84,7 @@ class Executor:
         self._pending: Pending | None = None
         #: What the last pass was, if it was complete and the next one may repeat it.
         self._repeatable = Repeatable.NOTHING
+        self._repeatable_precision = "float32"
         self._logged_way = ""
         # Blobs that layers which are no functions make or share: their old values may matter.
         self._lasting = [
@@ -150,9 +152,9 @@ class Executor:
         with mode.pass_flags():
             against = self._reason_against_regions() or self.replays.reason_against()
             if against:
-                may_plan = self._may_plan()
+                may_plan = self._may_plan(learn)
                 planned = may_plan and (learn or bool(self._plan_for_pass().segments))
-                waits = may_plan and self._learner.may_wait and not (planned or learn)
+                waits = not (planned or learn) and may_plan and self._may_wait()
                 if not ((planned or waits) and self._is_small(learn or waits)):
                     self.free_last_pass()
                 if not learn:
@@ -193,18 +195,27 @@ class Executor:
 
     def _repeats(self, learn: bool) -> bool:
         """Whether this pass may run as the last one did: as bound calls, or as a plan."""
-        if self._repeatable is Repeatable.NOTHING or self.debug_info or not mode.is_plain():
+        if self._repeatable is Repeatable.NOTHING or self.debug_info:
+            return False
+        if mode.device().type != "cpu" or mode.precision() != self._repeatable_precision:
             return False
         learned = self._repeatable is Repeatable.LEARNING
         return learn is learned and not self._has_callbacks()
 
-    def _may_plan(self) -> bool:
-        """Whether this pass may run as a plan: in float32 on the CPU, and not through a region."""
-        if self._reason_against_regions() or mode.precision() != "float32":
+    def _may_plan(self, learn: bool) -> bool:
+        """Whether this pass may run as a plan: on the CPU, and not through a region.
+
+        learn: whether a backward follows, which plans compute in float32 alone.
+        """
+        if self._reason_against_regions() or mode.device().type != "cpu":
             return False
-        if mode.device().type != "cpu":
+        if not mode.is_plain() and (learn or not prepared.available(mode.low_dtype())):
             return False
         return all(self.region_at(start)[0] is None for start in self._starts)
+
+    def _may_wait(self) -> bool:
+        """Whether the forward of layers that learn may leave things to a backward to come."""
+        return mode.is_plain() and self._learner.may_wait
 
     def _is_small(self, learn: bool) -> bool:
         """Whether the blobs of the last pass may stay until they are replaced."""
@@ -222,6 +233,7 @@ class Executor:
 
     def _learn(self, fresh: bool = False) -> Parts:
         """Run all layers forward and backward, a run of layers at a time. fresh: as in `step`."""
+        self._repeatable_precision = mode.precision()
         losses, bound = self._learner.step(fresh)
         self._repeatable = Repeatable.LEARNING if bound else Repeatable.NOTHING
         return losses
@@ -240,6 +252,7 @@ class Executor:
     def _run_plan(self) -> Parts:
         """Run all layers as a plan."""
         heap.keep()
+        self._repeatable_precision = mode.precision()
         plan = self._plan_for_pass()
         for part in plan.parts:
             if isinstance(part, Node):

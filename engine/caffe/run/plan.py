@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .. import lazy, mode
 from ..layers import EngineLayer, Function
 from ..layers.source import Input
 from ..layers.views import View
@@ -54,22 +55,42 @@ class Segment:
         self.last: Program | ArrayProgram | None = None
         #: Why no convolutions become graphs any more, or "".
         self._refused = ""
+        #: What the programs compute in.
+        self._dtype = torch.float32
 
     def run(self) -> bool:
-        """Run the layers; False, without a result, for values that are not float32."""
-        key = tuple([blob.values.shape for blob in self._sources])
-        if self._small is not None and self._small.forward(key):
+        """Run the layers; False, without a result, for values of a lower precision than the mode's.
+
+        Small layers compute in float32 in any precision, which is faster.
+        """
+        key, dtype = tuple([blob.values.shape for blob in self._sources]), mode.low_dtype()
+        if self._small is not None and self._is_for_small(dtype) and self._small.forward(key):
             self.last = self._small.last
             return True
-        program = self._program(key)
+        program = self._program(key, dtype)
         sources = program.sources()
-        if any(t.dtype != torch.float32 for t in sources):
+        if dtype == torch.float32 and any(t.dtype != dtype for t in sources):
             return False
         program.run(sources)
         return True
 
-    def _program(self, key: object) -> Program:
-        """Return the program for the present shapes, which are the key, and weights."""
+    def _is_for_small(self, dtype: torch.dtype) -> bool:
+        """Whether bound calls may be tried: in lower precision not with weights of many values.
+
+        Such weights are rounded while they are read from their file.
+        """
+        if dtype == torch.float32 or isinstance(self.last, ArrayProgram):
+            return True
+        most = lazy.LARGE // torch.float32.itemsize
+        return all(b.count < most for node in self.nodes for b in node.layer.blobs)
+
+    def _program(self, key: object, dtype: torch.dtype) -> Program:
+        """Return the program for the present shapes, which are the key, precision and weights."""
+        if dtype != self._dtype:  # the weights of the other precision need not stay in memory
+            self.close()
+            self.last = None
+            self._programs.clear()
+            self._dtype, self._refused = dtype, ""
         program = self._programs.get(key)
         fits = program is not None and program.fits() and program.prepare()
         joins = False

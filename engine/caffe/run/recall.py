@@ -61,6 +61,7 @@ class Recall:
 
     def __init__(self, flow: Flow, requested: set[int], hidden: Sequence[Hidden]) -> None:
         self._flow, self._requested, self._hidden = flow, requested, hidden
+        self._precision = mode.precision()
         self.inputs = {v: KeptInput() for h in hidden for v in h.step.group.inputs}
         #: Whether all memories are deferred as `begin` leaves them.
         self.is_intact = False
@@ -111,18 +112,18 @@ class Recall:
     def _compute(self, hidden: Hidden, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
         """Compute a value from the inputs of its step, and have it computed from now on.
 
-        The weights are those of the pass.
+        The weights and the precision are those of the pass.
         """
         step, count = hidden.step, hidden.layers
         done, values = self._partial.pop(step, (0, {}))
         values.update(inputs)
         places = step.group.places
-        with torch.no_grad(), mode.at_precision("float32"):
+        with torch.no_grad(), mode.at_precision(self._precision):
             for i in range(done, count):
                 layer = step.nodes[i].layer
                 assert isinstance(layer, (Function, View))
-                layer.weights = step.weights[i]
-                arguments = [values[v] for v in self._flow.inputs[places[i]]]
+                layer.weights = layer.rounded(step.weights[i])
+                arguments = layer.rounded([values[v] for v in self._flow.inputs[places[i]]])
                 outputs = self._flow.outputs[places[i]]
                 values.update(zip(outputs, as_tuple(layer.compute(*arguments))))
                 self._drop_unneeded(step, i + 1, values)

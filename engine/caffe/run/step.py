@@ -10,7 +10,7 @@ import torch
 from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
-from ..layers.function import Call, Tensors
+from ..layers.function import Call, Tensors, in_dtype
 from ..layers.views import View
 from ..ops import graphs, prepared
 from .flow import AnyMemory, Group, layer_channels
@@ -52,7 +52,9 @@ class Step:
             self.call = prepared.rectifier(layers[0].slope)
             return
         self.call = self._graph(shapes) if self.group.parts else self._bind(shapes)
-        self.weights = [layer.parameters(CPU) for layer in layers]  # type: ignore[attr-defined]
+        # Others are not asked for: large ones may be in their file alone.
+        if self.group.hidden:
+            self.weights = [layer.parameters(CPU) for layer in layers]  # type: ignore[attr-defined]
         self._observers = [WeightObserver(self, i) for i in range(len(layers))]
         for layer, observer in zip(layers, self._observers):
             for blob in layer.blobs:
@@ -62,7 +64,8 @@ class Step:
         first = self.nodes[0].layer
         inputs = [shapes[value] for value in self.group.inputs]
         if len(self.nodes) == 1:
-            return first.bind(inputs)  # type: ignore[attr-defined]
+            assert isinstance(first, (Function, View))
+            return _taking_any(first, first.bind(inputs))
         assert isinstance(first, Convolution)
         return first.bind_with(inputs[:1], *epilogue(self.nodes), len(inputs) > 1)
 
@@ -81,8 +84,9 @@ class Step:
                 continue
             assert isinstance(layer, (Function, View))
             inputs = [shapes[value] for value in part.inputs]
-            call, traced = layer.bind(inputs), layer.traced(inputs)
+            call, traced = _taking_any(layer, layer.bind(inputs)), layer.traced(inputs)
             assert traced is not None
+            traced = traced._replace(call=_taking_any(layer, traced.call))
             operations.append(graphs.Operation(call, part.inputs, part.outputs, *traced))
         return graphs.Graph(operations, self.group.inputs, self.group.outputs)
 
@@ -91,6 +95,13 @@ class Step:
         self.call = None
         if self.group.hidden:
             self.weights[layer] = tuple(w.clone() for w in self.weights[layer])
+
+
+def _taking_any(layer: Function | View, call: Call) -> Call:
+    """Return a layer's call for bottoms of any precision."""
+    if not layer.takes_float32():
+        return call
+    return lambda *x: call(*[in_dtype(t, torch.float32) for t in x])
 
 
 class WeightObserver:
