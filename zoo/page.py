@@ -77,8 +77,8 @@ SETTINGS = (
     (
         '`lr_policy: "triangular"`, `"triangular2"`, `max_lr`, `start_lr_policy`',
         "Smith 2017, cyclical learning rates",
-        "from `base_lr` to `max_lr` and back in twice `stepsize` iterations; with `triangular2` half "
-        "as high in each further cycle",
+        "from `base_lr` to `max_lr` and back in twice `stepsize` iterations; with `triangular2` "
+        "half as high in each further cycle",
     ),
     (
         "`rampup_interval`, `rampup_lr`, `min_lr`; `warmup_iter`, `warmup_start_lr`",
