@@ -519,6 +519,27 @@ ORIGINS: dict[str, dict[str, str]] = {
             "box_output_param decode_bbox_param roi_pooling_param smooth_l1_loss_param"
         ),
     },
+    "jyh2986/Active-Shift": {
+        "types": "ActiveShift",
+    },
+    "kevinlin311tw/Caffe-DeepBinaryCode (SSDH)": {
+        "types": "K1_EuclideanLoss K2_EuclideanLoss",
+    },
+    "mjq11302010044/RRPN": {
+        "types": "RotateROIPooling",
+    },
+    "ShuangLi59/person_search": {
+        "types": "LabeledMatching UnlabeledMatching",
+    },
+    "thuml/HashNet": {
+        "types": "PairwiseLoss",
+    },
+    "thuml/Xlearn": {
+        "types": "JMMDLoss MMDLoss",
+    },
+    "tidsp/caffe-jacinto": {
+        "types": "IOUAccuracy ImageLabelData",
+    },
 }
 
 
