@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Mapping, Optional, Union
 
 from caffe.net_spec import NetSpec, Top
 from caffe.net_spec import layers as L
@@ -48,6 +48,7 @@ class Classifier:
         dropout: Optional[float] = None,
         batch: int = 1,
         filler: str = "msra",
+        fillers: Optional[Mapping[str, Mapping[str, Any]]] = None,
     ) -> Any:
         """Return the NetParameter of one split, with the layer names of the published net.
 
@@ -58,6 +59,7 @@ class Classifier:
         size: height and width of the images in pixels; None is that of the paper.
         data: the Python layer whose tops are `data`, N x channels x size x size, and `label`, N.
         dropout: ratio of the Dropout layers; None is that of the paper, 0 leaves the layers out.
+        fillers: layer name -> the fields of its weight filler, in place of `filler`.
 
         Raises ValueError for an argument that makes no net.
         """
@@ -80,7 +82,23 @@ class Classifier:
         top = self.body(n, n.data, width, ratio, weight_filler, size)
         top = inner_product(n, self.last, top, classes, weight_filler)
         _add_end(n, top, split)
-        return n.to_proto()
+        net = n.to_proto()
+        if weight_filler is not None:
+            _replace_fillers(net, fillers or {})
+        return net
+
+
+def _replace_fillers(net: Any, fillers: Mapping[str, Mapping[str, Any]]) -> None:
+    layers = {layer.name: layer for layer in net.layer}
+    for name, fields in fillers.items():
+        if name not in layers or layers[name].type not in ("Convolution", "InnerProduct"):
+            raise ValueError(f"fillers has {name!r}, needs layers with weights")
+        layer = layers[name]
+        is_convolution = layer.type == "Convolution"
+        param = layer.convolution_param if is_convolution else layer.inner_product_param
+        param.weight_filler.Clear()
+        for field, value in fields.items():
+            setattr(param.weight_filler, field, value)
 
 
 def _add_end(n: NetSpec, top: Top, split: str) -> None:

@@ -48,9 +48,16 @@ SEED = 1
 
 CLASSIFIER: Dict[str, Any] = {
     "batch": 32,
-    "filler": "msra",  # keeps the scale of the values through sixteen layers of ReLU
+    "filler": "msra",  # keeps the scale of the values through the layers of ReLU
+    # The values have the scale of pixels. CaffeNet's fillers of fc6 and fc8 make the first scores
+    # small, so that the first loss is near that of a guess, ln(21) = 3.0. With MSRA there too, the
+    # first loss is above 80, and the first steps destroy the scale that MSRA has given.
+    "fillers": {
+        "fc6": {"type": "gaussian", "std": 0.005},
+        "fc8": {"type": "gaussian", "std": 0.01},
+    },
     "solver": {
-        "base_lr": 0.02,
+        "base_lr": 0.005,
         "lr_policy": "poly",
         "power": 1.0,
         "momentum": 0.9,
@@ -144,8 +151,8 @@ def train_classifier(folder: str, data: str, seed: int, gpu: Gpu = None, scale: 
     weights = available.weights_of(folder)
     record = os.path.join(folder, "accuracy.json")
     if not os.path.isfile(record):
-        accuracy = _accuracy(folder, weights, os.path.join(data, "objects", "val.npz"))
-        write_json(record, {"accuracy": accuracy})
+        objects = os.path.join(data, "objects", "val.npz")
+        write_json(record, {"accuracy": accuracy(folder, weights, objects)})
     with open(record) as file:
         print(f"classifier: accuracy {json.load(file)['accuracy']:.3f} on unseen objects")
     return weights
@@ -168,9 +175,8 @@ def write_classifier(folder: str, data: str, seed: int, scale: float) -> None:
                 "shuffle": split == "train",
             },
         )
-        net = net_gen.vgg16(
-            split, CLASSES, WIDTH, size=CROP, data=source, dropout=0.0, filler=CLASSIFIER["filler"]
-        )
+        fillers = {name: CLASSIFIER[name] for name in ("filler", "fillers")}
+        net = net_gen.vgg16(split, CLASSES, WIDTH, size=CROP, data=source, dropout=0.0, **fillers)
         net_gen.write(net, os.path.join(folder, split + ".prototxt"))
     deploy = net_gen.vgg16("deploy", CLASSES, WIDTH, size=CROP)
     net_gen.write(deploy, os.path.join(folder, "deploy.prototxt"))
@@ -240,7 +246,7 @@ def draw(out: str, data: str) -> List[str]:
     return [figure, loss]
 
 
-def _accuracy(folder: str, weights: str, objects: str) -> float:
+def accuracy(folder: str, weights: str, objects: str) -> float:
     """Return the fraction of the held-out crops whose class the classifier predicts."""
     with np.load(objects) as arrays:
         batches = -(-len(arrays["label"]) // CLASSIFIER["batch"])

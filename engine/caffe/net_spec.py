@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter, OrderedDict
-from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
+from functools import partial
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 
 import numpy as np
 from google import protobuf  # noqa: F401  (a name of pycaffe's module)
@@ -26,12 +27,16 @@ from .proto import caffe_pb2
 
 
 def param_name_dict() -> Dict[str, str]:
-    """Return the stem of each layer type's settings field: {'Convolution': 'convolution', ...}."""
-    names = {}
+    """Return the stem of each layer type's settings field: {'Convolution': 'convolution', ...}.
+
+    Of two fields with one message, as SSD's norm_param and normalize_param, the older one counts.
+    """
+    names: Dict[str, str] = {}
     field: Any
-    for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields:
+    for field in sorted(caffe_pb2.LayerParameter.DESCRIPTOR.fields, key=lambda f: f.number):
         if field.name.endswith("_param"):
-            names[field.message_type.name[: -len("Parameter")]] = field.name[: -len("_param")]
+            stem = field.name[: -len("_param")]
+            names.setdefault(field.message_type.name[: -len("Parameter")], stem)
     return names
 
 
@@ -244,11 +249,27 @@ def to_proto(*tops: Union[Top, Function]) -> Any:
     return _net(tops, {})
 
 
+def _update(net: NetSpec, name: str, settings: Dict[str, Any]) -> None:
+    top = net[name]
+    (top.fn if isinstance(top, Top) else top).params.update(settings)
+
+
+#: Methods of NetSpec in weiliu89/caffe.
+_SSD_METHODS: Dict[str, Callable] = {
+    "keys": lambda net: list(net.tops),
+    "vals": lambda net: list(net.tops.values()),
+    "update": _update,
+}
+
+
 class NetSpec:
     """The named tops of a net, as attributes, in the order in which they are set.
 
     A name that is no Python name goes in brackets: `n["inception/pool"] = ...`. A layer without
     tops has a name too: `n.silence = layers.Silence(n.extra, ntop=0)`.
+
+    `keys()`, `vals()` and `update(name, settings)`, which SSD's fork has, return the names and the
+    tops as lists, and change the settings of a layer. A top of such a name hides the method.
     """
 
     tops: OrderedDict
@@ -269,6 +290,8 @@ class NetSpec:
         try:
             return self.tops[name]
         except KeyError:
+            if name in _SSD_METHODS:
+                return partial(_SSD_METHODS[name], self)
             raise AttributeError(f"no top {name!r}{_suggestion(name, self.tops)}") from None
 
     def __delattr__(self, name: str) -> None:

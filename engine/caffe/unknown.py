@@ -24,7 +24,8 @@ TUNING = {
     *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
     *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),
     *("forward_type", "fuse", "global_grad_scale_adaptive", "gpuIdx"),
-    *("log_avg_gradient_norm", "mem_param", "multinode", "parser_threads", "random_seed"),
+    *("log_avg_gradient_norm", "mem_param", "multinode", "optimize_mem", "parser_threads"),
+    "random_seed",
     *("global_grad_scale", "strict_dim", "filter_group", "conv_mode"),
     *("split_param", "stats_batch_size", "bn_stats_batch_size", "show_data", "debug_params"),
     *("per_fla_fuse", "precache", "quantize_param", "reduce_buckets", "solver_data_type"),
@@ -278,7 +279,7 @@ def refusal(
     of_types = dict(types)
     others = []
     for item in fields:
-        if item.layer in of_types and item.message.endswith("LayerParameter"):
+        if item.layer in of_types and item.message not in ("NetParameter", "SolverParameter"):
             inside.setdefault(of_types[item.layer], []).append(item.name)
         else:
             others.append(item)

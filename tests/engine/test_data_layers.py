@@ -66,6 +66,25 @@ def test_a_shuffled_database_continues_where_a_training_was_saved(images):
     assert labels(second, 4) == labels(first, 4)
 
 
+CHOSEN = "source: 'db' batch_size: 3 backend: LMDB preselection_file: 'split' preselection_label: 1"
+
+
+def test_a_list_of_numbers_chooses_records_of_a_database(images):
+    write(images, "1 1 2\n2\n1\n2\n", "split")
+    assert labels(build(images, data(CHOSEN)), 2) == [[0, 1, 4]] * 2
+    text = data(f"{CHOSEN} rand_permute: true rand_permute_seed: 3")
+    turns = labels(build(images, text), 2)
+    assert turns[0] == turns[1] != [0, 1, 4] and sorted(turns[0]) == [0, 1, 4]
+
+
+def test_a_list_that_does_not_fit_the_database_is_refused(images):
+    write(images, "1 2 1", "split")
+    with pytest.raises(
+        CaffeError, match="has 3 numbers for 6 records, 2 of them preselection_label 1"
+    ):
+        build(images, data(CHOSEN))
+
+
 def test_bgr2rgb_exchanges_blue_and_red(images):
     cv2.imwrite("colours.png", np.full((2, 2, 3), (10, 20, 30), np.uint8))
     write(images, "colours.png 0\n", "one.txt")

@@ -287,3 +287,47 @@ def test_unpooling_spreads_or_places_its_values_as_its_method_says(
     net.blobs["y0"].diff[...] = 1
     net.backward()
     np.testing.assert_allclose(net.blobs["x0"].diff, np.sum(rows) / 6)
+
+
+LIFTED = "type: 'LiftedStructSimilaritySoftmaxLoss' propagate_down: [true, false]"
+
+
+@pytest.mark.parametrize(
+    "labels, loss",
+    [
+        ([1, 1, 1, 1], 0.0),
+        ([0, 1, 2, 3], 0.0),
+        # Equal rows: J = 0 + log(4 exp(1)), for two pairs.
+        ([0, 0, 1, 1], (np.log(4) + 1) ** 2 / 2),
+    ],
+)
+def test_the_lifted_loss_of_equal_rows_is_finite_and_so_is_its_gradient(tmp_path, labels, loss):
+    net = build(tmp_path, layer(LIFTED, (4, 3), (4,)))
+    net.blobs["x0"].data[...], net.blobs["x1"].data[...] = 2, labels
+    assert net.forward()["y0"] == pytest.approx(loss, rel=1e-6)
+    net.backward()
+    assert np.isfinite(net.blobs["x0"].diff).all()
+
+
+def test_the_combined_margin_leaves_cosines_in_test_and_needs_its_settings(tmp_path):
+    text = "type: 'CombinedMargin' combined_margin_param { m1: 1 m2: 0.5 %s }"
+    net = build(tmp_path, layer(text % "m3: 0.1", (2, 3), (2,)).replace("force_backward: true", ""))
+    net.blobs["x0"].data[...], net.blobs["x1"].data[...] = 0.5, [0, 2]
+    assert (net.forward()["y0"] == 0.5).all()
+    with pytest.raises(LayerError, match="combined_margin_param has no m3; set them"):
+        build(tmp_path, layer(text % "", (2, 3), (2,)))
+
+
+@pytest.mark.parametrize(
+    "text, shapes, words",
+    [
+        ("type: 'MatMul'", [(2, 3), (2, 3)], r"need ... x M x K and ... x K x N"),
+        ("type: 'PixelShuffle'", [(1, 4, 2, 2)], "upscale_factor is 0"),
+        ("type: 'CReLU'", [(3,)], "needs a channel axis"),
+        ("type: 'Pooling' pooling_param { kernel_size: 2 axis: 2 }", [SHAPE], "axis is 2; it"),
+        ("type: 'Upsample' upsample_param { stride_h: 0 stride: 0 }", [SHAPE], "scale is 0 x 0"),
+    ],
+)
+def test_operators_refuse_shapes_and_settings_that_do_not_fit(tmp_path, text, shapes, words):
+    with pytest.raises(CaffeError, match=words):
+        build(tmp_path, layer(text, *shapes))

@@ -30,13 +30,14 @@ def test_all_unknown_types_and_fields_are_told_in_one_message(build):
             "  batch_reduction_param { pos: true } }\n"
             'layer { name: "b" type: "Whirl" bottom: "data" top: "b" }\n'
             'layer { name: "c" type: "Whirl" bottom: "data" top: "c" relu_param { slope: 1 } }\n'
+            'layer { name: "d" type: "ReLU" bottom: "data" top: "d" relu_param { slope: 1 } }\n'
         )
     (line,) = str(error.value).splitlines()
     assert "unknown type 'BatchReduction' (layer a; from the fork yjxiong/caffe" in line
-    assert "unknown type 'Whirl' (layers b, c)" in line
+    assert "unknown type 'Whirl' (layers b, c) with field slope; " in line
+    assert 'ReLUParameter has no field named "slope" (line 6, layer d)' in line
     assert ") with field batch_reduction_param; " in line
     assert "batch_reduction_param" not in line.split("batch_reduction_param", 1)[1]
-    assert 'ReLUParameter has no field named "slope" (line 5, layer c)' in line
     assert "caffe.register_layer(class, type) and correct or remove the fields" in line
 
 

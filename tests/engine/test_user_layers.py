@@ -95,7 +95,11 @@ def modules(tmp_path, monkeypatch):
 
 WRONG_MODULES = [
     ("no_module_of_this_name", "cannot be imported: No module named 'no_module_of_this_name'"),
-    ("importing", "cannot be imported: No module named 'no_such_module_anywhere'"),
+    (
+        "importing",
+        "cannot be imported: No module named 'no_such_module_anywhere'; the module imports "
+        "no_such_module_anywhere: pip install no_such_module_anywhere",
+    ),
     ("failing", "cannot be imported: two lines"),
     ("without_layers", "has no caffe.Layer named 'Number'"),
     ("", "has no python_param module"),
@@ -113,6 +117,23 @@ def test_a_module_without_the_layer_is_one_line_that_names_the_layer(modules, mo
     with pytest.raises(LayerError) as error:
         caffe.Net.from_param(param)
     assert (error.value.layer, error.value.layer_type) == ("user", "Python")
+
+
+def test_param_str_has_the_name_that_fast_rcnn_reads(tmp_path, monkeypatch):
+    write(
+        tmp_path,
+        "import caffe\n"
+        "class RoIDataLayer(caffe.Layer):\n"
+        "    def setup(self, bottom, top):\n"
+        "        top[0].reshape(eval(self.param_str_)['num_classes'])\n",
+        "old_roi_data.py",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = (
+        "layer { name: 'd' type: 'Python' top: 'y' python_param { module: 'old_roi_data' "
+        "layer: 'RoIDataLayer' param_str: \"{'num_classes': 21}\" } }"
+    )
+    assert build(tmp_path, text).blobs["y"].data.shape == (21,)
 
 
 TRAINED = """

@@ -55,6 +55,21 @@ def test_every_weight_has_a_filler_for_training_and_none_in_deploy():
         assert not layer.inner_product_param.HasField("weight_filler")
 
 
+def test_a_layer_can_have_another_filler_than_the_rest():
+    fillers = {"fc8": {"type": "gaussian", "std": 0.25}, "conv1_1": {"type": "xavier"}}
+    layers = {x.name: x for x in net_gen.vgg16("train", data=SOURCE, fillers=fillers).layer}
+    last = layers["fc8"].inner_product_param.weight_filler
+    assert (last.type, last.std) == ("gaussian", 0.25)
+    assert layers["fc7"].inner_product_param.weight_filler.type == "msra"
+    assert layers["conv1_1"].convolution_param.weight_filler.type == "xavier"
+    assert net_gen.vgg16("deploy", fillers=fillers) == net_gen.vgg16("deploy")
+
+
+def test_a_filler_for_a_layer_without_weights_is_refused():
+    with pytest.raises(ValueError, match="fillers has 'relu6', needs layers with weights"):
+        net_gen.vgg16("train", data=SOURCE, fillers={"relu6": {"type": "xavier"}})
+
+
 def test_width_scales_every_channel_count_but_the_classes():
     layers = {x.name: x for x in net_gen.vgg16("deploy", classes=20, width=1 / 8).layer}
     assert layers["conv5_3"].convolution_param.num_output == 64

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import pytest
 from PIL import Image
 
 from solvers import demo, score, stage
+from solvers.log import losses
 
 # tests/experiments/small_demo.py is the short form.
 pytestmark = pytest.mark.long
@@ -59,6 +61,13 @@ def test_the_demo_writes_figures_logs_and_weights(small):
         assert {"train.log", "loss.csv"} <= set(os.listdir(folder / name / "snapshot"))
         assert any(n.endswith(".caffemodel") for n in os.listdir(folder / name / "snapshot"))
     assert not [n for _, _, names in os.walk(folder) for n in names if "partial" in n]
+
+
+def test_the_classifier_starts_from_the_loss_of_a_guess(small):
+    folder, _, _ = small
+    rows = losses(folder / "classifier" / "snapshot" / "loss.csv")
+    assert rows[0]["iteration"] == 0
+    assert abs(rows[0]["loss"] - math.log(demo.CLASSES)) < 0.5
 
 
 def test_a_finished_demo_is_not_trained_again(small, monkeypatch):

@@ -13,6 +13,7 @@ from . import (
     metric,
     mobile,
     operators,
+    pruning,
     regions,
     ristretto,
     segmentation,
@@ -27,7 +28,7 @@ CASES = [
     for family in (
         *(detection, regions, segmentation, crf, mobile, yolo, text, flow, flow_data),
         *(volumes, faces, metric, dense, ristretto, bilinear, deformable, flow_training),
-        operators,
+        *(operators, pruning),
     )
     for case in family.CASES
 ]

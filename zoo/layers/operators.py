@@ -83,13 +83,16 @@ CASES = [
         "Shi et al. 2016, ESPCN",
         lambda b, p: spread(b[0], 2),
     ),
-    Case(
-        "MatMul",
-        "",
-        normal((2, 3, 4, 5), (2, 3, 5, 6)),
-        "the product of matrices",
-        lambda b, p: np.einsum("nhij,nhjk->nhik", *b),
-        smooth=(0, 1),
+    *(
+        Case(
+            kind,
+            "",
+            normal((*batch, 4, 5), (*batch, 5, 6)),
+            "the product of matrices",
+            lambda b, p: np.einsum("...ij,...jk->...ik", *b),
+            smooth=(0, 1),
+        )
+        for kind, batch in (("MatMul", (2, 3)), ("BatchMatMul", (3,)))
     ),
     Case(
         "DepthwiseConv",

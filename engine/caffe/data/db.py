@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,27 +89,38 @@ class Shuffler(Protocol):
     def set_state(self, values: Sequence[Any]) -> None: ...
 
 
-class ShuffledReader(Reader):
-    """The values of an LMDB database in an order that is drawn anew for each turn.
+class ArrangedReader(Reader):
+    """Values of an LMDB database in an order of their own.
+
+    choose: returns the numbers of the values in their order, for the number of all values; None is
+    all of them in the order of the keys. random: shuffles them before each turn; None keeps the
+    order.
 
     Raises FileError for a database that is missing, damaged or empty.
     """
 
-    def __init__(self, path: str, random: Shuffler) -> None:
+    def __init__(
+        self,
+        path: str,
+        random: Shuffler | None,
+        choose: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
         super().__init__(path)
         cursor, places = self._cursor, [self._cursor.place()]
         while cursor.next() and len(places) < cursor.pages.entries:
             places.append(cursor.place())
         self._places, self._random = np.array(places), random
-        self._order: np.ndarray = np.arange(len(places))
+        self._order: np.ndarray = np.arange(len(places)) if choose is None else choose(len(places))
         self._turn = 0
         self._shuffle()
 
     def _shuffle(self) -> None:
-        order = self._order.tolist()
-        self._random.shuffle(order)
-        # A new array: `state` has returned the former one.
-        self._order, self._turn = np.array(order), 0
+        self._turn = 0
+        if self._random is not None:
+            order = self._order.tolist()
+            self._random.shuffle(order)
+            # A new array: `state` has returned the former one.
+            self._order = np.array(order)
 
     @property
     def value(self) -> bytes:
@@ -124,22 +135,23 @@ class ShuffledReader(Reader):
         return False
 
     def go_to(self, number: int) -> None:
-        """Do nothing: `set_state` says where the reader is."""
+        """Go to the value after `number` calls of `next`; with `random`, `set_state` does."""
+        if self._random is None:
+            self._turn = number % len(self._order)
 
     def state(self) -> dict[str, Any]:
+        if self._random is None:
+            return {}
         return {"turn": self._turn, "order": self._order, "shuffler": self._random.state()}
 
     def set_state(self, values: Mapping[str, Any]) -> None:
+        if self._random is None:
+            return
         order = np.asarray(values["order"])
-        if len(order) != len(self._places) or not 0 <= values["turn"] < len(order):
-            raise ValueError(f"a position in {len(order)} records; there are {len(self._places)}")
+        if len(order) != len(self._order) or not 0 <= values["turn"] < len(order):
+            raise ValueError(f"a position in {len(order)} records; there are {len(self._order)}")
         self._order, self._turn = order, int(values["turn"])
         self._random.set_state(values["shuffler"])
-
-
-def open_reader(path: str, random: Shuffler | None) -> Reader:
-    """Return a reader of the values in the order of the keys, or shuffled by `random`."""
-    return ShuffledReader(path, random) if random else Reader(path)
 
 
 class Writer:

@@ -118,7 +118,7 @@ def multiply_adds(part: Part) -> int | None:
     if part.type == "InnerProduct":
         outputs = part.param.inner_product_param.num_output
         return part.layer.blobs[0].count // outputs * part.tops[0].count
-    if part.type == "MatMul":
+    if part.type in ("MatMul", "BatchMatMul"):
         return (part.bottoms[0].shape or (0,))[-1] * part.tops[0].count
     if part.type in ("LSTM", "RNN"):
         steps_and_rows = math.prod((part.bottoms[0].shape or ())[:2])

@@ -46,7 +46,8 @@ class Layer:
                     bottom[0].diff[...] = 2 * top[0].diff
 
     As in BVLC Caffe, `blobs` and `type` are read-only, and `phase` (caffe.TRAIN or caffe.TEST) and
-    `param_str` (the text in the prototxt) are set. All other names belong to the subclass.
+    `param_str` (the text in the prototxt) are set. `param_str_` is its name in Fast R-CNN's Caffe.
+    All other names belong to the subclass.
     """
 
     def __init__(self, param: Any) -> None:
@@ -54,6 +55,7 @@ class Layer:
         self._caffe_blobs = BlobVec()
         self.phase: int = param.phase
         self.param_str: str = param.python_param.param_str
+        self.param_str_: str = self.param_str
 
     @property
     def type(self) -> str:

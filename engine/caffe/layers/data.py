@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import glog
+import numpy as np
+
+from .. import glog, mode
 from ..data import db
-from ..data.transformer import Random, decode
+from ..data.transformer import Random, decode, draw
 from ..proto import caffe_pb2
 from ..wire import parse_binary
 from .prefetching import Prefetching, Record
 from .registry import register
+from .text_files import read_words
 
 
 @register
@@ -19,7 +22,8 @@ class Data(Prefetching):
     """The Datum messages of an LMDB database in the order of their keys, without end.
 
     data_layer.cpp. With `shuffle`, of NVIDIA/caffe, intel/caffe and yjxiong/caffe, each turn has an
-    order of its own.
+    order of its own. Of lmb-freiburg/flownet2 are rand_permute, one drawn order for all turns, and
+    preselection_file, which has a number for each record: those with preselection_label are read.
     """
 
     settings = "data_param"
@@ -29,11 +33,38 @@ class Data(Prefetching):
         if p.backend == p.LEVELDB:
             raise self.error(f"data_param has backend LEVELDB; {db.NO_LEVELDB}")
         with self.using_files():
-            self.reader = db.open_reader(p.source, Random() if p.shuffle else None)
+            self.reader = self._arranged_reader()
         #: How many records were read, by whichever solver.
         self.number = 0
         glog.write("db_lmdb.cpp:35", f"Opened lmdb {p.source}")
         return self._record()[0].shape
+
+    def _arranged_reader(self) -> db.Reader:
+        """Return a reader of the records that the settings choose, in their order."""
+        p = self.layer_param.data_param
+        random = Random() if p.shuffle else None
+        if not (p.shuffle or p.rand_permute or p.preselection_file):
+            return db.Reader(p.source)
+        return db.ArrangedReader(p.source, random, self._chosen)
+
+    def _chosen(self, count: int) -> np.ndarray:
+        """The numbers of the records that are read, of `count`, in their order."""
+        p = self.layer_param.data_param
+        numbers: np.ndarray = np.arange(count)
+        if p.preselection_file:
+            words = read_words(self, p.preselection_file)
+            label = str(p.preselection_label)
+            if len(words) != count or label not in words:
+                raise self.file_error(
+                    f"{p.preselection_file}: has {len(words)} numbers for {count} records, "
+                    f"{words.count(label)} of them preselection_label {label}; it needs one for "
+                    "each record"
+                )
+            numbers = numbers[np.array(words) == label]
+        if p.rand_permute:
+            seed = p.rand_permute_seed if p.HasField("rand_permute_seed") else draw(mode.rng())
+            numbers = np.random.RandomState(seed).permutation(numbers)
+        return numbers
 
     def records(self) -> Iterator[Record]:
         while True:

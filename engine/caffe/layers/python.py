@@ -12,6 +12,8 @@ from .registry import register
 
 #: (module, layer) -> the layer that takes the place of a well-known Python layer.
 _stand_ins: dict[tuple[str, str], Callable[[Any], Layer]] = {}
+#: Module -> the package that has it, where the names differ.
+_PACKAGES = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
 M = TypeVar("M", bound=Callable[[Any], Layer])
 
 
@@ -30,6 +32,13 @@ def _stand_in_of(module: str, layer: str) -> Callable[[Any], Layer] | None:
     names = module.split(".")
     paths = (".".join(names[i:]) for i in range(len(names)))
     return next((_stand_ins[path, layer] for path in paths if (path, layer) in _stand_ins), None)
+
+
+def _missing_package(error: Exception, module: str) -> str:
+    """Return the package that a module imports and that is missing, or ""."""
+    name = (isinstance(error, ModuleNotFoundError) and error.name) or ""
+    top = name.partition(".")[0]
+    return "" if top == module.partition(".")[0] else top
 
 
 def _python_layer(param: Any) -> Layer:
@@ -57,10 +66,10 @@ def _python_layer(param: Any) -> Layer:
         cause = " ".join(str(error).split())
         if not isinstance(error, ImportError):
             cause = f"{type(error).__name__}: {cause}"
-        reason = (
-            f"module {p.module!r} cannot be imported: {cause}; check PYTHONPATH, or put the module "
-            "beside the prototxt"
-        )
+        advice = "check PYTHONPATH, or put the module beside the prototxt"
+        if other := _missing_package(error, p.module):
+            advice = f"the module imports {other}: pip install {_PACKAGES.get(other, other)}"
+        reason = f"module {p.module!r} cannot be imported: {cause}; {advice}"
         raise LayerError(param.name, param.type, reason) from error
     cls = getattr(module, p.layer, None)
     if not (isinstance(cls, type) and issubclass(cls, Layer)):

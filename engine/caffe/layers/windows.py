@@ -22,6 +22,7 @@ FLT_MAX = float(np.finfo(np.float32).max)
 
 #: The field of LayerParameter that describes the window of each layer type.
 WINDOW_FIELDS = {
+    "CConvolution": "convolution_param",
     "Convolution": "convolution_param",
     "Convolution3D": "convolution_param",
     "ConvolutionDepthwise": "convolution_param",

@@ -8,6 +8,19 @@ from __future__ import annotations
 
 #: Fork -> message, or "types" -> names, separated by spaces.
 ORIGINS: dict[str, dict[str, str]] = {
+    "CMU-Perceptual-Computing-Lab/caffe_train": {
+        "types": "CPMData",
+        "LayerParameter": "cpm_transform_param",
+    },
+    "HiSilicon's NNIE (a converter)": {
+        "types": "PassThrough",
+        "LayerParameter": "pass_through_param",
+    },
+    "Huawei's ATC (a converter)": {
+        "types": "SSDDetectionOutput Yolo YoloV3DetectionOutput",
+        "LayerParameter": "ssddetectionoutput_param yolo_param yolov3_detection_output_param",
+        "ProposalParameter": "iou_threshold output_actual_rois_num",
+    },
     "HyeonwooNoh/caffe (DeconvNet)": {
         "types": "BN Unpooling WindowSegData",
     },
@@ -326,6 +339,9 @@ ORIGINS: dict[str, dict[str, str]] = {
         ),
         "TransformationParameter": "add_noise crop_height crop_width noise_ratio scale_factors",
     },
+    "s9xie/hed": {
+        "types": "ImageLabelmapData",
+    },
     "rksltnl/Deep-Metric-Learning-CVPR16": {
         "types": "LiftedStructSimilaritySoftmaxLoss",
         "LayerParameter": "lifted_struct_sim_softmax_loss_param",
@@ -373,6 +389,10 @@ ORIGINS: dict[str, dict[str, str]] = {
     "torrvision/crfasrnn": {
         "types": "MultiStageMeanfield",
     },
+    "tpfister/caffe-heatmap": {
+        "types": "DataHeatmap EuclideanLossHeatmap",
+        "LayerParameter": "heatmap_data_param visual_meta",
+    },
     "weiliu89/caffe (SSD)": {
         "types": (
             "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute "
@@ -380,8 +400,8 @@ ORIGINS: dict[str, dict[str, str]] = {
         ),
     },
     "unsky/Deformable-ConvNets-caffe": {
-        "types": "DeformableConvolution",
-        "LayerParameter": "deformable_convolution_param",
+        "types": "DeformableConvolution DeformablePSROIPooling",
+        "LayerParameter": "deformable_convolution_param deformable_psroi_pooling_param",
     },
     "wenwei202/caffe (SSL)": {
         "ConvolutionParameter": "conv_mode",
@@ -458,6 +478,14 @@ ORIGINS: dict[str, dict[str, str]] = {
         "types": "CenterLoss",
         "LayerParameter": "center_loss_param",
     },
+    "yeahkun/caffe-yolo": {
+        "types": "BoxData DetectionLoss EvalDetection",
+        "LayerParameter": "detection_loss_param eval_detection_param",
+    },
+    "yiwenguo/Dynamic-Network-Surgery": {
+        "types": "CConvolution CInnerProduct",
+        "LayerParameter": "cconvolution_param cinner_product_param",
+    },
     "yjxiong/caffe": {
         "types": "BatchReduction BN ROIPooling SegData VideoData",
         "ConvolutionParameter": "dilation_h dilation_w",
@@ -490,6 +518,27 @@ ORIGINS: dict[str, dict[str, str]] = {
         "LayerParameter": (
             "box_output_param decode_bbox_param roi_pooling_param smooth_l1_loss_param"
         ),
+    },
+    "jyh2986/Active-Shift": {
+        "types": "ActiveShift",
+    },
+    "kevinlin311tw/Caffe-DeepBinaryCode (SSDH)": {
+        "types": "K1_EuclideanLoss K2_EuclideanLoss",
+    },
+    "mjq11302010044/RRPN": {
+        "types": "RotateROIPooling",
+    },
+    "ShuangLi59/person_search": {
+        "types": "LabeledMatching UnlabeledMatching",
+    },
+    "thuml/HashNet": {
+        "types": "PairwiseLoss",
+    },
+    "thuml/Xlearn": {
+        "types": "JMMDLoss MMDLoss",
+    },
+    "tidsp/caffe-jacinto": {
+        "types": "IOUAccuracy ImageLabelData",
     },
 }
 

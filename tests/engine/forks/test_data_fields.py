@@ -109,6 +109,26 @@ def test_accuracy_can_take_the_smallest_score_for_the_best(tmp_path):
         assert net.forward()["a"] == expected
 
 
+def test_accuracy_of_classes_counts_a_label_of_no_class_as_wrong(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "1")
+    text = (
+        "layer { name: 'x' type: 'Input' top: 'x' top: 'y' input_param { "
+        "shape { dim: 4 dim: 2 } shape { dim: 4 } } } "
+        "layer { name: 'a' type: 'Accuracy' bottom: 'x' bottom: 'y' top: 'a' %s }"
+    )
+    net = build(tmp_path, text % "top: 'per_class'")
+    net.blobs["x"].data[...] = [[2, 1], [1, 2], [2, 1], [1, 2]]
+    net.blobs["y"].data[...] = [0, 1, 1, 2]
+    assert net.forward()["a"] == 0.5 and net.blobs["per_class"].data.tolist() == [1, 0.5]
+    assert net.forward()["a"] == 0.5
+    warning = "a: a label is 2, beyond the 2 classes; it counts as wrong."
+    assert capfd.readouterr().err.count(warning) == 1
+    alone = build(tmp_path, text % "")
+    alone.blobs["y"].data[...] = [0, 1, 1, 2]
+    with pytest.raises(CaffeError, match="a label is 2; it needs to be 0 .. 1"):
+        alone.forward()
+
+
 def test_a_filler_s_field_of_a_fork_is_left_out_with_a_warning(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("GLOG_minloglevel", "1")
     text = (

@@ -49,7 +49,8 @@ class AnnotatedData(Source):
         if p.backend == p.LEVELDB:
             raise self.error(f"data_param has backend LEVELDB; {db.NO_LEVELDB}")
         with self.using_files():
-            self.reader = db.open_reader(p.source, Random() if p.shuffle else None)
+            random = Random() if p.shuffle else None
+            self.reader = db.ArrangedReader(p.source, random) if random else db.Reader(p.source)
         self.transformer = DataTransformer(self.layer_param)
         self.random = np.random.RandomState(draw(mode.rng()))
         #: How many records were read, by whichever solver.

@@ -29,7 +29,7 @@ class CustomData(Data):
     slice_point cuts the channels of a Datum into maps, N x channels x H x W each; `encoding` says
     what the bytes of each map are: UINT8; UINT16FLOW, signed numbers of 16 bits in units of 1/32
     pixel, the largest of which is not-a-number; BOOL1, one bit a value, the lowest first. One top
-    more has the labels. Records come in the order of their keys.
+    more has the labels. Records come as in Data.
     """
 
     tops = (1, math.inf)

@@ -117,7 +117,11 @@ class _LabelledPixels(Source):
         values, rows = self._cropped(values, labels[None].astype(np.float32), drawn)
         if self._transform.mirror and drawn and self.random.below(2):
             values, rows = values[:, :, ::-1], rows[:, :, ::-1]
-        return np.ascontiguousarray(values), np.ascontiguousarray(rows), size
+        return np.ascontiguousarray(values), np.ascontiguousarray(self.divided(rows)), size
+
+    def divided(self, labels: np.ndarray) -> np.ndarray:
+        """Return the labels, 1 x H x W, in the size of the net's scores."""
+        return labels
 
     @property
     def _transform(self) -> Any:
@@ -224,9 +228,20 @@ class DenseImageData(_LabelledPixels):
     """Photographs with labels for each pixel (alexgkendall/caffe-segnet).
 
     Each line of `source` is two paths below root_folder. new_height and new_width resize both,
-    labels to the nearest pixel.
+    labels to the nearest pixel. With label_divide_factor, the labels are smaller than the
+    photograph by that factor, as the scores of ENet's encoder are (Paszke et al. 2016, ENet).
     """
 
     settings = "dense_image_data_param"
     log_place = "dense_image_data_layer.cpp:90"
     tops = (2, 2)
+
+    def divided(self, labels: np.ndarray) -> np.ndarray:
+        factor = self.positive(self.param.label_divide_factor, "label_divide_factor")
+        height, width = (size // factor for size in labels.shape[1:])
+        if not (height and width):
+            raise self.shape_error(
+                f"label_divide_factor is {factor} and the labels are {labels.shape[1:]}; it needs "
+                "to be at most their height and width"
+            )
+        return nearest(labels[0], height, width)[None]

@@ -146,5 +146,10 @@ class MatMul(Function):
 
 
 @register
+class BatchMatMul(MatMul):
+    """MatMul under the name of operators whose leading axes are a batch."""
+
+
+@register
 class DepthwiseConv(ConvolutionDepthwise):
     """ConvolutionDepthwise under the name that HiSilicon's tools for NNIE read."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...proto import caffe_pb2
 from .arrays import END, Array, constant, inputs, number, product, size_of, sizes_of
-from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes
+from .model import BOOL, FLOAT, INT64, Model, Source, linear, refusal, writes, writes_also
 
 
 @writes
@@ -18,6 +18,8 @@ def InnerProduct(m: Model, source: Source) -> str:
     p = source.param.inner_product_param
     axis = source.axis(p.axis)
     weights, *bias = source.parameters()
+    if source.layer.type == "CInnerProduct":
+        weights, *bias = source.layer.masked_arrays()
     if p.normalize:
         lengths = np.linalg.norm(weights, axis=0 if p.transpose else 1, keepdims=True)
         weights = weights / np.maximum(lengths, 1e-12)
@@ -28,6 +30,9 @@ def InnerProduct(m: Model, source: Source) -> str:
         return rows
     before = sizes_of(m, source, range(axis))
     return Array(m, rows).reshape(*before, p.num_output).name
+
+
+writes_also(InnerProduct, "CInnerProduct")
 
 
 @writes
@@ -197,6 +202,9 @@ def GradientScaler(m: Model, source: Source) -> str:
 def MatMul(m: Model, source: Source) -> str:
     """Write MatMul."""
     return m.add("MatMul", *source.inputs)
+
+
+writes_also(MatMul, "BatchMatMul")
 
 
 @writes

@@ -40,6 +40,21 @@ def Deconvolution(m: Model, source: Source) -> list[str]:
     return _convolve(m, source, "ConvTranspose")
 
 
+@writes
+def CConvolution(m: Model, source: Source) -> str:
+    """Write Conv with the masked weights."""
+    window = source.layer.window_read
+    attributes = {
+        "kernel_shape": window.kernel,
+        "strides": window.stride,
+        "pads": window.pad * 2,
+        "dilations": window.dilation,
+        "group": source.param.convolution_param.group,
+    }
+    parameters = [m.constant(values) for values in source.layer.masked_arrays()]
+    return m.add("Conv", source.input, *parameters, **attributes)
+
+
 writes_also(
     Convolution,
     "Convolution3D",
