@@ -49,10 +49,10 @@ def test_photographs_and_labels_come_in_pairs(folder, type_, settings):
 
 
 def test_labels_are_divided_for_the_encoder_of_enet(folder):
-    whole = forward(net(folder, "DenseImageData", "batch_size: 2"))[1]
+    undivided = forward(net(folder, "DenseImageData", "batch_size: 2"))[1]
     data, labels = forward(net(folder, "DenseImageData", "batch_size: 2 label_divide_factor: 2"))
     assert data.shape == (2, 3, 6, 8)
-    assert np.array_equal(labels, whole[:, :, 1::2, 1::2])
+    assert np.array_equal(labels, undivided[:, :, 1::2, 1::2])
     with pytest.raises(CaffeError, match="label_divide_factor is 7 and the labels are .6, 8."):
         net(folder, "DenseImageData", "label_divide_factor: 7")
     with pytest.raises(CaffeError, match="label_divide_factor is 0"):
