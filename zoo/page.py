@@ -57,6 +57,56 @@ two differ. With "hed", SigmoidCrossEntropyLoss balances edges and other pixels,
 C3D clips of videos or of folders, with those of yjxiong/caffe (TSN) frames of the parts of each
 video.
 """
+SETTINGS_TEXT = """\
+## Settings of solvers and databases
+
+Fields that forks have beside layers, and that the engine reads.
+"""
+#: A setting, the fork that has it, and what it does.
+SETTINGS = (
+    (
+        '`lr_policy: "plateau"`, `plateau_winsize`',
+        "weiliu89/caffe (SSD)",
+        "the rate drops when the smoothed loss has had no new minimum for that many iterations",
+    ),
+    (
+        '`lr_policy: "multifixed"`, `stagelr`, `stageiter`',
+        "gklz1982/caffe-yolov2",
+        "a rate for each stage",
+    ),
+    (
+        '`lr_policy: "triangular"`, `"triangular2"`, `max_lr`, `start_lr_policy`',
+        "Smith 2017, cyclical learning rates",
+        "from `base_lr` to `max_lr` and back in twice `stepsize` iterations; with `triangular2` "
+        "half as high in each further cycle",
+    ),
+    (
+        "`rampup_interval`, `rampup_lr`, `min_lr`; `warmup_iter`, `warmup_start_lr`",
+        "NVIDIA/caffe; intel/caffe",
+        "a rising rate at the start; a lowest rate",
+    ),
+    (
+        '`momentum_policy: "poly"`, `"opt"`, `max_momentum`, `momentum_power`',
+        "NVIDIA/caffe",
+        "momentum + (max_momentum - momentum) (t / max_iter)^momentum_power; "
+        "(1 - sqrt(rate) / 2)^2; for SGD and Nesterov",
+    ),
+    (
+        "`eval_type`, `ap_version`, `show_per_class_result`",
+        "weiliu89/caffe (SSD)",
+        "a test logs the mean average precision",
+    ),
+    (
+        "`shuffle` of `data_param`",
+        "NVIDIA/caffe, intel/caffe, yjxiong/caffe",
+        "another order of the records in each turn; a resumed training goes on in it",
+    ),
+    (
+        "`rand_permute`, `rand_permute_seed`, `preselection_file`, `preselection_label`",
+        "lmb-freiburg/flownet2",
+        "one drawn order for all turns; the records whose number in the file is the label",
+    ),
+)
 UNKNOWN_TEXT = """\
 ## What the engine does not know
 
@@ -336,6 +386,7 @@ def page(results: Sequence[Comparison]) -> str:
     if others:
         lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
+    lines += [SETTINGS_TEXT, *markdown(("setting", "source", "what it does"), SETTINGS), ""]
     lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
     lines += [MISSING_TEXT, *markdown(("fork", "types"), missing_rows()), ""]
     columns: tuple[str, ...] = ("message", "fork", "fields")
