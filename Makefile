@@ -55,7 +55,7 @@ help: ## list the commands
 
 setup: $(STAMP) ## install the product and its packages into .venv (PYTHON=python3.12)
 
-$(STAMP): pyproject.toml constraints.txt engine/caffe/native/instructions.c
+$(STAMP): pyproject.toml constraints.txt $(wildcard engine/caffe/native/*.[ch])
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "error: $$PYTHON is $$("$$PYTHON" --version 2>&1), needs Python 3.10 or newer;" \
 	    "name one with make setup PYTHON=python3.12" >&2; exit 1; }
@@ -73,7 +73,7 @@ $(STAMP): pyproject.toml constraints.txt engine/caffe/native/instructions.c
 	@$(VENV)/bin/python -m compileall -q $(filter-out %.py,$(TYPED))
 	@touch $@
 
-native: $(READY) ## compile the C library of small layers, as setup does (CC=)
+native: $(READY) ## compile the engine's C library, as setup does (CC=)
 	@"$$PY" engine/packing/native_library.py
 
 demo: $(READY) ## train and score 32s, 16s, 8s on drawn scenes: runs/demo (SEED=1 GPU=)

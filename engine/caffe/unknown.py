@@ -39,6 +39,8 @@ SHOWING = {
     *("output_name_prefix", "save_file", "save_output_param", "visualize", "visualize_threshold"),
 }
 
+#: Fields of a block `layers` that people write in a block `layer` -> fields of its param.
+V1_FIELDS = {"blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
 #: Values inside values that are read; Caffe's messages have eight at most.
 MAX_DEPTH = 100
 #: Messages whose fields in forks draw or choose training data, steer a training, or change the
@@ -299,6 +301,8 @@ def refusal(
     for (message, name, value), items in places.items():
         near = suggestion(value or name, items[0].near)
         origin = _origin(forks_of(name, message), near)
+        if message == "LayerParameter" and name in V1_FIELDS:
+            origin = f"; in a block `layer` it is param {{ {V1_FIELDS[name]}: ... }}"
         subject = f'{message} has no field named "{name}"'
         if value:
             subject = f"{message}.{name} has no value {value}"
@@ -309,13 +313,15 @@ def refusal(
     advice = []
     if types:
         correct = "correct the type, or " if any("did you mean" in part for part in parts) else ""
+        brings_data = any(layer_type.endswith(DATA_TYPES) for layer_type in layers_of)
+        other = ", or bring the data by another layer, such as HDF5Data," if brings_data else ""
         advice.append(
             f"{correct}write a class for the type and register it with "
-            "caffe.register_layer(class, type)"
+            f"caffe.register_layer(class, type){other}"
         )
     if fields:
         advice.append("correct or remove the fields")
-    return "; ".join([*parts, " and ".join(advice)])
+    return "; ".join([*parts, " and ".join(advice).rstrip(",")])
 
 
 def _listed(noun: str, items: Sequence[str]) -> str:

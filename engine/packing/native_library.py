@@ -1,8 +1,8 @@
-"""Compiles the C library of the engine's small layers, where a C compiler is installed.
+"""Compiles the engine's C library, where a C compiler is installed.
 
-`python engine/packing/native_library.py` writes the library beside its source, as the build backend
-does for every installation. Without a compiler, or where it fails, a line says so, and the engine
-computes the same with NumPy.
+`python engine/packing/native_library.py` writes the library beside its sources, as the build
+backend does for every installation. Without a compiler, or where it fails, a line says so, and the
+engine computes the same with NumPy and PyTorch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import zlib
 from pathlib import Path
 from typing import Optional
 
-SOURCE = Path(__file__).parents[1] / "caffe" / "native" / "instructions.c"
-LIBRARY = SOURCE.with_name("libinstructions.so")
+FOLDER = Path(__file__).parents[1] / "caffe" / "native"
+LIBRARY = FOLDER / "libnative.so"
 #: The code chooses the processor's vectors when it runs, so no flag names this machine. No
 #: operation reads the flags of floating-point errors. A contracted product and sum rounds once.
 FLAGS = (
@@ -35,16 +35,26 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC", "")) or ["cc"]
 
 
-def compile_library(source: Path = SOURCE, library: Path = LIBRARY) -> str:
-    """Write the library; return "", or why it could not be written. A library from before goes."""
+def checksum(folder: Path) -> int:
+    """Return the checksum of the C files in a folder, which a library of them has."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".c", ".h"))
+    return zlib.crc32(b"".join(p.read_bytes() for p in files))
+
+
+def compile_library(folder: Path = FOLDER, library: Path = LIBRARY) -> str:
+    """Write the library; return "", or why it could not be written. A library from before goes.
+
+    folder: with the C files.
+    """
     library.unlink(missing_ok=True)
     if sys.platform == "win32":
         return "the library is for Linux and macOS"
     part = library.with_name(f"{library.name}.{os.getpid()}.part")
     reason = ""
-    checksum = f"-DCHECKSUM={zlib.crc32(source.read_bytes())}u"
+    sources = [str(p) for p in sorted(folder.glob("*.c"))]
+    definition = f"-DCHECKSUM={checksum(folder)}u"
     for extra in (GCC_FLAGS, ()):
-        command = [*compiler(), *FLAGS, *extra, checksum, "-o", str(part), str(source)]
+        command = [*compiler(), *FLAGS, *extra, definition, "-o", str(part), *sources]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -61,8 +71,8 @@ def compile_library(source: Path = SOURCE, library: Path = LIBRARY) -> str:
 def report(reason: str) -> str:
     """Return the line about a library that is written, or for this reason is not."""
     if not reason:
-        return f"compiled {LIBRARY.name}: small layers are computed by it"
-    return f"{LIBRARY.name} is not compiled ({reason}): small layers are computed by NumPy"
+        return f"compiled {LIBRARY.name}: small layers and 3 x 3 convolutions are computed by it"
+    return f"{LIBRARY.name} is not compiled ({reason}): NumPy and PyTorch compute its part, slower"
 
 
 def platform_tag() -> str:

@@ -41,6 +41,25 @@ def test_all_unknown_types_and_fields_are_told_in_one_message(build):
     assert "caffe.register_layer(class, type) and correct or remove the fields" in line
 
 
+def test_fields_of_v1_in_a_present_layer_name_the_present_fields(build):
+    with pytest.raises(PrototxtError) as error:
+        build('layer { name: "r" type: "ReLU" bottom: "data" blobs_lr: 1 weight_decay: 0 }\n')
+    assert "(line 2, layer r; in a block `layer` it is param { lr_mult: ... })" in str(error.value)
+    assert "in a block `layer` it is param { decay_mult: ... })" in str(error.value)
+
+
+def test_the_message_about_an_unknown_data_layer_names_another_way_to_bring_data(build):
+    advice = "register_layer.class, type., or bring the data by another layer, such as HDF5Data$"
+    with pytest.raises(NetError, match=advice):
+        build('layer { name: "d" type: "WhirlData" top: "d" }\n')
+    advice = "such as HDF5Data, and correct or remove the fields$"
+    with pytest.raises(PrototxtError, match=advice):
+        build(
+            'layer { name: "d" type: "WhirlData" top: "d" }\n'
+            'layer { name: "r" type: "ReLU" bottom: "d" relu_param { slope: 1 } }\n'
+        )
+
+
 def test_unknown_types_of_a_net_parameter_are_told_in_one_message():
     net = caffe_pb2.NetParameter(layer=[{"name": n, "type": n.upper()} for n in ("aa", "bb")])
     with pytest.raises(NetError, match="unknown type 'AA' .*unknown type 'BB'"):

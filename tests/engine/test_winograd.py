@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import caffe
 import numpy as np
 import pytest
 import torch
-from caffe.ops import winograd
+from caffe.ops import fused_winograd, prepared, winograd
 from caffe.run import region, strips
 
 from tests.engine import nets
+from tests.engine.test_native import native as native
 from tests.engine.test_precision import full_again as full_again
 from tests.engine.test_regions import INPUT, build, close, conv, fill, pool, relu
+
+
+@pytest.fixture(params=["fused", "in steps"])
+def way(request, monkeypatch, native):
+    """The C library's algorithm, and that by PyTorch's operations."""
+    library = native if request.param == "fused" else None
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: library)
+    return request.param
+
+
+@pytest.fixture
+def in_steps(monkeypatch):
+    """The algorithm by PyTorch's operations, as without a C library."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: None)
+
 
 SHAPES = {
     "one tile": (1, 32, 32, 6, 6, 0),
@@ -23,6 +41,9 @@ SHAPES = {
     "padded by 2": (3, 32, 32, 9, 14, 2),
     "several blocks": (1, 128, 70, 50, 60, 1),
     "two groups of coordinates": (1, 2100, 100, 10, 11, 1),
+    "vectors of channels": (2, 48, 80, 23, 18, 1),
+    "several blocks of vectors": (1, 192, 64, 61, 59, 1),
+    "more outputs than tiles": (1, 64, 208, 13, 10, 2),
 }
 
 
@@ -45,7 +66,7 @@ def random_leaves(case, bias=True):
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("case", SHAPES)
-def test_output_and_gradients_are_those_of_the_exact_convolution(case, bias):
+def test_output_and_gradients_are_those_of_the_exact_convolution(case, bias, way):
     leaves, pad = random_leaves(case, bias)
     expected = torch.nn.functional.conv2d(*leaves, padding=pad)
     diff = torch.randn_like(expected)
@@ -58,7 +79,7 @@ def test_output_and_gradients_are_those_of_the_exact_convolution(case, bias):
 
 
 @pytest.mark.parametrize("each", [2, 6, 12])
-def test_groups_of_coordinates_give_the_same_convolution(monkeypatch, each):
+def test_groups_of_coordinates_give_the_same_convolution(monkeypatch, each, in_steps):
     leaves, pad = random_leaves("two images")
     x, w, b = (t.detach().float().requires_grad_() for t in leaves)
     diff = torch.randn(winograd.convolve(x, w, b, (pad, pad)).shape)
@@ -73,13 +94,13 @@ def test_groups_of_coordinates_give_the_same_convolution(monkeypatch, each):
         assert apart(grouped, together.double()) < 2e-6
 
 
-def test_the_axes_can_have_different_paddings():
+def test_the_axes_can_have_different_paddings(way):
     (x, w, b), _ = random_leaves("odd sizes")
     y = winograd.convolve(x.float(), w.float(), b.float(), (2, 0))
     assert apart(y, torch.nn.functional.conv2d(x, w, b, padding=(2, 0))) < 1e-5
 
 
-def test_the_layout_of_the_bottom_does_not_change_the_output():
+def test_the_layout_of_the_bottom_does_not_change_the_output(way):
     (x, w, b), pad = random_leaves("two images")
     x, w, b = x.float(), w.float(), b.float()
     last = x.contiguous(memory_format=torch.channels_last)
@@ -87,7 +108,7 @@ def test_the_layout_of_the_bottom_does_not_change_the_output():
     assert torch.equal(first, winograd.convolve(last, w, b, (pad, pad)))
 
 
-def test_a_nan_reaches_the_outputs_that_read_it_and_no_other():
+def test_a_nan_reaches_the_outputs_that_read_it_and_no_other(way):
     x, w = torch.zeros(1, 32, 20, 20), torch.ones(32, 32, 3, 3)
     x[0, 0, 0, -1] = float("nan")
     y = winograd.convolve(x, w, None, (0, 0))
@@ -95,15 +116,27 @@ def test_a_nan_reaches_the_outputs_that_read_it_and_no_other():
     assert y[:, :, 0, -1].isnan().all()
 
 
+@contextmanager
+def torch_threads(count):
+    """PyTorch with a number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def calls(monkeypatch):
     """Return a list that gets the shape of each bottom that Winograd's algorithm convolves."""
-    shapes, convolve = [], winograd.convolve_with
+    shapes, pays_for = [], winograd.pays_for
 
-    def observed(x, *rest):
-        shapes.append(tuple(x.shape))
-        return convolve(x, *rest)
+    def observed(shape, *rest):
+        pays = pays_for(shape, *rest)
+        shapes.extend([tuple(shape)] * pays)
+        return pays
 
-    monkeypatch.setattr(winograd, "convolve_with", observed)
+    monkeypatch.setattr(winograd, "pays_for", observed)
     return shapes
 
 
@@ -133,7 +166,7 @@ def test_a_large_map_of_many_channels_is_convolved_by_it(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_other_convolutions_are_not_convolved_by_it(tmp_path, monkeypatch, other):
+def test_other_convolutions_are_not_convolved_by_it(tmp_path, monkeypatch, in_steps, other):
     net = one_layer(tmp_path, **other)
     shapes = calls(monkeypatch)
     net.forward()
@@ -152,10 +185,68 @@ def test_other_convolutions_are_not_convolved_by_it(tmp_path, monkeypatch, other
         (4, 512, 512, 14, True),
     ],
 )
-def test_it_is_used_where_it_is_faster(images, channels, outputs, size, expected):
+def test_it_is_used_where_it_is_faster(in_steps, images, channels, outputs, size, expected):
     """The times were measured on two cores; another machine has other limits."""
     x, w = torch.empty(images, channels, size, size), torch.empty(outputs, channels, 3, 3)
     assert winograd.pays(x, w, (1, 1)) is expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "expected"),
+    [
+        (512, 512, 14, True),
+        (16, 16, 112, True),
+        (16, 16, 6, False),  # a call takes longer than the convolution
+        (2048, 2048, 3, False),  # one tile for which all kernels are put into coordinates
+        (24, 64, 56, False),  # channels that are no vectors
+        (64, 20, 56, False),
+    ],
+)
+def test_the_c_library_is_used_where_it_is_faster(
+    native, monkeypatch, channels, outputs, size, expected
+):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, w = torch.empty(1, channels, size, size), torch.empty(outputs, channels, 3, 3)
+    assert winograd.pays(x, w, (1, 1)) is expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("size", [7, 40])
+def test_the_threads_of_the_c_library_do_not_change_the_bits(native, monkeypatch, threads, size):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x, w = torch.randn(2, 48, size, size), torch.randn(80, 48, 3, 3)
+    convolve = fused_winograd.Convolution(x.shape, w, None, (1, 1))
+    one = convolve(x)
+    with torch_threads(threads):
+        assert torch.equal(convolve(x), one)
+
+
+@pytest.mark.parametrize("slope", [None, 0.0, 0.25, -0.5])
+@pytest.mark.parametrize("adds", [False, True], ids=["alone", "sum"])
+def test_the_c_library_adds_a_map_and_rectifies(native, monkeypatch, slope, adds):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x, w, b = torch.randn(2, 32, 9, 14), torch.randn(48, 32, 3, 3), torch.randn(48)
+    other = torch.randn(2, 48, 9, 14) if adds else None
+    y = fused_winograd.Convolution(x.shape, w, b, (1, 1), slope)(x, other)
+    expected = torch.nn.functional.conv2d(x.double(), w.double(), b.double(), padding=1)
+    expected = expected if other is None else expected + other
+    expected = expected if slope is None else torch.where(expected > 0, expected, slope * expected)
+    assert apart(y, expected) < 1e-5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_prepared_convolution_treats_special_values_as_a_plain_one(native, monkeypatch, value):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, w = torch.ones(1, 32, 30, 30), torch.ones(32, 32, 3, 3)
+    x[0, 3, 4, 29] = value
+    geometry = prepared.Geometry((1, 1), (1, 1), (1, 1), 1)
+    assert prepared.choose_algorithm(x.shape, w.shape, geometry) == "winograd"
+    y = prepared.convolution(x.shape, w, None, geometry, slope=0.0)(x)
+    expected = torch.relu(torch.nn.functional.conv2d(x, w, padding=1))
+    assert torch.equal(y.isnan(), expected.isnan())
+    assert apart(y.nan_to_num(0, 1, -1), expected.nan_to_num(0, 1, -1)) < 1e-5
 
 
 def test_without_fast_paths_nothing_is_convolved_by_it(tmp_path, monkeypatch):
@@ -197,7 +288,8 @@ def test_regions_with_the_algorithm_agree_with_plain_convolutions(tmp_path, monk
     monkeypatch.setattr(region, "WORTHWHILE", 100)
     fast, plain = fast_and_plain(tmp_path, caffe.TRAIN)
     for net, cost in ((fast, 1.0), (plain, 0.0)):
-        monkeypatch.setattr(winograd, "PLAIN", cost)
+        for module in (winograd, fused_winograd):
+            monkeypatch.setattr(module, "PLAIN", cost)
         shapes = calls(monkeypatch)
         fill(net)
         net.forward()

@@ -78,17 +78,18 @@ def test_a_cast_net_without_padding_has_one_output_for_its_receptive_field(
     assert (outputs, Geometry(bare.cast).sizes(field + stride)[bare.scores]) == (1, 2)
 
 
-def test_an_output_depends_on_its_receptive_field_alone():
+def test_an_output_depends_on_its_receptive_field_alone_up_to_rounding():
+    # Winograd's algorithm computes tiles of outputs: what only others see cancels out.
     bare = unpadded("vgg16")
     image = pairs.draw_input(*[pairs.grid_extent(bare, 2)] * 2)
     before = pairs.forward(bare.cast_net, image, bare.scores)[0]
     image[:, :, bare.size :, :] += 50
     after = pairs.forward(bare.cast_net, image, bare.scores)[0]
-    assert np.array_equal(after[:, 0], before[:, 0])
+    assert proofs.error(after[:, 0], before[:, 0]).max() <= ROUNDING
     assert proofs.error(after[:, 1], before[:, 1]).min() > 1e-3
     image[:, :, : bare.view.stride] -= 50
     again = pairs.forward(bare.cast_net, image, bare.scores)[0]
-    assert np.array_equal(again[:, 1], after[:, 1])
+    assert proofs.error(again[:, 1], after[:, 1]).max() <= ROUNDING
 
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet"])

@@ -221,7 +221,7 @@ class Convolution(_Convolving):
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph that computes the layers before and after computes it best, too."""
-        return self._algorithm(shapes) in ("onednn", "planes")
+        return self._algorithm(shapes) in ("onednn", "planes", "pointwise")
 
     def _products(self, shape: Shape) -> int:
         """The number of multiplications for a bottom of this shape."""

@@ -12,24 +12,18 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The compiler's caller sets this: a checksum of this file, by which a stale library is known. */
+#include "vectors.h"
+
+int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
+
+/* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
 #define CHECKSUM 0
 #endif
-/* Axes of an array, and columns that a product computes at a time. */
+/* Axes of an array. */
 #define RANK 6
-#define PANEL 16
 /* Values of a matrix that stay in the first cache. */
 #define SMALL 4096
-
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 /* The numbers of records.py's Code. */
 enum {
@@ -173,9 +167,6 @@ INLINE int next_row(struct row *row, const struct record *r)
             for (int64_t i = 0; i < n; i++) { float x = a[i * sa]; o[i * so] = EXPRESSION; } \
         })
 
-typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
-
-
 typedef float half_vector __attribute__((vector_size(2 * PANEL), may_alias));
 typedef float quarter_vector __attribute__((vector_size(PANEL), may_alias));
 
@@ -232,8 +223,8 @@ INLINE void product_block(int rows, int64_t k, int64_t columns, const float *a, 
 INLINE void product_rest(int64_t rows, int64_t k, int64_t columns, const float *a, int64_t a_row,
                          int64_t a_column, const float *b, int64_t step, float *o, int64_t o_row)
 {
-#define ROWS(N) case N: product_block(N, k, columns, a, a_row, a_column, b, step, o, o_row); break
-    switch (rows) { ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); }
+#define PIECE(N) case N: product_block(N, k, columns, a, a_row, a_column, b, step, o, o_row); break
+    switch (rows) { PIECE(1); PIECE(2); PIECE(3); PIECE(4); PIECE(5); }
 }
 
 /* Copy a panel of a matrix with k rows to `scratch`, with zeros behind its columns. */
@@ -474,40 +465,50 @@ INLINE int64_t run_all(const struct record *records, int64_t count, float *scrat
     return count;
 }
 
-/* The same code for processors with wider vectors. The processor is looked at when the code runs,
- * so that a library that was built on another machine runs here. */
 static int64_t run_plain(const struct record *records, int64_t count, float *scratch)
 {
     return run_all(records, count, scratch);
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma,bmi2")))
-static int64_t run_avx2(const struct record *records, int64_t count, float *scratch)
+AVX2 static int64_t run_avx2(const struct record *records, int64_t count, float *scratch)
 {
     return run_all(records, count, scratch);
 }
 
-__attribute__((target("avx2,fma,bmi2,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
-static int64_t run_avx512(const struct record *records, int64_t count, float *scratch)
+AVX512 static int64_t run_avx512(const struct record *records, int64_t count, float *scratch)
 {
     return run_all(records, count, scratch);
 }
 #endif
 
 uint32_t caffe_native_checksum(void) { return CHECKSUM; }
-int64_t caffe_native_record_size(void) { return sizeof(struct record); }
+
+/* The bytes of a record (0), and of a job of a 3 x 3 (1) and of a 1 x 1 convolution (2). */
+int64_t caffe_native_sizes(int64_t which)
+{
+    int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
+                       caffe_native_pointwise_size()};
+    return sizes[which];
+}
+
+/* Whether this processor has the vectors that make convolutions faster than others'. */
+int32_t caffe_native_convolves(void)
+{
+#if defined(__x86_64__)
+    return processor_vectors() > 0;
+#else
+    return 1;
+#endif
+}
 
 /* Run `count` records; return how many have run before one that refuses its values, or `count`.
  * scratch: PANEL values for each row of the longest product's second matrix. */
 int64_t caffe_native_run(const struct record *records, int64_t count, float *scratch)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return run_avx512(records, count, scratch);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return run_avx2(records, count, scratch);
+    if (processor_vectors() == 2) return run_avx512(records, count, scratch);
+    if (processor_vectors() == 1) return run_avx2(records, count, scratch);
 #endif
     return run_plain(records, count, scratch);
 }

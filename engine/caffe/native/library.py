@@ -1,4 +1,4 @@
-"""The C library that runs tables of instructions: loaded where it is installed and fits."""
+"""The C library of small layers and 3 x 3 convolutions: loaded where it is installed and fits."""
 
 from __future__ import annotations
 
@@ -11,43 +11,66 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import glog
+from .convolution import CONVOLUTION, POINTWISE
 from .records import RECORD
 
+FOLDER = Path(__file__).parent
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
-PATH = Path(__file__).with_name("libinstructions.so")
-SOURCE = PATH.with_name("instructions.c")
-#: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy.
+PATH = FOLDER / "libnative.so"
+#: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
 _SWITCHED_ON = os.environ.get("CAFFE_NATIVE", "1") != "0"
 
 
 class Library(NamedTuple):
-    """run: runs records, by the address of a table, their number and the address of scratch memory;
-    returns how many ran before one that refused its values.
+    """The functions of the library; arguments are addresses and numbers.
+
+    run: runs records, by the address of a table, their number and the address of scratch memory;
+    returns how many ran before one that refused its values. winograd, pointwise: run jobs of a
+    3 x 3 or 1 x 1 convolution, by the address of their table, their number, and the address of
+    OpenMP's function that runs one function on several threads, or 0. winograd_scratch: the number
+    of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
+    group. convolves: whether the convolutions are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
+    winograd: Callable[[int, int, int], None]
+    pointwise: Callable[[int, int, int], None]
+    winograd_scratch: Callable[[int, int, int], int]
+    convolves: bool
 
 
 class UnusableError(Exception):
     """The library cannot be used; the message says why."""
 
 
+def source_checksum(folder: Path = FOLDER) -> int:
+    """Return the checksum of the C files in a folder, which a library of them has."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".c", ".h"))
+    return zlib.crc32(b"".join(p.read_bytes() for p in files))
+
+
 def open_library(path: Path) -> Library:
-    """Load a library. Raises UnusableError where it is broken or compiled from another source."""
+    """Load a library. Raises UnusableError where it is broken or compiled from other sources."""
+    number, address = ctypes.c_int64, ctypes.c_void_p
     try:
         library = ctypes.CDLL(str(path))
-        checksum, size = library.caffe_native_checksum, library.caffe_native_record_size
-        run, source = library.caffe_native_run, zlib.crc32(SOURCE.read_bytes())
+        checksum, sizes = library.caffe_native_checksum, library.caffe_native_sizes
+        run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
+        winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
+        convolves = library.caffe_native_convolves
     except (OSError, AttributeError) as error:
         raise UnusableError(f"{path} cannot be loaded: {error}") from error
-    checksum.restype, size.restype = ctypes.c_uint32, ctypes.c_int64
-    if checksum() != source or size() != RECORD.itemsize:
+    checksum.restype, sizes.restype = ctypes.c_uint32, number
+    structures = [dtype.itemsize for dtype in (RECORD, CONVOLUTION, POINTWISE)]
+    if checksum() != source_checksum() or [sizes(i) for i in range(3)] != structures:
         raise UnusableError(
-            f"{path} is compiled from another {SOURCE.name}; compile it again with make native"
+            f"{path} is compiled from other C files; compile it again with make native"
         )
-    run.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
-    run.restype = ctypes.c_int64
-    return Library(run)
+    run.argtypes, run.restype = [address, number, address], number
+    for convolve in (winograd, pointwise):
+        convolve.argtypes, convolve.restype = [address, number, address], None
+    scratch.argtypes, scratch.restype = [number] * 3, number
+    return Library(run, winograd, pointwise, scratch, bool(convolves()))
 
 
 @cache
@@ -61,5 +84,5 @@ def load() -> Library | None:
     try:
         return open_library(PATH)
     except UnusableError as error:
-        glog.write("library.py:1", f"Small layers are computed by NumPy: {error}", level=1)
+        glog.write("library.py:1", f"The C library is not used: {error}", level=1)
         return None

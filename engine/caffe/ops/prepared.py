@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import kept, winograd
+from . import fused_winograd, jobs, pointwise, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -65,12 +65,13 @@ def convolution(
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
     if algorithm == "winograd":
-        return _with_epilogue(kept.convolution(shape, w, b, geometry.pad), slope, adds)
-    prepared = _by_onednn(shape, w, b, geometry, slope, adds)
-    plain = geometry.group == 1 and set(geometry.dilation) == {1}
-    pointwise = w.shape[2:] == (1, 1) and plain and set(geometry.stride) == {1}
-    few = math.prod(shape) < MANY or w.dtype != torch.float32
-    if not pointwise or any(geometry.pad) or few:
+        return _by_winograd(shape, w, b, geometry.pad, slope, adds)
+    if algorithm == "pointwise":
+        prepared: Call = pointwise.Convolution(shape, w, b, geometry.stride, slope)
+    else:
+        prepared = _by_onednn(shape, w, b, geometry, slope, adds)
+    is_product = _is_pointwise(w.shape, geometry) and set(geometry.stride) == {1}
+    if not is_product or math.prod(shape) < MANY or w.dtype != torch.float32:
         return prepared
     on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
     return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
@@ -82,7 +83,7 @@ def choose_algorithm(
     geometry: Geometry,
     dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Return what computes a convolution fastest: "planes", "winograd" or "onednn".
+    """Return what computes a convolution fastest: "planes", "winograd", "pointwise" or "onednn".
 
     shape, weights: the shapes of the map and of the weights. dtype: the type of the weights; all
     but oneDNN's algorithms are for float32. "planes" is PyTorch's own convolution, for few
@@ -97,10 +98,37 @@ def choose_algorithm(
     plain = geometry.group == 1 and set(geometry.dilation) == {1}
     if plain and positions * math.prod(weights) <= FEW:
         return "planes"
+    if _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
+        return "pointwise"
     if kernel != (3, 3) or not plain or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
-    keeps = kept.fits(shape, weights, geometry.pad)
-    return "winograd" if winograd.pays_for(shape, weights, geometry.pad, keeps) else "onednn"
+    return "winograd" if winograd.pays_for(shape, weights, geometry.pad) else "onednn"
+
+
+def _is_pointwise(weights: Sequence[int], geometry: Geometry) -> bool:
+    """Return whether each output sees one position of all channels."""
+    return tuple(weights[2:]) == (1, 1) and geometry.group == 1 and not any(geometry.pad)
+
+
+def _by_winograd(
+    shape: Sequence[int],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    pad: Sequence[int],
+    slope: float | None,
+    adds: bool,
+) -> Call:
+    pads = pad[0], pad[1]
+    if not fused_winograd.is_usable(w.shape):
+        return _with_epilogue(lambda x: winograd.convolve(x, w, b, pads), slope, adds)
+    fused = fused_winograd.Convolution(shape, w, b, pads, slope)
+    plain = _with_epilogue(lambda x: torch.conv2d(x, w, b, padding=pads), slope, adds)
+
+    def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
+        y = fused(x, *other)
+        return plain(x, *other) if y is None else y
+
+    return convolve
 
 
 def _small(

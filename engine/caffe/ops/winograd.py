@@ -10,8 +10,7 @@ convolution takes its place.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,19 +18,15 @@ import torch.nn.functional as F
 from torch.nn.grad import conv2d_weight
 
 from .. import mode
+from . import fused_winograd
+from .rooms import Rooms
 
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
 CHANNELS = 64
 KERNELS = 1 << 13
-# The same as KERNELS for kernels whose coordinates are kept, on one thread: 64 channels and outputs
-# take 28 instead of 33 ms at 224 x 224, but on two threads still 28, instead of 17 ms.
-KEPT_KERNELS = 1 << 12
 # Seconds, measured on one machine: for a multiplication of a plain convolution, of a product of
 # coordinates and of a change of basis, for a kernel's change of basis, and for a strip of tiles.
 PLAIN, PRODUCT, BASIS, KERNEL_BASIS, STRIP = 1 / 105e9, 1 / 75e9, 1 / 60e9, 22e-9, 80e-6
-# The same for kernels whose coordinates are kept: a multiplication of a product, and the reading of
-# a kernel's coordinates.
-KEPT_PRODUCT, KEPT_READ = 1 / 80e9, 3.6e-9
 # Tiles of a block: as many as the channels, but at least enough to make the products fast, and at
 # most as many as fit the cache.
 BLOCK = 128, 384
@@ -64,22 +59,7 @@ def _bases() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 TILE, KERNEL, OUTPUT = _bases()
 
 
-class _Rooms(threading.local):
-    """Memory by name, kept between calls: memory new to a process costs more than filling it."""
-
-    def __init__(self) -> None:
-        self._rooms: dict[str, torch.Tensor] = {}
-
-    def __call__(self, name: str, *shape: int) -> torch.Tensor:
-        """Return a float32 tensor of this shape, in the memory that the name had before."""
-        count = math.prod(shape)
-        if name not in self._rooms or self._rooms[name].numel() < count:
-            self._rooms.pop(name, None)
-            self._rooms[name] = torch.empty(count)
-        return self._rooms[name][:count].view(shape)
-
-
-_room = _Rooms()
+_room = Rooms()
 
 
 def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
@@ -91,25 +71,25 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     return on_cpu and pays_for(x.shape, w.shape, pad)
 
 
-def pays_for(
-    shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], kept: bool = False
-) -> bool:
-    """As `pays`, for a float32 map on the CPU and weights of these shapes.
-
-    kept: whether the coordinates of the kernels are kept between calls.
-    """
-    outputs, channels = weights[:2]
+def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
+    """As `pays`, for a float32 map on the CPU and weights of these shapes."""
     if max(pad) > 2 or not mode.fast():
         return False
-    least = KEPT_KERNELS if kept and torch.get_num_threads() == 1 else KERNELS
-    if min(outputs, channels) < CHANNELS or outputs * channels < least:
+    if fused_winograd.is_usable(weights):
+        return fused_winograd.pays_for(shape, weights, pad)
+    return _pays_in_steps(shape, weights, pad)
+
+
+def _pays_in_steps(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
+    """As `pays_for`, for the algorithm by PyTorch's operations."""
+    outputs, channels = weights[:2]
+    if min(outputs, channels) < CHANNELS or outputs * channels < KERNELS:
         return False
     down, across = _tiles(shape, pad)
     strips = shape[0] * down
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
-    product, kernel = (KEPT_PRODUCT, KEPT_READ) if kept else (PRODUCT, KERNEL_BASIS)
-    products = product * outputs * channels + BASIS * (36 * channels + 16 * outputs)
-    estimate = 36 * strips * across * products + kernel * outputs * channels + STRIP * strips
+    products = PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs)
+    estimate = 36 * strips * across * products + KERNEL_BASIS * outputs * channels + STRIP * strips
     return estimate < PLAIN * 9 * positions * outputs * channels
 
 
@@ -139,7 +119,7 @@ class _Convolution(torch.autograd.Function):
         transposed = w.flip(2, 3).transpose(0, 1)
         return (
             _forward(grad, transposed, None, tuple(2 - p for p in ctx.pad)) if needs_x else None,
-            _weight_gradient(x, grad, ctx.pad) if needs_w else None,
+            _weight_gradient(x, grad, w.shape, ctx.pad) if needs_w else None,
             grad.sum((0, 2, 3)) if needs_b else None,
             None,
         )
@@ -148,6 +128,18 @@ class _Convolution(torch.autograd.Function):
 def _forward(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
 ) -> torch.Tensor:
+    """Return the convolution without a gradient; the plain one where results are not finite."""
+    if fused_winograd.is_usable(w.shape):
+        y = fused_winograd.Convolution(x.shape, w, b, pad)(x)
+    else:
+        y = _in_steps(x, w, b, pad)
+    return F.conv2d(x, w, b, padding=pad) if y is None else y
+
+
+def _in_steps(
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
+) -> torch.Tensor | None:
+    """Return the convolution by PyTorch's operations, None where results are not finite."""
     outputs, channels = w.shape[:2]
     weights = w.reshape(-1, 9)
     groups = coordinate_groups(len(weights))
@@ -162,22 +154,6 @@ def _forward(
             torch.bmm(rows[group], u, out=products[group])
         return products.view(36, *tiles.shape[:2], outputs)
 
-    return convolve_with(x, multiply, w, b, pad)
-
-
-def convolve_with(
-    x: torch.Tensor,
-    multiply: Callable[[torch.Tensor], torch.Tensor],
-    w: torch.Tensor,
-    b: torch.Tensor | None,
-    pad: tuple[int, int],
-) -> torch.Tensor:
-    """Return the convolution of x, N x C x H x W, without a gradient.
-
-    multiply: returns the products of tiles, strips x tiles of a strip x 36 coordinates x C, and the
-    kernels: 36 coordinates x strips x tiles of a strip x outputs. w: the weights, K x C x 3 x 3,
-    for a plain convolution where the result is not finite.
-    """
     size = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)]
     down, across = _tiles(x.shape, pad)
     y = x.new_empty(x.shape[0], *size, w.shape[0])
@@ -188,19 +164,16 @@ def convolve_with(
             image, row = divmod(strip, down)
             _write_outputs(products[:, i], b, y[image, 4 * row : 4 * row + 4])
     # A NaN or infinity spreads to all outputs of its tiles, or of its kernel, and no further.
-    if math.isfinite(float(y[:, ::4, ::4, 0].sum() + y[0, 0, 0].sum())):
-        return y.permute(0, 3, 1, 2)
-    return F.conv2d(x, w, b, padding=pad)
+    finite = math.isfinite(float(y[:, ::4, ::4, 0].sum() + y[0, 0, 0].sum()))
+    return y.permute(0, 3, 1, 2) if finite else None
 
 
-def block_shapes(shape: Sequence[int], pad: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the strips and the tiles of a strip of each block of a map of this shape."""
-    down, across = _tiles(shape, pad)
-    return [(len(block), across) for block in _blocks(shape[0] * down, across, shape[1])]
-
-
-def _weight_gradient(x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
-    """Return the weights' gradient, K x C x 3 x 3, from that of the outputs, N x K x H x W."""
+def _weight_gradient(
+    x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: tuple[int, int]
+) -> torch.Tensor:
+    """Return the gradient of weights of a shape, K x C x 3 x 3, from that of the outputs."""
+    if not _pays_in_steps(x.shape, shape, pad):
+        return conv2d_weight(x, tuple(shape), grad, padding=pad)
     channels, outputs = x.shape[1], grad.shape[1]
     down, across = _tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)

@@ -1,0 +1,102 @@
+/* 1 x 1 convolutions of float32 maps with channels last: a product of the map's positions with the
+ * weights, whose results are written once, with all that follows the convolution. Jobs are divided as
+ * in winograd.c.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "vectors.h"
+
+/* Channels whose products are added up by themselves, so that sums round less. */
+#define DEPTH 256
+
+/* What a job computes of y = slope(x * w + b + other); see winograd.c. The weights are in panels:
+ * K / PANEL x C x PANEL. Positions of y are counted along the rows of all images, and `block` of them
+ * are computed with one panel after the other. With a stride, scratch has block * channels values. */
+struct pointwise {
+    const float *x, *w, *b, *other;
+    float *y, *scratch;
+    int64_t height, width, channels, outputs, y_height, y_width, down, across;
+    int64_t first_position, end_position, first_output, end_output, block;
+    float slope;
+    int32_t strided;
+};
+
+/* Copy the positions that a stride leaves, one behind the other. */
+INLINE void gather(const struct pointwise *j, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int64_t column = (first + i) % j->y_width, row = (first + i) / j->y_width;
+        int64_t image = row / j->y_height;
+        int64_t at = (image * j->height + row % j->y_height * j->down) * j->width +
+                     column * j->across;
+        memcpy(j->scratch + i * j->channels, j->x + at * j->channels, 4 * j->channels);
+    }
+}
+
+INLINE void write_rows(const struct pointwise *j, int rows, const float *x, int64_t position,
+                       int64_t first)
+{
+    const float *w = j->w + first * j->channels;
+    vector sum[ROWS], part[ROWS], bias = {0};
+    if (j->b) bias = *(const vector *)(j->b + first);
+    UNROLL for (int i = 0; i < rows; i++) sum[i] = bias;
+    for (int64_t c = 0; c < j->channels; c += DEPTH) {
+        int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+        UNROLL for (int i = 0; i < rows; i++) part[i] = (vector){0};
+        add_products(rows, n, x + c, j->channels, w + c * PANEL, part);
+        UNROLL for (int i = 0; i < rows; i++) sum[i] += part[i];
+    }
+    UNROLL for (int i = 0; i < rows; i++) {
+        int64_t at = (position + i) * j->outputs + first;
+        vector value = sum[i];
+        if (j->other) value += *(const vector *)(j->other + at);
+        if (j->slope != 1) value = rectified(value, j->slope);
+        *(vector *)(j->y + at) = value;
+    }
+}
+
+INLINE void run_job(struct pointwise *j, int rows)
+{
+    for (int64_t start = j->first_position, stop; start < j->end_position; start = stop) {
+        stop = next_rows(start, j->end_position, j->block);
+        const float *x = j->x + start * j->channels;
+        if (j->strided) {
+            gather(j, start, stop - start);
+            x = j->scratch;
+        }
+        for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
+            for (int64_t i = 0, end; i < stop - start; i = end) {
+                end = next_rows(i, stop - start, rows);
+#define CASE(N) write_rows(j, N, x + i * j->channels, start + i, k)
+                EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
+#undef CASE
+            }
+    }
+}
+
+#if defined(__x86_64__)
+AVX2 static void run_avx2(struct pointwise *j) { run_job(j, ROWS / 2); }
+AVX512 static void run_avx512(struct pointwise *j) { run_job(j, ROWS); }
+#else
+static void run_plain(struct pointwise *j) { run_job(j, ROWS / 2); }
+#endif
+
+static void run_one(void *job)
+{
+#if defined(__x86_64__)
+    if (processor_vectors() == 2) run_avx512(job);
+    else run_avx2(job);
+#else
+    run_plain(job);
+#endif
+}
+
+int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }
+
+/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
+void caffe_native_pointwise(struct pointwise *first, int64_t count, parallel_function *parallel)
+{
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
+    run_jobs(&jobs, parallel);
+}

@@ -1,0 +1,113 @@
+/* What the files of this library share: vectors, products, the processors' vectors, and threads. */
+#pragma once
+
+/* Values of a vector, and columns that a product computes at a time. */
+#define PANEL 16
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
+typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
+
+/* A vector of the values of two others with these numbers, those of b counted from PANEL on. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
+#endif
+
+/* Exchange the second half of each piece of 2 * size values in a row with the first half of that in
+ * the row `size` further down. The numbers are those that the first row keeps and gets. */
+#define SWAP_HALVES(rows, size, ...) \
+    UNROLL for (int i = 0; i < PANEL; i++) { \
+        if (i & size) continue; \
+        vector a = rows[i], b = rows[i + size]; \
+        rows[i] = PICK(a, b, __VA_ARGS__); \
+        rows[i + size] = PICK(a, b, SECOND(size, __VA_ARGS__)); \
+    }
+#define SECOND(size, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+    a + size, b + size, c + size, d + size, e + size, f + size, g + size, h + size, i + size, \
+    j + size, k + size, l + size, m + size, n + size, o + size, p + size
+
+/* Rows of a product that are computed at a time with AVX-512, and half as many with fewer registers.
+ * Each row has a register, or two, for the sums of PANEL columns. */
+#define ROWS 12
+
+/* Add up products of `rows` rows of a, a_step apart, with n rows of PANEL values of b. */
+INLINE void add_products(int rows, int64_t n, const float *a, int64_t a_step, const float *b,
+                         vector *sum)
+{
+    for (int64_t c = 0; c < n; c++) {
+        vector values = *(const vector *)(b + c * PANEL);
+        UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_step + c] * values;
+    }
+}
+
+/* Return the end of the rows from i on that are computed together, of `count` in all: as few pieces
+ * of `most` rows as possible, all of nearly the same size. */
+static inline int64_t next_rows(int64_t i, int64_t count, int64_t most)
+{
+    int64_t pieces = (count - i + most - 1) / most;
+    return i + (count - i + pieces - 1) / pieces;
+}
+
+/* Run CASE(N) with the number of rows as a constant. */
+#define EACH_NUMBER_OF_ROWS(rows, most, CASE) \
+    switch (rows) { \
+    case 1: CASE(1); break; case 2: CASE(2); break; case 3: CASE(3); break; \
+    case 4: CASE(4); break; case 5: CASE(5); break; case 6: CASE(6); break; \
+    default: \
+        if (most > 6) switch (rows) { \
+        case 7: CASE(7); break; case 8: CASE(8); break; case 9: CASE(9); break; \
+        case 10: CASE(10); break; case 11: CASE(11); break; case 12: CASE(12); break; \
+        } \
+    }
+
+/* Return the values with negative ones times `slope`. NaN stays NaN. */
+INLINE vector rectified(vector value, float slope)
+{
+    mask positive = value > 0;
+    return (vector)((mask)value & positive) + slope * (vector)((mask)value & ~positive);
+}
+
+/* The same code is compiled for processors with wider vectors. The processor is looked at when the
+ * code runs, so that a library that was built on another machine runs here. */
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,fma,bmi2")))
+#define AVX512 __attribute__((target("avx2,fma,bmi2,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
+
+/* Return 2 if this processor has AVX-512, 1 if it has AVX2, else 0. */
+static inline int processor_vectors(void)
+{
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return 2;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+/* Jobs of one kind that any thread may run. next: the first that no thread has taken. */
+struct jobs { void (*run)(void *); char *first; int64_t size, count, next; };
+typedef void parallel_function(void (*)(void *), void *, unsigned, unsigned);
+
+static inline void take_jobs(void *argument)
+{
+    struct jobs *jobs = argument;
+    int64_t i;
+    while ((i = __atomic_fetch_add(&jobs->next, 1, __ATOMIC_RELAXED)) < jobs->count)
+        jobs->run(jobs->first + i * jobs->size);
+}
+
+/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
+static inline void run_jobs(struct jobs *jobs, parallel_function *parallel)
+{
+    if (parallel && jobs->count > 1) parallel(take_jobs, jobs, (unsigned)jobs->count, 0);
+    else take_jobs(jobs);
+}

@@ -1,0 +1,325 @@
+/* 3 x 3 convolutions of float32 maps by Winograd's F(4 x 4, 3 x 3), with channels last.
+ *
+ * winograd.py has the algorithm and its source. Here a job goes block by block: the tiles of a block
+ * in coordinates, group by group the kernels in coordinates, their products, and from these the
+ * outputs, so that no step waits for main memory. Jobs share no memory that they write: on some
+ * machines a core gets what another core has written as slowly as from main memory. So a job computes
+ * either some tiles or some outputs, and the change of basis of the other factor is done by each job.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "vectors.h"
+
+/* Coordinates of a tile. */
+#define POINTS 36
+/* Channels of a product at a time: few, so that its sums round less, and its factors stay in the
+ * first cache. */
+#define DEPTH 128
+/* Tiles, and vectors of outputs, whose products are in memory at a time. */
+#define PART 48
+#define WIDE 4
+/* Channels of PANEL kernels that are put in order at a time. */
+#define CHUNK 16
+
+/* What a job computes of the convolution of x with w. Maps are N x H x W x C in memory, kernels
+ * K x C x 3 x 3. y = slope(x * w + b + other), where slope() multiplies
+ * negative values by `slope`. b and other may be missing.
+ *
+ * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
+ * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
+struct convolution {
+    const float *x, *w, *b, *other;
+    float *y, *scratch;
+    int64_t height, width, channels, outputs, y_height, y_width, top, left;
+    int64_t first_tile, end_tile, first_output, end_output;
+    int64_t block, group; /* tiles of a block; outputs of a group, a multiple of WIDE * PANEL */
+    float slope;
+    int32_t finite; /* set to whether the results have neither NaN nor infinity */
+};
+
+/* Memory has an odd number of vectors between coordinates, so that they do not share a set of the
+ * cache, and a vector more than its channels between tiles. */
+INLINE int64_t tile_step(int64_t channels) { return channels + PANEL; }
+INLINE int64_t plane_step(int64_t channels, int64_t block)
+{
+    return (tile_step(channels) * block / PANEL | 1) * PANEL;
+}
+INLINE int64_t panel_step(int64_t channels) { return (channels + 1) * PANEL; }
+
+/* The values of a job's scratch memory: coordinates of tiles, of kernels, and products. */
+int64_t caffe_native_winograd_scratch(int64_t channels, int64_t block, int64_t group)
+{
+    return POINTS * (plane_step(channels, block) + group / PANEL * panel_step(channels) +
+                     PART * WIDE * PANEL);
+}
+
+/* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
+
+INLINE void tile_basis(vector *o, int64_t step, const vector *d)
+{
+    vector even = (float)(2.0 / 3) * d[4] - (float)(1.0 / 3) * d[2];
+    vector odd = 0.942809042f * d[3] - 0.471404521f * d[1];
+    vector even2 = (float)(4.0 / 3) * d[2] - (float)(2.0 / 3) * d[4];
+    vector odd2 = 0.942809042f * d[1] - 0.471404521f * d[3];
+    o[0] = 0.5f * (d[0] + d[4]) - 1.25f * d[2];
+    o[step] = even + odd;
+    o[2 * step] = even - odd;
+    o[3 * step] = even2 + odd2;
+    o[4 * step] = even2 - odd2;
+    o[5 * step] = 0.5f * (d[1] + d[5]) - 1.25f * d[3];
+}
+
+INLINE void kernel_basis(vector *o, int64_t step, const vector *g)
+{
+    vector even = 0.25f * g[0] + 0.5f * g[2], odd = 0.353553391f * g[1];
+    vector even2 = g[0] + 0.5f * g[2], odd2 = 0.707106781f * g[1];
+    o[0] = 2 * g[0];
+    o[step] = even + odd;
+    o[2 * step] = even - odd;
+    o[3 * step] = even2 + odd2;
+    o[4 * step] = even2 - odd2;
+    o[5 * step] = 2 * g[2];
+}
+
+INLINE void output_basis(vector *o, int64_t step, const vector *m)
+{
+    vector sum = m[1] + m[2], difference = m[1] - m[2];
+    vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    o[0] = m[0] + sum + sum2;
+    o[step] = 1.41421356f * difference + 0.707106781f * difference2;
+    o[2 * step] = 2 * sum + 0.5f * sum2;
+    o[3 * step] = 2.82842712f * difference + 0.353553391f * difference2 + m[5];
+}
+
+/* ---- tiles, kernels, products and outputs ------------------------------------------------------ */
+
+/* Where a tile lies: its image, and its first row and column among the outputs. */
+struct place { int64_t image, row, column; };
+
+INLINE struct place tile_place(const struct convolution *j, int64_t tile)
+{
+    int64_t down = (j->y_height + 3) / 4, across = (j->y_width + 3) / 4, row = tile / across;
+    struct place place = {row / down, 4 * (row % down), 4 * (tile % across)};
+    return place;
+}
+
+/* Write a tile's coordinates, plane_step apart. inside: whether all of the tile lies on the map,
+ * which continues with zeros beyond its edges. x: the tile's first value, which may lie beyond. */
+INLINE void write_tile_at(const struct convolution *j, int inside, const float *x, int64_t top,
+                          int64_t left, int64_t plane, float *out)
+{
+    int64_t step = j->channels, row_step = j->width * step;
+    for (int64_t c = 0; c < j->channels; c += PANEL) {
+        vector half[6][6];
+        UNROLL for (int q = 0; q < 6; q++) {
+            vector d[6];
+            UNROLL for (int p = 0; p < 6; p++) {
+                int64_t row = top + p, column = left + q;
+                d[p] = (vector){0};
+                if (inside || (row >= 0 && column >= 0 && row < j->height && column < j->width))
+                    d[p] = *(const vector *)(x + p * row_step + q * step + c);
+            }
+            tile_basis(&half[0][q], 6, d);
+        }
+        UNROLL for (int p = 0; p < 6; p++) {
+            vector o[6];
+            tile_basis(o, 1, half[p]);
+            UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * plane + c) = o[q];
+        }
+    }
+}
+
+INLINE void write_tile(const struct convolution *j, int64_t tile, int64_t plane, float *out)
+{
+    struct place place = tile_place(j, tile);
+    int64_t top = place.row - j->top, left = place.column - j->left;
+    const float *x = j->x + ((place.image * j->height + top) * j->width + left) * j->channels;
+    if (top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width)
+        write_tile_at(j, 1, x, top, left, plane, out);
+    else
+        write_tile_at(j, 0, x, top, left, plane, out);
+}
+
+/* Turn PANEL rows of PANEL values, a_step apart, into columns. */
+INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles)
+{
+    if (has_wide_shuffles) {
+        vector rows[PANEL];
+        UNROLL for (int i = 0; i < PANEL; i++) rows[i] = *(const vector *)(a + i * a_step);
+        SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+        SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+        SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+        SWAP_HALVES(rows, 1, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+        UNROLL for (int i = 0; i < PANEL; i++) *(vector *)(o + i * PANEL) = rows[i];
+        return;
+    }
+    for (int i = 0; i < PANEL; i++, a += a_step)
+        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = a[k];
+}
+
+/* Write the coordinates of PANEL kernels for all channels: coordinates x channels x PANEL. */
+INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
+                          float *out)
+{
+    float turned[CHUNK * 9][PANEL];
+    const int64_t row = 9 * j->channels, step = panel_step(j->channels);
+    for (int64_t c = 0; c < j->channels; c++) {
+        if (c % CHUNK == 0)
+            for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
+                turn(turned[i], j->w + first * row + c * 9 + i, row, has_wide_shuffles);
+        vector half[6][3];
+        UNROLL for (int q = 0; q < 3; q++) {
+            vector g[3];
+            UNROLL for (int p = 0; p < 3; p++)
+                g[p] = *(const vector *)turned[c % CHUNK * 9 + 3 * p + q];
+            kernel_basis(&half[0][q], 3, g);
+        }
+        UNROLL for (int p = 0; p < 6; p++) {
+            vector o[6];
+            kernel_basis(o, 1, half[p]);
+            UNROLL for (int q = 0; q < 6; q++)
+                *(vector *)(out + (6 * p + q) * step + c * PANEL) = o[q];
+        }
+    }
+}
+
+/* Write, or add, `rows` rows and PANEL columns of a product over n channels. */
+INLINE void multiply(int rows, int64_t n, int adds, const float *a, int64_t a_step, const float *b,
+                     float *o)
+{
+    vector sum[ROWS];
+    UNROLL for (int i = 0; i < rows; i++) sum[i] = (vector){0};
+    add_products(rows, n, a, a_step, b, sum);
+    UNROLL for (int i = 0; i < rows; i++) {
+        vector *place = (vector *)(o + i * WIDE * PANEL);
+        if (adds) *place += sum[i];
+        else *place = sum[i];
+    }
+}
+
+/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. */
+INLINE void write_products(const struct convolution *j, int rows, const float *tiles, int64_t count,
+                           int64_t plane, const float *kernels, int64_t panels, float *out)
+{
+    int64_t a_step = tile_step(j->channels), b_step = panel_step(j->channels);
+    for (int64_t point = 0; point < POINTS; point++)
+        for (int64_t c = 0; c < j->channels; c += DEPTH) {
+            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+            for (int64_t panel = 0; panel < panels; panel++) {
+                const float *b = kernels + (panel * POINTS + point) * b_step + c * PANEL;
+                const float *a = tiles + point * plane + c;
+                float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
+                for (int64_t i = 0, end; i < count; i = end) {
+                    end = next_rows(i, count, rows);
+#define CASE(N) multiply(N, n, c > 0, a + i * a_step, a_step, b, o + i * WIDE * PANEL)
+                    EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
+#undef CASE
+                }
+            }
+        }
+}
+
+/* Write PANEL outputs of a tile; return zeros, or NaN where a result is not finite. rows, columns:
+ * of the tile's outputs that lie on the map. */
+INLINE vector write_outputs_at(const struct convolution *j, int64_t rows, int64_t columns,
+                               const float *products, int64_t first, int64_t at)
+{
+    vector half[4][6], bias = {0}, zeros = {0};
+    if (j->b) bias = *(const vector *)(j->b + first);
+    UNROLL for (int q = 0; q < 6; q++) {
+        vector m[6];
+        UNROLL for (int p = 0; p < 6; p++)
+            m[p] = *(const vector *)(products + (6 * p + q) * PART * WIDE * PANEL);
+        output_basis(&half[0][q], 6, m);
+    }
+    UNROLL for (int p = 0; p < 4; p++) {
+        vector o[4];
+        output_basis(o, 1, half[p]);
+        UNROLL for (int q = 0; q < 4; q++) {
+            if (p >= rows || q >= columns) continue;
+            int64_t i = at + (p * j->y_width + q) * j->outputs;
+            vector value = o[q] + bias;
+            zeros += value * 0;
+            if (j->other) value += *(const vector *)(j->other + i);
+            if (j->slope != 1) value = rectified(value, j->slope);
+            *(vector *)(j->y + i) = value;
+        }
+    }
+    return zeros;
+}
+
+INLINE vector write_outputs(const struct convolution *j, struct place place, const float *products,
+                            int64_t first)
+{
+    int64_t rows = j->y_height - place.row, columns = j->y_width - place.column;
+    int64_t at = ((place.image * j->y_height + place.row) * j->y_width + place.column) *
+                 j->outputs + first;
+    if (rows >= 4 && columns >= 4) return write_outputs_at(j, 4, 4, products, first, at);
+    return write_outputs_at(j, rows, columns, products, first, at);
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------- */
+
+INLINE void run_job(struct convolution *j, int rows)
+{
+    float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
+    float *products = kernels + POINTS * (j->group / PANEL) * panel_step(j->channels);
+    vector zeros = {0};
+    for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
+        int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
+        int64_t plane = plane_step(j->channels, count);
+        for (int64_t i = 0; i < count; i++)
+            write_tile(j, start + i, plane, tiles + i * tile_step(j->channels));
+        for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
+            int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
+            int single = j->end_output - j->first_output <= j->group;
+            if (!single || start == j->first_tile)
+                for (int64_t k = first; k < end; k += PANEL)
+                    write_kernels(j, rows == ROWS, k,
+                                  kernels + (k - first) / PANEL * POINTS * panel_step(j->channels));
+            for (int64_t part = 0; part < count; part += PART)
+                for (int64_t k = first; k < end; k += WIDE * PANEL) {
+                    int64_t some = count - part < PART ? count - part : PART;
+                    int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
+                    write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
+                                   kernels + (k - first) / PANEL * POINTS * panel_step(j->channels),
+                                   panels, products);
+                    for (int64_t i = 0; i < some; i++) {
+                        struct place place = tile_place(j, start + part + i);
+                        for (int64_t p = 0; p < panels; p++)
+                            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL,
+                                                   k + p * PANEL);
+                    }
+                }
+        }
+    }
+    j->finite = 1;
+    for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
+}
+
+#if defined(__x86_64__)
+AVX2 static void run_avx2(struct convolution *j) { run_job(j, ROWS / 2); }
+AVX512 static void run_avx512(struct convolution *j) { run_job(j, ROWS); }
+#else
+static void run_plain(struct convolution *j) { run_job(j, ROWS / 2); }
+#endif
+
+static void run_one(void *job)
+{
+#if defined(__x86_64__)
+    if (processor_vectors() == 2) run_avx512(job);
+    else run_avx2(job);
+#else
+    run_plain(job);
+#endif
+}
+
+int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
+
+/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
+void caffe_native_winograd(struct convolution *first, int64_t count, parallel_function *parallel)
+{
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
+    run_jobs(&jobs, parallel);
+}

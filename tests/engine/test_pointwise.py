@@ -1,0 +1,82 @@
+"""1 x 1 convolutions by the C library give the plain convolution's results."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from caffe.ops import jobs, pointwise, prepared
+
+from tests.engine.test_native import native as native
+from tests.engine.test_winograd import apart, torch_threads
+
+
+@pytest.fixture(autouse=True)
+def with_library(native, monkeypatch):
+    monkeypatch.setattr(jobs.library, "load", lambda: native)
+
+
+SHAPES = {
+    "one position": (1, 24, 16, 1, 1, 1),
+    "few rows": (1, 7, 48, 3, 5, 1),
+    "more outputs than positions": (2, 40, 320, 4, 6, 1),
+    "many channels": (1, 700, 64, 9, 7, 1),
+    "stride": (2, 33, 80, 17, 14, 2),
+    "stride of three": (1, 600, 32, 31, 23, 3),
+}
+
+
+@pytest.mark.parametrize("slope", [None, 0.0, 0.25])
+@pytest.mark.parametrize("adds", [False, True], ids=["alone", "sum"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_output_is_that_of_the_exact_convolution(case, adds, slope):
+    n, channels, outputs, high, wide, stride = SHAPES[case]
+    torch.manual_seed(2)
+    x, w = torch.randn(n, channels, high, wide), torch.randn(outputs, channels, 1, 1)
+    b = torch.randn(outputs) if slope != 0.25 else None
+    exact = [None if t is None else t.double() for t in (x, w, b)]
+    expected = torch.nn.functional.conv2d(*exact, stride=stride)
+    other = torch.randn(expected.shape) if adds else None
+    expected = expected if other is None else expected + other
+    expected = expected if slope is None else torch.where(expected > 0, expected, slope * expected)
+    convolve = pointwise.Convolution(x.shape, w, b, (stride, stride), slope)
+    y = convolve(x, other)
+    assert y.shape == expected.shape and apart(y, expected) < 2e-6
+    with torch_threads(3):
+        assert torch.equal(convolve(x, other), y)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_special_values_reach_the_outputs_of_their_position_alone(value):
+    x, w = torch.ones(1, 32, 5, 6), torch.ones(16, 32, 1, 1)
+    x[0, 3, 2, 4] = value
+    y = pointwise.Convolution(x.shape, w, None, (1, 1))(x)
+    expected = torch.nn.functional.conv2d(x, w)
+    assert torch.equal(y.nan_to_num(0, 1, -1), expected.nan_to_num(0, 1, -1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "stride", "pad", "group", "expected"),
+    [
+        ((1, 64, 56, 56), (256, 64, 1, 1), 1, 0, 1, "pointwise"),
+        ((1, 256, 56, 56), (512, 256, 1, 1), 2, 0, 1, "pointwise"),
+        ((1, 64, 56, 56), (21, 64, 1, 1), 1, 0, 1, "onednn"),
+        ((1, 64, 56, 56), (256, 64, 1, 1), 1, 1, 1, "onednn"),
+        ((1, 64, 56, 56), (256, 32, 1, 1), 1, 0, 2, "onednn"),
+        ((1, 8, 20, 20), (16, 8, 1, 1), 1, 0, 1, "planes"),
+    ],
+)
+def test_it_is_used_for_vectors_of_outputs(shape, weights, stride, pad, group, expected):
+    geometry = prepared.Geometry((stride, stride), (pad, pad), (1, 1), group)
+    assert prepared.choose_algorithm(shape, weights, geometry) == expected
+
+
+def test_a_large_map_of_planes_is_not_turned_first():
+    x, w = torch.randn(1, 16, 260, 260), torch.randn(32, 16, 1, 1)
+    geometry = prepared.Geometry((1, 1), (0, 0), (1, 1), 1)
+    y = prepared.convolution(x.shape, w, None, geometry)(x)
+    assert y.is_contiguous()
+    last = prepared.convolution(x.shape, w, None, geometry)(
+        x.contiguous(memory_format=torch.channels_last)
+    )
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert apart(last, y.double()) < 2e-6
