@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import files
 from .model_bodies import (
     ConvBNLayer,
     ResBody,
@@ -50,7 +51,7 @@ def check_if_exist(path: str) -> bool:
 
 def make_if_not_exist(path: str) -> None:
     """Make a folder, and those above it, unless it exists."""
-    os.makedirs(path, exist_ok=True)
+    os.makedirs(files.writable(path), exist_ok=True)
 
 
 def _values(var: Any) -> list[Any]:

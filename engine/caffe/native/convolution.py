@@ -33,4 +33,4 @@ POINTWISE = np.dtype(
 #: Values of a vector, of which the outputs, and a 3 x 3 convolution's channels, are multiples.
 PANEL = 16
 #: Tiles, and vectors of outputs, whose products are in memory at a time.
-PART, WIDE = 48, 4
+PART, WIDE = 36, 4

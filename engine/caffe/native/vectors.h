@@ -40,12 +40,16 @@ typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
  * Each row has a register, or two, for the sums of PANEL columns. */
 #define ROWS 12
 
+/* Rows of b that are fetched ahead: pieces of b are too short for the processor to do so by itself. */
+#define AHEAD 24
+
 /* Add up products of `rows` rows of a, a_step apart, with n rows of PANEL values of b. */
 INLINE void add_products(int rows, int64_t n, const float *a, int64_t a_step, const float *b,
                          vector *sum)
 {
     for (int64_t c = 0; c < n; c++) {
         vector values = *(const vector *)(b + c * PANEL);
+        __builtin_prefetch(b + (c + AHEAD) * PANEL);
         UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_step + c] * values;
     }
 }

@@ -17,7 +17,7 @@
  * first cache. */
 #define DEPTH 128
 /* Tiles, and vectors of outputs, whose products are in memory at a time. */
-#define PART 48
+#define PART 36
 #define WIDE 4
 /* Channels of PANEL kernels that are put in order at a time. */
 #define CHUNK 16
