@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -41,10 +42,12 @@ def checksum(folder: Path) -> int:
     return zlib.crc32(b"".join(p.read_bytes() for p in files))
 
 
-def compile_library(folder: Path = FOLDER, library: Path = LIBRARY) -> str:
+def compile_library(
+    folder: Path = FOLDER, library: Path = LIBRARY, definitions: Sequence[str] = ()
+) -> str:
     """Write the library; return "", or why it could not be written. A library from before goes.
 
-    folder: with the C files.
+    folder: with the C files. definitions: flags of the compiler that define macros.
     """
     library.unlink(missing_ok=True)
     if sys.platform == "win32":
@@ -52,9 +55,9 @@ def compile_library(folder: Path = FOLDER, library: Path = LIBRARY) -> str:
     part = library.with_name(f"{library.name}.{os.getpid()}.part")
     reason = ""
     sources = [str(p) for p in sorted(folder.glob("*.c"))]
-    definition = f"-DCHECKSUM={checksum(folder)}u"
+    definitions = [f"-DCHECKSUM={checksum(folder)}u", *definitions]
     for extra in (GCC_FLAGS, ()):
-        command = [*compiler(), *FLAGS, *extra, definition, "-o", str(part), *sources]
+        command = [*compiler(), *FLAGS, *extra, *definitions, "-o", str(part), *sources]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         except (OSError, subprocess.TimeoutExpired) as error:

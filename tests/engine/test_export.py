@@ -136,6 +136,12 @@ def test_later_operator_sets_give_the_same_numbers(opset, files, tmp_path):
     assert onnx.load(str(tmp_path / "w.onnx")).opset_import[0].version == opset
 
 
+def test_the_prototxt_may_be_named_as_in_the_other_actions(files, tmp_path):
+    assert files[0] == "--net"
+    assert export.main(["--model", *files[1:]]) == 0
+    assert (tmp_path / "w.onnx").exists()
+
+
 def test_weights_go_into_a_second_file_where_that_is_asked_for(files, tmp_path):
     out = tmp_path / "o.onnx"
     path = tmp_path / "deploy.prototxt"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from caffe.ops import jobs, pointwise, prepared
+from caffe.native import instructions, library
+from caffe.native.records import scratch_size, table
+from caffe.ops import fused_winograd, jobs, pointwise, prepared
 
+from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
 from tests.engine.test_winograd import apart, torch_threads
 
@@ -80,3 +84,27 @@ def test_a_large_map_of_planes_is_not_turned_first():
     )
     assert last.is_contiguous(memory_format=torch.channels_last)
     assert apart(last, y.double()) < 2e-6
+
+
+@pytest.mark.long
+def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "narrow.so"
+    assert packing_module().compile_library(library=path, definitions=["-DWIDEST=1"]) == ""
+    narrow = library.open_library(path)
+    if not narrow.convolves:
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setattr(jobs.library, "load", lambda: narrow)
+    torch.manual_seed(2)
+    x, w = torch.randn(2, 160, 13, 18), torch.randn(80, 160, 3, 3)
+    y = fused_winograd.Convolution(x.shape, w, None, (1, 1))(x)
+    assert apart(y, torch.nn.functional.conv2d(x.double(), w.double(), padding=1)) < 1e-5
+    w = w[:, :, :1, :1].contiguous()
+    y = pointwise.Convolution(x.shape, w, None, (1, 1))(x)
+    assert apart(y, torch.nn.functional.conv2d(x.double(), w.double())) < 2e-6
+    a, b = np.random.RandomState(0).randn(17, 45), np.random.RandomState(1).randn(45, 37)
+    a, b, out = a.astype(np.float32), b.astype(np.float32), np.empty((17, 37), np.float32)
+    records = instructions.product(a, b, out).encode()
+    scratch = np.zeros(scratch_size(records), np.float32)
+    rows = table(records)
+    assert narrow.run(rows.ctypes.data, len(rows), scratch.ctypes.data) == len(rows)
+    np.testing.assert_allclose(out, a.astype(np.float64) @ b, rtol=1e-4, atol=1e-4)

@@ -167,7 +167,6 @@ INLINE int next_row(struct row *row, const struct record *r)
             for (int64_t i = 0; i < n; i++) { float x = a[i * sa]; o[i * so] = EXPRESSION; } \
         })
 
-typedef float half_vector __attribute__((vector_size(2 * PANEL), may_alias));
 typedef float quarter_vector __attribute__((vector_size(PANEL), may_alias));
 
 INLINE float sum_of_lanes(vector v)
@@ -208,23 +207,14 @@ INLINE void copy_columns(float *o, const float *a, int64_t columns)
 }
 
 /* `rows` rows of a product and up to PANEL columns. b: k rows of PANEL values, `step` apart. */
-INLINE void product_block(int rows, int64_t k, int64_t columns, const float *a, int64_t a_row,
-                          int64_t a_column, const float *b, int64_t step, float *o, int64_t o_row)
+INLINE void product_block(int rows, int halves, int64_t k, int64_t columns, const float *a,
+                          int64_t a_row, int64_t a_column, const float *b, int64_t step, float *o,
+                          int64_t o_row)
 {
-    vector sum[6];
+    vector sum[ROWS / 2];
     UNROLL for (int i = 0; i < rows; i++) sum[i] = (vector){0};
-    for (int64_t p = 0; p < k; p++) {
-        vector values = *(const vector *)(b + p * step);
-        UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_row + p * a_column] * values;
-    }
+    add_products(rows, halves, k, a, a_row, a_column, b, step, sum);
     UNROLL for (int i = 0; i < rows; i++) copy_columns(o + i * o_row, (const float *)&sum[i], columns);
-}
-
-INLINE void product_rest(int64_t rows, int64_t k, int64_t columns, const float *a, int64_t a_row,
-                         int64_t a_column, const float *b, int64_t step, float *o, int64_t o_row)
-{
-#define PIECE(N) case N: product_block(N, k, columns, a, a_row, a_column, b, step, o, o_row); break
-    switch (rows) { PIECE(1); PIECE(2); PIECE(3); PIECE(4); PIECE(5); }
 }
 
 /* Copy a panel of a matrix with k rows to `scratch`, with zeros behind its columns. */
@@ -241,7 +231,7 @@ INLINE void pack(float *scratch, const float *b, int64_t b_row, int64_t b_column
 /* The product by panels of columns and 6 rows at a time. A panel that does not lie in memory as
  * rows of PANEL values goes into `scratch`. A small second matrix is read for each 6 rows, so that
  * the output is written in its order; else each panel is read for all rows. */
-INLINE void product_by_panels(const struct record *r, float *scratch)
+INLINE void product_by_panels(const struct record *r, int halves, float *scratch)
 {
     int64_t m = r->size[0], n = r->size[1], k = r->size[2];
     int64_t a_row = r->stride[0][0], a_column = r->stride[0][1];
@@ -260,11 +250,11 @@ INLINE void product_by_panels(const struct record *r, float *scratch)
                     panel = place, step = PANEL;
                 }
                 int64_t end = m - top < tall ? m : top + tall, i = top;
-                for (; i + 6 <= end; i += 6)
-                    product_block(6, k, columns, a + i * a_row, a_row, a_column, panel, step,
-                                  o + i * o_row + j, o_row);
-                product_rest(end - i, k, columns, a + i * a_row, a_row, a_column, panel, step,
-                             o + i * o_row + j, o_row);
+#define CASE(N) product_block(N, halves, k, columns, a + i * a_row, a_row, a_column, panel, step, \
+                              o + i * o_row + j, o_row)
+                for (; i + ROWS / 2 <= end; i += ROWS / 2) CASE(ROWS / 2);
+                EACH_NUMBER_OF_ROWS(end - i, ROWS / 2, CASE)
+#undef CASE
             }
 }
 
@@ -309,13 +299,13 @@ INLINE void product_by_dots(const struct record *r)
 }
 
 /* size: m, n, k. stride: of rows and columns. The output's columns lie one behind the other. */
-INLINE void product(const struct record *r, float *scratch)
+INLINE void product(const struct record *r, int halves, float *scratch)
 {
     int in_a_row = r->stride[0][1] == 1 && r->stride[1][0] == 1;
     if (in_a_row && (r->size[2] >= 32 * PANEL || r->size[0] <= 3 || r->size[1] == 1))
         product_by_dots(r);
     else
-        product_by_panels(r, scratch);
+        product_by_panels(r, halves, scratch);
 }
 
 /* ---- labels, places, pooling, updates -------------------------------------------------------- */
@@ -409,7 +399,7 @@ INLINE void sgd(const struct record *r)
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-INLINE int run_record(const struct record *r, float *scratch)
+INLINE int run_record(const struct record *r, int halves, float *scratch)
 {
     switch (r->code) {
     case ADD: EACH(x + y)
@@ -440,7 +430,7 @@ INLINE int run_record(const struct record *r, float *scratch)
             else for (int64_t i = 0; i < n; i++) o[i * so] += a[i * sa];)
     case FILL:
         EACH_ROW(for (int64_t i = 0; i < n; i++) o[i * so] = r->scalar[0];)
-    case PRODUCT: product(r, scratch); break;
+    case PRODUCT: product(r, halves, scratch); break;
     case LABELS: return labels(r);
     case TAKE: /* values of a at the places at place[1] */
         for (int64_t i = 0; i < r->size[0]; i++)
@@ -458,29 +448,27 @@ INLINE int run_record(const struct record *r, float *scratch)
     return 1;
 }
 
-INLINE int64_t run_all(const struct record *records, int64_t count, float *scratch)
+INLINE int64_t run_all(const struct record *records, int64_t count, int halves, float *scratch)
 {
     for (int64_t i = 0; i < count; i++)
-        if (!run_record(records + i, scratch)) return i;
+        if (!run_record(records + i, halves, scratch)) return i;
     return count;
 }
 
 static int64_t run_plain(const struct record *records, int64_t count, float *scratch)
 {
-    return run_all(records, count, scratch);
+    return run_all(records, count, 1, scratch);
 }
 
-#if defined(__x86_64__)
 AVX2 static int64_t run_avx2(const struct record *records, int64_t count, float *scratch)
 {
-    return run_all(records, count, scratch);
+    return run_all(records, count, 1, scratch);
 }
 
 AVX512 static int64_t run_avx512(const struct record *records, int64_t count, float *scratch)
 {
-    return run_all(records, count, scratch);
+    return run_all(records, count, 0, scratch);
 }
-#endif
 
 uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 
@@ -492,23 +480,14 @@ int64_t caffe_native_sizes(int64_t which)
     return sizes[which];
 }
 
-/* Whether this processor has the vectors that make convolutions faster than others'. */
-int32_t caffe_native_convolves(void)
-{
-#if defined(__x86_64__)
-    return processor_vectors() > 0;
-#else
-    return 1;
-#endif
-}
+/* Whether this processor has vectors for which the convolutions are written. */
+int32_t caffe_native_convolves(void) { return processor_vectors() > 0; }
 
 /* Run `count` records; return how many have run before one that refuses its values, or `count`.
  * scratch: PANEL values for each row of the longest product's second matrix. */
 int64_t caffe_native_run(const struct record *records, int64_t count, float *scratch)
 {
-#if defined(__x86_64__)
     if (processor_vectors() == 2) return run_avx512(records, count, scratch);
     if (processor_vectors() == 1) return run_avx2(records, count, scratch);
-#endif
     return run_plain(records, count, scratch);
 }

@@ -34,8 +34,8 @@ INLINE void gather(const struct pointwise *j, int64_t first, int64_t count)
     }
 }
 
-INLINE void write_rows(const struct pointwise *j, int rows, const float *x, int64_t position,
-                       int64_t first)
+INLINE void write_rows(const struct pointwise *j, int rows, int halves, const float *x,
+                       int64_t position, int64_t first)
 {
     const float *w = j->w + first * j->channels;
     vector sum[ROWS], part[ROWS], bias = {0};
@@ -44,7 +44,7 @@ INLINE void write_rows(const struct pointwise *j, int rows, const float *x, int6
     for (int64_t c = 0; c < j->channels; c += DEPTH) {
         int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
         UNROLL for (int i = 0; i < rows; i++) part[i] = (vector){0};
-        add_products(rows, n, x + c, j->channels, w + c * PANEL, part);
+        add_products(rows, halves, n, x + c, j->channels, 1, w + c * PANEL, PANEL, part);
         UNROLL for (int i = 0; i < rows; i++) sum[i] += part[i];
     }
     UNROLL for (int i = 0; i < rows; i++) {
@@ -68,28 +68,20 @@ INLINE void run_job(struct pointwise *j, int rows)
         for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
             for (int64_t i = 0, end; i < stop - start; i = end) {
                 end = next_rows(i, stop - start, rows);
-#define CASE(N) write_rows(j, N, x + i * j->channels, start + i, k)
+#define CASE(N) write_rows(j, N, rows < ROWS, x + i * j->channels, start + i, k)
                 EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
 #undef CASE
             }
     }
 }
 
-#if defined(__x86_64__)
 AVX2 static void run_avx2(struct pointwise *j) { run_job(j, ROWS / 2); }
 AVX512 static void run_avx512(struct pointwise *j) { run_job(j, ROWS); }
-#else
-static void run_plain(struct pointwise *j) { run_job(j, ROWS / 2); }
-#endif
 
 static void run_one(void *job)
 {
-#if defined(__x86_64__)
     if (processor_vectors() == 2) run_avx512(job);
     else run_avx2(job);
-#else
-    run_plain(job);
-#endif
 }
 
 int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }

@@ -14,6 +14,7 @@
 #endif
 
 typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
+typedef float half_vector __attribute__((vector_size(2 * PANEL), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
 
 /* A vector of the values of two others with these numbers, those of b counted from PANEL on. */
@@ -43,14 +44,37 @@ typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
 /* Rows of b that are fetched ahead: pieces of b are too short for the processor to do so by itself. */
 #define AHEAD 24
 
-/* Add up products of `rows` rows of a, a_step apart, with n rows of PANEL values of b. */
-INLINE void add_products(int rows, int64_t n, const float *a, int64_t a_step, const float *b,
-                         vector *sum)
+/* Add up products of `rows` rows of a with n rows of PANEL values of b, b_row apart. halves: for
+ * processors whose vectors have half of the values; compilers handle whole ones badly there. */
+INLINE void add_products(int rows, int halves, int64_t n, const float *a, int64_t a_row,
+                         int64_t a_column, const float *b, int64_t b_row, vector *sum)
 {
+    if (halves) {
+        half_vector low[ROWS / 2], high[ROWS / 2];
+        UNROLL for (int i = 0; i < rows; i++) {
+            low[i] = ((half_vector *)&sum[i])[0];
+            high[i] = ((half_vector *)&sum[i])[1];
+        }
+        for (int64_t c = 0; c < n; c++) {
+            half_vector first = ((const half_vector *)(b + c * b_row))[0];
+            half_vector second = ((const half_vector *)(b + c * b_row))[1];
+            __builtin_prefetch(b + (c + AHEAD) * b_row);
+            UNROLL for (int i = 0; i < rows; i++) {
+                float factor = a[i * a_row + c * a_column];
+                low[i] += factor * first;
+                high[i] += factor * second;
+            }
+        }
+        UNROLL for (int i = 0; i < rows; i++) {
+            ((half_vector *)&sum[i])[0] = low[i];
+            ((half_vector *)&sum[i])[1] = high[i];
+        }
+        return;
+    }
     for (int64_t c = 0; c < n; c++) {
-        vector values = *(const vector *)(b + c * PANEL);
-        __builtin_prefetch(b + (c + AHEAD) * PANEL);
-        UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_step + c] * values;
+        vector values = *(const vector *)(b + c * b_row);
+        __builtin_prefetch(b + (c + AHEAD) * b_row);
+        UNROLL for (int i = 0; i < rows; i++) sum[i] += a[i * a_row + c * a_column] * values;
     }
 }
 
@@ -87,14 +111,23 @@ INLINE vector rectified(vector value, float slope)
 #define AVX2 __attribute__((target("avx2,fma,bmi2")))
 #define AVX512 __attribute__((target("avx2,fma,bmi2,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
 
+/* A test that compiles the library may leave out AVX-512. */
+#ifndef WIDEST
+#define WIDEST 2
+#endif
+
 /* Return 2 if this processor has AVX-512, 1 if it has AVX2, else 0. */
 static inline int processor_vectors(void)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    if (WIDEST == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return 2;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
+#else
+#define AVX2
+#define AVX512
+static inline int processor_vectors(void) { return 0; }
 #endif
 
 /* Jobs of one kind that any thread may run. next: the first that no thread has taken. */

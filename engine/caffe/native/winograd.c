@@ -185,12 +185,12 @@ INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, in
 }
 
 /* Write, or add, `rows` rows and PANEL columns of a product over n channels. */
-INLINE void multiply(int rows, int64_t n, int adds, const float *a, int64_t a_step, const float *b,
+INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, int64_t a_step, const float *b,
                      float *o)
 {
     vector sum[ROWS];
     UNROLL for (int i = 0; i < rows; i++) sum[i] = (vector){0};
-    add_products(rows, n, a, a_step, b, sum);
+    add_products(rows, halves, n, a, a_step, 1, b, PANEL, sum);
     UNROLL for (int i = 0; i < rows; i++) {
         vector *place = (vector *)(o + i * WIDE * PANEL);
         if (adds) *place += sum[i];
@@ -212,7 +212,8 @@ INLINE void write_products(const struct convolution *j, int rows, const float *t
                 float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
                 for (int64_t i = 0, end; i < count; i = end) {
                     end = next_rows(i, count, rows);
-#define CASE(N) multiply(N, n, c > 0, a + i * a_step, a_step, b, o + i * WIDE * PANEL)
+#define CASE(N) \
+    multiply(N, rows < ROWS, n, c > 0, a + i * a_step, a_step, b, o + i * WIDE * PANEL)
                     EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
 #undef CASE
                 }
@@ -298,21 +299,13 @@ INLINE void run_job(struct convolution *j, int rows)
     for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
 }
 
-#if defined(__x86_64__)
 AVX2 static void run_avx2(struct convolution *j) { run_job(j, ROWS / 2); }
 AVX512 static void run_avx512(struct convolution *j) { run_job(j, ROWS); }
-#else
-static void run_plain(struct convolution *j) { run_job(j, ROWS / 2); }
-#endif
 
 static void run_one(void *job)
 {
-#if defined(__x86_64__)
     if (processor_vectors() == 2) run_avx512(job);
     else run_avx2(job);
-#else
-    run_plain(job);
-#endif
 }
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }

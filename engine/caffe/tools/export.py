@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
         description="Write a net as an ONNX model, or weights as safetensors and back.",
     )
     options.add_argument("--to", required=True, choices=tuple(SUFFIXES), help="what to write")
-    options.add_argument("--net", metavar="FILE", help="the prototxt; for ONNX")
+    options.add_argument(
+        "--net", "--model", metavar="FILE", help="the prototxt, as -model of `caffe test`; for ONNX"
+    )
     options.add_argument("--weights", metavar="FILE", help="a .caffemodel or .h5 file")
     options.add_argument(
         "--from",

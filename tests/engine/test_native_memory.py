@@ -1,0 +1,85 @@
+"""The convolutions of the C library touch no memory beyond their arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+
+import pytest
+import torch
+from caffe.ops import fused_winograd, jobs, pointwise
+
+from tests.engine.test_native import native as native
+
+PAGE = mmap.PAGESIZE
+NO_ACCESS = 0  # PROT_NONE
+
+
+class Fence:
+    """Memory between two pages that nobody may touch. It ends at the second one."""
+
+    def __init__(self) -> None:
+        self._maps: list[mmap.mmap] = []
+        self._protect = ctypes.CDLL(None).mprotect
+        self._protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+    def empty(self, *shape, memory_format=torch.contiguous_format):
+        """As torch.empty; the memory has NaN."""
+        shape = shape[0] if isinstance(shape[0], (tuple, torch.Size)) else shape
+        count = math.prod(shape)
+        size = -(-4 * count // PAGE) * PAGE
+        area = mmap.mmap(-1, size + 2 * PAGE)
+        self._maps.append(area)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+        for page in (start, start + PAGE + size):
+            assert self._protect(page, PAGE, NO_ACCESS) == 0
+        values = torch.frombuffer(
+            area, dtype=torch.float32, offset=PAGE + size - 4 * count, count=count
+        )
+        values.fill_(math.nan)
+        if memory_format == torch.channels_last:
+            n, c, h, w = shape
+            return values.view(n, h, w, c).permute(0, 3, 1, 2)
+        return values.view(shape)
+
+    def copy(self, x):
+        """Return a tensor's values in such memory, maps with channels last."""
+        last = x.dim() == 4 and x.shape[2:] not in ((1, 1), (3, 3))
+        layout = torch.channels_last if last else torch.contiguous_format
+        return self.empty(x.shape, memory_format=layout).copy_(x)
+
+
+@pytest.fixture
+def fence(monkeypatch, native):
+    for module in (fused_winograd, jobs, pointwise):
+        monkeypatch.setattr(module.library, "load", lambda: native)
+    fence = Fence()
+    monkeypatch.setattr(torch, "empty", fence.empty)
+    return fence
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 4, 4), (2, 32, 9, 11), (1, 48, 23, 6), (1, 512, 5, 7)])
+@pytest.mark.parametrize("pad", [(0, 0), (1, 2)])
+@pytest.mark.parametrize("outputs", [16, 80])
+def test_a_3_x_3_convolution_stays_in_its_arrays(fence, shape, pad, outputs):
+    torch.manual_seed(1)
+    x, w, b = torch.randn(shape), torch.randn(outputs, shape[1], 3, 3), torch.randn(outputs)
+    expected = torch.conv2d(x, w, b, padding=pad)
+    other = torch.randn(expected.shape)
+    x, w, b, other = (fence.copy(t) for t in (x, w, b, other))
+    y = fused_winograd.Convolution(shape, w, b, pad, 0.0)(x, other)
+    torch.testing.assert_close(y, torch.relu(expected + other), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2, 2), (2, 33, 9, 11), (1, 513, 5, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("outputs", [16, 80])
+def test_a_1_x_1_convolution_stays_in_its_arrays(fence, shape, stride, outputs):
+    torch.manual_seed(1)
+    x, w, b = torch.randn(shape), torch.randn(outputs, shape[1], 1, 1), torch.randn(outputs)
+    expected = torch.conv2d(x, w, b, stride=stride)
+    other = torch.randn(expected.shape)
+    x, b, other = (fence.copy(t) for t in (x, b, other))
+    y = pointwise.Convolution(shape, w, b, (stride, stride), 0.0)(x, other)
+    torch.testing.assert_close(y, torch.relu(expected + other), atol=1e-3, rtol=1e-3)
