@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
+
+def _fields(names: str) -> list[tuple[str, str]]:
+    return [(name, "i8") for name in names.split()]
+
+
 _PLACES = [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
-_MAPS = [(name, "i8") for name in ("height", "width", "channels", "outputs", "y_height", "y_width")]
+_MAPS = _fields("height width channels outputs y_height y_width")
+#: What a job computes: tiles or positions, and outputs.
+_PART = _fields("first_row end_row first_output end_output")
 #: The structure `convolution` of winograd.c. Places are addresses.
 CONVOLUTION = np.dtype(
-    [
-        *_PLACES,
-        *_MAPS,
-        *((name, "i8") for name in ("top", "left")),
-        *((name, "i8") for name in ("first_tile", "end_tile", "first_output", "end_output")),
-        *((name, "i8") for name in ("block", "group")),
-        ("slope", "f4"),
-        ("finite", "i4"),
-    ]
+    _PLACES
+    + _MAPS
+    + _fields("top left")
+    + _PART
+    + _fields("block group")
+    + [("slope", "f4"), ("finite", "i4")]
 )
 #: The structure `pointwise` of pointwise.c.
 POINTWISE = np.dtype(
-    [
-        *_PLACES,
-        *_MAPS,
-        *((name, "i8") for name in ("down", "across")),
-        *((n, "i8") for n in ("first_position", "end_position", "first_output", "end_output")),
-        ("block", "i8"),
-        ("slope", "f4"),
-        ("strided", "i4"),
-    ]
+    _PLACES
+    + _MAPS
+    + _fields("down across")
+    + _PART
+    + _fields("block")
+    + [("slope", "f4"), ("strided", "i4")]
 )
 #: Values of a vector, of which the outputs, and a 3 x 3 convolution's channels, are multiples.
 PANEL = 16

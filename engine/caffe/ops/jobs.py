@@ -1,16 +1,24 @@
-"""How a convolution is divided among the threads of the C library."""
+"""A convolution that the C library computes, divided among threads."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ..native import library
 from ..native.convolution import PANEL
+from .rooms import Rooms
+
+#: Float32 values of a page: the memory of each job begins at one.
+PAGE = 1024
+
+_room = Rooms()
 
 
 class Part(NamedTuple):
@@ -65,3 +73,75 @@ def largest(parts: Sequence[Part]) -> tuple[int, int]:
     """Return the most rows and the most outputs of a part."""
     rows = max(part.end_row - part.first_row for part in parts)
     return rows, max(part.end_output - part.first_output for part in parts)
+
+
+class Convolution(ABC):
+    """A convolution of float32 maps of one shape, without a gradient.
+
+    run: the library's function. structure: that of a job. shape, y_shape: of the map and of the
+    result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
+    None. slope: that of negative results in a ReLU that follows, or None.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[int, int, int], None],
+        structure: np.dtype,
+        shape: Sequence[int],
+        y_shape: Sequence[int],
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        slope: float | None,
+    ) -> None:
+        self._run, self._structure = run, structure
+        self.shape, self.y_shape = tuple(shape), tuple(y_shape)
+        self._w, self._b = w, None if b is None else b.contiguous()
+        self._slope = 1.0 if slope is None else slope
+        self._threads = 0
+
+    @abstractmethod
+    def rows(self) -> int:
+        """Return the number of rows, tiles or positions, that can be computed apart."""
+
+    @abstractmethod
+    def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
+        """Return the other fields of jobs, and how many values each has as scratch memory.
+
+        rows, outputs: the most that a job computes.
+        """
+
+    def _divide(self) -> None:
+        """Divide the work among the threads."""
+        self._threads = torch.get_num_threads()
+        parts = divide(self.rows(), self.y_shape[1], self._threads)
+        fields, scratch = self.settings(*largest(parts))
+        table = np.zeros(len(parts), self._structure)
+        table["w"] = self._w.data_ptr()
+        table["b"] = 0 if self._b is None else self._b.data_ptr()
+        table["channels"], table["height"], table["width"] = self.shape[1:]
+        table["outputs"], table["y_height"], table["y_width"] = self.y_shape[1:]
+        for name, values in zip(Part._fields, zip(*parts)):
+            table[name] = values
+        for name, value in fields.items():
+            table[name] = value
+        table["slope"] = self._slope
+        self._step = -(-scratch // PAGE) * PAGE
+        self._offsets = 4 * self._step * np.arange(len(parts), dtype=np.uint64)
+        self.table, self._address = table, table.ctypes.data
+
+    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
+        """Return the convolution of x. other: a map that is added before the ReLU, or None."""
+        if self._threads != torch.get_num_threads():
+            self._divide()
+        x = x.contiguous(memory_format=torch.channels_last)
+        y = torch.empty(self.y_shape, memory_format=torch.channels_last)
+        if other is not None:
+            other = other.contiguous(memory_format=torch.channels_last)
+        table = self.table
+        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        table["other"] = 0 if other is None else other.data_ptr()
+        if self._step:
+            scratch = _room("jobs", self._step * len(table))
+            table["scratch"] = scratch.data_ptr() + self._offsets
+        self._run(self._address, len(table), openmp())
+        return y
