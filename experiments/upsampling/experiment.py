@@ -172,8 +172,8 @@ def text(measured: Measured) -> List[str]:
         "scene. The kernel is this interpolation, except at the border, where the Deconvolution "
         "fades all scores equally.",
         f"Learning the kernels changes the mean IU on all {measured.images} scenes by "
-        f"{round(learned - control, 1) + 0:+.1f} points, compared with the same number of iterations with fixed "
-        f"kernels ({control:.1f} to {learned:.1f}; before both trainings "
+        f"{round(learned - control, 1) + 0:+.1f} points, compared with the same number of "
+        f"iterations with fixed kernels ({control:.1f} to {learned:.1f}; before both trainings "
         f"{100 * measured.reference['mean_iu']:.1f}).",
     ]
 
