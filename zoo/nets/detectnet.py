@@ -10,8 +10,8 @@ from caffe import params as P
 
 from .blocks import rectified, scaled
 
-#: GoogLeNet's inception modules (Szegedy et al. 2014, table 1), without the pooling before 4a's
-#: successor 5a: the stride of the net is 16.
+#: GoogLeNet's inception modules (Szegedy et al. 2014, table 1). DetectNet leaves out the pooling
+#: before 5a, so that its stride is 16.
 INCEPTION = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
