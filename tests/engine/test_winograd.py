@@ -210,6 +210,26 @@ def test_the_c_library_is_used_where_it_is_faster(
     assert winograd.pays(x, w, (1, 1)) is expected
 
 
+@pytest.mark.parametrize(("channels", "expected"), [(32, False), (128, True)])
+def test_layers_learn_by_it_from_many_kernels_on(native, monkeypatch, channels, expected):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, w = torch.empty(1, channels, 60, 60), torch.empty(channels, channels, 3, 3)
+    assert winograd.pays(x, w, (1, 1))
+    assert winograd.pays(x, w.requires_grad_(), (1, 1)) is expected
+    with torch.no_grad():
+        assert winograd.pays(x, w, (1, 1))
+
+
+def test_beside_an_image_the_algorithm_gives_roundings_instead_of_zeros(way):
+    """Why narrow layers, whose biases are often zero, learn by plain convolutions."""
+    torch.manual_seed(1)
+    x, w = torch.zeros(1, 32, 24, 24), torch.randn(32, 32, 3, 3)
+    x[:, :, 10:15, 10:15] = torch.randn(1, 32, 5, 5)
+    zeros = torch.nn.functional.conv2d((x != 0).float(), torch.ones_like(w), padding=1) == 0
+    values = winograd.convolve(x, w, None, (1, 1))[zeros]
+    assert 0 < values.abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("size", [7, 40])
 def test_the_threads_of_the_c_library_do_not_change_the_bits(native, monkeypatch, threads, size):
