@@ -21,6 +21,7 @@ from caffe.data.detectnet import label_array
 from fcn_common.command import run
 from fcn_common.files import write_json
 
+from . import adam
 from .nets.detectnet import train_val
 from .scenes import SHAPES, draw
 
@@ -52,19 +53,7 @@ def train(folder: str, iterations: int, width: float = WIDTH, batch: int = BATCH
     path = os.path.join(folder, "train_val.prototxt")
     net = train_val(folder, width, SIZE, batch, len(SHAPES), CLUSTERING, 8)
     Path(path).write_text(str(net))
-    solver_path = os.path.join(folder, "solver.prototxt")
-    steps = "".join(f"stepvalue: {iterations * part // 10}\n" for part in (7, 9))
-    Path(solver_path).write_text(
-        f'net: "{path}"\nbase_lr: 0.0003\nlr_policy: "multistep"\ngamma: 0.1\n{steps}'
-        f'momentum: 0.9\nmomentum2: 0.999\nweight_decay: 1e-8\ntype: "Adam"\n'
-        f"max_iter: {iterations}\nsnapshot_after_train: false\nrandom_seed: 1\ndisplay: 0\n"
-    )
-    solver = caffe.get_solver(solver_path)
-    for done in range(0, iterations, 100):
-        solver.step(min(100, iterations - done))
-        losses = (float(solver.net.blobs[f"loss_{name}"].data) for name in ("bbox", "coverage"))
-        print(f"iteration {solver.iter}: losses {', '.join(f'{loss:.3f}' for loss in losses)}")
-    return solver.net
+    return adam.train(path, "net", 0.0003, 1e-8, iterations, ("loss_bbox", "loss_coverage"))
 
 
 def measure(folder: str, trained: caffe.Net, batches: int) -> dict[str, float]:

@@ -23,6 +23,7 @@ from caffe.layers.forks.evaluation import average_precision
 from fcn_common.command import run
 from fcn_common.files import write_json
 
+from . import adam
 from .nets import ssd
 from .nets.blocks import with_batch_norm
 from .scenes import SHAPES
@@ -77,18 +78,7 @@ def train(folder: str, iterations: int, gpu: Optional[int] = None) -> caffe.Net:
     caffe.set_random_seed(1)
     path = os.path.join(folder, "train.prototxt")
     Path(path).write_text(str(net("train", 1)))
-    solver_path = os.path.join(folder, "solver.prototxt")
-    steps = "".join(f"stepvalue: {iterations * part // 10}\n" for part in (7, 9))
-    Path(solver_path).write_text(
-        f'train_net: "{path}"\nbase_lr: 0.003\nlr_policy: "multistep"\ngamma: 0.1\n{steps}'
-        f'momentum: 0.9\nmomentum2: 0.999\nweight_decay: 0.0001\ntype: "Adam"\n'
-        f"max_iter: {iterations}\nsnapshot_after_train: false\nrandom_seed: 1\ndisplay: 0\n"
-    )
-    solver = caffe.get_solver(solver_path)
-    for done in range(0, iterations, 100):
-        solver.step(min(100, iterations - done))
-        print(f"iteration {solver.iter}: loss {float(solver.net.blobs['mbox_loss'].data):.3f}")
-    return solver.net
+    return adam.train(path, "train_net", 0.003, 0.0001, iterations, ("mbox_loss",))
 
 
 def measure(folder: str, trained: caffe.Net, batches: int, seed: int = 2) -> dict:

@@ -21,15 +21,20 @@ def weights(solver):
     return np.concatenate([b.data.ravel() for blobs in solver.net.params.values() for b in blobs])
 
 
+def gradient(s):
+    """The gradient of the layer's parameters at their present values."""
+    s.net.clear_param_diffs()
+    s.net.forward()
+    s.net.backward()
+    return np.concatenate([b.diff.ravel() for b in s.net.params["ip"]]).astype(np.float64)
+
+
 def test_one_step_is_momentum_times_history_plus_rate_times_gradient(tmp_path):
     s = solver(tmp_path, 'base_lr: 0.5 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.1')
     feed(s)
     w, history = weights(s).astype(np.float64), 0
     for _ in range(3):
-        s.net.clear_param_diffs()
-        s.net.forward()
-        s.net.backward()
-        grad = np.concatenate([b.diff.ravel() for b in s.net.params["ip"]]).astype(np.float64)
+        grad = gradient(s)
         rate = np.where(np.arange(18) < 15, 0.5, 1.0)  # the bias learns twice as fast,
         decay = np.where(np.arange(18) < 15, 0.1, 0.0)  # and does not decay
         history = 0.9 * history + rate * (grad + decay * w)
@@ -85,10 +90,7 @@ def test_a_momentum_policy_changes_the_momentum(tmp_path, kind, policy, momentum
     feed(s)
     w, v = weights(s).astype(np.float64), 0
     for iteration in range(4):
-        s.net.clear_param_diffs()
-        s.net.forward()
-        s.net.backward()
-        grad = np.concatenate([b.diff.ravel() for b in s.net.params["ip"]]).astype(np.float64)
+        grad = gradient(s)
         rate, m, last = np.where(np.arange(18) < 15, 0.04, 0.08), momentum(iteration), v
         v = m * v + rate * grad
         w = w - (v if kind == "SGD" else (1 + m) * v - m * last)

@@ -31,7 +31,5 @@ POINTWISE = np.dtype(
     + _fields("block")
     + [("slope", "f4"), ("strided", "i4")]
 )
-#: Values of a vector, of which the outputs, and a 3 x 3 convolution's channels, are multiples.
-PANEL = 16
 #: Tiles, and vectors of outputs, whose products are in memory at a time.
 PART, WIDE = 36, 4

@@ -1,4 +1,4 @@
-"""The C library of small layers and 3 x 3 convolutions: loaded where it is installed and fits."""
+"""The C library of small layers and of convolutions: loaded where it is installed and fits."""
 
 from __future__ import annotations
 

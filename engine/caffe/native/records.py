@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Axes of an array, and columns that a product computes at a time, as in instructions.c.
+#: Axes of an array, and values of a vector, as in instructions.c and vectors.h.
 RANK, PANEL = 6, 16
 #: Values of a matrix that stay in the processor's first cache, as in instructions.c.
 SMALL = 1 << 12

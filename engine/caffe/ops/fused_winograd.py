@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.convolution import CONVOLUTION, PANEL, PART, WIDE
+from ..native.convolution import CONVOLUTION, PART, WIDE
+from ..native.records import PANEL
 from . import jobs
 
 # Seconds, measured on one machine, of one thread: for a multiplication of a plain convolution and
@@ -37,15 +38,17 @@ def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -
     """
     outputs, channels = weights[:2]
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
-    tiles, columns = jobs.largest(jobs.divide(_tiles(shape, pad), outputs, torch.get_num_threads()))
+    count = shape[0] * math.prod(tiles(shape, pad))
+    rows, columns = jobs.largest(jobs.divide(count, outputs, torch.get_num_threads()))
     estimate = CALL + KERNEL_BASIS * columns * channels
-    estimate += tiles * (TILE_BASIS * (channels + columns) + PRODUCT * POINTS * channels * columns)
+    estimate += rows * (TILE_BASIS * (channels + columns) + PRODUCT * POINTS * channels * columns)
     return estimate < PLAIN * 9 * positions * channels * outputs / torch.get_num_threads()
 
 
-def _tiles(shape: Sequence[int], pad: Sequence[int]) -> int:
-    """Return how many tiles of 4 x 4 outputs a map of this shape has."""
-    return shape[0] * math.prod(-(-(n + 2 * p - 2) // 4) for n, p in zip(shape[2:], pad))
+def tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
+    """Return how many tiles of 4 x 4 cover the outputs of an image, down and across."""
+    down, across = (-(-(n + 2 * p - 2) // 4) for n, p in zip(shape[2:], pad))
+    return down, across
 
 
 class Convolution(jobs.Convolution):
@@ -70,7 +73,7 @@ class Convolution(jobs.Convolution):
         super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w.contiguous(), b, slope)
 
     def rows(self) -> int:
-        return _tiles(self.shape, self._pad)
+        return self.shape[0] * math.prod(tiles(self.shape, self._pad))
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         channels, width = self.shape[1], WIDE * PANEL

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..native import library
-from ..native.convolution import PANEL
+from ..native.records import PANEL
 from .rooms import Rooms
 
 #: Float32 values of a page: the memory of each job begins at one.

@@ -94,7 +94,7 @@ def _pays_in_steps(shape: Sequence[int], weights: Sequence[int], pad: Sequence[i
     outputs, channels = weights[:2]
     if not _has_many_kernels(weights):
         return False
-    down, across = _tiles(shape, pad)
+    down, across = fused_winograd.tiles(shape, pad)
     strips = shape[0] * down
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
     products = PRODUCT * outputs * channels + BASIS * (36 * channels + 16 * outputs)
@@ -164,7 +164,7 @@ def _in_steps(
         return products.view(36, *tiles.shape[:2], outputs)
 
     size = [n + 2 * p - 2 for n, p in zip(x.shape[2:], pad)]
-    down, across = _tiles(x.shape, pad)
+    down, across = fused_winograd.tiles(x.shape, pad)
     y = x.new_empty(x.shape[0], *size, w.shape[0])
     strips = _Strips(x, pad, across, TILE)
     for block in _blocks(x.shape[0] * down, across, x.shape[1]):
@@ -184,7 +184,7 @@ def _weight_gradient(
     if not _pays_in_steps(x.shape, shape, pad):
         return conv2d_weight(x, tuple(shape), grad, padding=pad)
     channels, outputs = x.shape[1], grad.shape[1]
-    down, across = _tiles(x.shape, pad)
+    down, across = fused_winograd.tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)
     for group in coordinate_groups(len(to_w)):
         strips = _Strips(x, pad, across, TILE[group])
@@ -236,12 +236,6 @@ class _Strips:
             self.strip[columns, first - start : last - start].copy_(rows)
             torch.bmm(self.basis, self.tiles, out=tiles)
         return out
-
-
-def _tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
-    """Return how many tiles cover the outputs of a map of this shape, down and across."""
-    down, across = (-(-(n + 2 * p - 2) // 4) for n, p in zip(shape[2:], pad))
-    return down, across
 
 
 def _blocks(strips: int, across: int, channels: int) -> Iterator[range]:
