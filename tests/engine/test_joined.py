@@ -92,10 +92,10 @@ def test_iterations_that_somebody_watches_are_several_calls(tmp_path, runs):
     solver = solver_with_data(tmp_path)
     solver.step(5)
     count = len(runs)
-    seen = []
-    solver.net.after_backward(seen.append)
+    layers = []
+    solver.net.after_backward(layers.append)
     solver.step(2)
-    assert len(runs) == count > 0 and seen.count(0) == 2
+    assert len(runs) == count > 0 and layers.count(0) == 2
 
 
 def test_a_stop_that_is_requested_ends_the_call_of_step(tmp_path, runs):
