@@ -197,17 +197,25 @@ class Convolution(_Convolving):
         affine: the factor and the term of each output channel, or None. slope, adds: as in
         `prepared.convolution`. The function does not see later changes of the weights.
         """
-        w, b = self._ready_to_bind(affine)
-        return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
+        # Winograd's algorithm computes in float32 from maps of any type.
+        dtype = mode.low_dtype()
+        rounds = dtype != torch.float32 and self._algorithm(shapes) != "winograd"
+        w, b = self._ready_to_bind(affine, dtype if rounds else torch.float32)
+        return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds, dtype)
 
-    def _ready_to_bind(self, affine: Tensors | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return weights and biases in the present precision, with factors and terms folded in."""
-        on, dtype = torch.device("cpu"), mode.low_dtype()
-        if affine is None:
+    def _ready_to_bind(
+        self, affine: Tensors | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return weights and biases of this type, with factors and terms folded in."""
+        on = torch.device("cpu")
+        if affine is None and dtype != torch.float32:
             w, *rest = self.rounded_parameters(on)
             return w, rest[0] if rest else None
         w, *rest = self.parameters(on)
-        w, b = _folded(w, rest[0] if rest else None, affine)
+        b = rest[0] if rest else None
+        if affine is None:
+            return w, b
+        w, b = _folded(w, b, affine)
         return w.to(dtype), b.to(dtype)
 
     def _geometry(self) -> prepared.Geometry:
@@ -248,7 +256,7 @@ class Convolution(_Convolving):
         """
         settings, dtype = (self.stride, self.pad, self.dilation, self.group), mode.low_dtype()
         folds = folds or dtype != torch.float32
-        w, b = self._ready_to_bind(affine if folds else None)
+        w, b = self._ready_to_bind(affine if folds else None, dtype)
         affine = None if folds else affine
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)
