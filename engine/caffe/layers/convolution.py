@@ -134,6 +134,8 @@ WEIGHTS_PER_VALUE = 4
 #: Multiplications up to which a graph in bfloat16 saves more than 1 % of a convolution, which takes
 #: 0.6 ms on a core. A graph has the rounded weights in memory twice.
 SHORT = 1 << 26
+#: Seconds that Winograd's algorithm needs to save in bfloat16 where it divides a graph in two.
+DIVIDING = 0.5e-3
 #: The most positions for which a layer with many weights learns as a product of patches.
 PRODUCT_POSITIONS = 64
 
@@ -225,22 +227,30 @@ class Convolution(_Convolving):
         """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
         if mode.low_dtype() != torch.float32 and self._products(shapes[0]) > SHORT:
             return False
-        return self._algorithm(shapes) == "onednn"
+        return self._algorithm_among_graphs(shapes) == "onednn"
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph that computes the layers before and after computes it best, too."""
-        return self._algorithm(shapes) in ("onednn", "planes", "pointwise")
+        return self._algorithm_among_graphs(shapes) in ("onednn", "planes", "pointwise")
 
     def _products(self, shape: Shape) -> int:
         """The number of multiplications for a bottom of this shape."""
         return shape[0] * math.prod(self.output_size(shape[2:])) * self.blobs[0].count
 
-    def _algorithm(self, shapes: Sequence[Shape]) -> str:
-        """What computes the convolution fastest by itself; "" for one that is not prepared."""
+    def _algorithm(self, shapes: Sequence[Shape], least: float = 0) -> str:
+        """What computes the convolution fastest by itself; "" for one that is not prepared.
+
+        least: as in `prepared.choose_algorithm`.
+        """
         if not self.is_preparable(shapes):
             return ""
         weights, geometry = self.blobs[0].shape, self._geometry()
-        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype())
+        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype(), least)
+
+    def _algorithm_among_graphs(self, shapes: Sequence[Shape]) -> str:
+        """As `_algorithm`, for a convolution between layers that a graph computes."""
+        # In float32 such layers are few: the C library computes 1 x 1 convolutions.
+        return self._algorithm(shapes, DIVIDING if mode.low_dtype() != torch.float32 else 0)
 
     def operation(
         self,

@@ -83,12 +83,13 @@ def choose_algorithm(
     weights: Sequence[int],
     geometry: Geometry,
     dtype: torch.dtype = torch.float32,
+    least: float = 0,
 ) -> str:
     """Return what computes a convolution fastest: "planes", "winograd", "pointwise" or "onednn".
 
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
-    bfloat16. "planes" is PyTorch's own convolution, for few multiplications; it and "pointwise" are
-    for float32.
+    bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
+    own convolution, for few multiplications; it and "pointwise" are for float32.
     """
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
@@ -102,7 +103,8 @@ def choose_algorithm(
         return "pointwise"
     if kernel != (3, 3) or not plain or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
-    return "winograd" if winograd.pays_for(shape, weights, geometry.pad, dtype) else "onednn"
+    pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
+    return "winograd" if pays else "onednn"
 
 
 def _is_pointwise(weights: Sequence[int], geometry: Geometry) -> bool:

@@ -80,12 +80,16 @@ def pays_for(
     weights: Sequence[int],
     pad: Sequence[int],
     dtype: torch.dtype = torch.float32,
+    least: float = 0,
 ) -> bool:
-    """As `pays`, for a map on the CPU and weights of these shapes. dtype: float32 or bfloat16."""
+    """As `pays`, for a map on the CPU and weights of these shapes.
+
+    dtype: float32 or bfloat16. least: the seconds that the C library's algorithm needs to save.
+    """
     if max(pad) > 2 or not mode.fast():
         return False
     if fused_winograd.is_usable(weights):
-        return fused_winograd.pays_for(shape, weights, pad, dtype)
+        return fused_winograd.saved_time(shape, weights, pad, dtype) > least
     return _pays_in_steps(shape, weights, pad, dtype)
 
 
