@@ -168,8 +168,8 @@ class DeformablePSROIPooling(Function):
             raise self.shape_error(f"ROIs of shape {rois}; R x 5 is needed")
         for offsets in bottoms[2:]:
             classes = offsets[1] // 2
-            wanted = (rois[0], 2 * classes, self.parts, self.parts)
-            if offsets != wanted or not classes or p.output_dim % classes:
+            shape = (rois[0], 2 * classes, self.parts, self.parts)
+            if offsets != shape or not classes or p.output_dim % classes:
                 raise self.shape_error(
                     f"offsets of shape {offsets}; {rois[0]} x 2 K x {self.parts} x {self.parts} is "
                     f"needed, for K classes that divide output_dim {p.output_dim}"
