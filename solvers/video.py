@@ -133,8 +133,8 @@ def _open(path: str) -> Any:
     capture = cv2.VideoCapture(path)
     if not capture.isOpened():
         raise OSError(
-            f"{path}: is not a video that OpenCV {cv2.__version__} can read; its codec is unknown, or "
-            "the file is damaged"
+            f"{path}: is not a video that OpenCV {cv2.__version__} can read; its codec is unknown, "
+            "or the file is damaged"
         )
     return capture
 
