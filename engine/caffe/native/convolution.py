@@ -9,11 +9,12 @@ def _fields(names: str) -> list[tuple[str, str]]:
     return [(name, "i8") for name in names.split()]
 
 
-_PLACES = [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
+#: A job has begun; addresses of memory.
+_PLACES = [("taken", "i8")] + [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
 _MAPS = _fields("height width channels outputs y_height y_width")
 #: What a job computes: tiles or positions, and outputs.
 _PART = _fields("first_row end_row first_output end_output")
-#: The structure `convolution` of winograd.c. Places are addresses.
+#: The structure `convolution` of winograd.c.
 CONVOLUTION = np.dtype(
     _PLACES
     + _MAPS

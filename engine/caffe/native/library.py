@@ -27,7 +27,7 @@ class Library(NamedTuple):
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise: run jobs of a
     3 x 3 or 1 x 1 convolution, by the address of their table, their number, and the address of
-    OpenMP's function that runs one function on several threads, or 0. winograd_scratch: the number
+    the structure `team` of vectors.h, or 0. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
     group. convolves: whether the convolutions are fast on this processor.
     """

@@ -130,21 +130,33 @@ static inline int processor_vectors(void)
 static inline int processor_vectors(void) { return 0; }
 #endif
 
-/* Jobs of one kind that any thread may run. next: the first that no thread has taken. */
-struct jobs { void (*run)(void *); char *first; int64_t size, count, next; };
-typedef void parallel_function(void (*)(void *), void *, unsigned, unsigned);
+/* The functions of an OpenMP library that the jobs need: GOMP_parallel and omp_get_thread_num. */
+struct team {
+    void (*run)(void (*)(void *), void *, unsigned, unsigned);
+    int (*number)(void);
+};
 
+/* Jobs of one kind. Each structure begins with `taken`: whether a thread has begun the job. */
+struct jobs { void (*run)(void *); char *first; int64_t size, count; int (*number)(void); };
+
+/* Run the job of this thread's number, whose memory is in the cache of the thread's core, then those
+ * that no thread has begun. */
 static inline void take_jobs(void *argument)
 {
-    struct jobs *jobs = argument;
-    int64_t i;
-    while ((i = __atomic_fetch_add(&jobs->next, 1, __ATOMIC_RELAXED)) < jobs->count)
-        jobs->run(jobs->first + i * jobs->size);
+    const struct jobs *jobs = argument;
+    int64_t start = jobs->number ? jobs->number() : 0;
+    for (int64_t i = 0; i < jobs->count; i++) {
+        char *job = jobs->first + (start + i) % jobs->count * jobs->size;
+        if (!__atomic_exchange_n((int64_t *)job, 1, __ATOMIC_RELAXED)) jobs->run(job);
+    }
 }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-static inline void run_jobs(struct jobs *jobs, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team. */
+static inline void run_jobs(struct jobs *jobs, const struct team *team)
 {
-    if (parallel && jobs->count > 1) parallel(take_jobs, jobs, (unsigned)jobs->count, 0);
-    else take_jobs(jobs);
+    for (int64_t i = 0; i < jobs->count; i++) *(int64_t *)(jobs->first + i * jobs->size) = 0;
+    if (team && jobs->count > 1) {
+        jobs->number = team->number;
+        team->run(take_jobs, jobs, (unsigned)jobs->count, 0);
+    } else take_jobs(jobs);
 }

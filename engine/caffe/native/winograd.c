@@ -29,6 +29,7 @@
  * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
  * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
 struct convolution {
+    int64_t taken;
     const float *x, *w, *b, *other;
     float *y, *scratch;
     int64_t height, width, channels, outputs, y_height, y_width, top, left;
@@ -158,16 +159,18 @@ INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles
         for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = a[k];
 }
 
-/* Write the coordinates of PANEL kernels for all channels: coordinates x channels x PANEL. */
+/* Write the coordinates of PANEL kernels for n channels from `start` on: coordinates x channels x
+ * PANEL. */
 INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
-                          float *out)
+                          int64_t start, int64_t n, float *out)
 {
     float turned[CHUNK * 9][PANEL];
-    const int64_t row = 9 * j->channels, step = panel_step(j->channels);
-    for (int64_t c = 0; c < j->channels; c++) {
+    const int64_t row = 9 * j->channels, step = panel_step(n);
+    const float *w = j->w + first * row + start * 9;
+    for (int64_t c = 0; c < n; c++) {
         if (c % CHUNK == 0)
             for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
-                turn(turned[i], j->w + first * row + c * 9 + i, row, has_wide_shuffles);
+                turn(turned[i], w + c * 9 + i, row, has_wide_shuffles);
         vector half[6][3];
         UNROLL for (int q = 0; q < 3; q++) {
             vector g[3];
@@ -198,16 +201,18 @@ INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, 
     }
 }
 
-/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. */
+/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. The
+ * kernels have the channels from `start` to `end`; products over those before are there already. */
 INLINE void write_products(const struct convolution *j, int rows, const float *tiles, int64_t count,
-                           int64_t plane, const float *kernels, int64_t panels, float *out)
+                           int64_t plane, const float *kernels, int64_t panels, int64_t start,
+                           int64_t end_channel, float *out)
 {
-    int64_t a_step = tile_step(j->channels), b_step = panel_step(j->channels);
+    int64_t a_step = tile_step(j->channels), b_step = panel_step(end_channel - start);
     for (int64_t point = 0; point < POINTS; point++)
-        for (int64_t c = 0; c < j->channels; c += DEPTH) {
-            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+        for (int64_t c = start; c < end_channel; c += DEPTH) {
+            int64_t n = end_channel - c < DEPTH ? end_channel - c : DEPTH;
             for (int64_t panel = 0; panel < panels; panel++) {
-                const float *b = kernels + (panel * POINTS + point) * b_step + c * PANEL;
+                const float *b = kernels + (panel * POINTS + point) * b_step + (c - start) * PANEL;
                 const float *a = tiles + point * plane + c;
                 float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
                 for (int64_t i = 0, end; i < count; i = end) {
@@ -262,36 +267,66 @@ INLINE vector write_outputs(const struct convolution *j, struct place place, con
 
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. */
+INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64_t count,
+                          int64_t panels, int64_t first, const float *products)
+{
+    vector zeros = {0};
+    for (int64_t i = 0; i < count; i++) {
+        struct place place = tile_place(j, first_tile + i);
+        for (int64_t p = 0; p < panels; p++)
+            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL, first + p * PANEL);
+    }
+    return zeros;
+}
+
+/* Compute a block of so few tiles that the coordinates of each kernel are needed once: those of few
+ * channels at a time, which stay in the second cache. */
+INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int64_t count,
+                       int64_t plane, const float *tiles, float *kernels, float *products)
+{
+    vector zeros = {0};
+    for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
+        for (int64_t c = 0; c < j->channels; c += DEPTH) {
+            int64_t end = c + DEPTH < j->channels ? c + DEPTH : j->channels;
+            write_kernels(j, rows == ROWS, k, c, end - c, kernels);
+            write_products(j, rows, tiles, count, plane, kernels, 1, c, end, products);
+        }
+        zeros += write_tiles(j, start, count, 1, k, products);
+    }
+    return zeros;
+}
+
 INLINE void run_job(struct convolution *j, int rows)
 {
     float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
     float *products = kernels + POINTS * (j->group / PANEL) * panel_step(j->channels);
+    int single = j->end_output - j->first_output <= j->group;
+    int64_t panel_size = POINTS * panel_step(j->channels) / PANEL;
     vector zeros = {0};
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
         int64_t plane = plane_step(j->channels, count);
         for (int64_t i = 0; i < count; i++)
             write_tile(j, start + i, plane, tiles + i * tile_step(j->channels));
+        if (j->end_tile - j->first_tile <= PART) {
+            zeros += run_part(j, rows, start, count, plane, tiles, kernels, products);
+            continue;
+        }
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
             int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
-            int single = j->end_output - j->first_output <= j->group;
             if (!single || start == j->first_tile)
                 for (int64_t k = first; k < end; k += PANEL)
-                    write_kernels(j, rows == ROWS, k,
-                                  kernels + (k - first) / PANEL * POINTS * panel_step(j->channels));
+                    write_kernels(j, rows == ROWS, k, 0, j->channels,
+                                  kernels + (k - first) * panel_size);
             for (int64_t part = 0; part < count; part += PART)
                 for (int64_t k = first; k < end; k += WIDE * PANEL) {
                     int64_t some = count - part < PART ? count - part : PART;
                     int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
                     write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
-                                   kernels + (k - first) / PANEL * POINTS * panel_step(j->channels),
-                                   panels, products);
-                    for (int64_t i = 0; i < some; i++) {
-                        struct place place = tile_place(j, start + part + i);
-                        for (int64_t p = 0; p < panels; p++)
-                            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL,
-                                                   k + p * PANEL);
-                    }
+                                   kernels + (k - first) * panel_size, panels, 0, j->channels,
+                                   products);
+                    zeros += write_tiles(j, start + part, some, panels, k, products);
                 }
         }
     }
@@ -310,9 +345,9 @@ static void run_one(void *job)
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-void caffe_native_winograd(struct convolution *first, int64_t count, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team. */
+void caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, parallel);
+    run_jobs(&jobs, team);
 }

@@ -15,9 +15,6 @@ from ..native import library
 from ..native.records import PANEL
 from .rooms import Rooms
 
-#: Float32 values of a page: the memory of each job begins at one.
-PAGE = 1024
-
 _room = Rooms()
 
 
@@ -38,29 +35,36 @@ def is_usable(outputs: int) -> bool:
     native = library.load()
     if native is None or not native.convolves or outputs % PANEL:
         return False
-    return torch.get_num_threads() == 1 or openmp() != 0
+    return torch.get_num_threads() == 1 or team() != 0
 
 
 @cache
-def openmp() -> int:
-    """Return the address of the function of PyTorch's OpenMP library that starts its threads, or 0.
+def _team() -> np.ndarray | None:
+    """Return the structure `team` of vectors.h for PyTorch's OpenMP library, or None.
 
-    GCC's library has the function, and Intel's and LLVM's on Linux have it too.
+    GCC's library has these functions, and Intel's and LLVM's on Linux have them too.
     """
     try:
-        function = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+        library = ctypes.CDLL(torch._C.__file__)
+        functions = library.GOMP_parallel, library.omp_get_thread_num
     except (OSError, AttributeError):
-        return 0
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+        return None
+    return np.array([ctypes.cast(f, ctypes.c_void_p).value for f in functions], np.uint64)
 
 
-def divide(rows: int, outputs: int, threads: int) -> list[Part]:
+def team() -> int:
+    """Return the address of the team of PyTorch's OpenMP threads, or 0."""
+    functions = _team()
+    return 0 if functions is None else functions.ctypes.data
+
+
+def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
     """Return the parts of the threads; fewer where there is not enough for all.
 
     Each thread prepares all that its part needs, so the fewer of rows and outputs are those that
-    all parts have.
+    all parts have. enough: rows of a thread from which on the rows are divided anyway.
     """
-    if rows >= outputs:
+    if rows >= outputs or (enough is not None and rows >= enough * threads):
         cuts = [rows * i // threads for i in range(threads + 1)]
         parts = [Part(start, end, 0, outputs) for start, end in zip(cuts, cuts[1:])]
     else:
@@ -82,6 +86,10 @@ class Convolution(ABC):
     result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
     None. slope: that of negative results in a ReLU that follows, or None.
     """
+
+    #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
+    #: it wrote itself. None where preparing the weights takes longer than reading such maps.
+    enough: int | None = None
 
     def __init__(
         self,
@@ -113,7 +121,7 @@ class Convolution(ABC):
     def _divide(self) -> None:
         """Divide the work among the threads."""
         self._threads = torch.get_num_threads()
-        parts = divide(self.rows(), self.y_shape[1], self._threads)
+        parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
         fields, scratch = self.settings(*largest(parts))
         table = np.zeros(len(parts), self._structure)
         table["w"] = self._w.data_ptr()
@@ -125,9 +133,8 @@ class Convolution(ABC):
         for name, value in fields.items():
             table[name] = value
         table["slope"] = self._slope
-        self._step = -(-scratch // PAGE) * PAGE
-        self._offsets = 4 * self._step * np.arange(len(parts), dtype=np.uint64)
-        self.table, self._address = table, table.ctypes.data
+        self._scratch = scratch
+        self.table, self._address, self._team = table, table.ctypes.data, team()
 
     def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
         """Return the convolution of x. other: a map that is added before the ReLU, or None."""
@@ -140,8 +147,8 @@ class Convolution(ABC):
         table = self.table
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
-        if self._step:
-            scratch = _room("jobs", self._step * len(table))
-            table["scratch"] = scratch.data_ptr() + self._offsets
-        self._run(self._address, len(table), openmp())
+        if self._scratch:
+            rooms = [_room(f"job {i}", self._scratch) for i in range(len(table))]
+            table["scratch"] = [room.data_ptr() for room in rooms]
+        self._run(self._address, len(table), self._team)
         return y

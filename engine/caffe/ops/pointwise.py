@@ -25,6 +25,8 @@ class Convolution(jobs.Convolution):
     that follows, or None.
     """
 
+    enough = 48
+
     def __init__(
         self,
         shape: Sequence[int],
