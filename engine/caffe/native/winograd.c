@@ -46,13 +46,19 @@ INLINE int64_t plane_step(int64_t channels, int64_t block)
 {
     return (tile_step(channels) * block / PANEL | 1) * PANEL;
 }
-INLINE int64_t panel_step(int64_t channels) { return (channels + 1) * PANEL; }
+
+/* Values between coordinates of PANEL kernels for up to DEPTH channels, and those of a panel. */
+#define KERNEL_STEP ((DEPTH + 1) * PANEL)
+INLINE int64_t panel_step(int64_t channels)
+{
+    return (channels + DEPTH - 1) / DEPTH * POINTS * KERNEL_STEP;
+}
 
 /* The values of a job's scratch memory: coordinates of tiles, of kernels, and products. */
 int64_t caffe_native_winograd_scratch(int64_t channels, int64_t block, int64_t group)
 {
-    return POINTS * (plane_step(channels, block) + group / PANEL * panel_step(channels) +
-                     PART * WIDE * PANEL);
+    return POINTS * (plane_step(channels, block) + PART * WIDE * PANEL) +
+           group / PANEL * panel_step(channels);
 }
 
 /* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
@@ -159,15 +165,15 @@ INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles
         for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = a[k];
 }
 
-/* Write the coordinates of PANEL kernels for n channels from `start` on: coordinates x channels x
- * PANEL. */
+/* Write the coordinates of PANEL kernels for n channels, DEPTH at most, from `start` on: coordinates x
+ * DEPTH + 1 x PANEL. */
 INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
                           int64_t start, int64_t n, float *out)
 {
     float turned[CHUNK * 9][PANEL];
-    const int64_t row = 9 * j->channels, step = panel_step(n);
+    const int64_t row = 9 * j->channels;
     const float *w = j->w + first * row + start * 9;
-    for (int64_t c = 0; c < n; c++) {
+    for (int64_t c = 0; c < n; c++, out += PANEL) {
         if (c % CHUNK == 0)
             for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
                 turn(turned[i], w + c * 9 + i, row, has_wide_shuffles);
@@ -181,8 +187,7 @@ INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, in
         UNROLL for (int p = 0; p < 6; p++) {
             vector o[6];
             kernel_basis(o, 1, half[p]);
-            UNROLL for (int q = 0; q < 6; q++)
-                *(vector *)(out + (6 * p + q) * step + c * PANEL) = o[q];
+            UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * KERNEL_STEP) = o[q];
         }
     }
 }
@@ -201,20 +206,20 @@ INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, 
     }
 }
 
-/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. The
- * kernels have the channels from `start` to `end`; products over those before are there already. */
+/* Write the products of tiles, tile_step apart, and kernels, panel_size apart, over the channels from
+ * `start` to `stop`: coordinates x PART x WIDE x PANEL. Products over those before are added to. */
 INLINE void write_products(const struct convolution *j, int rows, const float *tiles, int64_t count,
-                           int64_t plane, const float *kernels, int64_t panels, int64_t start,
-                           int64_t end_channel, float *out)
+                           int64_t plane, const float *kernels, int64_t panels, int64_t panel_size,
+                           int64_t start, int64_t stop, float *out)
 {
-    int64_t a_step = tile_step(j->channels), b_step = panel_step(end_channel - start);
+    int64_t a_step = tile_step(j->channels);
     for (int64_t point = 0; point < POINTS; point++)
-        for (int64_t c = start; c < end_channel; c += DEPTH) {
-            int64_t n = end_channel - c < DEPTH ? end_channel - c : DEPTH;
+        for (int64_t c = start; c < stop; c += DEPTH) {
+            int64_t n = stop - c < DEPTH ? stop - c : DEPTH;
             for (int64_t panel = 0; panel < panels; panel++) {
-                const float *b = kernels + (panel * POINTS + point) * b_step + (c - start) * PANEL;
-                const float *a = tiles + point * plane + c;
+                const float *a = tiles + point * plane + c, *b = kernels + panel * panel_size;
                 float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
+                b += ((c - start) / DEPTH * POINTS + point) * KERNEL_STEP;
                 for (int64_t i = 0, end; i < count; i = end) {
                     end = next_rows(i, count, rows);
 #define CASE(N) \
@@ -267,6 +272,17 @@ INLINE vector write_outputs(const struct convolution *j, struct place place, con
 
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Write the coordinates of the kernels from `first` to `end`, panel by panel. */
+INLINE void write_group(const struct convolution *j, int rows, int64_t first, int64_t end,
+                        float *kernels)
+{
+    for (int64_t k = first; k < end; k += PANEL)
+        for (int64_t c = 0; c < j->channels; c += DEPTH, kernels += POINTS * KERNEL_STEP) {
+            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+            write_kernels(j, rows == ROWS, k, c, n, kernels);
+        }
+}
+
 /* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. */
 INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64_t count,
                           int64_t panels, int64_t first, const float *products)
@@ -290,7 +306,7 @@ INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int
         for (int64_t c = 0; c < j->channels; c += DEPTH) {
             int64_t end = c + DEPTH < j->channels ? c + DEPTH : j->channels;
             write_kernels(j, rows == ROWS, k, c, end - c, kernels);
-            write_products(j, rows, tiles, count, plane, kernels, 1, c, end, products);
+            write_products(j, rows, tiles, count, plane, kernels, 1, 0, c, end, products);
         }
         zeros += write_tiles(j, start, count, 1, k, products);
     }
@@ -300,9 +316,9 @@ INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int
 INLINE void run_job(struct convolution *j, int rows)
 {
     float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
-    float *products = kernels + POINTS * (j->group / PANEL) * panel_step(j->channels);
+    int64_t panel_size = panel_step(j->channels);
+    float *products = kernels + j->group / PANEL * panel_size;
     int single = j->end_output - j->first_output <= j->group;
-    int64_t panel_size = POINTS * panel_step(j->channels) / PANEL;
     vector zeros = {0};
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
@@ -316,16 +332,14 @@ INLINE void run_job(struct convolution *j, int rows)
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
             int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
             if (!single || start == j->first_tile)
-                for (int64_t k = first; k < end; k += PANEL)
-                    write_kernels(j, rows == ROWS, k, 0, j->channels,
-                                  kernels + (k - first) * panel_size);
+                write_group(j, rows, first, end, kernels);
             for (int64_t part = 0; part < count; part += PART)
                 for (int64_t k = first; k < end; k += WIDE * PANEL) {
                     int64_t some = count - part < PART ? count - part : PART;
                     int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
                     write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
-                                   kernels + (k - first) * panel_size, panels, 0, j->channels,
-                                   products);
+                                   kernels + (k - first) / PANEL * panel_size, panels,
+                                   panel_size, 0, j->channels, products);
                     zeros += write_tiles(j, start + part, some, panels, k, products);
                 }
         }
