@@ -153,7 +153,10 @@ INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles
 {
     if (has_wide_shuffles) {
         vector rows[PANEL];
-        UNROLL for (int i = 0; i < PANEL; i++) rows[i] = *(const vector *)(a + i * a_step);
+        UNROLL for (int i = 0; i < PANEL; i++) {
+            rows[i] = *(const vector *)(a + i * a_step);
+            __builtin_prefetch(a + i * a_step + CHUNK * 9);
+        }
         SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
         SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
         SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
