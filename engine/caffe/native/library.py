@@ -27,14 +27,14 @@ class Library(NamedTuple):
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise: run jobs of a
     3 x 3 or 1 x 1 convolution, by the address of their table, their number, and the address of
-    the structure `team` of vectors.h, or 0. winograd_scratch: the number
+    the structure `team` of vectors.h, or 0; return whether the results can be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
     group. convolves: whether the convolutions are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
-    winograd: Callable[[int, int, int], None]
-    pointwise: Callable[[int, int, int], None]
+    winograd: Callable[[int, int, int], int]
+    pointwise: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int], int]
     convolves: bool
 
@@ -68,7 +68,7 @@ def open_library(path: Path) -> Library:
         )
     run.argtypes, run.restype = [address, number, address], number
     for convolve in (winograd, pointwise):
-        convolve.argtypes, convolve.restype = [address, number, address], None
+        convolve.argtypes, convolve.restype = [address, number, address], ctypes.c_int
     scratch.argtypes, scratch.restype = [number] * 3, number
     return Library(run, winograd, pointwise, scratch, bool(convolves()))
 

