@@ -160,3 +160,10 @@ static inline void run_jobs(struct jobs *jobs, const struct team *team)
         team->run(take_jobs, jobs, (unsigned)jobs->count, 0);
     } else take_jobs(jobs);
 }
+
+/* One call of a function that runs jobs and returns whether their results can be used. */
+struct call {
+    int (*run)(void *, int64_t, const struct team *);
+    void *jobs;
+    int64_t count;
+};

@@ -19,7 +19,7 @@ from . import jobs
 # Seconds, measured on one machine, of one thread: for a multiplication of a plain convolution and
 # of a product of coordinates, for a change of basis of a tile's channel and of a kernel, and for a
 # call.
-PLAIN, PRODUCT, TILE_BASIS, KERNEL_BASIS, CALL = 1 / 52e9, 1 / 55e9, 7e-9, 4.5e-9, 20e-6
+PLAIN, PRODUCT, TILE_BASIS, KERNEL_BASIS, CALL = 1 / 52e9, 1 / 55e9, 7e-9, 3.3e-9, 20e-6
 #: The most values of the tiles' and of the kernels' coordinates in a job's memory.
 TILE_VALUES, KERNEL_VALUES = 1 << 20, 5 << 17
 #: Coordinates of a tile or a kernel.

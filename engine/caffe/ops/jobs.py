@@ -25,7 +25,7 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self._rooms: list[torch.Tensor] = []
         self._size = 0
-        self._places = np.zeros(0, np.uint64)
+        self._places: np.ndarray = np.zeros(0, np.uint64)
 
     def __call__(self, jobs: int, size: int) -> np.ndarray:
         """Return the addresses of `size` float32 values for each job."""
@@ -37,7 +37,7 @@ class _Scratch(threading.local):
         return self._places[:jobs]
 
 
-_scratch = _Scratch()
+scratch = _Scratch()
 
 
 class Part(NamedTuple):
@@ -67,17 +67,17 @@ def _team() -> np.ndarray | None:
     GCC's library has these functions, and Intel's and LLVM's on Linux have them too.
     """
     try:
-        library = ctypes.CDLL(torch._C.__file__)
-        functions = library.GOMP_parallel, library.omp_get_thread_num
+        openmp = ctypes.CDLL(torch._C.__file__)
+        functions = openmp.GOMP_parallel, openmp.omp_get_thread_num
     except (OSError, AttributeError):
         return None
-    return np.array([ctypes.cast(f, ctypes.c_void_p).value for f in functions], np.uint64)
+    return np.array([library.address_of(f) for f in functions], np.uint64)
 
 
 def team() -> int:
     """Return the address of the team of PyTorch's OpenMP threads, or 0."""
     functions = _team()
-    return 0 if functions is None else functions.ctypes.data
+    return 0 if functions is None else int(functions.ctypes.data)
 
 
 def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
@@ -107,6 +107,8 @@ class Convolution(ABC):
     run: the library's function. structure: that of a job. shape, y_shape: of the map and of the
     result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
     None. slope: that of negative results in a ReLU that follows, or None.
+
+    function: the address of the library's function. scratch_values: those of a job's memory.
     """
 
     #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
@@ -124,10 +126,11 @@ class Convolution(ABC):
         slope: float | None,
     ) -> None:
         self._run, self._structure = run, structure
+        self.function = library.address_of(run)
         self.shape, self.y_shape = tuple(shape), tuple(y_shape)
         self._w, self._b = w, None if b is None else b.contiguous()
         self._slope = 1.0 if slope is None else slope
-        self._threads = 0
+        self._threads = self.scratch_values = 0
 
     @abstractmethod
     def rows(self) -> int:
@@ -144,7 +147,7 @@ class Convolution(ABC):
         """Divide the work among the threads."""
         self._threads = torch.get_num_threads()
         parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
-        fields, self._values = self.settings(*largest(parts))
+        fields, self.scratch_values = self.settings(*largest(parts))
         table = np.zeros(len(parts), self._structure)
         table["w"] = self._w.data_ptr()
         table["b"] = 0 if self._b is None else self._b.data_ptr()
@@ -157,20 +160,24 @@ class Convolution(ABC):
         table["slope"] = self._slope
         self.table, self._address, self._team = table, table.ctypes.data, team()
 
+    def jobs(self) -> np.ndarray:
+        """Return the table of jobs, without the addresses of maps and scratch memory."""
+        if self._threads != torch.get_num_threads():
+            self._divide()
+        return self.table
+
     def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
         """Return the convolution of x, or None where the library refuses a result.
 
         other: a map that is added before the ReLU, or None.
         """
-        if self._threads != torch.get_num_threads():
-            self._divide()
+        table = self.jobs()
         x = x.contiguous(memory_format=torch.channels_last)
         y = torch.empty(self.y_shape, memory_format=torch.channels_last)
         if other is not None:
             other = other.contiguous(memory_format=torch.channels_last)
-        table = self.table
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
-        if self._values:
-            table["scratch"] = _scratch(len(table), self._values)
+        if self.scratch_values:
+            table["scratch"] = scratch(len(table), self.scratch_values)
         return y if self._run(self._address, len(table), self._team) else None
