@@ -165,8 +165,9 @@ def _grey_values(path: str, pixels: np.ndarray) -> np.ndarray:
     if (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
     raise ValueError(
-        f"{path}: has colours, needs their classes: labelmap.txt with lines of "
-        "name:red,green,blue, which `python -m solvers.check` proposes"
+        f"{path}: has colours, and no list says which class each colour is; write labelmap.txt "
+        "with lines of name:red,green,blue (`python -m solvers.check MY_SET --propose FILE` "
+        "proposes one)"
     )
 
 

@@ -112,6 +112,8 @@ class Detector(Net):
         """Set the context around a window, and the values that stand for the context off the image.
 
         These values are the mean of the preprocessing, in the image's range and order.
+
+        Raises UsageError for a context that leaves no pixel of the input for the window.
         """
         name, transformer = self.inputs[0], self.transformer
         to_image = np.argsort(transformer.transpose[name])
@@ -119,6 +121,12 @@ class Detector(Net):
         self.context_pad = context_pad
         if not context_pad:
             return
+        width = self.blobs[name].width
+        if context_pad < 0 or 2 * context_pad >= width:
+            raise UsageError(
+                f"context_pad is {context_pad} for an input {width} pixels wide, needs 0 to "
+                f"{(width - 1) // 2}"
+            )
         mean = transformer.mean.get(name)
         if mean is None:
             self.crop_mean = np.zeros(self.crop_dims, dtype=np.float32)

@@ -359,21 +359,33 @@ class Memory:
 
     def numpy(self) -> np.ndarray:
         """The values as a C-contiguous, writable float32 array over this memory."""
-        self.before_change()
+        self._version += 1
+        if self._observers:
+            self._notify()
         if self._head is not Head.HOST:
             self._to_host_values()
         self._device = None
-        root, host = self._export(), self._host
-        assert host is not None
+        exported = self._exported
+        root = None if exported is None else exported()
         if root is None:
-            self._export_host(host)
-            assert self._buffer is not None
-            root = self._buffer.numpy()
+            root = self._new_root()
             self._exported = weakref.ref(root)
         # A view of the root keeps the root alive. The root itself is never returned, so that nobody
         # can change its shape.
-        count = host.numel()
-        return (root if count == len(root) else root[:count]).reshape(self.shape)
+        if root.shape == self.shape:
+            view: np.ndarray = root[...]
+            return view
+        return root.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
+
+    def _new_root(self) -> np.ndarray:
+        """Return an array over the buffer, of the present shape if that takes up all of it."""
+        host = self._host
+        assert host is not None
+        self._export_host(host)
+        if self._buffer_of is host:
+            return host.numpy()
+        assert self._buffer is not None
+        return self._buffer.numpy()
 
     def _export_host(self, host: torch.Tensor) -> None:
         """Have the host's values lie in the buffer, in the tensor where they are if that fits."""

@@ -90,6 +90,11 @@ def device() -> torch.device:
     return torch.device("cuda", _state.device_id or 0) if _state.gpu else CPU
 
 
+def is_on_cpu() -> bool:
+    """Whether layers of this thread compute on the CPU now."""
+    return not _state.gpu
+
+
 def set_precision(precision: str) -> None:
     """Choose what this thread's nets round to: "float32" (the default), "tf32" or "bfloat16".
 

@@ -21,7 +21,7 @@ CONVOLUTION = np.dtype(
     + _fields("top left")
     + _PART
     + _fields("block group")
-    + [("slope", "f4"), ("finite", "i4")]
+    + [("slope", "f4"), ("finite", "i4"), ("low_maps", "i4"), ("low_weights", "i4")]
 )
 #: The structure `pointwise` of pointwise.c.
 POINTWISE = np.dtype(

@@ -29,7 +29,7 @@ int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
 enum {
     ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, FMAX, COPY, EXP, LOG, SIGMOID, TANH,
     GATE, WHERE, RECTIFY, SIGMOID_GRADIENT, TANH_GRADIENT, SUM, FILL, PRODUCT, LABELS, TAKE, PUT,
-    MAX_POOL, MAX_POOL_GRADIENT, SGD
+    MAX_POOL, MAX_POOL_GRADIENT, SGD, COUNT
 };
 
 /* An operation. Strides count values; an array that is repeated along an axis has stride 0 there.
@@ -443,6 +443,7 @@ INLINE int run_record(const struct record *r, int halves, float *scratch)
     case MAX_POOL: max_pool(r); break;
     case MAX_POOL_GRADIENT: max_pool_gradient(r); break;
     case SGD: sgd(r); break;
+    case COUNT: ++*(int64_t *)r->place[2]; break;
     default: return 0;
     }
     return 1;

@@ -250,6 +250,12 @@ def sgd(
     return Instruction(calls, lambda: [Record(Code.SGD, [weights.size], where, scalars=scalars)])
 
 
+def count(number: np.ndarray) -> Instruction:
+    """Add 1 to an int64 array of shape ()."""
+    record = Record(Code.COUNT, [1], [0, 0, address(number)])
+    return of_call(partial(np.add, number, 1, number), lambda: [record])
+
+
 # ---- records -------------------------------------------------------------------------------------
 
 

@@ -18,9 +18,12 @@ class NativeRun:
 
     An instruction whose values the library refuses is computed by its other calls, which raise the
     error; after the instruction, the library goes on.
+
+    parts: the instructions and their records.
     """
 
     def __init__(self, library: Library, parts: Sequence[tuple[Instruction, list[Record]]]) -> None:
+        self.parts = tuple(parts)
         records = [record for _, part in parts for record in part]
         #: The instruction of each record; it holds the arrays, whose addresses the records have.
         self._owners = [instruction for instruction, part in parts for _ in part]
@@ -41,6 +44,15 @@ class NativeRun:
                 done += 1
             start = self._start + done * self._records.itemsize
             done += self._run(start, self._count - done, self._memory)
+
+
+def join(calls: Sequence[Call]) -> NativeRun | None:
+    """Return one call of the C library that does as several; None if another call is among them."""
+    native = library.load()
+    runs = [call for call in calls if isinstance(call, NativeRun)]
+    if native is None or len(runs) < len(calls):
+        return None
+    return NativeRun(native, [part for run in runs for part in run.parts])
 
 
 def link(calls: Iterable[Call | Instruction]) -> list[Call]:

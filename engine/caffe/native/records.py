@@ -53,6 +53,7 @@ class Code(IntEnum):
     MAX_POOL = 23
     MAX_POOL_GRADIENT = 24
     SGD = 25
+    COUNT = 26
 
 
 class UnencodableError(Exception):

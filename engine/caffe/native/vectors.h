@@ -16,6 +16,8 @@
 typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
 typedef float half_vector __attribute__((vector_size(2 * PANEL), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
+typedef uint32_t word_vector __attribute__((vector_size(4 * PANEL)));
+typedef uint16_t low_vector __attribute__((vector_size(2 * PANEL), aligned(2), may_alias));
 
 /* A vector of the values of two others with these numbers, those of b counted from PANEL on. */
 #if defined(__clang__) || __GNUC__ >= 12
@@ -103,6 +105,33 @@ INLINE vector rectified(vector value, float slope)
 {
     mask positive = value > 0;
     return (vector)((mask)value & positive) + slope * (vector)((mask)value & ~positive);
+}
+
+/* Return the address of value number i of an array of float32 or, if low, bfloat16. */
+INLINE const void *address(const void *values, int64_t i, int low)
+{
+    return (const char *)values + (low ? 2 : 4) * i;
+}
+
+/* Return PANEL values from number i on. */
+INLINE vector load(const void *values, int64_t i, int low)
+{
+    if (!low) return *(const vector *)address(values, i, 0);
+    low_vector upper = *(const low_vector *)address(values, i, 1);
+    return (vector)(__builtin_convertvector(upper, word_vector) << 16);
+}
+
+/* Write PANEL values likewise, as bfloat16 rounded to the nearest, ties to even. NaN stays NaN. */
+INLINE void store(void *values, int64_t i, vector value, int low)
+{
+    if (!low) {
+        *(vector *)((float *)values + i) = value;
+        return;
+    }
+    word_vector bits = (word_vector)value, numbers = (word_vector)(value == value);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & numbers;
+    bits |= 0x7fc00000 & ~numbers;
+    *(low_vector *)((uint16_t *)values + i) = __builtin_convertvector(bits >> 16, low_vector);
 }
 
 /* The same code is compiled for processors with wider vectors. The processor is looked at when the

@@ -1,10 +1,11 @@
-/* 3 x 3 convolutions of float32 maps by Winograd's F(4 x 4, 3 x 3), with channels last.
+/* 3 x 3 convolutions of float32 or bfloat16 maps by Winograd's F(4 x 4, 3 x 3), with channels last.
  *
  * winograd.py has the algorithm and its source. Here a job goes block by block: the tiles of a block
  * in coordinates, group by group the kernels in coordinates, their products, and from these the
  * outputs, so that no step waits for main memory. Jobs share no memory that they write: on some
  * machines a core gets what another core has written as slowly as from main memory. So a job computes
  * either some tiles or some outputs, and the change of basis of the other factor is done by each job.
+ * All steps compute in float32; bfloat16 is what maps, or weights, have in memory.
  */
 #include <stdint.h>
 #include <string.h>
@@ -24,19 +25,24 @@
 
 /* What a job computes of the convolution of x with w. Maps are N x H x W x C in memory, kernels
  * K x C x 3 x 3. y = slope(x * w + b + other), where slope() multiplies
- * negative values by `slope`. b and other may be missing.
+ * negative values by `slope`. b and other may be missing. x, other and y are bfloat16 if
+ * `low_maps`, w if `low_weights`, else float32.
  *
  * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
  * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
 struct convolution {
     int64_t taken;
-    const float *x, *w, *b, *other;
-    float *y, *scratch;
+    const void *x, *w;
+    const float *b;
+    const void *other;
+    void *y;
+    float *scratch;
     int64_t height, width, channels, outputs, y_height, y_width, top, left;
     int64_t first_tile, end_tile, first_output, end_output;
     int64_t block, group; /* tiles of a block; outputs of a group, a multiple of WIDE * PANEL */
     float slope;
     int32_t finite; /* set to whether the results have neither NaN nor infinity */
+    int32_t low_maps, low_weights;
 };
 
 /* Memory has an odd number of vectors between coordinates, so that they do not share a set of the
@@ -112,9 +118,10 @@ INLINE struct place tile_place(const struct convolution *j, int64_t tile)
 }
 
 /* Write a tile's coordinates, plane_step apart. inside: whether all of the tile lies on the map,
- * which continues with zeros beyond its edges. x: the tile's first value, which may lie beyond. */
-INLINE void write_tile_at(const struct convolution *j, int inside, const float *x, int64_t top,
-                          int64_t left, int64_t plane, float *out)
+ * which continues with zeros beyond its edges. first: the number of the tile's first value, which
+ * may lie beyond. */
+INLINE void write_tile_at(const struct convolution *j, int inside, int low, int64_t first,
+                          int64_t top, int64_t left, int64_t plane, float *out)
 {
     int64_t step = j->channels, row_step = j->width * step;
     for (int64_t c = 0; c < j->channels; c += PANEL) {
@@ -125,7 +132,7 @@ INLINE void write_tile_at(const struct convolution *j, int inside, const float *
                 int64_t row = top + p, column = left + q;
                 d[p] = (vector){0};
                 if (inside || (row >= 0 && column >= 0 && row < j->height && column < j->width))
-                    d[p] = *(const vector *)(x + p * row_step + q * step + c);
+                    d[p] = load(j->x, first + p * row_step + q * step + c, low);
             }
             tile_basis(&half[0][q], 6, d);
         }
@@ -141,21 +148,21 @@ INLINE void write_tile(const struct convolution *j, int64_t tile, int64_t plane,
 {
     struct place place = tile_place(j, tile);
     int64_t top = place.row - j->top, left = place.column - j->left;
-    const float *x = j->x + ((place.image * j->height + top) * j->width + left) * j->channels;
-    if (top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width)
-        write_tile_at(j, 1, x, top, left, plane, out);
-    else
-        write_tile_at(j, 0, x, top, left, plane, out);
+    int64_t first = ((place.image * j->height + top) * j->width + left) * j->channels;
+    int inside = top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width;
+    if (!inside) write_tile_at(j, 0, j->low_maps, first, top, left, plane, out);
+    else if (j->low_maps) write_tile_at(j, 1, 1, first, top, left, plane, out);
+    else write_tile_at(j, 1, 0, first, top, left, plane, out);
 }
 
 /* Turn PANEL rows of PANEL values, a_step apart, into columns. */
-INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles)
+INLINE void turn(float *o, const void *a, int64_t a_step, int low, int has_wide_shuffles)
 {
     if (has_wide_shuffles) {
         vector rows[PANEL];
         UNROLL for (int i = 0; i < PANEL; i++) {
-            rows[i] = *(const vector *)(a + i * a_step);
-            __builtin_prefetch(a + i * a_step + CHUNK * 9);
+            rows[i] = load(a, i * a_step, low);
+            __builtin_prefetch(address(a, i * a_step + CHUNK * 9, low));
         }
         SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
         SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
@@ -164,22 +171,24 @@ INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles
         UNROLL for (int i = 0; i < PANEL; i++) *(vector *)(o + i * PANEL) = rows[i];
         return;
     }
-    for (int i = 0; i < PANEL; i++, a += a_step)
-        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = a[k];
+    for (int i = 0; i < PANEL; i++) {
+        vector row = load(a, i * a_step, low);
+        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = row[k];
+    }
 }
 
 /* Write the coordinates of PANEL kernels for n channels, DEPTH at most, from `start` on: coordinates x
  * DEPTH + 1 x PANEL. */
-INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
-                          int64_t start, int64_t n, float *out)
+INLINE void write_kernels_of(const struct convolution *j, int low, int has_wide_shuffles,
+                             int64_t first, int64_t start, int64_t n, float *out)
 {
     float turned[CHUNK * 9][PANEL];
     const int64_t row = 9 * j->channels;
-    const float *w = j->w + first * row + start * 9;
+    const void *w = address(j->w, first * row + start * 9, low);
     for (int64_t c = 0; c < n; c++, out += PANEL) {
         if (c % CHUNK == 0)
             for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
-                turn(turned[i], w + c * 9 + i, row, has_wide_shuffles);
+                turn(turned[i], address(w, c * 9 + i, low), row, low, has_wide_shuffles);
         vector half[6][3];
         UNROLL for (int q = 0; q < 3; q++) {
             vector g[3];
@@ -193,6 +202,13 @@ INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, in
             UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * KERNEL_STEP) = o[q];
         }
     }
+}
+
+INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
+                          int64_t start, int64_t n, float *out)
+{
+    if (j->low_weights) write_kernels_of(j, 1, has_wide_shuffles, first, start, n, out);
+    else write_kernels_of(j, 0, has_wide_shuffles, first, start, n, out);
 }
 
 /* Write, or add, `rows` rows and PANEL columns of a product over n channels. */
@@ -236,7 +252,7 @@ INLINE void write_products(const struct convolution *j, int rows, const float *t
 
 /* Write PANEL outputs of a tile; return zeros, or NaN where a result is not finite. rows, columns:
  * of the tile's outputs that lie on the map. */
-INLINE vector write_outputs_at(const struct convolution *j, int64_t rows, int64_t columns,
+INLINE vector write_outputs_at(const struct convolution *j, int low, int64_t rows, int64_t columns,
                                const float *products, int64_t first, int64_t at)
 {
     vector half[4][6], bias = {0}, zeros = {0};
@@ -255,9 +271,9 @@ INLINE vector write_outputs_at(const struct convolution *j, int64_t rows, int64_
             int64_t i = at + (p * j->y_width + q) * j->outputs;
             vector value = o[q] + bias;
             zeros += value * 0;
-            if (j->other) value += *(const vector *)(j->other + i);
+            if (j->other) value += load(j->other, i, low);
             if (j->slope != 1) value = rectified(value, j->slope);
-            *(vector *)(j->y + i) = value;
+            store(j->y, i, value, low);
         }
     }
     return zeros;
@@ -269,8 +285,10 @@ INLINE vector write_outputs(const struct convolution *j, struct place place, con
     int64_t rows = j->y_height - place.row, columns = j->y_width - place.column;
     int64_t at = ((place.image * j->y_height + place.row) * j->y_width + place.column) *
                  j->outputs + first;
-    if (rows >= 4 && columns >= 4) return write_outputs_at(j, 4, 4, products, first, at);
-    return write_outputs_at(j, rows, columns, products, first, at);
+    if (rows < 4 || columns < 4)
+        return write_outputs_at(j, j->low_maps, rows, columns, products, first, at);
+    if (j->low_maps) return write_outputs_at(j, 1, 4, 4, products, first, at);
+    return write_outputs_at(j, 0, 4, 4, products, first, at);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------- */

@@ -45,13 +45,12 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """Several links whose calls are convolutions of the C library."""
+    """Several links whose calls are convolutions of the C library of maps of one type."""
 
     def __init__(self, links: Sequence[Link], convolutions: Sequence[jobs.Convolution]) -> None:
         self._links, self._convolutions = links, convolutions
         outputs = {link.outputs[0] for link in links}
         self._sources = sorted({i for link in links for i in link.inputs} - outputs)
-        self._outputs = [(link.outputs[0], c.y_shape) for link, c in zip(links, convolutions)]
         self._unused = [value for link in links for value in link.unused]
         self._threads = 0
 
@@ -59,10 +58,10 @@ class Chain:
         """Compute the values that the links give."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [values[i].contiguous(memory_format=torch.channels_last) for i in self._sources]
-        for value, shape in self._outputs:
-            values[value] = torch.empty(shape, memory_format=torch.channels_last)
-            maps.append(values[value])
+        maps = [self._convolutions[0].bottom(values[i]) for i in self._sources]
+        for link, convolution in zip(self._links, self._convolutions):
+            values[link.outputs[0]] = top = convolution.empty_top()
+            maps.append(top)
         self._addresses[: len(maps)] = [x.data_ptr() for x in maps]
         if self._scratch_values:
             self._addresses[len(maps) :] = jobs.scratch(self._most_jobs, self._scratch_values)
@@ -120,8 +119,9 @@ def joined(links: Sequence[Link]) -> list[Link | Chain]:
 
     for link in links:
         convolution = prepared.fused(link.call)
-        if convolution is None:
+        if convolution is None or (row and row[0][1].dtype != convolution.dtype):
             end_row()
+        if convolution is None:
             result.append(link)
         else:
             row.append((link, convolution))

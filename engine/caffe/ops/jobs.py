@@ -101,12 +101,19 @@ def largest(parts: Sequence[Part]) -> tuple[int, int]:
     return rows, max(part.end_output - part.first_output for part in parts)
 
 
+def arranged(x: torch.Tensor, layout: torch.memory_format, dtype: torch.dtype) -> torch.Tensor:
+    """Return a map in this layout and type."""
+    # Planes are arranged faster before they are rounded.
+    return x.contiguous(memory_format=layout).to(dtype)
+
+
 class Convolution(ABC):
-    """A convolution of float32 maps of one shape, without a gradient.
+    """A convolution of maps of one shape, without a gradient.
 
     run: the library's function. structure: that of a job. shape, y_shape: of the map and of the
     result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
-    None. slope: that of negative results in a ReLU that follows, or None.
+    None. slope: that of negative results in a ReLU that follows, or None. dtype: of the maps; maps
+    of another type are converted to it.
 
     function: the address of the library's function. scratch_values: those of a job's memory.
     """
@@ -124,13 +131,14 @@ class Convolution(ABC):
         w: torch.Tensor,
         b: torch.Tensor | None,
         slope: float | None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._run, self._structure = run, structure
         self.function = library.address_of(run)
         self.shape, self.y_shape = tuple(shape), tuple(y_shape)
-        self._w, self._b = w, None if b is None else b.contiguous()
+        self._w, self._b = w, None if b is None else b.float().contiguous()
         self._slope = 1.0 if slope is None else slope
-        self._threads = self.scratch_values = 0
+        self.dtype, self._threads, self.scratch_values = dtype, 0, 0
 
     @abstractmethod
     def rows(self) -> int:
@@ -166,16 +174,23 @@ class Convolution(ABC):
             self._divide()
         return self.table
 
+    def bottom(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map as the library reads it."""
+        return arranged(x, torch.channels_last, self.dtype)
+
+    def empty_top(self) -> torch.Tensor:
+        """Return memory for the result."""
+        return torch.empty(self.y_shape, dtype=self.dtype, memory_format=torch.channels_last)
+
     def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
         """Return the convolution of x, or None where the library refuses a result.
 
         other: a map that is added before the ReLU, or None.
         """
         table = self.jobs()
-        x = x.contiguous(memory_format=torch.channels_last)
-        y = torch.empty(self.y_shape, memory_format=torch.channels_last)
+        x, y = self.bottom(x), self.empty_top()
         if other is not None:
-            other = other.contiguous(memory_format=torch.channels_last)
+            other = self.bottom(other)
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
         if self.scratch_values:

@@ -189,7 +189,27 @@ class ArrayProgram:
 
     def repeats(self) -> bool:
         """Whether all memories are leased, so that the next pass is as the last one."""
-        return self._terms.are_met() and self._repeatable and self._blob_lists == self._blobs
+        return self._repeatable and self._terms.are_met() and self._blob_lists == self._blobs
+
+    def repeat(self) -> bool:
+        """Compute the tops of all layers if the next pass is as the last one; else False."""
+        if not self.repeats():
+            return False
+        self._terms.count_pass()
+        self._make(self._forward)
+        return True
+
+    def step(self) -> list[Call] | None:
+        """Return the calls of a pass that repeats the last one, forward and backward.
+
+        Before the calls, `count_pass` is to be called. None where values have to be fetched.
+        """
+        fetches = not self._repeatable or len(self._diffs.copied)
+        return None if fetches else [*self._forward, *self._backward]
+
+    def count_pass(self) -> None:
+        """Count a pass over leased memories, which is about to change them."""
+        self._terms.count_pass()
 
     def has_values(self) -> bool:
         """Whether all values are where the last pass left them."""
@@ -339,7 +359,7 @@ class ArrayPrograms:
 
     def repeat(self) -> bool:
         """Compute the tops as in the last pass, if all memories are where they were; else False."""
-        return self.last is not None and self.last.repeats() and self.last.forward()
+        return self.last is not None and self.last.repeat()
 
     def _values(self) -> int:
         """The number of values in the tops of all programs."""

@@ -15,11 +15,14 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from .. import glog, heap, mode, waiting
 from ..layers import EngineLayer, Function
 from ..memory import Memory
 from ..ops import prepared
 from . import debug_info, single
+from .arrays import ArrayProgram
 from .border import BorderCache
 from .failures import raise_for
 from .functional import forget
@@ -114,6 +117,14 @@ class Executor:
         """
         return self._run_all(learn=True, fresh=fresh)
 
+    def repeated_step(self) -> ArrayProgram | None:
+        """Return the bound calls of all layers, if the next step can be the calls of the last."""
+        return self._learner.repeated() if self._repeats(learn=True) else None
+
+    def loss_arrays(self) -> list[tuple[float, np.ndarray]] | None:
+        """As `WeightedLosses.arrays`, of all losses of the net."""
+        return self._losses.arrays()
+
     def backward(self, first: int, last: int, free: bool = False) -> None:
         """Run the layers `first` down to `last` backward.
 
@@ -146,7 +157,11 @@ class Executor:
         waiting.before_pass()
         self._pending = None
         if self._repeats(learn):
-            return Loss(self._learn(fresh) if learn else self._repeat_plan())
+            if learn:
+                return Loss(self._learn(fresh))
+            if self._repeatable is Repeatable.ARRAYS and self._plan_for_pass().repeat():
+                return Loss(self._losses.read())
+            return Loss(self._repeat_plan())
         if fresh:
             self.wiring.clear_gradients()
         with mode.pass_flags():
@@ -197,10 +212,9 @@ class Executor:
         """Whether this pass may run as the last one did: as bound calls, or as a plan."""
         if self._repeatable is Repeatable.NOTHING or self.debug_info:
             return False
-        if mode.device().type != "cpu" or mode.precision() != self._repeatable_precision:
+        if learn is not (self._repeatable is Repeatable.LEARNING) or self._has_callbacks():
             return False
-        learned = self._repeatable is Repeatable.LEARNING
-        return learn is learned and not self._has_callbacks()
+        return mode.is_on_cpu() and mode.precision() == self._repeatable_precision
 
     def _may_plan(self, learn: bool) -> bool:
         """Whether this pass may run as a plan: on the CPU, and not through a region.

@@ -11,6 +11,7 @@ from functools import partial
 from .. import heap
 from ..layers import Function
 from . import single
+from .arrays import ArrayProgram
 from .loss import Parts, WeightedLosses
 from .pending import Pending, can_run_backward
 from .tape import LearningSegment, learning_parts
@@ -36,6 +37,13 @@ class Learner:
             self._parts = learning_parts(self._wiring)
             self._segments = [p for p in self._parts if isinstance(p, LearningSegment)]
         return self._parts
+
+    def repeated(self) -> ArrayProgram | None:
+        """Return the bound calls of all layers, if the next step can be the calls of the last."""
+        parts = self.parts
+        if len(parts) != 1 or not self._segments:
+            return None
+        return self._segments[0].repeated()
 
     def has_runs(self) -> bool:
         """Whether there are runs of layers, and not single layers alone."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from .wiring import Wiring
@@ -23,7 +25,7 @@ class Loss:
         self._parts = parts
 
     def __float__(self) -> float:
-        return sum((weight * float(value) for weight, value in self._parts), 0.0)
+        return sum([weight * float(value) for weight, value in self._parts], 0.0)
 
 
 class WeightedLosses:
@@ -37,6 +39,13 @@ class WeightedLosses:
             for weight, t in zip(node.loss_weights, node.tops)
             if weight
         ]
+
+    def arrays(self) -> list[tuple[float, np.ndarray]] | None:
+        """Return the losses' weights and arrays over their memories; None if one is no number."""
+        memories = [(weight, self._blobs[t].values) for weight, t in self._weighted]
+        if any(math.prod(memory.shape) != 1 for _, memory in memories):
+            return None
+        return [(weight, memory.tensor().numpy()) for weight, memory in memories]
 
     def read(self) -> Parts:
         """Return the present losses."""

@@ -19,6 +19,7 @@ from ..layers.source import Input
 from ..layers.views import View
 from ..memory import Memory, MemoryView
 from ..ops import graphs
+from . import single
 from .arrays import MOST_VALUES, ArrayProgram, ArrayPrograms
 from .program import Program
 from .wiring import Node, Wiring
@@ -120,6 +121,10 @@ class Segment:
             return False
         return program.is_joinable() and graphs.available()
 
+    def repeat(self) -> bool:
+        """Make the bound calls of the last pass again; False, without effect, if they changed."""
+        return isinstance(self.last, ArrayProgram) and self.last.repeat()
+
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
         if self.last is not None:
@@ -168,6 +173,7 @@ class Plan:
                 inner.update(node.tops)
         end_segment()
         self.segments = [part for part in self.parts if isinstance(part, Segment)]
+        self._only = self.segments[0] if self.segments and len(self.parts) == 1 else None
         #: Whether no layer that runs by itself makes values that are to be freed.
         self._is_closed = not any(
             isinstance(part, Node) and isinstance(part.layer, Function) for part in self.parts
@@ -186,6 +192,11 @@ class Plan:
     def is_repeatable(self) -> bool:
         """Whether the next pass may begin with `release`."""
         return self._is_closed and all(segment.last is not None for segment in self.segments)
+
+    def repeat(self) -> bool:
+        """Make the bound calls of the last pass again, if they are the same and all of the pass."""
+        only = self._only
+        return only is not None and single.call(only.repeat, only.nodes, "forward")
 
     def release(self) -> None:
         """End the last pass, before one like it: free its values unless they are small."""

@@ -18,7 +18,7 @@ from ..layers import EngineLayer, Function
 from ..layers.function import set_gradient, with_own_memory
 from ..layers.source import Input
 from ..memory import Memory, MemoryView
-from .arrays import ArrayPrograms
+from .arrays import ArrayProgram, ArrayPrograms
 from .functional import as_tuple
 from .wiring import Node, Wiring
 
@@ -95,6 +95,11 @@ class LearningSegment:
         with torch.enable_grad():
             for node in self.nodes:
                 self._forward_layer(node, tape)
+
+    def repeated(self) -> ArrayProgram | None:
+        """Return the bound calls of the last pass, if the next one can be the same calls."""
+        program = self._small.last
+        return program if program is not None and program.repeats() else None
 
     def is_bound(self) -> bool:
         """Whether the last pass ran as bound calls."""

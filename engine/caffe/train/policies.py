@@ -147,15 +147,18 @@ def _no_rate(param: Any, iteration: int, rate: float) -> str:
 
 def _bounded_rate(param: Any, iteration: int, drops: int) -> float:
     rate = POLICIES[param.lr_policy](param, iteration, drops)
-    for length, start in (
-        (param.rampup_interval, param.rampup_lr),
-        (param.warmup_iter, param.warmup_start_lr),
-    ):
-        if iteration < length:
-            return start + (param.base_lr - start) * iteration / length
+    if iteration < param.rampup_interval:
+        return _risen(param, param.rampup_lr, iteration, param.rampup_interval)
+    if iteration < param.warmup_iter:
+        return _risen(param, param.warmup_start_lr, iteration, param.warmup_iter)
     # As in BVLC Caffe, "poly" behind max_iter has rates below 0.
     bounded = param.HasField("min_lr") and not isinstance(rate, complex)
     return max(rate, param.min_lr) if bounded else rate
+
+
+def _risen(p: Any, start: float, iteration: int, length: int) -> float:
+    """The rate on the way from `start` to base_lr, which is reached after `length` iterations."""
+    return start + (p.base_lr - start) * iteration / length
 
 
 def _fixed(p: Any, iteration: int, drops: int) -> float:

@@ -38,9 +38,17 @@ class RecentLosses:
     def __init__(self, count: int) -> None:
         self._losses: deque[Sequence[SupportsFloat]] = deque(maxlen=count)
 
+    def begin(self, count: int) -> None:
+        """Forget all losses, and keep those of the last `count` iterations from now on."""
+        if self._losses.maxlen == count:
+            self._losses.clear()
+        else:
+            self._losses = deque(maxlen=count)
+
     def add(self, losses: Sequence[SupportsFloat]) -> None:
-        """Add the losses of the passes of one iteration."""
-        self._losses.append(losses)
+        """Add the losses of the passes of one iteration; the last object is not added again."""
+        if not self._losses or self._losses[-1] is not losses:
+            self._losses.append(losses)
 
     def values(self) -> list[list[float]]:
         """Return the losses of each iteration, the oldest first."""

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import glog, launch, mode
 from ..blob import Blob
 from ..errors import DeviceError, NetError, in_file
@@ -14,8 +16,9 @@ from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
 from . import detections, meeting, nets, policies, progress, resume, rules, settings, snapshots
-from .company import Company
+from .company import Alone, Company
 from .interrupts import IterationHeld, UpdateHeld
+from .joined import JoinedIterations
 from .nccl import NCCL
 from .update import Updater
 
@@ -23,8 +26,8 @@ from .update import Updater
 class Solver:
     """Trains the net of a solver prototxt.
 
-    net: the net that is trained; test_nets: the nets that are tested. iter: the number of
-    iterations so far. history: the rule's history blobs, in the order of a .solverstate.
+    net: the net that is trained; test_nets: the nets that are tested. history: the rule's history
+    blobs, in the order of a .solverstate.
 
     Raises FileError for a file that cannot be read, and NetError for one that makes no solver.
     """
@@ -53,7 +56,7 @@ class Solver:
         rule = self.rule(p)
         if p.random_seed >= 0:
             mode.set_random_seed(p.random_seed + launch.solver_rank())
-        self.iter = 0
+        self._count = np.zeros((), np.int64)
         #: How often the solver was restored from a snapshot.
         self.restores = 0
         self.net: Net = nets.train_net(p)
@@ -68,6 +71,7 @@ class Solver:
             for parameter in self.parameters
         ]
         self._updater = Updater(rule, p, self.parameters, self.history)
+        self._joined = JoinedIterations(self.net.executor, self._updater, self._count)
         self._rate_drops = 0
         self._plateau = policies.Plateau()
         self._losses = progress.RecentLosses(p.average_loss)
@@ -84,6 +88,15 @@ class Solver:
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._stopped = False
         glog.write("solver.cpp:57", "Solver scaffolding done.")
+
+    @property
+    def iter(self) -> int:
+        """The number of iterations so far."""
+        return self._count.item()
+
+    @iter.setter
+    def iter(self, number: int) -> None:
+        self._count[()] = number
 
     @property
     def parameters(self) -> Sequence[Parameter]:
@@ -144,7 +157,7 @@ class Solver:
         p = self.param
         end = self.iter + iters
         if not self._losses_go_on:
-            self._losses = progress.RecentLosses(p.average_loss)
+            self._losses.begin(p.average_loss)
         self._losses_go_on, self._call_began = True, self.iter
         self.company.start(self)
         speed = progress.Speed(self.iter)
@@ -154,6 +167,9 @@ class Solver:
                 self._test_all()
                 if self._stopped:
                     break
+            if self._may_join() and self._joined.is_ready():
+                self._iterate_joined()
+                continue
             with IterationHeld():
                 self._iterate(speed)
         # A stopped training is resumed in the middle of this call.
@@ -184,6 +200,49 @@ class Solver:
         action = self.company.action(self)
         if self._is_due(p.snapshot) or action == "snapshot":
             self._snapshot_by_worker_0()
+        self._stopped = action == "stop"
+
+    def _may_join(self) -> bool:
+        """Whether nobody sees what happens between the forward and the update of this iteration."""
+        p = self.param
+        if self._callbacks or p.iter_size != 1 or p.lr_policy == "plateau":
+            return False
+        if self._is_due(p.display) or type(self.company) is not Alone:
+            return False
+        return not (p.snapshot and (self.iter + 1) % p.snapshot == 0)
+
+    def _iterate_joined(self) -> None:
+        """Train for an iteration as one call of the C library.
+
+        No signal has to wait: where a handler raises after the call, the iteration still ends.
+        """
+        before, rate = self.iter, self.lr
+        losses: list[float] = []
+        try:
+            self._within_iteration = True
+            self._joined.run(rate)
+            self._end_joined(before, losses)
+        except BaseException:
+            self._end_joined(before, losses)
+            raise
+
+    def _end_joined(self, before: int, losses: list[float]) -> None:
+        """Note that an iteration has ended, and its losses if the call has counted it.
+
+        Called again after an interrupted call, the method completes what was begun.
+        """
+        if not self._within_iteration:
+            return
+        if self.iter > before:
+            losses[:] = [self._joined.loss()]
+            self._losses.add(losses)
+        self._within_iteration = False
+        if self.iter == before:
+            return
+        action = self.company.action(self)
+        if action == "snapshot":
+            with IterationHeld():
+                self._snapshot_by_worker_0()
         self._stopped = action == "stop"
 
     def _is_due(self, interval: int) -> bool:

@@ -95,6 +95,14 @@ class SmallParameters:
             calls += of_piece
         return BoundUpdate(link(calls), rate)
 
+    def is_leased(self) -> bool:
+        """Whether all values are where the last update left them."""
+        return self._terms.are_met()
+
+    def count_update(self) -> None:
+        """Count an update of leased memories, which is about to change them."""
+        self._terms.count_pass()
+
     def begin(self) -> bool:
         """Prepare for an update; False while somebody holds values, so that they cannot move."""
         if self._terms.are_met():
@@ -115,19 +123,23 @@ class BoundUpdate:
     """The calls of an update. rate: the learning rate, which the calls read."""
 
     def __init__(self, calls: Sequence[Call], rate: np.ndarray) -> None:
-        self._calls, self._rate = calls, rate
+        self.calls, self._rate = calls, rate
         self._warns = not all(isinstance(call, NativeRun) for call in calls)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next call."""
+        self._rate[()] = rate
 
     def run(self, rate: float) -> None:
         """Update the parameters at this learning rate."""
         if not self._warns:
-            self._rate[...] = rate
-            for call in self._calls:
+            self.set_rate(rate)
+            for call in self.calls:
                 call()
             return
         with np.errstate(all="ignore"):
-            self._rate[...] = rate
-            for call in self._calls:
+            self.set_rate(rate)
+            for call in self.calls:
                 call()
 
 

@@ -12,6 +12,7 @@ from .. import glog, mode
 from ..blob import Blob
 from ..memory import Memory, MemoryView
 from ..native import library
+from ..native.instructions import Call
 from ..ops import cuda
 from ..run.wiring import Parameter
 from . import policies, rules
@@ -56,6 +57,23 @@ class Updater:
         self._bound = self._small.bind(rule, param.weight_decay) if plain else None
         self._kernel = cuda.SGD()
         self._logged_missing_kernel = False
+
+    def calls(self) -> Sequence[Call] | None:
+        """Return the calls of an update that repeats the last one; None if there are none.
+
+        Before the calls, `begin_repeated` is to be called.
+        """
+        return None if self._bound is None or self._small.rest else self._bound.calls
+
+    def repeats(self) -> bool:
+        """Whether the next update can be the calls of the last one, and nothing else."""
+        return self._small.is_leased() and self._param.clip_gradients < 0
+
+    def begin_repeated(self, rate: float) -> None:
+        """Prepare for calls that repeat the last update, at another learning rate."""
+        assert self._bound is not None
+        self._small.count_update()
+        self._bound.set_rate(rate)
 
     def apply(self, rate: float, iteration: int) -> None:
         """Turn the gradients into updates and subtract them from the weights.
