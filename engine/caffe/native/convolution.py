@@ -1,4 +1,4 @@
-"""The tables of jobs of 3 x 3 and 1 x 1 convolutions that the C library computes."""
+"""The tables of jobs of convolutions and poolings that the C library computes."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ POINTWISE = np.dtype(
 )
 #: Tiles, and vectors of outputs, whose products are in memory at a time.
 PART, WIDE = 36, 4
+#: The structure `pooling` of pooling.c.
+POOLING = np.dtype(
+    _PLACES[:1]
+    + _PLACES[4:5]
+    + _fields("height width channels y_height y_width high wide down across top left")
+    + _fields("first_row end_row low")
+)
