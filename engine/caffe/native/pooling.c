@@ -14,6 +14,7 @@
  * high x wide positions, moves by down and across, and begins top above and left of the map; its
  * positions outside of the map do not count. */
 struct pooling {
+    int64_t taken;
     const void *x;
     void *y;
     int64_t height, width, channels, y_height, y_width, high, wide, down, across, top, left;
@@ -71,9 +72,10 @@ static void run_one(void *job)
 
 int64_t caffe_native_pooling_size(void) { return sizeof(struct pooling); }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-void caffe_native_pooling(struct pooling *first, int64_t count, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team; return 1. */
+int caffe_native_pooling(struct pooling *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, parallel);
+    run_jobs(&jobs, team);
+    return 1;
 }
