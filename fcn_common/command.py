@@ -20,6 +20,8 @@ NO_CAFFE = (
 FAILED = 1
 #: The shell's exit code of a program that was stopped with Ctrl-C: 128 + SIGINT.
 INTERRUPTED = 130
+#: The shell's exit code of a program that writes into a closed pipe: 128 + SIGPIPE.
+PIPE_CLOSED = 141
 
 
 def run(main: Callable[[], object]) -> None:
@@ -28,7 +30,8 @@ def run(main: Callable[[], object]) -> None:
     ValueError, OSError, RuntimeError, ImportError and MemoryError print their message on stderr
     and exit with 1. Ctrl-C exits with 130; the line is the exception's, if it has one. With
     FCN_TRACEBACK=1 in the environment the error is raised instead. The log of Caffe is limited
-    (`limit_log`).
+    (`limit_log`). A reader of the output that is gone ends the program silently, with 141 as the
+    shell has for SIGPIPE.
     """
     # The end of the interpreter would walk all objects of the imported modules, for 0.4 s.
     gc.freeze()
@@ -38,6 +41,9 @@ def run(main: Callable[[], object]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(PIPE_CLOSED)
     except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if os.environ.get(TRACEBACK):
             raise

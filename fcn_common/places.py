@@ -74,6 +74,9 @@ def make_folder(path: PathLike) -> None:
         new.append(path)
         path = os.path.dirname(path)
     if new:
+        if os.path.exists(new[-1]):
+            text = "is a file, not a folder; name another folder"
+            raise NotADirectoryError(errno.ENOTDIR, text, new[-1])
         os.makedirs(writable(new[0]), exist_ok=True)
     for folder in new:
         sync_folder(os.path.dirname(folder))

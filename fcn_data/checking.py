@@ -239,14 +239,16 @@ def _file_findings(folder: Folder, facts: Mapping[str, FileFacts], level: str) -
     turned = [idx for idx, fact in facts.items() if fact.turn != 1]
     wide = [idx for idx, fact in facts.items() if fact.wide]
     if turned:
-        text = f"{len(turned)} pictures have an EXIF orientation and are turned upright"
+        text = f"the EXIF orientation of {_pictures(len(turned))} is applied"
         findings.append(Finding("note", text, _names(folder, turned)))
     if wide:
-        text = f"{len(wide)} pictures have 16 bits or floats and are scaled to 0..255"
+        text = f"values of 16 bits or floats of {_pictures(len(wide))} are scaled to 0..255"
         findings.append(Finding("note", text, _names(folder, wide)))
     if folder.unlabelled:
         files = tuple(os.path.relpath(path, folder.path) for path in folder.unlabelled)
-        text = f"{len(files)} pictures have no label and are left out"
+        text = (
+            f"{_pictures(len(files))} without a label {'is' if len(files) == 1 else 'are'} left out"
+        )
         findings.append(Finding("warning", text, files))
     return findings
 
@@ -266,7 +268,7 @@ def _problems(folder: Folder, facts: Mapping[str, FileFacts], level: str) -> Lis
             findings.append(Finding(level, f"{paths[0]}: {text}" if paths[0] else text))
         else:
             names = tuple(os.path.relpath(path, folder.path) for path in paths)
-            findings.append(Finding(level, f"{len(paths)} files, each: {text}", names))
+            findings.append(Finding(level, f"{len(paths)} files: each {text}", names))
     return findings
 
 
@@ -284,11 +286,13 @@ def _label_findings(
     findings = []
     if outside:
         ids = [idx for idx, fact in facts.items() if set(fact.counts) & set(outside)]
-        text = f"labels {_few(outside)} are not 0..{classes - 1} or {coding.ignore_label}"
+        text = f"the labels have the values {_few(outside)}, need 0 to {classes - 1} or "
+        text += f"{coding.ignore_label} (ignored)"
+        reason = reason or "; correct the files, or name all classes (class_names.txt, --classes)"
         findings.append(Finding("error", text + reason, _names(folder, ids, 1)))
     elif reason and present:
         level = "error" if classes < 2 else "warning"
-        findings.append(Finding(level, f"labels are {_few(present)}{reason}"))
+        findings.append(Finding(level, f"the only label values are {_few(present)}{reason}"))
     elif classes < 2 and present:
         text = f"there is {classes} class, needs 2 or more; the background is a class, too"
         findings.append(Finding("error", text))
@@ -303,7 +307,7 @@ def _label_findings(
         names = [folder.classes[k] if folder.classes else str(k) for k in absent]
         findings.append(Finding("warning", f"classes that never occur: {_few(names)}"))
     if not folder.classes and present:
-        text = "no file names the classes (class_names.txt); they are called by number"
+        text = "no file such as class_names.txt names the classes; they are called by number"
         findings.append(Finding("note", text))
     return findings
 
@@ -341,20 +345,20 @@ def _set_findings(
     digests = {facts[idx].digest: idx for idx in splits["train"] if facts[idx].digest}
     twins = [idx for idx in splits["val"] if facts[idx].digest in digests and idx not in both]
     if both:
-        text = f"{len(both)} pictures are in train and in val, so scores are too high"
+        text = f"train and val share {_pictures(len(both))}, so scores are too high"
         findings.append(Finding("warning", text, _names(folder, both)))
     if twins:
-        text = f"{len(twins)} pictures of val have the same pixels as one of train"
+        text = f"val has {_pictures(len(twins))} whose pixels equal those of a picture of train"
         findings.append(Finding("warning", text, _names(folder, twins)))
     stored = sorted({fact.channels for fact in facts.values() if fact.channels})
     if stored and stored != [channels]:
-        text = f"the files have {_few(stored)} channels and are read as {channels} (--channels)"
+        text = f"channels of the pictures: {_few(stored)}; all are read as {channels} (--channels)"
         findings.append(Finding("note", text))
     sizes = sorted({fact.size for fact in facts.values() if fact.sums})
     if sizes:
         (low, high) = (f"{h} x {w}" for h, w in (sizes[0], sizes[-1]))
         text = f"sizes from {low} to {high}" if low != high else f"all are {low}"
-        text = f"{len(facts)} pictures ({folder.layout}), {text} (height x width); "
+        text = f"{_pictures(len(facts))} ({folder.layout}), {text} (height x width); "
         text += f"{len(splits['train'])} to train, {len(splits['val'])} to score"
         findings.append(Finding("note", text))
     if not counts and not any(fact.problem for fact in facts.values()):
@@ -389,6 +393,10 @@ def _palette_findings(results: Sequence[FileFacts], palette: Sequence[Colour]) -
 
 def _names(folder: Folder, ids: Sequence[str], index: int = 0) -> Tuple[str, ...]:
     return tuple(os.path.relpath(folder.files[idx][index], folder.path) for idx in ids)
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _few(values: Sequence[Any]) -> str:

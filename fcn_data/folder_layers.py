@@ -76,7 +76,10 @@ def read_set(folder: str) -> PictureSet:
     """
     path = os.path.join(folder, DATA_FILE)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; python -m solvers.train writes it")
+        remedy = "python -m solvers.train writes it"
+        if not os.path.isabs(path):  # The nets of a run name the file relative to their own folder.
+            remedy += f"; the working folder is {os.getcwd()}, needs to be that of the prototxt"
+        raise FileNotFoundError(f"{path}: no such file; {remedy}")
     try:
         with open(path, encoding="utf-8") as file:
             values: Dict[str, Any] = json.load(file)

@@ -230,6 +230,7 @@ def _likely_reason(path: str, images: Mapping[str, str]) -> str:
             f"; {polygons[0]} seems to hold polygons: export label images (labelme2voc.py of "
             "labelme, Segmentation mask of CVAT)"
         )
+    named = [name for name in named if _stems(os.path.join(path, name), LABEL_SUFFIXES)]
     if named and not images:
         return f"; {named[0]} has labels: export the pictures, too, into images"
     return ""

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_common import voc
+from fcn_common.files import error_text
 
 from .readers import open_image, read_segmentation
 
@@ -126,7 +127,9 @@ def stored_labels(path: str) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path}: is not a readable label image ({error})") from None
+        raise OSError(
+            f"{path}: is not a readable label image ({error_text(error, path)})"
+        ) from None
 
 
 def colour_counts(pixels: np.ndarray) -> Dict[Colour, int]:
@@ -155,7 +158,7 @@ def _numpy_labels(path: str) -> np.ndarray:
     try:
         labels: Any = np.load(path)
     except (OSError, ValueError) as error:
-        raise OSError(f"{path}: is not a readable .npy file ({error})") from None
+        raise OSError(f"{path}: is not a readable .npy file ({error_text(error, path)})") from None
     # labelme stores ignored pixels as -1.
     return np.where(labels < 0, voc.IGNORE_LABEL, labels) if labels.dtype.kind == "i" else labels
 
@@ -165,8 +168,9 @@ def _grey_values(path: str, pixels: np.ndarray) -> np.ndarray:
     if (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
     raise ValueError(
-        f"{path}: has colours, needs their classes: labelmap.txt with lines of "
-        "name:red,green,blue, which `python -m solvers.check` proposes"
+        f"{path}: has colours, and no list says which class each colour is; write labelmap.txt "
+        "with lines of name:red,green,blue (`python -m solvers.check MY_SET --propose FILE` "
+        "proposes one)"
     )
 
 

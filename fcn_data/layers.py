@@ -115,7 +115,10 @@ class SegmentationDataLayer(caffe.Layer):
         self.folders = {key: _locate(params[key]) for key in self.folder_keys}
         for key, folder in self.folders.items():
             if not os.path.isdir(folder):
-                raise OSError(f"{name}: {key} {folder} is not a folder")
+                raise OSError(
+                    f"{name}: {key} {folder} is not a folder (the working folder is "
+                    f"{os.getcwd()}); `make data` fetches data sets, and param_str names the folder"
+                )
         self.open_data_set()
         self.tops: Tuple[str, ...] = tuple(params.get("tops", self.data_set.tops))
         for name_of_top in self.tops:

@@ -170,20 +170,22 @@ def missing_message(
 
     reasons: why each name could not be fetched.
     """
-    lines = [f"{len(names)} published data sets or weights are not in place:"]
+    one = len(names) == 1
+    count = "1 published file is" if one else f"{len(names)} published files are"
+    lines = [f"{count} not in place:"]  # Programs print the lines as one, so each ends with a mark.
     for name in names:
-        lines.append(f"  {name}: needs {', '.join(missing(name, root))}")
-        if name == "seg11valid":
-            lines.append("    computed from voc2011 and sbd")
-        else:
-            entry = registry.entry(name)
-            lines.append("    from " + " or ".join(entry.urls))
-            lines.append("    checksum " + (entry.checksum or "not published"))
-            lines.append("    put it at " + os.path.join(root, entry.download))
+        lines.append(f"  {name}: lacks {', '.join(missing(name, root))};")
         reason = (reasons or {}).get(name) or unusable(name, root)
         if reason:
-            lines.append(f"    {reason}")
-    lines.append(f"then run: python -m fcn_data fetch {' '.join(names)}")
+            lines.append(f"    {reason};")
+        if name == "seg11valid":
+            lines.append("    it is computed from voc2011 and sbd;")
+        else:
+            entry = registry.entry(name)
+            lines.append(f"    address: {' or '.join(entry.urls)};")
+            lines.append(f"    checksum: {entry.checksum or 'not published'};")
+            lines.append(f"    put the file at {os.path.join(root, entry.download)};")
+    lines.append(f"then run: python -m fcn_data fetch {' '.join(names)};")
     lines.append(
         "or name a folder on a mirror that has these files: "
         f"{URL_VARIABLE}=https://host/folder python -m fcn_data fetch {' '.join(names)}"

@@ -69,14 +69,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Write the folder of each variant and print the paths of the files."""
-    options: Dict[str, Any] = vars(parser().parse_args(argv))
+    program = parser()
+    options: Dict[str, Any] = vars(program.parse_args(argv))
     variants, out = options.pop("variant") or list(VARIANTS), options.pop("out")
     changed = {name: value for name, value in options.items() if value is not None}
+    other = {k: value for k, value in changed.items() if value != program.get_default(k)}
     for variant in variants:
         check_choice("variant", variant, VARIANTS)
     for variant in variants:
         folder = out / variant
-        for path in (*generate(variant, folder, **changed), *write_programs(variant, folder)):
+        prototxts = generate(variant, folder, **changed)
+        for path in (*prototxts, *write_programs(variant, folder, other)):
             print(path)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from fractions import Fraction
 from pathlib import Path
 from string import Template
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from fcn_common.files import PathLike, write_text
 
@@ -12,15 +15,19 @@ from .solver import solver
 from .trunks import CLASSIFIERS, TRUNKS
 from .variants import VARIANTS, Variant, resolve_variant
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: The programs of a folder; the text of NAME is templates/NAME.txt.
 PROGRAMS = ("net.py", "solve.py")
 
 
-def write_programs(name: str, folder: PathLike) -> List[Path]:
+def write_programs(
+    name: str, folder: PathLike, arguments: Optional[Mapping[str, Any]] = None
+) -> List[Path]:
     """Write those of net.py and solve.py that `folder` lacks, and return their paths.
 
-    name: a key of `VARIANTS`. A program that is there stays as it is.
+    name: a key of `VARIANTS`. A program that is there stays as it is. arguments: those with which
+    `generate` wrote the prototxts of the folder; net.py writes the same prototxts again.
 
     Raises ValueError for an unknown variant, OSError for a folder that cannot be written to.
     """
@@ -28,27 +35,65 @@ def write_programs(name: str, folder: PathLike) -> List[Path]:
     paths = [Path(folder) / program for program in PROGRAMS]
     missing = [path for path in paths if not path.exists()]
     for path in missing:
-        write_text(path, program_text(name, path.name))
+        write_text(path, program_text(name, path.name, _repository_from(folder), arguments))
     return missing
 
 
-def program_text(name: str, program: str) -> str:
-    """Return the text of a program, one of `PROGRAMS`, of the variant `name`."""
+def program_text(
+    name: str,
+    program: str,
+    repository: str = "..",
+    arguments: Optional[Mapping[str, Any]] = None,
+) -> str:
+    """Return the text of a program, one of `PROGRAMS`, of the variant `name`.
+
+    repository: the path of the repository from the program's folder. arguments: as in
+    `write_programs`.
+    """
     template = Template((TEMPLATES / f"{program}.txt").read_text(encoding="utf-8"))
-    return template.substitute(description(name))
+    return template.substitute(
+        description(name, repository),
+        arguments="".join(f", {key}={_python(v)}" for key, v in (arguments or {}).items()),
+    )
 
 
-def description(name: str) -> Dict[str, str]:
-    """Return the values of the templates' fields for the variant `name`."""
+def _repository_from(folder: PathLike) -> str:
+    """Return the path of the repository from a folder; an absolute one from a folder outside."""
+    place = Path(folder).resolve()
+    if REPOSITORY in place.parents:
+        return Path(os.path.relpath(REPOSITORY, place)).as_posix()
+    return REPOSITORY.as_posix()
+
+
+def _folder_expression(repository: str) -> str:
+    """Return the Python expression of the repository's folder in a program."""
+    if repository == "..":
+        return "os.path.dirname(FOLDER)"
+    return f"os.path.join(FOLDER, {json.dumps(repository, ensure_ascii=False)})"
+
+
+def _python(value: Any) -> str:
+    """Return the Python expression of an argument of `generate`."""
+    return (
+        f"{value.numerator} / {value.denominator}" if isinstance(value, Fraction) else repr(value)
+    )
+
+
+def description(name: str, repository: str = "..") -> Dict[str, str]:
+    """Return the values of the templates' fields for the variant `name`.
+
+    repository: the path of the repository from the folder of the programs.
+    """
     variant, settings = VARIANTS[name], solver(name)
     images = settings.iter_size
     every, snapshot = variant.score_every, settings.snapshot or variant.score_every
     saved = "and a snapshot" if snapshot == every else f"with a snapshot after every {snapshot:,}"
     return {
         "name": name,
+        "repository": _folder_expression(repository),
         "title": variant.title,
         "method": _method(variant),
-        "start": _start(variant),
+        "start": _start(variant, repository),
         "iterations": f"{settings.max_iter:,}",
         "images": "one whole image" if images == 1 else f"{images} whole images",
         "momentum": f"{settings.momentum:g}",
@@ -60,8 +105,11 @@ def description(name: str) -> Dict[str, str]:
     }
 
 
-def _start(variant: Variant) -> str:
-    """Return the lines of solve.py that copy the first weights, indented but for the first."""
+def _start(variant: Variant, repository: str) -> str:
+    """Return the lines of solve.py that copy the first weights, indented but for the first.
+
+    repository: the path from which the classifiers' folder is named.
+    """
     trunk, branch = TRUNKS[variant.trunk], variant.branches[0]
     if branch.init is not None:
         lines = [
@@ -73,7 +121,7 @@ def _start(variant: Variant) -> str:
     if variant.init is None:
         title = CLASSIFIERS[trunk.classifier].title
         start = f"{title}, trained to classify ILSVRC's thousand classes and cast into convolutions"
-        weights = f"../ilsvrc-nets/{trunk.cast}"
+        weights = f"{repository}/ilsvrc-nets/{trunk.cast}"
     else:
         start, weights = f"the trained {VARIANTS[variant.init].title}", f"../{variant.init}"
     lines = [

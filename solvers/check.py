@@ -11,6 +11,7 @@ from fcn_common.files import write_text
 from fcn_data.checking import Report, check
 from fcn_data.folders import Folder, open_folder, read_names
 from fcn_data.label_coding import WIDE_IGNORE_LABEL, Colour, LabelCoding, class_colours
+from net_gen.arguments import check_integer
 
 #: The number of classes above which label 255 is a class.
 NARROW = 255
@@ -60,6 +61,8 @@ def check_set(
 
     Raises OSError for a folder that is missing, ValueError if no layout fits it.
     """
+    if channels is not None:
+        check_integer("channels", channels)
     folder = open_folder(path, class_names(classes), labelmap).with_splits(seed)
     if masks and len(folder.classes) < 2:  # A name alone is that of the foreground.
         folder = folder._replace(classes=("background", *(folder.classes or ("foreground",))))
@@ -81,7 +84,9 @@ def _stored_values(text: Optional[str]) -> Optional[Tuple[int, ...]]:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
-        raise ValueError(f"values are {text!r}, needs different whole numbers with commas")
+        raise ValueError(
+            f"label values are {text!r}, need different whole numbers with commas, such as 0,60,120"
+        )
     return tuple(map(int, parts))
 
 

@@ -170,7 +170,8 @@ def segment_collection(
     faults = _segment_all([(p, pictures[p]) for p in missing], segmenter, report, say)
     faults.update(_segment_films({p: films[p] for p in missing_films}, segmenter, report, say))
     if faults and workers.count() == 1:
-        raise OSError(f"{next(iter(faults))}: first of {len(faults)} that cannot be segmented")
+        more = f", nor can {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise OSError(f"{next(iter(faults))}: cannot be segmented{more}; the lines above say why")
     return [path for path in (*missing, *missing_films) if path not in faults]
 
 

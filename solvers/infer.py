@@ -115,7 +115,8 @@ def run_collection(
                 print(result.line())
         count = sum(not result.error for result in results)
         if count:
-            print(f"{workers.label()}wrote the results of {count} into {out}")
+            files = "1 file" if count == 1 else f"{count} files"
+            print(f"{workers.label()}wrote the results of {files} to {out}")
 
 
 def _open(

@@ -138,6 +138,8 @@ def read_run(path: str) -> RunRecord:
     """
     path = os.path.join(path, RUN) if os.path.isdir(path) else path
     if not os.path.isfile(path):
+        if os.path.basename(path) != RUN:
+            raise FileNotFoundError(f"{path}: no such run; python -m solvers.train writes runs")
         raise FileNotFoundError(f"{path}: no such file; python -m solvers.train writes it")
     try:
         with open(path, encoding="utf-8-sig") as file:

@@ -30,7 +30,7 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     out: path of a .caffemodel, written atomically, without the layers that stay zero.
 
     Returns what became of each layer. Raises OSError for a missing file, and ValueError for weights
-    that do not fit.
+    that do not fit, or for nets that share no layer name.
     """
     named = classifier in net_gen.CLASSIFIERS
     for path in (None if named else classifier, weights, deploy):
@@ -50,6 +50,11 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
             net_gen.write(convolutional(read_net(prototxt), net), deploy)
     net.copy_from(weights)
     new_net = caffe.Net(deploy, caffe.TEST)
+    if not set(new_net.params) & set(net.params):
+        raise ValueError(
+            f"{deploy}: has layers {names_text(new_net.params)}, needs some with the names of the "
+            f"classifier's: {names_text(net.params)}; nothing was written"
+        )
     report = transplant(new_net, net)
     # A new score layer without weights would not fit a net with another number of classes.
     empty = zero_layers(new_net, report.unfilled)

@@ -39,8 +39,8 @@ def check_weights(net: Any, path: str, need: Sequence[str] = ()) -> List[str]:
     missing = [name for name in need if name not in shapes]
     if missing:
         raise ValueError(
-            f"{path}: lacks layer {names_text(missing)} of this net, has {names_text(shapes)}; "
-            "these are the weights of another net"
+            f"{path}: lacks the layers {names_text(missing)} of this net, has "
+            f"{names_text(shapes)}; these are the weights of another net"
         )
     return common
 

@@ -68,6 +68,8 @@ class Classifier(Net):
 
         With `oversample` they are the means over ten crops of each image, N x classes. Without,
         they are those of the centre of each image, in the shape of the net's output.
+
+        Raises ValueError where `image_dims` is smaller than the net's input.
         """
         images = np.array([io.resize_image(image, self.image_dims) for image in inputs], np.float32)
         if oversample:
@@ -77,6 +79,11 @@ class Classifier(Net):
                 int(size / 2 - crop / 2) for size, crop in zip(self.image_dims, self.crop_dims)
             )
             height, width = self.crop_dims
+            if top < 0 or left < 0:
+                raise ValueError(
+                    f"image_dims is {tuple(self.image_dims)}, needs the size of the net's input, "
+                    f"{height} x {width} (height x width), or more"
+                )
             crops = images[:, top : top + height, left : left + width, :]
         name = self.inputs[0]
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import files, io, mode
 from .classifier import Classifier
-from .errors import CaffeError, FileError
+from .errors import CaffeError, FileError, UsageError
 
 #: Folders of a Caffe checkout, from which a command without these options is run.
 MODEL = "models/bvlc_reference_caffenet/deploy.prototxt"
@@ -34,9 +34,14 @@ def add_options(parser: argparse.ArgumentParser, model: str, weights: str) -> No
 
 
 def preprocessing(options: argparse.Namespace) -> dict[str, object]:
-    """Set the mode, and return the arguments of a Classifier or a Detector. Raises FileError."""
+    """Set the mode, and return the arguments of a Classifier or a Detector.
+
+    Raises FileError for the mean, UsageError for the channel swap.
+    """
     mean = read_mean(options.mean_file) if options.mean_file else None
-    swap = [int(s) for s in options.channel_swap.split(",")] if options.channel_swap else None
+    swap = None
+    if options.channel_swap:
+        swap = read_integers("--channel_swap", options.channel_swap, "the channels, such as 2,1,0")
     if options.gpu:
         mode.set_mode_gpu()
     else:
@@ -48,6 +53,39 @@ def preprocessing(options: argparse.Namespace) -> dict[str, object]:
         "raw_scale": options.raw_scale,
         "channel_swap": swap,
     }
+
+
+def read_integers(option: str, text: str, need: str) -> list[int]:
+    """Return the integers of an option, which commas separate. Raises UsageError."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text}: needs {need}") from None
+
+
+def read_dims(text: str) -> list[int]:
+    """Return height and width from `--images_dim`. Raises UsageError."""
+    need = "height,width of the images, such as 256,256"
+    dims = read_integers("--images_dim", text, need)
+    if len(dims) != 2 or min(dims) < 1:
+        raise UsageError(f"--images_dim {text}: needs {need}")
+    return dims
+
+
+def error_text(error: Exception) -> str:
+    """Return the text of an error in one line, with the file first."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def check_folder(path: str) -> None:
+    """Raise FileError where an output file's folder is missing or read-only, before any work."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileError(f"{path}: cannot be written, because {folder} is not a folder; make it")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"{path}: cannot be written, because {folder} is read-only; name another")
 
 
 def read_mean(path: str) -> np.ndarray:
@@ -93,8 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--ext", default="jpg", help="Image file extension in a directory.")
     options = parser.parse_args(argv)
     try:
+        check_folder(options.output_file)
+        dims = read_dims(options.images_dim)
         settings = preprocessing(options)
-        dims = [int(s) for s in options.images_dim.split(",")]
         net = Classifier(
             options.model_def,
             options.pretrained_model,
@@ -111,8 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = options.output_file
         with files.atomic(path if path.endswith(".npy") else path + ".npy") as file:
             np.save(file, predictions)
-    except (CaffeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (CaffeError, OSError, ValueError) as error:  # the Transformer raises ValueError
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 1
     return 0
 

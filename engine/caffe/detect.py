@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .classify import add_options, preprocessing
+from .classify import add_options, check_folder, error_text, preprocessing
 from .detector import Detector
 from .errors import CaffeError, FileError, UsageError
 
@@ -37,7 +37,11 @@ def read_windows(path: str) -> list[tuple[str, list[list[float]]]]:
         reader = csv.DictReader(file, skipinitialspace=True)
         missing = {"filename", *COORDINATES} - set(reader.fieldnames or ())
         if missing:
-            raise FileError(f"{path}: has no columns {', '.join(sorted(missing))}")
+            present = ", ".join(map(str, reader.fieldnames or ())) or "none"
+            raise FileError(
+                f"{path}: lacks the columns {', '.join(sorted(missing))}; the first line names "
+                f"{present}, and needs filename, xmin, ymin, xmax, ymax"
+            )
         for row in reader:
             try:
                 window = [_number(row[name]) for name in COORDINATES]
@@ -103,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         return _run(options)
-    except (CaffeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (CaffeError, OSError, ValueError) as error:  # the Transformer raises ValueError
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 1
 
 
@@ -112,6 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     output = options.output_file
     if not output.lower().endswith(("csv", "h5", "hdf5")):
         raise UsageError(f"{output}: the output needs to be a .csv, .h5 or .hdf5 file")
+    check_folder(output)
     settings = preprocessing(options)
     mean = settings["mean"]
     if isinstance(mean, np.ndarray) and mean.shape[1:] != (1, 1):
@@ -137,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError(f"{path}: --crop_mode list needs a .csv file with windows")
         detections = net.detect_selective_search(names)
     else:
-        raise UsageError("Unknown input file type: not in txt or csv.")
+        raise UsageError(f"{path}: Unknown input file type: not in txt or csv.")
     print(f"Processed {len(detections)} windows in {time.time() - start:.3f} s.")
     (write_csv if output.lower().endswith("csv") else write_hdf5)(output, detections)
     print(f"Saved to {output} in {time.time() - start:.3f} s.")

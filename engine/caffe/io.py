@@ -257,9 +257,15 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
     images: N images H x W x C of one size.
     crop_dims: (height, width).
 
-    The result is 10N x height x width x C, float32.
+    The result is 10N x height x width x C, float32. Raises ValueError for crops that are larger
+    than the images.
     """
     im_shape, (height, width) = np.array(images[0].shape), crop_dims
+    if height > im_shape[0] or width > im_shape[1]:
+        raise ValueError(
+            f"images of {im_shape[0]} x {im_shape[1]} (height x width) are smaller than the crops "
+            f"of {height} x {width}; resize the images to that size or more (image_dims)"
+        )
     top, left = im_shape[0] - height, im_shape[1] - width
     middle = (int(np.floor(top / 2)), int(np.floor(left / 2)))
     corners = [(0, 0), (0, left), (top, 0), (top, left), middle]

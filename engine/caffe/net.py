@@ -389,9 +389,11 @@ class Net:
         path = os.fspath(path)
         layers = {node.name: node for node in self.wiring.nodes}
         pairs: list[tuple[Blob, weights.StoredBlob]] = []
+        ignored = 0
         for name, stored in weights.read_net(path):
             node = layers.get(name)
             if node is None:
+                ignored += 1
                 glog.write("net.cpp:744", f"Ignoring source layer {name}")
                 continue
             blobs = node.layer.blobs
@@ -414,6 +416,9 @@ class Net:
                 pairs.append((blobs[i], source))
         for blob, source in pairs:
             source.copy_to(blob)
+        if ignored and not pairs and any(node.layer.blobs for node in self.wiring.nodes):
+            text = f"{path}: no layer of this net has weights there, so all keep their values; "
+            glog.write("net.py:1", text + "the file belongs to another net", 1)
 
     def share_with(self, other: Net) -> None:
         """Use the parameters of the layers of `other` that have the same names."""

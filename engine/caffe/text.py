@@ -82,7 +82,11 @@ def _syntax_error(path: str, text: str, message: Any, error: Exception) -> Proto
             "values; write them in their places, as the scripts beside the template do"
         )
     place = re.sub(r"\s+", " ", str(error)).strip()
-    return PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name})")
+    line = re.match(r"\d+", place)
+    end = ""
+    if line and int(line[0]) >= len(text.rstrip().splitlines()):
+        end = "; the text ends in this line and may be truncated"
+    return PrototxtError(f"{path}:{place} (reading a {message.DESCRIPTOR.name}{end})")
 
 
 def refuse_unknown(path: str | os.PathLike, fields: Iterable[Unknown]) -> None:

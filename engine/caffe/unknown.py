@@ -19,7 +19,8 @@ from .proto.origins import forks_of
 TUNING = {
     *("backward_math", "backward_type", "bn_stats_batch_size", "cache"),
     *("compile_net_state", "conv_algorithm", "conv_algos_override", "device_id"),
-    *("cudnn_convolution_algo_seeker", "debug_display", "default_backward_math"),
+    *("cudnn_convolution_algo_seeker", "cudnn_math_override", "debug_display"),
+    "default_backward_math",
     *("default_backward_type", "default_conv_algos_override"),
     *("default_cudnn_math_override", "default_forward_math", "default_forward_type"),
     *("display", "eltwise_mem_sharing", "engine", "forward_math", "forward_packing"),

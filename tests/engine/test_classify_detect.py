@@ -85,6 +85,19 @@ def test_classify_reads_an_image_and_an_array(folder):
         (["missing.png", "o.npy", *OPTIONS], "missing.png: cannot be read"),
         (["pictures", "o.npy", *OPTIONS, "--ext", "gif"], "has no *.gif; name the extension"),
         (["pictures", "o.npy", *OPTIONS[:4], "--mean_file", "no.npy"], "name a .npy file"),
+        (["pictures", "o.npy", *OPTIONS, "--images_dim", "9x9"], "needs height,width of"),
+        (["pictures", "o.npy", *OPTIONS, "--images_dim", "9"], "--images_dim 9: needs height"),
+        (["pictures", "o.npy", *OPTIONS, "--channel_swap", "b"], "--channel_swap b: needs the"),
+        (["pictures", "o.npy", *OPTIONS, "--channel_swap", "1,0"], "3 are needed"),
+        (["pictures", "no/o.npy", *OPTIONS], "no/o.npy: cannot be written, because no is not"),
+        (
+            ["pictures/1.png", "o.npy", *OPTIONS, "--images_dim", "4,9"],
+            "images of 4 x 9 (height x width) are smaller than the crops of 8 x 8",
+        ),
+        (
+            ["pictures/1.png", "o.npy", *OPTIONS, "--images_dim", "9,4", "--center_only"],
+            "image_dims is (9, 4), needs the size of the net's input, 8 x 8",
+        ),
     ],
 )
 def test_classify_ends_with_one_error_line(folder, arguments, words, capsys):
@@ -121,15 +134,30 @@ def test_detect_writes_the_scores_of_windows(folder):
     [
         (["w.csv", "o.txt"], "the output needs to be a .csv"),
         (["w.xml", "o.csv"], "Unknown input file type: not in txt or csv."),
-        (["w.csv", "o.csv"], "w.csv: has no columns xmax, xmin, ymax, ymin"),
+        (["w.csv", "o.csv"], "w.csv: lacks the columns xmax, xmin, ymax, ymin; the first line"),
+        (["w.csv", "no/o.csv"], "no/o.csv: cannot be written, because no is not a folder"),
+        (["w.csv", "o.csv", "--context_pad", "4"], "context_pad is 4 for an input 8 pixels wide"),
         (["w.txt", "o.csv"], "selective_search_ijcv_with_python"),
+        (
+            ["outside.csv", "o.csv"],
+            "pictures/0.png: window [50, 50, 60, 60] (ymin, xmin, ymax, xmax)",
+        ),
+        (
+            ["outside.csv", "o.csv", "--context_pad", "2"],
+            "has no pixel of the image, which is 12 x 14",
+        ),
+        (["missing.csv", "o.csv"], "none.png: No such file or directory"),
     ],
 )
 def test_detect_ends_with_one_error_line(folder, arguments, words, capsys):
     for name in ("w.csv", "w.txt"):
         (folder / name).write_text("filename\npictures/0.png\n")
-    mode = "list" if arguments[0] == "w.csv" else "selective_search"
-    assert detect.main([*arguments, *OPTIONS, "--crop_mode", mode]) == 1
+    head = "filename,xmin,ymin,xmax,ymax\n"
+    (folder / "outside.csv").write_text(head + "pictures/0.png,50,50,60,60\n")
+    (folder / "missing.csv").write_text(head + "none.png,0,0,6,6\n")
+    mode = "list" if arguments[0].endswith(".csv") else "selective_search"
+    options = [*OPTIONS, "--crop_mode", mode, "--context_pad", "0"]
+    assert detect.main([*arguments[:2], *options, *arguments[2:]]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and words in line
 

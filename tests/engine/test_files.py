@@ -224,3 +224,14 @@ def test_a_text_that_has_no_end_is_refused(tmp_path, kind):
     assert convert_imageset.main([f"--flagfile={path}", "./", "list", "db"]) == 1
     with pytest.raises(FileError, match="a file is needed"):
         detect.read_windows(str(path))
+
+
+@pytest.mark.parametrize(
+    "cut, truncated", [(b"layer { name: 'a' ty", True), (b"la: 1\n\n# b\nx", False)]
+)
+def test_a_prototxt_that_breaks_off_is_called_truncated(tmp_path, cut, truncated):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(b"name: 'net'\n" + cut)
+    with pytest.raises(PrototxtError) as error:
+        text.read_text(str(path), caffe_pb2.NetParameter())
+    assert ("the text ends in this line and may be truncated" in str(error.value)) == truncated

@@ -24,19 +24,18 @@ class Fence:
         self._protect = ctypes.CDLL(None).mprotect
         self._protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-    def empty(self, *shape, memory_format=torch.contiguous_format):
+    def empty(self, *shape, dtype=torch.float32, memory_format=torch.contiguous_format):
         """As torch.empty; the memory has NaN."""
         shape = shape[0] if isinstance(shape[0], (tuple, torch.Size)) else shape
         count = math.prod(shape)
-        size = -(-4 * count // PAGE) * PAGE
+        used = dtype.itemsize * count
+        size = -(-used // PAGE) * PAGE
         area = mmap.mmap(-1, size + 2 * PAGE)
         self._maps.append(area)
         start = ctypes.addressof(ctypes.c_char.from_buffer(area))
         for page in (start, start + PAGE + size):
             assert self._protect(page, PAGE, NO_ACCESS) == 0
-        values = torch.frombuffer(
-            area, dtype=torch.float32, offset=PAGE + size - 4 * count, count=count
-        )
+        values = torch.frombuffer(area, dtype=dtype, offset=PAGE + size - used, count=count)
         values.fill_(math.nan)
         if memory_format == torch.channels_last:
             n, c, h, w = shape
@@ -47,7 +46,7 @@ class Fence:
         """Return a tensor's values in such memory, maps with channels last."""
         last = x.dim() == 4 and x.shape[2:] not in ((1, 1), (3, 3))
         layout = torch.channels_last if last else torch.contiguous_format
-        return self.empty(x.shape, memory_format=layout).copy_(x)
+        return self.empty(x.shape, dtype=x.dtype, memory_format=layout).copy_(x)
 
 
 @pytest.fixture
@@ -62,14 +61,20 @@ def fence(monkeypatch, native):
 @pytest.mark.parametrize("shape", [(1, 16, 4, 4), (2, 32, 9, 11), (1, 48, 23, 6), (1, 512, 5, 7)])
 @pytest.mark.parametrize("pad", [(0, 0), (1, 2)])
 @pytest.mark.parametrize("outputs", [16, 80])
-def test_a_3_x_3_convolution_stays_in_its_arrays(fence, shape, pad, outputs):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_3_x_3_convolution_stays_in_its_arrays(fence, shape, pad, outputs, dtype):
     torch.manual_seed(1)
     x, w, b = torch.randn(shape), torch.randn(outputs, shape[1], 3, 3), torch.randn(outputs)
-    expected = torch.conv2d(x, w, b, padding=pad)
-    other = torch.randn(expected.shape)
+    x, w = x.to(dtype), w.to(dtype)
+    expected = torch.conv2d(x.float(), w.float(), b, padding=pad)
+    other = torch.randn(expected.shape).to(dtype)
     x, w, b, other = (fence.copy(t) for t in (x, w, b, other))
-    y = fused_winograd.Convolution(shape, w, b, pad, 0.0)(x, other)
-    torch.testing.assert_close(y, torch.relu(expected + other), atol=1e-3, rtol=1e-3)
+    y = fused_winograd.Convolution(shape, w, b, pad, 0.0, dtype)(x, other)
+    expected, error = (
+        torch.relu(expected + other).to(dtype),
+        1e-3 if dtype == torch.float32 else 1e-2,
+    )
+    torch.testing.assert_close(y, expected, atol=error, rtol=error)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2, 2), (2, 33, 9, 11), (1, 513, 5, 7)])

@@ -11,7 +11,7 @@ from caffe.ops import fused_winograd, jobs, pointwise, prepared
 
 from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
-from tests.engine.test_winograd import apart, torch_threads
+from tests.engine.test_winograd import apart, torch_threads, within_a_rounding
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +98,10 @@ def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
     x, w = torch.randn(2, 160, 13, 18), torch.randn(80, 160, 3, 3)
     y = fused_winograd.Convolution(x.shape, w, None, (1, 1))(x)
     assert apart(y, torch.nn.functional.conv2d(x.double(), w.double(), padding=1)) < 1e-5
+    low = x.bfloat16()
+    y = fused_winograd.Convolution(x.shape, w.bfloat16(), None, (1, 1), dtype=low.dtype)(low)
+    exact = torch.nn.functional.conv2d(low.double(), w.bfloat16().double(), padding=1)
+    assert within_a_rounding(y, exact)
     w = w[:, :, :1, :1].contiguous()
     y = pointwise.Convolution(x.shape, w, None, (1, 1))(x)
     assert apart(y, torch.nn.functional.conv2d(x.double(), w.double())) < 2e-6

@@ -95,6 +95,17 @@ def test_layers_that_only_the_file_or_the_net_has_stay_unchanged(tmp_path, net):
     np.testing.assert_array_equal(other.params["score2"][0].data, before)
 
 
+def test_weights_without_any_layer_of_the_net_are_warned_of(tmp_path, net, capfd, monkeypatch):
+    monkeypatch.delenv("GLOG_minloglevel", raising=False)
+    path = str(tmp_path / "w.caffemodel")
+    net.save(path)
+    build(tmp_path, SCORER).copy_from(path)
+    assert "no layer of this net has weights there" not in capfd.readouterr().err
+    build(tmp_path, SCORER.replace('name: "', 'name: "other_')).copy_from(path)
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W")]
+    assert f"{path}: no layer of this net has weights there, so all keep their values" in line
+
+
 def test_weights_of_another_shape_are_refused_and_nothing_is_copied(tmp_path, net):
     path = str(tmp_path / "w.caffemodel")
     net.save(path)

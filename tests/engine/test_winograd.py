@@ -256,14 +256,18 @@ def test_the_c_library_adds_a_map_and_rectifies(native, monkeypatch, slope, adds
     assert apart(y, expected) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_prepared_convolution_treats_special_values_as_a_plain_one(native, monkeypatch, value):
+def test_a_prepared_convolution_treats_special_values_as_a_plain_one(
+    native, monkeypatch, value, dtype
+):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
-    x, w = torch.ones(1, 32, 30, 30), torch.ones(32, 32, 3, 3)
+    x, w = torch.ones(1, 64, 30, 30), torch.ones(64, 64, 3, 3)
     x[0, 3, 4, 29] = value
     geometry = prepared.Geometry((1, 1), (1, 1), (1, 1), 1)
-    assert prepared.choose_algorithm(x.shape, w.shape, geometry) == "winograd"
-    y = prepared.convolution(x.shape, w, None, geometry, slope=0.0)(x)
+    assert prepared.choose_algorithm(x.shape, w.shape, geometry, dtype) == "winograd"
+    y = prepared.convolution(x.shape, w, None, geometry, slope=0.0, dtype=dtype)(x)
+    assert y.dtype == dtype
     expected = torch.relu(torch.nn.functional.conv2d(x, w, padding=1))
     assert torch.equal(y.isnan(), expected.isnan())
     assert apart(y.nan_to_num(0, 1, -1), expected.nan_to_num(0, 1, -1)) < 1e-5
@@ -277,12 +281,113 @@ def test_without_fast_paths_nothing_is_convolved_by_it(tmp_path, monkeypatch):
     assert not shapes
 
 
-def test_a_lower_precision_is_not_convolved_by_it(tmp_path, monkeypatch):
+def test_without_the_c_library_a_lower_precision_is_not_convolved_by_it(
+    tmp_path, monkeypatch, in_steps
+):
     net = one_layer(tmp_path)
     shapes = calls(monkeypatch)
     caffe.set_precision("bfloat16")
     net.forward()
     assert not shapes
+
+
+def test_a_lower_precision_is_convolved_by_the_c_library(tmp_path, monkeypatch, native):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    net = one_layer(tmp_path)
+    shapes = calls(monkeypatch)
+    caffe.set_precision("bfloat16")
+    net.blobs["data"].data[...] = np.random.RandomState(1).randn(1, 128, 60, 60)
+    weights, bias = (blob.data.copy() for blob in net.params["conv"])
+    net.forward()
+    assert set(shapes) == {(1, 128, 60, 60)}
+    x = torch.from_numpy(net.blobs["data"].data).bfloat16().double()
+    exact = torch.nn.functional.conv2d(
+        x, torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
+    )
+    assert within_a_rounding(torch.from_numpy(net.blobs["conv"].data), exact)
+
+
+def within_a_rounding(y, exact):
+    """Whether values are exact ones, rounded to 8 bits, but for float32's own roundings."""
+    half = 2.0**-8
+    return bool(((y.double() - exact).abs() <= half * exact.abs() + 1e-5 * exact.abs().max()).all())
+
+
+VECTORS = [case for case, (_, c, k, *_) in SHAPES.items() if c % 16 == k % 16 == 0]
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", VECTORS)
+def test_bfloat16_maps_are_rounded_once(native, monkeypatch, case, weights):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    (x, w, b), pad = random_leaves(case)
+    x, w, b = x.detach().bfloat16(), w.detach().to(weights), b.detach()
+    convolve = fused_winograd.Convolution(x.shape, w, b.float(), (pad, pad), dtype=x.dtype)
+    y = convolve(x)
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=torch.channels_last)
+    exact = torch.nn.functional.conv2d(x.double(), w.double(), b, padding=pad)
+    assert within_a_rounding(y, exact)
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(convolve(last), y) and torch.equal(convolve(x.float()), y)
+
+
+def test_bfloat16_results_are_rounded_to_even_as_by_pytorch(native, monkeypatch):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    bits = torch.randint(-(2**31), 2**31, (4096,), dtype=torch.int64).to(torch.int32)
+    bits[:1024] = bits[:1024] & ~0xFFFF | 0x8000  # halfway between two values
+    biases = bits.view(torch.float32)
+    biases = biases[biases.isfinite()][: 16 * (4000 // 16)]
+    zeros, w = torch.zeros(1, 16, 4, 4).bfloat16(), torch.zeros(len(biases), 16, 3, 3)
+    y = fused_winograd.Convolution(zeros.shape, w, biases, (1, 1), dtype=zeros.dtype)(zeros)
+    assert torch.equal(y[0, :, 1, 2], biases.bfloat16())
+
+
+@pytest.mark.parametrize("slope", [None, 0.0, 0.25])
+def test_bfloat16_maps_are_added_before_the_rounding(native, monkeypatch, slope):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x, w, b = torch.randn(2, 32, 9, 14).bfloat16(), torch.randn(48, 32, 3, 3), torch.randn(48)
+    other = torch.randn(2, 48, 9, 14).bfloat16()
+    other[1, 3, 2, 1] = float("nan")
+    y = fused_winograd.Convolution(x.shape, w, b, (1, 1), slope, x.dtype)(x, other)
+    exact = torch.nn.functional.conv2d(x.double(), w.double(), b.double(), padding=1) + other
+    exact = exact if slope is None else torch.where(exact > 0, exact, slope * exact)
+    assert torch.equal(y.isnan(), other.isnan())
+    assert within_a_rounding(y.nan_to_num(0), exact.nan_to_num(0))
+
+
+def test_gradients_in_bfloat16_are_those_of_the_rounded_maps(native, monkeypatch):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    leaves, pad = random_leaves("vectors of channels")
+    ours = [t.detach().bfloat16().requires_grad_() for t in leaves]
+    leaves = [t.detach().double().requires_grad_() for t in ours]
+    expected = torch.nn.functional.conv2d(*leaves, padding=pad)
+    y = winograd.convolve(*ours, (pad, pad))
+    diff = torch.randn_like(y)
+    grads = torch.autograd.grad(y, ours, diff)
+    exact = torch.autograd.grad(expected, leaves, diff.double())
+    assert within_a_rounding(y.detach(), expected.detach()) and within_a_rounding(
+        grads[0], exact[0]
+    )
+    assert apart(grads[1], exact[1]) < 0.01 and apart(grads[2], exact[2]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "expected"),
+    [
+        (64, 64, 224, True),
+        (512, 512, 28, True),
+        (512, 512, 7, False),  # most of the work is putting kernels into coordinates
+        (16, 16, 64, False),
+        (24, 64, 56, False),  # channels that are no vectors
+    ],
+)
+def test_bfloat16_is_convolved_by_it_where_it_is_faster(
+    native, monkeypatch, channels, outputs, size, expected
+):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, w = torch.empty(1, channels, size, size).bfloat16(), torch.empty(outputs, channels, 3, 3)
+    assert winograd.pays(x, w, (1, 1)) is expected
 
 
 WIDE = (
@@ -308,8 +413,8 @@ def test_regions_with_the_algorithm_agree_with_plain_convolutions(tmp_path, monk
     monkeypatch.setattr(region, "WORTHWHILE", 100)
     fast, plain = fast_and_plain(tmp_path, caffe.TRAIN)
     for net, cost in ((fast, 1.0), (plain, 0.0)):
-        for module in (winograd, fused_winograd):
-            monkeypatch.setattr(module, "PLAIN", cost)
+        monkeypatch.setattr(winograd, "PLAIN", cost)
+        monkeypatch.setattr(fused_winograd, "PLAIN", {torch.float32: cost})
         shapes = calls(monkeypatch)
         fill(net)
         net.forward()

@@ -146,3 +146,11 @@ def test_rests_of_killed_writes_are_removed_by_the_next_program_that_writes_ther
     os.utime(tmp_path / names[1], (1, 1))
     write(tmp_path / "newer", "text")
     assert (tmp_path / names[1]).exists(), "a folder is looked at once"
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("kept")
+    for path in ("a.txt", "a.txt/b"):
+        with pytest.raises(NotADirectoryError, match=r"is a file, not a folder; name .*a\.txt"):
+            make_folder(tmp_path / path)
+    assert (tmp_path / "a.txt").read_text() == "kept"

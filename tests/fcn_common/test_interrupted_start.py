@@ -24,3 +24,20 @@ def test_an_interrupt_while_a_program_is_loaded_leaves_one_line(program, package
     result = program("-c", LOAD.replace("PACKAGE", package))
     assert result.returncode == 130 and result.stdout == ""
     assert len(result.stderr.splitlines()) == 1 and "Traceback" not in result.stderr
+
+
+def test_a_closed_pipe_ends_a_program_without_a_message(program):
+    script = """
+import os
+from fcn_common import command
+
+def write():
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    print("x", flush=True)
+
+command.run(write)
+"""
+    result = program("-c", script)
+    assert result.returncode == 141 and result.stderr == ""

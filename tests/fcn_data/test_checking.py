@@ -61,7 +61,7 @@ def test_a_label_drawn_before_the_exif_orientation_has_that_reason(root):
     Image.fromarray(own_folders.picture(0)[0]).save(root / "images" / "scene 0.jpg", exif=exif)
     result = report(root)
     assert "before its EXIF orientation was applied" in result.errors[0].text
-    assert "note: 1 pictures have an EXIF orientation" in "\n".join(texts(result, "note"))
+    assert "note: the EXIF orientation of 1 picture is applied" in "\n".join(texts(result, "note"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,10 @@ def test_a_label_drawn_before_the_exif_orientation_has_that_reason(root):
         ),
         (lambda label: label * 3 // 2, "label 0 is a class, too: name 4 classes, the background"),
         (lambda label: label * 50, "divide them by 50, or use --label-values 0,50,100"),
-        (lambda label: np.where(label == 2, 7, label), "labels 7 are not 0..2 or 255"),
+        (
+            lambda label: np.where(label == 2, 7, label),
+            "the labels have the values 7, need 0 to 2 or 255 (ignored); correct",
+        ),
     ],
 )
 def test_labels_out_of_range_have_their_likely_reason(root, change, reason):
@@ -97,7 +100,7 @@ def test_colours_without_a_palette_get_a_proposal(root):
         Image.fromarray(colours).save(label_path(root, k))
     result = report(root)
     (error,) = result.errors
-    assert error.text.startswith("6 files, each: has colours, needs their classes")
+    assert error.text.startswith("6 files: each has colours, and no list says")
     assert len(error.files) == 6
     assert set(result.palette) == set(own_folders.COLOURS) and result.palette[0] == (0, 0, 0)
     assert "proposed labelmap.txt" in "\n".join(texts(result, "note"))
@@ -137,14 +140,16 @@ def test_duplicates_between_train_and_val_are_named(root):
     for kind, suffix in (("images", ".jpg"), ("masks", ".png")):
         data = (root / kind / (source + suffix)).read_bytes()
         (root / kind / (target + suffix)).write_bytes(data)
-    assert "1 pictures of val have the same pixels as one of train" in str(report(root).findings)
+    assert "val has 1 picture whose pixels equal those of a picture of train" in str(
+        report(root).findings
+    )
 
 
 def test_pictures_of_16_bits_are_noted(root):
     grey = own_folders.picture(0)[0][..., 0].astype(np.uint16) * 257
     (root / "images" / "scene 0.jpg").unlink()
     Image.fromarray(grey).save(root / "images" / "scene 0.png")
-    assert "1 pictures have 16 bits or floats" in "\n".join(texts(report(root), "note"))
+    assert "values of 16 bits or floats of 1 picture are" in "\n".join(texts(report(root), "note"))
 
 
 def test_pictures_of_six_pages_are_read_with_six_channels(root):
@@ -178,3 +183,9 @@ def test_another_number_of_names_than_of_colours_is_refused(tmp_path):
     assert "4 classes are named, but the labelmap has 3 colours" in "\n".join(
         texts(result, "error")
     )
+
+
+def test_a_message_names_an_unreadable_file_once(root):
+    label_path(root).write_text("no picture")
+    (error,) = report(root).errors
+    assert error.text.count("scene 0.png") == 1 and "cannot identify image file" in error.text

@@ -167,7 +167,7 @@ def test_colours_outside_the_palette_are_refused_and_borders_are_ignored(tmp_pat
     Image.fromarray(np.array([[(0, 0, 0), (1, 2, 3)]], np.uint8)).save(path)
     with pytest.raises(ValueError, match=r"has the colour 1,2,3 in 1 pixels"):
         coding.read(path)
-    with pytest.raises(ValueError, match=r"label.png: has colours, needs their classes"):
+    with pytest.raises(ValueError, match=r"label.png: has colours, and no list says which class"):
         LabelCoding().read(path)
 
 

@@ -25,6 +25,24 @@ def test_write_programs_writes_only_the_programs_that_are_missing(tmp_path):
     assert net_gen.write_programs("voc-fcn8s", tmp_path) == []
 
 
+def test_programs_outside_the_repository_run_and_keep_their_settings(tmp_path, program):
+    arguments = ["voc-fcn32s", "--classes=5", "--width=1/16", "--mean=1,2,3"]
+    main([*arguments, f"--out={tmp_path / 'my nets'}"])
+    folder = tmp_path / "my nets" / "voc-fcn32s"
+    prototxt = (folder / "train.prototxt").read_text()
+    (folder / "train.prototxt").unlink()
+    result = program(folder / "net.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "train.prototxt").read_text() == prototxt
+    assert f'stage.start_from("{ROOT}/ilsvrc-nets/' in (folder / "solve.py").read_text()
+
+
+def test_programs_in_a_folder_of_the_repository_name_it_relatively():
+    text = program_text("voc-fcn32s", "solve.py", "../..")
+    assert 'sys.path.insert(0, os.path.join(FOLDER, "../.."))' in text
+    assert 'stage.start_from("../../ilsvrc-nets/' in text
+
+
 def test_the_programs_of_an_unknown_variant_are_refused(tmp_path):
     with pytest.raises(ValueError, match="variant is 'voc-fcn4s'"):
         net_gen.write_programs("voc-fcn4s", tmp_path)

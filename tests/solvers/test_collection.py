@@ -65,7 +65,7 @@ def test_every_file_has_a_line_of_json_also_if_it_is_done_or_cannot_be_read(
     infer.run_collection([folder], out=out, **model)
     (tmp_path / "photos" / "c.png").write_bytes(b"no picture")
     capsys.readouterr()
-    with pytest.raises(OSError, match="c.png: first of 1 that cannot be segmented"):
+    with pytest.raises(OSError, match="c.png: cannot be segmented; the lines above say why"):
         infer.run_collection([folder], out=out, as_json=True, **model)
     captured = capsys.readouterr()
     lines = [json.loads(line) for line in captured.out.splitlines()]
@@ -85,7 +85,7 @@ def test_a_photograph_that_is_too_large_to_be_read_is_skipped(tmp_path, model, m
         return real(path, channels)
 
     monkeypatch.setattr(segmenter, "read_channels", read)
-    with pytest.raises(OSError, match="a.png: first of 1 that cannot be segmented"):
+    with pytest.raises(OSError, match="a.png: cannot be segmented; the lines above say why"):
         infer.run_collection([folder], out=str(tmp_path / "out"), **model)
     assert "a.png: memory ended while the picture was read" in capsys.readouterr().err
     assert (tmp_path / "out" / "b_labels.png").is_file()
@@ -105,4 +105,4 @@ def test_the_classes_of_a_small_collection_are_printed(tmp_path, model, capsys):
     infer.run_collection([folder], out=str(tmp_path / "out"), **model)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3].startswith("a.png: class 0 ") and lines[-2].startswith("b.png: class 0 ")
-    assert lines[-1].startswith("wrote the results of 2 into ")
+    assert lines[-1].startswith("wrote the results of 2 files to ")

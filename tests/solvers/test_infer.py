@@ -120,7 +120,7 @@ def test_a_rotated_photograph_is_read_upright(tmp_path):
 
 
 def test_weights_that_do_not_fill_the_net_are_refused(trained, tiny_start):
-    with pytest.raises(ValueError, match=r"start\.caffemodel: lacks layer score_fr, upscore2"):
+    with pytest.raises(ValueError, match=r"start\.caffemodel: lacks the layers score_fr, upscore2"):
         infer.load(trained[0], str(tiny_start / "start.caffemodel"))
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from solvers import snapshots, train
+from solvers.check import check_set
 from solvers.run_record import read_run
 from tests.fcn_data import own_folders
 
@@ -85,3 +86,16 @@ def test_four_channels_are_trained_and_another_class_count_starts_from_the_run(t
     with open(os.path.join(again[2], "base.txt"), encoding="utf-8") as file:
         text = file.read()
     assert "copied: conv1_1, conv1_2" in text and "new: score_fr (3 x " in text
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ({"channels": 0}, "channels is 0, needs an integer of at least 1"),
+        ({"label_values": "1,x"}, "label values are '1,x', need different whole numbers"),
+    ],
+)
+def test_an_impossible_option_of_the_check_is_refused(tmp_path, option, message):
+    folder = own_folders.write(tmp_path / "set", "flat")
+    with pytest.raises(ValueError, match=message):
+        check_set(str(folder), **option)

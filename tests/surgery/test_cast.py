@@ -246,6 +246,20 @@ def test_the_program_refuses_the_weights_of_another_net(tmp_path, program):
     assert not (tmp_path / "out.caffemodel").exists()
 
 
+def test_a_net_without_a_layer_of_the_classifier_is_refused(tmp_path):
+    prototxt, weights = tiny.classifier(str(tmp_path), 64, CLASSES)
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(
+        "input: 'data' input_shape { dim: 1 dim: 3 dim: 9 dim: 9 } layer { name: 'other' "
+        "type: 'Convolution' bottom: 'data' top: 'a' "
+        "convolution_param { num_output: 1 kernel_size: 1 } }"
+    )
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ValueError, match="has layers other, needs some with the names of the"):
+        surgery.cast(prototxt, weights, str(deploy), str(tmp_path / "out.caffemodel"))
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 def test_the_program_names_a_missing_file(tmp_path, program):
     result = program("-m", "surgery", tmp_path / "no.prototxt", "w", "d", "o", cwd=tmp_path)
     assert result.returncode == 1

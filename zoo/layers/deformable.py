@@ -1,4 +1,4 @@
-"""Cases of DeformableConvolution."""
+"""Cases of DeformableConvolution and DeformablePSROIPooling."""
 
 from __future__ import annotations
 
@@ -46,6 +46,45 @@ def deformed(
     return y
 
 
+def pooled(
+    bottoms: Arrays, group: int, size: int, parts: int, samples: int, spread: float, scale: float
+) -> np.ndarray:
+    """Return DeformablePSROIPooling's top by loops, a sample at a time."""
+    x, rois = bottoms[:2]
+    height, width = x.shape[2:]
+    outputs = x.shape[1] // group**2
+    offsets = bottoms[2] if len(bottoms) == 3 else np.zeros((len(rois), 2, parts, parts))
+    each = outputs // (offsets.shape[1] // 2)
+    y = np.zeros((len(rois), outputs, size, size))
+    for n, o, i, j in np.ndindex(*y.shape):
+        left, top, right, bottom = (np.floor(v + 0.5) * scale - 0.5 for v in rois[n, 1:])
+        wide, high = max(right + scale - left, 0.1), max(bottom + scale - top, 0.1)
+        move = spread * offsets[n, o // each * 2 :, i * parts // size, j * parts // size]
+        values = []
+        for a, b in np.ndindex(samples, samples):
+            row = top + high * (i / size + move[1] + a / (size * samples))
+            column = left + wide * (j / size + move[0] + b / (size * samples))
+            if -0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5:
+                image = x[int(rois[n, 0]), (o * group + i * group // size) * group :]
+                place = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
+                values.append(value(image[j * group // size][None], *place)[0])
+        y[n, o, i, j] = np.mean(values) if values else 0
+    return y
+
+
+def regions(offsets: tuple[int, int, int]):  # type: ignore[no-untyped-def]
+    """Return a function that draws maps 2 x 16 x 6 x 7, ROIs at the map's edges, and offsets."""
+
+    def draw(random: np.random.RandomState) -> list[np.ndarray]:
+        rois = np.array(
+            [[0, 3, 4, 40, 33], [1, 30, 20, 70, 60], [1, -9, -9, 2, 2], [0, 90, 1, 95, 9]]
+        )
+        arrays = [random.standard_normal((2, 16, 6, 7)), rois]
+        return [*arrays, random.standard_normal((4, *offsets))] if offsets[0] else arrays
+
+    return draw
+
+
 def maps(channels: int, size: tuple[int, int]):  # type: ignore[no-untyped-def]
     """Return a function that draws maps 2 x 4 x 6 x 7 and offsets of this many channels."""
 
@@ -78,5 +117,23 @@ CASES = [
         "stride and group",
         smooth=(0, 1),
         learns=(0, 1),
+    ),
+    Case(
+        "DeformablePSROIPooling",
+        "deformable_psroi_pooling_param { spatial_scale: 0.125 output_dim: 4 group_size: 2 "
+        "pooled_size: 4 part_size: 2 sample_per_part: 3 trans_std: 0.1 }",
+        regions((4, 2, 2)),
+        SOURCE,
+        lambda b, p: pooled(b, 2, 4, 2, 3, 0.1, 0.125),
+        smooth=(0, 2),
+    ),
+    Case(
+        "DeformablePSROIPooling",
+        "deformable_psroi_pooling_param { spatial_scale: 0.125 output_dim: 4 group_size: 2 "
+        "pooled_size: 2 sample_per_part: 4 no_trans: true }",
+        regions((0, 0, 0)),
+        SOURCE,
+        lambda b, p: pooled(b, 2, 2, 2, 4, 0, 0.125),
+        "no_trans",
     ),
 ]

@@ -134,6 +134,8 @@ WEIGHTS_PER_VALUE = 4
 #: Multiplications up to which a graph in bfloat16 saves more than 1 % of a convolution, which takes
 #: 0.6 ms on a core. A graph has the rounded weights in memory twice.
 SHORT = 1 << 26
+#: Seconds that Winograd's algorithm needs to save in bfloat16 where it divides a graph in two.
+DIVIDING = 0.5e-3
 #: The most positions for which a layer with many weights learns as a product of patches.
 PRODUCT_POSITIONS = 64
 
@@ -197,17 +199,25 @@ class Convolution(_Convolving):
         affine: the factor and the term of each output channel, or None. slope, adds: as in
         `prepared.convolution`. The function does not see later changes of the weights.
         """
-        w, b = self._ready_to_bind(affine)
-        return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds)
+        # Winograd's algorithm computes in float32 from maps of any type.
+        dtype = mode.low_dtype()
+        rounds = dtype != torch.float32 and self._algorithm(shapes) != "winograd"
+        w, b = self._ready_to_bind(affine, dtype if rounds else torch.float32)
+        return prepared.convolution(shapes[0], w, b, self._geometry(), slope, adds, dtype)
 
-    def _ready_to_bind(self, affine: Tensors | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return weights and biases in the present precision, with factors and terms folded in."""
-        on, dtype = torch.device("cpu"), mode.low_dtype()
-        if affine is None:
+    def _ready_to_bind(
+        self, affine: Tensors | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return weights and biases of this type, with factors and terms folded in."""
+        on = torch.device("cpu")
+        if affine is None and dtype != torch.float32:
             w, *rest = self.rounded_parameters(on)
             return w, rest[0] if rest else None
         w, *rest = self.parameters(on)
-        w, b = _folded(w, rest[0] if rest else None, affine)
+        b = rest[0] if rest else None
+        if affine is None:
+            return w, b
+        w, b = _folded(w, b, affine)
         return w.to(dtype), b.to(dtype)
 
     def _geometry(self) -> prepared.Geometry:
@@ -217,22 +227,30 @@ class Convolution(_Convolving):
         """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
         if mode.low_dtype() != torch.float32 and self._products(shapes[0]) > SHORT:
             return False
-        return self._algorithm(shapes) == "onednn"
+        return self._algorithm_among_graphs(shapes) == "onednn"
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
         """Whether a graph that computes the layers before and after computes it best, too."""
-        return self._algorithm(shapes) in ("onednn", "planes", "pointwise")
+        return self._algorithm_among_graphs(shapes) in ("onednn", "planes", "pointwise")
 
     def _products(self, shape: Shape) -> int:
         """The number of multiplications for a bottom of this shape."""
         return shape[0] * math.prod(self.output_size(shape[2:])) * self.blobs[0].count
 
-    def _algorithm(self, shapes: Sequence[Shape]) -> str:
-        """What computes the convolution fastest by itself; "" for one that is not prepared."""
+    def _algorithm(self, shapes: Sequence[Shape], least: float = 0) -> str:
+        """What computes the convolution fastest by itself; "" for one that is not prepared.
+
+        least: as in `prepared.choose_algorithm`.
+        """
         if not self.is_preparable(shapes):
             return ""
         weights, geometry = self.blobs[0].shape, self._geometry()
-        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype())
+        return prepared.choose_algorithm(shapes[0], weights, geometry, mode.low_dtype(), least)
+
+    def _algorithm_among_graphs(self, shapes: Sequence[Shape]) -> str:
+        """As `_algorithm`, for a convolution between layers that a graph computes."""
+        # In float32 such layers are few: the C library computes 1 x 1 convolutions.
+        return self._algorithm(shapes, DIVIDING if mode.low_dtype() != torch.float32 else 0)
 
     def operation(
         self,
@@ -248,7 +266,7 @@ class Convolution(_Convolving):
         """
         settings, dtype = (self.stride, self.pad, self.dilation, self.group), mode.low_dtype()
         folds = folds or dtype != torch.float32
-        w, b = self._ready_to_bind(affine if folds else None)
+        w, b = self._ready_to_bind(affine if folds else None, dtype)
         affine = None if folds else affine
         if affine is not None:
             factor, term = (v[:, None, None] for v in affine)

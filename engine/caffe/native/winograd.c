@@ -1,10 +1,11 @@
-/* 3 x 3 convolutions of float32 maps by Winograd's F(4 x 4, 3 x 3), with channels last.
+/* 3 x 3 convolutions of float32 or bfloat16 maps by Winograd's F(4 x 4, 3 x 3), with channels last.
  *
  * winograd.py has the algorithm and its source. Here a job goes block by block: the tiles of a block
  * in coordinates, group by group the kernels in coordinates, their products, and from these the
  * outputs, so that no step waits for main memory. Jobs share no memory that they write: on some
  * machines a core gets what another core has written as slowly as from main memory. So a job computes
  * either some tiles or some outputs, and the change of basis of the other factor is done by each job.
+ * All steps compute in float32; bfloat16 is what maps, or weights, have in memory.
  */
 #include <stdint.h>
 #include <string.h>
@@ -24,18 +25,24 @@
 
 /* What a job computes of the convolution of x with w. Maps are N x H x W x C in memory, kernels
  * K x C x 3 x 3. y = slope(x * w + b + other), where slope() multiplies
- * negative values by `slope`. b and other may be missing.
+ * negative values by `slope`. b and other may be missing. x, other and y are bfloat16 if
+ * `low_maps`, w if `low_weights`, else float32.
  *
  * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
  * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
 struct convolution {
-    const float *x, *w, *b, *other;
-    float *y, *scratch;
+    int64_t taken;
+    const void *x, *w;
+    const float *b;
+    const void *other;
+    void *y;
+    float *scratch;
     int64_t height, width, channels, outputs, y_height, y_width, top, left;
     int64_t first_tile, end_tile, first_output, end_output;
     int64_t block, group; /* tiles of a block; outputs of a group, a multiple of WIDE * PANEL */
     float slope;
     int32_t finite; /* set to whether the results have neither NaN nor infinity */
+    int32_t low_maps, low_weights;
 };
 
 /* Memory has an odd number of vectors between coordinates, so that they do not share a set of the
@@ -45,13 +52,19 @@ INLINE int64_t plane_step(int64_t channels, int64_t block)
 {
     return (tile_step(channels) * block / PANEL | 1) * PANEL;
 }
-INLINE int64_t panel_step(int64_t channels) { return (channels + 1) * PANEL; }
+
+/* Values between coordinates of PANEL kernels for up to DEPTH channels, and those of a panel. */
+#define KERNEL_STEP ((DEPTH + 1) * PANEL)
+INLINE int64_t panel_step(int64_t channels)
+{
+    return (channels + DEPTH - 1) / DEPTH * POINTS * KERNEL_STEP;
+}
 
 /* The values of a job's scratch memory: coordinates of tiles, of kernels, and products. */
 int64_t caffe_native_winograd_scratch(int64_t channels, int64_t block, int64_t group)
 {
-    return POINTS * (plane_step(channels, block) + group / PANEL * panel_step(channels) +
-                     PART * WIDE * PANEL);
+    return POINTS * (plane_step(channels, block) + PART * WIDE * PANEL) +
+           group / PANEL * panel_step(channels);
 }
 
 /* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
@@ -105,9 +118,10 @@ INLINE struct place tile_place(const struct convolution *j, int64_t tile)
 }
 
 /* Write a tile's coordinates, plane_step apart. inside: whether all of the tile lies on the map,
- * which continues with zeros beyond its edges. x: the tile's first value, which may lie beyond. */
-INLINE void write_tile_at(const struct convolution *j, int inside, const float *x, int64_t top,
-                          int64_t left, int64_t plane, float *out)
+ * which continues with zeros beyond its edges. first: the number of the tile's first value, which
+ * may lie beyond. */
+INLINE void write_tile_at(const struct convolution *j, int inside, int low, int64_t first,
+                          int64_t top, int64_t left, int64_t plane, float *out)
 {
     int64_t step = j->channels, row_step = j->width * step;
     for (int64_t c = 0; c < j->channels; c += PANEL) {
@@ -118,7 +132,7 @@ INLINE void write_tile_at(const struct convolution *j, int inside, const float *
                 int64_t row = top + p, column = left + q;
                 d[p] = (vector){0};
                 if (inside || (row >= 0 && column >= 0 && row < j->height && column < j->width))
-                    d[p] = *(const vector *)(x + p * row_step + q * step + c);
+                    d[p] = load(j->x, first + p * row_step + q * step + c, low);
             }
             tile_basis(&half[0][q], 6, d);
         }
@@ -134,19 +148,22 @@ INLINE void write_tile(const struct convolution *j, int64_t tile, int64_t plane,
 {
     struct place place = tile_place(j, tile);
     int64_t top = place.row - j->top, left = place.column - j->left;
-    const float *x = j->x + ((place.image * j->height + top) * j->width + left) * j->channels;
-    if (top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width)
-        write_tile_at(j, 1, x, top, left, plane, out);
-    else
-        write_tile_at(j, 0, x, top, left, plane, out);
+    int64_t first = ((place.image * j->height + top) * j->width + left) * j->channels;
+    int inside = top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width;
+    if (!inside) write_tile_at(j, 0, j->low_maps, first, top, left, plane, out);
+    else if (j->low_maps) write_tile_at(j, 1, 1, first, top, left, plane, out);
+    else write_tile_at(j, 1, 0, first, top, left, plane, out);
 }
 
 /* Turn PANEL rows of PANEL values, a_step apart, into columns. */
-INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles)
+INLINE void turn(float *o, const void *a, int64_t a_step, int low, int has_wide_shuffles)
 {
     if (has_wide_shuffles) {
         vector rows[PANEL];
-        UNROLL for (int i = 0; i < PANEL; i++) rows[i] = *(const vector *)(a + i * a_step);
+        UNROLL for (int i = 0; i < PANEL; i++) {
+            rows[i] = load(a, i * a_step, low);
+            __builtin_prefetch(address(a, i * a_step + CHUNK * 9, low));
+        }
         SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
         SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
         SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
@@ -154,20 +171,24 @@ INLINE void turn(float *o, const float *a, int64_t a_step, int has_wide_shuffles
         UNROLL for (int i = 0; i < PANEL; i++) *(vector *)(o + i * PANEL) = rows[i];
         return;
     }
-    for (int i = 0; i < PANEL; i++, a += a_step)
-        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = a[k];
+    for (int i = 0; i < PANEL; i++) {
+        vector row = load(a, i * a_step, low);
+        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = row[k];
+    }
 }
 
-/* Write the coordinates of PANEL kernels for all channels: coordinates x channels x PANEL. */
-INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
-                          float *out)
+/* Write the coordinates of PANEL kernels for n channels, DEPTH at most, from `start` on: coordinates x
+ * DEPTH + 1 x PANEL. */
+INLINE void write_kernels_of(const struct convolution *j, int low, int has_wide_shuffles,
+                             int64_t first, int64_t start, int64_t n, float *out)
 {
     float turned[CHUNK * 9][PANEL];
-    const int64_t row = 9 * j->channels, step = panel_step(j->channels);
-    for (int64_t c = 0; c < j->channels; c++) {
+    const int64_t row = 9 * j->channels;
+    const void *w = address(j->w, first * row + start * 9, low);
+    for (int64_t c = 0; c < n; c++, out += PANEL) {
         if (c % CHUNK == 0)
             for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
-                turn(turned[i], j->w + first * row + c * 9 + i, row, has_wide_shuffles);
+                turn(turned[i], address(w, c * 9 + i, low), row, low, has_wide_shuffles);
         vector half[6][3];
         UNROLL for (int q = 0; q < 3; q++) {
             vector g[3];
@@ -178,10 +199,16 @@ INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, in
         UNROLL for (int p = 0; p < 6; p++) {
             vector o[6];
             kernel_basis(o, 1, half[p]);
-            UNROLL for (int q = 0; q < 6; q++)
-                *(vector *)(out + (6 * p + q) * step + c * PANEL) = o[q];
+            UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * KERNEL_STEP) = o[q];
         }
     }
+}
+
+INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
+                          int64_t start, int64_t n, float *out)
+{
+    if (j->low_weights) write_kernels_of(j, 1, has_wide_shuffles, first, start, n, out);
+    else write_kernels_of(j, 0, has_wide_shuffles, first, start, n, out);
 }
 
 /* Write, or add, `rows` rows and PANEL columns of a product over n channels. */
@@ -198,18 +225,20 @@ INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, 
     }
 }
 
-/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. */
+/* Write the products of tiles, tile_step apart, and kernels, panel_size apart, over the channels from
+ * `start` to `stop`: coordinates x PART x WIDE x PANEL. Products over those before are added to. */
 INLINE void write_products(const struct convolution *j, int rows, const float *tiles, int64_t count,
-                           int64_t plane, const float *kernels, int64_t panels, float *out)
+                           int64_t plane, const float *kernels, int64_t panels, int64_t panel_size,
+                           int64_t start, int64_t stop, float *out)
 {
-    int64_t a_step = tile_step(j->channels), b_step = panel_step(j->channels);
+    int64_t a_step = tile_step(j->channels);
     for (int64_t point = 0; point < POINTS; point++)
-        for (int64_t c = 0; c < j->channels; c += DEPTH) {
-            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+        for (int64_t c = start; c < stop; c += DEPTH) {
+            int64_t n = stop - c < DEPTH ? stop - c : DEPTH;
             for (int64_t panel = 0; panel < panels; panel++) {
-                const float *b = kernels + (panel * POINTS + point) * b_step + c * PANEL;
-                const float *a = tiles + point * plane + c;
+                const float *a = tiles + point * plane + c, *b = kernels + panel * panel_size;
                 float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
+                b += ((c - start) / DEPTH * POINTS + point) * KERNEL_STEP;
                 for (int64_t i = 0, end; i < count; i = end) {
                     end = next_rows(i, count, rows);
 #define CASE(N) \
@@ -223,7 +252,7 @@ INLINE void write_products(const struct convolution *j, int rows, const float *t
 
 /* Write PANEL outputs of a tile; return zeros, or NaN where a result is not finite. rows, columns:
  * of the tile's outputs that lie on the map. */
-INLINE vector write_outputs_at(const struct convolution *j, int64_t rows, int64_t columns,
+INLINE vector write_outputs_at(const struct convolution *j, int low, int64_t rows, int64_t columns,
                                const float *products, int64_t first, int64_t at)
 {
     vector half[4][6], bias = {0}, zeros = {0};
@@ -242,9 +271,9 @@ INLINE vector write_outputs_at(const struct convolution *j, int64_t rows, int64_
             int64_t i = at + (p * j->y_width + q) * j->outputs;
             vector value = o[q] + bias;
             zeros += value * 0;
-            if (j->other) value += *(const vector *)(j->other + i);
+            if (j->other) value += load(j->other, i, low);
             if (j->slope != 1) value = rectified(value, j->slope);
-            *(vector *)(j->y + i) = value;
+            store(j->y, i, value, low);
         }
     }
     return zeros;
@@ -256,42 +285,83 @@ INLINE vector write_outputs(const struct convolution *j, struct place place, con
     int64_t rows = j->y_height - place.row, columns = j->y_width - place.column;
     int64_t at = ((place.image * j->y_height + place.row) * j->y_width + place.column) *
                  j->outputs + first;
-    if (rows >= 4 && columns >= 4) return write_outputs_at(j, 4, 4, products, first, at);
-    return write_outputs_at(j, rows, columns, products, first, at);
+    if (rows < 4 || columns < 4)
+        return write_outputs_at(j, j->low_maps, rows, columns, products, first, at);
+    if (j->low_maps) return write_outputs_at(j, 1, 4, 4, products, first, at);
+    return write_outputs_at(j, 0, 4, 4, products, first, at);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Write the coordinates of the kernels from `first` to `end`, panel by panel. */
+INLINE void write_group(const struct convolution *j, int rows, int64_t first, int64_t end,
+                        float *kernels)
+{
+    for (int64_t k = first; k < end; k += PANEL)
+        for (int64_t c = 0; c < j->channels; c += DEPTH, kernels += POINTS * KERNEL_STEP) {
+            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+            write_kernels(j, rows == ROWS, k, c, n, kernels);
+        }
+}
+
+/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. */
+INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64_t count,
+                          int64_t panels, int64_t first, const float *products)
+{
+    vector zeros = {0};
+    for (int64_t i = 0; i < count; i++) {
+        struct place place = tile_place(j, first_tile + i);
+        for (int64_t p = 0; p < panels; p++)
+            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL, first + p * PANEL);
+    }
+    return zeros;
+}
+
+/* Compute a block of so few tiles that the coordinates of each kernel are needed once: those of few
+ * channels at a time, which stay in the second cache. */
+INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int64_t count,
+                       int64_t plane, const float *tiles, float *kernels, float *products)
+{
+    vector zeros = {0};
+    for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
+        for (int64_t c = 0; c < j->channels; c += DEPTH) {
+            int64_t end = c + DEPTH < j->channels ? c + DEPTH : j->channels;
+            write_kernels(j, rows == ROWS, k, c, end - c, kernels);
+            write_products(j, rows, tiles, count, plane, kernels, 1, 0, c, end, products);
+        }
+        zeros += write_tiles(j, start, count, 1, k, products);
+    }
+    return zeros;
+}
+
 INLINE void run_job(struct convolution *j, int rows)
 {
     float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
-    float *products = kernels + POINTS * (j->group / PANEL) * panel_step(j->channels);
+    int64_t panel_size = panel_step(j->channels);
+    float *products = kernels + j->group / PANEL * panel_size;
+    int single = j->end_output - j->first_output <= j->group;
     vector zeros = {0};
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
         int64_t plane = plane_step(j->channels, count);
         for (int64_t i = 0; i < count; i++)
             write_tile(j, start + i, plane, tiles + i * tile_step(j->channels));
+        if (j->end_tile - j->first_tile <= PART) {
+            zeros += run_part(j, rows, start, count, plane, tiles, kernels, products);
+            continue;
+        }
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
             int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
-            int single = j->end_output - j->first_output <= j->group;
             if (!single || start == j->first_tile)
-                for (int64_t k = first; k < end; k += PANEL)
-                    write_kernels(j, rows == ROWS, k,
-                                  kernels + (k - first) / PANEL * POINTS * panel_step(j->channels));
+                write_group(j, rows, first, end, kernels);
             for (int64_t part = 0; part < count; part += PART)
                 for (int64_t k = first; k < end; k += WIDE * PANEL) {
                     int64_t some = count - part < PART ? count - part : PART;
                     int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
                     write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
-                                   kernels + (k - first) / PANEL * POINTS * panel_step(j->channels),
-                                   panels, products);
-                    for (int64_t i = 0; i < some; i++) {
-                        struct place place = tile_place(j, start + part + i);
-                        for (int64_t p = 0; p < panels; p++)
-                            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL,
-                                                   k + p * PANEL);
-                    }
+                                   kernels + (k - first) / PANEL * panel_size, panels,
+                                   panel_size, 0, j->channels, products);
+                    zeros += write_tiles(j, start + part, some, panels, k, products);
                 }
         }
     }
@@ -310,9 +380,12 @@ static void run_one(void *job)
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-void caffe_native_winograd(struct convolution *first, int64_t count, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team; return whether all results are finite. */
+int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, parallel);
+    run_jobs(&jobs, team);
+    int finite = 1;
+    for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
+    return finite;
 }

@@ -16,10 +16,11 @@ from ..native.convolution import CONVOLUTION, PART, WIDE
 from ..native.records import PANEL
 from . import jobs
 
-# Seconds, measured on one machine, of one thread: for a multiplication of a plain convolution and
-# of a product of coordinates, for a change of basis of a tile's channel and of a kernel, and for a
-# call.
-PLAIN, PRODUCT, TILE_BASIS, KERNEL_BASIS, CALL = 1 / 52e9, 1 / 55e9, 7e-9, 4.5e-9, 20e-6
+# Seconds, measured on one machine, of one thread: for a multiplication of a product of coordinates,
+# for a change of basis of a tile's channel and of a kernel, and for a call.
+PRODUCT, TILE_BASIS, KERNEL_BASIS, CALL = 1 / 50e9, 7e-9, 3.3e-9, 20e-6
+#: Seconds likewise for a multiplication of oneDNN's convolution of maps of these types.
+PLAIN = {torch.float32: 1 / 52e9, torch.bfloat16: 1 / 112e9}
 #: The most values of the tiles' and of the kernels' coordinates in a job's memory.
 TILE_VALUES, KERNEL_VALUES = 1 << 20, 5 << 17
 #: Coordinates of a tile or a kernel.
@@ -31,10 +32,12 @@ def is_usable(weights: Sequence[int]) -> bool:
     return weights[1] % PANEL == 0 and jobs.is_usable(weights[0])
 
 
-def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
-    """Return whether the algorithm is faster than oneDNN's convolution with stride 1.
+def saved_time(
+    shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], dtype: torch.dtype
+) -> float:
+    """Return by how many seconds the algorithm is faster than oneDNN's convolution with stride 1.
 
-    shape: of the map, N x C x H x W.
+    shape, dtype: of the map, N x C x H x W, float32 or bfloat16.
     """
     outputs, channels = weights[:2]
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
@@ -42,7 +45,8 @@ def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -
     rows, columns = jobs.largest(jobs.divide(count, outputs, torch.get_num_threads()))
     estimate = CALL + KERNEL_BASIS * columns * channels
     estimate += rows * (TILE_BASIS * (channels + columns) + PRODUCT * POINTS * channels * columns)
-    return estimate < PLAIN * 9 * positions * channels * outputs / torch.get_num_threads()
+    plain = PLAIN[dtype] * 9 * positions * channels * outputs / torch.get_num_threads()
+    return plain - estimate
 
 
 def tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
@@ -52,10 +56,11 @@ def tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
 
 
 class Convolution(jobs.Convolution):
-    """The convolution with stride 1 of float32 maps of one shape, without a gradient.
+    """The convolution with stride 1 of maps of one shape, without a gradient.
 
-    shape: N x C x H x W. w: K x C x 3 x 3, of which `is_usable` is true. b: K values, or None.
-    pad: (height, width). slope: that of negative results in a ReLU that follows, or None.
+    shape: N x C x H x W. w: K x C x 3 x 3, of which `is_usable` is true, float32 or bfloat16. b: K
+    values, or None. pad: (height, width). slope: that of negative results in a ReLU that follows,
+    or None. dtype: of the maps, float32 or bfloat16; the algorithm computes in float32.
     """
 
     def __init__(
@@ -65,12 +70,18 @@ class Convolution(jobs.Convolution):
         b: torch.Tensor | None,
         pad: Sequence[int],
         slope: float | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         native = library.load()
         assert native is not None
-        self._pad, self._scratch = tuple(pad), native.winograd_scratch
+        self._pad, self._scratch_values = tuple(pad), native.winograd_scratch
         y_shape = shape[0], w.shape[0], *(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
-        super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w.contiguous(), b, slope)
+        w = w.contiguous()
+        self._low = {
+            "low_maps": dtype == torch.bfloat16,
+            "low_weights": w.dtype == torch.bfloat16,
+        }
+        super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w, b, slope, dtype)
 
     def rows(self) -> int:
         return self.shape[0] * math.prod(tiles(self.shape, self._pad))
@@ -82,12 +93,11 @@ class Convolution(jobs.Convolution):
         most = max(1, KERNEL_VALUES // (POINTS * (channels + 1) * width))
         group = min(-(-outputs // width), most) * width
         fields = {"top": self._pad[0], "left": self._pad[1], "block": block, "group": group}
-        return fields, self._scratch(channels, block, group)
+        return {**fields, **self._low}, self._scratch_values(channels, block, group)
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
         """Return the convolution of x, or None where a result is not finite.
 
         other: a map that is added before the ReLU.
         """
-        y = self.compute(x, other)
-        return y if self.table["finite"].all() else None
+        return self.compute(x, other)

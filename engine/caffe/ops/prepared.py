@@ -53,25 +53,26 @@ def convolution(
     geometry: Geometry,
     slope: float | None = None,
     adds: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Call:
     """Return the convolution of maps of this shape, N x C x H x W, as a function.
 
-    w: K x C / group x kh x kw, float32 or bfloat16. Maps of another type are converted to it, and
-    results have it. b: K values of that type, or None. slope: that of negative results in a ReLU
-    that follows; None without a ReLU. adds: the function has a second argument, a map that is added
-    to the convolution before the ReLU.
+    w: K x C / group x kh x kw. b: K values, or None. slope: that of negative results in a ReLU that
+    follows; None without a ReLU. adds: the function has a second argument, a map that is added to
+    the convolution before the ReLU. dtype: float32 or bfloat16; maps of another type are converted
+    to it, and results have it. w and b have it, too, or are float32 for "winograd".
     """
-    algorithm = choose_algorithm(shape, w.shape, geometry, w.dtype)
+    algorithm = choose_algorithm(shape, w.shape, geometry, dtype)
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
     if algorithm == "winograd":
-        return _by_winograd(shape, w, b, geometry.pad, slope, adds)
+        return _by_winograd(shape, w, b, geometry.pad, slope, adds, dtype)
     if algorithm == "pointwise":
         prepared: Call = pointwise.Convolution(shape, w, b, geometry.stride, slope)
     else:
         prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     is_product = _is_pointwise(w.shape, geometry) and set(geometry.stride) == {1}
-    if not is_product or math.prod(shape) < MANY or w.dtype != torch.float32:
+    if not is_product or math.prod(shape) < MANY or dtype != torch.float32:
         return prepared
     on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
     return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
@@ -82,27 +83,28 @@ def choose_algorithm(
     weights: Sequence[int],
     geometry: Geometry,
     dtype: torch.dtype = torch.float32,
+    least: float = 0,
 ) -> str:
     """Return what computes a convolution fastest: "planes", "winograd", "pointwise" or "onednn".
 
-    shape, weights: the shapes of the map and of the weights. dtype: the type of the weights; all
-    but oneDNN's algorithms are for float32. "planes" is PyTorch's own convolution, for few
-    multiplications.
+    shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
+    bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
+    own convolution, for few multiplications; it and "pointwise" are for float32.
     """
-    if dtype != torch.float32:
-        return "onednn"
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
     axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
     plain = geometry.group == 1 and set(geometry.dilation) == {1}
-    if plain and positions * math.prod(weights) <= FEW:
+    is_full = dtype == torch.float32
+    if is_full and plain and positions * math.prod(weights) <= FEW:
         return "planes"
-    if _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
+    if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
     if kernel != (3, 3) or not plain or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
-    return "winograd" if winograd.pays_for(shape, weights, geometry.pad) else "onednn"
+    pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
+    return "winograd" if pays else "onednn"
 
 
 def _is_pointwise(weights: Sequence[int], geometry: Geometry) -> bool:
@@ -117,18 +119,37 @@ def _by_winograd(
     pad: Sequence[int],
     slope: float | None,
     adds: bool,
+    dtype: torch.dtype,
 ) -> Call:
     pads = pad[0], pad[1]
     if not fused_winograd.is_usable(w.shape):
         return _with_epilogue(lambda x: winograd.convolve(x, w, b, pads), slope, adds)
-    fused = fused_winograd.Convolution(shape, w, b, pads, slope)
-    plain = _with_epilogue(lambda x: torch.conv2d(x, w, b, padding=pads), slope, adds)
+    convolution = fused_winograd.Convolution(shape, w, b, pads, slope, dtype)
 
-    def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
-        y = fused(x, *other)
-        return plain(x, *other) if y is None else y
+    def convolve_plainly(x: torch.Tensor) -> torch.Tensor:
+        biases = None if b is None else b.to(dtype)
+        return torch.conv2d(x.to(dtype), w.to(dtype), biases, padding=pads)
 
-    return convolve
+    plain = _with_epilogue(convolve_plainly, slope, adds)
+    return _Winograd(convolution, plain)
+
+
+class _Winograd:
+    """A convolution by Winograd's algorithm; the plain one where results are not finite."""
+
+    def __init__(self, fused: fused_winograd.Convolution, plain: Call) -> None:
+        self.fused, self._plain = fused, plain
+
+    def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
+        y = self.fused(x, *other)
+        return self._plain(x, *other) if y is None else y
+
+
+def fused(call: Call) -> jobs.Convolution | None:
+    """Return the convolution of the C library that a function is, or None."""
+    if isinstance(call, _Winograd):
+        return call.fused
+    return call if isinstance(call, jobs.Convolution) else None
 
 
 def _small(
@@ -171,7 +192,7 @@ def _by_onednn(
 ) -> Call:
     assert _POINTWISE is not None and _REORDER is not None
     stride, pad, dilation, group = (list(v) if isinstance(v, Sequence) else v for v in geometry)
-    arrange = _arranged(mode.map_layout(shape, w.device), w.dtype)
+    layout, dtype = mode.map_layout(shape, w.device), w.dtype
     packed = _REORDER(w, pad, stride, dilation, group, list(shape))
     kind: str | None = None if slope is None else ("leaky_relu" if slope else "relu")
     scalars: list[Any] = [slope] if slope else []
@@ -184,21 +205,14 @@ def _by_onednn(
 
         def convolve_and_add(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
             more = "add", None, kind, scalars, ""
-            x, other = arrange(x), arrange(other)
+            x, other = jobs.arranged(x, layout, dtype), jobs.arranged(other, layout, dtype)
             return binary(x, other, packed, b, pad, stride, dilation, group, *more)
 
         return convolve_and_add
     convolve, name = _POINTWISE.default, kind or "none"
 
     def convolve_alone(x: torch.Tensor) -> torch.Tensor:
-        return convolve(arrange(x), packed, b, pad, stride, dilation, group, name, scalars, "")
+        x = jobs.arranged(x, layout, dtype)
+        return convolve(x, packed, b, pad, stride, dilation, group, name, scalars, "")
 
     return convolve_alone
-
-
-def _arranged(layout: torch.memory_format, dtype: torch.dtype) -> Call:
-    """Return the function that puts a map into this layout and type."""
-    if dtype == torch.float32:
-        return lambda x: x.contiguous(memory_format=layout)
-    # Planes are arranged faster before they are rounded.
-    return lambda x: x.contiguous(memory_format=layout).to(dtype)

@@ -67,21 +67,30 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
 
     x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32:
+    if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
         return False
     # Around zeros the algorithm gives roundings instead of zeros, and a ReLU passes gradients on
     # where they are positive. Narrow nets without biases have many such places.
     learns = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    return (not learns or _has_many_kernels(w.shape)) and pays_for(x.shape, w.shape, pad)
+    return (not learns or _has_many_kernels(w.shape)) and pays_for(x.shape, w.shape, pad, x.dtype)
 
 
-def pays_for(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
-    """As `pays`, for a float32 map on the CPU and weights of these shapes."""
+def pays_for(
+    shape: Sequence[int],
+    weights: Sequence[int],
+    pad: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    least: float = 0,
+) -> bool:
+    """As `pays`, for a map on the CPU and weights of these shapes.
+
+    dtype: float32 or bfloat16. least: the seconds that the C library's algorithm needs to save.
+    """
     if max(pad) > 2 or not mode.fast():
         return False
     if fused_winograd.is_usable(weights):
-        return fused_winograd.pays_for(shape, weights, pad)
-    return _pays_in_steps(shape, weights, pad)
+        return fused_winograd.saved_time(shape, weights, pad, dtype) > least
+    return _pays_in_steps(shape, weights, pad, dtype)
 
 
 def _has_many_kernels(weights: Sequence[int]) -> bool:
@@ -89,10 +98,12 @@ def _has_many_kernels(weights: Sequence[int]) -> bool:
     return min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
 
 
-def _pays_in_steps(shape: Sequence[int], weights: Sequence[int], pad: Sequence[int]) -> bool:
-    """As `pays_for`, for the algorithm by PyTorch's operations."""
+def _pays_in_steps(
+    shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], dtype: torch.dtype
+) -> bool:
+    """As `pays_for`, for the algorithm by PyTorch's operations, which are for float32 maps."""
     outputs, channels = weights[:2]
-    if not _has_many_kernels(weights):
+    if dtype != torch.float32 or not _has_many_kernels(weights):
         return False
     down, across = fused_winograd.tiles(shape, pad)
     strips = shape[0] * down
@@ -107,7 +118,8 @@ def convolve(
 ) -> torch.Tensor:
     """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C x 3 x 3.
 
-    b: K biases, or None. pad: (height, width), each 2 at most.
+    All are float32 or, where `pays` says so, bfloat16. b: K biases, or None. pad: (height, width),
+    each 2 at most.
     """
     return _Convolution.apply(x, w, b, tuple(pad))
 
@@ -139,7 +151,7 @@ def _forward(
 ) -> torch.Tensor:
     """Return the convolution without a gradient; the plain one where results are not finite."""
     if fused_winograd.is_usable(w.shape):
-        y = fused_winograd.Convolution(x.shape, w, b, pad)(x)
+        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype)(x)
     else:
         y = _in_steps(x, w, b, pad)
     return F.conv2d(x, w, b, padding=pad) if y is None else y
@@ -181,7 +193,7 @@ def _weight_gradient(
     x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: tuple[int, int]
 ) -> torch.Tensor:
     """Return the gradient of weights of a shape, K x C x 3 x 3, from that of the outputs."""
-    if not _pays_in_steps(x.shape, shape, pad):
+    if not _pays_in_steps(x.shape, shape, pad, x.dtype):
         return conv2d_weight(x, tuple(shape), grad, padding=pad)
     channels, outputs = x.shape[1], grad.shape[1]
     down, across = fused_winograd.tiles(x.shape, pad)

@@ -333,7 +333,7 @@ global_grad_scale: 1000 default_conv_algos_override: "1,1,3"
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" forward_type: FLOAT
   backward_math: FLOAT
   convolution_param { num_output: 4 kernel_size: 3 cudnn_convolution_algo_seeker: FINDEX
-    conv_algos_override: "-1,-1,-1" engine: CUDNN } }
+    conv_algos_override: "-1,-1,-1" cudnn_math_override: 1 engine: CUDNN } }
 layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "bn1"
   batch_norm_param { moving_average_fraction: 0.9 eps: 0.0001 scale_bias: true
     scale_filler { type: "constant" value: 1 } engine: CUDNN } }

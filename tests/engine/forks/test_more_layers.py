@@ -130,6 +130,12 @@ def test_a_dense_crf_approaches_the_mean_field_with_exact_kernels(tmp_path):
     assert labels.shape == (1, 1, 10, 12) and set(np.unique(labels)) <= {0, 1, 2}
 
 
+def test_a_dense_crf_refuses_a_photograph_without_pixels(tmp_path):
+    arrays = np.zeros((1, 2, 4, 4)), np.zeros((1, 1, 1, 2)), np.zeros((1, 3, 4, 4))
+    with pytest.raises(ShapeError, match=r"sizes \[\[0, 0\]\] of photographs for maps"):
+        run(tmp_path, "type: 'DenseCRF' dense_crf_param { }", *arrays)
+
+
 def test_seg_accuracy_counts_pixels_classes_and_unions(tmp_path):
     scores = np.zeros((1, 3, 1, 6))
     for j, label in enumerate([0, 0, 1, 1, 1, 2]):
@@ -452,3 +458,22 @@ def test_a_deformable_convolution_says_which_offsets_it_needs(tmp_path, settings
     text = f"type: 'DeformableConvolution' deformable_convolution_param {{ {settings} }}"
     with pytest.raises(LayerError, match=reason):
         build(tmp_path, layer(text, (1, 4, 6, 6), (1, channels, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "shapes", "reason"),
+    [
+        ("group_size: 2", [(1, 8, 6, 6), (3, 5)], "output_dim, group_size"),
+        ("output_dim: 2 group_size: 2", [(1, 8, 6, 6), (3, 5)], "2 bottoms; features and ROIs"),
+        ("output_dim: 2 group_size: 2 no_trans: true", [(1, 9, 6, 6), (3, 5)], "need 8 channels"),
+        ("output_dim: 2 group_size: 2 no_trans: true", [(1, 8, 6, 6), (3, 4)], "R x 5 is needed"),
+        ("output_dim: 2 group_size: 2", [(1, 8, 6, 6), (3, 5), (3, 2, 7, 7)], "3 x 2 K x 2 x 2"),
+    ],
+)
+def test_a_deformable_pooling_says_which_bottoms_it_needs(tmp_path, settings, shapes, reason):
+    text = (
+        "type: 'DeformablePSROIPooling' deformable_psroi_pooling_param { spatial_scale: 0.5 "
+        f"{settings} }}"
+    )
+    with pytest.raises(LayerError, match=reason):
+        build(tmp_path, layer(text, *shapes))

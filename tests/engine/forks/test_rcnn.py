@@ -57,6 +57,19 @@ def test_psroi_pooling_agrees_with_opencv(tmp_path, draw):
     assert_as_opencv(tmp_path, n, arrays, ["pool"])
 
 
+def test_the_first_of_equal_maxima_gets_the_gradient_and_an_empty_bin_none(tmp_path):
+    n = inputs(x=(1, 1, 4, 4), rois=(2, 5))
+    n.pool = L.ROIPooling(n.x, n.rois, pooled_h=2, pooled_w=2, spatial_scale=1)
+    net = train(tmp_path, n)
+    net.blobs["rois"].data[...] = [[0, 0, 0, 3, 3], [0, 9, 9, 12, 12]]
+    net.forward()
+    net.blobs["pool"].diff[...] = 1
+    net.backward()
+    expected = np.zeros((4, 4))
+    expected[::2, ::2] = 1
+    assert np.array_equal(net.blobs["x"].diff[0, 0], expected)
+
+
 def test_regions_of_several_images_are_pooled_from_their_own(tmp_path, draw):
     n = inputs(x=(3, 4, 8, 8), rois=(6, 5))
     n.pool = L.ROIPooling(n.x, n.rois, pooled_h=2, pooled_w=2, spatial_scale=0.0625)

@@ -28,7 +28,9 @@ def _sizes(layer: EngineLayer, dims: torch.Tensor, shape: Sequence[int]) -> list
     shape: of the maps that the photographs lie in.
     """
     rows = dims.detach().reshape(-1, 2).long().tolist()
-    if len(rows) != shape[0] or any(h > shape[2] or w > shape[3] for h, w in rows):
+    if len(rows) != shape[0] or any(
+        not (1 <= h <= shape[2] and 1 <= w <= shape[3]) for h, w in rows
+    ):
         raise layer.shape_error(f"sizes {rows} of photographs for maps of shape {tuple(shape)}")
     return [(h, w) for h, w in rows]
 

@@ -1,7 +1,8 @@
-"""Deformable convolution, whose kernels read where offsets say (Dai et al. 2017)."""
+"""Deformable convolution and pooling, which read where offsets say (Dai et al. 2017)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -115,3 +116,127 @@ class DeformableConvolution(Function):
                 total = total + values * weight
         assert isinstance(total, torch.Tensor)
         return total.reshape(images, channels, *rows.shape[2:])
+
+
+@register
+class DeformablePSROIPooling(Function):
+    """Position-sensitive ROI pooling whose bins move by the third bottom (Dai et al. 2017, 2.2).
+
+    Bottoms: features N x D G^2 x H x W, with D = output_dim and G = group_size; ROIs R x 5; and,
+    without no_trans, offsets R x 2 K x P x P, with P = part_size. Each of K classes has D / K
+    channels of the top, R x D x k x k, with k = pooled_size. Channels 2 c and 2 c + 1 of the
+    offsets move the bins of class c to the right and down, in units of trans_std times the
+    region's width and height. A bin is the mean of the bilinear values at sample_per_part^2
+    places, without the places more than half a position outside the map. A bin without places
+    is 0.
+
+    The formula is that of deformable_psroi_pooling.cu of msracver/Deformable-ConvNets
+    (unsky/Deformable-ConvNets-caffe).
+    """
+
+    bottoms, tops = (2, 3), (1, 1)
+    in_place = False
+    replayable = False
+    no_gradient = (1,)
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        return bottom_index != 1
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        p = self.layer_param.deformable_psroi_pooling_param
+        if not (p.output_dim and p.group_size and p.sample_per_part and p.spatial_scale > 0):
+            raise self.error(
+                "output_dim, group_size, sample_per_part and spatial_scale are needed, above 0"
+            )
+        if len(bottom) != (2 if p.no_trans else 3):
+            raise self.error(
+                f"{len(bottom)} bottoms; features and ROIs are needed with no_trans, and offsets, "
+                "too, without"
+            )
+        self.size = p.pooled_size or p.group_size
+        self.parts = p.part_size or self.size
+
+    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
+        p = self.layer_param.deformable_psroi_pooling_param
+        features, rois = bottoms[:2]
+        if len(features) != 4 or features[1] != p.output_dim * p.group_size**2:
+            raise self.shape_error(
+                f"features of shape {features}; output_dim {p.output_dim} and group_size "
+                f"{p.group_size} need {p.output_dim * p.group_size**2} channels"
+            )
+        if math.prod(rois[1:]) != 5:
+            raise self.shape_error(f"ROIs of shape {rois}; R x 5 is needed")
+        for offsets in bottoms[2:]:
+            classes = offsets[1] // 2
+            shape = (rois[0], 2 * classes, self.parts, self.parts)
+            if offsets != shape or not classes or p.output_dim % classes:
+                raise self.shape_error(
+                    f"offsets of shape {offsets}; {rois[0]} x 2 K x {self.parts} x {self.parts} is "
+                    f"needed, for K classes that divide output_dim {p.output_dim}"
+                )
+        return [(rois[0], p.output_dim, self.size, self.size)]
+
+    def compute(
+        self, x: torch.Tensor, rois: torch.Tensor, offsets: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        p = self.layer_param.deformable_psroi_pooling_param
+        rows = rois.detach().reshape(len(rois), 5)
+        corners = (rows[:, 1:].abs() + 0.5).floor() * rows[:, 1:].sign()
+        starts = corners[:, :2] * p.spatial_scale - 0.5
+        sizes = ((corners[:, 2:] + 1) * p.spatial_scale - 0.5 - starts).clamp(min=0.1)
+        if offsets is None:
+            moves = x.new_zeros(len(rows), 1, 2, self.size, self.size)
+        else:
+            part = self._cells(self.parts, x.device)
+            moved = offsets[:, :, part[:, None], part] * p.trans_std
+            moves = moved.reshape(len(rows), -1, 2, self.size, self.size)
+        tops = [
+            self._pooled(x[int(image)], start, size, move)
+            for image, start, size, move in zip(rows[:, 0], starts, sizes, moves)
+        ]
+        return torch.stack(tops) if tops else x.new_zeros(0, p.output_dim, self.size, self.size)
+
+    def _cells(self, count: int, device: torch.device) -> torch.Tensor:
+        """Return the cell, of `count` cells in a row, of each of the bins in a row."""
+        return torch.arange(self.size, device=device) * count // self.size
+
+    def _pooled(
+        self, x: torch.Tensor, start: torch.Tensor, size: torch.Tensor, moves: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the bins of a region, D x k x k. moves: classes x 2 x k x k, right and down."""
+        p = self.layer_param.deformable_psroi_pooling_param
+        height, width = x.shape[1:]
+        bins = torch.arange(self.size).to(x)
+        steps = torch.arange(p.sample_per_part).to(x) / (self.size * p.sample_per_part)
+        left = start[0] + size[0] * (bins / self.size + moves[:, 0])
+        top = start[1] + size[1] * (bins[:, None] / self.size + moves[:, 1])
+        columns = left[..., None, None] + size[0] * steps
+        rows = top[..., None, None] + size[1] * steps[:, None]
+        columns, rows = torch.broadcast_tensors(columns, rows)
+        # The channels of a class share its places.
+        classes = torch.arange(p.output_dim, device=x.device) * len(moves) // p.output_dim
+        columns, rows = columns[classes], rows[classes]
+        inside = (columns >= -0.5) & (columns <= width - 0.5) & (rows >= -0.5)
+        inside = inside & (rows <= height - 0.5)
+        cells = self._cells(p.group_size, x.device)
+        outputs = torch.arange(p.output_dim, device=x.device)[:, None, None]
+        channels = (outputs * p.group_size + cells[:, None]) * p.group_size + cells
+        values = channel_samples(
+            x, channels[..., None, None], rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        )
+        count = inside.sum((3, 4))
+        return (values * inside).sum((3, 4)) / count.clamp(min=1)
+
+
+def channel_samples(
+    image: torch.Tensor, channels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
+    """Return the bilinear values of C x H x W at places inside the map, a channel for each."""
+    height, width = image.shape[1:]
+    top, left = rows.detach().floor(), columns.detach().floor()
+    total = torch.zeros_like(rows)
+    for i, vertical in ((0, 1 - (rows - top)), (1, rows - top)):
+        for j, horizontal in ((0, 1 - (columns - left)), (1, columns - left)):
+            y, z = (top + i).clamp(max=height - 1).long(), (left + j).clamp(max=width - 1).long()
+            total = total + image[channels, y, z] * vertical * horizontal
+    return total

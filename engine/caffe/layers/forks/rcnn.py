@@ -6,7 +6,7 @@ A region of interest (ROI) is a row (image, xmin, ymin, xmax, ymax) in pixels of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,13 +77,20 @@ class ROIPooling(_OfRegions):
         p = self.layer_param.roi_pooling_param
         images, corners = self.regions(x, rois)
         starts, ends = self._extents(corners, x.shape[2:])
-        out = []
+        regions = []
         for image, (left, top), (right, bottom) in zip(images, starts, ends):
             rows = _bins(top, bottom, p.pooled_h, x.shape[2])
-            columns = _bins(left, right, p.pooled_w, x.shape[3])
-            out.append(torch.stack([_maxima(x[image], a, b, columns) for a, b in rows], 1))
-        shape = (0, x.shape[1], p.pooled_h, p.pooled_w)
-        return torch.stack(out) if out else x.new_zeros(shape)
+            regions.append((int(image), rows, _bins(left, right, p.pooled_w, x.shape[3])))
+        if not regions:
+            return x.new_zeros(0, x.shape[1], p.pooled_h, p.pooled_w)
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Maxima.apply(x, regions)
+        return torch.stack(
+            [
+                torch.stack([_maxima(x[n], a, b, columns) for a, b in rows], 1)
+                for n, rows, columns in regions
+            ]
+        )
 
     def _extents(self, corners: np.ndarray, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and the last position (x, y) of each region."""
@@ -119,6 +126,40 @@ def _maxima(
     return torch.stack(maxima, 1)
 
 
+class _Maxima(torch.autograd.Function):
+    """The maxima of the bins of regions; the gradient goes to the first maximum of each bin.
+
+    A region is its image, and the bins of its rows and of its columns. A graph of slices would
+    write a gradient of the map's size for each bin.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, regions: Sequence[Any]) -> torch.Tensor:
+        bins = [(n, r, c) for n, rows, columns in regions for r in rows for c in columns]
+        values = x.new_zeros(len(bins), x.shape[1])
+        places = torch.zeros(len(bins), x.shape[1], dtype=torch.long, device=x.device)
+        for i, (n, (a, b), (c, d)) in enumerate(bins):
+            if b > a and d > c:
+                values[i], inside = x[n, :, a:b, c:d].flatten(1).max(1)
+                row = torch.div(inside, d - c, rounding_mode="floor")
+                places[i] = (a + row) * x.shape[3] + c + inside - row * (d - c)
+            else:
+                # An empty bin, whose value is 0, has no gradient.
+                places[i] = -1
+        ctx.shape, ctx.images = x.shape, [n for n, _, _ in regions]
+        ctx.save_for_backward(places)
+        grid = (len(regions), len(regions[0][1]), len(regions[0][2]))
+        return values.reshape(*grid, -1).movedim(3, 1).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
+        total = grad.new_zeros(*ctx.shape[:2], ctx.shape[2] * ctx.shape[3])
+        places = ctx.saved_tensors[0].reshape(len(ctx.images), -1, ctx.shape[1]).transpose(1, 2)
+        for n, index, values in zip(ctx.images, places, grad.flatten(2)):
+            total[n].scatter_add_(1, index.clamp(min=0), values * (index >= 0))
+        return total.reshape(ctx.shape), None
+
+
 @register
 class PSROIPooling(_OfRegions):
     """Position-sensitive ROI pooling (Dai et al. 2016, "R-FCN", equation 1).
@@ -149,20 +190,51 @@ class PSROIPooling(_OfRegions):
         starts = _round(corners[:, :2]) * scale
         ends = (_round(corners[:, 2:]) + np.float32(1)) * scale
         lengths = np.maximum(ends - starts, np.float32(0.1)) / np.float32(k)
-        maps = x.reshape(len(x), p.output_dim, k, k, *x.shape[2:])
         index = np.arange(k, dtype=np.float32)
-        out = []
+        regions = []
         for image, start, length in zip(images, starts, lengths):
             first = np.floor(index[:, None] * length + start).clip(0, x.shape[:1:-1]).astype(int)
             last = np.ceil((index[:, None] + 1) * length + start)
             last = last.clip(0, x.shape[:1:-1]).astype(int)
-            bins = [
-                _mean(maps[image, :, i, j, first[i, 1] : last[i, 1], first[j, 0] : last[j, 0]])
-                for i in range(k)
-                for j in range(k)
-            ]
-            out.append(torch.stack(bins, 1).reshape(p.output_dim, k, k))
-        return torch.stack(out) if out else x.new_zeros((0, p.output_dim, k, k))
+            regions.append((int(image), first, last))
+        maps = x.reshape(len(x), p.output_dim, k, k, *x.shape[2:])
+        return _Means.apply(maps, regions)
+
+
+class _Means(torch.autograd.Function):
+    """The means of the bins (i, j) of regions over maps N x D x k x k x H x W, R x D x k x k.
+
+    A region is its image, and the first and the last positions (x, y) of its bins. A graph of
+    slices would write a gradient of the map's size for each bin.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: torch.Tensor, regions: Sequence[Any]) -> torch.Tensor:
+        ctx.shape, ctx.regions = maps.shape, regions
+        y = maps.new_zeros(len(regions), *maps.shape[1:4])
+        for part, region in zip(y, regions):
+            for (i, j), window in _windows(region):
+                part[:, i, j] = _mean(maps[window])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:  # type: ignore[override]
+        total = grad.new_zeros(ctx.shape)
+        for part, region in zip(grad, ctx.regions):
+            for (i, j), window in _windows(region):
+                values = total[window]
+                if values.numel():
+                    area = values.shape[1] * values.shape[2]
+                    values += (part[:, i, j] / area)[:, None, None]
+        return total, None
+
+
+def _windows(region: tuple[int, np.ndarray, np.ndarray]) -> Iterator[tuple[Any, Any]]:
+    """Yield each bin (i, j) of a region and the index of its values in the maps."""
+    image, first, last = region
+    for i, j in np.ndindex(len(first), len(first)):
+        rows, columns = slice(first[i, 1], last[i, 1]), slice(first[j, 0], last[j, 0])
+        yield (i, j), (image, slice(None), i, j, rows, columns)
 
 
 def _mean(bin_values: torch.Tensor) -> torch.Tensor:
