@@ -147,7 +147,7 @@ def _outside(window: np.ndarray, im: np.ndarray) -> str:
     """Return the message about a window without a pixel of the image."""
     height, width = im.shape[:2]
     return (
-        f"window {window.tolist()} (ymin, xmin, ymax, xmax) has no pixel of the image, which is "
+        f"window {window.tolist()} (ymin, xmin, ymax, xmax) lies outside the image of "
         f"{height} x {width} (height x width)"
     )
 

@@ -144,7 +144,7 @@ def test_detect_writes_the_scores_of_windows(folder):
         ),
         (
             ["outside.csv", "o.csv", "--context_pad", "2"],
-            "has no pixel of the image, which is 12 x 14",
+            "lies outside the image of 12 x 14",
         ),
         (["missing.csv", "o.csv"], "none.png: No such file or directory"),
     ],
