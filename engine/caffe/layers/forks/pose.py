@@ -23,6 +23,7 @@ class ImResize(Function):
     are enlarged each for itself.
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
