@@ -15,6 +15,7 @@
 #include "vectors.h"
 
 int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
+int64_t caffe_native_pooling_size(void);
 
 /* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
@@ -618,7 +619,8 @@ uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 int64_t caffe_native_sizes(int64_t which)
 {
     int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
-                       caffe_native_pointwise_size(), sizeof(struct call)};
+                       caffe_native_pointwise_size(), caffe_native_pooling_size(),
+                       sizeof(struct call)};
     return sizes[which];
 }
 
