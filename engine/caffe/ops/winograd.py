@@ -67,12 +67,8 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
 
     x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
     """
-    if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
-        return False
-    # Around zeros the algorithm gives roundings instead of zeros, and a ReLU passes gradients on
-    # where they are positive. Narrow nets without biases have many such places.
-    learns = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    return (not learns or _has_many_kernels(w.shape)) and pays_for(x.shape, w.shape, pad, x.dtype)
+    is_usable = x.device.type == "cpu" and x.dtype in fused_winograd.PLAIN
+    return is_usable and pays_for(x.shape, w.shape, pad, x.dtype)
 
 
 def pays_for(
@@ -93,17 +89,13 @@ def pays_for(
     return _pays_in_steps(shape, weights, pad, dtype)
 
 
-def _has_many_kernels(weights: Sequence[int]) -> bool:
-    outputs, channels = weights[:2]
-    return min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
-
-
 def _pays_in_steps(
     shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], dtype: torch.dtype
 ) -> bool:
     """As `pays_for`, for the algorithm by PyTorch's operations, which are for float32 maps."""
     outputs, channels = weights[:2]
-    if dtype != torch.float32 or not _has_many_kernels(weights):
+    has_many_kernels = min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
+    if dtype != torch.float32 or not has_many_kernels:
         return False
     down, across = fused_winograd.tiles(shape, pad)
     strips = shape[0] * down
