@@ -210,10 +210,15 @@ def test_the_c_library_is_used_where_it_is_faster(
     assert winograd.pays(x, w, (1, 1)) is expected
 
 
-def test_layers_learn_by_it_as_they_infer(native, monkeypatch):
+@pytest.mark.parametrize(
+    ("channels", "size", "expected"),
+    [(32, 400, False), (64, 44, False), (64, 400, True), (128, 60, True)],
+)
+def test_layers_learn_by_it_where_much_time_is_saved(native, monkeypatch, channels, size, expected):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
-    x, w = torch.empty(1, 32, 60, 60), torch.empty(32, 32, 3, 3)
-    assert winograd.pays(x, w.requires_grad_(), (1, 1))
+    x, w = torch.empty(1, channels, size, size), torch.empty(channels, channels, 3, 3)
+    assert winograd.pays(x, w, (1, 1))
+    assert winograd.pays(x, w.requires_grad_(), (1, 1)) is expected
     with torch.no_grad():
         assert winograd.pays(x, w, (1, 1))
 
@@ -265,6 +270,29 @@ def test_outputs_of_small_inputs_beside_large_ones_have_small_errors(native, mon
     expected = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
     error = ((y - expected).abs() / value)[small.expand_as(y)]
     assert error.max() < 0.05
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e-6])
+def test_narrow_layers_around_an_image_have_the_gradients_of_plain_ones(native, monkeypatch, bias):
+    """Beside the image, signs decide what a ReLU passes on, and roundings would change signs."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x = torch.nn.functional.pad(100 * torch.randn(1, 16, 10, 10), (30, 30, 30, 30))
+    weights = [torch.randn(32, 16, 3, 3) / 12, *(torch.randn(32, 32, 3, 3) / 12 for _ in range(3))]
+    ways = (
+        lambda x, w, b: torch.nn.functional.conv2d(x, w, b, padding=1),
+        lambda x, w, b: winograd.convolve(x, w, b, (1, 1)),
+    )
+    grads = []
+    for convolve in ways:
+        biases = [(bias * torch.linspace(-1, 1, 32)).requires_grad_() for _ in weights]
+        y = x
+        for w, b in zip(weights, biases):
+            y = convolve(y, w, b).relu()
+        y = torch.nn.functional.max_pool2d(y, 2)
+        grads.append(torch.autograd.grad(y.sum(), biases))
+    for plain, ours in zip(*grads):
+        assert apart(ours, plain.double()) < 1e-4
 
 
 def test_small_outputs_in_bfloat16_are_exact_too(native, monkeypatch):

@@ -24,6 +24,9 @@ from .rooms import Rooms
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
 CHANNELS = 64
 KERNELS = 1 << 13
+# Seconds that a forward pass needs to save for a layer of fewer kernels to learn by the algorithm.
+# Narrow or small layers gain little in training, or lose where their maps change their order.
+LEARNING = 4e-3
 # Seconds, measured on one machine: for a multiplication of a plain convolution, of a product of
 # coordinates and of a change of basis, for a kernel's change of basis, and for a strip of tiles.
 PLAIN, PRODUCT, BASIS, KERNEL_BASIS, STRIP = 1 / 105e9, 1 / 75e9, 1 / 60e9, 22e-9, 80e-6
@@ -67,8 +70,13 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
 
     x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
     """
-    is_usable = x.device.type == "cpu" and x.dtype in fused_winograd.PLAIN
-    return is_usable and pays_for(x.shape, w.shape, pad, x.dtype)
+    if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
+        return False
+    learns = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
+    if not learns or _has_many_kernels(w.shape):
+        return pays_for(x.shape, w.shape, pad, x.dtype)
+    wide = min(w.shape[:2]) >= CHANNELS
+    return wide and pays_for(x.shape, w.shape, pad, x.dtype, LEARNING)
 
 
 def pays_for(
@@ -89,13 +97,17 @@ def pays_for(
     return _pays_in_steps(shape, weights, pad, dtype)
 
 
+def _has_many_kernels(weights: Sequence[int]) -> bool:
+    outputs, channels = weights[:2]
+    return min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
+
+
 def _pays_in_steps(
     shape: Sequence[int], weights: Sequence[int], pad: Sequence[int], dtype: torch.dtype
 ) -> bool:
     """As `pays_for`, for the algorithm by PyTorch's operations, which are for float32 maps."""
     outputs, channels = weights[:2]
-    has_many_kernels = min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
-    if dtype != torch.float32 or not has_many_kernels:
+    if dtype != torch.float32 or not _has_many_kernels(weights):
         return False
     down, across = fused_winograd.tiles(shape, pad)
     strips = shape[0] * down
