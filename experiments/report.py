@@ -135,7 +135,7 @@ def load(out: str, name: str) -> Result:
         try:
             return _from_json(json.load(file))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: is no result ({error}); remove the file") from None
+            raise ValueError(f"{path}: is not a result ({error}); remove the file") from None
 
 
 def exists(out: str, name: str) -> bool:

@@ -85,6 +85,13 @@ def check_regular(path: PathLike) -> None:
             raise OSError(errno.EINVAL, f"is {kind}; a file is needed", os.fspath(path))
 
 
+def error_text(error: Exception, path: PathLike) -> str:
+    """Return the text of a reader's error, for a message that names the path already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).replace(f" {os.fspath(path)!r}", "")
+
+
 def remove_partial(folder: PathLike) -> List[str]:
     """Remove the temporary files of writes that were killed in a folder; return their paths.
 

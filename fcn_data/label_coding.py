@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_common import voc
+from fcn_common.files import error_text
 
 from .readers import open_image, read_segmentation
 
@@ -126,7 +127,9 @@ def stored_labels(path: str) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path}: is not a readable label image ({error})") from None
+        raise OSError(
+            f"{path}: is not a readable label image ({error_text(error, path)})"
+        ) from None
 
 
 def colour_counts(pixels: np.ndarray) -> Dict[Colour, int]:
@@ -155,7 +158,7 @@ def _numpy_labels(path: str) -> np.ndarray:
     try:
         labels: Any = np.load(path)
     except (OSError, ValueError) as error:
-        raise OSError(f"{path}: is not a readable .npy file ({error})") from None
+        raise OSError(f"{path}: is not a readable .npy file ({error_text(error, path)})") from None
     # labelme stores ignored pixels as -1.
     return np.where(labels < 0, voc.IGNORE_LABEL, labels) if labels.dtype.kind == "i" else labels
 

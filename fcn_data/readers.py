@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Set
 import numpy as np
 from PIL import Image, ImageOps
 
-from fcn_common.files import check_regular
+from fcn_common.files import check_regular, error_text
 
 from . import mat_files
 from .channel_lists import is_channel_list, listed_files
@@ -110,7 +110,7 @@ def count_channels(path: str) -> int:
         raise
     except _DAMAGE as error:
         if not path.lower().endswith((".tif", ".tiff")):
-            raise OSError(f"{path}: is not a readable image ({error})") from None
+            raise OSError(f"{path}: is not a readable image ({error_text(error, path)})") from None
     page = _tiff_pages(path)[0]
     return page.shape[2] if page.ndim == COLOURS else 1
 
@@ -164,7 +164,9 @@ def read_label_image(path: str) -> np.ndarray:
         with open_image(path) as image:
             return np.asarray(image)
     except _DAMAGE as error:
-        raise OSError(f"{path}: is not a readable label image ({error})") from None
+        raise OSError(
+            f"{path}: is not a readable label image ({error_text(error, path)})"
+        ) from None
 
 
 def read_segmentation(path: str) -> np.ndarray:
@@ -224,10 +226,10 @@ def _pages(path: str, first_only: bool) -> List[Any]:
         raise
     except Image.UnidentifiedImageError as error:
         if not path.lower().endswith((".tif", ".tiff")):
-            raise OSError(f"{path}: is not a readable image ({error})") from None
+            raise OSError(f"{path}: is not a readable image ({error_text(error, path)})") from None
         return _tiff_pages(path)
     except _DAMAGE as error:
-        raise OSError(f"{path}: is not a readable image ({error})") from None
+        raise OSError(f"{path}: is not a readable image ({error_text(error, path)})") from None
     return [_scaled(path, page) for page in pages]
 
 
@@ -244,7 +246,7 @@ def _tiff_pages(path: str) -> List[np.ndarray]:
                 raise ValueError(f"claims {series.nbytes} bytes of pixels in {size} bytes")
             array, axes = series.asarray(), series.axes
     except Exception as error:  # tifffile raises many types for a damaged file
-        raise OSError(f"{path}: is not a readable image ({error})") from None
+        raise OSError(f"{path}: is not a readable image ({error_text(error, path)})") from None
     if array.ndim not in (2, COLOURS) or not {"Y", "X"} <= set(axes):
         raise OSError(f"{path}: has shape {array.shape}, needs height x width x channels")
     if array.ndim == COLOURS:

@@ -51,9 +51,9 @@ LISTED = (
         r"(Conv|Deconv)olution.*(dilation: 0|axis: -1|pad: 4294967295)",
         REFUSES,
         "Convolution, Deconvolution",
-        "A dilation of 0, a pad above 2^31 - 1 and a bottom without spatial axes are refused. BVLC "
-        "Caffe reads one position for every weight, takes the pad for a negative number, and "
-        "computes a product of single values.",
+        "The engine refuses a dilation of 0, a pad above 2^31 - 1 and a bottom without spatial "
+        "axes. BVLC Caffe reads one position for all weights, reads the pad as a negative "
+        "number, and computes a product of single values.",
     ),
     Listed(
         r"Dropout.*dropout_ratio: 1 }",
@@ -72,8 +72,8 @@ LISTED = (
         r"solver lr_policy: '(poly|exp)'",
         REFUSES,
         "lr_policy",
-        "A policy that gives an infinite rate, or NaN, ends the training at that iteration, for "
-        "example poly with a broken power after max_iter. BVLC Caffe goes on with NaN.",
+        "If a policy gives an infinite rate or NaN, the training ends at that iteration. An "
+        "example is poly with a fractional power after max_iter. BVLC Caffe trains on with NaN.",
     ),
     Listed(
         r"solver regularization_type",
@@ -98,21 +98,22 @@ LISTED = (
         r"Bias of two bottoms. x axis 0 after a reshape",
         OTHER,
         "Bias",
-        "The gradient of the bias is 0 for a batch without rows; in BVLC Caffe, that of the pass "
-        "before.",
+        "For a batch without rows, the gradient of the bias is 0; in BVLC Caffe, it is the "
+        "gradient of the pass before.",
     ),
     Listed(
         r".*(coeff|power|moving_average_fraction): nan",
         OTHER,
         "Reduction, Power, BatchNorm",
-        "A coefficient, power or moving_average_fraction of NaN gives NaN; BLAS multiplies by NaN "
-        "as by 0.",
+        "A coefficient, power or moving_average_fraction of NaN gives NaN; BLAS treats a factor "
+        "of NaN as 0.",
     ),
     Listed(
         r"ReLU.*negative_slope: (nan|inf)",
         OTHER,
         "ReLU",
-        "A negative_slope of NaN or infinity matters below 0 alone; in BVLC Caffe, everywhere.",
+        "A negative_slope of NaN or infinity changes only values below 0; in BVLC Caffe, it "
+        "changes all values.",
     ),
 )
 

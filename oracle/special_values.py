@@ -68,8 +68,8 @@ EXPLAINED = (
         "|Eltwise|PReLU|BNLL|Exp|SigmoidCross|LSTM|RNN|Softmax|EuclideanLoss",
         "large",
         ".*",
-        "Where sums and products of values near the largest float32 overflow depends on the order "
-        "in which they are computed, which differs.",
+        "Sums and products of values near the largest float32 overflow at different places, "
+        "because the engines compute them in different orders.",
     ),
     Explained(
         "ReLU",
@@ -77,11 +77,11 @@ EXPLAINED = (
         "ReLU|PReLU|BatchNorm after|Convolution, pad 12|Eltwise after",
         NOT_FINITE,
         ".*",
-        "ReLU without a slope turns -infinity into 0, where BVLC Caffe multiplies by the slope 0, "
-        "which gives NaN. ReLU and PReLU pass the gradient on where the bottom is NaN, and ReLU "
-        "without a slope stops a gradient of NaN or infinity where the bottom is below 0; BVLC "
-        "Caffe does the reverse. The same result would take another pass over every map. A NaN "
-        "passes forward in both.",
+        "ReLU without a slope turns -infinity into 0, where BVLC Caffe multiplies by the slope "
+        "0, which gives NaN. ReLU and PReLU pass the gradient on where the bottom is NaN, and "
+        "ReLU without a slope stops a gradient of NaN or infinity where the bottom is below 0; "
+        "BVLC Caffe does the reverse. To agree, the engine would need another pass over every "
+        "map. In forward, a NaN passes through in both.",
     ),
     Explained(
         "zeros around maps",
@@ -89,8 +89,8 @@ EXPLAINED = (
         "(Convolution|Deconvolution).* pad|Winograd|(BatchNorm|Eltwise) after",
         NOT_FINITE,
         "bottoms|gradients|weights",
-        "The padding of a convolution is not multiplied; BVLC Caffe multiplies the zeros with "
-        "weights and gradients, and a product of 0 with NaN or infinity is NaN.",
+        "The engine does not multiply the padding of a convolution. BVLC Caffe multiplies the "
+        "zeros with weights and gradients, and a product of 0 with NaN or infinity is NaN.",
     ),
     Explained(
         "maximum of NaN",
@@ -98,9 +98,9 @@ EXPLAINED = (
         "Pooling, MAX|SPP, MAX|BatchNorm after|Convolution, pad 12",
         NOT_FINITE,
         "bottoms|weights",
-        "A window of NaN alone has no gradient; BVLC Caffe adds the gradient to the value before "
-        "the map, or ends the process. After a ReLU that reads a map with a wide padding, the "
-        "maximum is 0 in place of -FLT_MAX.",
+        "A window with nothing but NaN has no gradient; BVLC Caffe writes the gradient in front "
+        "of the map, or ends the process. Behind a ReLU that reads a map with a wide padding, "
+        "the maximum of such a window is 0 instead of -FLT_MAX.",
     ),
     Explained(
         "LRN",
@@ -108,8 +108,9 @@ EXPLAINED = (
         "LRN, ACROSS_CHANNELS",
         NOT_FINITE,
         "bottoms|gradients",
-        "In LRN across channels a NaN or infinity reaches the channels whose sums contain it; in "
-        "BVLC Caffe, whose sum runs along the channels, all later channels of the position.",
+        "In LRN across channels, a NaN or infinity reaches the channels whose sums contain it. "
+        "BVLC Caffe keeps a running sum along the channels, so the NaN reaches all later "
+        "channels of the position.",
     ),
     Explained(
         "factors of 0 and NaN",
@@ -117,9 +118,9 @@ EXPLAINED = (
         "Scale|Reduction, (ASUM|SUMSQ)",
         NOT_FINITE,
         ".*",
-        "A product with a factor of Scale that is 0 or NaN, and with a coefficient of 0 or a "
-        "gradient of NaN in the gradient of Reduction's ASUM and SUMSQ, is that of IEEE 754; BLAS "
-        "gives 0.",
+        "The engine multiplies as IEEE 754 says; BLAS gives 0. This concerns a factor of Scale "
+        "that is 0 or NaN, and, in the gradients of Reduction's ASUM and SUMSQ, a coefficient "
+        "of 0 or a gradient of NaN.",
     ),
     Explained(
         "products",
@@ -127,8 +128,8 @@ EXPLAINED = (
         "Eltwise, PROD stable_prod_grad: false",
         ".*",
         "bottoms",
-        "The gradient of a product is that of stable_prod_grad: true; BVLC Caffe otherwise divides "
-        "the product by the factor, and 0 / 0 is NaN.",
+        "The engine always computes the gradient of stable_prod_grad: true. Without that "
+        "setting, BVLC Caffe divides the product by the factor, and 0 / 0 is NaN.",
     ),
     Explained(
         "order of NaN",

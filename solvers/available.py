@@ -75,7 +75,7 @@ def weights_of(path: str) -> str:
     path = os.path.abspath(path)
     if not os.path.isdir(path):
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: no such file; needed as weights to start from")
+            raise FileNotFoundError(f"{path}: no such file; the training starts from these weights")
         return path
     newest = snapshots.latest(os.path.join(path, snapshots.PREFIX))
     if newest:
@@ -100,7 +100,7 @@ def trained_weights(path: str) -> str:
     """
     if not os.path.isdir(path):
         if not os.path.exists(path):
-            raise FileNotFoundError(f"{path}: no such file or folder; needed as trained weights")
+            raise FileNotFoundError(f"{path}: no such file or folder; name the trained weights")
         return path
     folder = os.path.abspath(path)
     if os.path.isfile(os.path.join(folder, RUN)):
@@ -162,7 +162,7 @@ def resolve_variant(name: str) -> str:
     for variant in (name, f"voc-{name}"):
         if variant in VARIANTS:
             return variant
-    raise ValueError(f"variant {name}: needed one of {', '.join(VARIANTS)}")
+    raise ValueError(f"variant is {name!r}, needs one of {', '.join(VARIANTS)}")
 
 
 def run_model(

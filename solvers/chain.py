@@ -50,7 +50,7 @@ def run(
     Raises ValueError or OSError that names what is missing and where to get it.
     """
     if variant not in net_gen.VARIANTS:
-        raise ValueError(f"variant {variant}: needed one of {', '.join(net_gen.VARIANTS)}")
+        raise ValueError(f"variant is {variant!r}, needs one of {', '.join(net_gen.VARIANTS)}")
     data_set = net_gen.VARIANTS[variant].data.name
     data = data or data_set
     if data not in (data_set, DEMO.name):

@@ -142,7 +142,7 @@ def _add(total: np.ndarray, hist: np.ndarray) -> np.ndarray:
 def _stems(folder: str) -> Dict[str, str]:
     """Return stem -> path of the label files in a folder, by name."""
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: no such folder, needed one with label maps")
+        raise FileNotFoundError(f"{folder}: no such folder; name a folder with label maps")
     names = sorted(n for n in os.listdir(folder) if n.lower().endswith(LABEL_SUFFIXES))
     return {os.path.splitext(name)[0]: os.path.join(folder, name) for name in names}
 

@@ -81,7 +81,7 @@ def load(net: str, weights: str) -> Any:
     check_weights(loaded, weights, need=list(loaded.params))
     loaded.copy_from(weights)
     if len(loaded.inputs) != 1:
-        raise ValueError(f"{net}: found inputs {list(loaded.inputs)}, needed one, the image")
+        raise ValueError(f"{net}: has the inputs {list(loaded.inputs)}, needs one, the image")
     return loaded
 
 

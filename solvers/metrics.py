@@ -40,7 +40,9 @@ def fast_hist(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     """
     truth, prediction = np.asarray(truth).ravel(), np.asarray(prediction).ravel()
     if truth.size != prediction.size:
-        raise ValueError(f"found {prediction.size} predicted pixels, needed {truth.size}")
+        raise ValueError(
+            f"the prediction has {prediction.size} pixels, needs {truth.size} as the truth has"
+        )
     index, last = _integers(truth, classes), classes**2
     ignored = (index < 0) | (index >= classes)
     index *= classes
@@ -48,7 +50,7 @@ def fast_hist(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     if prediction.size and not 0 <= prediction.min() <= prediction.max() < classes:
         wrong = prediction[~ignored & ((prediction < 0) | (prediction >= classes))]
         if wrong.size:
-            raise ValueError(f"found a prediction {wrong[0]}, needed 0..{classes - 1}")
+            raise ValueError(f"the prediction has label {wrong[0]}, needs 0..{classes - 1}")
     index[ignored] = last
     return np.bincount(index, minlength=last + 1)[:last].reshape(classes, classes)
 

@@ -62,7 +62,7 @@ class Segmenter:
             ),
         )
         if values not in (None, *VALUES):
-            raise ValueError(f"values are {values!r}, needed one of {', '.join(VALUES)}")
+            raise ValueError(f"values is {values!r}, needs one of {', '.join(VALUES)}")
         if values == "probabilities":
             for head in self.heads:
                 outputs.check_probabilities(head.output)

@@ -101,13 +101,13 @@ def checked(options: Options) -> Options:
     """
     name = options.variant if options.variant in VARIANTS else f"voc-{options.variant}"
     if name not in VARIANTS:
-        raise ValueError(f"variant {options.variant}: needed one of {', '.join(variants())}")
+        raise ValueError(f"variant is {options.variant!r}, needs one of {', '.join(variants())}")
     if name not in variants():
         variant = VARIANTS[name]
         kinds = [image.input for image in variant.images] + [head.label for head in variant.heads]
         raise ValueError(
             f"variant {name}: reads {', '.join(kinds)}, and a folder has a picture and one label "
-            f"file each; needed one of {', '.join(variants())}"
+            f"file each; needs one of {', '.join(variants())}"
         )
     try:
         width = Fraction(options.width)

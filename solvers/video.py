@@ -132,7 +132,10 @@ def _open(path: str) -> Any:
         raise FileNotFoundError(f"{path}: no such file")
     capture = cv2.VideoCapture(path)
     if not capture.isOpened():
-        raise OSError(f"{path}: is no video that OpenCV {cv2.__version__} can read (codec, damage)")
+        raise OSError(
+            f"{path}: is not a video that OpenCV {cv2.__version__} can read; its codec is unknown, "
+            "or the file is damaged"
+        )
     return capture
 
 

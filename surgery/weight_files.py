@@ -26,7 +26,7 @@ def read_values(path: str) -> Values:
     weights.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; needed as weights to start from")
+        raise FileNotFoundError(f"{path}: no such file; name weights to start from")
     return READERS.get(os.path.splitext(path)[1].lower(), read_caffemodel)(path)
 
 

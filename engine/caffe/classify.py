@@ -72,11 +72,20 @@ def read_dims(text: str) -> list[int]:
     return dims
 
 
+def error_text(error: Exception) -> str:
+    """Return the text of an error in one line, with the file first."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
 def check_folder(path: str) -> None:
-    """Raise FileError where the folder of an output file is missing, before any work is done."""
+    """Raise FileError where an output file's folder is missing or read-only, before any work."""
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileError(f"{path}: cannot be written, because {folder} is not a folder; make it")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"{path}: cannot be written, because {folder} is read-only; name another")
 
 
 def read_mean(path: str) -> np.ndarray:
@@ -142,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with files.atomic(path if path.endswith(".npy") else path + ".npy") as file:
             np.save(file, predictions)
     except (CaffeError, OSError, ValueError) as error:  # the Transformer raises ValueError
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 1
     return 0
 

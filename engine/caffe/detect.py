@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .classify import add_options, check_folder, preprocessing
+from .classify import add_options, check_folder, error_text, preprocessing
 from .detector import Detector
 from .errors import CaffeError, FileError, UsageError
 
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (CaffeError, OSError, ValueError) as error:  # the Transformer raises ValueError
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 1
 
 

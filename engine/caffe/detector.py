@@ -53,7 +53,10 @@ class Detector(Net):
             image = io.load_image(filename).astype(np.float32)
             for window in windows:
                 detections.append({"window": window, "prediction": None, "filename": filename})
-                crops.append(self.crop(image, window))
+                try:
+                    crops.append(self.crop(image, window))
+                except UsageError as error:
+                    raise UsageError(f"{filename}: {error}") from None
         name = self.inputs[0]
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], np.float32)
         scores = self.forward_all(None, **{name: batch})[self.outputs[0]]
@@ -90,7 +93,10 @@ class Detector(Net):
         window = np.asarray(window)
         if not self.context_pad:
             y1, x1, y2, x2 = window.astype(int)
-            return im[y1:y2, x1:x2]
+            crop = im[y1:y2, x1:x2]
+            if not crop.size:
+                raise UsageError(_outside(window, im))
+            return crop
         size = self.blobs[self.inputs[0]].width
         half = (window[2:] - window[:2] + 1) / 2
         reach = half * (size / (size - 2 * self.context_pad))
@@ -100,7 +106,7 @@ class Detector(Net):
         pad = np.round(np.maximum(0, -low) * scale).astype(int)
         low, high = (np.clip(edge, 0, im.shape[:2]).astype(int) for edge in (low, high))
         if (high <= low).any():
-            raise UsageError(f"window {window.tolist()} lies outside the image {im.shape[:2]}")
+            raise UsageError(_outside(window, im))
         extent = np.minimum(np.round((high - low + 1) * scale).astype(int), size - pad)
         out = np.ones(self.crop_dims, dtype=np.float32) * self.crop_mean
         out[pad[0] : pad[0] + extent[0], pad[1] : pad[1] + extent[1]] = io.resize_image(
@@ -135,6 +141,15 @@ class Detector(Net):
         if name in transformer.channel_swap:
             mean = mean[:, :, np.argsort(transformer.channel_swap[name])]
         self.crop_mean = mean / transformer.raw_scale.get(name, 1)
+
+
+def _outside(window: np.ndarray, im: np.ndarray) -> str:
+    """Return the message about a window without a pixel of the image."""
+    height, width = im.shape[:2]
+    return (
+        f"window {window.tolist()} (ymin, xmin, ymax, xmax) lies outside the image of "
+        f"{height} x {width} (height x width)"
+    )
 
 
 __getattr__, __dir__ = late_names(__name__, {"caffe": "caffe"})

@@ -122,7 +122,7 @@ def _group(path: str, parent: Any, name: str) -> Any:
 
     group = parent[name]
     if not isinstance(group, h5py.Group):
-        raise FileError(f"{path}: {name!r} is no group; a file of Caffe's has a group there")
+        raise FileError(f"{path}: {name!r} is not a group; files of Caffe have a group there")
     return group
 
 
@@ -161,7 +161,7 @@ def _is_blob(group: Any, link: str) -> bool:
 def _escaped_name(path: str, group: Any) -> str:
     value = np.asarray(group.attrs[LAYER_NAME])
     if value.dtype.kind != "u" or value.ndim != 1:
-        raise FileError(f"{path}: the attribute {LAYER_NAME} of {group.name!r} is no text")
+        raise FileError(f"{path}: the attribute {LAYER_NAME} of {group.name!r} is not text")
     return value.astype(np.uint8).tobytes().decode("utf-8", "replace")
 
 
@@ -249,7 +249,7 @@ def _text(path: str, dataset: Any) -> str:
     import h5py  # Only programs that use HDF5 pay for the import.
 
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "SO" or dataset.shape:
-        raise FileError(f"{path}: {dataset.name!r} is no text")
+        raise FileError(f"{path}: {dataset.name!r} is not text")
     value = dataset[()]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

@@ -67,7 +67,7 @@ def check_strings(path: str, message: Any) -> None:
                 elif field.type == field.TYPE_STRING and isinstance(item, bytes):
                     item.decode()
     except UnicodeDecodeError as error:
-        raise PrototxtError(f"{path}: a string is no text in UTF-8: {error}") from None
+        raise PrototxtError(f"{path}: a string is not UTF-8 text: {error}") from None
 
 
 #: What scripts of DeepLab, FlowNet 2 and others replace in a template, with sed for example.

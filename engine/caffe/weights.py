@@ -143,8 +143,8 @@ def _content_of(path: str, kind: str, size: int) -> Iterator[None]:
         yield
     except wire.MalformedError:
         raise FileError(
-            f"{path}: {size} bytes that are no HDF5 and not a complete {kind} file; the file is "
-            f"truncated or not a {kind} file; fetch or write it again"
+            f"{path}: is neither an HDF5 file nor a complete {kind} ({size:,} bytes); the file is "
+            "truncated or of another kind; fetch or write it again"
         ) from None
 
 

@@ -35,7 +35,7 @@ def run(out: str = OUT, iters: int = 20, only: str = "", gpu: Optional[str] = No
     names = [name.strip() for name in only.split(",") if name.strip()] or list(SETS)
     for name in names:
         if name not in SETS:
-            raise ValueError(f"group {name!r}: needed one of {', '.join(SETS)}")
+            raise ValueError(f"group is {name!r}, needs one of {', '.join(SETS)}")
     problems: List[str] = []
     outcomes: List[Outcome] = []
     for name in names:

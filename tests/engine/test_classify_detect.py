@@ -138,12 +138,24 @@ def test_detect_writes_the_scores_of_windows(folder):
         (["w.csv", "no/o.csv"], "no/o.csv: cannot be written, because no is not a folder"),
         (["w.csv", "o.csv", "--context_pad", "4"], "context_pad is 4 for an input 8 pixels wide"),
         (["w.txt", "o.csv"], "selective_search_ijcv_with_python"),
+        (
+            ["outside.csv", "o.csv"],
+            "pictures/0.png: window [50, 50, 60, 60] (ymin, xmin, ymax, xmax)",
+        ),
+        (
+            ["outside.csv", "o.csv", "--context_pad", "2"],
+            "lies outside the image of 12 x 14",
+        ),
+        (["missing.csv", "o.csv"], "none.png: No such file or directory"),
     ],
 )
 def test_detect_ends_with_one_error_line(folder, arguments, words, capsys):
     for name in ("w.csv", "w.txt"):
         (folder / name).write_text("filename\npictures/0.png\n")
-    mode = "list" if arguments[0] == "w.csv" else "selective_search"
+    head = "filename,xmin,ymin,xmax,ymax\n"
+    (folder / "outside.csv").write_text(head + "pictures/0.png,50,50,60,60\n")
+    (folder / "missing.csv").write_text(head + "none.png,0,0,6,6\n")
+    mode = "list" if arguments[0].endswith(".csv") else "selective_search"
     options = [*OPTIONS, "--crop_mode", mode, "--context_pad", "0"]
     assert detect.main([*arguments[:2], *options, *arguments[2:]]) == 1
     (line,) = capsys.readouterr().err.splitlines()

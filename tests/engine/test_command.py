@@ -335,7 +335,7 @@ def test_convert_imageset_skips_unreadable_images_and_refuses_leveldb(folder, ca
 def test_convert_imageset_warns_of_labels_that_are_no_numbers(folder, capfd):
     write(folder, "none.png 1\nnone.png cat\nnone.png\n", "list.txt")
     assert convert_imageset.main(["./", "list.txt", "db"]) == 0
-    assert "1 of 3 labels are no numbers; they count as 0" in capfd.readouterr().err
+    assert "1 of 3 labels are not numbers; they count as 0" in capfd.readouterr().err
 
 
 def test_extract_features_needs_a_database_for_each_blob(folder, capfd):

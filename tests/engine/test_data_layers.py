@@ -231,7 +231,7 @@ def test_only_a_net_that_begins_with_memory_data_takes_arrays(images):
     [
         (data("source: 'db' batch_size: 2 backend: LEVELDB"), "LevelDB has no Python package"),
         (data("source: 'none' batch_size: 2 backend: LMDB"), "none: there is no LMDB database"),
-        (data("source: 'list.txt' batch_size: 2 backend: LMDB"), "is no LMDB database"),
+        (data("source: 'list.txt' batch_size: 2 backend: LMDB"), "is not an LMDB database"),
         (data("source: 'db' batch_size: 0 backend: LMDB"), "batch_size is 0"),
         (data(rest="transform_param { crop_size: 5 }"), "crop_size is 5, but an image is 4 x 5"),
         (data(rest="transform_param { mean_file: 'none' }"), "none: cannot be read"),
@@ -240,9 +240,15 @@ def test_only_a_net_that_begins_with_memory_data_takes_arrays(images):
             data("source: 'list.txt' batch_size: 1 new_height: 3", "", "ImageData", "image_data"),
             "new_height 3, new_width 0",
         ),
-        (data("source: 'x' batch_size: 1", "", "ImageData", "image_data"), "'x', which is no file"),
+        (
+            data("source: 'x' batch_size: 1", "", "ImageData", "image_data"),
+            "'x', which is not a file",
+        ),
         (data("source: '0.png' batch_size: 1", "", "ImageData", "image_data"), "cannot be read as"),
-        (data("source: 'x' batch_size: 1", "", "HDF5Data", "hdf5_data"), "'x', which is no file"),
+        (
+            data("source: 'x' batch_size: 1", "", "HDF5Data", "hdf5_data"),
+            "'x', which is not a file",
+        ),
         (
             data("source: 'list.txt' batch_size: 1", "", "HDF5Data", "hdf5_data"),
             "0.png: is not an HDF5 file with the datasets x, y",

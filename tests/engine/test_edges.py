@@ -101,7 +101,7 @@ def test_a_damaged_database_is_refused_and_its_file_is_closed(tmp_path):
     opened = len(os.listdir("/proc/self/fd"))
     for size in (0, 100, 4096, 9000):
         path.write_bytes(content[:size])
-        with pytest.raises(FileError, match="is truncated|is no LMDB database"):
+        with pytest.raises(FileError, match="is truncated|is not an LMDB database"):
             db.Reader(str(tmp_path / "db"))
     for page in range(2, len(content) // 4096):
         damaged = bytearray(content)

@@ -198,8 +198,11 @@ def test_a_python_layer_that_brings_data_becomes_an_input(tmp_path, monkeypatch)
     ("arguments", "message"),
     [
         (["--shape", "image=1,3,8,8"], "no input of the net has the name 'image'"),
-        (["--shape", "data"], "--shape data: is no shape of an input, such as data=1,3,224,224"),
-        (["--shape", "data=1,3,0,8"], "--shape data=1,3,0,8: is no shape"),
+        (
+            ["--shape", "data"],
+            "--shape data: is not the shape of an input, such as data=1,3,224,224",
+        ),
+        (["--shape", "data=1,3,0,8"], "--shape data=1,3,0,8: is not the shape"),
         (["--net", "nowhere.prototxt"], "Could not open file nowhere.prototxt"),
         (["--fork", "nobody"], "no fork of Caffe has the name 'nobody'"),
     ],

@@ -382,6 +382,9 @@ def test_the_command_prints_json_csv_and_markdown(inspect):
     assert [layer["name"] for layer in layers] == ["data", "conv", "relu", "pool", "score"]
     rows = list(csv.DictReader(inspect(SCORER, "--csv")[1].out.splitlines()))
     assert rows[1]["kernel"] == "3 p1" and rows[1]["lr / decay"] == "1/1 2/0"
+    for row, layer in zip(rows, layers):
+        assert int(row["multiply-adds"]) == layer["multiply_adds"]
+        assert int(row["bytes"]) == layer["activation_bytes"]
     assert "| layer | type |" in inspect(SCORER, "--markdown")[1].out
 
 

@@ -12,6 +12,7 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.layers import layer_class
 from caffe.tools import onnx as writer
+from caffe.tools.onnx.check import matched_rows
 from caffe.tools.onnx.deploy import deploy_net
 
 from zoo.export.nets import FILL, NETS, SHAPE, param_of
@@ -314,3 +315,14 @@ def test_models_with_fixed_sizes_round_nothing_and_have_the_same_numbers(name, t
     assert "Shape" not in {node.op_type for node in model.graph.node}
     differences = writer.check(net, str(tmp_path / "net.onnx"), sizes)
     assert max(difference.error for difference in differences) < TOLERANCE
+
+
+def test_detections_of_equal_scores_may_be_in_another_order():
+    rows = np.array([[0, 1, 0.9, 1, 2, 3, 4], [0, 2, 1, 5, 5, 6, 6], [0, 2, 1, 7, 7, 8, 8]], "f")
+    swapped = rows[[0, 2, 1]] + np.float32(1e-6) * (np.arange(7) > 1)
+    np.testing.assert_allclose(matched_rows(rows, swapped), rows, atol=2e-6)
+    other = rows.copy()
+    other[0, 1] = 3
+    np.testing.assert_array_equal(matched_rows(rows, other), other)
+    moved = rows + np.float32([0, 0, 0, 1, 0, 0, 0])
+    assert np.abs(matched_rows(rows, moved) - rows).max() == 1

@@ -471,7 +471,7 @@ def test_gradients_in_bfloat16_are_those_of_the_rounded_maps(native, monkeypatch
     [
         (64, 64, 224, True),
         (512, 512, 28, True),
-        (512, 512, 14, False),  # most of the work is putting kernels into coordinates
+        (512, 512, 7, False),  # most of the work is putting kernels into coordinates
         (16, 16, 64, False),
         (24, 64, 56, False),  # channels that are no vectors
     ],

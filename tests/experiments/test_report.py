@@ -47,7 +47,7 @@ def test_a_truncated_result_is_refused(tmp_path):
     report.save(RESULT, str(tmp_path))
     path = tmp_path / "some" / "result.json"
     path.write_text(path.read_text()[:50])
-    with pytest.raises(ValueError, match=r"result\.json: is no result .*remove the file"):
+    with pytest.raises(ValueError, match=r"result\.json: is not a result .*remove the file"):
         report.load(str(tmp_path), "some")
 
 

@@ -183,3 +183,9 @@ def test_another_number_of_names_than_of_colours_is_refused(tmp_path):
     assert "4 classes are named, but the labelmap has 3 colours" in "\n".join(
         texts(result, "error")
     )
+
+
+def test_a_message_names_an_unreadable_file_once(root):
+    label_path(root).write_text("no picture")
+    (error,) = report(root).errors
+    assert error.text.count("scene 0.png") == 1 and "cannot identify image file" in error.text

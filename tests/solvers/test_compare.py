@@ -79,7 +79,9 @@ def test_predictions_and_truths_that_are_no_class_are_refused(folders):
     with pytest.raises(ValueError, match=r"a.png: has label 2, needs 0..1 or 255 \(ignored\)"):
         compare.compare(*folders, meaning)
     write(folders[0], {"a": [[0, 1, 1], [0, 255, 1]], "b": [[0, 1]]})
-    with pytest.raises(ValueError, match=r"predicted.b.png: found a prediction 2, needed 0..1"):
+    with pytest.raises(
+        ValueError, match=r"predicted.b.png: the prediction has label 2, needs 0..1"
+    ):
         compare.compare(*folders, meaning)
 
 

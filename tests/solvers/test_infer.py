@@ -172,7 +172,7 @@ def test_named_weights_go_with_the_nearest_prototxt(machine):
 
 
 def test_a_variant_that_does_not_exist_is_refused(machine):
-    with pytest.raises(ValueError, match="variant voc-fcn4s: needed one of voc-fcn32s"):
+    with pytest.raises(ValueError, match="variant is 'voc-fcn4s', needs one of voc-fcn32s"):
         available.select_model("voc-fcn4s")
 
 

@@ -22,7 +22,7 @@ def test_the_histogram_reads_labels_of_a_caffe_blob():
 
 
 def test_the_histogram_refuses_maps_of_different_sizes():
-    with pytest.raises(ValueError, match="found 5 predicted pixels, needed 4"):
+    with pytest.raises(ValueError, match="the prediction has 5 pixels, needs 4"):
         metrics.fast_hist(np.zeros(4), np.zeros(5), 2)
 
 
@@ -30,7 +30,7 @@ def test_the_histogram_refuses_predictions_of_no_class_where_the_truth_is_a_clas
     truth = np.array([0, 255, 1])
     assert metrics.fast_hist(truth, np.array([0, 7, 1]), 2).tolist() == [[1, 0], [0, 1]]
     for wrong in (2, -1):
-        with pytest.raises(ValueError, match=f"found a prediction {wrong}, needed 0..1"):
+        with pytest.raises(ValueError, match=f"the prediction has label {wrong}, needs 0..1"):
             metrics.fast_hist(truth, np.array([0, 0, wrong]), 2)
 
 

@@ -13,7 +13,7 @@ from solvers.train_options import Options, checked, variants
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"variant": "fcn4s"}, r"variant fcn4s: needed one of voc-fcn32s, voc-fcn16s"),
+        ({"variant": "fcn4s"}, r"variant is 'fcn4s', needs one of voc-fcn32s, voc-fcn16s"),
         ({"variant": "siftflow-fcn8s"}, r"variant siftflow-fcn8s: reads data, sem, geo, and a"),
         ({"variant": "nyud-fcn32s-color-d"}, r"reads color, depth, label, and a folder has a"),
         ({"width": "2"}, r"width is '2', needs a fraction such as 1/8, at most 1"),

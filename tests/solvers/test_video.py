@@ -70,7 +70,7 @@ def test_a_collection_has_photographs_and_videos_and_is_done_once(tmp_path, net,
 
 def test_a_video_that_cannot_be_read_is_refused(tmp_path, net):
     (tmp_path / "film.mp4").write_bytes(b"no video" * 99)
-    with pytest.raises(OSError, match="film.mp4: is no video that OpenCV"):
+    with pytest.raises(OSError, match="film.mp4: is not a video that OpenCV"):
         infer.run(str(tmp_path / "film.mp4"), *net, out=str(tmp_path), gpu="cpu")
     assert not (tmp_path / "film_overlay.mp4").exists()
 

@@ -111,6 +111,15 @@ CASES = [
     ),
     Case(
         "Correlation",
+        "correlation_param { pad: 3 kernel_size: 1 max_displacement: 2 stride_1: 2 stride_2: 1 }",
+        normal((2, 4, 7, 8), (2, 4, 7, 8)),
+        FLOWNET,
+        lambda b, p: correlation(b[0], b[1], 3, 1, 2, (2, 1)),
+        "kernel of 1",
+        smooth=(0, 1),
+    ),
+    Case(
+        "Correlation",
         DISPLACED % "correlation_type: SUBTRACT",
         far_apart,
         FLOWNET,

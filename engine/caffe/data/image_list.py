@@ -27,7 +27,7 @@ def parse(lines: Iterable[str], place: str) -> list[tuple[str, int]]:
         words += not _NUMBER.match(label)
         pairs.append((path, to_integer(label)))
     if words:
-        message = f"{words} of {len(pairs)} labels are no numbers; they count as 0"
+        message = f"{words} of {len(pairs)} labels are not numbers; they count as 0"
         glog.write(place, message, level=1)
     return pairs
 

@@ -60,7 +60,9 @@ class PageFile:
         metas = []
         first = self._meta(0)
         if first is None:
-            raise FileError(f"{self.path}: is no LMDB database; its first page is of another kind")
+            raise FileError(
+                f"{self.path}: is not an LMDB database; its first page has another form"
+            )
         page_size = first[4]
         if not 256 <= page_size <= 1 << 16 or page_size & (page_size - 1):
             raise self.damage(f"pages of {page_size} bytes")

@@ -33,6 +33,13 @@ COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "fillers": lambda r: ", ".join(i.filler or "none" for i in r.parameters),
     "note": lambda r: r.note,
 }
+#: The columns of the CSV table: counts without separators, and memory in bytes, for programs.
+CSV_COLUMNS: dict[str, Callable[[LayerRow], str]] = {
+    **{name: entry for name, entry in COLUMNS.items() if name != "memory"},
+    "parameters": lambda r: str(r.parameter_count) if r.parameters else "",
+    "multiply-adds": lambda r: "" if r.multiply_adds is None else str(r.multiply_adds),
+    "bytes": lambda r: "" if r.activation_bytes is None else str(r.activation_bytes),
+}
 #: Columns of numbers, which are aligned to the right.
 NUMBERS = ("parameters", "multiply-adds", "memory")
 
@@ -223,9 +230,9 @@ def report_text(
 
 
 def csv_text(report: Report) -> str:
-    """Return the layer table as CSV, with every column."""
+    """Return the layer table as CSV, with every column, and memory in bytes."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([entry(row) for entry in COLUMNS.values()] for row in report.rows)
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows([entry(row) for entry in CSV_COLUMNS.values()] for row in report.rows)
     return file.getvalue()

@@ -77,7 +77,7 @@ def read_lines(layer: EngineLayer, path: str) -> list[str]:
 
 def _read(layer: EngineLayer, path: str) -> str:
     if not os.path.isfile(path):
-        raise layer.file_error(f"source is {path!r}, which is no file")
+        raise layer.file_error(f"source is {path!r}, which is not a file")
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()

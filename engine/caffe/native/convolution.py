@@ -9,11 +9,12 @@ def _fields(names: str) -> list[tuple[str, str]]:
     return [(name, "i8") for name in names.split()]
 
 
-_PLACES = [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
+#: A job has begun; addresses of memory.
+_PLACES = [("taken", "i8")] + [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
 _MAPS = _fields("height width channels outputs y_height y_width")
 #: What a job computes: tiles or positions, and outputs.
 _PART = _fields("first_row end_row first_output end_output")
-#: The structure `convolution` of winograd.c. Places are addresses.
+#: The structure `convolution` of winograd.c.
 CONVOLUTION = np.dtype(
     _PLACES
     + _MAPS
@@ -31,5 +32,9 @@ POINTWISE = np.dtype(
     + _fields("block")
     + [("slope", "f4"), ("strided", "i4")]
 )
+#: The words of 8 bytes of both structures in which the addresses stand that each call sets.
+WORDS = {name: i for i, (name, _) in enumerate(_PLACES)}
+#: The structure `call` of vectors.h.
+CALL = np.dtype([("run", "u8"), ("jobs", "u8"), ("count", "i8")])
 #: Tiles, and vectors of outputs, whose products are in memory at a time.
 PART, WIDE = 36, 4

@@ -473,11 +473,12 @@ AVX512 static int64_t run_avx512(const struct record *records, int64_t count, fl
 
 uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 
-/* The bytes of a record (0), and of a job of a 3 x 3 (1) and of a 1 x 1 convolution (2). */
+/* The bytes of a record (0), of a job of a 3 x 3 (1) and of a 1 x 1 convolution (2), and of a call of
+ * jobs (3). */
 int64_t caffe_native_sizes(int64_t which)
 {
     int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
-                       caffe_native_pointwise_size()};
+                       caffe_native_pointwise_size(), sizeof(struct call)};
     return sizes[which];
 }
 

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import glog
-from .convolution import CONVOLUTION, POINTWISE
+from .convolution import CALL, CONVOLUTION, POINTWISE
 from .records import RECORD
 
 FOLDER = Path(__file__).parent
@@ -27,14 +27,17 @@ class Library(NamedTuple):
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise: run jobs of a
     3 x 3 or 1 x 1 convolution, by the address of their table, their number, and the address of
-    OpenMP's function that runs one function on several threads, or 0. winograd_scratch: the number
+    the structure `team` of vectors.h, or 0; return whether the results can be used.
+    run_calls: runs several such calls, by the address of their table, their number and that of the
+    team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
     group. convolves: whether the convolutions are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
-    winograd: Callable[[int, int, int], None]
-    pointwise: Callable[[int, int, int], None]
+    winograd: Callable[[int, int, int], int]
+    pointwise: Callable[[int, int, int], int]
+    run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int], int]
     convolves: bool
 
@@ -57,20 +60,26 @@ def open_library(path: Path) -> Library:
         checksum, sizes = library.caffe_native_checksum, library.caffe_native_sizes
         run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
         winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
-        convolves = library.caffe_native_convolves
+        run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
     except (OSError, AttributeError) as error:
         raise UnusableError(f"{path} cannot be loaded: {error}") from error
     checksum.restype, sizes.restype = ctypes.c_uint32, number
-    structures = [dtype.itemsize for dtype in (RECORD, CONVOLUTION, POINTWISE)]
-    if checksum() != source_checksum() or [sizes(i) for i in range(3)] != structures:
+    structures = [dtype.itemsize for dtype in (RECORD, CONVOLUTION, POINTWISE, CALL)]
+    if checksum() != source_checksum() or [sizes(i) for i in range(4)] != structures:
         raise UnusableError(
             f"{path} is compiled from other C files; compile it again with make native"
         )
     run.argtypes, run.restype = [address, number, address], number
     for convolve in (winograd, pointwise):
-        convolve.argtypes, convolve.restype = [address, number, address], None
+        convolve.argtypes, convolve.restype = [address, number, address], ctypes.c_int
+    run_calls.argtypes, run_calls.restype = [address, number, address], number
     scratch.argtypes, scratch.restype = [number] * 3, number
-    return Library(run, winograd, pointwise, scratch, bool(convolves()))
+    return Library(run, winograd, pointwise, run_calls, scratch, bool(convolves()))
+
+
+def address_of(function: Any) -> int:
+    """Return the address of a function of a loaded library."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @cache

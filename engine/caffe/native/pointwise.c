@@ -14,6 +14,7 @@
  * K / PANEL x C x PANEL. Positions of y are counted along the rows of all images, and `block` of them
  * are computed with one panel after the other. With a stride, scratch has block * channels values. */
 struct pointwise {
+    int64_t taken;
     const float *x, *w, *b, *other;
     float *y, *scratch;
     int64_t height, width, channels, outputs, y_height, y_width, down, across;
@@ -86,9 +87,10 @@ static void run_one(void *job)
 
 int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-void caffe_native_pointwise(struct pointwise *first, int64_t count, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team; return 1. */
+int caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, parallel);
+    run_jobs(&jobs, team);
+    return 1;
 }

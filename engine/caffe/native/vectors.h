@@ -107,11 +107,17 @@ INLINE vector rectified(vector value, float slope)
     return (vector)((mask)value & positive) + slope * (vector)((mask)value & ~positive);
 }
 
-/* Return PANEL values from number i on of an array of float32 or, if low, bfloat16. */
+/* Return the address of value number i of an array of float32 or, if low, bfloat16. */
+INLINE const void *address(const void *values, int64_t i, int low)
+{
+    return (const char *)values + (low ? 2 : 4) * i;
+}
+
+/* Return PANEL values from number i on. */
 INLINE vector load(const void *values, int64_t i, int low)
 {
-    if (!low) return *(const vector *)((const float *)values + i);
-    low_vector upper = *(const low_vector *)((const uint16_t *)values + i);
+    if (!low) return *(const vector *)address(values, i, 0);
+    low_vector upper = *(const low_vector *)address(values, i, 1);
     return (vector)(__builtin_convertvector(upper, word_vector) << 16);
 }
 
@@ -153,21 +159,40 @@ static inline int processor_vectors(void)
 static inline int processor_vectors(void) { return 0; }
 #endif
 
-/* Jobs of one kind that any thread may run. next: the first that no thread has taken. */
-struct jobs { void (*run)(void *); char *first; int64_t size, count, next; };
-typedef void parallel_function(void (*)(void *), void *, unsigned, unsigned);
+/* The functions of an OpenMP library that the jobs need: GOMP_parallel and omp_get_thread_num. */
+struct team {
+    void (*run)(void (*)(void *), void *, unsigned, unsigned);
+    int (*number)(void);
+};
 
+/* Jobs of one kind. Each structure begins with `taken`: whether a thread has begun the job. */
+struct jobs { void (*run)(void *); char *first; int64_t size, count; int (*number)(void); };
+
+/* Run the job of this thread's number, whose memory is in the cache of the thread's core, then those
+ * that no thread has begun. */
 static inline void take_jobs(void *argument)
 {
-    struct jobs *jobs = argument;
-    int64_t i;
-    while ((i = __atomic_fetch_add(&jobs->next, 1, __ATOMIC_RELAXED)) < jobs->count)
-        jobs->run(jobs->first + i * jobs->size);
+    const struct jobs *jobs = argument;
+    int64_t start = jobs->number ? jobs->number() : 0;
+    for (int64_t i = 0; i < jobs->count; i++) {
+        char *job = jobs->first + (start + i) % jobs->count * jobs->size;
+        if (!__atomic_exchange_n((int64_t *)job, 1, __ATOMIC_RELAXED)) jobs->run(job);
+    }
 }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-static inline void run_jobs(struct jobs *jobs, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team. */
+static inline void run_jobs(struct jobs *jobs, const struct team *team)
 {
-    if (parallel && jobs->count > 1) parallel(take_jobs, jobs, (unsigned)jobs->count, 0);
-    else take_jobs(jobs);
+    for (int64_t i = 0; i < jobs->count; i++) *(int64_t *)(jobs->first + i * jobs->size) = 0;
+    if (team && jobs->count > 1) {
+        jobs->number = team->number;
+        team->run(take_jobs, jobs, (unsigned)jobs->count, 0);
+    } else take_jobs(jobs);
 }
+
+/* One call of a function that runs jobs and returns whether their results can be used. */
+struct call {
+    int (*run)(void *, int64_t, const struct team *);
+    void *jobs;
+    int64_t count;
+};

@@ -34,6 +34,7 @@
  * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
  * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
 struct convolution {
+    int64_t taken;
     const void *x, *w;
     const float *b;
     const void *other;
@@ -54,14 +55,20 @@ INLINE int64_t plane_step(int64_t channels, int64_t block)
 {
     return (tile_step(channels) * block / PANEL | 1) * PANEL;
 }
-INLINE int64_t panel_step(int64_t channels) { return (channels + 1) * PANEL; }
+
+/* Values between coordinates of PANEL kernels for up to DEPTH channels, and those of a panel. */
+#define KERNEL_STEP ((DEPTH + 1) * PANEL)
+INLINE int64_t panel_step(int64_t channels)
+{
+    return (channels + DEPTH - 1) / DEPTH * POINTS * KERNEL_STEP;
+}
 
 /* The values of a job's scratch memory: coordinates of tiles, of kernels, products, an output's
  * inputs, and the small outputs of tiles. */
 int64_t caffe_native_winograd_scratch(int64_t channels, int64_t block, int64_t group)
 {
-    return POINTS * (plane_step(channels, block) + group / PANEL * panel_step(channels) +
-                     PART * WIDE * PANEL) + 9 * channels + block;
+    return POINTS * (plane_step(channels, block) + PART * WIDE * PANEL) +
+           group / PANEL * panel_step(channels) + 9 * channels + block;
 }
 
 /* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
@@ -115,7 +122,8 @@ INLINE struct place tile_place(const struct convolution *j, int64_t tile)
 }
 
 /* Write a tile's coordinates, plane_step apart. inside: whether all of the tile lies on the map,
- * which continues with zeros beyond its edges. first: the number of the tile's first value, which may lie beyond. */
+ * which continues with zeros beyond its edges. first: the number of the tile's first value, which
+ * may lie beyond. */
 INLINE void write_tile_at(const struct convolution *j, int inside, int low, int64_t first,
                           int64_t top, int64_t left, int64_t plane, float *out)
 {
@@ -151,13 +159,15 @@ INLINE void write_tile(const struct convolution *j, int64_t tile, int64_t plane,
     else write_tile_at(j, 1, 0, first, top, left, plane, out);
 }
 
-/* Turn PANEL rows of PANEL values, from number `first` on and a_step apart, into columns. */
-INLINE void turn(float *o, const void *a, int64_t first, int64_t a_step, int low,
-                 int has_wide_shuffles)
+/* Turn PANEL rows of PANEL values, a_step apart, into columns. */
+INLINE void turn(float *o, const void *a, int64_t a_step, int low, int has_wide_shuffles)
 {
     if (has_wide_shuffles) {
         vector rows[PANEL];
-        UNROLL for (int i = 0; i < PANEL; i++) rows[i] = load(a, first + i * a_step, low);
+        UNROLL for (int i = 0; i < PANEL; i++) {
+            rows[i] = load(a, i * a_step, low);
+            __builtin_prefetch(address(a, i * a_step + CHUNK * 9, low));
+        }
         SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
         SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
         SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
@@ -166,23 +176,23 @@ INLINE void turn(float *o, const void *a, int64_t first, int64_t a_step, int low
         return;
     }
     for (int i = 0; i < PANEL; i++) {
-        vector row = load(a, first + i * a_step, low);
+        vector row = load(a, i * a_step, low);
         for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = row[k];
     }
 }
 
-/* Write the coordinates of PANEL kernels for all channels: coordinates x channels x PANEL. */
-INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
-                          float *out)
+/* Write the coordinates of PANEL kernels for n channels, DEPTH at most, from `start` on: coordinates x
+ * DEPTH + 1 x PANEL. */
+INLINE void write_kernels_of(const struct convolution *j, int low, int has_wide_shuffles,
+                             int64_t first, int64_t start, int64_t n, float *out)
 {
     float turned[CHUNK * 9][PANEL];
-    const int64_t row = 9 * j->channels, step = panel_step(j->channels);
-    for (int64_t c = 0; c < j->channels; c++) {
+    const int64_t row = 9 * j->channels;
+    const void *w = address(j->w, first * row + start * 9, low);
+    for (int64_t c = 0; c < n; c++, out += PANEL) {
         if (c % CHUNK == 0)
-            for (int64_t i = 0; i < CHUNK * 9; i += PANEL) {
-                int64_t at = first * row + c * 9 + i;
-                turn(turned[i], j->w, at, row, j->low_weights, has_wide_shuffles);
-            }
+            for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
+                turn(turned[i], address(w, c * 9 + i, low), row, low, has_wide_shuffles);
         vector half[6][3];
         UNROLL for (int q = 0; q < 3; q++) {
             vector g[3];
@@ -193,10 +203,16 @@ INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, in
         UNROLL for (int p = 0; p < 6; p++) {
             vector o[6];
             kernel_basis(o, 1, half[p]);
-            UNROLL for (int q = 0; q < 6; q++)
-                *(vector *)(out + (6 * p + q) * step + c * PANEL) = o[q];
+            UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * KERNEL_STEP) = o[q];
         }
     }
+}
+
+INLINE void write_kernels(const struct convolution *j, int has_wide_shuffles, int64_t first,
+                          int64_t start, int64_t n, float *out)
+{
+    if (j->low_weights) write_kernels_of(j, 1, has_wide_shuffles, first, start, n, out);
+    else write_kernels_of(j, 0, has_wide_shuffles, first, start, n, out);
 }
 
 /* Write, or add, `rows` rows and PANEL columns of a product over n channels. */
@@ -213,18 +229,20 @@ INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, 
     }
 }
 
-/* Write the products of tiles, tile_step apart, and kernels: coordinates x PART x WIDE x PANEL. */
+/* Write the products of tiles, tile_step apart, and kernels, panel_size apart, over the channels from
+ * `start` to `stop`: coordinates x PART x WIDE x PANEL. Products over those before are added to. */
 INLINE void write_products(const struct convolution *j, int rows, const float *tiles, int64_t count,
-                           int64_t plane, const float *kernels, int64_t panels, float *out)
+                           int64_t plane, const float *kernels, int64_t panels, int64_t panel_size,
+                           int64_t start, int64_t stop, float *out)
 {
-    int64_t a_step = tile_step(j->channels), b_step = panel_step(j->channels);
+    int64_t a_step = tile_step(j->channels);
     for (int64_t point = 0; point < POINTS; point++)
-        for (int64_t c = 0; c < j->channels; c += DEPTH) {
-            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+        for (int64_t c = start; c < stop; c += DEPTH) {
+            int64_t n = stop - c < DEPTH ? stop - c : DEPTH;
             for (int64_t panel = 0; panel < panels; panel++) {
-                const float *b = kernels + (panel * POINTS + point) * b_step + c * PANEL;
-                const float *a = tiles + point * plane + c;
+                const float *a = tiles + point * plane + c, *b = kernels + panel * panel_size;
                 float *o = out + point * PART * WIDE * PANEL + panel * PANEL;
+                b += ((c - start) / DEPTH * POINTS + point) * KERNEL_STEP;
                 for (int64_t i = 0, end; i < count; i = end) {
                     end = next_rows(i, count, rows);
 #define CASE(N) \
@@ -397,12 +415,59 @@ INLINE void write_small_outputs(const struct convolution *j, struct place place,
 
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Write the coordinates of the kernels from `first` to `end`, panel by panel. */
+INLINE void write_group(const struct convolution *j, int rows, int64_t first, int64_t end,
+                        float *kernels)
+{
+    for (int64_t k = first; k < end; k += PANEL)
+        for (int64_t c = 0; c < j->channels; c += DEPTH, kernels += POINTS * KERNEL_STEP) {
+            int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
+            write_kernels(j, rows == ROWS, k, c, n, kernels);
+        }
+}
+
+/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. small: the
+ * small outputs of the tiles. inputs: memory for the inputs of an output. */
+INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64_t count,
+                          int64_t panels, int64_t first, const float *products,
+                          const int32_t *small, float *inputs)
+{
+    vector zeros = {0};
+    for (int64_t i = 0; i < count; i++) {
+        struct place place = tile_place(j, first_tile + i);
+        for (int64_t p = 0; p < panels; p++)
+            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL, first + p * PANEL);
+        write_small_outputs(j, place, small[i], first, first + panels * PANEL, inputs);
+    }
+    return zeros;
+}
+
+/* Compute a block of so few tiles that the coordinates of each kernel are needed once: those of few
+ * channels at a time, which stay in the second cache. */
+INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int64_t count,
+                       int64_t plane, const float *tiles, float *kernels, float *products,
+                       const int32_t *small, float *inputs)
+{
+    vector zeros = {0};
+    for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
+        for (int64_t c = 0; c < j->channels; c += DEPTH) {
+            int64_t end = c + DEPTH < j->channels ? c + DEPTH : j->channels;
+            write_kernels(j, rows == ROWS, k, c, end - c, kernels);
+            write_products(j, rows, tiles, count, plane, kernels, 1, 0, c, end, products);
+        }
+        zeros += write_tiles(j, start, count, 1, k, products, small, inputs);
+    }
+    return zeros;
+}
+
 INLINE void run_job(struct convolution *j, int rows)
 {
     float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
-    float *products = kernels + POINTS * (j->group / PANEL) * panel_step(j->channels);
+    int64_t panel_size = panel_step(j->channels);
+    float *products = kernels + j->group / PANEL * panel_size;
     float *inputs = products + POINTS * PART * WIDE * PANEL;
     int32_t *small = (int32_t *)(inputs + 9 * j->channels);
+    int single = j->end_output - j->first_output <= j->group;
     vector zeros = {0};
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
@@ -411,28 +476,24 @@ INLINE void run_job(struct convolution *j, int rows)
             write_tile(j, start + i, plane, tiles + i * tile_step(j->channels));
             small[i] = small_outputs(j, tile_place(j, start + i));
         }
+        if (j->end_tile - j->first_tile <= PART) {
+            zeros += run_part(j, rows, start, count, plane, tiles, kernels, products, small,
+                              inputs);
+            continue;
+        }
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
             int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
-            int single = j->end_output - j->first_output <= j->group;
             if (!single || start == j->first_tile)
-                for (int64_t k = first; k < end; k += PANEL)
-                    write_kernels(j, rows == ROWS, k,
-                                  kernels + (k - first) / PANEL * POINTS * panel_step(j->channels));
+                write_group(j, rows, first, end, kernels);
             for (int64_t part = 0; part < count; part += PART)
                 for (int64_t k = first; k < end; k += WIDE * PANEL) {
                     int64_t some = count - part < PART ? count - part : PART;
                     int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
                     write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
-                                   kernels + (k - first) / PANEL * POINTS * panel_step(j->channels),
-                                   panels, products);
-                    for (int64_t i = 0; i < some; i++) {
-                        struct place place = tile_place(j, start + part + i);
-                        for (int64_t p = 0; p < panels; p++)
-                            zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL,
-                                                   k + p * PANEL);
-                        write_small_outputs(j, place, small[part + i], k, k + panels * PANEL,
-                                            inputs);
-                    }
+                                   kernels + (k - first) / PANEL * panel_size, panels,
+                                   panel_size, 0, j->channels, products);
+                    zeros += write_tiles(j, start + part, some, panels, k, products,
+                                         small + part, inputs);
                 }
         }
     }
@@ -451,9 +512,12 @@ static void run_one(void *job)
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
 
-/* Run jobs, on the threads of an OpenMP library if `parallel` is its GOMP_parallel. */
-void caffe_native_winograd(struct convolution *first, int64_t count, parallel_function *parallel)
+/* Run jobs, on several threads if there is a team; return whether all results are finite. */
+int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
     struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, parallel);
+    run_jobs(&jobs, team);
+    int finite = 1;
+    for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
+    return finite;
 }

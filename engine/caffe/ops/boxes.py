@@ -43,24 +43,39 @@ def suppress(
     eta: below 1, the threshold is multiplied by it with each kept box while it is above 0.5.
     limit: the number of boxes after which to stop.
     """
+    if eta < 1:
+        return _suppress_by_steps(boxes, threshold, extra, eta, limit)
     kept: list[int] = []
-    alive = np.ones(len(boxes), bool)
+    index, area = np.arange(len(boxes)), areas(boxes, extra)
+    left, top, right, bottom = np.ascontiguousarray(boxes.T)
+    while len(index):
+        kept.append(int(index[0]))
+        if len(kept) == limit:
+            break
+        width = np.minimum(right[0], right[1:]) - np.maximum(left[0], left[1:]) + extra
+        height = np.minimum(bottom[0], bottom[1:]) - np.maximum(top[0], top[1:]) + extra
+        shared = width.clip(min=0) * height.clip(min=0)
+        union = area[0] + area[1:] - shared
+        apart = ~(shared / np.where(union > 0, union, 1) > threshold)
+        left, top, right, bottom, area, index = (
+            values[1:][apart] for values in (left, top, right, bottom, area, index)
+        )
+    return np.array(kept, np.int64)
+
+
+def _suppress_by_steps(
+    boxes: np.ndarray, threshold: float, extra: float, eta: float, limit: int | None
+) -> np.ndarray:
+    """Return what `suppress` keeps where the threshold falls with each kept box."""
+    kept: list[int] = []
     for index in range(len(boxes)):
-        if not alive[index]:
+        near = overlaps(boxes[index : index + 1], boxes[kept], extra)
+        if (near > threshold).any():
             continue
-        if eta < 1 and kept:
-            before = overlaps(boxes[index : index + 1], boxes[kept], extra)
-            if (before > threshold).any():
-                continue
         kept.append(index)
         if len(kept) == limit:
             break
-        if eta < 1:
-            threshold = threshold * eta if threshold > 0.5 else threshold
-            continue
-        later = index + 1 + np.flatnonzero(alive[index + 1 :])
-        near = overlaps(boxes[index : index + 1], boxes[later], extra)[0]
-        alive[later[near > threshold]] = False
+        threshold = threshold * eta if threshold > 0.5 else threshold
     return np.array(kept, np.int64)
 
 

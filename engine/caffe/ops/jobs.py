@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -13,12 +14,30 @@ import torch
 
 from ..native import library
 from ..native.records import PANEL
-from .rooms import Rooms
 
-#: Float32 values of a page: the memory of each job begins at one.
-PAGE = 1024
 
-_room = Rooms()
+class _Scratch(threading.local):
+    """Scratch memory for each job, kept between calls.
+
+    A job always has the same memory, which stays in the cache of the core that runs the job.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: list[torch.Tensor] = []
+        self._size = 0
+        self._places: np.ndarray = np.zeros(0, np.uint64)
+
+    def __call__(self, jobs: int, size: int) -> np.ndarray:
+        """Return the addresses of `size` float32 values for each job."""
+        if jobs > len(self._rooms) or size > self._size:
+            count, self._size = max(jobs, len(self._rooms)), max(size, self._size)
+            self._rooms.clear()
+            self._rooms += [torch.empty(self._size) for _ in range(count)]
+            self._places = np.array([room.data_ptr() for room in self._rooms], np.uint64)
+        return self._places[:jobs]
+
+
+scratch = _Scratch()
 
 
 class Part(NamedTuple):
@@ -38,29 +57,36 @@ def is_usable(outputs: int) -> bool:
     native = library.load()
     if native is None or not native.convolves or outputs % PANEL:
         return False
-    return torch.get_num_threads() == 1 or openmp() != 0
+    return torch.get_num_threads() == 1 or team() != 0
 
 
 @cache
-def openmp() -> int:
-    """Return the address of the function of PyTorch's OpenMP library that starts its threads, or 0.
+def _team() -> np.ndarray | None:
+    """Return the structure `team` of vectors.h for PyTorch's OpenMP library, or None.
 
-    GCC's library has the function, and Intel's and LLVM's on Linux have it too.
+    GCC's library has these functions, and Intel's and LLVM's on Linux have them too.
     """
     try:
-        function = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+        openmp = ctypes.CDLL(torch._C.__file__)
+        functions = openmp.GOMP_parallel, openmp.omp_get_thread_num
     except (OSError, AttributeError):
-        return 0
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+        return None
+    return np.array([library.address_of(f) for f in functions], np.uint64)
 
 
-def divide(rows: int, outputs: int, threads: int) -> list[Part]:
+def team() -> int:
+    """Return the address of the team of PyTorch's OpenMP threads, or 0."""
+    functions = _team()
+    return 0 if functions is None else int(functions.ctypes.data)
+
+
+def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
     """Return the parts of the threads; fewer where there is not enough for all.
 
     Each thread prepares all that its part needs, so the fewer of rows and outputs are those that
-    all parts have.
+    all parts have. enough: rows of a thread from which on the rows are divided anyway.
     """
-    if rows >= outputs:
+    if rows >= outputs or (enough is not None and rows >= enough * threads):
         cuts = [rows * i // threads for i in range(threads + 1)]
         parts = [Part(start, end, 0, outputs) for start, end in zip(cuts, cuts[1:])]
     else:
@@ -88,11 +114,17 @@ class Convolution(ABC):
     result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
     None. slope: that of negative results in a ReLU that follows, or None. dtype: of the maps; maps
     of another type are converted to it.
+
+    function: the address of the library's function. scratch_values: those of a job's memory.
     """
+
+    #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
+    #: it wrote itself. None where preparing the weights takes longer than reading such maps.
+    enough: int | None = None
 
     def __init__(
         self,
-        run: Callable[[int, int, int], None],
+        run: Callable[[int, int, int], int],
         structure: np.dtype,
         shape: Sequence[int],
         y_shape: Sequence[int],
@@ -102,10 +134,11 @@ class Convolution(ABC):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._run, self._structure = run, structure
+        self.function = library.address_of(run)
         self.shape, self.y_shape = tuple(shape), tuple(y_shape)
         self._w, self._b = w, None if b is None else b.float().contiguous()
         self._slope = 1.0 if slope is None else slope
-        self._dtype, self._threads = dtype, 0
+        self.dtype, self._threads, self.scratch_values = dtype, 0, 0
 
     @abstractmethod
     def rows(self) -> int:
@@ -121,8 +154,8 @@ class Convolution(ABC):
     def _divide(self) -> None:
         """Divide the work among the threads."""
         self._threads = torch.get_num_threads()
-        parts = divide(self.rows(), self.y_shape[1], self._threads)
-        fields, scratch = self.settings(*largest(parts))
+        parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
+        fields, self.scratch_values = self.settings(*largest(parts))
         table = np.zeros(len(parts), self._structure)
         table["w"] = self._w.data_ptr()
         table["b"] = 0 if self._b is None else self._b.data_ptr()
@@ -133,23 +166,33 @@ class Convolution(ABC):
         for name, value in fields.items():
             table[name] = value
         table["slope"] = self._slope
-        self._step = -(-scratch // PAGE) * PAGE
-        self._offsets = 4 * self._step * np.arange(len(parts), dtype=np.uint64)
-        self.table, self._address = table, table.ctypes.data
+        self.table, self._address, self._team = table, table.ctypes.data, team()
 
-    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
-        """Return the convolution of x. other: a map that is added before the ReLU, or None."""
+    def jobs(self) -> np.ndarray:
+        """Return the table of jobs, without the addresses of maps and scratch memory."""
         if self._threads != torch.get_num_threads():
             self._divide()
-        x = arranged(x, torch.channels_last, self._dtype)
-        y = torch.empty(self.y_shape, dtype=self._dtype, memory_format=torch.channels_last)
+        return self.table
+
+    def bottom(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map as the library reads it."""
+        return arranged(x, torch.channels_last, self.dtype)
+
+    def empty_top(self) -> torch.Tensor:
+        """Return memory for the result."""
+        return torch.empty(self.y_shape, dtype=self.dtype, memory_format=torch.channels_last)
+
+    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
+        """Return the convolution of x, or None where the library refuses a result.
+
+        other: a map that is added before the ReLU, or None.
+        """
+        table = self.jobs()
+        x, y = self.bottom(x), self.empty_top()
         if other is not None:
-            other = arranged(other, torch.channels_last, self._dtype)
-        table = self.table
+            other = self.bottom(other)
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
-        if self._step:
-            scratch = _room("jobs", self._step * len(table))
-            table["scratch"] = scratch.data_ptr() + self._offsets
-        self._run(self._address, len(table), openmp())
-        return y
+        if self.scratch_values:
+            table["scratch"] = scratch(len(table), self.scratch_values)
+        return y if self._run(self._address, len(table), self._team) else None

@@ -25,6 +25,8 @@ class Convolution(jobs.Convolution):
     that follows, or None.
     """
 
+    enough = 48
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -54,4 +56,6 @@ class Convolution(jobs.Convolution):
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """Return the convolution of x. other: a map that is added before the ReLU."""
-        return self.compute(x, other)
+        y = self.compute(x, other)
+        assert y is not None
+        return y

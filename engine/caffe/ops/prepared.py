@@ -124,19 +124,32 @@ def _by_winograd(
     pads = pad[0], pad[1]
     if not fused_winograd.is_usable(w.shape):
         return _with_epilogue(lambda x: winograd.convolve(x, w, b, pads), slope, adds)
-    fused = fused_winograd.Convolution(shape, w, b, pads, slope, dtype)
+    convolution = fused_winograd.Convolution(shape, w, b, pads, slope, dtype)
 
     def convolve_plainly(x: torch.Tensor) -> torch.Tensor:
         biases = None if b is None else b.to(dtype)
         return torch.conv2d(x.to(dtype), w.to(dtype), biases, padding=pads)
 
     plain = _with_epilogue(convolve_plainly, slope, adds)
+    return _Winograd(convolution, plain)
 
-    def convolve(x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
-        y = fused(x, *other)
-        return plain(x, *other) if y is None else y
 
-    return convolve
+class _Winograd:
+    """A convolution by Winograd's algorithm; the plain one where results are not finite."""
+
+    def __init__(self, fused: fused_winograd.Convolution, plain: Call) -> None:
+        self.fused, self._plain = fused, plain
+
+    def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
+        y = self.fused(x, *other)
+        return self._plain(x, *other) if y is None else y
+
+
+def fused(call: Call) -> jobs.Convolution | None:
+    """Return the convolution of the C library that a function is, or None."""
+    if isinstance(call, _Winograd):
+        return call.fused
+    return call if isinstance(call, jobs.Convolution) else None
 
 
 def _small(

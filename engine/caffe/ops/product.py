@@ -24,6 +24,8 @@ _REORDER = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 _WIDENING = hasattr(torch.ops.aten.mm, "dtype_out")
 #: MKL computes products with fewer rows than ROWS and fewer weights than WEIGHTS.
 ROWS, WEIGHTS = 16, 1 << 20
+#: The same for products of an inference, which read all of their weights from memory.
+BOUND_WEIGHTS = 1 << 19
 #: The most pieces of a gradient's product: MKL is faster with one piece for each core.
 PIECES = 16
 #: Rows from which on MKL computes the gradient of the input in pieces. Fewer rows are a product of
@@ -84,7 +86,7 @@ def bound(
     rows: int, w: torch.Tensor, b: torch.Tensor | None
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return `product` for inference, as a function of float32 values of rows x K."""
-    if _ONEDNN is not None and _by_onednn(torch.empty(rows, 0), w):
+    if _ONEDNN is not None and _by_onednn(torch.empty(rows, 0), w, BOUND_WEIGHTS):
         linear = _ONEDNN
         return lambda x: linear(x, w, b, "none", [], "")
     return lambda x: F.linear(x, w, b)
@@ -194,14 +196,17 @@ def _weight_gradient(grad: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> 
     return out
 
 
-def _by_onednn(x: torch.Tensor, w: torch.Tensor) -> bool:
-    """Return whether oneDNN computes the product: float32 on the CPU, and not small."""
+def _by_onednn(x: torch.Tensor, w: torch.Tensor, weights: int = WEIGHTS) -> bool:
+    """Return whether oneDNN computes the product: float32 on the CPU, and not small.
+
+    weights: the least number of weights with fewer than ROWS rows.
+    """
     return (
         _ONEDNN is not None
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.dim() == 2
-        and (x.shape[0] >= ROWS or w.numel() >= WEIGHTS)
+        and (x.shape[0] >= ROWS or w.numel() >= weights)
         and torch.backends.mkldnn.is_available()
     )
 

@@ -12,10 +12,9 @@ import torch
 from ..blob import Blob, memories_of_values
 from ..layers import Function
 from ..layers.convolution import Convolution
-from ..layers.function import Call
 from ..layers.views import View
 from ..memory import Memory
-from ..ops import graphs
+from ..ops import chains, graphs
 from .flow import AnyMemory, Flow, Group, groups, join
 from .recall import Hidden, Recall
 from .step import Step
@@ -56,7 +55,7 @@ class Program:
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
         self._memories, self._rebindings = self._present_memories(), Blob.rebindings
-        self._calls: list[tuple[Call, Sequence[int], Sequence[int], Sequence[int]]] = []
+        self._calls: list[chains.Link | chains.Chain] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
@@ -181,11 +180,13 @@ class Program:
                 return False
             step.bind(self._shapes)
         self.passes = 0
-        self._calls = [
-            (step.call, step.group.inputs, step.group.outputs, unused)
-            for step, unused in zip(self.steps, self._unused)
-            if step.call is not None
-        ]
+        self._calls = chains.joined(
+            [
+                chains.Link(step.call, step.group.inputs, step.group.outputs, unused)
+                for step, unused in zip(self.steps, self._unused)
+                if step.call is not None
+            ]
+        )
         return True
 
     def run(self, sources: Sequence[torch.Tensor]) -> None:
@@ -209,15 +210,8 @@ class Program:
             self._watch_inputs(self._recall)
 
     def _call_all(self, values: list[Any]) -> None:
-        for call, inputs, outputs, unused in self._calls:
-            y = call(*[values[i] for i in inputs])
-            if isinstance(y, torch.Tensor):
-                values[outputs[0]] = y
-            else:
-                for value, top in zip(outputs, y):
-                    values[value] = top
-            for value in unused:
-                values[value] = None
+        for call in self._calls:
+            call.run(values)
 
     def _watch_inputs(self, recall: Recall) -> None:
         """Keep the inputs of groups with hidden blobs before somebody writes to their blobs."""

@@ -221,7 +221,7 @@ def _shape(text: str) -> tuple[str, list[int]]:
     except ValueError:
         shape = []
     if not name or not shape or min(shape) < 1:
-        raise UsageError(f"--shape {text}: is no shape of an input, such as data=1,3,224,224")
+        raise UsageError(f"--shape {text}: is not the shape of an input, such as data=1,3,224,224")
     return name, shape
 
 

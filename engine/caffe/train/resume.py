@@ -184,7 +184,9 @@ def _layer_states(net: Net) -> list[list[Any]]:
         try:
             json.dumps(state)
         except (TypeError, ValueError) as error:
-            message = f"layer {name}: resume_state() is no value for a JSON file: {error}"
+            message = (
+                f"layer {name}: resume_state() returned a value that JSON cannot hold: {error}"
+            )
             glog.write(_WARNING_PLACE, message, level=1)
             continue
         if state is not None:

@@ -154,9 +154,30 @@ def _error(net: Net, name: str, ours: np.ndarray, theirs: np.ndarray) -> float:
     layer = net.layer_dict[maker]
     if layer.type == "ArgMax" and not np.array_equal(ours, theirs):
         return _lost(net, layer, ours, theirs)
+    if layer.type == "DetectionOutput":
+        theirs = matched_rows(ours, theirs)
     largest = float(np.nanmax(np.abs(ours), initial=0))
     difference = float(np.nanmax(np.abs(ours - theirs), initial=0))
     return difference / largest if largest else difference
+
+
+def matched_rows(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Return the rows of `theirs` in the order of those of `ours` that they are nearest to.
+
+    ours, theirs: detections of DetectionOutput, ... x N x 7: image, label, score, box. Equal scores
+    are in the order of their rounding errors, which differ. Rows match only within an image and a
+    label; the order stays as it is where some row has no match.
+    """
+    rows, others = ours.reshape(-1, ours.shape[-1]), theirs.reshape(-1, theirs.shape[-1])
+    free = list(range(len(others)))
+    order = []
+    for row in rows:
+        choices = [k for k in free if np.array_equal(others[k, :2], row[:2])]
+        if not choices:
+            return theirs
+        order.append(min(choices, key=lambda k: float(np.abs(others[k] - row).max())))
+        free.remove(order[-1])
+    return others[order].reshape(theirs.shape)
 
 
 def _lost(net: Net, layer: Any, ours: np.ndarray, theirs: np.ndarray) -> float:
