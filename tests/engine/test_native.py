@@ -160,6 +160,52 @@ def test_a_product_of_matrices_is_that_of_numpy(use, transposed):
         same(ours[0], theirs[0], 1e-5, atol=1e-4)
 
 
+def ended_product(draw, m, n, per_row, kind):
+    """A product, and what follows in its place: a bias, and a ReLU or PReLU; the output."""
+    k = draw.randint(2, 40)
+    a, b = drawn(draw, m, k), drawn(draw, n, k).T if draw.rand() < 0.5 else drawn(draw, k, n)
+    out, shape = np.zeros((m, n), np.float32), (m, 1) if per_row else (n,)
+    slope = drawn(draw, *shape) if draw.rand() < 0.7 else drawn(draw, 1).reshape(())
+    steps = [ops.product(a, b, out), ops.add(out, drawn(draw, *shape, special=True), out)]
+    if kind == "relu":
+        steps.append(ops.maximum(out, ops.ZERO, out))
+    if kind == "prelu":
+        steps.append(ops.rectify(out, slope, out))
+    return steps, out
+
+
+@pytest.mark.parametrize("kind", ["bias", "relu", "prelu"])
+def test_what_follows_a_product_in_its_place_joins_it_with_the_same_bits(use, kind):
+    draw = np.random.RandomState(5)
+    use(True)
+    for _ in range(60):
+        m, n = draw.choice([1, 2, 5, 13, 16, 40], 2)
+        steps, out = ended_product(draw, m, n, draw.rand() < 0.5, kind)
+        for step in steps:
+            (call,) = link([step])
+            call()
+        apart = out.copy()
+        (together,) = link(steps)
+        together()
+        np.testing.assert_array_equal(out, apart)
+        assert sum(len(records) for _, records in together.parts) == 1
+
+
+def test_what_follows_a_product_elsewhere_stays_apart(use):
+    draw = np.random.RandomState(6)
+    use(True)
+    a, b, out, other = (drawn(draw, 4, 4) for _ in range(4))
+    for last in (
+        ops.add(out, other, out),
+        ops.add(out, drawn(draw, 4), other),
+        ops.add(other, out, out),
+        ops.maximum(out, np.zeros((), np.float32), out),
+        ops.multiply(out, other[0], out),
+    ):
+        (call,) = link([ops.product(a, b, out), last])
+        assert sum(len(records) for _, records in call.parts) == 2
+
+
 def test_products_with_vectors_and_with_several_matrices_are_those_of_numpy(use):
     draw = np.random.RandomState(7)
     a, vector, matrices = drawn(draw, 6, 20), drawn(draw, 20), drawn(draw, 3, 20, 5)

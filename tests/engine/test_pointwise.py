@@ -7,7 +7,7 @@ import pytest
 import torch
 from caffe.native import instructions, library
 from caffe.native.records import scratch_size, table
-from caffe.ops import fused_winograd, jobs, pointwise, prepared
+from caffe.ops import fused_winograd, jobs, pointwise, pooling, prepared
 
 from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
@@ -102,6 +102,9 @@ def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
     y = fused_winograd.Convolution(x.shape, w.bfloat16(), None, (1, 1), dtype=low.dtype)(low)
     exact = torch.nn.functional.conv2d(low.double(), w.bfloat16().double(), padding=1)
     assert within_a_rounding(y, exact)
+    for maps in (x, low):
+        y = pooling.maxima(maps, (3, 3), (2, 2), (1, 1), (7, 9))
+        assert torch.equal(y, torch.nn.functional.max_pool2d(maps, 3, 2, 1))
     w = w[:, :, :1, :1].contiguous()
     y = pointwise.Convolution(x.shape, w, None, (1, 1))(x)
     assert apart(y, torch.nn.functional.conv2d(x.double(), w.double())) < 2e-6

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops import cuda
+from ..ops import cuda, pooling
 from ..proto import caffe_pb2
 from .function import Call, Function, Shape, Tensors, Traced
 from .registry import register
@@ -116,6 +116,8 @@ class Pooling(Function):
         ]
         if self._on_device(x[0], self.kernel):
             return cuda.MaxPool.apply(x[0], self.kernel, self.stride, size)
+        if self._fits_library(x[0].shape, x[0]):
+            return pooling.maxima(x[0], self.kernel, self.stride, (0, 0), size)
         kernel = self.kernel
         (y,) = _maxima(x[0], lambda x: (F.max_pool2d(x, kernel, self.stride, 0, self.dilation),))
         return y
@@ -128,6 +130,12 @@ class Pooling(Function):
         small = math.prod(kernel) <= 255 and x.numel() < 1 << 31
         plain = x.dim() == 4 and set(self.dilation) == {1} and not self.with_mask
         return small and plain and cuda.takes(x)
+
+    def _fits_library(self, shape: Shape, x: torch.Tensor | None = None) -> bool:
+        """Whether the C library computes the maxima of maps of this shape, of x if there is one."""
+        plain = len(shape) == 4 and set(self.dilation) == {1} and not self.with_mask
+        large = math.prod(shape) >= FEW_VALUES
+        return plain and large and mode.fast() and pooling.is_usable(shape[1], x)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Tensors:
         size = tuple(x.shape[2:])
@@ -175,6 +183,8 @@ class Pooling(Function):
         pool, settings = torch.max_pool2d, (kernel, self.stride, self.pad, self.dilation, self.ceil)
         if math.prod(shape) < FEW_VALUES:
             return lambda x: _maxima(x, lambda y: (pool(y, *settings),))[0]
+        if self._fits_library(shape):
+            return lambda x: pooling.maxima(x, kernel, self.stride, self.pad, out)
         layout = mode.map_layout(shape, torch.device("cpu"))
         return lambda x: _maxima(
             x.contiguous(memory_format=layout), lambda y: (pool(y, *settings),)
@@ -229,6 +239,8 @@ class Pooling(Function):
         """Max pooling where PyTorch's padding and rounding are Caffe's."""
         if not any(self.pad) and self._on_device(x, kernel):
             return cuda.MaxPool.apply(x, kernel, self.stride, out)
+        if self._fits_library(x.shape, x):
+            return pooling.maxima(x, kernel, self.stride, self.pad, out)
         on_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4
         if on_cpu and mode.fast() and not self.with_mask and x.numel() >= FEW_VALUES:
             x = x.contiguous(memory_format=mode.map_layout(x.shape, x.device))

@@ -1,4 +1,4 @@
-"""The tables of jobs of 3 x 3 and 1 x 1 convolutions that the C library computes."""
+"""The tables of jobs of convolutions and poolings that the C library computes."""
 
 from __future__ import annotations
 
@@ -38,3 +38,10 @@ WORDS = {name: i for i, (name, _) in enumerate(_PLACES)}
 CALL = np.dtype([("run", "u8"), ("jobs", "u8"), ("count", "i8")])
 #: Tiles, and vectors of outputs, whose products are in memory at a time.
 PART, WIDE = 36, 4
+#: The structure `pooling` of pooling.c.
+POOLING = np.dtype(
+    _PLACES[:2]
+    + _PLACES[5:6]
+    + _fields("height width channels y_height y_width high wide down across top left")
+    + _fields("first_row end_row low")
+)

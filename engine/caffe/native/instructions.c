@@ -15,6 +15,7 @@
 #include "vectors.h"
 
 int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
+int64_t caffe_native_pooling_size(void);
 
 /* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
@@ -38,7 +39,7 @@ enum {
 struct record {
     int32_t code, rank;
     int64_t size[RANK];
-    char *place[4];
+    char *place[5];
     int64_t stride[3][RANK];
     float scalar[4];
 };
@@ -102,32 +103,20 @@ INLINE float hyperbolic_tangent(float x)
 
 /* ---- operations value by value --------------------------------------------------------------- */
 
-/* A row of arrays along their last axis: where it starts in each array, the number of its values,
- * and the arrays' strides. at: the row's place along the other axes. */
-struct row {
-    const float *a, *b;
-    float *o;
-    int64_t n, sa, sb, so, at[RANK];
-};
+/* The plane of arrays along their last two axes: where it starts in each array. at: the plane's
+ * place along the other axes. */
+struct plane { const float *a, *b; float *o; int64_t at[RANK]; };
 
-INLINE struct row first_row(const struct record *r)
+/* Go to the next plane; return 0 if there is none. */
+INLINE int next_plane(struct plane *plane, const struct record *r)
 {
-    int last = r->rank - 1;
-    struct row row = {(const float *)r->place[0], (const float *)r->place[1], (float *)r->place[2],
-                      r->size[last], r->stride[0][last], r->stride[1][last], r->stride[2][last], {0}};
-    return row;
-}
-
-/* Go to the next row; return 0 if there is none. */
-INLINE int next_row(struct row *row, const struct record *r)
-{
-    for (int axis = r->rank - 2; axis >= 0; axis--) {
-        int64_t step = ++row->at[axis] < r->size[axis] ? 1 : 1 - r->size[axis];
-        row->a += step * r->stride[0][axis];
-        row->b += step * r->stride[1][axis];
-        row->o += step * r->stride[2][axis];
-        if (step == 1 && row->at[axis] < r->size[axis]) return 1;
-        row->at[axis] = 0;
+    for (int axis = r->rank - 3; axis >= 0; axis--) {
+        int64_t step = ++plane->at[axis] < r->size[axis] ? 1 : 1 - r->size[axis];
+        plane->a += step * r->stride[0][axis];
+        plane->b += step * r->stride[1][axis];
+        plane->o += step * r->stride[2][axis];
+        if (step == 1) return 1;
+        plane->at[axis] = 0;
     }
     return 0;
 }
@@ -135,14 +124,20 @@ INLINE int next_row(struct row *row, const struct record *r)
 /* The arrays are the same or apart, so that the loops over neighbouring values are independent. */
 #define EACH_ROW(...) \
     { \
-        struct row row = first_row(r); \
+        struct plane plane = {(const float *)r->place[0], (const float *)r->place[1], \
+                              (float *)r->place[2], {0}}; \
+        int last = r->rank - 1, above = last > 0 ? last - 1 : RANK - 1; \
+        int64_t n = r->size[last], rows = last > 0 ? r->size[above] : 1; \
+        int64_t sa = r->stride[0][last], sb = r->stride[1][last], so = r->stride[2][last]; \
         do { \
-            const float *a = row.a, *b = row.b; \
-            float *o = row.o; \
-            int64_t n = row.n, sa = row.sa, sb = row.sb, so = row.so; \
-            (void)a, (void)b, (void)sa, (void)sb; \
-            __VA_ARGS__ \
-        } while (next_row(&row, r)); \
+            const float *a = plane.a, *b = plane.b; \
+            float *o = plane.o; \
+            for (int64_t row = 0; row < rows; row++) { \
+                (void)sa, (void)sb; \
+                __VA_ARGS__ \
+                a += r->stride[0][above], b += r->stride[1][above], o += r->stride[2][above]; \
+            } \
+        } while (next_plane(&plane, r)); \
         break; \
     }
 
@@ -187,34 +182,151 @@ INLINE float sum_of_row(const float *a, int64_t n, int64_t step)
     return sum_of_lanes(lanes) + rest;
 }
 
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float two __attribute__((vector_size(8), aligned(4), may_alias));
+
+/* Copy up to PANEL values: the first and the last ones, which may overlap. */
+INLINE void copy_columns(float *o, const float *a, int64_t columns)
+{
+#define ENDS(TYPE) { \
+        int64_t rest = columns - (int64_t)(sizeof(TYPE) / 4); \
+        TYPE first = *(const TYPE *)a, last = *(const TYPE *)(a + rest); \
+        *(TYPE *)o = first, *(TYPE *)(o + rest) = last; \
+    }
+    if (columns == PANEL) memcpy(o, a, 4 * PANEL);
+    else if (columns >= 8) ENDS(half_vector)
+    else if (columns >= 4) ENDS(four)
+    else if (columns >= 2) ENDS(two)
+    else if (columns) *o = *a;
+#undef ENDS
+}
+
 INLINE void copy_row(float *o, const float *a, int64_t n)
 {
     /* A call of memcpy takes longer than a row of a small map. */
+    if (n <= PANEL) { copy_columns(o, a, n); return; }
     if (n >= 64) { memmove(o, a, 4 * n); return; }
     INDEPENDENT for (int64_t i = 0; i < n; i++) o[i] = a[i];
 }
 
-/* ---- products of matrices -------------------------------------------------------------------- */
-
-/* Copy up to PANEL values in pieces of powers of two, which are a register each. */
-INLINE void copy_columns(float *o, const float *a, int64_t columns)
+/* The larger of two values, where NaN is less than any value. */
+INLINE void larger_values(float *o, const float *a, const float *b, int64_t n)
 {
-    if (columns == PANEL) { memcpy(o, a, 4 * PANEL); return; }
-    if (columns & 8) memcpy(o, a, 32), o += 8, a += 8;
-    if (columns & 4) memcpy(o, a, 16), o += 4, a += 4;
-    if (columns & 2) memcpy(o, a, 8), o += 2, a += 2;
-    if (columns & 1) *o = *a;
+    INDEPENDENT for (int64_t i = 0; i < n; i++) o[i] = a[i] >= b[i] || b[i] != b[i] ? a[i] : b[i];
 }
 
-/* `rows` rows of a product and up to PANEL columns. b: k rows of PANEL values, `step` apart. */
-INLINE void product_block(int rows, int halves, int64_t k, int64_t columns, const float *a,
-                          int64_t a_row, int64_t a_column, const float *b, int64_t step, float *o,
-                          int64_t o_row)
+/* The same for one value b. */
+INLINE void larger_than(float *o, const float *a, float b, int64_t n)
+{
+    INDEPENDENT for (int64_t i = 0; i < n; i++) o[i] = a[i] >= b || b != b ? a[i] : b;
+}
+
+/* The same for pairs of neighbours in a row of 2 * n values. */
+INLINE void larger_of_pairs(float *o, const float *a, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + PANEL <= n; i += PANEL) {
+        vector first = *(const vector *)(a + 2 * i), second = *(const vector *)(a + 2 * i + PANEL);
+        vector x = PICK(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        vector y = PICK(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        larger_values(o + i, (const float *)&x, (const float *)&y, PANEL);
+    }
+    for (; i < n; i++) {
+        float x = a[2 * i], y = a[2 * i + 1];
+        o[i] = x >= y || y != y ? x : y;
+    }
+}
+
+/* Add the rows of a matrix to `o`, one after the other. */
+INLINE void add_rows(float *o, const float *a, int64_t rows, int64_t n, int64_t step)
+{
+    for (int64_t j = 0; j < n; j += PANEL) {
+        int64_t columns = n - j < PANEL ? n - j : PANEL;
+        vector sum = {0};
+        copy_columns((float *)&sum, o + j, columns);
+        for (int64_t i = 0; i < rows; i++) {
+            vector values = {0};
+            const float *row = a + i * step + j;
+            /* Behind a row lies another one. */
+            if (i + 1 < rows && step >= PANEL - columns) values = *(const vector *)row;
+            else copy_columns((float *)&values, row, columns);
+            sum += values;
+        }
+        copy_columns(o + j, (const float *)&sum, columns);
+    }
+}
+
+/* ---- products of matrices -------------------------------------------------------------------- */
+
+
+/* What follows a product, value by value: a bias is added, then negative values become 0 or get the
+ * factor of a slope. Where a stride of columns is 0, a row has one bias or slope. */
+enum { AS_IS, RECTIFIED, SLOPED };
+struct ending {
+    const float *bias, *slope;
+    int64_t bias_row, bias_column, slope_row, slope_column, kind;
+};
+
+INLINE struct ending ending_of(const struct record *r)
+{
+    const int64_t *s = r->stride[2];
+    struct ending e = {(const float *)r->place[3], (const float *)r->place[4],
+                       s[2], s[3], s[4], s[5], r->size[3]};
+    return e;
+}
+
+/* NaN is neither above nor below 0. */
+INLINE float sloped(float x, float slope) { return (x < 0 ? 0 : x) + slope * (x > 0 ? 0 : x); }
+
+INLINE float ended(const struct ending *e, float x, int64_t i, int64_t j)
+{
+    if (e->bias) x += e->bias[i * e->bias_row + j * e->bias_column];
+    if (e->kind == RECTIFIED) x = x < 0 ? 0 : x;
+    if (e->kind == SLOPED) x = sloped(x, e->slope[i * e->slope_row + j * e->slope_column]);
+    return x;
+}
+
+/* The same for PANEL values of row i, with the biases and slopes of these columns, or of the row. */
+INLINE void end_row(const struct ending *e, float *x, int64_t i, const float *biases,
+                    const float *slopes)
+{
+#define ALL(EXPRESSION) INDEPENDENT for (int c = 0; c < PANEL; c++) x[c] = EXPRESSION;
+    if (e->bias) {
+        float bias = e->bias[i * e->bias_row];
+        if (e->bias_column) { ALL(x[c] + biases[c]) } else { ALL(x[c] + bias) }
+    }
+    if (e->kind == RECTIFIED) { ALL(x[c] < 0 ? 0 : x[c]) }
+    if (e->kind == SLOPED) {
+        float slope = e->slope[i * e->slope_row];
+        if (e->slope_column) { ALL(sloped(x[c], slopes[c])) } else { ALL(sloped(x[c], slope)) }
+    }
+#undef ALL
+}
+
+/* A panel of a product: up to PANEL columns, the matrices' places and strides, and what follows. b: k
+ * rows of PANEL values. */
+struct panel {
+    const float *a, *b;
+    float *o;
+    int64_t k, columns, a_row, a_column, b_row, o_row;
+    struct ending ending;
+    vector biases, slopes;
+};
+
+/* Rows i .. i + rows of a panel of a product. */
+INLINE void product_block(int rows, int halves, const struct panel *p, int64_t i)
 {
     vector sum[ROWS / 2];
-    UNROLL for (int i = 0; i < rows; i++) sum[i] = (vector){0};
-    add_products(rows, halves, k, a, a_row, a_column, b, step, sum);
-    UNROLL for (int i = 0; i < rows; i++) copy_columns(o + i * o_row, (const float *)&sum[i], columns);
+    UNROLL for (int row = 0; row < rows; row++) sum[row] = (vector){0};
+    add_products(rows, halves, p->k, p->a + i * p->a_row, p->a_row, p->a_column, p->b, p->b_row, sum);
+    const float *biases = (const float *)&p->biases, *slopes = (const float *)&p->slopes;
+    int ends = p->ending.bias || p->ending.kind;
+    if (ends)
+        for (int row = 0; row < rows; row++)
+            end_row(&p->ending, (float *)&sum[row], i + row, biases, slopes);
+    float *o = p->o + i * p->o_row;
+    UNROLL for (int row = 0; row < rows; row++)
+        copy_columns(o + row * p->o_row, (const float *)&sum[row], p->columns);
 }
 
 /* Copy a panel of a matrix with k rows to `scratch`, with zeros behind its columns. */
@@ -222,6 +334,11 @@ INLINE void pack(float *scratch, const float *b, int64_t b_row, int64_t b_column
                  int64_t columns)
 {
     for (int64_t p = 0; p < k; p++, scratch += PANEL, b += b_row) {
+        /* Behind a row lies another one; what is read of it is not used. */
+        if (b_column == 1 && p + 1 < k && b_row >= PANEL - columns) {
+            memcpy(scratch, b, 4 * PANEL);
+            continue;
+        }
         if (columns < PANEL) memset(scratch, 0, 4 * PANEL);
         if (b_column == 1) copy_columns(scratch, b, columns);
         else for (int64_t c = 0; c < columns; c++) scratch[c] = b[c * b_column];
@@ -236,31 +353,38 @@ INLINE void product_by_panels(const struct record *r, int halves, float *scratch
     int64_t m = r->size[0], n = r->size[1], k = r->size[2];
     int64_t a_row = r->stride[0][0], a_column = r->stride[0][1];
     int64_t b_row = r->stride[1][0], b_column = r->stride[1][1], o_row = r->stride[2][0];
-    const float *a = (const float *)r->place[0], *b = (const float *)r->place[1];
+    const float *b = (const float *)r->place[1];
     float *o = (float *)r->place[2];
+    struct panel part = {(const float *)r->place[0], b, o, k, PANEL, a_row, a_column, b_row, o_row,
+                         ending_of(r), {0}, {0}};
     int64_t wide = k * n <= SMALL ? n : PANEL, tall = k * n <= SMALL ? 6 : m;
     for (int64_t start = 0; start < n; start += wide)
         for (int64_t top = 0; top < m; top += tall)
             for (int64_t j = start; j < n && j < start + wide; j += PANEL) {
-                int64_t columns = n - j < PANEL ? n - j : PANEL, step = b_row;
-                const float *panel = b + j * b_column;
+                int64_t columns = n - j < PANEL ? n - j : PANEL;
+                part.b = b + j * b_column, part.o = o + j, part.columns = columns;
                 if (columns < PANEL || b_column != 1) {
                     float *place = scratch + (j - start) * k;
-                    if (top == 0) pack(place, panel, b_row, b_column, k, columns);
-                    panel = place, step = PANEL;
-                }
+                    if (top == 0) pack(place, part.b, b_row, b_column, k, columns);
+                    part.b = place, part.b_row = PANEL;
+                } else part.b_row = b_row;
+                if (part.ending.bias_column)
+                    copy_columns((float *)&part.biases, part.ending.bias + j, columns);
+                if (part.ending.slope_column)
+                    copy_columns((float *)&part.slopes, part.ending.slope + j, columns);
                 int64_t end = m - top < tall ? m : top + tall, i = top;
-#define CASE(N) product_block(N, halves, k, columns, a + i * a_row, a_row, a_column, panel, step, \
-                              o + i * o_row + j, o_row)
+#define CASE(N) product_block(N, halves, &part, i)
                 for (; i + ROWS / 2 <= end; i += ROWS / 2) CASE(ROWS / 2);
                 EACH_NUMBER_OF_ROWS(end - i, ROWS / 2, CASE)
 #undef CASE
             }
 }
 
-/* The products of `rows` rows of a with `columns` columns of b, all of k values in a row. */
+/* The products of `rows` rows of a with `columns` columns of b, all of k values in a row. o: where
+ * the output of row i and column j is. */
 INLINE void dot_block(int rows, int columns, int64_t k, const float *a, int64_t a_row,
-                      const float *b, int64_t b_column, float *o, int64_t o_row)
+                      const float *b, int64_t b_column, float *o, int64_t o_row,
+                      const struct ending *e, int64_t top, int64_t left)
 {
     vector sum[8];
     float rest[8] = {0};
@@ -277,7 +401,8 @@ INLINE void dot_block(int rows, int columns, int64_t k, const float *a, int64_t 
                 rest[i * columns + j] += a[i * a_row + p] * b[j * b_column + p];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < columns; j++)
-            o[i * o_row + j] = sum_of_lanes(sum[i * columns + j]) + rest[i * columns + j];
+            o[i * o_row + j] = ended(e, sum_of_lanes(sum[i * columns + j]) + rest[i * columns + j],
+                                     top + i, left + j);
 }
 
 INLINE void product_by_dots(const struct record *r)
@@ -286,8 +411,9 @@ INLINE void product_by_dots(const struct record *r)
     int64_t a_row = r->stride[0][0], b_column = r->stride[1][1], o_row = r->stride[2][0];
     const float *a = (const float *)r->place[0], *b = (const float *)r->place[1];
     float *o = (float *)r->place[2];
+    struct ending e = ending_of(r);
 #define DOTS(ROWS, COLUMNS) dot_block(ROWS, COLUMNS, k, a + i * a_row, a_row, b + j * b_column, \
-                                      b_column, o + i * o_row + j, o_row)
+                                      b_column, o + i * o_row + j, o_row, &e, i, j)
     for (; i + 2 <= m; i += 2) {
         for (j = 0; j + 4 <= n; j += 4) DOTS(2, 4);
         for (; j < n; j++) DOTS(2, 1);
@@ -298,7 +424,8 @@ INLINE void product_by_dots(const struct record *r)
     }
 }
 
-/* size: m, n, k. stride: of rows and columns. The output's columns lie one behind the other. */
+/* size: m, n, k, and the kind of ending. stride: of rows and columns; behind those of the output, of
+ * the bias at place[3] and the slope at place[4]. The output's columns lie one behind the other. */
 INLINE void product(const struct record *r, int halves, float *scratch)
 {
     int in_a_row = r->stride[0][1] == 1 && r->stride[1][0] == 1;
@@ -408,7 +535,15 @@ INLINE int run_record(const struct record *r, int halves, float *scratch)
     case DIVIDE: EACH(x / y)
     case MAXIMUM: EACH(x >= y || x != x ? x : y)
     case MINIMUM: EACH(x <= y || x != x ? x : y)
-    case FMAX: EACH(x >= y || y != y ? x : y)
+    case FMAX:
+        EACH_ROW(
+            if (sa == 1 && so == 1 && sb == 1) larger_values(o, a, b, n);
+            else if (sa == 1 && so == 1 && sb == 0) larger_than(o, a, *b, n);
+            else if (sa == 2 && sb == 2 && so == 1 && b == a + 1) larger_of_pairs(o, a, n);
+            else for (int64_t i = 0; i < n; i++) {
+                float x = a[i * sa], y = b[i * sb];
+                o[i * so] = x >= y || y != y ? x : y;
+            })
     case GATE: EACH(x * (y > 0 ? 1.0f : 0.0f))
     case RECTIFY: EACH((x >= 0 || x != x ? x : 0) + y * (x <= 0 || x != x ? x : 0))
     case SIGMOID_GRADIENT: EACH(x * (1 - y) * y)
@@ -424,6 +559,12 @@ INLINE int run_record(const struct record *r, int halves, float *scratch)
     case WHERE: /* a where b is positive; elsewhere the output stays */
         EACH_ROW(for (int64_t i = 0; i < n; i++) if (b[i * sb] > 0) o[i * so] = a[i * sa];)
     case SUM: /* adds to the output, which has stride 0 along the axes that are added up */
+        if (r->rank == 2 && !r->stride[2][0] && r->stride[2][1] == 1 && r->stride[0][1] == 1 &&
+            r->size[1] >= PANEL / 2) {
+            add_rows((float *)r->place[2], (const float *)r->place[0], r->size[0], r->size[1],
+                     r->stride[0][0]);
+            break;
+        }
         EACH_ROW(
             if (so == 0) *o += sum_of_row(a, n, sa);
             else if (so == 1 && sa == 1) { INDEPENDENT for (int64_t i = 0; i < n; i++) o[i] += a[i]; }
@@ -478,7 +619,8 @@ uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 int64_t caffe_native_sizes(int64_t which)
 {
     int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
-                       caffe_native_pointwise_size(), sizeof(struct call)};
+                       caffe_native_pointwise_size(), caffe_native_pooling_size(),
+                       sizeof(struct call)};
     return sizes[which];
 }
 

@@ -8,9 +8,13 @@ from functools import partial
 import numpy as np
 
 from . import library
-from .instructions import Call, Instruction
+from .endings import ended
+from .instructions import ZERO, Call, Instruction
 from .library import Library
-from .records import Record, UnencodableError, scratch_size, table
+from .records import Record, UnencodableError, address, scratch_size, table
+
+#: Where there is a value that is 0 for ever.
+ZEROS = frozenset({address(ZERO)})
 
 
 class NativeRun:
@@ -63,7 +67,7 @@ def link(calls: Iterable[Call | Instruction]) -> list[Call]:
 
     def end_run() -> None:
         if native is not None and parts:
-            result.append(NativeRun(native, parts))
+            result.append(NativeRun(native, _with_endings(parts)))
         parts.clear()
 
     for call in calls:
@@ -78,6 +82,25 @@ def link(calls: Iterable[Call | Instruction]) -> list[Call]:
         else:
             parts.append((call, records))
     end_run()
+    return result
+
+
+def _with_endings(
+    parts: Sequence[tuple[Instruction, list[Record]]],
+) -> list[tuple[Instruction, list[Record]]]:
+    """Return instructions with records in which products do what later instructions do.
+
+    A later instruction without records stays, because it holds the arrays.
+    """
+    result: list[tuple[Instruction, list[Record]]] = []
+    for instruction, records in parts:
+        before = next((i for i in reversed(range(len(result))) if result[i][1]), None)
+        if before is not None and len(records) == 1:
+            owner, earlier = result[before]
+            product = ended(earlier[-1], records[0], ZEROS)
+            if product is not None:
+                result[before], records = (owner, [*earlier[:-1], product]), []
+        result.append((instruction, records))
     return result
 
 

@@ -17,7 +17,7 @@ RECORD = np.dtype(
         ("code", "i4"),
         ("rank", "i4"),
         ("size", "i8", RANK),
-        ("place", "u8", 4),
+        ("place", "u8", 5),
         ("stride", "i8", (3, RANK)),
         ("scalar", "f4", 4),
     ]
@@ -89,8 +89,8 @@ def scratch_size(records: Sequence[Record]) -> int:
     A product copies a panel of its second matrix there, or all panels of a small matrix.
     """
     sizes = [r.size for r in records if r.code is Code.PRODUCT]
-    wide = [k * (n + PANEL) for _, n, k in sizes if k * n <= SMALL]
-    return max([PANEL * k for _, _, k in sizes] + wide, default=0)
+    wide = [k * (n + PANEL) for _, n, k, *_ in sizes if k * n <= SMALL]
+    return max([PANEL * k for _, _, k, *_ in sizes] + wide, default=0)
 
 
 def address(array: np.ndarray) -> int:
@@ -155,7 +155,7 @@ def _joined_axes(
     # The output counts most: its last axis in memory is the one that loops run along.
     axes.sort(key=lambda axis: [-abs(s[axis]) for s in (strides[-1], *strides[:-1])])
     if strides[-1] and any(strides[-1][axis] == 0 for axis in axes):
-        axes.sort(key=lambda axis: -abs(strides[0][axis]))
+        axes.sort(key=lambda axis: -abs(strides[max(0, len(strides) - 2)][axis]))
     size: list[int] = []
     result: list[list[int]] = [[] for _ in strides]
     for axis in axes:

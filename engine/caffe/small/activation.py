@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from ..native import instructions as ops
+from ..native.instructions import ZERO
 from ..native.records import Code
-from .site import ZERO, Call, Calls, Site, flat_maps, tensor
+from .site import Call, Calls, Site, flat_maps, tensor
 
 _ATEN = torch.ops.aten
 

@@ -12,8 +12,6 @@ import torch
 from ..native import instructions as ops
 from ..native.instructions import Call
 
-ZERO = np.zeros((), np.float32)
-
 
 class Site(NamedTuple):
     """A layer and the float32 arrays of its blobs, each C-contiguous.

@@ -1,0 +1,81 @@
+/* Maxima of windows of float32 or bfloat16 maps with channels last. As in Caffe, a maximum starts as
+ * the least finite value and a larger value replaces it, which NaN is not.
+ */
+#include <float.h>
+#include <stdint.h>
+
+#include "vectors.h"
+
+/* The least value of bfloat16. */
+#define LOW_MIN -0x1.fep127f
+
+/* What a job computes: the rows of y from first_row on, which are counted through all images. Maps
+ * are N x H x W x C in memory, C a multiple of PANEL, bfloat16 if `low`, else float32. A window has
+ * high x wide positions, moves by down and across, and begins top above and left of the map; its
+ * positions outside of the map do not count. */
+struct pooling {
+    int64_t taken;
+    const void *x;
+    void *y;
+    int64_t height, width, channels, y_height, y_width, high, wide, down, across, top, left;
+    int64_t first_row, end_row, low;
+};
+
+/* Compilers know this loop as one instruction. */
+INLINE vector larger(vector a, vector b)
+{
+    for (int i = 0; i < PANEL; i++) b[i] = a[i] > b[i] ? a[i] : b[i];
+    return b;
+}
+
+INLINE int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+INLINE void run_job(const struct pooling *j, int low)
+{
+    for (int64_t row = j->first_row; row < j->end_row; row++) {
+        int64_t image = row / j->y_height, start = row % j->y_height * j->down - j->top;
+        int64_t first = at_least(start, 0), end = at_most(start + j->high, j->height);
+        for (int64_t column = 0; column < j->y_width; column++) {
+            int64_t begin = column * j->across - j->left;
+            int64_t left = at_least(begin, 0), right = at_most(begin + j->wide, j->width);
+            for (int64_t c = 0; c < j->channels; c += PANEL) {
+                vector most = (vector){0} + (low ? LOW_MIN : -FLT_MAX);
+                for (int64_t p = first; p < end; p++)
+                    for (int64_t q = left; q < right; q++) {
+                        int64_t at = ((image * j->height + p) * j->width + q) * j->channels + c;
+                        most = larger(load(j->x, at, low), most);
+                    }
+                store(j->y, (row * j->y_width + column) * j->channels + c, most, low);
+            }
+        }
+    }
+}
+
+AVX2 static void run_avx2(const struct pooling *j)
+{
+    if (j->low) run_job(j, 1);
+    else run_job(j, 0);
+}
+
+AVX512 static void run_avx512(const struct pooling *j)
+{
+    if (j->low) run_job(j, 1);
+    else run_job(j, 0);
+}
+
+static void run_one(void *job)
+{
+    if (processor_vectors() == 2) run_avx512(job);
+    else run_avx2(job);
+}
+
+int64_t caffe_native_pooling_size(void) { return sizeof(struct pooling); }
+
+/* Run jobs, on several threads if there is a team; return 1. */
+int caffe_native_pooling(struct pooling *first, int64_t count, const struct team *team)
+{
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
+    run_jobs(&jobs, team);
+    return 1;
+}
