@@ -243,11 +243,25 @@ def test_an_output_of_zeros_is_exactly_the_bias(
     x = x * (1 - 2 * (torch.rand(x.shape) < 0.5).float())  # zeros of either sign
     w, b = torch.randn(outputs, channels, 3, 3), torch.randn(outputs)
     other = torch.randn(2, outputs, 24, 24) if adds else torch.zeros(())
-    y = fused_winograd.Convolution(x.shape, w, b, (1, 1), slope)(x, other if adds else None)
+    convolve = fused_winograd.Convolution(x.shape, w, b, (1, 1), slope, exact=True)
+    y = convolve(x, other if adds else None)
     expected = b.view(1, -1, 1, 1) + other
     expected = (expected if slope is None else torch.relu(expected)).expand_as(y)
     zeros = zeros.expand_as(y)
     assert zeros.any() and torch.equal(y[zeros], expected[zeros])
+
+
+def test_zeros_of_one_group_of_channels_are_told_from_another_one(native, monkeypatch):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, zeros = image_between(0.0, 16)
+    x = torch.cat([torch.randn(2, 16, 24, 24), x], 1)
+    w, b = torch.randn(64, 16, 3, 3), torch.randn(64)
+    y = fused_winograd.Convolution(x.shape, w, b, (1, 1), exact=True)(x)
+    expected = torch.nn.functional.conv2d(x.double(), w.double(), b.double(), padding=1, groups=2)
+    assert apart(y, expected) < 1e-5
+    zeros = zeros.expand(-1, 32, -1, -1)
+    assert torch.equal(y[:, 32:][zeros], b[32:].view(1, -1, 1, 1).expand_as(zeros)[zeros])
+    assert not torch.equal(y[:, :32][zeros], b[:32].view(1, -1, 1, 1).expand_as(zeros)[zeros])
 
 
 def test_gradients_of_zeros_are_zeros(native, monkeypatch):
@@ -266,8 +280,8 @@ def test_outputs_of_small_inputs_beside_large_ones_have_small_errors(native, mon
     x, small = image_between(value)
     x[small.expand_as(x)] *= 0.5 + torch.rand(int(small.expand_as(x).sum()))
     w = torch.randn(48, 32, 3, 3)
-    y = winograd.convolve(x, w, None, (1, 1))
-    expected = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
+    y = winograd.convolve(x.requires_grad_(), w, None, (1, 1)).detach()
+    expected = torch.nn.functional.conv2d(x.detach().double(), w.double(), padding=1)
     error = ((y - expected).abs() / value)[small.expand_as(y)]
     assert error.max() < 0.05
 
@@ -299,8 +313,8 @@ def test_small_outputs_in_bfloat16_are_exact_too(native, monkeypatch):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
     x, small = image_between(2.0**-20)
     x, w = x.bfloat16(), torch.randn(16, 32, 3, 3).bfloat16()
-    y = winograd.convolve(x, w, None, (1, 1)).float()
-    expected = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
+    y = winograd.convolve(x.requires_grad_(), w, None, (1, 1)).detach().float()
+    expected = torch.nn.functional.conv2d(x.detach().double(), w.double(), padding=1)
     error = ((y - expected).abs() / 2.0**-20)[small.expand_as(y)]
     assert error.max() < 0.5
 
@@ -311,7 +325,7 @@ def test_zeros_times_weights_that_are_not_finite_are_nan(native, monkeypatch, va
     x, zeros = image_between(0.0)
     w = torch.randn(16, 32, 3, 3)
     w[3, 5, 1, 1] = value
-    assert fused_winograd.Convolution(x.shape, w, None, (1, 1))(x) is None
+    assert fused_winograd.Convolution(x.shape, w, None, (1, 1), exact=True)(x) is None
     y = winograd.convolve(x, w, None, (1, 1))
     assert y[:, 3].isnan()[zeros[:, 0]].all()
     assert torch.isfinite(y[:, 4:]).all()
@@ -320,7 +334,7 @@ def test_zeros_times_weights_that_are_not_finite_are_nan(native, monkeypatch, va
 def test_beside_zeros_the_algorithm_in_steps_gives_roundings(in_steps):
     torch.manual_seed(1)
     x, zeros = image_between(0.0)
-    y = winograd.convolve(x, torch.randn(32, 32, 3, 3), None, (1, 1))
+    y = winograd.convolve(x.requires_grad_(), torch.randn(32, 32, 3, 3), None, (1, 1))
     assert 0 < y[zeros.expand_as(y)].abs().max() < 1e-3
 
 

@@ -20,7 +20,7 @@ CONVOLUTION = np.dtype(
     + _MAPS
     + _fields("top left")
     + _PART
-    + _fields("block group")
+    + _fields("block group exact")
     + [("slope", "f4"), ("finite", "i4"), ("low_maps", "i4"), ("low_weights", "i4")]
 )
 #: The structure `pointwise` of pointwise.c.

@@ -31,9 +31,10 @@
  * negative values by `slope`. b and other may be missing. x, other and y are bfloat16 if
  * `low_maps`, w if `low_weights`, else float32.
  *
- * A position of x has x_step values; x points to the first channel that the job reads, which are those
- * of its group. The job computes the tiles from first_tile on and the outputs from first_output on, whose number
- * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
+ * A position of x has x_step values; x points to the first of the channels that the job reads, which
+ * are those of its group. The job computes the tiles from first_tile on and the outputs from
+ * first_output on, whose number is a multiple of PANEL, as is `channels`. Tiles are counted along the
+ * rows of all images. */
 struct convolution {
     int64_t taken;
     const void *x, *w;
@@ -43,6 +44,7 @@ struct convolution {
     int64_t height, width, channels, outputs, y_height, y_width, x_step, top, left;
     int64_t first_tile, end_tile, first_output, end_output;
     int64_t block, group; /* tiles of a block; outputs of a group, a multiple of WIDE * PANEL */
+    int64_t exact; /* whether small outputs are computed directly */
     float slope;
     int32_t finite; /* set to whether the results have neither NaN nor infinity */
     int32_t low_maps, low_weights;
@@ -327,25 +329,27 @@ INLINE int32_t small_outputs_at(const struct convolution *j, int low, struct pla
 {
     int64_t top = place.row - j->top, left = place.column - j->left, places = 0;
     int64_t p0 = top < 0 ? -top : 0, q0 = left < 0 ? -left : 0, n = j->channels;
+    int64_t row_step = j->width * j->x_step;
     int64_t p1 = j->height - top < 6 ? j->height - top : 6;
     int64_t q1 = j->width - left < 6 ? j->width - left : 6;
-    int64_t first = ((place.image * j->height + top) * j->width + left) * n;
+    int64_t first = ((place.image * j->height + top) * j->width + left) * j->x_step;
     mask all = {0}, large = {0};
     for (int64_t p = p0; p < p1; p++)
-        all = larger(all, sizes(j, low, first + (p * j->width + q0) * n, (q1 - q0) * n));
+        for (int64_t q = q0; q < q1; q++)
+            all = larger(all, sizes(j, low, first + p * row_step + q * j->x_step, n));
     int32_t most = largest(all), limit = most > SMALL ? most - SMALL : 1;
     if (!most) return 0;
     /* The inputs of each output contain one of the four positions in the middle. */
     for (int64_t p = p0 < 2 ? 2 : p0; p < p1 && p < 4; p++)
         for (int64_t q = q0 < 2 ? 2 : q0; q < q1 && q < 4; q++)
-            large |= (sizes(j, low, first + (p * j->width + q) * n, n) >= limit) &
+            large |= (sizes(j, low, first + p * row_step + q * j->x_step, n) >= limit) &
                      1 << (2 * p + q - 6);
     for (int i = 0; i < PANEL; i++) places |= large[i];
     if (places == 15) return 0;
     places = 0;
     for (int64_t p = p0; p < p1; p++)
         for (int64_t q = q0; q < q1; q++)
-            if (largest(sizes(j, low, first + (p * j->width + q) * n, n)) >= limit)
+            if (largest(sizes(j, low, first + p * row_step + q * j->x_step, n)) >= limit)
                 places |= (int64_t)1 << (6 * p + q);
     places = ~places;
     places &= places >> 1 & places >> 2;
@@ -355,6 +359,7 @@ INLINE int32_t small_outputs_at(const struct convolution *j, int low, struct pla
 
 INLINE int32_t small_outputs(const struct convolution *j, struct place place)
 {
+    if (!j->exact) return 0;
     return j->low_maps ? small_outputs_at(j, 1, place) : small_outputs_at(j, 0, place);
 }
 
@@ -367,7 +372,7 @@ INLINE int write_inputs(const struct convolution *j, int64_t image, int64_t row,
     for (int64_t i = 0; i < 9; i++) {
         int64_t y = row - j->top + i / 3, x = column - j->left + i % 3;
         if (y < 0 || x < 0 || y >= j->height || x >= j->width) continue;
-        int64_t first = ((image * j->height + y) * j->width + x) * j->channels;
+        int64_t first = ((image * j->height + y) * j->width + x) * j->x_step;
         if (!largest(sizes(j, j->low_maps, first, j->channels))) continue;
         zero = 0;
         for (int64_t c = 0; c < j->channels; c += PANEL) {

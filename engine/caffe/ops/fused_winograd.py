@@ -60,7 +60,8 @@ class Convolution(jobs.Convolution):
 
     shape: N x C x H x W. w: K x C / groups x 3 x 3, of which `is_usable` is true, float32 or
     bfloat16. b: K values, or None. pad: (height, width). slope: that of negative results in a ReLU
-    that follows, or None. dtype: of the maps, float32 or bfloat16.
+    that follows, or None. dtype: of the maps, float32 or bfloat16. exact: whether outputs are as
+    exact beside much larger inputs as elsewhere, and zero beside zeros, as gradients need.
     """
 
     def __init__(
@@ -71,15 +72,17 @@ class Convolution(jobs.Convolution):
         pad: Sequence[int],
         slope: float | None = None,
         dtype: torch.dtype = torch.float32,
+        exact: bool = False,
     ) -> None:
         native = library.load()
         assert native is not None
         self._pad, self._scratch_values = tuple(pad), native.winograd_scratch
         y_shape = shape[0], w.shape[0], *(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
         w = w.contiguous()
-        self._low = {
+        self._fields = {
             "low_maps": dtype == torch.bfloat16,
             "low_weights": w.dtype == torch.bfloat16,
+            "exact": exact,
         }
         groups = shape[1] // w.shape[1]
         super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w, b, slope, dtype, groups)
@@ -94,7 +97,7 @@ class Convolution(jobs.Convolution):
         most = max(1, KERNEL_VALUES // (POINTS * (channels + 1) * width))
         group = min(-(-outputs // width), most) * width
         fields = {"top": self._pad[0], "left": self._pad[1], "block": block, "group": group}
-        return {**fields, **self._low}, self._scratch_values(channels, block, group)
+        return {**fields, **self._fields}, self._scratch_values(channels, block, group)
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
         """Return the convolution of x, or None where a result is not finite.

@@ -73,8 +73,7 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     """
     if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
         return False
-    learns = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    if not learns or _has_many_kernels(w.shape):
+    if not _learns(x, w) or _has_many_kernels(w.shape):
         return pays_for(x.shape, w.shape, pad, x.dtype)
     wide = min(w.shape[:2]) >= CHANNELS
     return wide and pays_for(x.shape, w.shape, pad, x.dtype, LEARNING)
@@ -127,22 +126,32 @@ def convolve(
     All are float32 or, where `pays` says so, bfloat16. b: K biases, or None. pad: (height, width),
     each 2 at most.
     """
-    return _Convolution.apply(x, w, b, tuple(pad))
+    return _Convolution.apply(x, w, b, tuple(pad), _learns(x, w, b))
+
+
+def _learns(*tensors: torch.Tensor | None) -> bool:
+    """Return whether the gradient of a tensor will be computed."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
+        ctx: Any,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        pad: tuple[int, int],
+        learns: bool,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.pad = pad
-        return _forward(x, w, b, pad)
+        return _forward(x, w, b, pad, learns)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
-        needs_x, needs_w, needs_b, _ = ctx.needs_input_grad
+        needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
         groups = x.shape[1] // w.shape[1]
         transposed = w.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         return (
@@ -150,16 +159,24 @@ class _Convolution(torch.autograd.Function):
             _weight_gradient(x, grad, w.shape, ctx.pad) if needs_w else None,
             grad.sum((0, 2, 3)) if needs_b else None,
             None,
+            None,
         )
 
 
 def _forward(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    pad: tuple[int, int],
+    learns: bool = True,
 ) -> torch.Tensor:
-    """Return the convolution without a gradient; the plain one where results are not finite."""
+    """Return the convolution without a gradient; the plain one where results are not finite.
+
+    learns: whether a gradient is computed from it, or it is one.
+    """
     groups = x.shape[1] // w.shape[1]
     if fused_winograd.is_usable(w.shape, groups):
-        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype)(x)
+        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns)(x)
     else:
         y = _in_steps(x, w, b, pad)
     return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y
