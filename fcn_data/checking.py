@@ -286,7 +286,7 @@ def _label_findings(
     findings = []
     if outside:
         ids = [idx for idx, fact in facts.items() if set(fact.counts) & set(outside)]
-        text = f"the labels have the values {_few(outside)}, need 0 to {classes - 1} or "
+        text = f"the labels have the values {_few(outside)}, need {_range(classes)} or "
         text += f"{coding.ignore_label} (ignored)"
         reason = reason or "; correct the files, or name all classes (class_names.txt, --classes)"
         findings.append(Finding("error", text + reason, _names(folder, ids, 1)))
@@ -397,6 +397,10 @@ def _names(folder: Folder, ids: Sequence[str], index: int = 0) -> Tuple[str, ...
 
 def _pictures(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _range(classes: int) -> str:
+    return f"0 to {classes - 1}" if classes > 1 else "0"
 
 
 def _few(values: Sequence[Any]) -> str:

@@ -91,11 +91,16 @@ def _stored_values(text: Optional[str]) -> Optional[Tuple[int, ...]]:
 
 
 def class_names(classes: Optional[str]) -> Tuple[str, ...]:
-    """Return the names in a text with commas, or in a file with one name a line."""
+    """Return the names in a text with commas, or in a file with one name a line.
+
+    Raises OSError for a file that is missing.
+    """
     if not classes:
         return ()
     if os.path.isfile(classes):
         return read_names(classes)
+    if classes.endswith((".txt", ".names")):
+        raise FileNotFoundError(f"{classes}: no such file with class names (--classes)")
     return tuple(name.strip() for name in classes.split(","))
 
 

@@ -19,6 +19,7 @@ from fcn_common import arguments
 from fcn_common.files import remove_partial
 from fcn_common.progress import ProgressBar
 from fcn_data import DataSet
+from net_gen.arguments import check_integer
 from solvers import available, caffe_solver, device, report, run_lock, signals, snapshots, workers
 from solvers.by_products import guarded
 from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
@@ -82,6 +83,9 @@ class Stage:
         data_set: Optional[DataSet] = None,
         write_report: Optional[Callable[[], object]] = None,
     ) -> None:
+        for name, value in (("iters", iters), ("images", images)):
+            if value is not None:
+                check_integer(name, value)
         self.folder = os.path.abspath(folder)
         self.title = os.path.basename(self.folder)
         self.images, self.seed, self.scored = images, seed, scored

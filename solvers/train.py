@@ -25,6 +25,7 @@ from fcn_data.class_weights import MATRIX, class_weights, write_matrix
 from fcn_data.folder_layers import SPLITS, PictureSet, read_set, write_set
 from fcn_data.readers import COLOURS
 from net_gen import VARIANTS, Variant
+from net_gen.arguments import check_integer
 from solvers import available, report, run_lock, stage, workers
 from solvers.check import CheckedSet, check_set, refuse_errors, set_arguments
 from solvers.device import Gpu
@@ -58,6 +59,9 @@ def run(
     Raises ValueError if the check finds errors or `out` holds another run, OSError for a file
     that is missing.
     """
+    for name, value in (("iters", iters), ("images", images)):
+        if value is not None:
+            check_integer(name, value)
     options = resolve_weights(checked_options(options or Options()))
     with contextlib.ExitStack() as stack:
         if workers.rank() == 0:

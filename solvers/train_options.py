@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from fractions import Fraction
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -117,6 +118,8 @@ def checked(options: Options) -> Options:
         raise ValueError(f"width is {options.width!r}, needs a fraction such as 1/8, at most 1")
     if options.batch < 1:
         raise ValueError(f"batch is {options.batch}, needs 1 or more pictures")
+    if options.lr is not None and not (options.lr > 0 and math.isfinite(options.lr)):
+        raise ValueError(f"lr is {options.lr:g}, needs a number above 0")
     options.augmentation, options.solver_fields  # noqa: B018 - both refuse bad values
     return options._replace(variant=name, width=str(width))
 

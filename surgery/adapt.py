@@ -87,10 +87,11 @@ def adapt(
         _copy_layer(report, name, blobs, values[name], name == first)
     if weights and not report.filled:
         needed = names_text(net.params)
-        reasons = "; ".join(f"{name} {reason}" for name, reason in report.fresh.items())
+        reasons = [f"{name} {reason}" for name, reason in report.fresh.items()]
+        more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
         raise ValueError(
-            f"{weights}: no layer fits this net: found {names_text(values)}, needed {needed} "
-            f"({reasons[:200]})"
+            f"{weights}: no layer fits this net: has {names_text(values)}, needs {needed} "
+            f"({'; '.join(reasons[:4])}{more})"
         )
     save(net, out)
     return report

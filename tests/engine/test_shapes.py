@@ -75,6 +75,26 @@ LAYERS = [
     layer("InfogainLoss", "loss_weight: 1 loss_weight: 0", ("f", "e", "g"), ("y", "prob")),
 ]  # fmt: skip
 
+#: Layers whose shapes come from a pass over zeros.
+FORKS = INPUT + "".join(
+    text.replace("'l'", f"'l{i}'").replace("'y'", f"'y{i}'")
+    for i, text in enumerate(
+        [
+            layer("Interp", "interp_param { zoom_factor: 2 }"),
+            layer("SPP", "spp_param { pyramid_height: 3 }"),
+            layer("SmoothL1Loss", "", ("a", "a")),
+            layer("CenterLoss", "center_loss_param { num_output: 9 }", ("f", "e")),
+            layer("ImResize", "imresize_param { factor: 2 }"),
+            layer("CosinAdd", "cosin_add_param { m: 0.5 }", ("f", "e")),
+        ]
+    )
+)
+
+
+def saved(path, text):
+    path.write_text(text)
+    return str(path)
+
 
 @pytest.mark.parametrize("text", LAYERS)
 def test_a_layers_shapes_are_those_of_its_computation(tmp_path, text):
@@ -88,10 +108,12 @@ def test_a_layers_shapes_are_those_of_its_computation(tmp_path, text):
     assert stated == [net.blobs[name].data.shape for name in net.top_names["l"]]
 
 
-def test_two_large_nets_are_built_without_symbolic_shapes(tmp_path, program):
+def test_large_nets_and_layers_of_forks_are_built_without_symbolic_shapes(tmp_path, program):
     """PyTorch's shape functions load a package of symbolic mathematics, which takes up to 2 s."""
     import net_gen
 
+    result = program("-c", BUILDS_WITHOUT.format(path=saved(tmp_path / "forks", FORKS)))
+    assert result.returncode == 0, result.stderr[-300:]
     for name, param in (
         ("fcn", net_gen.fcn("voc-fcn8s", "deploy", width=1 / 16)),
         ("googlenet", net_gen.googlenet("deploy", width=1 / 16)),

@@ -210,24 +210,118 @@ def test_the_c_library_is_used_where_it_is_faster(
     assert winograd.pays(x, w, (1, 1)) is expected
 
 
-@pytest.mark.parametrize(("channels", "expected"), [(32, False), (128, True)])
-def test_layers_learn_by_it_from_many_kernels_on(native, monkeypatch, channels, expected):
+@pytest.mark.parametrize(
+    ("channels", "size", "expected"),
+    [(32, 400, False), (64, 44, False), (64, 400, True), (128, 60, True)],
+)
+def test_layers_learn_by_it_where_much_time_is_saved(native, monkeypatch, channels, size, expected):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
-    x, w = torch.empty(1, channels, 60, 60), torch.empty(channels, channels, 3, 3)
+    x, w = torch.empty(1, channels, size, size), torch.empty(channels, channels, 3, 3)
     assert winograd.pays(x, w, (1, 1))
     assert winograd.pays(x, w.requires_grad_(), (1, 1)) is expected
     with torch.no_grad():
         assert winograd.pays(x, w, (1, 1))
 
 
-def test_beside_an_image_the_algorithm_gives_roundings_instead_of_zeros(way):
-    """Why narrow layers, whose biases are often zero, learn by plain convolutions."""
+def image_between(value, channels=32, side=24, dtype=torch.float32):
+    """Maps with an image in the middle of equal values, and where an output sees none of it."""
     torch.manual_seed(1)
-    x, w = torch.zeros(1, 32, 24, 24), torch.randn(32, 32, 3, 3)
-    x[:, :, 10:15, 10:15] = torch.randn(1, 32, 5, 5)
-    zeros = torch.nn.functional.conv2d((x != 0).float(), torch.ones_like(w), padding=1) == 0
-    values = winograd.convolve(x, w, None, (1, 1))[zeros]
-    assert 0 < values.abs().max() < 1e-3
+    x = torch.full((2, channels, side, side), value, dtype=dtype)
+    x[:, :, 9:15, 11:14] = torch.randn(2, channels, 6, 3, dtype=dtype)
+    ones = torch.ones(1, channels, 3, 3, dtype=dtype)
+    return x, torch.nn.functional.conv2d((x != value).to(dtype), ones, padding=1) == 0
+
+
+@pytest.mark.parametrize("adds", [False, True], ids=["alone", "sum"])
+@pytest.mark.parametrize("slope", [None, 0.0])
+@pytest.mark.parametrize(("channels", "outputs"), [(16, 16), (48, 80)])
+def test_an_output_of_zeros_is_exactly_the_bias(
+    native, monkeypatch, channels, outputs, slope, adds
+):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, zeros = image_between(0.0, channels)
+    x = x * (1 - 2 * (torch.rand(x.shape) < 0.5).float())  # zeros of either sign
+    w, b = torch.randn(outputs, channels, 3, 3), torch.randn(outputs)
+    other = torch.randn(2, outputs, 24, 24) if adds else torch.zeros(())
+    y = fused_winograd.Convolution(x.shape, w, b, (1, 1), slope)(x, other if adds else None)
+    expected = b.view(1, -1, 1, 1) + other
+    expected = (expected if slope is None else torch.relu(expected)).expand_as(y)
+    zeros = zeros.expand_as(y)
+    assert zeros.any() and torch.equal(y[zeros], expected[zeros])
+
+
+def test_gradients_of_zeros_are_zeros(native, monkeypatch):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    diff, zeros = image_between(0.0)
+    x = torch.randn(2, 16, 24, 24, requires_grad=True)
+    winograd.convolve(x, torch.randn(32, 16, 3, 3), None, (1, 1)).backward(diff)
+    grad = x.grad[zeros.expand_as(x)]
+    assert len(grad) and not grad.any() and x.grad.any()
+
+
+@pytest.mark.parametrize("value", [1e-3, 1e-5, 1e-8, 1e-30])
+def test_outputs_of_small_inputs_beside_large_ones_have_small_errors(native, monkeypatch, value):
+    """As in a map whose zeros became biases, around an image."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, small = image_between(value)
+    x[small.expand_as(x)] *= 0.5 + torch.rand(int(small.expand_as(x).sum()))
+    w = torch.randn(48, 32, 3, 3)
+    y = winograd.convolve(x, w, None, (1, 1))
+    expected = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
+    error = ((y - expected).abs() / value)[small.expand_as(y)]
+    assert error.max() < 0.05
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e-6])
+def test_narrow_layers_around_an_image_have_the_gradients_of_plain_ones(native, monkeypatch, bias):
+    """Beside the image, signs decide what a ReLU passes on, and roundings would change signs."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x = torch.nn.functional.pad(100 * torch.randn(1, 16, 10, 10), (30, 30, 30, 30))
+    weights = [torch.randn(32, 16, 3, 3) / 12, *(torch.randn(32, 32, 3, 3) / 12 for _ in range(3))]
+    ways = (
+        lambda x, w, b: torch.nn.functional.conv2d(x, w, b, padding=1),
+        lambda x, w, b: winograd.convolve(x, w, b, (1, 1)),
+    )
+    grads = []
+    for convolve in ways:
+        biases = [(bias * torch.linspace(-1, 1, 32)).requires_grad_() for _ in weights]
+        y = x
+        for w, b in zip(weights, biases):
+            y = convolve(y, w, b).relu()
+        y = torch.nn.functional.max_pool2d(y, 2)
+        grads.append(torch.autograd.grad(y.sum(), biases))
+    for plain, ours in zip(*grads):
+        assert apart(ours, plain.double()) < 1e-4
+
+
+def test_small_outputs_in_bfloat16_are_exact_too(native, monkeypatch):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, small = image_between(2.0**-20)
+    x, w = x.bfloat16(), torch.randn(16, 32, 3, 3).bfloat16()
+    y = winograd.convolve(x, w, None, (1, 1)).float()
+    expected = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
+    error = ((y - expected).abs() / 2.0**-20)[small.expand_as(y)]
+    assert error.max() < 0.5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_zeros_times_weights_that_are_not_finite_are_nan(native, monkeypatch, value):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, zeros = image_between(0.0)
+    w = torch.randn(16, 32, 3, 3)
+    w[3, 5, 1, 1] = value
+    assert fused_winograd.Convolution(x.shape, w, None, (1, 1))(x) is None
+    y = winograd.convolve(x, w, None, (1, 1))
+    assert y[:, 3].isnan()[zeros[:, 0]].all()
+    assert torch.isfinite(y[:, 4:]).all()
+
+
+def test_beside_zeros_the_algorithm_in_steps_gives_roundings(in_steps):
+    torch.manual_seed(1)
+    x, zeros = image_between(0.0)
+    y = winograd.convolve(x, torch.randn(32, 32, 3, 3), None, (1, 1))
+    assert 0 < y[zeros.expand_as(y)].abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -93,9 +93,10 @@ def test_four_channels_are_trained_and_another_class_count_starts_from_the_run(t
     [
         ({"channels": 0}, "channels is 0, needs an integer of at least 1"),
         ({"label_values": "1,x"}, "label values are '1,x', need different whole numbers"),
+        ({"classes": "none.txt"}, "none.txt: no such file with class names"),
     ],
 )
 def test_an_impossible_option_of_the_check_is_refused(tmp_path, option, message):
     folder = own_folders.write(tmp_path / "set", "flat")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         check_set(str(folder), **option)

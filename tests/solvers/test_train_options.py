@@ -7,12 +7,15 @@ from fcn_data.folder_layers import PictureSet
 from fcn_data.label_coding import LabelCoding
 from net_gen import VARIANTS
 from solvers import check, train
+from solvers.stage import Stage
 from solvers.train_options import Options, checked, variants
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"lr": 0.0}, r"lr is 0, needs a number above 0"),
+        ({"lr": -1.0}, r"lr is -1, needs a number above 0"),
         ({"variant": "fcn4s"}, r"variant is 'fcn4s', needs one of voc-fcn32s, voc-fcn16s"),
         ({"variant": "siftflow-fcn8s"}, r"variant siftflow-fcn8s: reads data, sem, geo, and a"),
         ({"variant": "nyud-fcn32s-color-d"}, r"reads color, depth, label, and a folder has a"),
@@ -62,3 +65,14 @@ def test_fields_of_the_solver_have_their_types():
         "stepvalue": [1, 2],
         "lr_policy": "step",
     }
+
+
+@pytest.mark.parametrize("name", ["iters", "images"])
+def test_a_count_below_one_is_refused_before_anything_is_written(tmp_path, name):
+    for start in (
+        lambda: train.run("set", str(tmp_path / "run"), **{name: 0}),
+        lambda: Stage(str(tmp_path / "stage"), **{name: 0}),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is 0, needs an integer of at least 1"):
+            start()
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Union
 
@@ -18,6 +19,8 @@ __all__ = ["POINT", "Call", "Function", "Shape", "Tensors", "Traced", "Window", 
 Tensors = tuple[torch.Tensor, ...]
 Shape = Sequence[int]
 Call = Callable[..., Union[torch.Tensor, Tensors]]
+#: `Function.pure` counts for layers with at most this many values in bottoms and parameters.
+SMALL = 1 << 22
 
 
 class Traced(NamedTuple):
@@ -36,9 +39,11 @@ class Function(EngineLayer):
     """A layer that computes its tops as a function of its bottoms and its parameters.
 
     A subclass writes `compute`. The shapes of the tops come from `compute` on meta tensors, which
-    have a shape and no values, and the gradients come from autograd through `compute`.
+    have a shape and no values, or on zeros. The gradients come from autograd through `compute`.
     """
 
+    #: `compute` keeps nothing and draws nothing: the shapes may come from `compute` of zeros.
+    pure: ClassVar[bool] = False
     #: Computing the gradient from the top of an in-place layer, in place of the bottom that the
     #: top has overwritten, gives the same gradient.
     idempotent: ClassVar[bool] = False
@@ -88,9 +93,15 @@ class Function(EngineLayer):
         """Return the shapes of the tops for bottoms of these shapes."""
         if self.keeps_shape:
             return bottoms
-        self.weights = tuple(torch.empty(b.shape, device="meta") for b in self.blobs)
-        x = [torch.empty(shape, device="meta") for shape in bottoms]
-        return [y.shape for y in _as_tuple(self.compute(*x))]
+        weights = [b.shape for b in self.blobs]
+        # Some functions of PyTorch import its compiler for meta tensors, which takes a second.
+        size = sum(map(math.prod, [*bottoms, *weights]))
+        real = self.pure and not self.stateful and size <= SMALL
+        device = "cpu" if real else "meta"
+        self.weights = tuple(torch.zeros(shape, device=device) for shape in weights)
+        x = [torch.zeros(shape, device=device) for shape in bottoms]
+        with torch.no_grad():
+            return [y.shape for y in _as_tuple(self.compute(*x))]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         on = mode.device()

@@ -336,6 +336,7 @@ class SPP(Function):
     row for each image; a pyramid of one level keeps the shape N x C x 1 x 1.
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 

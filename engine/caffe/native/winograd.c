@@ -22,6 +22,9 @@
 #define WIDE 4
 /* Channels of PANEL kernels that are put in order at a time. */
 #define CHUNK 16
+/* A share of a tile's largest value, 2^-10, as a difference of floats' bits: outputs whose inputs are
+ * all smaller are computed directly. */
+#define SMALL (10 << 23)
 
 /* What a job computes of the convolution of x with w. Maps are N x H x W x C in memory, kernels
  * K x C x 3 x 3. y = slope(x * w + b + other), where slope() multiplies
@@ -60,11 +63,12 @@ INLINE int64_t panel_step(int64_t channels)
     return (channels + DEPTH - 1) / DEPTH * POINTS * KERNEL_STEP;
 }
 
-/* The values of a job's scratch memory: coordinates of tiles, of kernels, and products. */
+/* The values of a job's scratch memory: coordinates of tiles, of kernels, products, an output's
+ * inputs, and the small outputs of tiles. */
 int64_t caffe_native_winograd_scratch(int64_t channels, int64_t block, int64_t group)
 {
     return POINTS * (plane_step(channels, block) + PART * WIDE * PANEL) +
-           group / PANEL * panel_step(channels);
+           group / PANEL * panel_step(channels) + 9 * channels + block;
 }
 
 /* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
@@ -291,6 +295,124 @@ INLINE vector write_outputs(const struct convolution *j, struct place place, con
     return write_outputs_at(j, 0, 4, 4, products, first, at);
 }
 
+/* ---- small outputs ----------------------------------------------------------------------------- */
+
+/* The larger numbers of two vectors. */
+INLINE mask larger(mask a, mask b)
+{
+    mask first = a > b;
+    return (a & first) | (b & ~first);
+}
+
+INLINE int32_t largest(mask values)
+{
+    int32_t result = 0;
+    for (int i = 0; i < PANEL; i++) result = values[i] > result ? values[i] : result;
+    return result;
+}
+
+/* The largest of n values of the map from number `first` on, without signs and as integers. */
+INLINE mask sizes(const struct convolution *j, int low, int64_t first, int64_t n)
+{
+    mask result = {0};
+    for (int64_t c = 0; c < n; c += PANEL)
+        result = larger(result, (mask)load(j->x, first + c, low) & INT32_MAX);
+    return result;
+}
+
+/* Return the outputs of a tile whose inputs are zeros or small, beside much larger values in the tile:
+ * bit 6 * p + q for that in row p and column q. The roundings of the large values would hide their
+ * signs, and a ReLU would then pass the wrong gradients on. */
+INLINE int32_t small_outputs_at(const struct convolution *j, int low, struct place place)
+{
+    int64_t top = place.row - j->top, left = place.column - j->left, places = 0;
+    int64_t p0 = top < 0 ? -top : 0, q0 = left < 0 ? -left : 0, n = j->channels;
+    int64_t p1 = j->height - top < 6 ? j->height - top : 6;
+    int64_t q1 = j->width - left < 6 ? j->width - left : 6;
+    int64_t first = ((place.image * j->height + top) * j->width + left) * n;
+    mask all = {0}, large = {0};
+    for (int64_t p = p0; p < p1; p++)
+        all = larger(all, sizes(j, low, first + (p * j->width + q0) * n, (q1 - q0) * n));
+    int32_t most = largest(all), limit = most > SMALL ? most - SMALL : 1;
+    if (!most) return 0;
+    /* The inputs of each output contain one of the four positions in the middle. */
+    for (int64_t p = p0 < 2 ? 2 : p0; p < p1 && p < 4; p++)
+        for (int64_t q = q0 < 2 ? 2 : q0; q < q1 && q < 4; q++)
+            large |= (sizes(j, low, first + (p * j->width + q) * n, n) >= limit) &
+                     1 << (2 * p + q - 6);
+    for (int i = 0; i < PANEL; i++) places |= large[i];
+    if (places == 15) return 0;
+    places = 0;
+    for (int64_t p = p0; p < p1; p++)
+        for (int64_t q = q0; q < q1; q++)
+            if (largest(sizes(j, low, first + (p * j->width + q) * n, n)) >= limit)
+                places |= (int64_t)1 << (6 * p + q);
+    places = ~places;
+    places &= places >> 1 & places >> 2;
+    places &= places >> 6 & places >> 12;
+    return places & (15 | 15 << 6 | 15 << 12 | 15 << 18);
+}
+
+INLINE int32_t small_outputs(const struct convolution *j, struct place place)
+{
+    return j->low_maps ? small_outputs_at(j, 1, place) : small_outputs_at(j, 0, place);
+}
+
+/* Write the inputs of an output in the order of a kernel, C x 3 x 3; return whether all are zeros. */
+INLINE int write_inputs(const struct convolution *j, int64_t image, int64_t row, int64_t column,
+                        float *inputs)
+{
+    int zero = 1;
+    memset(inputs, 0, 9 * j->channels * sizeof *inputs);
+    for (int64_t i = 0; i < 9; i++) {
+        int64_t y = row - j->top + i / 3, x = column - j->left + i % 3;
+        if (y < 0 || x < 0 || y >= j->height || x >= j->width) continue;
+        int64_t first = ((image * j->height + y) * j->width + x) * j->channels;
+        if (!largest(sizes(j, j->low_maps, first, j->channels))) continue;
+        zero = 0;
+        for (int64_t c = 0; c < j->channels; c += PANEL) {
+            vector values = load(j->x, first + c, j->low_maps);
+            for (int k = 0; k < PANEL; k++) inputs[9 * (c + k) + i] = values[k];
+        }
+    }
+    return zero;
+}
+
+/* Return the products of an output's inputs and PANEL kernels. */
+INLINE vector direct_products(const struct convolution *j, const float *inputs, int64_t first)
+{
+    const int64_t count = 9 * j->channels;
+    float results[PANEL] = {0};
+    for (int k = 0; k < PANEL; k++) {
+        vector sum = {0};
+        for (int64_t i = 0; i < count; i += PANEL)
+            sum += *(const vector *)(inputs + i) *
+                   load(j->w, (first + k) * count + i, j->low_weights);
+        for (int i = 0; i < PANEL; i++) results[k] += sum[i];
+    }
+    return *(vector *)results;
+}
+
+/* Write a tile's small outputs once more, those from number `first` to `end` - 1. */
+INLINE void write_small_outputs(const struct convolution *j, struct place place, int32_t small,
+                                int64_t first, int64_t end, float *inputs)
+{
+    for (; small; small &= small - 1) {
+        int bit = __builtin_ctz(small);
+        int64_t row = place.row + bit / 6, column = place.column + bit % 6;
+        if (row >= j->y_height || column >= j->y_width) continue;
+        int64_t at = ((place.image * j->y_height + row) * j->y_width + column) * j->outputs;
+        int zero = write_inputs(j, place.image, row, column, inputs);
+        for (int64_t k = first; k < end; k += PANEL) {
+            vector value = zero ? (vector){0} : direct_products(j, inputs, k);
+            if (j->b) value += *(const vector *)(j->b + k);
+            if (j->other) value += load(j->other, at + k, j->low_maps);
+            if (j->slope != 1) value = rectified(value, j->slope);
+            store(j->y, at + k, value, j->low_maps);
+        }
+    }
+}
+
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
 /* Write the coordinates of the kernels from `first` to `end`, panel by panel. */
@@ -304,15 +426,18 @@ INLINE void write_group(const struct convolution *j, int rows, int64_t first, in
         }
 }
 
-/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. */
+/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. small: the
+ * small outputs of the tiles. inputs: memory for the inputs of an output. */
 INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64_t count,
-                          int64_t panels, int64_t first, const float *products)
+                          int64_t panels, int64_t first, const float *products,
+                          const int32_t *small, float *inputs)
 {
     vector zeros = {0};
     for (int64_t i = 0; i < count; i++) {
         struct place place = tile_place(j, first_tile + i);
         for (int64_t p = 0; p < panels; p++)
             zeros += write_outputs(j, place, products + (i * WIDE + p) * PANEL, first + p * PANEL);
+        write_small_outputs(j, place, small[i], first, first + panels * PANEL, inputs);
     }
     return zeros;
 }
@@ -320,7 +445,8 @@ INLINE vector write_tiles(const struct convolution *j, int64_t first_tile, int64
 /* Compute a block of so few tiles that the coordinates of each kernel are needed once: those of few
  * channels at a time, which stay in the second cache. */
 INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int64_t count,
-                       int64_t plane, const float *tiles, float *kernels, float *products)
+                       int64_t plane, const float *tiles, float *kernels, float *products,
+                       const int32_t *small, float *inputs)
 {
     vector zeros = {0};
     for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
@@ -329,7 +455,7 @@ INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int
             write_kernels(j, rows == ROWS, k, c, end - c, kernels);
             write_products(j, rows, tiles, count, plane, kernels, 1, 0, c, end, products);
         }
-        zeros += write_tiles(j, start, count, 1, k, products);
+        zeros += write_tiles(j, start, count, 1, k, products, small, inputs);
     }
     return zeros;
 }
@@ -339,15 +465,20 @@ INLINE void run_job(struct convolution *j, int rows)
     float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
     int64_t panel_size = panel_step(j->channels);
     float *products = kernels + j->group / PANEL * panel_size;
+    float *inputs = products + POINTS * PART * WIDE * PANEL;
+    int32_t *small = (int32_t *)(inputs + 9 * j->channels);
     int single = j->end_output - j->first_output <= j->group;
     vector zeros = {0};
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
         int64_t plane = plane_step(j->channels, count);
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; i < count; i++) {
             write_tile(j, start + i, plane, tiles + i * tile_step(j->channels));
+            small[i] = small_outputs(j, tile_place(j, start + i));
+        }
         if (j->end_tile - j->first_tile <= PART) {
-            zeros += run_part(j, rows, start, count, plane, tiles, kernels, products);
+            zeros += run_part(j, rows, start, count, plane, tiles, kernels, products, small,
+                              inputs);
             continue;
         }
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
@@ -361,7 +492,8 @@ INLINE void run_job(struct convolution *j, int rows)
                     write_products(j, rows, tiles + part * tile_step(j->channels), some, plane,
                                    kernels + (k - first) / PANEL * panel_size, panels,
                                    panel_size, 0, j->channels, products);
-                    zeros += write_tiles(j, start + part, some, panels, k, products);
+                    zeros += write_tiles(j, start + part, some, panels, k, products,
+                                         small + part, inputs);
                 }
         }
     }

@@ -24,6 +24,9 @@ from .rooms import Rooms
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
 CHANNELS = 64
 KERNELS = 1 << 13
+# Seconds that a forward pass needs to save for a layer of fewer kernels to learn by the algorithm.
+# Narrow or small layers gain little in training, or lose where their maps change their order.
+LEARNING = 4e-3
 # Seconds, measured on one machine: for a multiplication of a plain convolution, of a product of
 # coordinates and of a change of basis, for a kernel's change of basis, and for a strip of tiles.
 PLAIN, PRODUCT, BASIS, KERNEL_BASIS, STRIP = 1 / 105e9, 1 / 75e9, 1 / 60e9, 22e-9, 80e-6
@@ -69,10 +72,11 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     """
     if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
         return False
-    # Around zeros the algorithm gives roundings instead of zeros, and a ReLU passes gradients on
-    # where they are positive. Narrow nets without biases have many such places.
     learns = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    return (not learns or _has_many_kernels(w.shape)) and pays_for(x.shape, w.shape, pad, x.dtype)
+    if not learns or _has_many_kernels(w.shape):
+        return pays_for(x.shape, w.shape, pad, x.dtype)
+    wide = min(w.shape[:2]) >= CHANNELS
+    return wide and pays_for(x.shape, w.shape, pad, x.dtype, LEARNING)
 
 
 def pays_for(

@@ -216,6 +216,8 @@ def test_peaks_of_heat_maps_are_told_with_their_places(tmp_path):
     np.testing.assert_allclose(top[0, 0, 1], [7 + 1 / 3, 5, 0.8], rtol=1e-6)
     np.testing.assert_allclose(top[0, 0, 2], [3, 15, 0.6], rtol=1e-6)
     assert peaks(np.zeros((4, 4)), 0).shape == (0, 3)
+    drawn = np.random.RandomState(0).rand(20, 20)
+    assert np.array_equal(peaks(drawn, 0.5, 4), peaks(drawn, 0.5)[:4])
 
 
 def test_the_ctc_decoder_merges_repetitions_and_drops_blanks(tmp_path):

@@ -55,6 +55,7 @@ class CenterLoss(Function):
     class), which lr_mult scales.
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 1)
     no_gradient = (1,)
     auto_tops = 1

@@ -173,6 +173,7 @@ class FlowWarp(Function):
 class ChannelNorm(Function):
     """y = sqrt(sum of x^2 over the channels): N x C x H x W becomes N x 1 x H x W (FlowNet2)."""
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
@@ -206,6 +207,7 @@ class Resample(Function):
     `factor` times the bottom's. The layer has no gradient.
     """
 
+    pure = True
     bottoms, tops = (1, 2), (1, 1)
     in_place = False
     differentiable = False

@@ -112,6 +112,7 @@ class Mean(Function):
     x is N x C x H x W; `value` has one mean, or one for each channel.
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,6 +143,8 @@ class Accum(_Resized):
     size_divisible_by give the size of the top.
     """
 
+    pure = True
+
     def compute(self, x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.accum_param
         if like is not None:
@@ -165,6 +168,8 @@ class Downsample(_Resized):
     (N - 1) / (n - 1) / 2 of that place count, with the share of each that lies inside. Not-a-number
     values are left out.
     """
+
+    pure = True
 
     def compute(self, x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
         p = self.layer_param.downsample_param
@@ -202,6 +207,7 @@ class L1Loss(Function):
     that are numbers. Not-a-number entries of the second bottom do not count.
     """
 
+    pure = True
     bottoms, tops = (1, 2), (1, 1)
     auto_tops = 1
     loss = True

@@ -24,6 +24,7 @@ class Local(Function):
     (happynear/caffe-windows).
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
     loose_axes = True

@@ -24,6 +24,7 @@ class FocalLoss(Function):
     Bottoms and divisor are those of SoftmaxWithLoss; a second top holds the softmax.
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 2)
     no_gradient = (1,)
     auto_tops = 1
@@ -59,6 +60,7 @@ class TripletLoss(Function):
     optionally N values of 0 for triplets that do not count.
     """
 
+    pure = True
     bottoms, tops = (3, 4), (1, 1)
     auto_tops = 1
     loss = True
@@ -119,6 +121,7 @@ class CORALLoss(Function):
     (VisionLearningGroup/CORAL).
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 1)
     auto_tops = 1
     loss = True
@@ -185,6 +188,7 @@ class CosinAdd(Function):
     xialuxi/arcface-caffe. TEST leaves x as it is, unless transform_test.
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 1)
     no_gradient = (1,)
     in_place = False
@@ -214,6 +218,7 @@ class CombinedMargin(Function):
     is, unless transform_test.
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 1)
     no_gradient = (1,)
     in_place = False
@@ -248,6 +253,7 @@ class LiftedStructSimilaritySoftmaxLoss(Function):
     (rksltnl/Deep-Metric-Learning-CVPR16).
     """
 
+    pure = True
     bottoms, tops = (2, 2), (1, 1)
     auto_tops = 1
     loss = True

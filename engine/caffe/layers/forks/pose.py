@@ -23,6 +23,7 @@ class ImResize(Function):
     are enlarged each for itself.
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
@@ -66,14 +67,17 @@ class Nms(EngineLayer):
         y = np.zeros(top[0].shape, np.float32)
         for image in range(len(maps)):
             for part in range(p.num_parts):
-                places = peaks(maps[image, part], p.threshold)[: p.max_peaks]
+                places = peaks(maps[image, part], p.threshold, p.max_peaks)
                 y[image, part, 0, 0] = len(places)
                 y[image, part, 1 : len(places) + 1] = places
         top[0].values.set(torch.from_numpy(y))
 
 
-def peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the peaks of a heat map H x W, K x 3: x, y and value. `Nms` says what a peak is."""
+def peaks(heat: np.ndarray, threshold: float, limit: int | None = None) -> np.ndarray:
+    """Return the first `limit` peaks of a heat map H x W, K x 3: x, y and value.
+
+    `Nms` says what a peak is.
+    """
     height, width = heat.shape
     padded = np.pad(heat, 1, constant_values=-np.inf)
     highest = heat > threshold
@@ -82,7 +86,7 @@ def peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
             if (down, right) != (1, 1):
                 highest &= heat > padded[down : down + height, right : right + width]
     rows = []
-    for y, x in np.argwhere(highest):
+    for y, x in np.argwhere(highest)[:limit]:
         top, left = max(0, y - 3), max(0, x - 3)
         near = heat[top : y + 4, left : x + 4].clip(min=0)
         down, right = np.indices(near.shape)

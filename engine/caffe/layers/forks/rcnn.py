@@ -378,6 +378,7 @@ class SmoothL1Loss(Function):
     images. Bottoms: x, t, and optionally w_in and w_out, all of one shape (py-faster-rcnn).
     """
 
+    pure = True
     bottoms, tops = (2, 4), (1, 1)
     auto_tops = 1
     loss = True

@@ -140,6 +140,7 @@ class MaskResize(Function):
     Row i of the top reads row i H / output_height of the bottom.
     """
 
+    pure = True
     bottoms, tops = (1, 1), (1, 1)
     in_place = False
 
@@ -166,6 +167,7 @@ class SmoothL1LossWithWeight(Function):
     Bottoms: x, t and w, all of one shape.
     """
 
+    pure = True
     bottoms, tops = (3, 3), (1, 1)
     auto_tops = 1
     loss = True

@@ -176,6 +176,7 @@ class Interp(_FirstBottomLearns):
     at y (H - 1) / (h - 1).
     """
 
+    pure = True
     bottoms, tops = (1, 2), (1, 1)
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
