@@ -336,6 +336,29 @@ def test_the_threads_of_the_c_library_do_not_change_the_bits(native, monkeypatch
         assert torch.equal(convolve(x), one)
 
 
+@pytest.mark.parametrize(
+    ("groups", "channels", "outputs", "size"), [(2, 32, 64, 21), (3, 48, 96, 7)]
+)
+def test_the_c_library_convolves_each_group_of_channels(
+    native, monkeypatch, groups, channels, outputs, size
+):
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    torch.manual_seed(1)
+    x = torch.randn(2, channels * groups, size, size + 3, dtype=torch.float64)
+    w = torch.randn(outputs * groups, channels, 3, 3, dtype=torch.float64)
+    exact = [x.requires_grad_(), w.requires_grad_(), torch.randn(outputs * groups).double()]
+    ours = [t.detach().float().requires_grad_(t.requires_grad) for t in exact]
+    expected = torch.nn.functional.conv2d(*exact, padding=1, groups=groups)
+    y = winograd.convolve(*ours, (1, 1))
+    assert apart(y, expected) < 1e-5
+    diff = torch.randn_like(expected)
+    expected.backward(diff)
+    y.backward(diff.float())
+    assert all(apart(a.grad, e.grad) < 2e-5 for a, e in zip(ours[:2], exact[:2]))
+    with torch_threads(3):
+        assert torch.equal(winograd.convolve(*ours, (1, 1)), y)
+
+
 @pytest.mark.parametrize("slope", [None, 0.0, 0.25, -0.5])
 @pytest.mark.parametrize("adds", [False, True], ids=["alone", "sum"])
 def test_the_c_library_adds_a_map_and_rectifies(native, monkeypatch, slope, adds):

@@ -69,8 +69,7 @@ class _Convolving(Function):
             self.add_parameter((outputs,), p.bias_filler)
         self.channels, self.group = channels, group
         self.reach = window.reach
-        steps = (*self.stride, *self.dilation, group)
-        self.small = self.kernel == (3, 3) and set(steps) == {1}
+        self.small = self.kernel == (3, 3) and {*self.stride, *self.dilation} == {1}
 
     def _check(self, bottoms: Sequence[Shape]) -> None:
         """Raise ShapeError for bottoms of shapes that the layer cannot read."""

@@ -10,8 +10,8 @@ def _fields(names: str) -> list[tuple[str, str]]:
 
 
 #: A job has begun; addresses of memory.
-_PLACES = [("taken", "i8")] + [(name, "u8") for name in ("x", "w", "b", "other", "y", "scratch")]
-_MAPS = _fields("height width channels outputs y_height y_width")
+_PLACES = [("taken", "i8")] + [(name, "u8") for name in ("x", "w", "b", "other", "y")]
+_MAPS = _fields("height width channels outputs y_height y_width x_step")
 #: What a job computes: tiles or positions, and outputs.
 _PART = _fields("first_row end_row first_output end_output")
 #: The structure `convolution` of winograd.c.

@@ -27,7 +27,7 @@ class Library(NamedTuple):
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise, pooling: run jobs
     of a 3 x 3 or 1 x 1 convolution or of a pooling, by the address of their table, their number,
-    and the address of the structure `team` of vectors.h, or 0; return whether the results can be
+    and the address of the structure `team` of vectors.h; return whether the results can be
     used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number

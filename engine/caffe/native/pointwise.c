@@ -12,26 +12,27 @@
 
 /* What a job computes of y = slope(x * w + b + other); see winograd.c. The weights are in panels:
  * K / PANEL x C x PANEL. Positions of y are counted along the rows of all images, and `block` of them
- * are computed with one panel after the other. With a stride, scratch has block * channels values. */
+ * are computed with one panel after the other. With a stride, the scratch memory has
+ * block * channels values. */
 struct pointwise {
     int64_t taken;
     const float *x, *w, *b, *other;
-    float *y, *scratch;
-    int64_t height, width, channels, outputs, y_height, y_width, down, across;
+    float *y;
+    int64_t height, width, channels, outputs, y_height, y_width, x_step, down, across;
     int64_t first_position, end_position, first_output, end_output, block;
     float slope;
     int32_t strided;
 };
 
 /* Copy the positions that a stride leaves, one behind the other. */
-INLINE void gather(const struct pointwise *j, int64_t first, int64_t count)
+INLINE void gather(const struct pointwise *j, int64_t first, int64_t count, float *o)
 {
     for (int64_t i = 0; i < count; i++) {
         int64_t column = (first + i) % j->y_width, row = (first + i) / j->y_width;
         int64_t image = row / j->y_height;
         int64_t at = (image * j->height + row % j->y_height * j->down) * j->width +
                      column * j->across;
-        memcpy(j->scratch + i * j->channels, j->x + at * j->channels, 4 * j->channels);
+        memcpy(o + i * j->channels, j->x + at * j->channels, 4 * j->channels);
     }
 }
 
@@ -57,14 +58,14 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
     }
 }
 
-INLINE void run_job(struct pointwise *j, int rows)
+INLINE void run_job(struct pointwise *j, int rows, float *scratch)
 {
     for (int64_t start = j->first_position, stop; start < j->end_position; start = stop) {
         stop = next_rows(start, j->end_position, j->block);
-        const float *x = j->x + start * j->channels;
+        const float *x = j->x + start * j->x_step;
         if (j->strided) {
-            gather(j, start, stop - start);
-            x = j->scratch;
+            gather(j, start, stop - start, scratch);
+            x = scratch;
         }
         for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
             for (int64_t i = 0, end; i < stop - start; i = end) {
@@ -76,21 +77,21 @@ INLINE void run_job(struct pointwise *j, int rows)
     }
 }
 
-AVX2 static void run_avx2(struct pointwise *j) { run_job(j, ROWS / 2); }
-AVX512 static void run_avx512(struct pointwise *j) { run_job(j, ROWS); }
+AVX2 static void run_avx2(struct pointwise *j, float *m) { run_job(j, ROWS / 2, m); }
+AVX512 static void run_avx512(struct pointwise *j, float *m) { run_job(j, ROWS, m); }
 
-static void run_one(void *job)
+static void run_one(void *job, float *scratch)
 {
-    if (processor_vectors() == 2) run_avx512(job);
-    else run_avx2(job);
+    if (processor_vectors() == 2) run_avx512(job, scratch);
+    else run_avx2(job, scratch);
 }
 
 int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }
 
-/* Run jobs, on several threads if there is a team; return 1. */
+/* Run jobs on the threads of a team; return 1. */
 int caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, team);
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
+    run_jobs(&jobs);
     return 1;
 }

@@ -64,18 +64,19 @@ AVX512 static void run_avx512(const struct pooling *j)
     else run_job(j, 0);
 }
 
-static void run_one(void *job)
+static void run_one(void *job, float *scratch)
 {
+    (void)scratch;
     if (processor_vectors() == 2) run_avx512(job);
     else run_avx2(job);
 }
 
 int64_t caffe_native_pooling_size(void) { return sizeof(struct pooling); }
 
-/* Run jobs, on several threads if there is a team; return 1. */
+/* Run jobs on the threads of a team; return 1. */
 int caffe_native_pooling(struct pooling *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, team);
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
+    run_jobs(&jobs);
     return 1;
 }

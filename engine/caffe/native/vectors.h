@@ -159,35 +159,42 @@ static inline int processor_vectors(void)
 static inline int processor_vectors(void) { return 0; }
 #endif
 
-/* The functions of an OpenMP library that the jobs need: GOMP_parallel and omp_get_thread_num. */
+/* Threads that run jobs: `run` and `number` are GOMP_parallel and omp_get_thread_num of an OpenMP
+ * library, or missing. scratch: memory for each of the threads. */
 struct team {
     void (*run)(void (*)(void *), void *, unsigned, unsigned);
     int (*number)(void);
+    int64_t threads;
+    float *scratch[];
 };
 
 /* Jobs of one kind. Each structure begins with `taken`: whether a thread has begun the job. */
-struct jobs { void (*run)(void *); char *first; int64_t size, count; int (*number)(void); };
+struct jobs {
+    void (*run)(void *job, float *scratch);
+    char *first;
+    int64_t size, count, threads;
+    const struct team *team;
+};
 
-/* Run the job of this thread's number, whose memory is in the cache of the thread's core, then those
+/* Run this thread's share of the jobs, whose memory is in the cache of the thread's core, then those
  * that no thread has begun. */
 static inline void take_jobs(void *argument)
 {
     const struct jobs *jobs = argument;
-    int64_t start = jobs->number ? jobs->number() : 0;
-    for (int64_t i = 0; i < jobs->count; i++) {
+    int64_t thread = jobs->threads > 1 ? jobs->team->number() : 0;
+    for (int64_t i = 0, start = thread * jobs->count / jobs->threads; i < jobs->count; i++) {
         char *job = jobs->first + (start + i) % jobs->count * jobs->size;
-        if (!__atomic_exchange_n((int64_t *)job, 1, __ATOMIC_RELAXED)) jobs->run(job);
+        if (!__atomic_exchange_n((int64_t *)job, 1, __ATOMIC_RELAXED))
+            jobs->run(job, jobs->team->scratch[thread]);
     }
 }
 
-/* Run jobs, on several threads if there is a team. */
-static inline void run_jobs(struct jobs *jobs, const struct team *team)
+static inline void run_jobs(struct jobs *jobs)
 {
     for (int64_t i = 0; i < jobs->count; i++) *(int64_t *)(jobs->first + i * jobs->size) = 0;
-    if (team && jobs->count > 1) {
-        jobs->number = team->number;
-        team->run(take_jobs, jobs, (unsigned)jobs->count, 0);
-    } else take_jobs(jobs);
+    jobs->threads = jobs->team->threads < jobs->count ? jobs->team->threads : jobs->count;
+    if (jobs->threads > 1) jobs->team->run(take_jobs, jobs, (unsigned)jobs->threads, 0);
+    else take_jobs(jobs);
 }
 
 /* One call of a function that runs jobs and returns whether their results can be used. */

@@ -31,7 +31,8 @@
  * negative values by `slope`. b and other may be missing. x, other and y are bfloat16 if
  * `low_maps`, w if `low_weights`, else float32.
  *
- * The job computes the tiles from first_tile on and the outputs from first_output on, whose number
+ * A position of x has x_step values; x points to the first channel that the job reads, which are those
+ * of its group. The job computes the tiles from first_tile on and the outputs from first_output on, whose number
  * is a multiple of PANEL, as is `channels`. Tiles are counted along the rows of all images. */
 struct convolution {
     int64_t taken;
@@ -39,8 +40,7 @@ struct convolution {
     const float *b;
     const void *other;
     void *y;
-    float *scratch;
-    int64_t height, width, channels, outputs, y_height, y_width, top, left;
+    int64_t height, width, channels, outputs, y_height, y_width, x_step, top, left;
     int64_t first_tile, end_tile, first_output, end_output;
     int64_t block, group; /* tiles of a block; outputs of a group, a multiple of WIDE * PANEL */
     float slope;
@@ -127,7 +127,7 @@ INLINE struct place tile_place(const struct convolution *j, int64_t tile)
 INLINE void write_tile_at(const struct convolution *j, int inside, int low, int64_t first,
                           int64_t top, int64_t left, int64_t plane, float *out)
 {
-    int64_t step = j->channels, row_step = j->width * step;
+    int64_t step = j->x_step, row_step = j->width * step;
     for (int64_t c = 0; c < j->channels; c += PANEL) {
         vector half[6][6];
         UNROLL for (int q = 0; q < 6; q++) {
@@ -152,7 +152,7 @@ INLINE void write_tile(const struct convolution *j, int64_t tile, int64_t plane,
 {
     struct place place = tile_place(j, tile);
     int64_t top = place.row - j->top, left = place.column - j->left;
-    int64_t first = ((place.image * j->height + top) * j->width + left) * j->channels;
+    int64_t first = ((place.image * j->height + top) * j->width + left) * j->x_step;
     int inside = top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width;
     if (!inside) write_tile_at(j, 0, j->low_maps, first, top, left, plane, out);
     else if (j->low_maps) write_tile_at(j, 1, 1, first, top, left, plane, out);
@@ -460,9 +460,9 @@ INLINE vector run_part(const struct convolution *j, int rows, int64_t start, int
     return zeros;
 }
 
-INLINE void run_job(struct convolution *j, int rows)
+INLINE void run_job(struct convolution *j, int rows, float *scratch)
 {
-    float *tiles = j->scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
+    float *tiles = scratch, *kernels = tiles + POINTS * plane_step(j->channels, j->block);
     int64_t panel_size = panel_step(j->channels);
     float *products = kernels + j->group / PANEL * panel_size;
     float *inputs = products + POINTS * PART * WIDE * PANEL;
@@ -501,22 +501,22 @@ INLINE void run_job(struct convolution *j, int rows)
     for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
 }
 
-AVX2 static void run_avx2(struct convolution *j) { run_job(j, ROWS / 2); }
-AVX512 static void run_avx512(struct convolution *j) { run_job(j, ROWS); }
+AVX2 static void run_avx2(struct convolution *j, float *m) { run_job(j, ROWS / 2, m); }
+AVX512 static void run_avx512(struct convolution *j, float *m) { run_job(j, ROWS, m); }
 
-static void run_one(void *job)
+static void run_one(void *job, float *scratch)
 {
-    if (processor_vectors() == 2) run_avx512(job);
-    else run_avx2(job);
+    if (processor_vectors() == 2) run_avx512(job, scratch);
+    else run_avx2(job, scratch);
 }
 
 int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
 
-/* Run jobs, on several threads if there is a team; return whether all results are finite. */
+/* Run jobs on the threads of a team; return whether all results are finite. */
 int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0};
-    run_jobs(&jobs, team);
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
+    run_jobs(&jobs);
     int finite = 1;
     for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
     return finite;

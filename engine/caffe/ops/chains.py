@@ -62,11 +62,10 @@ class Chain:
         for link, convolution in zip(self._links, self._convolutions):
             values[link.outputs[0]] = top = convolution.empty_top()
             maps.append(top)
-        self._addresses[: len(maps)] = [x.data_ptr() for x in maps]
-        if self._scratch_values:
-            self._addresses[len(maps) :] = jobs.scratch(self._most_jobs, self._scratch_values)
-        self._words[self._places] = self._addresses[self._numbers]
-        if self._run(self._calls.ctypes.data, len(self._calls), self._team) < len(self._calls):
+        addresses = np.array([x.data_ptr() for x in maps], np.uint64)
+        self._words[self._places] = addresses[self._numbers] + self._offsets
+        team = jobs.team(self._threads, self._scratch_values)
+        if self._run(self._calls.ctypes.data, len(self._calls), team) < len(self._calls):
             # A result is not finite.
             for link in self._links:
                 link.run(values)
@@ -77,20 +76,18 @@ class Chain:
     def _bind(self) -> None:
         """Put the jobs of all convolutions one behind the other, and note where addresses belong.
 
-        The addresses are those of the sources, of the outputs, and of each job's scratch memory.
+        The addresses are those of the sources and of the outputs.
         """
         native = library.load()
         assert native is not None
         self._threads = torch.get_num_threads()
-        self._run, self._team = native.run_calls, jobs.team()
+        self._run = native.run_calls
         tables = [convolution.jobs() for convolution in self._convolutions]
-        self._most_jobs = max(len(table) for table in tables)
         self._scratch_values = max(c.scratch_values for c in self._convolutions)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
         numbers = {value: i for i, value in enumerate(self._sources)}
-        count = len(self._sources) + len(tables)
-        places: list[tuple[int, int]] = []
+        places: list[tuple[int, int, int]] = []
         start = 0
         for i, (link, table) in enumerate(zip(self._links, tables)):
             y = numbers[link.outputs[0]] = len(self._sources) + i
@@ -98,11 +95,11 @@ class Chain:
             jobs_address = self._words.ctypes.data + 8 * start
             self._calls[i] = self._convolutions[i].function, jobs_address, len(table)
             for job in range(len(table)):
-                fields = {**maps, "scratch": count + job}
-                places += [(start + WORDS[name], number) for name, number in fields.items()]
+                offsets = {"x": int(self._convolutions[i].x_offsets[job])}
+                places += [(start + WORDS[k], n, offsets.get(k, 0)) for k, n in maps.items()]
                 start += table.itemsize // 8
-        self._places, self._numbers = np.array(places).T
-        self._addresses = np.zeros(count + self._most_jobs, np.uint64)
+        self._places, self._numbers, bytes_on = np.array(places).T
+        self._offsets = bytes_on.astype(np.uint64)
 
 
 def joined(links: Sequence[Link]) -> list[Link | Chain]:

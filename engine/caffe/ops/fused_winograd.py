@@ -27,9 +27,9 @@ TILE_VALUES, KERNEL_VALUES = 1 << 20, 5 << 17
 POINTS = 36
 
 
-def is_usable(weights: Sequence[int]) -> bool:
-    """Return whether the library computes convolutions with these weights, K x C x 3 x 3."""
-    return weights[1] % PANEL == 0 and jobs.is_usable(weights[0])
+def is_usable(weights: Sequence[int], groups: int = 1) -> bool:
+    """Return whether the library convolves with weights of this shape, K x C / groups x 3 x 3."""
+    return weights[1] % PANEL == 0 and jobs.is_usable(weights[0], groups)
 
 
 def saved_time(
@@ -37,14 +37,14 @@ def saved_time(
 ) -> float:
     """Return by how many seconds the algorithm is faster than oneDNN's convolution with stride 1.
 
-    shape, dtype: of the map, N x C x H x W, float32 or bfloat16.
+    shape, dtype: of the map, N x C x H x W, float32 or bfloat16. weights: K x C / groups x 3 x 3.
     """
     outputs, channels = weights[:2]
     positions = shape[0] * math.prod(n + 2 * p - 2 for n, p in zip(shape[2:], pad))
     count = shape[0] * math.prod(tiles(shape, pad))
     rows, columns = jobs.largest(jobs.divide(count, outputs, torch.get_num_threads()))
     estimate = CALL + KERNEL_BASIS * columns * channels
-    estimate += rows * (TILE_BASIS * (channels + columns) + PRODUCT * POINTS * channels * columns)
+    estimate += rows * (TILE_BASIS * (shape[1] + columns) + PRODUCT * POINTS * channels * columns)
     plain = PLAIN[dtype] * 9 * positions * channels * outputs / torch.get_num_threads()
     return plain - estimate
 
@@ -58,9 +58,9 @@ def tiles(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, int]:
 class Convolution(jobs.Convolution):
     """The convolution with stride 1 of maps of one shape, without a gradient.
 
-    shape: N x C x H x W. w: K x C x 3 x 3, of which `is_usable` is true, float32 or bfloat16. b: K
-    values, or None. pad: (height, width). slope: that of negative results in a ReLU that follows,
-    or None. dtype: of the maps, float32 or bfloat16; the algorithm computes in float32.
+    shape: N x C x H x W. w: K x C / groups x 3 x 3, of which `is_usable` is true, float32 or
+    bfloat16. b: K values, or None. pad: (height, width). slope: that of negative results in a ReLU
+    that follows, or None. dtype: of the maps, float32 or bfloat16.
     """
 
     def __init__(
@@ -81,13 +81,14 @@ class Convolution(jobs.Convolution):
             "low_maps": dtype == torch.bfloat16,
             "low_weights": w.dtype == torch.bfloat16,
         }
-        super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w, b, slope, dtype)
+        groups = shape[1] // w.shape[1]
+        super().__init__(native.winograd, CONVOLUTION, shape, y_shape, w, b, slope, dtype, groups)
 
     def rows(self) -> int:
         return self.shape[0] * math.prod(tiles(self.shape, self._pad))
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
-        channels, width = self.shape[1], WIDE * PANEL
+        channels, width = self._w.shape[1], WIDE * PANEL
         most = max(1, TILE_VALUES // (POINTS * (channels + PANEL)))
         block = min(rows, -(-most // PART) * PART)
         most = max(1, KERNEL_VALUES // (POINTS * (channels + 1) * width))

@@ -16,28 +16,28 @@ from ..native import library
 from ..native.records import PANEL
 
 
-class _Scratch(threading.local):
-    """Scratch memory for each job, kept between calls.
+class Team(threading.local):
+    """The structure `team` of vectors.h, for each thread of Python.
 
-    A job always has the same memory, which stays in the cache of the core that runs the job.
+    Each thread of OpenMP always has the same scratch memory, which stays in the cache of its core.
     """
 
     def __init__(self) -> None:
         self._rooms: list[torch.Tensor] = []
-        self._size = 0
-        self._places: np.ndarray = np.zeros(0, np.uint64)
+        self._structure: np.ndarray = np.zeros(0, np.uint64)
 
-    def __call__(self, jobs: int, size: int) -> np.ndarray:
-        """Return the addresses of `size` float32 values for each job."""
-        if jobs > len(self._rooms) or size > self._size:
-            count, self._size = max(jobs, len(self._rooms)), max(size, self._size)
+    def __call__(self, threads: int, size: int) -> int:
+        """Return the address of a team of PyTorch's threads with `size` float32 values for each."""
+        present = self._rooms[0].numel() if self._rooms else 0
+        if threads != len(self._rooms) or size > present:
             self._rooms.clear()
-            self._rooms += [torch.empty(self._size) for _ in range(count)]
-            self._places = np.array([room.data_ptr() for room in self._rooms], np.uint64)
-        return self._places[:jobs]
+            self._rooms += [torch.empty(max(size, present, 1)) for _ in range(threads)]
+            places = [room.data_ptr() for room in self._rooms]
+            self._structure = np.array([*openmp(), threads, *places], np.uint64)
+        return int(self._structure.ctypes.data)
 
 
-scratch = _Scratch()
+team = Team()
 
 
 class Part(NamedTuple):
@@ -49,35 +49,29 @@ class Part(NamedTuple):
     end_output: int
 
 
-def is_usable(outputs: int) -> bool:
-    """Return whether the C library computes convolutions with so many outputs fast here.
+def is_usable(outputs: int, groups: int = 1) -> bool:
+    """Return whether the C library computes convolutions with this many outputs fast here.
 
     With several threads, PyTorch's OpenMP library must be one whose threads the C library can use.
     """
     native = library.load()
-    if native is None or not native.convolves or outputs % PANEL:
+    if native is None or not native.convolves or outputs % (groups * PANEL):
         return False
-    return torch.get_num_threads() == 1 or team() != 0
+    return torch.get_num_threads() == 1 or openmp() != (0, 0)
 
 
 @cache
-def _team() -> np.ndarray | None:
-    """Return the structure `team` of vectors.h for PyTorch's OpenMP library, or None.
+def openmp() -> tuple[int, int]:
+    """Return the addresses of GOMP_parallel and omp_get_thread_num in PyTorch's OpenMP library.
 
-    GCC's library has these functions, and Intel's and LLVM's on Linux have them too.
+    GCC's library has these functions, and Intel's and LLVM's on Linux have them too; else 0.
     """
     try:
-        openmp = ctypes.CDLL(torch._C.__file__)
-        functions = openmp.GOMP_parallel, openmp.omp_get_thread_num
+        functions = ctypes.CDLL(torch._C.__file__)
+        run, number = functions.GOMP_parallel, functions.omp_get_thread_num
     except (OSError, AttributeError):
-        return None
-    return np.array([library.address_of(f) for f in functions], np.uint64)
-
-
-def team() -> int:
-    """Return the address of the team of PyTorch's OpenMP threads, or 0."""
-    functions = _team()
-    return 0 if functions is None else int(functions.ctypes.data)
+        return 0, 0
+    return library.address_of(run), library.address_of(number)
 
 
 def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
@@ -93,6 +87,18 @@ def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> 
         cuts = [outputs // PANEL * i // threads * PANEL for i in range(threads + 1)]
         parts = [Part(0, rows, start, end) for start, end in zip(cuts, cuts[1:])]
     return [p for p in parts if p.first_row < p.end_row and p.first_output < p.end_output]
+
+
+def split(parts: Sequence[Part], size: int) -> list[Part]:
+    """Return the parts, each cut where a group of `size` outputs ends."""
+    return [
+        part._replace(
+            first_output=max(part.first_output, start),
+            end_output=min(part.end_output, start + size),
+        )
+        for part in parts
+        for start in range(part.first_output // size * size, part.end_output, size)
+    ]
 
 
 def largest(parts: Sequence[Part]) -> tuple[int, int]:
@@ -113,9 +119,11 @@ class Convolution(ABC):
     run: the library's function. structure: that of a job. shape, y_shape: of the map and of the
     result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
     None. slope: that of negative results in a ReLU that follows, or None. dtype: of the maps; maps
-    of another type are converted to it.
+    of another type are converted to it. groups: of channels; each
+    gives as many outputs, a multiple of PANEL.
 
-    function: the address of the library's function. scratch_values: those of a job's memory.
+    function: the address of the library's function. scratch_values: those that a thread
+    needs.
     """
 
     #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
@@ -132,7 +140,9 @@ class Convolution(ABC):
         b: torch.Tensor | None,
         slope: float | None,
         dtype: torch.dtype = torch.float32,
+        groups: int = 1,
     ) -> None:
+        self._groups = groups
         self._run, self._structure = run, structure
         self.function = library.address_of(run)
         self.shape, self.y_shape = tuple(shape), tuple(y_shape)
@@ -154,22 +164,28 @@ class Convolution(ABC):
     def _divide(self) -> None:
         """Divide the work among the threads."""
         self._threads = torch.get_num_threads()
+        outputs = self.y_shape[1] // self._groups
         parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
+        parts = split(parts, outputs)
         fields, self.scratch_values = self.settings(*largest(parts))
         table = np.zeros(len(parts), self._structure)
         table["w"] = self._w.data_ptr()
         table["b"] = 0 if self._b is None else self._b.data_ptr()
-        table["channels"], table["height"], table["width"] = self.shape[1:]
+        table["x_step"], table["height"], table["width"] = self.shape[1:]
+        table["channels"] = self.shape[1] // self._groups
         table["outputs"], table["y_height"], table["y_width"] = self.y_shape[1:]
         for name, values in zip(Part._fields, zip(*parts)):
             table[name] = values
         for name, value in fields.items():
             table[name] = value
         table["slope"] = self._slope
-        self.table, self._address, self._team = table, table.ctypes.data, team()
+        group_size = table["channels"].astype(np.uint64) * self.dtype.itemsize
+        #: Where the group of each job begins in a position of x, in bytes.
+        self.x_offsets = table["first_output"].astype(np.uint64) // np.uint64(outputs) * group_size
+        self.table, self._address = table, table.ctypes.data
 
     def jobs(self) -> np.ndarray:
-        """Return the table of jobs, without the addresses of maps and scratch memory."""
+        """Return the table of jobs, without the addresses of maps."""
         if self._threads != torch.get_num_threads():
             self._divide()
         return self.table
@@ -191,8 +207,7 @@ class Convolution(ABC):
         x, y = self.bottom(x), self.empty_top()
         if other is not None:
             other = self.bottom(other)
-        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        table["x"], table["y"] = x.data_ptr() + self.x_offsets, y.data_ptr()
         table["other"] = 0 if other is None else other.data_ptr()
-        if self.scratch_values:
-            table["scratch"] = scratch(len(table), self.scratch_values)
-        return y if self._run(self._address, len(table), self._team) else None
+        present = team(self._threads, self.scratch_values)
+        return y if self._run(self._address, len(table), present) else None

@@ -51,5 +51,5 @@ def maxima(
     cuts = rows * np.arange(count + 1) // count
     table["first_row"], table["end_row"] = cuts[:-1], cuts[1:]
     table["low"] = x.dtype == torch.bfloat16
-    native.pooling(table.ctypes.data, count, jobs.team())
+    native.pooling(table.ctypes.data, count, jobs.team(count, 0))
     return y

@@ -95,13 +95,12 @@ def choose_algorithm(
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
     axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
-    plain = geometry.group == 1 and set(geometry.dilation) == {1}
-    is_full = dtype == torch.float32
-    if is_full and plain and positions * math.prod(weights) <= FEW:
+    is_full, is_dense = dtype == torch.float32, set(geometry.dilation) == {1}
+    if is_full and is_dense and geometry.group == 1 and positions * math.prod(weights) <= FEW:
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
-    if kernel != (3, 3) or not plain or set(geometry.stride) != {1} or max(geometry.pad) > 2:
+    if kernel != (3, 3) or not is_dense or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
     return "winograd" if pays else "onednn"
@@ -122,13 +121,14 @@ def _by_winograd(
     dtype: torch.dtype,
 ) -> Call:
     pads = pad[0], pad[1]
-    if not fused_winograd.is_usable(w.shape):
+    groups = shape[1] // w.shape[1]
+    if not fused_winograd.is_usable(w.shape, groups):
         return _with_epilogue(lambda x: winograd.convolve(x, w, b, pads), slope, adds)
     convolution = fused_winograd.Convolution(shape, w, b, pads, slope, dtype)
 
     def convolve_plainly(x: torch.Tensor) -> torch.Tensor:
         biases = None if b is None else b.to(dtype)
-        return torch.conv2d(x.to(dtype), w.to(dtype), biases, padding=pads)
+        return torch.conv2d(x.to(dtype), w.to(dtype), biases, padding=pads, groups=groups)
 
     plain = _with_epilogue(convolve_plainly, slope, adds)
     return _Winograd(convolution, plain)

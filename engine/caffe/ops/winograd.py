@@ -68,7 +68,8 @@ _room = Rooms()
 def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     """Return whether `convolve` can be used and is faster than the plain convolution.
 
-    x: N x C x H x W. w: K x C x 3 x 3, of a convolution with stride 1. pad: (height, width).
+    x: N x C x H x W. w: K x C / groups x 3 x 3, of a convolution with stride 1. pad: (height,
+    width).
     """
     if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
         return False
@@ -92,9 +93,10 @@ def pays_for(
     """
     if max(pad) > 2 or not mode.fast():
         return False
-    if fused_winograd.is_usable(weights):
+    groups = shape[1] // weights[1]
+    if fused_winograd.is_usable(weights, groups):
         return fused_winograd.saved_time(shape, weights, pad, dtype) > least
-    return _pays_in_steps(shape, weights, pad, dtype)
+    return groups == 1 and _pays_in_steps(shape, weights, pad, dtype)
 
 
 def _has_many_kernels(weights: Sequence[int]) -> bool:
@@ -120,7 +122,7 @@ def _pays_in_steps(
 def convolve(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
 ) -> torch.Tensor:
-    """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C x 3 x 3.
+    """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C / groups x 3 x 3.
 
     All are float32 or, where `pays` says so, bfloat16. b: K biases, or None. pad: (height, width),
     each 2 at most.
@@ -141,7 +143,8 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
         needs_x, needs_w, needs_b, _ = ctx.needs_input_grad
-        transposed = w.flip(2, 3).transpose(0, 1)
+        groups = x.shape[1] // w.shape[1]
+        transposed = w.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         return (
             _forward(grad, transposed, None, tuple(2 - p for p in ctx.pad)) if needs_x else None,
             _weight_gradient(x, grad, w.shape, ctx.pad) if needs_w else None,
@@ -154,11 +157,12 @@ def _forward(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
 ) -> torch.Tensor:
     """Return the convolution without a gradient; the plain one where results are not finite."""
-    if fused_winograd.is_usable(w.shape):
+    groups = x.shape[1] // w.shape[1]
+    if fused_winograd.is_usable(w.shape, groups):
         y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype)(x)
     else:
         y = _in_steps(x, w, b, pad)
-    return F.conv2d(x, w, b, padding=pad) if y is None else y
+    return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y
 
 
 def _in_steps(
@@ -197,8 +201,9 @@ def _weight_gradient(
     x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: tuple[int, int]
 ) -> torch.Tensor:
     """Return the gradient of weights of a shape, K x C x 3 x 3, from that of the outputs."""
-    if not _pays_in_steps(x.shape, shape, pad, x.dtype):
-        return conv2d_weight(x, tuple(shape), grad, padding=pad)
+    groups = x.shape[1] // shape[1]
+    if groups > 1 or not _pays_in_steps(x.shape, shape, pad, x.dtype):
+        return conv2d_weight(x, tuple(shape), grad, padding=pad, groups=groups)
     channels, outputs = x.shape[1], grad.shape[1]
     down, across = fused_winograd.tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)
