@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from itertools import repeat
 from operator import attrgetter, is_
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,22 @@ CPU = torch.device("cpu")
 PAGE_LOCKED_BYTES = 1 << 27
 #: Values that are set to zero in less time than a new place for them takes.
 FEW = 1 << 14
+
+
+class _Kept:
+    """An object that has an attribute and a local variable as its only references."""
+
+    def __init__(self) -> None:
+        self.kept = np.zeros(1)
+
+    def references(self) -> int:
+        """Return the number of references that Python counts."""
+        kept = self.kept
+        return getrefcount(kept)
+
+
+#: The references to an array that a memory alone keeps, as Python counts them in `Memory._export`.
+UNHELD = _Kept().references()
 
 
 class Head(Enum):
@@ -63,6 +80,8 @@ class Memory:
         "_home_lent_at",
         "_host",
         "_observers",
+        "_root",
+        "_root_of",
         "_version",
         "leases",
         "shape",
@@ -84,6 +103,9 @@ class Memory:
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
         self._exported: weakref.ref | None = None
+        #: Of few values, the exported array, which is slow to make, and the tensor that it is over.
+        self._root: np.ndarray | None = None
+        self._root_of: torch.Tensor | None = None
         self._deferred: Callable[[], torch.Tensor] | None = None
         self._observers: dict[int, weakref.WeakMethod] = {}
         self._home: torch.Tensor | None = None
@@ -243,8 +265,7 @@ class Memory:
         if self._observers:
             self._notify()
         self.shape, count = tensor.shape, tensor.numel()
-        exported = self._exported
-        if exported is None or exported() is None or count > self._capacity:
+        if self._exported is None or count > self._capacity or self._export() is None:
             if count > self._capacity:
                 self._capacity = count
             self._host = self._device = self._exported = None
@@ -365,17 +386,31 @@ class Memory:
         if self._head is not Head.HOST:
             self._to_host_values()
         self._device = None
-        exported = self._exported
-        root = None if exported is None else exported()
+        root = self._export()
+        if root is None:
+            root = self._kept_root()
         if root is None:
             root = self._new_root()
             self._exported = weakref.ref(root)
+            is_kept = self._capacity <= FEW
+            self._root, self._root_of = (root, self._host) if is_kept else (None, None)
         # A view of the root keeps the root alive. The root itself is never returned, so that nobody
         # can change its shape.
         if root.shape == self.shape:
             view: np.ndarray = root[...]
             return view
         return root.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
+
+    def _kept_root(self) -> np.ndarray | None:
+        """Return the array that was exported before, if it is over the present values."""
+        root, of = self._root, self._root_of
+        if root is None or self._exported is None or self._exported() is not root:
+            return None
+        return (
+            root
+            if of is self._host and of is self._buffer_of and self._buffer is not None
+            else None
+        )
 
     def _new_root(self) -> np.ndarray:
         """Return an array over the buffer, of the present shape if that takes up all of it."""
@@ -413,7 +448,14 @@ class Memory:
         return larger
 
     def _export(self) -> np.ndarray | None:
-        return self._exported() if self._exported is not None else None
+        """Return the exported array if somebody holds a view of it."""
+        if self._exported is None:
+            return None
+        root: np.ndarray | None = self._exported()
+        # A view holds a reference, and so does this frame.
+        if root is not None and root is self._root and getrefcount(root) <= UNHELD:
+            return None
+        return root
 
     def _take(self, tensor: torch.Tensor) -> None:
         if self.leases:
@@ -428,6 +470,7 @@ class Memory:
         if self.leases:
             self.end_leases()
         self._host = self._device = self._exported = self._deferred = self._buffer = None
+        self._root = self._root_of = None
 
     def _to_host(self) -> torch.Tensor:
         if self._head is Head.DEVICE:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import caffe
 import numpy as np
 import pytest
+import torch
+from caffe.memory import FEW, Memory
 
 from oracle.cases.case import fill_params, layer, net
 
@@ -58,3 +60,29 @@ def test_holding_arrays_of_blobs_changes_no_number(name, tmp_path):
     path.write_text(NETS[name])
     for held, free in zip(numbers(path, True), numbers(path, False)):
         np.testing.assert_allclose(held, free, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, FEW + 1])
+def test_an_array_that_was_let_go_does_not_keep_later_values_from_moving(count):
+    memory = Memory((count,))
+    memory.numpy()[...] = 1
+    tensor = torch.full((count,), 2.0)
+    memory.set(tensor)
+    assert memory.is_in(tensor)
+    array = memory.numpy()
+    array[0] = 5
+    assert tensor[0] == 5 and array[1] == 2
+    memory.set(torch.full((count,), 7.0))
+    assert (array == 7).all()
+
+
+@pytest.mark.parametrize("count", [3, FEW + 1])
+def test_whatever_refers_to_an_array_holds_it(count):
+    memory = Memory((count,))
+    for refer in (lambda a: a, lambda a: a[1:], memoryview, torch.from_numpy, lambda a: a.T[:1]):
+        reference = refer(memory.numpy())
+        assert memory.held()
+        memory.set(torch.full((count,), 3.0))
+        assert float(np.asarray(reference)[0]) == 3
+        del reference
+        assert not memory.held()
