@@ -41,6 +41,7 @@ REFUSED = {
     "ConvolutionRistretto": "another number of few bits",
     "FcRistretto": "another number of few bits",
     "DeformableConvolution": "is not written as ONNX",
+    "DeformablePSROIPooling": "is not written as ONNX",
     "DataAugmentation, by maps": "a second bottom, which moves the crop,",
     "FlowAugmentation": "is not written as ONNX",
 }

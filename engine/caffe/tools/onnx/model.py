@@ -130,6 +130,7 @@ REASONS: dict[str, str] = {
             (("BoxOutput", "DecodeBBox"), "its selection of boxes has no operator"),
             (("CompactBilinear",), "it multiplies Fourier transforms"),
             (("DeformableConvolution",), "DeformConv reads other values at the edge of a map"),
+            (("DeformablePSROIPooling",), "its moved bins have no operator"),
             (
                 ("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto"),
                 "a sum that is rounded otherwise would become another number of few bits",
