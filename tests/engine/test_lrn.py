@@ -6,6 +6,8 @@ import pytest
 import torch
 from caffe.ops import lrn
 
+from tests.engine.test_native import native as native
+
 SHAPES = [(2, 7, 5, 4), (1, 1, 3, 3), (3, 4, 1, 1), (2, 16, 1, 9), (1, 64, 30, 20)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -17,16 +19,17 @@ def exact(x, n, a, beta, k):
     return x / (k + a * torch.einsum("ncyx,cd->ndyx", x * x, near)) ** beta
 
 
-@pytest.mark.parametrize("stretch", [1, 1 << 20], ids=["a position at a time", "at once"])
+@pytest.mark.parametrize("way", ["a position at a time", "at once", "C library"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["planes", "channels last"])
 @pytest.mark.parametrize(
-    "constants", [(5, 0.1, 0.75, 1.0), (3, 2.0, 0.6, 0.5), (9, 0.3, 0.75, 2.0)]
+    "constants", [(5, 0.1, 0.75, 1.0), (1, 0.2, 0.75, 1.0), (3, 2.0, 0.6, 0.5), (9, 0.3, 0.75, 2.0)]
 )
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_output_and_gradient_are_those_of_the_formula(
-    shape, constants, layout, stretch, monkeypatch
+    shape, constants, layout, way, monkeypatch, native
 ):
-    monkeypatch.setattr(lrn, "STRETCH", stretch)
+    monkeypatch.setattr(lrn, "STRETCH", 1 if way == "a position at a time" else 1 << 20)
+    monkeypatch.setattr(lrn.library, "load", lambda: native if way == "C library" else None)
     torch.manual_seed(1)
     x, diff = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
     x.requires_grad_()
@@ -49,3 +52,16 @@ def test_a_part_of_a_map_has_the_values_of_the_entire_map():
     part = x[:, :, 2:9, 3:11]
     expected = lrn.normalize_across(x, 5, 0.2, 0.75, 1.0)[:, :, 2:9, 3:11]
     assert torch.equal(lrn.normalize_across(part, 5, 0.2, 0.75, 1.0), expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e19])
+def test_the_c_library_treats_special_values_as_the_formula(monkeypatch, native, value):
+    """The square of 3e19 is infinite, and so is the divisor."""
+    x = torch.ones(1, 20, 2, 3).contiguous(memory_format=torch.channels_last)
+    x[0, 7, 1, 2] = value
+    ways = []
+    for library in (native, None):
+        monkeypatch.setattr(lrn.library, "load", lambda library=library: library)
+        ways.append(lrn.normalize_across(x, 5, 1e-4, 0.75, 1.0).nan_to_num(-1))
+    torch.testing.assert_close(*ways)
+    assert (ways[0] <= 0).any()

@@ -8,7 +8,7 @@ import mmap
 
 import pytest
 import torch
-from caffe.ops import fused_winograd, jobs, pointwise
+from caffe.ops import fused_winograd, jobs, lrn, pointwise
 
 from tests.engine.test_native import native as native
 
@@ -101,3 +101,12 @@ def test_a_1_x_1_convolution_stays_in_its_arrays(fence, shape, stride, outputs):
     x, b, other = (fence.copy(t) for t in (x, b, other))
     y = pointwise.Convolution(shape, w, b, (stride, stride), 0.0)(x, other)
     torch.testing.assert_close(y, torch.relu(expected + other), atol=1e-3, rtol=1e-3)
+
+
+def test_a_local_response_normalization_stays_in_its_arrays(fence, monkeypatch):
+    last = {"memory_format": torch.channels_last}
+    monkeypatch.setattr(torch, "empty_like", lambda x: fence.empty(x.shape, **last))
+    x = torch.randn(1, 40, 3, 5)
+    expected = lrn.normalize_across(x, 5, 0.1, 0.75, 1.0)
+    fenced = fence.copy(x)
+    torch.testing.assert_close(lrn.normalize_across(fenced, 5, 0.1, 0.75, 1.0), expected)

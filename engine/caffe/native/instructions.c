@@ -15,7 +15,7 @@
 #include "vectors.h"
 
 int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
-int64_t caffe_native_pooling_size(void);
+int64_t caffe_native_pooling_size(void), caffe_native_lrn_size(void);
 
 /* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
@@ -614,13 +614,12 @@ AVX512 static int64_t run_avx512(const struct record *records, int64_t count, fl
 
 uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 
-/* The bytes of a record (0), of a job of a 3 x 3 (1) and of a 1 x 1 convolution (2), and of a call of
- * jobs (3). */
+/* The bytes of the structures that library.py names in STRUCTURES. */
 int64_t caffe_native_sizes(int64_t which)
 {
     int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
                        caffe_native_pointwise_size(), caffe_native_pooling_size(),
-                       sizeof(struct call)};
+                       sizeof(struct call), caffe_native_lrn_size()};
     return sizes[which];
 }
 

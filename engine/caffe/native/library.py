@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import glog
-from .convolution import CALL, CONVOLUTION, POINTWISE, POOLING
 from .records import RECORD
+from .structures import CALL, CONVOLUTION, LRN, POINTWISE, POOLING
 
 FOLDER = Path(__file__).parent
+#: The structures whose sizes the library tells, in its order.
+STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN)
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -25,10 +27,10 @@ class Library(NamedTuple):
     """The functions of the library; arguments are addresses and numbers.
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
-    returns how many ran before one that refused its values. winograd, pointwise, pooling: run jobs
-    of a 3 x 3 or 1 x 1 convolution or of a pooling, by the address of their table, their number,
-    and the address of the structure `team` of vectors.h; return whether the results can be
-    used.
+    returns how many ran before one that refused its values. winograd, pointwise, pooling, lrn: run
+    jobs of a 3 x 3 or 1 x 1 convolution, of a pooling or of a local response normalization, by the
+    address of their table, their number, and the address of the structure `team` of vectors.h;
+    return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
@@ -39,6 +41,7 @@ class Library(NamedTuple):
     winograd: Callable[[int, int, int], int]
     pointwise: Callable[[int, int, int], int]
     pooling: Callable[[int, int, int], int]
+    lrn: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int], int]
     convolves: bool
@@ -62,22 +65,22 @@ def open_library(path: Path) -> Library:
         checksum, sizes = library.caffe_native_checksum, library.caffe_native_sizes
         run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
         winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
-        pooling = library.caffe_native_pooling
+        pooling, lrn = library.caffe_native_pooling, library.caffe_native_lrn
         run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
     except (OSError, AttributeError) as error:
         raise UnusableError(f"{path} cannot be loaded: {error}") from error
     checksum.restype, sizes.restype = ctypes.c_uint32, number
-    structures = [dtype.itemsize for dtype in (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL)]
-    if checksum() != source_checksum() or [sizes(i) for i in range(5)] != structures:
+    structures = [dtype.itemsize for dtype in STRUCTURES]
+    if checksum() != source_checksum() or [sizes(i) for i in range(len(STRUCTURES))] != structures:
         raise UnusableError(
             f"{path} is compiled from other C files; compile it again with make native"
         )
     run.argtypes, run.restype = [address, number, address], number
-    for function in (winograd, pointwise, pooling):
+    for function in (winograd, pointwise, pooling, lrn):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
     scratch.argtypes, scratch.restype = [number] * 3, number
-    return Library(run, winograd, pointwise, pooling, run_calls, scratch, bool(convolves()))
+    return Library(run, winograd, pointwise, pooling, lrn, run_calls, scratch, bool(convolves()))
 
 
 def address_of(function: Any) -> int:

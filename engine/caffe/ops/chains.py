@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..native import library
-from ..native.convolution import CALL, WORDS
+from ..native.structures import CALL, WORDS
 from . import jobs, prepared
 
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.convolution import CONVOLUTION, PART, WIDE
 from ..native.records import PANEL
+from ..native.structures import CONVOLUTION, PART, WIDE
 from . import jobs
 
 # Seconds, measured on one machine, of one thread: for a multiplication of a product of coordinates,

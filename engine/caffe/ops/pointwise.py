@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.convolution import POINTWISE
 from ..native.records import PANEL
+from ..native.structures import POINTWISE
 from . import jobs
 
 #: The most values of a block of positions, which stay in a core's own cache, and its least

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..native import library
-from ..native.convolution import POOLING
+from ..native.structures import POOLING
 from . import jobs
 
 

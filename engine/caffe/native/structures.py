@@ -1,4 +1,4 @@
-"""The tables of jobs of convolutions and poolings that the C library computes."""
+"""The structures of the jobs that the C library computes on large maps."""
 
 from __future__ import annotations
 
@@ -44,4 +44,8 @@ POOLING = np.dtype(
     + _PLACES[5:6]
     + _fields("height width channels y_height y_width high wide down across top left")
     + _fields("first_row end_row low")
+)
+#: The structure `lrn` of lrn.c.
+LRN = np.dtype(
+    _PLACES[:2] + _PLACES[5:6] + _fields("channels first end reach") + [("a", "f4"), ("k", "f4")]
 )

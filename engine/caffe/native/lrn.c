@@ -1,0 +1,60 @@
+/* Local response normalization across channels of float32 maps with channels last, with the exponent
+ * 3/4 of all published nets: y = x / (k + a * sum of squares over the channels around)^(3/4).
+ */
+#include <stdint.h>
+
+#include "vectors.h"
+
+/* What a job computes: the positions from `first` to `end` - 1 of maps of N x H x W x C. The sum is over
+ * `reach` channels on either side, PANEL at most; channels outside of the map are zeros. The scratch
+ * memory has `channels` + 2 * PANEL values. */
+struct lrn {
+    int64_t taken;
+    const float *x;
+    float *y;
+    int64_t channels, first, end, reach;
+    float a, k;
+};
+
+INLINE void normalize(const struct lrn *j, int64_t reach, float *restrict scratch)
+{
+    const int64_t n = j->channels;
+    float *restrict squares = scratch + PANEL;
+    for (int64_t c = 0; c < PANEL; c++) scratch[c] = squares[n + c] = 0;
+    for (int64_t i = j->first; i < j->end; i++) {
+        const float *restrict x = j->x + i * n;
+        float *restrict y = j->y + i * n;
+        INDEPENDENT for (int64_t c = 0; c < n; c++) squares[c] = x[c] * x[c];
+        INDEPENDENT for (int64_t c = 0; c < n; c++) {
+            float sum = squares[c];
+            UNROLL for (int64_t d = 1; d <= reach; d++) sum += squares[c - d] + squares[c + d];
+            float root = __builtin_sqrtf(j->k + j->a * sum);
+            y[c] = x[c] / (root * __builtin_sqrtf(root));
+        }
+    }
+}
+
+INLINE void run_job(const struct lrn *j, float *scratch)
+{
+    if (j->reach == 2) normalize(j, 2, scratch);
+    else normalize(j, j->reach, scratch);
+}
+
+AVX2 static void run_avx2(const struct lrn *j, float *scratch) { run_job(j, scratch); }
+AVX512 static void run_avx512(const struct lrn *j, float *scratch) { run_job(j, scratch); }
+
+static void run_one(void *job, float *scratch)
+{
+    if (processor_vectors() == 2) run_avx512(job, scratch);
+    else run_avx2(job, scratch);
+}
+
+int64_t caffe_native_lrn_size(void) { return sizeof(struct lrn); }
+
+/* Run jobs on the threads of a team; return 1. */
+int caffe_native_lrn(struct lrn *first, int64_t count, const struct team *team)
+{
+    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
+    run_jobs(&jobs);
+    return 1;
+}
