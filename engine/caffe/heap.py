@@ -17,11 +17,14 @@ free memory when the process has grown (`tidy`). Nothing changes
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
+
+import torch
 
 from . import mode
 
@@ -33,6 +36,8 @@ USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNA
 # the size from which on a block lies outside the heap; 32 MB is the most that glibc accepts.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIM, MMAP = 1 << 30, 1 << 25
+# The number of blocks outside the heap that glibc allows, by default.
+M_MMAP_MAX, MMAPS = -4, 65536
 #: Bytes by which the process may grow over its memory in the first passes after a trim.
 SLACK = 48 << 20
 #: Passes that begin, at first and after a trim, until the memory that a pass needs is known.
@@ -76,6 +81,23 @@ def keep() -> bool:
         return False
     mallopt = _function("mallopt")
     return bool(mallopt(M_TRIM_THRESHOLD, TRIM)) and bool(mallopt(M_MMAP_THRESHOLD, MMAP))
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format) -> torch.Tensor:
+    """Return a new tensor on the CPU whose memory, too, stays with the process when it is freed.
+
+    Above MMAP, malloc would take the memory from the system each time, and return it.
+    """
+    shape = tuple(shape)
+    is_outside = math.prod(shape) * dtype.itemsize > MMAP - (1 << 12)
+    if not is_outside or not keep():
+        return torch.empty(shape, dtype=dtype, memory_format=layout)
+    mallopt = _function("mallopt")
+    mallopt(M_MMAP_MAX, 0)
+    try:
+        return torch.empty(shape, dtype=dtype, memory_format=layout)
+    finally:
+        mallopt(M_MMAP_MAX, MMAPS)
 
 
 def tidy() -> None:

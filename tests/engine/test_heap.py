@@ -23,6 +23,18 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 allocate()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+#: Frees a tensor of 64 MB, and prints how many pages the next one needs, and those of another size.
+LARGE = """
+import resource
+import torch
+from caffe import heap
+def allocate(megabytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    heap.empty((megabytes << 18,), torch.float32, torch.contiguous_format).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+allocate(64), allocate(64)
+print(allocate(64), allocate(40))
+"""
 #: Between passes frees 32 MB, then 400 MB; prints after each by how many MB the process has grown.
 GROWTH = """
 import torch
@@ -139,6 +151,13 @@ def test_passes_over_random_sizes_spend_little_time_on_page_faults():
 def test_memory_that_was_freed_is_allocated_again_without_new_pages(program):
     kept, returned = (int(program("-c", AGAIN, way).stdout) for way in ("keep", "leave"))
     assert kept < 1000 < returned
+
+
+@glibc
+@pytest.mark.long
+def test_the_memory_of_large_tensors_stays_with_the_process_too(program):
+    same, smaller = (int(pages) for pages in program("-c", LARGE).stdout.split())
+    assert same < 1000 and smaller < 1000
 
 
 @glibc

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from .. import heap
 from ..native import library
 from ..native.records import PANEL
 
@@ -196,7 +197,7 @@ class Convolution(ABC):
 
     def empty_top(self) -> torch.Tensor:
         """Return memory for the result."""
-        return torch.empty(self.y_shape, dtype=self.dtype, memory_format=torch.channels_last)
+        return heap.empty(self.y_shape, self.dtype, torch.channels_last)
 
     def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
         """Return the convolution of x, or None where the library refuses a result.

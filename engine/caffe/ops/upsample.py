@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .. import mode
+from .. import heap, mode
 
 #: The largest difference between a kernel and its factors' outer product, as a share of the
 #: kernel's largest value: two roundings of float32.
@@ -110,7 +110,9 @@ def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
     count = x.shape[1] + inputs - 1
     windows = F.pad(x, (0, 0, inputs - 1, inputs - 1)).unfold(1, inputs, 1).transpose(2, 3)
     flipped = matrices.flip(1).transpose(1, 2)
-    y = torch.bmm(_repeat_each(flipped, count), windows.flatten(0, 1))
+    windows = windows.flatten(0, 1)
+    y = heap.empty((len(windows), stride, windows.shape[2]), torch.float32, torch.contiguous_format)
+    torch.bmm(_repeat_each(flipped, count), windows, out=y)
     return y.view(x.shape[0], count * stride, -1)[:, pad : pad + n]
 
 
