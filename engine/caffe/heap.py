@@ -83,14 +83,18 @@ def keep() -> bool:
     return bool(mallopt(M_TRIM_THRESHOLD, TRIM)) and bool(mallopt(M_MMAP_THRESHOLD, MMAP))
 
 
+def is_large(size: int) -> bool:
+    """Return whether malloc takes a block of this size, in bytes, from the system each time."""
+    return size > MMAP - (1 << 12)
+
+
 def empty(shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format) -> torch.Tensor:
     """Return a new tensor on the CPU whose memory, too, stays with the process when it is freed.
 
     Above MMAP, malloc would take the memory from the system each time, and return it.
     """
     shape = tuple(shape)
-    is_outside = math.prod(shape) * dtype.itemsize > MMAP - (1 << 12)
-    if not is_outside or not keep():
+    if not is_large(math.prod(shape) * dtype.itemsize) or not keep():
         return torch.empty(shape, dtype=dtype, memory_format=layout)
     mallopt = _function("mallopt")
     mallopt(M_MMAP_MAX, 0)

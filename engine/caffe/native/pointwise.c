@@ -42,6 +42,12 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
     const float *w = j->w + first * j->channels;
     vector sum[ROWS], part[ROWS], bias = {0};
     if (j->b) bias = *(const vector *)(j->b + first);
+    /* The products take long enough for these lines to arrive, wherever they are. */
+    for (int i = 0; i < rows; i++) {
+        int64_t at = (position + i) * j->outputs + first;
+        __builtin_prefetch(j->y + at, 1);
+        if (j->other) __builtin_prefetch(j->other + at);
+    }
     UNROLL for (int i = 0; i < rows; i++) sum[i] = bias;
     for (int64_t c = 0; c < j->channels; c += DEPTH) {
         int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;

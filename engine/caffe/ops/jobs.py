@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +27,18 @@ class Team(threading.local):
     def __init__(self) -> None:
         self._rooms: list[torch.Tensor] = []
         self._structure: np.ndarray = np.zeros(0, np.uint64)
+        self._size = self._address = 0
 
     def __call__(self, threads: int, size: int) -> int:
         """Return the address of a team of PyTorch's threads with `size` float32 values for each."""
-        present = self._rooms[0].numel() if self._rooms else 0
-        if threads != len(self._rooms) or size > present:
+        if threads != len(self._rooms) or size > self._size:
+            self._size = max(size, self._size, 1)
             self._rooms.clear()
-            self._rooms += [torch.empty(max(size, present, 1)) for _ in range(threads)]
+            self._rooms += [torch.empty(self._size) for _ in range(threads)]
             places = [room.data_ptr() for room in self._rooms]
             self._structure = np.array([*openmp(), threads, *places], np.uint64)
-        return int(self._structure.ctypes.data)
+            self._address = int(self._structure.ctypes.data)
+        return self._address
 
 
 team = Team()
@@ -114,6 +117,10 @@ def arranged(x: torch.Tensor, layout: torch.memory_format, dtype: torch.dtype) -
     return x.contiguous(memory_format=layout).to(dtype)
 
 
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, memory_format=layout)
+
+
 class Convolution(ABC):
     """A convolution of maps of one shape, without a gradient.
 
@@ -149,6 +156,8 @@ class Convolution(ABC):
         self.shape, self.y_shape = tuple(shape), tuple(y_shape)
         self._w, self._b = w, None if b is None else b.float().contiguous()
         self._slope = 1.0 if slope is None else slope
+        is_large = heap.is_large(math.prod(self.y_shape) * dtype.itemsize)
+        self._empty = heap.empty if is_large else _empty
         self.dtype, self._threads, self.scratch_values = dtype, 0, 0
 
     @abstractmethod
@@ -193,11 +202,13 @@ class Convolution(ABC):
 
     def bottom(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map as the library reads it."""
+        if x.dtype == self.dtype:
+            return x.contiguous(memory_format=torch.channels_last)
         return arranged(x, torch.channels_last, self.dtype)
 
     def empty_top(self) -> torch.Tensor:
         """Return memory for the result."""
-        return heap.empty(self.y_shape, self.dtype, torch.channels_last)
+        return self._empty(self.y_shape, self.dtype, torch.channels_last)
 
     def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
         """Return the convolution of x, or None where the library refuses a result.
@@ -208,7 +219,9 @@ class Convolution(ABC):
         x, y = self.bottom(x), self.empty_top()
         if other is not None:
             other = self.bottom(other)
-        table["x"], table["y"] = x.data_ptr() + self.x_offsets, y.data_ptr()
+        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        if self._groups > 1:
+            table["x"] += self.x_offsets
         table["other"] = 0 if other is None else other.data_ptr()
         present = team(self._threads, self.scratch_values)
         return y if self._run(self._address, len(table), present) else None
