@@ -34,27 +34,18 @@ INLINE void normalize(const struct lrn *j, int64_t reach, float *restrict scratc
     }
 }
 
-INLINE void run_job(const struct lrn *j, float *scratch)
+INLINE void run_job(const struct lrn *j, int rows, float *scratch)
 {
+    (void)rows;
     if (j->reach == 2) normalize(j, 2, scratch);
     else normalize(j, j->reach, scratch);
 }
 
-AVX2 static void run_avx2(const struct lrn *j, float *scratch) { run_job(j, scratch); }
-AVX512 static void run_avx512(const struct lrn *j, float *scratch) { run_job(j, scratch); }
-
-static void run_one(void *job, float *scratch)
-{
-    if (processor_vectors() == 2) run_avx512(job, scratch);
-    else run_avx2(job, scratch);
-}
-
-int64_t caffe_native_lrn_size(void) { return sizeof(struct lrn); }
+DEFINE_JOBS_OF(lrn)
 
 /* Run jobs on the threads of a team; return 1. */
 int caffe_native_lrn(struct lrn *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
-    run_jobs(&jobs);
+    run_jobs_of(first, count, team);
     return 1;
 }

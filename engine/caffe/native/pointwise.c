@@ -83,21 +83,11 @@ INLINE void run_job(struct pointwise *j, int rows, float *scratch)
     }
 }
 
-AVX2 static void run_avx2(struct pointwise *j, float *m) { run_job(j, ROWS / 2, m); }
-AVX512 static void run_avx512(struct pointwise *j, float *m) { run_job(j, ROWS, m); }
-
-static void run_one(void *job, float *scratch)
-{
-    if (processor_vectors() == 2) run_avx512(job, scratch);
-    else run_avx2(job, scratch);
-}
-
-int64_t caffe_native_pointwise_size(void) { return sizeof(struct pointwise); }
+DEFINE_JOBS_OF(pointwise)
 
 /* Run jobs on the threads of a team; return 1. */
 int caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
-    run_jobs(&jobs);
+    run_jobs_of(first, count, team);
     return 1;
 }

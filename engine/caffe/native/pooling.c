@@ -31,7 +31,7 @@ INLINE vector larger(vector a, vector b)
 INLINE int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-INLINE void run_job(const struct pooling *j, int low)
+INLINE void run_job_on(const struct pooling *j, int low)
 {
     for (int64_t row = j->first_row; row < j->end_row; row++) {
         int64_t image = row / j->y_height, start = row % j->y_height * j->down - j->top;
@@ -52,31 +52,18 @@ INLINE void run_job(const struct pooling *j, int low)
     }
 }
 
-AVX2 static void run_avx2(const struct pooling *j)
+INLINE void run_job(const struct pooling *j, int rows, float *scratch)
 {
-    if (j->low) run_job(j, 1);
-    else run_job(j, 0);
+    (void)rows, (void)scratch;
+    if (j->low) run_job_on(j, 1);
+    else run_job_on(j, 0);
 }
 
-AVX512 static void run_avx512(const struct pooling *j)
-{
-    if (j->low) run_job(j, 1);
-    else run_job(j, 0);
-}
-
-static void run_one(void *job, float *scratch)
-{
-    (void)scratch;
-    if (processor_vectors() == 2) run_avx512(job);
-    else run_avx2(job);
-}
-
-int64_t caffe_native_pooling_size(void) { return sizeof(struct pooling); }
+DEFINE_JOBS_OF(pooling)
 
 /* Run jobs on the threads of a team; return 1. */
 int caffe_native_pooling(struct pooling *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
-    run_jobs(&jobs);
+    run_jobs_of(first, count, team);
     return 1;
 }

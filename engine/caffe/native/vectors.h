@@ -197,6 +197,24 @@ static inline void run_jobs(struct jobs *jobs)
     else take_jobs(jobs);
 }
 
+/* Define run_one, which runs a job of a structure by run_job(job, rows, scratch) with the vectors of
+ * this processor, `rows` being the rows of a product at a time; run_jobs_of, which runs
+ * jobs on the threads of a team; and the function that returns the structure's size. */
+#define DEFINE_JOBS_OF(structure) \
+    AVX2 static void run_avx2(struct structure *j, float *m) { run_job(j, ROWS / 2, m); } \
+    AVX512 static void run_avx512(struct structure *j, float *m) { run_job(j, ROWS, m); } \
+    static void run_one(void *job, float *scratch) \
+    { \
+        if (processor_vectors() == 2) run_avx512(job, scratch); \
+        else run_avx2(job, scratch); \
+    } \
+    static void run_jobs_of(struct structure *first, int64_t count, const struct team *team) \
+    { \
+        struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team}; \
+        run_jobs(&jobs); \
+    } \
+    int64_t caffe_native_##structure##_size(void) { return sizeof(struct structure); }
+
 /* One call of a function that runs jobs and returns whether their results can be used. */
 struct call {
     int (*run)(void *, int64_t, const struct team *);

@@ -506,22 +506,12 @@ INLINE void run_job(struct convolution *j, int rows, float *scratch)
     for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
 }
 
-AVX2 static void run_avx2(struct convolution *j, float *m) { run_job(j, ROWS / 2, m); }
-AVX512 static void run_avx512(struct convolution *j, float *m) { run_job(j, ROWS, m); }
-
-static void run_one(void *job, float *scratch)
-{
-    if (processor_vectors() == 2) run_avx512(job, scratch);
-    else run_avx2(job, scratch);
-}
-
-int64_t caffe_native_convolution_size(void) { return sizeof(struct convolution); }
+DEFINE_JOBS_OF(convolution)
 
 /* Run jobs on the threads of a team; return whether all results are finite. */
 int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
 {
-    struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team};
-    run_jobs(&jobs);
+    run_jobs_of(first, count, team);
     int finite = 1;
     for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
     return finite;

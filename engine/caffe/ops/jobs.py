@@ -78,6 +78,11 @@ def openmp() -> tuple[int, int]:
     return library.address_of(run), library.address_of(number)
 
 
+def cuts(count: int, parts: int) -> list[int]:
+    """Return where parts of nearly equal size of `count` things begin, and `count`."""
+    return [count * i // parts for i in range(parts + 1)]
+
+
 def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
     """Return the parts of the threads; fewer where there is not enough for all.
 
@@ -85,11 +90,11 @@ def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> 
     all parts have. enough: rows of a thread from which on the rows are divided anyway.
     """
     if rows >= outputs or (enough is not None and rows >= enough * threads):
-        cuts = [rows * i // threads for i in range(threads + 1)]
-        parts = [Part(start, end, 0, outputs) for start, end in zip(cuts, cuts[1:])]
+        places = cuts(rows, threads)
+        parts = [Part(start, end, 0, outputs) for start, end in zip(places, places[1:])]
     else:
-        cuts = [outputs // PANEL * i // threads * PANEL for i in range(threads + 1)]
-        parts = [Part(0, rows, start, end) for start, end in zip(cuts, cuts[1:])]
+        places = [PANEL * panel for panel in cuts(outputs // PANEL, threads)]
+        parts = [Part(0, rows, start, end) for start, end in zip(places, places[1:])]
     return [p for p in parts if p.first_row < p.end_row and p.first_output < p.end_output]
 
 

@@ -83,7 +83,7 @@ def _natively(x: torch.Tensor, n: int, a: float, k: float) -> torch.Tensor:
     channels, positions, threads = x.shape[1], x.numel() // x.shape[1], torch.get_num_threads()
     table = np.zeros(threads, LRN)
     table["x"], table["y"], table["channels"] = x.data_ptr(), y.data_ptr(), channels
-    cuts = positions * np.arange(threads + 1) // threads
+    cuts = jobs.cuts(positions, threads)
     table["first"], table["end"] = cuts[:-1], cuts[1:]
     table["reach"], table["a"], table["k"] = n // 2, a, k
     native.lrn(table.ctypes.data, threads, jobs.team(threads, channels + 2 * PANEL))

@@ -48,7 +48,7 @@ def maxima(
     table["high"], table["wide"] = kernel
     table["down"], table["across"] = stride
     table["top"], table["left"] = pad
-    cuts = rows * np.arange(count + 1) // count
+    cuts = jobs.cuts(rows, count)
     table["first_row"], table["end_row"] = cuts[:-1], cuts[1:]
     table["low"] = x.dtype == torch.bfloat16
     native.pooling(table.ctypes.data, count, jobs.team(count, 0))
