@@ -83,6 +83,18 @@ def test_without_mounts_a_script_runs_in_a_copy_and_its_files_are_copied_back(
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("mounts", [True, False])
+def test_programs_of_bvlc_caffe_leave_no_log_files(bvlc_caffe, without_mounts, tmp_path, mounts):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environment = {**(os.environ if mounts else without_mounts), "TMPDIR": str(folder)}
+    script = "import subprocess; print(subprocess.call(['compute_image_mean', 'none']))"
+    result = bvlc_caffe("-c", script, env=dict(environment, GLOG_minloglevel="0"))
+    assert "Could not open" in result.stderr or "Check failed" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.oracle
 def test_a_copy_leaves_the_folder_of_a_script_that_runs_beside_it(bvlc_caffe, without_mounts):
     # All folders below TMPDIR lie in one mount, which a copy cannot remove.
     script = "import os; print(flush=True); input(); print(len(os.listdir(os.getcwd())))"
