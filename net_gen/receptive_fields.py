@@ -39,7 +39,7 @@ class Fields(NamedTuple):
         """The largest number of pixels, from the first to the last, that a position sees."""
         return max((int(field.high - field.low + 1) for field in self.pattern if field), default=0)
 
-    def seen(self, position: int) -> Optional[Field]:
+    def field_of(self, position: int) -> Optional[Field]:
         """Return the first and the last pixel of the image that a position sees, None if none."""
         field = self.pattern[position % len(self.pattern)]
         place = position * self.spacing
@@ -117,13 +117,13 @@ class Fields(NamedTuple):
         least pixel and the last has the largest one.
         """
         count = len(self.pattern)
-        seen: List[Optional[Field]] = []
+        fields: List[Optional[Field]] = []
         for position in {*reads[:count], *reads[-count:]}:
             field = self.pattern[position % count]
             if field:
                 place = position * self.spacing - pixel
-                seen.append(Field(place + field.low, place + field.high))
-        return _covering(seen)
+                fields.append(Field(place + field.low, place + field.high))
+        return _covering(fields)
 
     def _cover(self, slide: Slide) -> Tuple[Optional[Field], ...]:
         """Return one field that covers those of all positions of a Deconvolution."""

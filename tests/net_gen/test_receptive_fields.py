@@ -88,7 +88,7 @@ def test_a_value_changes_with_the_first_and_the_last_pixel_of_its_field(tmp_path
         response = net.blobs[blob].data[:, 0, :, 0]
         compared = 0
         for position in range(response.shape[1]):
-            field, pixels = fields.seen(position), np.flatnonzero(response[:, position])
+            field, pixels = fields.field_of(position), np.flatnonzero(response[:, position])
             if field is None:
                 assert len(pixels) == 0
             elif field.low >= 0 and field.high < PIXELS:
@@ -104,7 +104,7 @@ def test_a_long_pattern_of_fields_is_replaced_by_a_field_that_covers_them():
     covered = Fields().deconvolved(Slide(2 * stride, stride, 0), 1)
     assert len(covered.pattern) == 1 and covered.spacing * stride == 1
     for position in (0, 5, stride - 1, 10 * stride + 3):
-        field = covered.seen(position)
+        field = covered.field_of(position)
         assert field.low <= position // stride - 1 and position // stride <= field.high
 
 
