@@ -108,7 +108,7 @@ def _read_json(path: str) -> Any:
 def parser(description: Optional[str]) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all experiments share."""
     demo_help = "folder of a finished demo run (default: %(default)s)"
-    return argparse.ArgumentParser(
+    return arguments.Parser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[

@@ -8,7 +8,6 @@ to the next float. The table is printed and written to OUT/seeds.md. Finished tr
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from typing import List, Optional, Sequence
@@ -78,7 +77,7 @@ def _row(title: str, accuracies: Sequence[float]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m experiments.seeds",
         description="Train the demo's classifier from several seeds, and after one rounding.",
         parents=[

@@ -1,6 +1,6 @@
 """Command-line options that several programs share, as parents of an argparse parser.
 
-    parser = argparse.ArgumentParser(parents=[arguments.gpu(), arguments.seed(1)])
+    parser = arguments.Parser(parents=[arguments.gpu(), arguments.seed(1)])
 
 An option has the same name as the argument of the Python function that the program calls, and the
 Makefile passes on a variable of that name in capitals: `gpu=0`, `--gpu 0`, `GPU=0`.
@@ -9,7 +9,21 @@ Makefile passes on a variable of that name in capitals: `gpu=0`, `--gpu 0`, `GPU
 from __future__ import annotations
 
 import argparse
-from typing import Any, Optional, Sequence
+from typing import Any, NoReturn, Optional, Sequence
+
+from fcn_common.command import one_line
+
+#: The exit code of a command line that cannot be read.
+MISUSED = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a command line whose errors are one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with an error line that names the option."""
+        line = f"error: {one_line(message)}; {self.prog} --help shows the options\n"
+        self.exit(MISUSED, line)
 
 
 def option(name: str, **settings: Any) -> argparse.ArgumentParser:

@@ -105,6 +105,19 @@ def check_regular(path: PathLike) -> None:
             raise OSError(errno.EINVAL, f"is {kind}; a file is needed", os.fspath(path))
 
 
+def read_text(path: PathLike) -> str:
+    """Return the text of a UTF-8 file, without a byte order mark.
+
+    Raises OSError for a file that cannot be read, ValueError for another encoding.
+    """
+    check_regular(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(path)}: is not a UTF-8 text file ({error})") from None
+
+
 def error_text(error: Exception, path: PathLike) -> str:
     """Return the text of a reader's error, for a message that names the path already."""
     if isinstance(error, OSError) and error.strerror:

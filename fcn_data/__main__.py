@@ -7,10 +7,11 @@ python -m fcn_data join rgb depth --out images
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import List, Optional, Sequence
 
 from fcn_common import command
+from fcn_common.arguments import Parser
+from fcn_data.registry import check_name
 
 from .catalogue import DATA_SETS
 from .channel_lists import write_channel_lists
@@ -20,7 +21,7 @@ from .published import NAMES, ROOT, check, fetch, missing
 
 def parser() -> argparse.ArgumentParser:
     """The command line: `fetch`, `check`, `list` and `join`."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="python -m fcn_data",
         description="Fetch, check and list the published files; join the channels of pictures.",
     )
@@ -76,18 +77,21 @@ def _files(name: str) -> Sequence[str]:
 
 
 def _check(names: Sequence[str], root: str) -> None:
-    present = names or [name for name in NAMES if not missing(name, root)]
+    present = [file for name in names for file in _files(name)]
+    for name in present:
+        check_name(name)
+    present = present or [name for name in NAMES if not missing(name, root)]
     if not present:
         print("nothing is in place yet: python -m fcn_data fetch NAME...")
-    damaged = []
+    damage = []
     for name in present:
         try:
             print(f"{name}: {check(name, root)}")
         except (OSError, ValueError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            damaged.append(name)
-    if damaged:
-        raise OSError(f"missing or damaged: {', '.join(damaged)}")
+            print(f"{name}: missing or damaged")
+            damage.append(f"{name}: {command.message(error)}")
+    if damage:
+        raise OSError("; ".join(damage))
 
 
 if __name__ == "__main__":

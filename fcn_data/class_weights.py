@@ -15,7 +15,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
-from fcn_common.files import atomic_write
+from fcn_common.files import atomic_write, read_text
 
 #: The file of the matrix, in the folder of a run.
 MATRIX = "class_weights.binaryproto"
@@ -41,8 +41,8 @@ def class_weights(
     source, lines = "class weights", text.split(",")
     if os.path.isfile(text):
         source = text
-        with open(text, encoding="utf-8-sig") as file:
-            lines = [line for line in file if line.strip() and not line.startswith("#")]
+        lines = read_text(text).split("\n")
+        lines = [line for line in lines if line.strip() and not line.startswith("#")]
     elif not all(_is_number(line) for line in lines):
         raise ValueError(
             f"class weights are {text!r}, needs {BALANCED}, {MEDIAN}, a file, or "

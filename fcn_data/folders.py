@@ -18,6 +18,8 @@ import random
 import re
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from fcn_common.files import read_text
+
 from .channel_lists import SUFFIX as CHANNEL_LIST
 from .label_coding import LABEL_SUFFIXES, Colour
 from .split_files import read_ids
@@ -118,8 +120,13 @@ def open_folder(path: str, names: Sequence[str] = (), labelmap: Optional[str] = 
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise ValueError for a class name with control characters: reports and logs show names."""
-    for name in names:
+    """Raise ValueError for a class name that cannot be shown, or that two classes have."""
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ValueError(
+                f"{source}: class {names.index(name)} and class {number} are both called "
+                f"{name!r}; rename one of them"
+            )
         if not name.isprintable():
             raise ValueError(
                 f"{source}: names the class {name!r}, which has characters that cannot be shown; "
@@ -134,6 +141,11 @@ def _check_ids(path: str, files: Iterable[str]) -> None:
             raise ValueError(
                 f"{path}: the name of the picture {idx!r} has a line break or a space at its end, "
                 "which split files cannot hold; rename its files"
+            )
+        if idx.encode("utf-8", "ignore").decode() != idx:
+            raise ValueError(
+                f"{path}: the name of the picture {idx!r} is not UTF-8, which split files need; "
+                "rename its files"
             )
 
 
@@ -171,11 +183,7 @@ def read_names(path: str) -> Tuple[str, ...]:
 
 
 def _lines(path: str) -> List[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a UTF-8 text file ({error})") from None
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def _classes(

@@ -183,8 +183,15 @@ SEG11VALID_SHA256 = "4ca991bd72c251fd2485eaa9e29536502ea3800d1b1c17c151fd6a04bcf
 NAMES = (*PUBLISHED, "seg11valid")
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError for a name that is none of `NAMES`."""
+    if name not in NAMES:
+        raise ValueError(f"no published file is called {name!r}, there are: {', '.join(NAMES)}")
+
+
 def entry(name: str) -> Published:
     """Return the published file of a name. Raises ValueError if there is none."""
+    check_name(name)
     if name not in PUBLISHED:
-        raise ValueError(f"no published file is called {name!r}, there are: {', '.join(NAMES)}")
+        raise ValueError(f"{name}: is computed from other files, not published")
     return PUBLISHED[name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import List
 
+from fcn_common.files import read_text
+
 
 def read_ids(path: str) -> List[str]:
     """Return the ids in the split file `path`, in its order.
@@ -14,12 +16,7 @@ def read_ids(path: str) -> List[str]:
     """
     if not os.path.isfile(path):
         raise OSError(f"{path}: no such split file, needs the id of one image in each line")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            ids = [line.strip() for line in file]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a UTF-8 text file ({error})") from None
-    ids = [idx for idx in ids if idx]
+    ids = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if not ids:
         raise ValueError(f"{path}: is empty, needs the id of one image in each line")
     return ids

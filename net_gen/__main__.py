@@ -45,7 +45,7 @@ def _numbers(text: str) -> Tuple[float, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser, whose options are the arguments of `net_gen.fcn`."""
-    program = argparse.ArgumentParser(
+    program = arguments.Parser(
         prog="python -m net_gen",
         description="Write the prototxts of variants, and net.py and solve.py where they are "
         "missing. The defaults give the published nets.",

@@ -14,7 +14,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from fcn_common.caffemodel import contents, write_without
-from fcn_common.files import check_regular
+from fcn_common.files import read_text
 from fcn_common.places import make_folder, temporary_folder, writable
 from solvers import run_lock, snapshots, workers
 from surgery import (
@@ -41,12 +41,10 @@ def read_solver(path: str) -> Any:
     Raises ValueError for text that is no SolverParameter, OSError for a file that cannot be read.
     """
     param = caffe_pb2.SolverParameter()
-    check_regular(path)
-    with open(path) as file:
-        try:
-            text_format.Merge(file.read(), param)
-        except text_format.ParseError as error:
-            raise ValueError(f"{os.path.abspath(path)}: {error}") from None
+    try:
+        text_format.Merge(read_text(path), param)
+    except text_format.ParseError as error:
+        raise ValueError(f"{os.path.abspath(path)}: {error}") from None
     if not param.snapshot_prefix:
         param.snapshot_prefix = snapshots.PREFIX
     return param

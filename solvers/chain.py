@@ -8,7 +8,6 @@ drawn at 500 pixels, in the folder runs/demo-full/.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -191,7 +190,7 @@ def random_weights(prototxt: str, out: str, seed: int = 1) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.chain",
         description="Train all stages up to a variant, after its data, base weights and surgery. "
         "What is finished is skipped.",

@@ -138,7 +138,7 @@ def set_arguments() -> List[argparse.ArgumentParser]:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line. Raises ValueError if the check finds errors."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.check",
         description="Check a folder of pictures and labels, as every training does first.",
         parents=[
@@ -156,6 +156,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         rows = [f"class {k}:{c[0]},{c[1]},{c[2]}" for k, c in enumerate(checked.report.palette)]
         write_text(propose, "\n".join(rows) + "\n")
         print(f"wrote {propose}")
+    elif propose:
+        print(f"{propose}: is not written; a list is proposed where labels are colours without one")
     refuse_errors(checked)
 
 

@@ -25,7 +25,7 @@ from typing import (
 import numpy as np
 
 from fcn_common import command
-from fcn_common.files import atomic_path, check_regular, write_json
+from fcn_common.files import atomic_path, read_text, write_json
 from fcn_common.places import make_folder, writable
 from fcn_data.channel_lists import SUFFIX as CHANNEL_LIST
 from fcn_data.channel_lists import is_channel_list, listed_files
@@ -70,10 +70,12 @@ def collect(sources: Sequence[str], out: str = "") -> List[str]:
             films = [n for n in films if not (_same(source, out) and video.is_result(n))]
             files += _without_parts([os.path.join(source, name) for name in (*names, *films)])
         elif source.lower().endswith(".txt"):
-            check_regular(source)
-            with open(source, encoding="utf-8-sig") as file:
-                names = [line.strip() for line in file if line.strip()]
-            files += [os.path.join(os.path.dirname(source), name) for name in names]
+            names = [line.strip() for line in read_text(source).split("\n") if line.strip()]
+            listed = [os.path.join(os.path.dirname(source), name) for name in names]
+            for path in listed:
+                if not os.path.isfile(path):
+                    raise FileNotFoundError(f"{path}: no such file; {source} names it")
+            files += listed
         else:
             files.append(source)
     for path in files:

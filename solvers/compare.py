@@ -7,7 +7,6 @@ Files are matched by their stems. The metrics are those of `solvers.score`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -244,7 +243,7 @@ def _some(stems: Iterable[str]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.compare",
         description="Score a folder of predicted label maps against the truth in another folder.",
         parents=[

@@ -12,7 +12,6 @@ from solvers import threads
 if __name__ == "__main__":
     threads.pin()  # NumPy and Caffe, which are imported below, read the environment.
 
-import argparse
 import functools
 import glob
 import json
@@ -304,7 +303,7 @@ def _record_settings(out: str, seed: int, scale: float, line: str = "") -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.demo",
         description="Train and score 32s, 16s and 8s at an eighth of the width on drawn scenes.",
         parents=[

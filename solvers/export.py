@@ -8,7 +8,6 @@ metadata.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fcn_common import command
+from fcn_common.arguments import Parser
 from fcn_common.places import temporary_folder, writable
 from solvers import available, snapshots
 from solvers.run_record import RunRecord, read_run
@@ -97,7 +97,7 @@ def split_error(text: str) -> Tuple[str, str]:
 
 def main(argv: Optional[List[str]] = None) -> None:
     """The command line of `export`; options that it lacks go to `caffe export`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m solvers.export",
         description="Write a trained run as an ONNX model, with class names, mean and channel "
         "order as metadata, or its weights as safetensors. Other options are those of "

@@ -188,7 +188,7 @@ def _print_json(result: Result) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    return arguments.Parser(
         prog="python -m solvers.infer",
         description="Segment a photograph or a video, or those of a collection that are not done.",
         parents=[

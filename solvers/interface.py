@@ -11,12 +11,12 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import caffe
-from google.protobuf.text_format import ParseError
 
 from fcn_common.voc import MEAN
 from fcn_data import VOC, DataSet, Labels
 from fcn_data.readers import COLOURS
 from net_gen import VARIANTS
+from net_gen.arguments import check_integer
 from solvers import outputs
 from solvers.available import Model
 from solvers.outputs import Head
@@ -92,6 +92,8 @@ def interface_of(model: Model, net: Any, settings: Optional[Settings] = None) ->
     the mean of its channels is.
     """
     settings = settings or Settings()
+    if settings.long_side is not None:
+        check_integer("long_side", settings.long_side, least=0)
     message = read_net(model.net)
     if model.run:
         return _of_run(model, net, message, read_run(model.run), settings)
@@ -201,7 +203,7 @@ def _stored_reading(folder: str, channels: int) -> Optional[_Reading]:
             continue
         try:
             layers = read_net(path).layer
-        except (ParseError, OSError, UnicodeDecodeError):
+        except (OSError, ValueError):
             continue  # Caffe reads more than this parser, and the file is only a hint.
         for layer in layers:
             mean, scale = _layer_reading(layer)
@@ -269,7 +271,7 @@ def _rename(
     if len(classes) != len(first.classes):
         raise ValueError(
             f"{weights}: {first.blob} has {len(first.classes)} classes, "
-            f"{len(classes)} names are given"
+            f"--classes has {len(classes)} names"
         )
     return heads[0]._replace(output=first._replace(classes=classes)), *heads[1:]
 

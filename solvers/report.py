@@ -9,7 +9,6 @@ writes the page again at every scoring. Everything on the page comes from files 
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import functools
 import json
@@ -354,7 +353,7 @@ def _solver_settings(param: Any) -> Dict[str, Any]:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `write_run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.report",
         description=f"Write {FILE} into the folder of a run, which training does at each scoring.",
         parents=[arguments.option("run", metavar="FOLDER", help="folder of a run")],

@@ -5,7 +5,6 @@ python -m solvers.score [VARIANT] [--net val.prototxt] [--weights f.caffemodel] 
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
@@ -17,6 +16,7 @@ from fcn_common import arguments, command
 from fcn_common.files import write_json, write_text
 from fcn_data import DataSet
 from net_gen import VARIANTS, Head
+from net_gen.arguments import check_integer
 from net_gen.generate import prototxt_stem
 from solvers import available, device, workers
 from solvers.folders import working_folder
@@ -288,6 +288,8 @@ def run(
             f"{workers.count()} workers: this command scores a net in one process; only training "
             "shares the scoring among workers"
         )
+    if images is not None:
+        check_integer("images", images)
     named = available.resolve_variant(variant) if variant else available.DEFAULT_VARIANT
     prototxt = f"{prototxt_stem(VARIANTS[named], 'val')}.prototxt"
     model = available.select_model(variant, net, weights, prototxt, run)
@@ -312,7 +314,7 @@ def write_scores(out: str, scores: Scores, data_set: DataSet) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m solvers.score",
         description="Score a net on a split: loss, pixel accuracy, mean accuracy, mean IU, "
         "frequency-weighted IU, the table of classes and the confusion matrix.",

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_data.readers import read_channels
+from net_gen.arguments import check_integer
 from solvers import available, device, interface, outputs, tiles
 from solvers.interface import Interface, Settings
 from solvers.outputs import Head
@@ -279,6 +280,10 @@ def open_segmenter(
     Raises OSError for a missing file, ValueError for files that do not fit each other.
     """
     Image.MAX_IMAGE_PIXELS = None  # Large pictures of the user's own are no attack.
+    if tile is not None and memory is not None:
+        raise ValueError(f"tile {tile} and memory {memory} are named: name one of them")
+    if tile is not None:
+        check_integer("tile", tile)
     limit = None if memory is None else tiles.parse_memory(memory)
     model = available.select_model(variant, net, weights, run=run)
     processor = device.use(gpu)

@@ -8,7 +8,6 @@ One process at a time works in the folder.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
@@ -494,7 +493,7 @@ def run(
 def main(solve: Callable[..., Scores], folder: str, argv: Optional[Sequence[str]] = None) -> None:
     """The command line of a variant's solve.py: call `solve(gpu, iters, images)`."""
     name = os.path.basename(os.path.abspath(folder))
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="solve.py",
         description=f"Train {name}.",
         parents=[

@@ -111,8 +111,9 @@ def _is_prepared(out: str, data: str, options: Options, kind: Mapping[str, Any])
     if different is None:
         read_set(out)
         return True
-    values = stored.get(different), settings[different]
-    difference = "has {} {!r}, this command has {!r}".format(different, *values)
+    before, now = stored.get(different), settings[different]
+    difference = f"has no {different}" if before is None else f"has {different} {before!r}"
+    difference += f", this command has {'none' if now is None else repr(now)}"
     prefixes = (os.path.join(out, name, snapshots.PREFIX) for name in record.stages)
     if any(map(snapshots.latest, prefixes)):
         raise ValueError(
@@ -272,7 +273,7 @@ def stage_name(variant: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    return argparse.ArgumentParser(
+    return arguments.Parser(
         prog="python -m solvers.train",
         description="Train a net on a folder of your own pictures and labels. The same command "
         "continues a run that was stopped.",

@@ -13,6 +13,7 @@ import sys
 from typing import List, NamedTuple, Optional
 
 from fcn_common import command
+from fcn_common.arguments import Parser
 from surgery.adapt import main as adapt_weights
 from surgery.bases import BASES, NETS, ROOT, Base
 from surgery.cast import cast
@@ -30,7 +31,7 @@ class Files(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    program = argparse.ArgumentParser(
+    program = Parser(
         prog="python -m surgery",
         description="Cast a classifier into a fully convolutional net: copy the layers of the "
         "same names and reshape the weights of InnerProduct layers into convolution kernels.",

@@ -5,7 +5,6 @@ python -m surgery adapt WEIGHTS DEPLOY OUT [--layers conv*,fc6]
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import os
 from dataclasses import dataclass, field
@@ -148,7 +147,7 @@ def _other_colours(shape: Shape, needed: Shape) -> bool:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `adapt`: print what became of each layer."""
     option = arguments.option
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m surgery adapt",
         description="Write the first weights of a net from those of any other net: what fits is "
         "copied, scores are zero, upsampling is bilinear, other new layers are random.",

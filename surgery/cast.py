@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 import net_gen
 from fcn_common.caffemodel import contents, write_without
-from fcn_common.files import atomic_path, check_regular, errors_about
+from fcn_common.files import atomic_path, errors_about, read_text
 from fcn_common.places import make_folder, temporary_folder
 from surgery.convolutional import convolutional
 from surgery.shapes import names_text
@@ -94,10 +94,14 @@ def save(net: Any, path: str) -> None:
 
 
 def read_net(prototxt: str) -> Any:
-    """Return the NetParameter in a prototxt. Raises OSError for a file that cannot be read."""
-    check_regular(prototxt)
-    with open(prototxt, encoding="utf-8") as file:
-        return text_format.Parse(file.read(), caffe_pb2.NetParameter())
+    """Return the NetParameter in a prototxt.
+
+    Raises OSError for a file that cannot be read, ValueError for text that is no NetParameter.
+    """
+    try:
+        return text_format.Parse(read_text(prototxt), caffe_pb2.NetParameter())
+    except text_format.ParseError as error:
+        raise ValueError(f"{prototxt}: {error} (reading a NetParameter)") from None
 
 
 def _single_classifier(weights: str, complete: bool) -> str:

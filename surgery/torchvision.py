@@ -19,6 +19,7 @@ import caffe
 import numpy as np
 
 import net_gen
+from fcn_common.arguments import Parser
 from fcn_common.files import atomic_path
 from fcn_common.places import make_folder, temporary_folder
 from fcn_common.voc import MEAN
@@ -235,7 +236,7 @@ def as_in_torchvision(param: Any) -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    program = argparse.ArgumentParser(
+    program = Parser(
         prog="python -m surgery torchvision",
         description="Write the weights of torchvision's VGG16 or GoogLeNet as a .caffemodel.",
     )

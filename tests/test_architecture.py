@@ -36,7 +36,7 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
     ("_torch", "cores", "garbage", "late_torch", "torch_library"),
-    ("errors", "printable", "proto", "start"),
+    ("arguments", "errors", "printable", "proto", "start"),
     ("files", "launch", "forks", "late_names", "log_files", "spelling"),
     ("module_search",),
     ("glog", "wire"),

@@ -44,7 +44,8 @@ def _body(flags: Any, arguments: list[str]) -> int:
         return 0
     (action,) = arguments
     if action not in ACTIONS:
-        raise UsageError(f"Unknown action: {action}. Available caffe actions: {', '.join(ACTIONS)}")
+        names = ", ".join([*ACTIONS, *OTHERS])
+        raise UsageError(f"Unknown action: {action}. Available caffe actions: {names}")
     return ACTIONS[action](flags)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import files, io, mode
+from .arguments import Parser
 from .classifier import Classifier
 from .errors import CaffeError, FileError, UsageError
 
@@ -79,6 +80,13 @@ def error_text(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _reason(error: Exception, path: str) -> str:
+    """Return the text of an error in one line, without the file in front."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).removeprefix(f"{path}: ").split())
+
+
 def check_folder(path: str) -> None:
     """Raise FileError where an output file's folder is missing or read-only, before any work."""
     folder = os.path.dirname(path) or "."
@@ -94,7 +102,7 @@ def read_mean(path: str) -> np.ndarray:
         return np.load(path)
     except (OSError, ValueError) as error:
         raise FileError(
-            f"{path}: cannot be read as a mean ({' '.join(str(error).split())}); name a .npy file "
+            f"{path}: cannot be read as a mean ({_reason(error, path)}); name a .npy file "
             "with --mean_file, or leave the mean out with --mean_file ''"
         ) from None
 
@@ -113,7 +121,7 @@ def read_inputs(path: str, extension: str) -> list[np.ndarray]:
             names = [path]
         images = [io.load_image(name) for name in names]
     except (OSError, ValueError) as error:
-        raise FileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise FileError(f"{path}: cannot be read: {_reason(error, path)}") from None
     if not images:
         raise FileError(f"{path}: has no *.{extension}; name the extension with --ext")
     return images
@@ -121,7 +129,7 @@ def read_inputs(path: str, extension: str) -> list[np.ndarray]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on a command line (sys.argv if None); return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m caffe.classify", description=__doc__)
+    parser = Parser(prog="python -m caffe.classify", description=__doc__)
     parser.add_argument("input_file", help="Input image, directory, or npy.")
     parser.add_argument("output_file", help="Output npy filename.")
     add_options(parser, MODEL, WEIGHTS)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import files
+from .arguments import Parser
 from .classify import add_options, check_folder, error_text, preprocessing
 from .detector import Detector
 from .errors import CaffeError, FileError, UsageError
@@ -91,7 +92,7 @@ def write_hdf5(path: str, detections: Sequence[dict[str, Any]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on a command line (sys.argv if None); return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m caffe.detect", description=__doc__)
+    parser = Parser(prog="python -m caffe.detect", description=__doc__)
     parser.add_argument("input_file", help="Input txt/csv filename.")
     parser.add_argument("output_file", help="Output h5/csv filename.")
     add_options(parser, MODEL, WEIGHTS)

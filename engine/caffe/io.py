@@ -222,7 +222,9 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
     except FileNotFoundError:
         raise
     except Exception as error:  # image readers raise exceptions of any type, even SyntaxError
-        raise OSError(f"{filename}: no image that can be read ({error})") from error
+        # The first sentence tells the reason; the rest proposes packages to install.
+        reason = str(error).partition(". ")[0]
+        raise OSError(f"{filename}: no image that can be read ({reason})") from error
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
         return np.tile(image, (1, 1, 3)) if color else image

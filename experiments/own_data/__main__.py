@@ -11,7 +11,6 @@ which are timed. The program ends with an error if anything differs.
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import List, Optional, Sequence
 
@@ -55,7 +54,7 @@ def run(out: str = OUT, iters: int = 20, only: str = "", gpu: Optional[str] = No
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """The command line of `run`."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m experiments.own_data",
         description="Train on the same scenes in every layout and format, and compare.",
         parents=[

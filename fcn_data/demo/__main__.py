@@ -12,7 +12,7 @@ from .build import make
 
 def parser() -> argparse.ArgumentParser:
     """The arguments are those of `make`."""
-    result = argparse.ArgumentParser(
+    result = arguments.Parser(
         prog="python -m fcn_data.demo",
         description="Draw the demo set: scenes with VOC's classes in the layouts of SBD and VOC.",
         parents=[arguments.seed(1, "drawings")],

@@ -158,7 +158,11 @@ def test_time_logs_each_layer_and_the_sums(caffe):
         (["test"], "Need a model definition to score"),
         (["test", "-model", "net.prototxt"], "Need model weights to score"),
         (["time"], "Need a model definition to time"),
-        (["fly"], "Unknown action: fly. Available caffe actions: device_query, test, time, train"),
+        (
+            ["fly"],
+            "Unknown action: fly. Available caffe actions: device_query, test, time, train, "
+            "export, inspect",
+        ),
         (["train", "-solver", "none"], "none: cannot be read: No such file"),
         (["train", "-solver", "net.prototxt"], 'no field named "name"'),
         (["train", "-solver=s", "-snapshot=a", "-weights=b"], "but not both"),

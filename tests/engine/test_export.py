@@ -213,6 +213,18 @@ def test_wrong_arguments_end_with_one_line(arguments, message, files, capsys):
     assert len(errors) == 1 and message in errors[0]
 
 
+def test_weights_of_another_net_are_refused_and_missing_ones_have_a_line(files, tmp_path, capsys):
+    other = tmp_path / "other.prototxt"
+    other.write_text(DEPLOY.replace('name: "left"', 'name: "links"'))
+    assert export.main([*files, "--net", str(other), "--no-check"]) == 0
+    line = "w.caffemodel has no weights of links; the values of the fillers are exported"
+    assert line in capsys.readouterr().out
+    for name in ("conv", "left", "right"):
+        other.write_text(other.read_text().replace(f'name: "{name}"', f'name: "{name}2"'))
+    assert export.main([*files, "--net", str(other)]) == 1
+    assert "conv2, links, right2; these are the weights of another" in capsys.readouterr().err
+
+
 def test_layers_without_an_onnx_form_have_a_line_each(files, capsys, monkeypatch):
     for layer_type in ("ReLU", "ArgMax"):
         monkeypatch.delitem(writer.WRITERS, layer_type)

@@ -171,6 +171,11 @@ def test_a_size_replaces_that_of_the_image():
     assert row.shapes == ((1, 4, 5, 10),)
 
 
+def test_an_input_that_the_net_lacks_is_refused():
+    with pytest.raises(UsageError, match="input date: the net has no such blob; its inputs: data"):
+        row_of(SCORER, "pool", inputs=parse_inputs(["date=1,3,10,20"]))
+
+
 def test_an_input_of_another_form_is_refused():
     with pytest.raises(UsageError, match="'10,20'; HEIGHTxWIDTH or NAME=N,C,H,W is needed"):
         parse_inputs(["10,20"])

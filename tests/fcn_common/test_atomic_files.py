@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from caffe import files
 
-from fcn_common.files import atomic_path, atomic_write, check_regular, write_json, write_text
+from fcn_common.files import (
+    atomic_path,
+    atomic_write,
+    check_regular,
+    read_text,
+    write_json,
+    write_text,
+)
 from fcn_common.places import make_folder
 from fcn_data import readers
 from fcn_data.label_coding import stored_labels
@@ -111,6 +118,15 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path):
     path = tmp_path / ("ä" * 125 + ".txt")
     write_text(path, "x")
     assert path.read_text() == "x"
+
+
+def test_a_text_file_is_read_without_its_byte_order_mark_and_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf\xc3\xa4\r\nb")
+    assert read_text(path) == "ä\nb"
+    path.write_bytes(b"\xe4")
+    with pytest.raises(ValueError, match=rf"^{path}: is not a UTF-8 text file"):
+        read_text(path)
 
 
 def test_a_file_that_has_no_end_is_refused(tmp_path):

@@ -285,6 +285,17 @@ def test_check_reports_damaged_weights(mirror, tmp_path, capsys):
 def test_an_unknown_name_is_refused_with_the_list_of_names(tmp_path, capsys):
     assert status("--root", tmp_path, "fetch", "vgg61") == 1
     assert "vgg16" in capsys.readouterr().err
+    assert status("--root", tmp_path, "check", "vgg61", "sbd") == 1
+    output = capsys.readouterr()
+    assert output.err.startswith("error: no published file is called 'vgg61', there are: voc2011")
+    assert len(output.err.splitlines()) == 1 and not output.out
+
+
+def test_check_takes_the_name_of_a_data_set_and_prints_one_error_line(mirror, tmp_path, capsys):
+    fcn_data.fetch("sbd", root=str(tmp_path))
+    assert status("--root", tmp_path, "check", "voc") == 1
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 1 and "voc2011: missing or damaged" in output.out
 
 
 def test_fetch_takes_the_name_of_a_data_set(mirror, tmp_path, capsys):

@@ -197,6 +197,19 @@ def test_a_picture_that_no_split_file_can_name_is_refused(tmp_path, stem):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_picture_whose_name_is_not_utf8_is_refused(tmp_path):
+    for suffix in ("jpg", "png"):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"a.{suffix}")
+        os.rename(tmp_path / f"a.{suffix}", os.fsencode(tmp_path) + b"/a\xe4." + suffix.encode())
+    with pytest.raises(ValueError, match=r"the picture 'a\\udce4' is not UTF-8, which split files"):
+        open_folder(str(tmp_path))
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="a: class 0 and class 2 are both called 'sky'; rename"):
+        check_names(["sky", "road", "sky"], "a")
+
+
 @pytest.mark.parametrize("name", ["a\x1b[31m", "a\x07", "\x9b1m", "a\u2028b"])
 def test_a_class_name_with_control_characters_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="which has characters that cannot be shown"):

@@ -299,7 +299,7 @@ def test_weights_without_a_run_are_used_with_a_line_about_what_is_assumed(tmp_pa
     _, shares = label_of(photo, net=net, weights=weights, settings=settings)
     assert all(name.startswith("k") for name in shares)
     assert "warning" not in capsys.readouterr().out
-    with pytest.raises(ValueError, match="score has 21 classes, 2 names are given"):
+    with pytest.raises(ValueError, match="score has 21 classes, --classes has 2 names"):
         label_of(photo, net=net, weights=weights, settings=Settings(classes=("a", "b")))
 
 

@@ -33,6 +33,12 @@ TRUTHS = [[[0, 1], [2, 255]], [[1, 1, 0]], [[2, 2]]]
 PREDICTIONS = [[[0, 1], [1, 0]], [[1, 0, 0]], [[2, 0]]]
 
 
+@pytest.mark.parametrize("images", [0, -1])
+def test_scoring_no_images_is_refused(images):
+    with pytest.raises(ValueError, match="images is .*, needs an integer of at least 1"):
+        score.run(images=images)
+
+
 def test_a_net_is_scored_over_its_images_of_different_sizes():
     net = fake_net(TRUTHS, PREDICTIONS, [3.0, 6.0, 0.0])
     scores = score.score_net(net, 3)

@@ -75,6 +75,19 @@ def test_a_picture_of_the_size_of_a_tile_is_a_single_tile():
     assert len(tiles.plan(640, 600, 640, (Context(32, 256, 245), Context(32, 256, 245)))) == 1
 
 
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"tile": 0}, "tile is 0, needs an integer of at least 1"),
+        ({"tile": 500, "memory": "1GB"}, "tile 500 and memory 1GB are named: name one of them"),
+        ({"settings": Settings(long_side=-1)}, "long_side is -1, needs an integer of at least 0"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(alexnet, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        opened(alexnet, **options)
+
+
 def test_tiles_without_room_for_a_core_are_refused():
     with pytest.raises(ValueError, match="tiles of 500 pixels are too small .* needs 533"):
         tiles.plan(1000, 700, 500, (Context(32, 256, 245), Context(32, 256, 245)))

@@ -12,6 +12,7 @@ import net_gen
 import surgery
 from fcn_common.caffemodel import complete_model, complete_state
 from solvers import chain
+from surgery.cast import read_net
 from tests import tiny
 
 CLASSES = 10
@@ -183,6 +184,14 @@ def test_the_program_needs_all_files_for_a_classifier_that_is_not_a_trunk(tmp_pa
         "error: classifier net.prototxt: is not a trunk (vgg16, alexnet, googlenet), needs "
         "WEIGHTS, DEPLOY and OUT too\n"
     )
+
+
+@pytest.mark.parametrize("content", [b"layer {", b"\xa2\xff", b"layer { nonsense: 1 }"])
+def test_an_error_of_reading_a_prototxt_names_the_file(tmp_path, content):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{path}: "):
+        read_net(str(path))
 
 
 def test_an_error_of_writing_names_the_weights_that_were_to_be_written(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from .. import files
+from ..arguments import Parser
 from ..errors import CaffeError, NetError
 from ..printable import printable
 from ..text import write_text
@@ -25,7 +26,7 @@ from .tables import csv_text, difference_text, markdown, plain, report_text
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="caffe inspect",
         description="Show what a prototxt means: shapes, coordinate maps, costs. No weights are "
         "needed and nothing is computed.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import graph
 from ..aligned_crops import place_crops
+from ..errors import UsageError
 from ..layers.registry import layer_type_list
 from ..proto import caffe_pb2
 from .build import BuiltNet, NetBlob, Part, build, net_state
@@ -161,6 +162,7 @@ def inspect_net(
     param = caffe_pb2.NetParameter()
     param.CopyFrom(net if isinstance(net, caffe_pb2.NetParameter) else read_model(net))
     param.state.CopyFrom(net_state(param, phase, stages, level))
+    _check_names(param, inputs)
     built = build(param, inputs)
     located, costs = places(built), Costs(built)
     return Report(
@@ -174,6 +176,16 @@ def inspect_net(
         costs,
         param,
     )
+
+
+def _check_names(param: Any, inputs: Inputs | None) -> None:
+    """Raise UsageError for the shape of a blob that the net lacks."""
+    blobs = {*param.input, *(top for layer in param.layer for top in layer.top)}
+    for name in inputs.shapes if inputs else ():
+        if name not in blobs:
+            tops = [top for layer in param.layer if not layer.bottom for top in layer.top]
+            names = ", ".join(dict.fromkeys([*param.input, *tops])) or "none"
+            raise UsageError(f"input {name}: the net has no such blob; its inputs: {names}")
 
 
 def _texts(values: list[Fraction]) -> Pair:

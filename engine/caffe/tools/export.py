@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import glog, mode
+from ..arguments import Parser
 from ..errors import CaffeError, FileError, UsageError
 from ..files import open_text
 from ..forks import set_fork
@@ -34,7 +35,7 @@ SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "caffemodel": ".caff
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         prog="caffe export",
         description="Write a net as an ONNX model, or weights as safetensors and back.",
     )

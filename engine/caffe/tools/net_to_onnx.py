@@ -8,10 +8,10 @@ heights and widths of its inputs are free. The weights lie beside the model, in 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from ..arguments import Parser
 from ..errors import CaffeError
 from ..net import Net
 from ..proto import caffe_pb2
@@ -20,7 +20,7 @@ from .onnx import write
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool on a command line (sys.argv if None); return the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="net_to_onnx", description="Write a net with its weights as an ONNX model."
     )
     parser.add_argument("net", help="deploy prototxt, with Input layers")

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import graph, module_search
-from ...errors import FileError, LayerError, NetError, UsageError, in_file
+from ...errors import FileError, LayerError, NetError, UsageError, WeightsError, in_file
 from ...layers import layer_class, layer_type_list, users_types
 from ...net import Net
 from ...proto import caffe_pb2
+from ...weights import read_net
 
 #: Layer types that bring data and labels.
 DATA = frozenset(
@@ -52,7 +53,31 @@ def deploy_net(
         net, lines = _without_training(graph.filter_net(param), dict(shapes or {}))
     if weights is not None:
         net.copy_from(weights)
+        lines += _missing_weights(net, os.fspath(weights))
     return net, lines
+
+
+def _missing_weights(net: Net, path: str) -> list[str]:
+    """Return a line about the layers whose weights a file lacks, if there are any.
+
+    Raises WeightsError if the file has none of the net's weights.
+    """
+    stored = {name for name, _ in read_net(path)}
+    shared = net.wiring.shared
+    layers = {
+        node.name
+        for node in net.wiring.nodes
+        if any((node.number, i) not in shared for i in range(len(node.layer.blobs)))
+    }
+    missing = sorted(layers - stored)
+    if not missing:
+        return []
+    names = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if missing[4:] else "")
+    if len(missing) == len(layers):
+        raise WeightsError(
+            f"{path}: has no weights of {names}; these are the weights of another net"
+        )
+    return [f"warning: {path} has no weights of {names}; the values of the fillers are exported"]
 
 
 def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net, list[str]]:
