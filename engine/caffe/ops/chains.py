@@ -16,6 +16,8 @@ from ..native import library
 from ..native.structures import CALL, WORDS
 from . import jobs, prepared
 
+#: What arranges a map as the C library reads it.
+Reader = Callable[[torch.Tensor], torch.Tensor]
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.
 Values = list[Any]
 
@@ -50,7 +52,12 @@ class Chain:
     def __init__(self, links: Sequence[Link], convolutions: Sequence[jobs.Convolution]) -> None:
         self._links, self._convolutions = links, convolutions
         outputs = {link.outputs[0] for link in links}
-        self._sources = sorted({i for link in links for i in link.inputs} - outputs)
+        #: The values that other links give, and how the first convolution that has each reads it.
+        self._sources: list[tuple[int, Reader]] = []
+        for link, convolution in zip(links, convolutions):
+            for i, read in zip(link.inputs, (convolution.bottom, convolution.addend)):
+                if i not in outputs and i not in [source for source, _ in self._sources]:
+                    self._sources.append((i, read))
         self._unused = [value for link in links for value in link.unused]
         self._threads = 0
 
@@ -58,7 +65,7 @@ class Chain:
         """Compute the values that the links give."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [self._convolutions[0].bottom(values[i]) for i in self._sources]
+        maps = [read(values[i]) for i, read in self._sources]
         for link, convolution in zip(self._links, self._convolutions):
             values[link.outputs[0]] = top = convolution.empty_top()
             maps.append(top)
@@ -86,7 +93,7 @@ class Chain:
         self._scratch_values = max(c.scratch_values for c in self._convolutions)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
-        numbers = {value: i for i, value in enumerate(self._sources)}
+        numbers = {value: i for i, value in enumerate(source for source, _ in self._sources)}
         places: list[tuple[int, int, int]] = []
         start = 0
         for i, (link, table) in enumerate(zip(self._links, tables)):

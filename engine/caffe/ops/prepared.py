@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import fused_winograd, jobs, pointwise, winograd
+from . import fused_winograd, jobs, pointwise, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -65,6 +65,8 @@ def convolution(
     algorithm = choose_algorithm(shape, w.shape, geometry, dtype)
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
+    if algorithm == "stem":
+        return _by_stem(shape, w, b, geometry, slope, adds)
     if algorithm == "winograd":
         return _by_winograd(shape, w, b, geometry.pad, slope, adds, dtype)
     if algorithm == "pointwise":
@@ -85,11 +87,11 @@ def choose_algorithm(
     dtype: torch.dtype = torch.float32,
     least: float = 0,
 ) -> str:
-    """Return what computes a convolution fastest: "planes", "winograd", "pointwise" or "onednn".
+    """Return what computes a convolution fastest: "planes", "winograd", "pointwise", "stem" or "onednn".
 
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
     bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
-    own convolution, for few multiplications; it and "pointwise" are for float32.
+    own convolution, for few multiplications; it, "pointwise" and "stem" are for float32.
     """
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
@@ -100,6 +102,9 @@ def choose_algorithm(
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
+    if is_full and is_dense and geometry.group == 1:
+        if stem.is_usable(weights, geometry.stride, geometry.pad):
+            return "stem"
     if kernel != (3, 3) or not is_dense or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
@@ -134,10 +139,24 @@ def _by_winograd(
     return _Winograd(convolution, plain)
 
 
+def _by_stem(
+    shape: Sequence[int],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    geometry: Geometry,
+    slope: float | None,
+    adds: bool,
+) -> Call:
+    convolution = stem.Convolution(shape, w, b, geometry.pad, slope)
+    stride, pad = tuple(geometry.stride), tuple(geometry.pad)
+    plain = _with_epilogue(lambda x: torch.conv2d(x, w, b, stride, pad), slope, adds)
+    return _Winograd(convolution, plain)
+
+
 class _Winograd:
     """A convolution by Winograd's algorithm; the plain one where results are not finite."""
 
-    def __init__(self, fused: fused_winograd.Convolution, plain: Call) -> None:
+    def __init__(self, fused: fused_winograd.Convolution | stem.Convolution, plain: Call) -> None:
         self.fused, self._plain = fused, plain
 
     def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
