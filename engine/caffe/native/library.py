@@ -28,13 +28,14 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise, stem,
-    pooling, lrn: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a pooling or of
-    a local response normalization, by the address of their table, their number, and the address of the structure `team` of vectors.h;
-    return whether the results can be used.
+    pooling, lrn: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a pooling or
+    of a local response normalization, by the address of their table, their number, and the address
+    of the structure `team` of vectors.h; return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
-    group. stem_scratch: likewise, for the channels and the width of the result. convolves: whether the jobs are fast on this processor.
+    group. stem_scratch: likewise, for the channels and the width of the result.
+    convolves: whether the jobs are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]

@@ -186,6 +186,14 @@ INLINE vector write_outputs(const struct stem *j, const float *sums, int64_t row
     return zeros;
 }
 
+/* Have the lines of PANEL outputs of tiles on their way into the cache while the products take place. */
+INLINE void prefetch_outputs(const struct stem *j, int64_t count, int64_t at)
+{
+    for (int64_t p = 0; p < SIDE; p++)
+        for (int64_t q = 0; q < count * SIDE; q++)
+            __builtin_prefetch(j->y + at + (p * j->y_width + q) * j->outputs, 1);
+}
+
 /* Compute `count` tiles of a row, CHUNK at most, from number `tile` on. */
 INLINE vector run_chunk(const struct stem *j, int channels, int halves, int64_t row, int64_t tile,
                         int64_t count, const float *coordinates, float *sums)
@@ -196,6 +204,7 @@ INLINE vector run_chunk(const struct stem *j, int channels, int halves, int64_t 
     vector zeros = {0};
     for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
         const float *w = j->w + k / PANEL * AXIS_POINTS * kernels;
+        prefetch_outputs(j, count, at + k);
         for (int64_t q = 0; q < AXIS_POINTS; q++, w += kernels)
             for (int64_t i = 0, end; i < count; i = end) {
                 end = next_rows(i, count, halves ? TILES / 2 : TILES);

@@ -33,11 +33,7 @@ POINTWISE = np.dtype(
     + [("slope", "f4"), ("strided", "i4")]
 )
 #: The structure `stem` of stem.c.
-STEM = np.dtype(
-    _PLACES + _MAPS + _fields("top left") + _PART + [("slope", "f4"), ("finite", "i4")]
-)
-#: The words of 8 bytes of these structures in which the addresses stand that each call sets.
-WORDS = {name: i for i, (name, _) in enumerate(_PLACES)}
+STEM = np.dtype(_PLACES + _MAPS + _fields("top left") + _PART + [("slope", "f4"), ("finite", "i4")])
 #: The structure `call` of vectors.h.
 CALL = np.dtype([("run", "u8"), ("jobs", "u8"), ("count", "i8")])
 #: Tiles, and vectors of outputs, whose products are in memory at a time.

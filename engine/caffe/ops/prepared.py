@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import fused_winograd, jobs, pointwise, stem, winograd
+from . import fused_winograd, jobs, pointwise, pooling, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -87,8 +87,9 @@ def choose_algorithm(
     dtype: torch.dtype = torch.float32,
     least: float = 0,
 ) -> str:
-    """Return what computes a convolution fastest: "planes", "winograd", "pointwise", "stem" or "onednn".
+    """Return what computes a convolution fastest.
 
+    The result is "planes", "winograd", "pointwise", "stem" or "onednn".
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
     bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
     own convolution, for few multiplications; it, "pointwise" and "stem" are for float32.
@@ -98,13 +99,13 @@ def choose_algorithm(
     axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
     is_full, is_dense = dtype == torch.float32, set(geometry.dilation) == {1}
-    if is_full and is_dense and geometry.group == 1 and positions * math.prod(weights) <= FEW:
+    is_plain = is_full and is_dense and geometry.group == 1
+    if is_plain and positions * math.prod(weights) <= FEW:
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
-    if is_full and is_dense and geometry.group == 1:
-        if stem.is_usable(weights, geometry.stride, geometry.pad):
-            return "stem"
+    if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
+        return "stem"
     if kernel != (3, 3) or not is_dense or set(geometry.stride) != {1} or max(geometry.pad) > 2:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
@@ -164,11 +165,11 @@ class _Winograd:
         return self._plain(x, *other) if y is None else y
 
 
-def fused(call: Call) -> jobs.Convolution | None:
-    """Return the convolution of the C library that a function is, or None."""
+def fused(call: Call) -> jobs.Convolution | pooling.Maxima | None:
+    """Return the convolution or pooling of the C library that a function is, or None."""
     if isinstance(call, _Winograd):
         return call.fused
-    return call if isinstance(call, jobs.Convolution) else None
+    return call if isinstance(call, (jobs.Convolution, pooling.Maxima)) else None
 
 
 def _small(

@@ -38,8 +38,7 @@ def coordinates(w: torch.Tensor) -> torch.Tensor:
     The result is K / 16 x 6 coordinates across x 2 columns' parity x C x 2 rows' parity x
     6 coordinates down x 16.
     """
-    outputs, channels = w.shape[:2]
-    w = F.pad(w.double(), (0, 1, 0, 1)).view(-1, PANEL, channels, TAPS, 2, TAPS, 2)
+    w = F.pad(w.double(), (0, 1, 0, 1)).view(-1, PANEL, w.shape[1], TAPS, 2, TAPS, 2)
     basis = winograd.kernel_basis(TAPS)
     return torch.einsum("nkcparb,xr,yp->nxbcayk", w, basis, basis).float().contiguous()
 
