@@ -1,5 +1,6 @@
-"""Operations on small arrays, which run one by one in NumPy or many in one call of a C library.
+"""The C library of the engine, and the operations on small arrays that it computes.
 
-`instructions.py` has the operations, as calls without arguments. `link` joins those that follow
-each other to one call of the library, which `library.py` loads where it is installed.
+`library.py` loads the library where it is installed. `instructions.py` has the operations, as calls
+without arguments: NumPy computes them one by one. `link` joins successive operations into one call
+of the library.
 """

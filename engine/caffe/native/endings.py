@@ -1,4 +1,4 @@
-"""A bias, and a ReLU or PReLU, behind a product of matrices, as part of the product's record."""
+"""Records of matrix products that also add a bias and compute a ReLU or PReLU."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 from .records import Code, Record
 
-#: What becomes of negative values, as in instructions.c.
+#: Negative values become 0, or are multiplied by a slope; the numbers are those of instructions.c.
 RECTIFIED, SLOPED = 1, 2
 
 
-#: The operations that can end a product.
+#: The operations that a product can include.
 ENDINGS = (Code.ADD, Code.MAXIMUM, Code.RECTIFY)
 
 
 class _Factor(NamedTuple):
-    """Where biases or slopes are: the address, and the strides of rows and columns."""
+    """The address of biases or slopes, and their strides along rows and columns."""
 
     place: int
     row: int
@@ -23,13 +23,13 @@ class _Factor(NamedTuple):
 
 
 def ended(product: Record, record: Record, zeros: frozenset[int]) -> Record | None:
-    """Return a product that also does what the next record does; None if that is not possible.
+    """Return a product that includes the operation of the next record, or None if none can.
 
-    zeros: addresses of values that are 0 for ever. The values are rounded as before.
+    The rounding stays the same. zeros: addresses of values that are always 0.
     """
     if product.code is not Code.PRODUCT or record.code not in ENDINGS:
         return None
-    if len(product.size) > 3 and product.size[3]:  # negative values are gone
+    if len(product.size) > 3 and product.size[3]:  # The product has its ReLU already.
         return None
     factor = _factor(product, record)
     if factor is None:
@@ -59,9 +59,9 @@ def ended(product: Record, record: Record, zeros: frozenset[int]) -> Record | No
 
 
 def _factor(product: Record, record: Record) -> _Factor | None:
-    """Return where the second input of a record is, seen from a product's output.
+    """Return the second input of a record that changes the output of a product in place.
 
-    None if the record is not one in place of that output, or if the input has other strides.
+    None if the record changes another array, or if a product cannot read the input's strides.
     """
     (m, n), (rows, columns) = product.size[:2], product.strides[2][:2]
     first, second, out = record.places[:3]

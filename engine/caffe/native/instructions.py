@@ -14,19 +14,22 @@ from .records import Code, Record, UnencodableError, address
 Call = Callable[[], object]
 Encode = Callable[[], "list[Record]"]
 
-#: Multiplications up to which NumPy computes a product of matrices, and one with a vector. Beyond,
-#: OpenBLAS, which NumPy uses, wakes threads of its own; PyTorch's are there already.
-FEW, FEW_OF_VECTOR = 1 << 18, 1 << 13
-#: Multiplications up to which the C library computes a product; PyTorch's BLAS is faster beyond.
-FEW_OF_LIBRARY = 1 << 22
+#: The most multiplications of a product of matrices, or of a matrix and a vector, that NumPy
+#: computes. For larger products, NumPy's OpenBLAS would wake threads of its own; PyTorch's threads
+#: are awake already.
+MOST_OF_NUMPY, MOST_WITH_VECTOR = 1 << 18, 1 << 13
+#: The most multiplications of a product that the C library computes; PyTorch's BLAS computes larger
+#: products faster.
+MOST_OF_LIBRARY = 1 << 22
 ZERO = np.zeros((), np.float32)
 
 
 class Instruction:
     """An operation on arrays.
 
-    make: returns calls that compute it, one after the other, in NumPy or PyTorch. encode: returns
-    the records of the C library that compute it; raises UnencodableError where none can.
+    make: returns the calls of NumPy or PyTorch that compute the operation, in their order. encode:
+    returns the records of the C library that compute the operation; raises UnencodableError where
+    no record can.
     """
 
     __slots__ = ("_calls", "_make", "encode")
@@ -64,7 +67,7 @@ def _elementwise(code: Code, function: Callable[..., object]) -> Callable[..., I
     return instruction
 
 
-#: Each takes its inputs, which are repeated to the shape of the output, and the output.
+#: Arguments: the inputs, which are broadcast to the shape of the output, and the output.
 add = _elementwise(Code.ADD, np.add)
 subtract = _elementwise(Code.SUBTRACT, np.subtract)
 multiply = _elementwise(Code.MULTIPLY, np.multiply)
@@ -128,7 +131,7 @@ def rectify(values: np.ndarray, slope: np.ndarray, out: np.ndarray) -> Instructi
 def of_torch(
     code: Code, function: Callable[..., object], inputs: Sequence[np.ndarray], out: np.ndarray
 ) -> Instruction:
-    """An operation value by value by a function of PyTorch, without arguments here."""
+    """An operation value by value. function: of PyTorch, with its arguments bound."""
     return of_call(function, partial(records.elementwise, code, inputs, out))
 
 
@@ -165,8 +168,9 @@ def largest(array: np.ndarray, out: np.ndarray) -> Instruction:
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
     """The product of two matrices, or of one and a vector."""
     count = a.size * (b.shape[1] if b.ndim > 1 else 1)
+    most = MOST_WITH_VECTOR if 1 in out.shape else MOST_OF_NUMPY
     call: Call
-    if count <= (FEW_OF_VECTOR if 1 in out.shape or b.ndim == 1 else FEW) or b.ndim == 1:
+    if count <= most or b.ndim == 1:
         call = partial(a.dot, b, out)
     else:
         tensors = (torch.from_numpy(array) for array in (a, b))
@@ -179,7 +183,7 @@ def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
     if len(b) == 1:
         return product(a, b[0], out[0])
     call: Call
-    if a.size * b.shape[2] <= FEW:
+    if a.size * b.shape[2] <= MOST_OF_NUMPY:
         call = partial(np.matmul, a, b, out)
     else:
         tensors = torch.from_numpy(a).expand(len(b), -1, -1), torch.from_numpy(b)
@@ -188,14 +192,14 @@ def products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Instruction:
 
 
 def take(array: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
-    """The values of a flat array at some places, int64."""
+    """The values of a flat array at some indices, `places`, int64."""
     call = partial(array.take, places, None, out, "clip")
     where = [address(array), address(places), address(out)]
     return of_call(call, lambda: [Record(Code.TAKE, [out.size], where)])
 
 
 def put(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
-    """Write values to some places, int64, of a flat array."""
+    """Write values into a flat array at some indices, `places`, int64."""
     call = partial(out.put, places, values, "clip")
     where = [address(values), address(places), address(out)]
     return of_call(call, lambda: [Record(Code.PUT, [values.size], where)])
@@ -204,9 +208,10 @@ def put(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> Instruction:
 def labels(
     calls: Sequence[Call], values: np.ndarray, classes: int, places: np.ndarray
 ) -> Instruction:
-    """The places, int64, of flat labels in an array of the classes by all positions.
+    """The indices `places`, int64, of labels in a flat array of the classes by the positions.
 
-    calls: compute them, and raise an error for a label that is no class.
+    calls: compute the indices without the C library, and raise an error for a label that is no
+    class.
     """
     where = [address(values), 0, address(places)]
     return Instruction(
@@ -277,12 +282,12 @@ def _largest(array: np.ndarray, out: np.ndarray) -> list[Record]:
 
 
 def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray, count: int) -> list[Record]:
-    if count > FEW_OF_LIBRARY:
+    if count > MOST_OF_LIBRARY:
         raise UnencodableError
     return records.product(a, b, out)
 
 
 def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Record]:
-    if a.size * b.shape[2] * len(b) > FEW_OF_LIBRARY:
+    if a.size * b.shape[2] * len(b) > MOST_OF_LIBRARY:
         raise UnencodableError
     return [record for x, y in zip(b, out) for record in records.product(a, x, y)]

@@ -1,4 +1,4 @@
-"""The C library of small layers and of convolutions: loaded where it is installed and fits."""
+"""Loads the C library of small layers and of convolutions, if it is installed and fits."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _SWITCHED_ON = os.environ.get("CAFFE_NATIVE", "1") != "0"
 class Library(NamedTuple):
     """The functions of the library; arguments are addresses and numbers.
 
-    run: runs records, by the address of a table, their number and the address of scratch memory;
-    returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
-    lrn, spread: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a pooling, of a
-    local response normalization or of a transposed convolution along an axis, by the address of
-    their table, their number, and the address of the structure `team` of vectors.h; return whether
-    the results can be used.
-    run_calls: runs several such calls, by the address of their table, their number and that of the
-    team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
-    of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
-    group. stem_scratch: likewise, for the channels and the width of the result.
+    run(table, count, scratch): runs records; returns the number of records before the first one
+        that refused its values.
+    winograd, pointwise, stem, pooling, lrn, spread (table, count, team): run the jobs of a 3 x 3
+        convolution, a 1 x 1 convolution, the first 7 x 7 convolution of a net, a max pooling, a
+        local response normalization, a transposed convolution along an axis; return whether the
+        results can be used. team: the structure of vectors.h.
+    run_calls(table, count, team): makes several such calls; returns the number of calls before the
+        first one whose results cannot be used.
+    winograd_scratch(channels, tiles of a block, outputs of a group), stem_scratch(channels, width
+        of the result): return the number of values of a job's scratch memory.
     convolves: whether the jobs are fast on this processor.
     """
 

@@ -1,4 +1,4 @@
-"""Joins instructions that follow each other to one call of the C library."""
+"""Joins successive instructions into one call of the C library."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .instructions import ZERO, Call, Instruction
 from .library import Library
 from .records import Record, UnencodableError, address, scratch_size, table
 
-#: Where there is a value that is 0 for ever.
+#: The addresses of values that are always 0.
 ZEROS = frozenset({address(ZERO)})
 
 
 class NativeRun:
     """Instructions as one call of the C library.
 
-    An instruction whose values the library refuses is computed by its other calls, which raise the
-    error; after the instruction, the library goes on.
+    If the library refuses the values of an instruction, such as a label that is no class, the
+    instruction's own calls compute it or raise the error. The library then continues behind it.
 
-    parts: the instructions and their records.
+    parts: the instructions, each with its records.
     """
 
     def __init__(self, library: Library, parts: Sequence[tuple[Instruction, list[Record]]]) -> None:
         self.parts = tuple(parts)
         records = [record for _, part in parts for record in part]
-        #: The instruction of each record; it holds the arrays, whose addresses the records have.
+        #: The instruction of each record, which keeps alive the arrays that the record names.
         self._owners = [instruction for instruction, part in parts for _ in part]
         self._records = table(records)
         self._scratch = np.zeros(max(1, scratch_size(records)), np.float32)
@@ -51,7 +51,7 @@ class NativeRun:
 
 
 def join(calls: Sequence[Call]) -> NativeRun | None:
-    """Return one call of the C library that does as several; None if another call is among them."""
+    """Return several calls of the C library as one; None if one of them is another call."""
     native = library.load()
     runs = [call for call in calls if isinstance(call, NativeRun)]
     if native is None or len(runs) < len(calls):
@@ -60,7 +60,7 @@ def join(calls: Sequence[Call]) -> NativeRun | None:
 
 
 def link(calls: Iterable[Call | Instruction]) -> list[Call]:
-    """Return calls that compute the same, with as few of them as the C library makes possible."""
+    """Return equal calls in which successive instructions are one call of the C library."""
     native = library.load()
     result: list[Call] = []
     parts: list[tuple[Instruction, list[Record]]] = []
@@ -88,9 +88,9 @@ def link(calls: Iterable[Call | Instruction]) -> list[Call]:
 def _with_endings(
     parts: Sequence[tuple[Instruction, list[Record]]],
 ) -> list[tuple[Instruction, list[Record]]]:
-    """Return instructions with records in which products do what later instructions do.
+    """Return the instructions with products that include the operations of later instructions.
 
-    A later instruction without records stays, because it holds the arrays.
+    A later instruction stays without records, because it keeps its arrays alive.
     """
     result: list[tuple[Instruction, list[Record]]] = []
     for instruction, records in parts:

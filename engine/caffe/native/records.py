@@ -10,7 +10,7 @@ import numpy as np
 
 #: Axes of an array, and values of a vector, as in instructions.c and vectors.h.
 RANK, PANEL = 6, 16
-#: Values of a matrix that stay in the processor's first cache, as in instructions.c.
+#: The most values of a matrix that stays in the processor's first cache, as in instructions.c.
 SMALL = 1 << 12
 RECORD = np.dtype(
     [
@@ -61,7 +61,7 @@ class UnencodableError(Exception):
 
 
 class Record(NamedTuple):
-    """A record: see `struct record` in instructions.c. strides: of the inputs and the output."""
+    """`struct record` of instructions.c. places: addresses of arrays. strides: of each array."""
 
     code: Code
     size: Sequence[int]
@@ -84,9 +84,9 @@ def table(records: Sequence[Record]) -> np.ndarray:
 
 
 def scratch_size(records: Sequence[Record]) -> int:
-    """Return the number of values that the products of the records need as scratch memory.
+    """Return the number of values of scratch memory that the records need.
 
-    A product copies a panel of its second matrix there, or all panels of a small matrix.
+    A product copies a panel of its second matrix into it, or all panels of a small matrix.
     """
     sizes = [r.size for r in records if r.code is Code.PRODUCT]
     wide = [k * (n + PANEL) for _, n, k, *_ in sizes if k * n <= SMALL]
@@ -94,7 +94,7 @@ def scratch_size(records: Sequence[Record]) -> int:
 
 
 def address(array: np.ndarray) -> int:
-    """Return where an array starts in memory."""
+    """Return the address of an array's first value."""
     place: int = array.__array_interface__["data"][0]
     return place
 

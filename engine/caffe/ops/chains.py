@@ -1,7 +1,7 @@
-"""Convolutions and poolings of the C library that follow each other, in one call of the library.
+"""Successive convolutions and poolings of the C library, computed by one call of the library.
 
-During a convolution, Python's own code and data leave the cache. Fetching them again for the next
-call takes as long as a tenth of a small convolution.
+A convolution displaces Python's code and data from the cache. To fetch them again for the next call
+takes a tenth of the time of a small convolution.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..native import library
 from ..native.structures import CALL
 from . import jobs, pooling, prepared
 
-#: What arranges a map as the C library reads it.
+#: A function that returns a map in the layout and the type that the C library reads.
 Reader = Callable[[torch.Tensor], torch.Tensor]
-#: What the C library computes in a chain.
+#: The operations of which chains consist.
 NativeCall = Union[jobs.Convolution, pooling.Maxima]
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.
 Values = list[Any]
@@ -27,8 +27,8 @@ Values = list[Any]
 class Link(NamedTuple):
     """One call of a pass.
 
-    inputs, outputs: the numbers of the values that it reads and gives. unused: those of the values
-    that no later call needs.
+    inputs, outputs: the numbers of the values that the call reads and computes. unused: the numbers
+    of the values that no later call reads.
     """
 
     call: Callable[..., Any]
@@ -49,12 +49,12 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """Several links whose calls the C library computes, of maps of one type."""
+    """Successive links that the C library computes, on maps of one type."""
 
     def __init__(self, links: Sequence[Link], calls: Sequence[NativeCall]) -> None:
         self._links, self._native = links, calls
         outputs = {link.outputs[0] for link in links}
-        #: The values that other links give, and how the first of these links reads each.
+        #: The values from outside the chain, each with the reader of the first link that reads it.
         self._sources: list[tuple[int, Reader]] = []
         for link, call in zip(links, calls):
             for i, read in zip(link.inputs, (call.bottom, call.addend)):
@@ -83,10 +83,7 @@ class Chain:
             values[value] = None
 
     def _bind(self) -> None:
-        """Put the jobs of all links one behind the other, and note where addresses belong.
-
-        The addresses are those of the sources and of the outputs.
-        """
+        """Concatenate the jobs of all links, and record the words that hold addresses of maps."""
         native = library.load()
         assert native is not None
         self._threads = torch.get_num_threads()
@@ -113,7 +110,7 @@ class Chain:
 
 
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
-    """Return the links in their order; those in a row that the C library computes are a chain."""
+    """Return the links in their order, with successive links of the C library as one chain."""
     result: list[Link | Chain] = []
     row: list[tuple[Link, NativeCall]] = []
 

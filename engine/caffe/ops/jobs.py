@@ -45,7 +45,7 @@ team = Team()
 
 
 class Part(NamedTuple):
-    """What one thread computes: some rows, which are tiles or positions, and some outputs."""
+    """The share of a thread: a range of rows, which are tiles or positions, and of outputs."""
 
     first_row: int
     end_row: int
@@ -79,15 +79,16 @@ def openmp() -> tuple[int, int]:
 
 
 def cuts(count: int, parts: int) -> list[int]:
-    """Return where parts of nearly equal size of `count` things begin, and `count`."""
+    """Return the first indices of `parts` ranges of nearly equal size, and `count`, the end."""
     return [count * i // parts for i in range(parts + 1)]
 
 
 def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> list[Part]:
-    """Return the parts of the threads; fewer where there is not enough for all.
+    """Return the parts of the threads; fewer parts than threads where the work is too small.
 
-    Each thread prepares all that its part needs, so the fewer of rows and outputs are those that
-    all parts have. enough: rows of a thread from which on the rows are divided anyway.
+    A part has some of the rows and all outputs, or all rows and some of the outputs. A thread
+    prepares the rows and the weights of its part, so the larger of the two numbers is divided.
+    enough: if each thread gets as many rows, the rows are divided in any case.
     """
     if rows >= outputs or (enough is not None and rows >= enough * threads):
         places = cuts(rows, threads)
@@ -111,7 +112,7 @@ def split(parts: Sequence[Part], size: int) -> list[Part]:
 
 
 def largest(parts: Sequence[Part]) -> tuple[int, int]:
-    """Return the most rows and the most outputs of a part."""
+    """Return the largest number of rows and the largest number of outputs of a part."""
     rows = max(part.end_row - part.first_row for part in parts)
     return rows, max(part.end_output - part.first_output for part in parts)
 
@@ -129,18 +130,18 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_form
 class Convolution(ABC):
     """A convolution of maps of one shape, without a gradient.
 
-    run: the library's function. structure: that of a job. shape, y_shape: of the map and of the
-    result, N x C x H x W. w: the weights, in the order that the library reads. b: K values, or
-    None. slope: that of negative results in a ReLU that follows, or None. dtype: of the maps; maps
-    of another type are converted to it. groups: of channels; each
-    gives as many outputs, a multiple of PANEL.
+    run: the library's function. structure: the NumPy type of a job. shape, y_shape: of the map and
+    of the result, N x C x H x W. w: the weights, in the order in which the library reads them.
+    b: K values, or None. slope: of the negative results in a ReLU that follows; None without a
+    ReLU. dtype: of the maps; maps of another type are converted. groups: of channels; all groups
+    have the same number of outputs, a multiple of PANEL.
 
-    function: the address of the library's function. scratch_values: those that a thread
-    needs.
+    function: the address of the library's function. scratch_values: the number of float32 values of
+    scratch memory that a thread needs.
     """
 
-    #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
-    #: it wrote itself. None where preparing the weights takes longer than reading such maps.
+    #: See `divide`. Where the rows are divided, a core reads mostly rows that the same core has
+    #: written. None for a convolution that prepares its weights longer than it reads its map.
     enough: int | None = None
     #: The layout of maps that the library reads.
     layout = torch.channels_last
@@ -169,13 +170,13 @@ class Convolution(ABC):
 
     @abstractmethod
     def rows(self) -> int:
-        """Return the number of rows, tiles or positions, that can be computed apart."""
+        """Return the number of rows: tiles or positions, each of which can be computed alone."""
 
     @abstractmethod
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
-        """Return the other fields of jobs, and how many values each has as scratch memory.
+        """Return the further fields of the jobs, and the number of scratch values of a thread.
 
-        rows, outputs: the most that a job computes.
+        rows, outputs: the largest numbers of rows and outputs of a job.
         """
 
     def _divide(self) -> None:

@@ -2,9 +2,9 @@
 
 y = x s^-beta with s = k + a (the sum of x^2 over n channels around each channel).
 
-The C library computes float32 maps with channels last and an exponent of 3/4. Otherwise the sum is
-the squares themselves plus, added in place, the squares of each of the n - 1 neighbours; no padded
-copy is made. On the CPU this is done for a stretch of positions at a time.
+The C library normalizes float32 maps with channels last if the exponent is 3/4. PyTorch normalizes
+all other maps: the squares of the n - 1 neighbours are added in place to the squares of a channel,
+without a padded copy. On the CPU, PyTorch's operations run over a stretch of positions at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..native.records import PANEL
 from ..native.structures import LRN
 from . import jobs
 
-#: Values of a stretch on the CPU. The intermediate results of a stretch stay in the cache.
+#: Values of a stretch on the CPU, whose intermediate results fit into the cache.
 STRETCH = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""1 x 1 convolutions with all that follows them, in one call of the C library."""
+"""1 x 1 convolutions, with the sum and the ReLU that follow, in one call of the C library."""
 
 from __future__ import annotations
 

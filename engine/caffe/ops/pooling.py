@@ -13,9 +13,9 @@ from . import jobs
 
 
 def is_usable(channels: int, x: torch.Tensor | None = None) -> bool:
-    """Return whether the library computes the maxima of maps with so many channels.
+    """Return whether the library computes the maxima of maps with this number of channels.
 
-    x: a map that is on the CPU, float32 or bfloat16, and records no gradient if this is true.
+    x: a map. If named, it must lie on the CPU, be float32 or bfloat16, and need no gradient.
     """
     if x is not None:
         learns = torch.is_grad_enabled() and x.requires_grad
@@ -27,10 +27,11 @@ def is_usable(channels: int, x: torch.Tensor | None = None) -> bool:
 class Maxima:
     """The maxima of windows of maps of one shape and type, without a gradient.
 
-    A maximum is as Caffe finds it: a NaN is never the maximum. shape: N x C x H x W, for whose
-    channels `is_usable` is true. size: of the result. kernel, stride, pad: (vertical, horizontal).
-    Positions outside of the map do not count, and the least finite value is the maximum of none.
-    dtype: float32 or bfloat16; maps of another type are converted to it.
+    As in Caffe, a NaN is never the maximum, and positions outside the map do not count. The maximum
+    of a window without values is the least finite number.
+
+    shape: N x C x H x W; `is_usable` must be true for C. size: of the result. kernel, stride, pad:
+    (vertical, horizontal). dtype: float32 or bfloat16; maps of another type are converted.
 
     function: the address of the library's function. scratch_values, x_offsets: as in
     `jobs.Convolution`.

@@ -1,8 +1,8 @@
-"""Convolutions of an inference on the CPU, with all decisions made and the weights put in order.
+"""Convolutions of inference on the CPU, prepared once for all passes.
 
-oneDNN reads weights in an order of its own. PyTorch puts them into that order at every call, which
-takes longer than the convolution where the map is small. `convolution` does it once, and lets
-oneDNN add another map and rectify while it writes the result.
+oneDNN reads weights in an order of its own. PyTorch rearranges the weights at every call, which
+takes longer than the convolution of a small map. `convolution` rearranges the weights once. oneDNN
+also adds another map and computes the ReLU while it writes the result.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from . import fused_winograd, jobs, pointwise, pooling, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
-#: Multiplications up to which PyTorch's own convolution of planes is faster than a call of oneDNN,
-#: which takes 25 us at least.
-FEW = 1_500_000
-#: Values of a single image up to which PyTorch's `convolution` is its own for kernels of 3 at most;
-#: a call of it takes 2 us less than naming its own.
-OWN = 20480
-#: Values of a map from which on turning planes takes longer than a 1 x 1 convolution of them.
-MANY = 1 << 20
+#: Up to this number of multiplications, PyTorch's own convolution of planes is faster than a call
+#: of oneDNN, which takes at least 25 us.
+MOST_PRODUCTS = 1_500_000
+#: Up to this number of values of a single image, `torch.convolution` chooses PyTorch's own
+#: convolution by itself for kernels of at most 3 x 3, and the call takes 2 us less.
+MOST_CHOSEN_VALUES = 20480
+#: A map with at least this number of values: to change its layout takes longer than a 1 x 1
+#: convolution of the map.
+LARGE_MAP = 1 << 20
 
 Call = Callable[..., torch.Tensor]
 
 
 class Geometry(NamedTuple):
-    """How a 2-d convolution moves over its map; each but `group` has a value for both axes."""
+    """The settings of a 2-d convolution; all but `group` are pairs (vertical, horizontal)."""
 
     stride: Sequence[int]
     pad: Sequence[int]
@@ -57,10 +58,10 @@ def convolution(
 ) -> Call:
     """Return the convolution of maps of this shape, N x C x H x W, as a function.
 
-    w: K x C / group x kh x kw. b: K values, or None. slope: that of negative results in a ReLU that
+    w: K x C / group x kh x kw. b: K values, or None. slope: of the negative results in a ReLU that
     follows; None without a ReLU. adds: the function has a second argument, a map that is added to
-    the convolution before the ReLU. dtype: float32 or bfloat16; maps of another type are converted
-    to it, and results have it. w and b have it, too, or are float32 for "winograd".
+    the convolution before the ReLU. dtype: of the results, float32 or bfloat16; maps of another
+    type are converted. w and b have this type, or are float32 for "winograd".
     """
     algorithm = choose_algorithm(shape, w.shape, geometry, dtype)
     if algorithm == "planes":
@@ -74,7 +75,7 @@ def convolution(
     else:
         prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     is_product = _is_pointwise(w.shape, geometry) and set(geometry.stride) == {1}
-    if not is_product or math.prod(shape) < MANY or dtype != torch.float32:
+    if not is_product or math.prod(shape) < LARGE_MAP or dtype != torch.float32:
         return prepared
     on_planes = _with_epilogue(lambda x: torch.conv2d(x, w, b), slope, adds)
     return lambda x, *other: (on_planes if x.is_contiguous() else prepared)(x, *other)
@@ -87,12 +88,13 @@ def choose_algorithm(
     dtype: torch.dtype = torch.float32,
     least: float = 0,
 ) -> str:
-    """Return what computes a convolution fastest.
+    """Return the name of the fastest algorithm for a convolution.
 
-    The result is "planes", "winograd", "pointwise", "stem" or "onednn".
+    The names are "planes" (PyTorch's own convolution, for few multiplications), "pointwise",
+    "stem", "winograd" and "onednn". The first three are for float32.
+
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
-    bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
-    own convolution, for few multiplications; it, "pointwise" and "stem" are for float32.
+    bfloat16. least: Winograd's algorithm is chosen if it saves at least this number of seconds.
     """
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
@@ -100,7 +102,7 @@ def choose_algorithm(
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
     is_full, is_dense = dtype == torch.float32, set(geometry.dilation) == {1}
     is_plain = is_full and is_dense and geometry.group == 1
-    if is_plain and positions * math.prod(weights) <= FEW:
+    if is_plain and positions * math.prod(weights) <= MOST_PRODUCTS:
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
@@ -137,7 +139,7 @@ def _by_winograd(
         return torch.conv2d(x.to(dtype), w.to(dtype), biases, padding=pads, groups=groups)
 
     plain = _with_epilogue(convolve_plainly, slope, adds)
-    return _Winograd(convolution, plain)
+    return _Finite(convolution, plain)
 
 
 def _by_stem(
@@ -151,11 +153,14 @@ def _by_stem(
     convolution = stem.Convolution(shape, w, b, geometry.pad, slope)
     stride, pad = tuple(geometry.stride), tuple(geometry.pad)
     plain = _with_epilogue(lambda x: torch.conv2d(x, w, b, stride, pad), slope, adds)
-    return _Winograd(convolution, plain)
+    return _Finite(convolution, plain)
 
 
-class _Winograd:
-    """A convolution by Winograd's algorithm; the plain one where results are not finite."""
+class _Finite:
+    """A convolution whose algorithm gives right values only where all values are finite.
+
+    For other values, the plain convolution computes the result.
+    """
 
     def __init__(self, fused: fused_winograd.Convolution | stem.Convolution, plain: Call) -> None:
         self.fused, self._plain = fused, plain
@@ -167,7 +172,7 @@ class _Winograd:
 
 def fused(call: Call) -> jobs.Convolution | pooling.Maxima | None:
     """Return the convolution or pooling of the C library that a function is, or None."""
-    if isinstance(call, _Winograd):
+    if isinstance(call, _Finite):
         return call.fused
     return call if isinstance(call, (jobs.Convolution, pooling.Maxima)) else None
 
@@ -175,17 +180,17 @@ def fused(call: Call) -> jobs.Convolution | pooling.Maxima | None:
 def _small(
     shape: Sequence[int], w: torch.Tensor, b: torch.Tensor | None, geometry: Geometry
 ) -> Call:
-    """Return a convolution of planes that is a product for each image."""
+    """Return a convolution of planes, which PyTorch computes as a matrix product for each image."""
     kernel, convolve = tuple(w.shape[2:]), torch.ops.aten.thnn_conv2d.default
     stride, pad, w = tuple(geometry.stride), tuple(geometry.pad), w.contiguous()
-    if shape[0] == 1 and max(kernel) <= 3 and math.prod(shape) <= OWN:
+    if shape[0] == 1 and max(kernel) <= 3 and math.prod(shape) <= MOST_CHOSEN_VALUES:
         rest = stride, pad, (1, 1), False, (0, 0), 1
         return lambda x: torch.convolution(x.contiguous(), w, b, *rest)
     return lambda x: convolve(x.contiguous(), w, kernel, b, stride, pad)
 
 
 def _with_epilogue(convolve: Call, slope: float | None, adds: bool) -> Call:
-    """Return the convolution with a sum and a ReLU, computed in place, after it."""
+    """Return the convolution followed by a sum and a ReLU, which are computed in place."""
     rectify = None if slope is None else rectifier(slope)
     if adds:
         add = torch.Tensor.add_

@@ -1,8 +1,8 @@
 """Runs of layers on small blobs, as calls that write to the memory of the blobs.
 
-An `ArrayProgram` is bound once to the memory of all blobs and parameters. A pass checks that they
-are still where they were, and makes the calls. Weights are read where they are, so that a change is
-seen at once, and every blob has its values after a pass.
+An `ArrayProgram` is bound once to the memory of all blobs and parameters. A pass checks that no
+memory has moved, and makes the calls. The calls read the weights themselves, not copies, so a pass
+uses every change of a weight. After a pass, every blob has its values.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ AnyMemory = Memory | MemoryView
 
 
 class Limits(NamedTuple):
-    """Up to which size a run of layers is computed by bound calls.
+    """The largest run of layers that bound calls compute.
 
-    values: in all tops. Beyond, computing takes longer than choosing operations and allocating
-    tops. products: multiplications of all layers. Beyond, oneDNN's convolutions are faster.
+    values: in all tops. In larger runs, computing takes longer than choosing operations and
+    allocating tops. products: multiplications of all layers. In larger runs, oneDNN's convolutions
+    are faster.
     """
 
     values: int
@@ -42,8 +43,8 @@ class Limits(NamedTuple):
 
 
 MOST_VALUES = 1 << 17
-#: The limits of NumPy; those of the C library in inference and in training, with one thread and
-#: with more threads, which the other ways of computing use. Measured on LeNet, P-Net and towers of
+#: The limits of NumPy, and of the C library by (training, one thread). They are lower with more
+#: threads, which only the other ways of computing use. Measured on LeNet, P-Net and towers of
 #: convolutions (bench/tried.md).
 OF_NUMPY = Limits(MOST_VALUES, 1 << 23)
 OF_C = {
@@ -52,16 +53,17 @@ OF_C = {
     (False, False): Limits(1 << 18, 1 << 23),
     (True, False): Limits(1 << 18, 1 << 25),
 }
-#: Programs that are kept, for bottoms of different shapes.
+#: The most programs that are kept, for bottoms of different shapes.
 PROGRAMS = 32
-#: Values in the tops of all programs that are kept: 8 MB, and several times as much for patches.
+#: The most values in the tops of all kept programs: 8 MB, with several times as much for patches.
 MOST_KEPT = 1 << 21
-#: How often a program is bound again because a memory has moved, until the run is given up.
+#: The most times that a program is bound again because a memory has moved. Then the run is given
+#: up.
 MOVES = 16
 
 
 def limits_of(learns: bool) -> Limits:
-    """Return the limits for layers that learn, or do not, with the present number of threads."""
+    """Return the limits for training or inference with the present number of threads."""
     if library.load() is None:
         return OF_NUMPY
     return OF_C[learns, torch.get_num_threads() == 1]
@@ -96,7 +98,7 @@ class ArrayProgram:
         if self.values > limits.values or products > limits.products:
             raise UnboundError
         self._values, self._diffs = Arrays(VALUES), Arrays(GRADIENTS)
-        #: Where the calls read weights, and bottoms unless these are copied.
+        #: The places at which the calls read weights, and bottoms that are not copied.
         self._fixed = self._values.read
         self._learned = Places(GRADIENTS)
         self._terms = Terms()
@@ -109,7 +111,7 @@ class ArrayProgram:
         calls = [self._bind(node, with_diff) for node in nodes]
         self._forward = link(call for layer in calls for call in layer.forward)
         self._backward = link(call for layer in reversed(calls) for call in layer.backward)
-        #: The number of layers, each of which is computed by itself.
+        #: The number of layers that compute.
         self.calls = sum(isinstance(node.layer, Function) for node in nodes)
         #: The number of calls of the C library in a forward and its backward.
         both = (*self._forward, *self._backward)
@@ -178,21 +180,21 @@ class ArrayProgram:
     # ---- passes --------------------------------------------------------------------------------
 
     def fits(self) -> bool:
-        """Whether all weights and bottoms are where they were when the calls were bound."""
+        """Whether no weight and no bottom has moved since the calls were bound."""
         if self._blob_lists != self._blobs:
             return False
         return self._terms.are_met() or self._fixed.are_in_place()
 
     def is_leased(self) -> bool:
-        """Whether all values and gradients are where the last pass left them."""
+        """Whether the lease holds: no value and no gradient has moved since the last pass."""
         return self._terms.are_met()
 
     def repeats(self) -> bool:
-        """Whether all memories are leased, so that the next pass is as the last one."""
+        """Whether all memories are leased, so that the next pass repeats the last one."""
         return self._repeatable and self._terms.are_met() and self._blob_lists == self._blobs
 
     def repeat(self) -> bool:
-        """Compute the tops of all layers if the next pass is as the last one; else False."""
+        """Compute the tops of all layers if the pass repeats the last one; else return False."""
         if not self.repeats():
             return False
         self._terms.count_pass()
@@ -202,17 +204,17 @@ class ArrayProgram:
     def step(self) -> list[Call] | None:
         """Return the calls of a pass that repeats the last one, forward and backward.
 
-        Before the calls, `count_pass` is to be called. None where values have to be fetched.
+        Call `count_pass` before the calls. None where values have to be copied first.
         """
         fetches = not self._repeatable or len(self._diffs.copied)
         return None if fetches else [*self._forward, *self._backward]
 
     def count_pass(self) -> None:
-        """Count a pass over leased memories, which is about to change them."""
+        """Count a pass, before the pass changes leased memories."""
         self._terms.count_pass()
 
     def has_values(self) -> bool:
-        """Whether all values are where the last pass left them."""
+        """Whether no value has moved since the last pass."""
         return self.fits() and (self._terms.are_met() or self._values.written.are_in_place())
 
     def bottoms_move(self) -> bool:
@@ -272,7 +274,7 @@ class ArrayProgram:
         self._make(add)
 
     def _make(self, calls: Sequence[Call]) -> None:
-        """Make calls, of which those of NumPy would warn of NaN and infinity."""
+        """Make calls, without NumPy's warnings of NaN and infinity."""
         if not self._warns:
             for call in calls:
                 call()
@@ -282,7 +284,7 @@ class ArrayProgram:
                 call()
 
     def _lease(self) -> None:
-        """Lease all memories, so that the next pass need not look at each of them."""
+        """Lease all memories, so that the next pass does not check each of them."""
         cleared = {parameter.blob.gradient for parameter in self._wiring.parameters}
         if not cleared.issuperset(self._learned.memories()):
             return  # a parameter that replaced one of the net's is not cleared with the others

@@ -15,11 +15,11 @@ from .geometry import Extent, places_in_small, window_start_stop
 from .region import Region
 from .wiring import Node
 
-#: Strips of a border that are kept.
+#: The most strips of a border that are kept.
 STRIPS = 512
-#: Borders, tens of megabytes each, that are kept for images of different sizes.
+#: The most borders that are kept, one for each size of images; a border takes tens of megabytes.
 BORDERS = {"cpu": 8, "cuda": 16}
-#: Positions of maps in their small maps, as index tensors, by axis and range.
+#: Axis and range of positions of a map -> the positions in the small map, as an index tensor.
 Indices = dict[Any, torch.Tensor]
 
 

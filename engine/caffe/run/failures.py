@@ -1,7 +1,7 @@
-"""What a layer raises, with the layer's name: the edge between the net and the code of layers.
+"""Adds the name of the layer to the exceptions of layers.
 
 An error of the engine's own layer becomes a LayerError, and a lack of memory a NoMemoryError. The
-exception of a user's layer stays what it is, as in pycaffe; it gets a note that names the layer.
+exception of a user's layer keeps its type, as in pycaffe, and gets a note that names the layer.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NO_MEMORY = re.compile(
 def raise_for(
     layer: Layer, param: Any, method: str, error: Exception, blobs: Sequence[Any] = ()
 ) -> NoReturn:
-    """Raise what a net raises for an error of a layer; called where the error is handled.
+    """Raise an exception that names the layer, from inside an `except` block.
 
     param: the layer's LayerParameter. method: the method of the layer that raised the error. blobs:
-    what the method makes.
+    those that the method computes.
     """
     if isinstance(error, LayerError):
         raise

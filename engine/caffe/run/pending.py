@@ -1,7 +1,7 @@
-"""A forward of bound calls, after which a backward may follow that runs otherwise.
+"""The last forward of bound calls, for a backward that runs layer by layer.
 
-A backward of the whole net follows as bound calls. One of a part of the net, or one that somebody
-observes, runs layer by layer, and needs what each layer keeps from its own forward.
+A backward of all layers runs as bound calls. A backward of some layers, or a backward that a
+callback observes, runs layer by layer. Each layer then needs the values that its own forward keeps.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Pending:
         self._versions: list[tuple[Blob, int]] = []
 
     def note_values(self) -> None:
-        """Note the present values as those of the forward."""
+        """Record the versions of the values that the forward has computed."""
         nodes = [node for segment in self._segments for node in segment.nodes]
         tops = dict.fromkeys(self._wiring.blobs[t] for node in nodes for t in node.tops)
         self._versions = [(blob, blob.values.version) for blob in tops]
 
     def has_values(self) -> bool:
-        """Whether all values are where the forward left them, and no gradient would be ignored."""
+        """Whether no value has moved since the forward, and no gradient would be ignored."""
         if not all(blob.gradient.is_zero() for blob in self._ignored):
             return False
         return all(segment.has_values() for segment in self._segments)
@@ -38,7 +38,7 @@ class Pending:
     def record(self, run: Callable[[Node], object]) -> None:
         """Run the layers of bound calls one by one, so that each keeps what its backward needs.
 
-        Blobs that somebody may have written to since then keep their values.
+        Blobs that may have changed since the forward keep their values.
         """
         written = [blob for blob, version in self._versions if blob.values.version != version]
         kept = [(blob, blob.values.tensor().clone()) for blob in written]
@@ -54,8 +54,8 @@ class Pending:
 def can_run_backward(wiring: Wiring) -> bool:
     """Whether all gradients that a net's backward starts from are those of losses.
 
-    Those of other tops, which a script may write, are not read by bound calls. A layer that draws
-    other values at each forward cannot run forward again.
+    Bound calls do not read the gradients of other tops, which a script may write. A layer that
+    draws random values cannot run its forward again.
     """
     for node in wiring.nodes:
         if isinstance(node.layer, Function) and node.layer.stateful:

@@ -1,4 +1,4 @@
-"""The values of blobs that a pass of a program did not compute."""
+"""Computes the values of blobs that a pass of a program has left out, when they are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .step import Step
 class KeptInput:
     """An input of a group, which is copied before its memory changes.
 
-    tensor: the values, None between the end of a pass and the end of the next.
+    tensor: the values of the last pass; None while a pass runs.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class KeptInput:
         self._is_copy = False
 
     def set(self, tensor: torch.Tensor | None) -> None:
-        """Take the values of a pass, or drop those of the last."""
+        """Set the values of a pass; None drops the values of the last pass."""
         self.tensor, self._is_copy = tensor, False
 
     def keep(self) -> None:
@@ -38,9 +38,10 @@ class KeptInput:
 
 
 class Hidden(NamedTuple):
-    """A blob's memory whose values a pass does not compute, and what computes them.
+    """The memory of a blob that a pass does not compute, and the step that can compute the values.
 
-    layers: how many of the step do, from its first on. value: the number of the values in the flow.
+    layers: the number of layers of the step, from the first on, that compute the values. value: the
+    number of the values in the flow.
     """
 
     memory: Memory
@@ -51,12 +52,12 @@ class Hidden(NamedTuple):
 
 
 class Recall:
-    """The values of blobs that a pass did not compute, layer by layer, when somebody asks.
+    """Computes the blobs that a pass has left out, layer by layer, when a script reads them.
 
-    The memories are deferred once, and again only after one of them was read or changed: a pass
-    that is like the last replaces nothing but the inputs.
+    The memories are deferred once. They are deferred again only after one of them was read or
+    changed; otherwise a pass replaces only the inputs.
 
-    inputs: by value, the maps that the groups have read.
+    inputs: value of the flow -> the map that the groups have read.
     """
 
     def __init__(self, flow: Flow, requested: set[int], hidden: Sequence[Hidden]) -> None:
@@ -65,7 +66,7 @@ class Recall:
         self.inputs = {v: KeptInput() for h in hidden for v in h.step.group.inputs}
         #: Whether all memories are deferred as `begin` leaves them.
         self.is_intact = False
-        #: For each step that has been computed in part: how many layers, and values for the others.
+        #: Step -> the number of layers computed so far, and the values that the other layers read.
         self._partial: dict[Step, tuple[int, dict[int, torch.Tensor]]] = {}
 
     def begin(self, values: Sequence[torch.Tensor]) -> None:

@@ -1,15 +1,15 @@
 """Passes on a CUDA device, captured as graphs by input size and replayed.
 
-A pass through a large net launches hundreds of kernels of a few microseconds each. Launched one by
-one from Python, they leave the device waiting most of the time. There are three phases:
+A pass through a large net launches hundreds of kernels of a few microseconds each. If Python
+launches them one by one, the device waits most of the time. There are three phases:
 
-1. Warm up: a size that comes for the first and the second time runs layer by layer.
-2. Capture: at the third time the same layers run once more, and their launches are recorded.
-3. Replay: from then on the recorded launches run at once, on the tensors of the capture, and the
-   blobs then hold what a pass layer by layer leaves in them.
+1. Warm up: the first two passes of a size run layer by layer.
+2. Capture: the third pass runs the same layers, and their launches are recorded.
+3. Replay: later passes run all recorded launches at once, on the tensors of the capture. The blobs
+   then have the values that a pass layer by layer gives them.
 
-Before each replay the tensors that the graph reads from outside (weights, borders) are compared
-with those of the capture; a pass that does not match runs layer by layer.
+Before each replay, the tensors that the graph reads from outside (weights, borders) are compared
+with those of the capture. If they differ, the pass runs layer by layer.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from .wiring import Wiring
 
 #: Passes of a size that run layer by layer before the size is captured.
 BEFORE = 2
-#: Sizes that are counted.
+#: The most sizes whose passes are counted.
 COUNTED = 4096
 #: The share of a device's memory that must stay free for another graph.
 FREE = 0.25
 
 Losses = list[tuple[float, torch.Tensor]]
-#: Runs the layers inside graphs: their losses, and the pass through a region if there was one.
+#: Runs the layers of a graph; returns their losses, and the pass through a region, if there is one.
 Run = Callable[[], tuple[Losses, Pass | None]]
 
 
 class Read(NamedTuple):
-    """A tensor that a graph reads from outside, with the version that it is for, None for any."""
+    """A tensor that a graph reads from outside. version: of its values; None for any version."""
 
     memory: Memory | MemoryView
     tensor: torch.Tensor
     version: int | None
 
     def is_unchanged(self) -> bool:
-        """Whether the values are where they were, and as they were where that matters."""
+        """Whether the values have not moved and, where the version counts, not changed."""
         return self.memory.lies_in(self.tensor) and self.version in (None, self.memory.version)
 
 
@@ -56,8 +56,9 @@ class Captured:
     """A graph with the tensors that it reads and writes.
 
     region_pass: the pass through a region that the graph contains.
-    inputs: what is copied in before each replay. reads: what else it reads.
-    results: memories of blobs and what they hold after a replay; None for zeros.
+    inputs: the memories that are copied into tensors of the graph before each replay. reads: the
+    other tensors that the graph reads. results: memories of blobs, each with its values after a
+    replay; None stands for zeros.
     gradients: of parameters, in tensors that all graphs of a net share.
     keep: tensors and generators that must live as long as the graph.
     """
@@ -72,7 +73,7 @@ class Captured:
     keep: list[Any] = field(default_factory=list)
 
     def fits(self, wiring: Wiring) -> bool:
-        """Whether what the graph reads and writes is still where it was."""
+        """Whether no tensor that the graph reads or writes has moved."""
         if not all(read.is_unchanged() for read in self.reads):
             return False
         attached = {id(m) for blob in wiring.blobs for m in blob.memories}
@@ -80,7 +81,7 @@ class Captured:
         return all(id(m) in attached for m in memories)
 
     def replay(self) -> Losses:
-        """Run the graph; the blobs then hold what a pass layer by layer leaves; the losses."""
+        """Run the graph, give the blobs their values, and return the losses."""
         for memory, tensor, stage in self.inputs:
             memory.pour(tensor, stage)
         for gradient, tensor in self.gradients:
@@ -102,8 +103,8 @@ class Captured:
 class Replays:
     """The graphs of a net.
 
-    outside: the numbers of the layers that no graph contains, which bring the data.
-    inside: the numbers of all others, if any can be captured.
+    outside: the numbers of the layers that bring the data; no graph contains them. inside: the
+    numbers of the other layers.
     """
 
     def __init__(self, wiring: Wiring) -> None:

@@ -17,16 +17,17 @@ from .flow import AnyMemory, Group, layer_channels
 from .wiring import Node
 
 CPU = torch.device("cpu")
-#: Weights of a graph up to which a copy with the channels' factors multiplied in is kept. Factors
-#: as operations of their own take a tenth of MobileNet v2's pass, and a fiftieth of ResNet-50's.
+#: The most weights of a graph for which a copy is kept that includes the channels' factors. As
+#: operations of their own, the factors take a tenth of the time of MobileNet v2's pass, and a
+#: fiftieth of ResNet-50's.
 FOLDED = 1 << 23
 
 
 class Step:
-    """One call: a layer, a convolution with the layers that it computes on the way, or a graph.
+    """One call: a layer, a convolution together with the layers behind it, or a graph.
 
-    nodes: the layers. call: the function of the group's inputs, or None while it is to be bound
-    again, because a weight has changed.
+    nodes: the layers. call: the function of the group's inputs; None after a weight has changed,
+    until the function is bound again.
     """
 
     def __init__(self, nodes: Sequence[Node], group: Group, in_place: bool) -> None:
@@ -52,7 +53,7 @@ class Step:
             self.call = prepared.rectifier(layers[0].slope)
             return
         self.call = self._graph(shapes) if self.group.parts else self._bind(shapes)
-        # Others are not asked for: large ones may be in their file alone.
+        # Other parameters are not read: large ones may still lie in their file.
         if self.group.hidden:
             self.weights = [layer.parameters(CPU) for layer in layers]  # type: ignore[attr-defined]
         self._observers = [WeightObserver(self, i) for i in range(len(layers))]

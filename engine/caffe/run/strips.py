@@ -1,7 +1,7 @@
-"""Layers of a region run a strip of rows at a time, so that their large maps stay in cache.
+"""Runs the first layers of a region on strips of rows, so that large maps stay in the cache.
 
-Before the first layers that shrink them, maps are the largest of a net, and much of the time goes
-into memory. In strips, no map between those layers exists as a whole.
+The maps before the first layer that shrinks them are the largest of a net, and much of the time of
+a pass goes into reading and writing them. In strips, a few rows of these maps exist at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from .geometry import Extent, window_start_stop
 from .patches import Patch, Patches
 from .region import Region
 
-#: Maps with this many values an image run in strips; a strip's largest map has about STRIP values.
+#: Maps with at least LARGE values for an image run in strips. The largest map of a strip has about
+#: STRIP values.
 LARGE, STRIP = 6 << 20, 1 << 20
 
 

@@ -1,8 +1,8 @@
-"""Layers of small blobs as calls that NumPy has been given all arguments of.
+"""Layers of small blobs as lists of calls without arguments.
 
 For blobs of a few thousand values, choosing an operation, wrapping tensors and allocating results
-takes longer than computing. Here a layer is bound once to the arrays of its blobs. A pass then is a
-flat list of calls without arguments, which write to the memory of the blobs.
+takes longer than computing. A layer is therefore bound once to the arrays of its blobs: each call
+has its arguments. A pass makes the calls, which write to the memory of the blobs.
 
 `KERNELS` has the function that binds a layer, by layer type. `bind` looks the function up.
 """

@@ -95,7 +95,7 @@ def tanh(site: Site) -> Calls:
 
 
 def dropout(site: Site) -> Calls:
-    """y = x * mask, where the layer draws a mask at each forward; else y = x, or x * keep."""
+    """y = x * mask in training, with a new mask at each forward; y = x, or x * keep, in a test."""
     layer, (x,), (y,), (dx,), (dy,) = site.layer, site.x, site.y, site.dx, site.dy
     p = layer.layer_param.dropout_param
     keep = 1 - p.dropout_ratio
@@ -131,7 +131,7 @@ def _of_top(site: Site, kind: _OfTop) -> Calls:
 
 
 def _kept_top(site: Site, forward: list[Call]) -> np.ndarray:
-    """Return an array that still has the top in backward; append the call that fills it."""
+    """Return the top, or a copy if a later layer overwrites it; append the call that copies."""
     (y,) = site.y
     if not site.overwritten:
         return y
@@ -141,10 +141,7 @@ def _kept_top(site: Site, forward: list[Call]) -> np.ndarray:
 
 
 def _kept_bottom(site: Site) -> tuple[np.ndarray, list[Call]]:
-    """Return an array that still has the bottom in backward, and the call that fills the array.
-
-    The second list is empty where the bottom is not overwritten.
-    """
+    """Return the bottom, or a copy if this layer overwrites the bottom, and the calls that copy."""
     (x,), (y,) = site.x, site.y
     if x is not y or not site.learns:
         return x, []

@@ -1,4 +1,4 @@
-"""What a layer of small blobs is bound to, and the calls that result."""
+"""The arrays that a layer of small blobs is bound to, and the calls of a bound layer."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from .update import Updater
 
 
 class JoinedIterations:
-    """The iterations of a solver that are one call each.
+    """Runs the iterations of a solver, each as one call.
 
-    count: an int64 array of shape (), the number of iterations so far, which the calls add to.
+    count: the number of completed iterations, an int64 array of shape (). Each call adds 1.
     """
 
     def __init__(self, executor: Executor, updater: Updater, count: np.ndarray) -> None:

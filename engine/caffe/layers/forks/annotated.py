@@ -19,7 +19,7 @@ from ..registry import register
 from ..resume_values import decode_arrays, encode_arrays
 from ..source import Source
 
-#: A transformed image C x H x W, and its objects G x 7, or its label.
+#: A transformed image C x H x W, and the image's objects G x 7, or the image's label.
 Pair = tuple[np.ndarray, np.ndarray]
 #: The objects of an image in the labels of MobileNet-YOLO.
 YOLO_OBJECTS = 300

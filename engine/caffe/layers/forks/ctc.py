@@ -99,7 +99,7 @@ def _unmerged_loss(
     reduction: str,
     zero_infinity: bool,
 ) -> torch.Tensor:
-    """As F.ctc_loss, for paths of which each step that is not blank is a label of its own.
+    """As F.ctc_loss, for paths in which each step that is not blank is a separate label.
 
     Between labels lie blanks: in state 2 k of 2 L + 1, k labels are over and the last step was a
     blank, in state 2 k - 1 the last step was label k. The log of the probability of each state

@@ -20,7 +20,7 @@ from ..python import stand_in
 
 #: Boxes of a class and an image in a top.
 MOST_BOXES = 50
-#: The least overlap of a detection with the object that it stands for.
+#: The least overlap of a detection with its object.
 OVERLAP = 0.7
 #: What ScoreDetections says of a box.
 TRUE, FALSE, MISSED = 1, 2, 3

@@ -1,4 +1,4 @@
-"""How detections are judged: DetectionEvaluate, and the average precision of its rows.
+"""DetectionEvaluate, which compares detections with objects, and the average precision.
 
 The measure is that of the PASCAL VOC challenge (Everingham et al. 2010, section 4.2).
 """

@@ -19,7 +19,7 @@ from ..registry import register
 
 
 def row_labels(layer: Function, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return a class for each row as int64. Raises where it is none of the columns of `rows`."""
+    """Return the class of each row as int64. Raises LayerError for a class without a column."""
     check_rows(layer, rows.shape, labels.shape)
     labels = integer_labels(layer, rows, labels, 1)
     counted_labels(layer, labels, rows.shape[1], None)
@@ -27,7 +27,7 @@ def row_labels(layer: Function, rows: torch.Tensor, labels: torch.Tensor) -> tor
 
 
 class _CentreLoss(torch.autograd.Function):
-    """The centre loss, with the step of Wen et al. for the centres in place of its gradient."""
+    """The centre loss. The centres get the step of Wen et al. in place of a gradient."""
 
     @staticmethod
     def forward(

@@ -18,7 +18,7 @@ from ..prefetching import Record
 from ..registry import register
 
 UINT8, UINT16FLOW = caffe_pb2.ChannelEncoding.UINT8, caffe_pb2.ChannelEncoding.UINT16FLOW
-#: The number of 16 bits that stands for an unknown displacement, and steps a pixel.
+#: The 16-bit number of an unknown displacement, and the number of steps of a pixel.
 UNKNOWN, STEPS = np.iinfo(np.int16).max, 32
 
 

@@ -159,7 +159,7 @@ class EltwiseAffine(Function):
 
 @register
 class PadChannel(Function):
-    """x with num_channels_to_pad channels of zeros behind its own (Han et al. 2017, PyramidNet).
+    """x, followed by num_channels_to_pad channels of zeros (Han et al. 2017, PyramidNet).
 
     x is N x C x any further axes (jhkim89/PyramidNet-caffe).
     """

@@ -16,7 +16,7 @@ from ..labels import loss_divisor
 from ..registry import register
 from .rcnn import smooth_l1
 
-#: Overlaps up to this are none: no prior is matched with a box that it only touches.
+#: Overlaps up to this number count as 0: a prior that only touches a box is not matched.
 TOUCHING = 1e-6
 
 

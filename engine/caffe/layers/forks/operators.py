@@ -80,7 +80,7 @@ class SELU(_Activation):
 
 @register
 class CReLU(Function):
-    """max(x, 0), and behind its channels max(-x, 0) (Shang et al. 2016, definition 2.1).
+    """The channels of max(x, 0), then those of max(-x, 0) (Shang et al. 2016, definition 2.1).
 
     x is N x C x any further axes; y has 2 C channels.
     """

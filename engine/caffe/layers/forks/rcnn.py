@@ -106,7 +106,7 @@ class ROIPooling(_OfRegions):
 
 
 def _bins(start: float, end: float, count: int, size: int) -> list[tuple[int, int]]:
-    """Return the first position of each bin and the one behind its last, inside 0 .. size."""
+    """Return the start and the end (exclusive) of each bin, limited to 0 .. size."""
     length = np.float32(max(end - start + 1, 1)) / np.float32(count)
     index = np.arange(count, dtype=np.float32)
     first = np.clip(np.floor(index * length) + start, 0, size)

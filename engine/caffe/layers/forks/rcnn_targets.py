@@ -39,7 +39,7 @@ def encode_pixels(regions: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 
 class Targets(EngineLayer):
-    """A layer that draws what to train on. Its tops have no gradient."""
+    """A layer that draws training examples. Its tops have no gradient."""
 
     in_place = False
     stateful = True

@@ -29,10 +29,10 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 
 
 def fixed_point(x: torch.Tensor, bits: int, fraction: int, stochastic: bool) -> torch.Tensor:
-    """Return x as numbers of `bits` bits, of which `fraction` stand behind the point.
+    """Return x rounded to fixed-point numbers of `bits` bits, `fraction` of them after the point.
 
-    Values beyond the range become its ends. stochastic: a value between two numbers becomes either,
-    with the probability of its nearness.
+    Values beyond the range become the least or the largest number. stochastic: a value between two
+    numbers is rounded at random; the nearer number has the larger probability.
     """
     step = 2.0**-fraction
     count = x.clamp(-(2.0 ** (bits - 1)) * step, (2.0 ** (bits - 1) - 1) * step) / step
@@ -59,7 +59,7 @@ def _uniform(x: torch.Tensor) -> torch.Tensor:
 
 
 def _straight(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return `value`, through which gradients pass as if it were x."""
+    """Return `value`, with the gradient of x."""
     return x + (value - x).detach()
 
 
@@ -79,7 +79,7 @@ class _Quantized(Function):
 
     @property
     def stateful(self) -> bool:  # type: ignore[override]
-        """Whether each forward draws how it rounds."""
+        """Whether each forward rounds at random."""
         return self.stochastic
 
     @property

@@ -23,7 +23,7 @@ from .rcnn_targets import Targets
 SHORT_SIDE, LONGEST_SIDE, MEANS = 600, 1000, (102.9801, 115.9465, 122.7717)
 #: Images and regions a batch of Fast R-CNN, and the share of objects (Girshick 2015, 2.3).
 IMAGES, REGIONS, OBJECT_SHARE = 2, 128, 0.25
-#: The least overlap of objects, and the least and the limit of background.
+#: Overlaps with a box of the truth: the least of an object, and the range of the background.
 OBJECT_OVERLAP, BACKGROUND_OVERLAPS = 0.5, (0.1, 0.5)
 
 Entry = Mapping[str, Any]

@@ -41,8 +41,9 @@ class EndOfVideo(Exception):  # noqa: N818
 class VideoData(Prefetching):
     """Frames of a camera, a video, or videos in a list, as three families of forks read them.
 
-    The fields that are set tell which: `CameraData` of SSD, `ClipData` of C3D, `SegmentData` of
-    yjxiong/caffe (TSN). Where they do not, `set_fork` does ("c3d" or "pspnet").
+    The fields in the prototxt select the family: `CameraData` of SSD, `ClipData` of C3D,
+    `SegmentData` of yjxiong/caffe (TSN). If several families have these fields, `set_fork` selects
+    the family ("c3d" or "pspnet").
     """
 
     tops = (1, 2)
@@ -127,7 +128,7 @@ class CameraData(VideoData):
 
 
 class _ListedVideos(VideoData):
-    """Videos from a list, of which a part is drawn or computed for each record."""
+    """Videos from a list. The frames of a record are drawn or computed."""
 
     log_place = "video_data_layer.cpp:90"
     #: What a line of the list is.

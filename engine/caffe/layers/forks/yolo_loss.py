@@ -135,7 +135,7 @@ class _BoxLoss(Function):
     def _targets(
         self, truths: Sequence[tuple[np.ndarray, np.ndarray]], columns: int, rows: int
     ) -> list[Target]:
-        """Return which anchor answers for each object; none where it belongs to another map."""
+        """Return the anchor of each object; no anchor for an object of another map."""
         sizes, numbers = self.sizes(columns, rows), self.numbers()
         targets = []
         for image, (labels, boxes) in enumerate(truths):
