@@ -22,7 +22,7 @@ def pair(tmp_path, monkeypatch):
     """Two nets with equal weights: one whose second pass runs in graphs, one layer by layer."""
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     # Even small convolutions are oneDNN's.
-    monkeypatch.setattr(prepared, "FEW", 0)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
     planned, plain = equal_nets(tmp_path)
     run(planned, plain)
     return planned, plain
@@ -171,7 +171,7 @@ layer { name: "c" type: "Convolution" bottom: "sum" top: "c" convolution_param {
 def test_joined_and_added_maps_are_part_of_a_graph(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "limits_of", lambda learns: arrays.OF_NUMPY)
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
-    monkeypatch.setattr(prepared, "FEW", 0)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
     planned, plain = (build(tmp_path, BRANCHES) for _ in range(2))
     plain.before_forward(lambda layer: None)
     plain.share_with(planned)
@@ -240,7 +240,7 @@ def joined(tmp_path, monkeypatch, text):
     """Two nets with equal weights: one whose second pass is a graph, one layer by layer."""
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     monkeypatch.setattr(plan, "MOST_VALUES", 0)
-    monkeypatch.setattr(prepared, "FEW", 0)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
     planned, plain = (build(tmp_path, text) for _ in range(2))
     plain.before_forward(lambda layer: None)
     plain.share_with(planned)
@@ -317,7 +317,7 @@ def test_the_program_before_the_graphs_is_freed_before_their_weights_are_copied(
 ):
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     monkeypatch.setattr(plan, "MOST_VALUES", 0)
-    monkeypatch.setattr(prepared, "FEW", 0)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
     programs, alive = [], []
 
     class Program(plan.Program):

@@ -298,7 +298,7 @@ def test_a_large_pointwise_convolution_is_that_of_its_weights(layout):
 @pytest.mark.parametrize("slope", [None, 0.0, 0.1])
 @pytest.mark.parametrize("adds", [False, True])
 def test_a_prepared_convolution_adds_and_rectifies(monkeypatch, slope, adds):
-    monkeypatch.setattr(prepared, "FEW", 0)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
     draw = torch.Generator().manual_seed(1)
     x, w = torch.randn(1, 8, 9, 9, generator=draw), torch.randn(4, 8, 3, 3, generator=draw)
     other = torch.randn(1, 4, 9, 9, generator=draw)
