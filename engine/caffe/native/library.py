@@ -28,13 +28,13 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise, pooling, lrn: run
-    jobs of a 3 x 3 or 1 x 1 convolution, of a pooling or of a local response normalization, by the
-    address of their table, their number, and the address of the structure `team` of vectors.h;
-    return whether the results can be used.
+    jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a pooling or of a
+    local response normalization, by the address of their table, their number, and the address of
+    the structure `team` of vectors.h; return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
-    of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
-    group. convolves: whether the jobs are fast on this processor.
+    of values of a job's scratch memory, for its channels, the side of its kernels, the tiles of a
+    block and the outputs of a group. convolves: whether the jobs are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
@@ -43,7 +43,7 @@ class Library(NamedTuple):
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
-    winograd_scratch: Callable[[int, int, int], int]
+    winograd_scratch: Callable[[int, int, int, int], int]
     convolves: bool
 
 
@@ -79,7 +79,7 @@ def open_library(path: Path) -> Library:
     for function in (winograd, pointwise, pooling, lrn):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
-    scratch.argtypes, scratch.restype = [number] * 3, number
+    scratch.argtypes, scratch.restype = [number] * 4, number
     return Library(run, winograd, pointwise, pooling, lrn, run_calls, scratch, bool(convolves()))
 
 

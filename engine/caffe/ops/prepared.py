@@ -100,7 +100,7 @@ def choose_algorithm(
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
-    if kernel != (3, 3) or not is_dense or set(geometry.stride) != {1} or max(geometry.pad) > 2:
+    if not is_dense or set(geometry.stride) != {1}:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
     return "winograd" if pays else "onednn"
