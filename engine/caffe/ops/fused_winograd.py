@@ -30,7 +30,7 @@ POINTS = 36
 class Pieces(NamedTuple):
     """Into how many pieces kernels are cut; a tile of a piece has side x side outputs."""
 
-    count: int
+    number: int
     side: int
 
 
@@ -59,7 +59,7 @@ def saved_time(
     shape, dtype: of the map, N x C x H x W, float32 or bfloat16. weights: K x C / groups x kh x kw.
     """
     outputs, channels, kernel = weights[:3]
-    pieces = PIECES[kernel].count
+    pieces = PIECES[kernel].number
     positions = shape[0] * math.prod(n + 2 * p - kernel + 1 for n, p in zip(shape[2:], pad))
     count = shape[0] * math.prod(tiles(shape, pad, kernel))
     rows, columns = jobs.largest(jobs.divide(count, outputs, torch.get_num_threads()))
@@ -119,7 +119,7 @@ class Convolution(jobs.Convolution):
         return self.shape[0] * math.prod(tiles(self.shape, self._pad, self._kernel))
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
-        channels, width, pieces = self._w.shape[1], WIDE * PANEL, PIECES[self._kernel].count
+        channels, width, pieces = self._w.shape[1], WIDE * PANEL, PIECES[self._kernel].number
         depth = channels * pieces
         most = max(1, TILE_VALUES // (POINTS * (depth + PANEL)))
         block = min(rows, -(-most // PART) * PART)

@@ -146,7 +146,7 @@ class _Convolution(torch.autograd.Function):
         x: torch.Tensor,
         w: torch.Tensor,
         b: torch.Tensor | None,
-        pad: tuple[int, int],
+        pad: Sequence[int],
         learns: bool,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, w)
@@ -221,7 +221,7 @@ def _in_steps(
 
 
 def _weight_gradient(
-    x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: tuple[int, int]
+    x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: Sequence[int]
 ) -> torch.Tensor:
     """Return the gradient of weights of a shape, K x C x kh x kw, from that of the outputs."""
     groups = x.shape[1] // shape[1]
@@ -253,7 +253,7 @@ class _Strips:
     """
 
     def __init__(
-        self, x: torch.Tensor, pad: tuple[int, int], across: int, basis: torch.Tensor
+        self, x: torch.Tensor, pad: Sequence[int], across: int, basis: torch.Tensor
     ) -> None:
         self.x, self.pad = x.permute(0, 2, 3, 1), pad
         self.side, channels = int(basis.shape[1] ** 0.5), x.shape[1]
