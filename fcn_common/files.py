@@ -69,6 +69,26 @@ def atomic_path(path: PathLike) -> Iterator[str]:
             os.fsync(file.fileno())
 
 
+@contextlib.contextmanager
+def errors_about(path: PathLike, temporary: str) -> Iterator[None]:
+    """Let the errors of writing a temporary file name `path`, the file that the user knows.
+
+    Raises OSError in place of an OSError of `temporary` or of no file, and in place of an error of
+    Caffe that names `temporary`.
+    """
+    try:
+        yield
+    except OSError as error:
+        # An error of write() or fsync() names no file at all.
+        if error.errno is not None and error.filename in (None, temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+    except RuntimeError as error:
+        if temporary in str(error):
+            raise OSError(str(error).replace(temporary, os.fspath(path))) from error
+        raise
+
+
 def check_regular(path: PathLike) -> None:
     """Raise OSError for a path that names no file, or a device or FIFO that could be read for ever.
 
@@ -158,14 +178,10 @@ def _replacement(path: PathLike) -> Iterator[str]:
     make_folder(folder)
     _sweep(folder)
     try:
-        yield temporary
-        os.replace(temporary, target)
-        sync_folder(folder)
-    except OSError as error:
-        # The user knows `path`, and an error of write() or fsync() names no file at all.
-        if error.errno is not None and error.filename in (None, temporary):
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+        with errors_about(path, temporary):
+            yield temporary
+            os.replace(temporary, target)
+            sync_folder(folder)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)

@@ -5,6 +5,7 @@ Sizes are those that Caffe's layers make. Places are the maps of `caffe.coord_ma
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import OrderedDict
 from fractions import Fraction
@@ -15,6 +16,7 @@ from caffe.coord_map import compose, inverse
 from .arguments import check_choice, check_integer
 from .fcn import fcn
 from .pointwise import JOINING, POINTWISE
+from .receptive_fields import Fields
 from .windows import WINDOWED, Slide, layer_error, read_window
 
 SIDES = ("height", "width")
@@ -52,7 +54,7 @@ class Limits(NamedTuple):
 class _Node(NamedTuple):
     """A layer whose tops have places, read once: fields of protobuf messages are slow.
 
-    type: "" for a layer without bottoms. slide, ceil, clip: of a layer with a window.
+    type: "" for a layer without bottoms. slide, dilation, ceil, clip: of a layer with a window.
     """
 
     layer: Any
@@ -60,6 +62,7 @@ class _Node(NamedTuple):
     bottoms: List[str]
     tops: List[str]
     slide: Optional[Slide] = None
+    dilation: int = 1
     ceil: bool = False
     clip: bool = False
 
@@ -109,8 +112,6 @@ class Geometry:
     side: "height" or "width".
 
     maps: blob -> CoordMap from the image. Blobs without places, such as losses, are left out.
-    fields: blob -> pixels along the side that influence one of its values (an upper bound after a
-        Deconvolution whose kernel is not a multiple of its stride).
     offsets: Crop layer -> the offset that brings its bottoms to one place.
     period: see `Limits`.
 
@@ -132,13 +133,10 @@ class Geometry:
         )
         self.maps: Dict[str, CoordMap] = OrderedDict()
         self.offsets: Dict[str, Fraction] = OrderedDict()
-        # Blob -> half of the pixels that influence a value, beside the value's own pixel.
-        self._reach: Dict[str, Fraction] = {}
         self._nodes: List[_Node] = []
         self._add_images(None, list(self.net.input))
         for layer in self.net.layer:
             self._add(layer)
-        self.fields = OrderedDict((name, int(2 * half + 1)) for name, half in self._reach.items())
         self.period = math.lcm(*(scale.denominator for _, scale, _ in self.maps.values()))
 
     def window(self, layer: Any) -> Slide:
@@ -151,11 +149,11 @@ class Geometry:
     def _add_images(self, layer: Any, tops: List[str]) -> None:
         """Record blobs that no layer of the net computes from others."""
         for top in tops:
-            self.maps[top], self._reach[top] = IDENTITY, Fraction(0)
+            self.maps[top] = IDENTITY
         self._nodes.append(_Node(layer, "", [], tops))
 
     def _add(self, layer: Any) -> None:
-        """Record the maps and the reach of a layer's tops."""
+        """Record the maps of a layer's tops."""
         if not layer.bottom:
             self._add_images(layer, list(layer.top))
             return
@@ -171,31 +169,75 @@ class Geometry:
         if layer.type not in WINDOWED and layer.type not in POINTWISE and layer.type != "Crop":
             return
         node = self._node(layer)
-        before, reach = self.maps[layer.bottom[0]], self._reach[layer.bottom[0]]
         step = IDENTITY
         if node.slide:
-            step, further = _window_map(node, before[1])
-            reach += further
+            step = _window_map(node)
         elif layer.type == "Crop":
             step = 1, Fraction(1), -self._offset(layer)
         elif layer.type in JOINING:
             self._check_places(layer)
-            reach = max(self._reach[bottom] for bottom in layer.bottom)
         for top in layer.top:
-            self.maps[top], self._reach[top] = compose(step, before), reach
+            self.maps[top] = compose(step, self.maps[layer.bottom[0]])
         self._nodes.append(node)
 
     def _node(self, layer: Any) -> _Node:
         node = _Node(layer, layer.type, list(layer.bottom), list(layer.top))
         if layer.type not in WINDOWED:
             return node
-        slide = self.window(layer)
+        window = read_window(layer)
+        node = node._replace(slide=self.window(layer), dilation=window.dilation[self.along])
         if layer.type != "Pooling":
-            return node._replace(slide=slide)
+            return node
         # A schema without round_mode belongs to a Caffe that always rounds up. Padding along
         # either side makes Caffe clip the windows along both.
         ceil = getattr(layer.pooling_param, "round_mode", 0) == 0
-        return node._replace(slide=slide, ceil=ceil, clip=any(read_window(layer).pad))
+        return node._replace(ceil=ceil, clip=any(window.pad))
+
+    @property
+    def fields(self) -> Dict[str, int]:
+        """Blob -> the largest number of pixels along the side that influence one of its values."""
+        return {blob: fields.largest for blob, fields in self.receptive_fields.items()}
+
+    def context(self, blob: str) -> Tuple[int, int]:
+        """Return the pixels before and behind a part of the image that the part's values depend on.
+
+        The part starts and ends at multiples of `period`. Its values are those of `blob` at each of
+        its pixels, interpolated from the next positions of a blob that does not lie on the image.
+        """
+        _, scale, shift = self.maps[blob]
+        if (scale, shift) == (1, 0):
+            return self.receptive_fields[blob].around(self.period)
+        margin = math.ceil(self.farthest(blob) + 1 / scale)
+        return margin, margin
+
+    def farthest(self, blob: str) -> Fraction:
+        """Return the largest distance in pixels from the place of a value to a pixel it sees."""
+        _, scale, shift = self.maps[blob]
+        return self.receptive_fields[blob].farthest(-shift / scale)
+
+    @functools.cached_property
+    def receptive_fields(self) -> Dict[str, Fields]:
+        """Blob -> its receptive fields along the side."""
+        every: Dict[str, Fields] = OrderedDict()
+        for node in self._nodes:
+            fields = Fields()
+            if node.bottoms:
+                fields = self._top_fields(node, [every[bottom] for bottom in node.bottoms])
+            every.update((top, fields) for top in node.tops)
+        return every
+
+    def _top_fields(self, node: _Node, bottoms: List[Fields]) -> Fields:
+        """Return the fields of a layer's tops, from those of its bottoms."""
+        if node.slide and node.type == "Deconvolution":
+            return bottoms[0].deconvolved(node.slide, node.dilation)
+        if node.slide:
+            return bottoms[0].convolved(node.slide, node.dilation)
+        if node.type == "Crop":
+            # A Crop whose offset is no integer cannot be built.
+            return bottoms[0].cropped(math.floor(self.offsets.get(node.layer.name, 0)))
+        if node.type in JOINING:
+            return functools.reduce(Fields.joined, bottoms)
+        return bottoms[0]
 
     def _check_places(self, layer: Any) -> None:
         places = [self.maps[bottom][1:] for bottom in layer.bottom]
@@ -316,17 +358,14 @@ class Geometry:
         return f"blob score lies at {place_text(scale, shift)}, needs the place of the image, x"
 
 
-def _window_map(node: _Node, scale: Fraction) -> Tuple[CoordMap, Fraction]:
-    """Return the map of a window and the pixels by which it extends the reach to each side.
-
-    scale: of the bottom's map.
-    """
+def _window_map(node: _Node) -> CoordMap:
+    """Return the map from a layer's bottom to its tops."""
     assert node.slide
     reach, stride, pad = node.slide
     half = Fraction(reach - 1, 2)
     if node.type == "Deconvolution":
-        return (1, Fraction(stride), half - pad), half / scale / stride
-    return (1, Fraction(1, stride), (pad - half) / stride), half / scale
+        return (1, Fraction(stride), half - pad)
+    return (1, Fraction(1, stride), (pad - half) / stride)
 
 
 def is_crop_offset(offset: Fraction) -> bool:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fcn_common import command
 from fcn_common.places import temporary_folder, writable
@@ -74,10 +75,24 @@ def export(
                 json.dump(metadata(record), file)
             deploy = os.path.join(folder, "deploy.prototxt")
             arguments = ["--net", deploy, "--metadata", described, *arguments]
-        status = subprocess.run([sys.executable, "-m", "caffe", "export", *arguments]).returncode
-    if status:
-        raise ValueError(f"{run}: caffe export ended with status {status}; see the line above")
+        command_line = [sys.executable, "-m", "caffe", "export", *arguments]
+        result = subprocess.run(
+            command_line, stderr=subprocess.PIPE, text=True, errors="backslashreplace"
+        )
+    before, reason = split_error(result.stderr)
+    sys.stderr.write(before)
+    if result.returncode:
+        raise ValueError(reason or f"{run}: caffe export ended with status {result.returncode}")
     return path
+
+
+def split_error(text: str) -> Tuple[str, str]:
+    """Return what a program wrote before its error line, and the error without its prefix.
+
+    The error is "" if there is none. The usage that argparse prints above an error is left out.
+    """
+    match = re.search(r"^(?:usage: .*?)?(?:[\w ]*: )?error: (.*)", text, re.MULTILINE | re.DOTALL)
+    return (text[: match.start()], match[1].strip()) if match else (text, "")
 
 
 def main(argv: Optional[List[str]] = None) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from fractions import Fraction
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from net_gen.geometry import SIDES, Geometry
@@ -25,21 +24,20 @@ LARGEST_BLOB = 2**31 - 1
 
 
 class Context(NamedTuple):
-    """What a tile has to have along one side: starts at multiples of `period`, and `margin` pixels
-    around its core."""
+    """What a tile needs along one side.
+
+    period: tiles and their cores start at multiples of it. before, after: pixels of the tile around
+    its core; `before` is a multiple of `period`.
+    """
 
     period: int
-    margin: int
-
-    @property
-    def before(self) -> int:
-        """The margin before a core, which keeps the start of the tile at a multiple of `period`."""
-        return -(-self.margin // self.period) * self.period
+    before: int
+    after: int
 
     @property
     def smallest(self) -> int:
         """The smallest tile with a core inside."""
-        return self.before + self.period + self.margin
+        return self.before + self.period + self.after
 
 
 class Tile(NamedTuple):
@@ -141,15 +139,14 @@ def _channels(blob: Any) -> int:
 
 
 def _context(geometry: Geometry, blobs: Sequence[str]) -> Context:
-    margins = []
+    before, after = [], []
     for blob in blobs:
         if blob not in geometry.maps:
             raise ValueError(f"blob {blob}: a layer before it has no receptive field")
-        _, scale, shift = geometry.maps[blob]
-        # A map between whose positions pixels lie is interpolated from the next positions.
-        between = 0 if (scale, shift) == (1, 0) else 1 / scale
-        margins.append(math.ceil(Fraction(geometry.fields[blob] - 1, 2) + between))
-    return Context(geometry.period, max(margins))
+        first, last = geometry.context(blob)
+        before.append(-(-first // geometry.period) * geometry.period)
+        after.append(last)
+    return Context(geometry.period, max(before), max(after))
 
 
 def plan(height: int, width: int, side: int, around: Tuple[Context, Context]) -> List[Tile]:
@@ -172,7 +169,7 @@ def _cuts(pixels: int, side: int, context: Context) -> List[Tuple[slice, slice]]
     if side < context.smallest:
         raise ValueError(
             f"tiles of {side} pixels are too small for this net, which needs {context.smallest}: "
-            f"{context.before} and {context.margin} around a core"
+            f"{context.before} and {context.after} around a core"
         )
     cuts = []
     start = 0
@@ -181,7 +178,7 @@ def _cuts(pixels: int, side: int, context: Context) -> List[Tuple[slice, slice]]
         last = min(first + side, pixels)
         end = pixels
         if last < pixels:
-            end = (last - context.margin) // context.period * context.period
+            end = (last - context.after) // context.period * context.period
         cuts.append((slice(first, last), slice(start, end)))
         start = end
     return cuts

@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 from fractions import Fraction
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import net_gen
 from fcn_common import arguments, command, voc
@@ -26,7 +26,7 @@ from fcn_data.folder_layers import SPLITS, PictureSet, read_set, write_set
 from fcn_data.readers import COLOURS
 from net_gen import VARIANTS, Variant
 from net_gen.arguments import check_integer
-from solvers import available, report, run_lock, stage, workers
+from solvers import available, report, run_lock, snapshots, stage, workers
 from solvers.check import CheckedSet, check_set, refuse_errors, set_arguments
 from solvers.device import Gpu
 from solvers.first_weights import BASE, mean_of_weights, resolve_weights, write_first_weights
@@ -56,8 +56,8 @@ def run(
     `device.use`. line: the command that is recorded. kind: what the set is, as for
     `solvers.check.check_set`.
 
-    Raises ValueError if the check finds errors or `out` holds another run, OSError for a file
-    that is missing.
+    Raises ValueError if the check finds errors or `out` holds another run with a snapshot, OSError
+    for a file that is missing.
     """
     for name, value in (("iters", iters), ("images", images)):
         if value is not None:
@@ -68,9 +68,7 @@ def run(
             stack.enter_context(run_lock.one_run(out))
             remove_partial(out)
         with workers.one_at_a_time(os.path.join(os.path.abspath(out), ".prepare")):
-            if os.path.isfile(os.path.join(out, RUN)):
-                _refuse_another(out, data, options)
-            else:
+            if not _is_prepared(out, data, options, kind):
                 _prepare(data, out, options, iters, line, kind)
         return _train(out, iters, images, gpu)
 
@@ -96,17 +94,33 @@ def _train(out: str, iters: Optional[int], images: Optional[int], gpu: Gpu) -> S
     return scores
 
 
-def _refuse_another(out: str, data: str, options: Options) -> None:
-    """Raise ValueError if the run in `out` is not the one that the options describe."""
+def _is_prepared(out: str, data: str, options: Options, kind: Mapping[str, Any]) -> bool:
+    """Return whether `out` holds the run that the options describe.
+
+    Another run without a snapshot, such as one whose first start failed, does not count. Raises
+    ValueError for another run with a snapshot.
+    """
+    if not os.path.isfile(os.path.join(out, RUN)):
+        return False
     record = read_run(out)
     stored = {**Options()._asdict(), **record.options, "data": record.data.get("folder", "")}
-    for key, value in {**options._asdict(), "data": os.path.abspath(data)}.items():
-        if stored.get(key) != value:
-            raise ValueError(
-                f"{os.path.join(out, RUN)}: has {key} {stored.get(key)!r}, this command has "
-                f"{value!r}; name another --out, or repeat the first command: {record.command}"
-            )
-    read_set(out)
+    # What a set is can be left out of a later command.
+    named = {key: value for key, value in kind.items() if value and key in record.options}
+    settings = {**options._asdict(), **named, "data": os.path.abspath(data)}
+    different = next((key for key, value in settings.items() if stored.get(key) != value), None)
+    if different is None:
+        read_set(out)
+        return True
+    values = stored.get(different), settings[different]
+    difference = "has {} {!r}, this command has {!r}".format(different, *values)
+    prefixes = (os.path.join(out, name, snapshots.PREFIX) for name in record.stages)
+    if any(map(snapshots.latest, prefixes)):
+        raise ValueError(
+            f"{os.path.join(out, RUN)}: {difference}; name another --out, or repeat the first "
+            f"command: {record.command}"
+        )
+    workers.say(f"{os.path.join(out, RUN)}: {difference}; no snapshot exists, the run starts anew")
+    return False
 
 
 def _prepare(
@@ -125,7 +139,8 @@ def _prepare(
     deploy = os.path.join(out, stage_name(options.stages[0]), "deploy.prototxt")
     base = write_first_weights(out, deploy, options)
     record = _record(checked, pictures, options, base, line)
-    write_run(out, record._replace(class_weights=weights))
+    settings = {**record.options, **kind}
+    write_run(out, record._replace(options=settings, class_weights=weights))
 
 
 def _write_stage(

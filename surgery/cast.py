@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 import net_gen
 from fcn_common.caffemodel import contents, write_without
-from fcn_common.files import atomic_path, check_regular
+from fcn_common.files import atomic_path, check_regular, errors_about
 from fcn_common.places import make_folder, temporary_folder
 from surgery.convolutional import convolutional
 from surgery.shapes import names_text
@@ -61,7 +61,8 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
     folder = os.path.dirname(os.path.abspath(out))
     with atomic_path(out) as temporary, temporary_folder(folder) as folder:
         complete = os.path.join(folder, "complete.caffemodel")
-        new_net.save(complete)
+        with errors_about(out, complete):
+            new_net.save(complete)
         write_without(complete, temporary, empty)
     return report
 

@@ -24,6 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.fsync = os.sync = lambda *handle: None
 
 import subprocess  # noqa: E402
+import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -63,6 +64,14 @@ def tmp_path(request, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / f"{name}{next(_folders)}"
     path.mkdir(mode=0o700)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """All temporary files lie in pytest's own folder, those of programs and libraries too."""
+    folder = tmp_path_factory.getbasetemp() / "tmp"
+    folder.mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ Python, HDF5, LMDB and OpenCV.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -37,7 +38,9 @@ def library() -> str | None:
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or os.uname().sysname != "Linux":
         return None
-    path = os.path.join(tempfile.mkdtemp(prefix="disk_record"), "disk_record.so")
+    folder = tempfile.TemporaryDirectory(prefix="disk_record")
+    atexit.register(folder.cleanup)
+    path = os.path.join(folder.name, "disk_record.so")
     flags = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([compiler, *flags, "-o", path, SOURCE, "-ldl"], check=True)
     return path

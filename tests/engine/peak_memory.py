@@ -27,15 +27,15 @@ def run(action, path):
                 blob.data[...] = 0.01
         net.forward()
         return
-    folder = tempfile.mkdtemp()
-    solver = os.path.join(folder, "solver.prototxt")
-    text = (
-        'net: "{}" type: "{}" base_lr: 1e-9 lr_policy: "fixed" momentum: 0.9 max_iter: 2 '
-        'snapshot_after_train: false snapshot_prefix: "{}" random_seed: 1 solver_mode: CPU'
-    )
-    with open(solver, "w") as file:
-        file.write(text.format(path, action, os.path.join(folder, "snap")))
-    caffe.get_solver(solver).step(2)
+    with tempfile.TemporaryDirectory() as folder:
+        solver = os.path.join(folder, "solver.prototxt")
+        text = (
+            'net: "{}" type: "{}" base_lr: 1e-9 lr_policy: "fixed" momentum: 0.9 max_iter: 2 '
+            'snapshot_after_train: false snapshot_prefix: "{}" random_seed: 1 solver_mode: CPU'
+        )
+        with open(solver, "w") as file:
+            file.write(text.format(path, action, os.path.join(folder, "snap")))
+        caffe.get_solver(solver).step(2)
 
 
 if __name__ == "__main__":

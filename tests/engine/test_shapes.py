@@ -108,12 +108,16 @@ def test_a_layers_shapes_are_those_of_its_computation(tmp_path, text):
     assert stated == [net.blobs[name].data.shape for name in net.top_names["l"]]
 
 
-def test_large_nets_and_layers_of_forks_are_built_without_symbolic_shapes(tmp_path, program):
-    """PyTorch's shape functions load a package of symbolic mathematics, which takes up to 2 s."""
-    import net_gen
-
+# PyTorch's shape functions load a package of symbolic mathematics, which takes up to 2 s.
+def test_layers_of_forks_are_built_without_symbolic_shapes(tmp_path, program):
     result = program("-c", BUILDS_WITHOUT.format(path=saved(tmp_path / "forks", FORKS)))
     assert result.returncode == 0, result.stderr[-300:]
+
+
+@pytest.mark.long
+def test_large_nets_are_built_without_symbolic_shapes(tmp_path, program):
+    import net_gen
+
     for name, param in (
         ("fcn", net_gen.fcn("voc-fcn8s", "deploy", width=1 / 16)),
         ("googlenet", net_gen.googlenet("deploy", width=1 / 16)),

@@ -93,6 +93,15 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a", "d"]
 
 
+def test_an_error_of_caffe_names_the_file_that_was_to_be_written(tmp_path):
+    path = tmp_path / "a.caffemodel"
+    with pytest.raises(OSError) as error, atomic_path(path) as temporary:
+        raise RuntimeError(f"{temporary}: cannot be written: No space left on device")
+    assert str(error.value) == f"{path}: cannot be written: No space left on device"
+    with pytest.raises(RuntimeError, match="^another error$"), atomic_path(path):
+        raise RuntimeError("another error")
+
+
 def test_the_text_of_another_error_stays(tmp_path):
     with pytest.raises(OSError, match=r"^no such thing$"), atomic_write(tmp_path / "a"):
         raise OSError("no such thing")

@@ -1,6 +1,7 @@
 """Sizes and places of blobs at any padding, against nets that are built and run."""
 
 import functools
+import math
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -247,15 +248,15 @@ def test_the_scores_of_the_least_padding_are_those_of_100_inside_the_image(varia
     """Two views of a scene start as many pixels apart as the paddings differ, so that both meet the
     strides in the same phase. Then a pixel of the scene has the same scores in both."""
     pad = least(variant)[0]
-    sees, apart = padding.Geometry(variant).fields["score"], 100 - pad
-    side = sees + apart + 17
+    sees, apart = math.ceil(padding.Geometry(variant).farthest("score")), 100 - pad
+    side = 2 * sees + apart + 18
     scene = np.random.RandomState(1).randn(side, side)
     views = []
     for around, start in ((pad, 0), (100, apart)):
         net = random_net(variant, around, side - start)
         net.blobs["data"].data[...] = scene[start:, start:]
         net.forward()
-        first, last = apart + sees // 2 + 1 - start, side - sees // 2 - 1 - start
+        first, last = apart + sees + 1 - start, side - sees - 1 - start
         views.append(net.blobs["score"].data[0][:, first:last, first:last].copy())
     largest = np.abs(views[1]).max()
     assert largest > 0 and views[1].std() > 1e-3 * largest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,21 +57,56 @@ def test_nothing_stays_mounted(bvlc_caffe):
     assert Path("/proc/self/mounts").read_text() == before
 
 
-@pytest.mark.oracle
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can run BVLC Caffe without mounts")
-def test_without_mounts_a_script_runs_in_a_copy_and_its_files_are_copied_back(bvlc_caffe, tmp_path):
+@pytest.fixture
+def without_mounts(tmp_path):
+    """The environment of a machine on which `unshare` fails."""
+    if os.getuid() != 0:
+        pytest.skip("only root can run BVLC Caffe without mounts")
     shims = tmp_path / "shims"
     shims.mkdir()
     (shims / "unshare").write_text("#!/bin/sh\nexit 1\n")
     (shims / "unshare").chmod(0o755)
+    return dict(os.environ, PATH=f"{shims}:{os.environ['PATH']}")
+
+
+@pytest.mark.oracle
+def test_without_mounts_a_script_runs_in_a_copy_and_its_files_are_copied_back(
+    bvlc_caffe, without_mounts, tmp_path
+):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "input").write_text("x")
-    environment = dict(os.environ, PATH=f"{shims}:{os.environ['PATH']}")
     script = "import caffe, oracle.cases; open('output', 'w').write(open('input').read() + 'y')"
-    result = bvlc_caffe("-c", script + "; raise SystemExit(5)", cwd=folder, env=environment)
+    result = bvlc_caffe("-c", script + "; raise SystemExit(5)", cwd=folder, env=without_mounts)
     assert result.returncode == 5, result.stderr
     assert (folder / "output").read_text() == "xy"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("mounts", [True, False])
+def test_programs_of_bvlc_caffe_leave_no_log_files(bvlc_caffe, without_mounts, tmp_path, mounts):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environment = {**(os.environ if mounts else without_mounts), "TMPDIR": str(folder)}
+    script = "import subprocess; print(subprocess.call(['compute_image_mean', 'none']))"
+    result = bvlc_caffe("-c", script, env=dict(environment, GLOG_minloglevel="0"))
+    assert "Could not open" in result.stderr or "Check failed" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.oracle
+def test_a_copy_leaves_the_folder_of_a_script_that_runs_beside_it(bvlc_caffe, without_mounts):
+    # All folders below TMPDIR lie in one mount, which a copy cannot remove.
+    script = "import os; print(flush=True); input(); print(len(os.listdir(os.getcwd())))"
+    with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
+        command = [str(CHECKOUT / "oracle" / "caffe-python"), "-c", script]
+        beside = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert beside.stdout.readline() == "\n"
+        Path(folder, "file").touch()
+        assert bvlc_caffe("-c", "pass", cwd=folder, env=without_mounts).returncode == 0
+        assert beside.communicate("\n", timeout=60)[0] == "1\n"
 
 
 def test_a_missing_root_is_reported_with_its_path_and_the_command_that_builds_one(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import subprocess
 import sys
 
@@ -52,9 +55,14 @@ def run(tmp_path):
 def in_process(monkeypatch):
     """Run `python -m caffe export` in this process."""
 
-    def run(command):
+    def run(command, stderr, text, errors):
         assert command[:4] == [sys.executable, "-m", "caffe", "export"]
-        return subprocess.CompletedProcess(command, caffe_export.main(command[4:]))
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            try:
+                status = caffe_export.main(command[4:])
+            except SystemExit as end:
+                status = end.code
+        return subprocess.CompletedProcess(command, status, None, errors.getvalue())
 
     monkeypatch.setattr(export.subprocess, "run", run)
 
@@ -88,10 +96,28 @@ def test_a_stage_that_the_run_lacks_is_refused(run):
         export.export(str(run), "onnx", stage="fcn8s")
 
 
-def test_an_export_that_fails_ends_with_an_error(run, in_process, capfd):
-    with pytest.raises(ValueError, match="caffe export ended with status 1"):
-        export.export(str(run), "onnx", more=["--opset", "3"])
-    assert "error: opset 3: needs 17 .. " in capfd.readouterr().err
+@pytest.mark.parametrize(
+    "more, reason",
+    [
+        (["--opset", "3"], "opset 3: needs 17 .. "),
+        (["--shape", "data"], "--shape data: is not the shape of an input, such as"),
+        (["--opset", "many"], "argument --opset: invalid int value: 'many'"),
+    ],
+)
+def test_an_export_that_fails_ends_with_the_error_of_caffe_export(
+    run, in_process, capfd, more, reason
+):
+    with pytest.raises(ValueError, match="^" + re.escape(reason)):
+        export.export(str(run), "onnx", more=more)
+    assert capfd.readouterr().err == ""
+
+
+def test_lines_before_an_error_are_kept():
+    assert export.split_error("W x.cpp:1] slow\nerror: net: no\n  a\n") == (
+        "W x.cpp:1] slow\n",
+        "net: no\n  a",
+    )
+    assert export.split_error("W error rate\n") == ("W error rate\n", "")
 
 
 @pytest.mark.slow

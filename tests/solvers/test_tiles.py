@@ -55,38 +55,40 @@ def picture(height, width, seed=0):
 
 
 def test_tiles_cover_a_picture_and_keep_their_margins():
-    around = Context(32, 245), Context(16, 100)
+    around = Context(32, 256, 245), Context(16, 112, 90)
     plan = tiles.plan(1000, 700, 640, around)
     painted = np.zeros((1000, 700), int)
     for tile in plan:
         painted[tile.core_rows, tile.core_columns] += 1
         assert tile.rows.start % 32 == 0 and tile.columns.start % 16 == 0
         assert tile.rows.stop - tile.rows.start <= 640 >= tile.columns.stop - tile.columns.start
-        for part, core, margin, size in (
-            (tile.rows, tile.core_rows, 245, 1000),
-            (tile.columns, tile.core_columns, 100, 700),
+        for part, core, context, size in (
+            (tile.rows, tile.core_rows, around[0], 1000),
+            (tile.columns, tile.core_columns, around[1], 700),
         ):
-            assert part.start == 0 or core.start - part.start >= margin
-            assert part.stop == size or part.stop - core.stop >= margin
+            assert part.start == 0 or core.start - part.start == context.before
+            assert part.stop == size or part.stop - core.stop >= context.after
     assert (painted == 1).all() and len(plan) > 2
 
 
 def test_a_picture_of_the_size_of_a_tile_is_a_single_tile():
-    assert len(tiles.plan(640, 600, 640, (Context(32, 245), Context(32, 245)))) == 1
+    assert len(tiles.plan(640, 600, 640, (Context(32, 256, 245), Context(32, 256, 245)))) == 1
 
 
 def test_tiles_without_room_for_a_core_are_refused():
     with pytest.raises(ValueError, match="tiles of 500 pixels are too small .* needs 533"):
-        tiles.plan(1000, 700, 500, (Context(32, 245), Context(32, 245)))
+        tiles.plan(1000, 700, 500, (Context(32, 256, 245), Context(32, 256, 245)))
 
 
-def test_the_margin_is_half_of_the_receptive_field():
+def test_the_context_is_what_the_scores_of_a_core_depend_on():
     message = net_gen.fcn("voc-fcn8s", "deploy")
     geometry = Geometry(message)
-    assert geometry.fields["score"] == 491 and geometry.period == 32
+    assert geometry.fields["score"] == 468 and geometry.period == 32
     net = {name: np.zeros((1, 1)) for name in geometry.maps}
     fake = type("Net", (), {"blobs": net})
-    assert tiles.Extent(message, fake, ["score"]).around == (Context(32, 245), Context(32, 245))
+    # The last pixel of a core sees 215 pixels behind it, the first one 221 before it.
+    assert geometry.context("score") == (221, 215)
+    assert tiles.Extent(message, fake, ["score"]).around == (Context(32, 224, 215),) * 2
 
 
 def test_tiles_have_the_scores_and_the_labels_of_the_whole_picture(alexnet):
@@ -115,7 +117,7 @@ def test_a_smaller_margin_than_the_field_changes_scores(alexnet, monkeypatch):
 
     def narrow(self, *arguments):
         real(self, *arguments)
-        self.around = tuple(Context(side.period, 40) for side in self.around)
+        self.around = tuple(Context(side.period, 32, 40) for side in self.around)
 
     monkeypatch.setattr(tiles.Extent, "__init__", narrow)
     assert (opened(alexnet, tile=256).segment(image).labels[0] != reference).any()

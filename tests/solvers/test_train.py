@@ -89,6 +89,33 @@ def test_another_command_in_the_same_folder_is_refused(finished):
         train.run(os.path.dirname(data), out, OPTIONS)
 
 
+def test_a_corrected_command_replaces_a_run_whose_first_start_failed(
+    finished, tmp_path, monkeypatch, capsys
+):
+    data, out = finished[0], str(tmp_path / "run")
+    names = ",".join(f"class{number}" for number in range(3))
+    monkeypatch.setattr(train, "_train", lambda *arguments: {})
+    train.run(data, out, OPTIONS, iters=2, gpu="cpu", classes=names)
+    options = OPTIONS._replace(variant="fcn32s", solver="momentum: 0.5")
+    train.run(data, out, options, iters=2, gpu="cpu", classes=",".join(own_folders.NAMES))
+    printed = capsys.readouterr().out
+    assert "this command has 'voc-fcn32s'; no snapshot exists, the run starts anew" in printed
+    record = read_run(out)
+    assert record.stages == ("fcn32s",) and record.classes == own_folders.NAMES
+    assert read_solver(os.path.join(out, "fcn32s", "solver.prototxt")).momentum == 0.5
+
+
+def test_other_class_names_are_refused_and_may_be_left_out(finished, tmp_path, monkeypatch):
+    data, out = finished[0], str(tmp_path / "run")
+    names = ",".join(f"class{number}" for number in range(3))
+    options = OPTIONS._replace(single=True)
+    train.run(data, out, options, iters=1, gpu="cpu", classes=names)
+    monkeypatch.setattr(train, "_prepare", None)
+    with pytest.raises(ValueError, match="has classes 'class0,class1,class2', this command has"):
+        train.run(data, out, options, iters=1, gpu="cpu", classes="a,b,c")
+    assert train.run(data, out, options, iters=1, gpu="cpu")["iteration"] == 1
+
+
 def test_errors_of_the_check_stop_the_training_before_anything_is_written(tmp_path):
     data = own_folders.write(tmp_path / "set", "flat", 2)
     with open(os.path.join(data, "class_names.txt"), "w") as file:

@@ -185,6 +185,17 @@ def test_the_program_needs_all_files_for_a_classifier_that_is_not_a_trunk(tmp_pa
     )
 
 
+def test_an_error_of_writing_names_the_weights_that_were_to_be_written(tmp_path, monkeypatch):
+    def save(net, path):
+        raise RuntimeError(f"{path}: cannot be written: No space left on device")
+
+    prototxt, weights = random_classifier(tmp_path, "alexnet")
+    monkeypatch.setattr(caffe.Net, "save", save)
+    out = tmp_path / "out.caffemodel"
+    with pytest.raises(OSError, match=rf"^{out}: cannot be written: No space left on device$"):
+        surgery.cast(prototxt, weights, None, str(out))
+
+
 def test_the_program_casts_a_complete_classifier_and_prints_the_paths(tmp_path, program):
     prototxt, weights = random_classifier(tmp_path, "googlenet")
     result = program("-m", "surgery", prototxt, weights, tmp_path / "out.caffemodel", "--whole")
