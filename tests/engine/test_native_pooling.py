@@ -77,8 +77,8 @@ layer {
 
 @pytest.mark.parametrize("channels", [16, 24])
 def test_layers_use_it_for_large_maps_whose_channels_fill_vectors(tmp_path, monkeypatch, channels):
-    calls, maxima = [], pooling.maxima
-    monkeypatch.setattr(pooling, "maxima", lambda x, *a: calls.append(a) or maxima(x, *a))
+    calls, maxima = [], pooling.Maxima.__call__
+    monkeypatch.setattr(pooling.Maxima, "__call__", lambda *a: calls.append(a) or maxima(*a))
     layer = build(tmp_path, LAYER.replace("16", str(channels))).layers[1]
     x = torch.randn(1, channels, 40, 40)
     x[0, 3, 2:6, 2:6] = math.nan

@@ -7,7 +7,7 @@ import pytest
 import torch
 from caffe.native import instructions, library
 from caffe.native.records import scratch_size, table
-from caffe.ops import fused_winograd, jobs, pointwise, pooling, prepared
+from caffe.ops import fused_winograd, jobs, pointwise, pooling, prepared, stem
 
 from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
@@ -23,6 +23,7 @@ SHAPES = {
     "one position": (1, 24, 16, 1, 1, 1),
     "few rows": (1, 7, 48, 3, 5, 1),
     "more outputs than positions": (2, 40, 320, 4, 6, 1),
+    "few positions": (1, 300, 96, 7, 7, 1),
     "many channels": (1, 700, 64, 9, 7, 1),
     "stride": (2, 33, 80, 17, 14, 2),
     "stride of three": (1, 600, 32, 31, 23, 3),
@@ -105,6 +106,10 @@ def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
     for maps in (x, low):
         y = pooling.maxima(maps, (3, 3), (2, 2), (1, 1), (7, 9))
         assert torch.equal(y, torch.nn.functional.max_pool2d(maps, 3, 2, 1))
+    image, kernels = torch.randn(1, 3, 31, 40), torch.randn(32, 3, 7, 7)
+    y = stem.Convolution(image.shape, kernels, None, (3, 3))(image)
+    exact = torch.nn.functional.conv2d(image.double(), kernels.double(), stride=2, padding=3)
+    assert apart(y, exact) < 2e-6
     w = w[:, :, :1, :1].contiguous()
     y = pointwise.Convolution(x.shape, w, None, (1, 1))(x)
     assert apart(y, torch.nn.functional.conv2d(x.double(), w.double())) < 2e-6

@@ -184,6 +184,8 @@ class Pooling(Function):
         if math.prod(shape) < FEW_VALUES:
             return lambda x: _maxima(x, lambda y: (pool(y, *settings),))[0]
         if self._fits_library(shape):
+            if mode.low_dtype() == torch.float32:
+                return pooling.Maxima(shape, kernel, self.stride, self.pad, out)
             return lambda x: pooling.maxima(x, kernel, self.stride, self.pad, out)
         layout = mode.map_layout(shape, torch.device("cpu"))
         return lambda x: _maxima(

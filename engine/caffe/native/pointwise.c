@@ -9,6 +9,11 @@
 
 /* Channels whose products are added up by themselves, so that sums round less. */
 #define DEPTH 256
+/* Positions up to which the kernels, which are read once, do not arrive from memory as fast as they
+ * are multiplied; the next panel is then fetched during the products with one panel. Channels between
+ * two fetches. */
+#define FEW 128
+#define STRETCH 32
 
 /* What a job computes of y = slope(x * w + b + other); see winograd.c. The weights are in panels:
  * K / PANEL x C x PANEL. Positions of y are counted along the rows of all images, and `block` of them
@@ -36,8 +41,9 @@ INLINE void gather(const struct pointwise *j, int64_t first, int64_t count, floa
     }
 }
 
+/* ahead, lines: kernels that are needed later, and how many lines of them to fetch. */
 INLINE void write_rows(const struct pointwise *j, int rows, int halves, const float *x,
-                       int64_t position, int64_t first)
+                       int64_t position, int64_t first, const float *ahead, int64_t lines)
 {
     const float *w = j->w + first * j->channels;
     vector sum[ROWS], part[ROWS], bias = {0};
@@ -52,7 +58,15 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
     for (int64_t c = 0; c < j->channels; c += DEPTH) {
         int64_t n = j->channels - c < DEPTH ? j->channels - c : DEPTH;
         UNROLL for (int i = 0; i < rows; i++) part[i] = (vector){0};
-        add_products(rows, halves, n, x + c, j->channels, 1, w + c * PANEL, PANEL, part);
+        if (lines == 0 || halves)
+            add_products(rows, halves, n, x + c, j->channels, 1, w + c * PANEL, PANEL, part);
+        else
+            for (int64_t i = c; i < c + n; i += STRETCH) {
+                int64_t m = c + n - i < STRETCH ? c + n - i : STRETCH;
+                for (int64_t k = i * lines / j->channels; k < (i + m) * lines / j->channels; k++)
+                    __builtin_prefetch(ahead + k * PANEL, 0, 2);
+                add_products(rows, halves, m, x + i, j->channels, 1, w + i * PANEL, PANEL, part);
+            }
         UNROLL for (int i = 0; i < rows; i++) sum[i] += part[i];
     }
     UNROLL for (int i = 0; i < rows; i++) {
@@ -66,6 +80,7 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
 
 INLINE void run_job(struct pointwise *j, int rows, float *scratch)
 {
+    int is_few = j->end_position - j->first_position <= (j->block < FEW ? j->block : FEW);
     for (int64_t start = j->first_position, stop; start < j->end_position; start = stop) {
         stop = next_rows(start, j->end_position, j->block);
         const float *x = j->x + start * j->x_step;
@@ -76,7 +91,10 @@ INLINE void run_job(struct pointwise *j, int rows, float *scratch)
         for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
             for (int64_t i = 0, end; i < stop - start; i = end) {
                 end = next_rows(i, stop - start, rows);
-#define CASE(N) write_rows(j, N, rows < ROWS, x + i * j->channels, start + i, k)
+                int64_t line = i * j->channels / (stop - start), lines = 0;
+                if (is_few) lines = end * j->channels / (stop - start) - line;
+                const float *next = j->w + ((k + PANEL) * j->channels + line * PANEL);
+#define CASE(N) write_rows(j, N, rows < ROWS, x + i * j->channels, start + i, k, next, lines)
                 EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
 #undef CASE
             }

@@ -32,8 +32,8 @@ POINTWISE = np.dtype(
     + _fields("block")
     + [("slope", "f4"), ("strided", "i4")]
 )
-#: The words of 8 bytes of both structures in which the addresses stand that each call sets.
-WORDS = {name: i for i, (name, _) in enumerate(_PLACES)}
+#: The structure `stem` of stem.c.
+STEM = np.dtype(_PLACES + _MAPS + _fields("top left") + _PART + [("slope", "f4"), ("finite", "i4")])
 #: The structure `call` of vectors.h.
 CALL = np.dtype([("run", "u8"), ("jobs", "u8"), ("count", "i8")])
 #: Tiles, and vectors of outputs, whose products are in memory at a time.

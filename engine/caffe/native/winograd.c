@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "vectors.h"
+#include "basis.h"
 
 /* Coordinates of a tile. */
 #define POINTS 36
@@ -93,22 +94,7 @@ int64_t caffe_native_winograd_scratch(int64_t channels, int64_t kernel, int64_t 
            group / PANEL * panel_step(depth) + kernel * kernel * channels + block;
 }
 
-/* ---- changes of basis: one axis of a tile, of a kernel, and of products ------------------------ */
-
-INLINE void tile_basis(vector *o, int64_t step, const vector *d)
-{
-    vector even = (float)(2.0 / 3) * d[4] - (float)(1.0 / 3) * d[2];
-    vector odd = 0.942809042f * d[3] - 0.471404521f * d[1];
-    vector even2 = (float)(4.0 / 3) * d[2] - (float)(2.0 / 3) * d[4];
-    vector odd2 = 0.942809042f * d[1] - 0.471404521f * d[3];
-    o[0] = 0.5f * (d[0] + d[4]) - 1.25f * d[2];
-    o[step] = even + odd;
-    o[2 * step] = even - odd;
-    o[3 * step] = even2 + odd2;
-    o[4 * step] = even2 - odd2;
-    o[5 * step] = 0.5f * (d[1] + d[5]) - 1.25f * d[3];
-}
-
+/* The six coordinates of one axis of a piece of a kernel; basis.h has those of tiles. */
 INLINE void kernel_basis(int taps, vector *o, int64_t step, const vector *g)
 {
     vector even = 0.25f * g[0] + 0.5f * g[2], odd = 0.353553391f * g[1];
@@ -123,17 +109,6 @@ INLINE void kernel_basis(int taps, vector *o, int64_t step, const vector *g)
     o[3 * step] = even2 + odd2;
     o[4 * step] = even2 - odd2;
     o[5 * step] = 2 * g[taps - 1];
-}
-
-INLINE void output_basis(int taps, vector *o, int64_t step, const vector *m)
-{
-    vector sum = m[1] + m[2], difference = m[1] - m[2];
-    vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-    o[0] = m[0] + sum + sum2;
-    o[step] = 1.41421356f * difference + 0.707106781f * difference2;
-    o[2 * step] = 2 * sum + 0.5f * sum2;
-    if (taps == 4) o[2 * step] += m[5];
-    else o[3 * step] = 2.82842712f * difference + 0.353553391f * difference2 + m[5];
 }
 
 /* ---- tiles, kernels, products and outputs ------------------------------------------------------ */
@@ -213,10 +188,7 @@ INLINE void turn(float *o, const void *a, int64_t a_step, int low, int has_wide_
             rows[i] = load(a, i * a_step, low);
             __builtin_prefetch(address(a, i * a_step + CHUNK * 9, low));
         }
-        SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-        SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
-        SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-        SWAP_HALVES(rows, 1, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+        TURN_SQUARE(rows)
         UNROLL for (int i = 0; i < PANEL; i++) *(vector *)(o + i * PANEL) = rows[i];
         return;
     }
@@ -353,11 +325,11 @@ INLINE vector write_outputs_at(const struct convolution *j, int taps, int low, i
         vector m[6];
         UNROLL for (int p = 0; p < 6; p++)
             m[p] = *(const vector *)(products + (6 * p + q) * POINT_STEP);
-        output_basis(taps, &half[0][q], 6, m);
+        output_basis(SIDE(taps), &half[0][q], 6, m);
     }
     UNROLL for (int p = 0; p < SIDE(taps); p++) {
         vector o[4];
-        output_basis(taps, o, 1, half[p]);
+        output_basis(SIDE(taps), o, 1, half[p]);
         UNROLL for (int q = 0; q < SIDE(taps); q++) {
             if (p >= rows || q >= columns) continue;
             int64_t i = at + (p * j->y_width + q) * j->outputs;

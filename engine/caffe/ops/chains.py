@@ -1,4 +1,4 @@
-"""Convolutions of the C library that follow each other, in one call of the library.
+"""Convolutions and poolings of the C library that follow each other, in one call of the library.
 
 During a convolution, Python's own code and data leave the cache. Fetching them again for the next
 call takes as long as a tenth of a small convolution.
@@ -7,15 +7,19 @@ call takes as long as a tenth of a small convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 import torch
 
 from ..native import library
-from ..native.structures import CALL, WORDS
-from . import jobs, prepared
+from ..native.structures import CALL
+from . import jobs, pooling, prepared
 
+#: What arranges a map as the C library reads it.
+Reader = Callable[[torch.Tensor], torch.Tensor]
+#: What the C library computes in a chain.
+NativeCall = Union[jobs.Convolution, pooling.Maxima]
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.
 Values = list[Any]
 
@@ -45,12 +49,17 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """Several links whose calls are convolutions of the C library of maps of one type."""
+    """Several links whose calls the C library computes, of maps of one type."""
 
-    def __init__(self, links: Sequence[Link], convolutions: Sequence[jobs.Convolution]) -> None:
-        self._links, self._convolutions = links, convolutions
+    def __init__(self, links: Sequence[Link], calls: Sequence[NativeCall]) -> None:
+        self._links, self._native = links, calls
         outputs = {link.outputs[0] for link in links}
-        self._sources = sorted({i for link in links for i in link.inputs} - outputs)
+        #: The values that other links give, and how the first of these links reads each.
+        self._sources: list[tuple[int, Reader]] = []
+        for link, call in zip(links, calls):
+            for i, read in zip(link.inputs, (call.bottom, call.addend)):
+                if i not in outputs and i not in [source for source, _ in self._sources]:
+                    self._sources.append((i, read))
         self._unused = [value for link in links for value in link.unused]
         self._threads = 0
 
@@ -58,9 +67,9 @@ class Chain:
         """Compute the values that the links give."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [self._convolutions[0].bottom(values[i]) for i in self._sources]
-        for link, convolution in zip(self._links, self._convolutions):
-            values[link.outputs[0]] = top = convolution.empty_top()
+        maps = [read(values[i]) for i, read in self._sources]
+        for link, call in zip(self._links, self._native):
+            values[link.outputs[0]] = top = call.empty_top()
             maps.append(top)
         addresses = np.array([x.data_ptr() for x in maps], np.uint64)
         self._words[self._places] = addresses[self._numbers] + self._offsets
@@ -74,7 +83,7 @@ class Chain:
             values[value] = None
 
     def _bind(self) -> None:
-        """Put the jobs of all convolutions one behind the other, and note where addresses belong.
+        """Put the jobs of all links one behind the other, and note where addresses belong.
 
         The addresses are those of the sources and of the outputs.
         """
@@ -82,45 +91,46 @@ class Chain:
         assert native is not None
         self._threads = torch.get_num_threads()
         self._run = native.run_calls
-        tables = [convolution.jobs() for convolution in self._convolutions]
-        self._scratch_values = max(c.scratch_values for c in self._convolutions)
+        tables = [call.jobs() for call in self._native]
+        self._scratch_values = max(call.scratch_values for call in self._native)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
-        numbers = {value: i for i, value in enumerate(self._sources)}
+        numbers = {value: i for i, value in enumerate(source for source, _ in self._sources)}
         places: list[tuple[int, int, int]] = []
         start = 0
-        for i, (link, table) in enumerate(zip(self._links, tables)):
+        for i, (link, call, table) in enumerate(zip(self._links, self._native, tables)):
+            words = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
             y = numbers[link.outputs[0]] = len(self._sources) + i
             maps = dict(zip(("x", "other"), [numbers[value] for value in link.inputs]), y=y)
             jobs_address = self._words.ctypes.data + 8 * start
-            self._calls[i] = self._convolutions[i].function, jobs_address, len(table)
+            self._calls[i] = call.function, jobs_address, len(table)
             for job in range(len(table)):
-                offsets = {"x": int(self._convolutions[i].x_offsets[job])}
-                places += [(start + WORDS[k], n, offsets.get(k, 0)) for k, n in maps.items()]
+                offsets = {"x": int(call.x_offsets[job])}
+                places += [(start + words[k], n, offsets.get(k, 0)) for k, n in maps.items()]
                 start += table.itemsize // 8
         self._places, self._numbers, bytes_on = np.array(places).T
         self._offsets = bytes_on.astype(np.uint64)
 
 
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
-    """Return the links in their order, with convolutions of the C library in a row as chains."""
+    """Return the links in their order; those in a row that the C library computes are a chain."""
     result: list[Link | Chain] = []
-    row: list[tuple[Link, jobs.Convolution]] = []
+    row: list[tuple[Link, NativeCall]] = []
 
     def end_row() -> None:
         if len(row) > 1:
-            result.append(Chain([link for link, _ in row], [convolution for _, convolution in row]))
+            result.append(Chain([link for link, _ in row], [call for _, call in row]))
         else:
             result.extend(link for link, _ in row)
         row.clear()
 
     for link in links:
-        convolution = prepared.fused(link.call)
-        if convolution is None or (row and row[0][1].dtype != convolution.dtype):
+        call = prepared.fused(link.call)
+        if call is None or (row and row[0][1].dtype != call.dtype):
             end_row()
-        if convolution is None:
+        if call is None:
             result.append(link)
         else:
-            row.append((link, convolution))
+            row.append((link, call))
     end_row()
     return result

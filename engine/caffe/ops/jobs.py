@@ -142,6 +142,8 @@ class Convolution(ABC):
     #: Rows of a thread from which on the rows are divided: a core then reads most of the map that
     #: it wrote itself. None where preparing the weights takes longer than reading such maps.
     enough: int | None = None
+    #: The layout of maps that the library reads.
+    layout = torch.channels_last
 
     def __init__(
         self,
@@ -208,8 +210,12 @@ class Convolution(ABC):
     def bottom(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map as the library reads it."""
         if x.dtype == self.dtype:
-            return x.contiguous(memory_format=torch.channels_last)
-        return arranged(x, torch.channels_last, self.dtype)
+            return x.contiguous(memory_format=self.layout)
+        return arranged(x, self.layout, self.dtype)
+
+    def addend(self, other: torch.Tensor) -> torch.Tensor:
+        """Return a map that is added to the result, as the library reads it."""
+        return arranged(other, torch.channels_last, self.dtype)
 
     def empty_top(self) -> torch.Tensor:
         """Return memory for the result."""
@@ -223,7 +229,7 @@ class Convolution(ABC):
         table = self.jobs()
         x, y = self.bottom(x), self.empty_top()
         if other is not None:
-            other = self.bottom(other)
+            other = self.addend(other)
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         if self._groups > 1:
             table["x"] += self.x_offsets

@@ -15,6 +15,8 @@ from . import jobs
 #: The most values of a block of positions, which stay in a core's own cache, and its least
 #: positions.
 BLOCK_VALUES, BLOCK = 1 << 16, 24
+#: Values of positions up to which they are one block, so that the weights are read once.
+SMALL_VALUES = 1 << 17
 
 
 class Convolution(jobs.Convolution):
@@ -50,6 +52,8 @@ class Convolution(jobs.Convolution):
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         channels = self.shape[1]
         block, strided = max(BLOCK, BLOCK_VALUES // channels), set(self._stride) != {1}
+        if rows * channels <= SMALL_VALUES:
+            block = max(block, rows)
         down, across = self._stride
         fields = {"down": down, "across": across, "block": block, "strided": strided}
         return fields, block * channels if strided else 0

@@ -24,6 +24,72 @@ def is_usable(channels: int, x: torch.Tensor | None = None) -> bool:
     return jobs.is_usable(channels)
 
 
+class Maxima:
+    """The maxima of windows of maps of one shape and type, without a gradient.
+
+    A maximum is as Caffe finds it: a NaN is never the maximum. shape: N x C x H x W, for whose
+    channels `is_usable` is true. size: of the result. kernel, stride, pad: (vertical, horizontal).
+    Positions outside of the map do not count, and the least finite value is the maximum of none.
+    dtype: float32 or bfloat16; maps of another type are converted to it.
+
+    function: the address of the library's function. scratch_values, x_offsets: as in
+    `jobs.Convolution`.
+    """
+
+    scratch_values = 0
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        pad: Sequence[int],
+        size: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        native = library.load()
+        assert native is not None
+        self._run, self.function = native.pooling, library.address_of(native.pooling)
+        self._y_shape = *shape[:2], *size
+        self.dtype, self._threads = dtype, 0
+        fields = np.zeros((), POOLING)
+        fields["channels"], fields["height"], fields["width"] = shape[1:]
+        fields["y_height"], fields["y_width"] = size
+        fields["high"], fields["wide"] = kernel
+        fields["down"], fields["across"] = stride
+        fields["top"], fields["left"] = pad
+        fields["low"] = dtype == torch.bfloat16
+        self._fields = fields
+
+    def jobs(self) -> np.ndarray:
+        """Return the table of jobs, one for each thread, without the addresses of maps."""
+        if self._threads != torch.get_num_threads():
+            self._threads = torch.get_num_threads()
+            self._table = np.full(self._threads, self._fields)
+            cuts = jobs.cuts(self._y_shape[0] * self._y_shape[2], self._threads)
+            self._table["first_row"], self._table["end_row"] = cuts[:-1], cuts[1:]
+            self.x_offsets = np.zeros(self._threads, np.uint64)
+        return self._table
+
+    def bottom(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map as the library reads it."""
+        return jobs.arranged(x, torch.channels_last, self.dtype)
+
+    addend = bottom
+
+    def empty_top(self) -> torch.Tensor:
+        """Return memory for the result."""
+        return torch.empty(self._y_shape, dtype=self.dtype, memory_format=torch.channels_last)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the maxima of the windows of x."""
+        table = self.jobs()
+        x, y = self.bottom(x), self.empty_top()
+        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        self._run(table.ctypes.data, len(table), jobs.team(len(table), 0))
+        return y
+
+
 def maxima(
     x: torch.Tensor,
     kernel: Sequence[int],
@@ -31,25 +97,5 @@ def maxima(
     pad: Sequence[int],
     size: Sequence[int],
 ) -> torch.Tensor:
-    """Return the maximum of each window, as Caffe finds it: a NaN is never the maximum.
-
-    x: N x C x H x W, for which `is_usable` is true; the result is N x C x size. Positions outside
-    of the map do not count, and the least finite value is the maximum of none.
-    """
-    native = library.load()
-    assert native is not None
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.empty(*x.shape[:2], *size, dtype=x.dtype, memory_format=torch.channels_last)
-    rows, count = x.shape[0] * size[0], torch.get_num_threads()
-    table = np.zeros(count, POOLING)
-    table["x"], table["y"] = x.data_ptr(), y.data_ptr()
-    table["channels"], table["height"], table["width"] = x.shape[1:]
-    table["y_height"], table["y_width"] = size
-    table["high"], table["wide"] = kernel
-    table["down"], table["across"] = stride
-    table["top"], table["left"] = pad
-    cuts = jobs.cuts(rows, count)
-    table["first_row"], table["end_row"] = cuts[:-1], cuts[1:]
-    table["low"] = x.dtype == torch.bfloat16
-    native.pooling(table.ctypes.data, count, jobs.team(count, 0))
-    return y
+    """Return the maximum of each window of x, for which `is_usable` is true, as `Maxima`."""
+    return Maxima(x.shape, kernel, stride, pad, size, x.dtype)(x)

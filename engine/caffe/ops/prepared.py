@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import fused_winograd, jobs, pointwise, winograd
+from . import fused_winograd, jobs, pointwise, pooling, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -65,6 +65,8 @@ def convolution(
     algorithm = choose_algorithm(shape, w.shape, geometry, dtype)
     if algorithm == "planes":
         return _with_epilogue(_small(shape, w, b, geometry), slope, adds)
+    if algorithm == "stem":
+        return _by_stem(shape, w, b, geometry, slope, adds)
     if algorithm == "winograd":
         return _by_winograd(shape, w, b, geometry.pad, slope, adds, dtype)
     if algorithm == "pointwise":
@@ -85,21 +87,25 @@ def choose_algorithm(
     dtype: torch.dtype = torch.float32,
     least: float = 0,
 ) -> str:
-    """Return what computes a convolution fastest: "planes", "winograd", "pointwise" or "onednn".
+    """Return what computes a convolution fastest.
 
+    The result is "planes", "winograd", "pointwise", "stem" or "onednn".
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
     bfloat16. least: the seconds that the C library's Winograd needs to save. "planes" is PyTorch's
-    own convolution, for few multiplications; it and "pointwise" are for float32.
+    own convolution, for few multiplications; it, "pointwise" and "stem" are for float32.
     """
     kernel = tuple(weights[2:])
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, geometry.dilation)]
     axes = zip(shape[2:], reach, geometry.stride, geometry.pad)
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
     is_full, is_dense = dtype == torch.float32, set(geometry.dilation) == {1}
-    if is_full and is_dense and geometry.group == 1 and positions * math.prod(weights) <= FEW:
+    is_plain = is_full and is_dense and geometry.group == 1
+    if is_plain and positions * math.prod(weights) <= FEW:
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
         return "pointwise"
+    if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
+        return "stem"
     if not is_dense or set(geometry.stride) != {1}:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
@@ -134,10 +140,24 @@ def _by_winograd(
     return _Winograd(convolution, plain)
 
 
+def _by_stem(
+    shape: Sequence[int],
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    geometry: Geometry,
+    slope: float | None,
+    adds: bool,
+) -> Call:
+    convolution = stem.Convolution(shape, w, b, geometry.pad, slope)
+    stride, pad = tuple(geometry.stride), tuple(geometry.pad)
+    plain = _with_epilogue(lambda x: torch.conv2d(x, w, b, stride, pad), slope, adds)
+    return _Winograd(convolution, plain)
+
+
 class _Winograd:
     """A convolution by Winograd's algorithm; the plain one where results are not finite."""
 
-    def __init__(self, fused: fused_winograd.Convolution, plain: Call) -> None:
+    def __init__(self, fused: fused_winograd.Convolution | stem.Convolution, plain: Call) -> None:
         self.fused, self._plain = fused, plain
 
     def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
@@ -145,11 +165,11 @@ class _Winograd:
         return self._plain(x, *other) if y is None else y
 
 
-def fused(call: Call) -> jobs.Convolution | None:
-    """Return the convolution of the C library that a function is, or None."""
+def fused(call: Call) -> jobs.Convolution | pooling.Maxima | None:
+    """Return the convolution or pooling of the C library that a function is, or None."""
     if isinstance(call, _Winograd):
         return call.fused
-    return call if isinstance(call, jobs.Convolution) else None
+    return call if isinstance(call, (jobs.Convolution, pooling.Maxima)) else None
 
 
 def _small(

@@ -43,6 +43,25 @@ COORDINATES = 18 << 18
 POINTS = (0, 2**0.5, -(2**0.5), 0.5**0.5, -(0.5**0.5))
 
 
+def _powers(n: int) -> torch.Tensor:
+    """Return the first n powers of the points, and of infinity: 6 x n, float64."""
+    points = torch.tensor(POINTS, dtype=torch.float64)[:, None]
+    infinity = torch.eye(n, dtype=torch.float64)[-1:]
+    return torch.cat([points ** torch.arange(n), infinity])
+
+
+def _tile_basis() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the change of basis of an axis of tiles, 6 x 6, and its powers of 2, 6 x 1."""
+    tile = torch.linalg.inv(_powers(6)).T
+    scale = 2.0 ** tile.abs().amax(1, keepdim=True).log2().round()
+    return tile / scale, scale
+
+
+def kernel_basis(taps: int) -> torch.Tensor:
+    """Return the change of basis of an axis of kernels with so many values: 6 x taps, float64."""
+    return _powers(taps) * _tile_basis()[1]
+
+
 def _bases() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the changes of basis: input tile to coordinates, 36 x 36; kernel to coordinates,
     36 x 9; coordinates to outputs, 16 x 36.
@@ -50,15 +69,7 @@ def _bases() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     The positions of tiles and the coordinates go down the columns first, those of kernels along
     the rows first.
     """
-    points = torch.tensor(POINTS, dtype=torch.float64)[:, None]
-
-    def powers(n: int) -> torch.Tensor:
-        infinity = torch.eye(n, dtype=torch.float64)[-1:]
-        return torch.cat([points ** torch.arange(n), infinity])
-
-    tile = torch.linalg.inv(powers(6)).T
-    scale = 2.0 ** tile.abs().amax(1, keepdim=True).log2().round()
-    tile, kernel, output = tile / scale, powers(3) * scale, powers(4).T
+    tile, kernel, output = _tile_basis()[0], kernel_basis(3), _powers(4).T
     kernels = torch.einsum("ri,cj->crij", kernel, kernel).reshape(36, 9)
     return torch.kron(tile, tile).float(), kernels.float(), torch.kron(output, output).float()
 

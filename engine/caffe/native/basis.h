@@ -1,0 +1,41 @@
+/* Changes of basis of Winograd's algorithm with the points 0, ±sqrt(2), ±sqrt(1/2) and infinity: one
+ * axis of a tile, and of products. winograd.py has the algorithm and its source. */
+#pragma once
+
+/* Coordinates of an axis. */
+#define AXIS_POINTS 6
+
+/* The six coordinates of six inputs. */
+INLINE void tile_basis(vector *o, int64_t step, const vector *d)
+{
+    vector even = (float)(2.0 / 3) * d[4] - (float)(1.0 / 3) * d[2];
+    vector odd = 0.942809042f * d[3] - 0.471404521f * d[1];
+    vector even2 = (float)(4.0 / 3) * d[2] - (float)(2.0 / 3) * d[4];
+    vector odd2 = 0.942809042f * d[1] - 0.471404521f * d[3];
+    o[0] = 0.5f * (d[0] + d[4]) - 1.25f * d[2];
+    o[step] = even + odd;
+    o[2 * step] = even - odd;
+    o[3 * step] = even2 + odd2;
+    o[4 * step] = even2 - odd2;
+    o[5 * step] = 0.5f * (d[1] + d[5]) - 1.25f * d[3];
+}
+
+/* The first `count` outputs, the last of which sees the point at infinity: four for kernels of three
+ * values, three for kernels of four. */
+INLINE void output_basis(int count, vector *o, int64_t step, const vector *m)
+{
+    vector sum = m[1] + m[2], difference = m[1] - m[2];
+    vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    o[0] = m[0] + sum + sum2;
+    o[step] = 1.41421356f * difference + 0.707106781f * difference2;
+    o[2 * step] = 2 * sum + 0.5f * sum2;
+    if (count == 3) o[2 * step] += m[5];
+    else o[3 * step] = 2.82842712f * difference + 0.353553391f * difference2 + m[5];
+}
+
+/* Turn a square of PANEL rows of PANEL values in place. */
+#define TURN_SQUARE(rows) \
+    SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) \
+    SWAP_HALVES(rows, 4, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) \
+    SWAP_HALVES(rows, 2, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) \
+    SWAP_HALVES(rows, 1, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
