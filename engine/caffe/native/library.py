@@ -28,14 +28,15 @@ class Library(NamedTuple):
 
     run(table, count, scratch): runs records; returns the number of records before the first one
         that refused its values.
-    winograd, pointwise, stem, pooling, lrn, spread (table, count, team): run the jobs of a 3 x 3
-        convolution, a 1 x 1 convolution, the first 7 x 7 convolution of a net, a max pooling, a
-        local response normalization, a transposed convolution along an axis; return whether the
-        results can be used. team: the structure of vectors.h.
+    winograd, pointwise, stem, pooling, lrn, spread (table, count, team): run the jobs of a
+        convolution by Winograd's algorithm, a 1 x 1 convolution, the first 7 x 7 convolution of a
+        net, a max pooling, a local response normalization, a transposed convolution along an axis;
+        return whether the results can be used. team: the structure of vectors.h.
     run_calls(table, count, team): makes several such calls; returns the number of calls before the
         first one whose results cannot be used.
-    winograd_scratch(channels, tiles of a block, outputs of a group), stem_scratch(channels, width
-        of the result): return the number of values of a job's scratch memory.
+    winograd_scratch(channels, side of the kernels, tiles of a block, outputs of a group),
+        stem_scratch(channels, width of the result): return the number of values of a job's scratch
+        memory.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -47,7 +48,7 @@ class Library(NamedTuple):
     lrn: Callable[[int, int, int], int]
     spread: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
-    winograd_scratch: Callable[[int, int, int], int]
+    winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
     convolves: bool
 
@@ -86,7 +87,7 @@ def open_library(path: Path) -> Library:
     for function in (winograd, pointwise, stem, pooling, lrn, spread):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
-    scratch.argtypes, scratch.restype = [number] * 3, number
+    scratch.argtypes, scratch.restype = [number] * 4, number
     stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
     functions = run, winograd, pointwise, stem, pooling, lrn, spread, run_calls
     return Library(*functions, scratch, stem_scratch, bool(convolves()))
