@@ -10,11 +10,21 @@ import torch.nn.functional as F
 from caffe.ops import upsample
 
 from tests.engine import nets, test_kernels
+from tests.engine.test_native import native as native
 from tests.engine.test_winograd import apart
 
 MORE = [((1, 3, 9, 9), 7, 1, 6), ((2, 5, 9, 9), 6, 2, 5), ((1, 4, 1, 1), 64, 32, 0)]
 
 
+@pytest.fixture(params=["library", "torch"])
+def both_ways(request, native, monkeypatch):
+    """The C library computes the forward pass, or PyTorch's operations do."""
+    monkeypatch.setattr(upsample.library, "load", lambda: native)
+    if request.param == "torch":
+        monkeypatch.setattr(upsample.jobs, "is_usable", lambda outputs: False)
+
+
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("case", test_kernels.SHAPES + MORE, ids=str)
 def test_output_and_gradient_are_those_of_the_exact_transposed_convolution(case, layout):
@@ -35,6 +45,16 @@ def test_output_and_gradient_are_those_of_the_exact_transposed_convolution(case,
     expected.backward(diff.double())
     y.backward(diff.contiguous(memory_format=layout))
     assert apart(ours.grad, exact.grad) < 2e-6
+
+
+def test_a_value_reaches_the_outputs_of_its_kernel_alone(native, monkeypatch):
+    monkeypatch.setattr(upsample.library, "load", lambda: native)
+    x, kernel = torch.ones(1, 2, 6, 7), torch.ones(2, 16)
+    x[0, 1, 3, 2] = float("inf")
+    y = upsample.upsample(x, kernel, kernel, (48, 56), (8, 8), (4, 4))
+    expected = torch.zeros(2, 48, 56, dtype=torch.bool)
+    expected[1, 20:36, 12:28] = True
+    assert torch.equal(y[0].isinf(), expected) and not y.isnan().any()
 
 
 def test_only_outer_products_have_factors():

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from .. import glog
 from .records import RECORD
-from .structures import CALL, CONVOLUTION, INNER, LRN, POINTWISE, POOLING, STEM
+from .structures import CALL, CONVOLUTION, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
 #: The structures whose sizes the library tells, in its order.
-STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, INNER)
+STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER)
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -27,11 +27,11 @@ class Library(NamedTuple):
     """The functions of the library; arguments are addresses and numbers.
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
-    returns how many ran before one that refused its values. winograd, pointwise, stem,
-    pooling, lrn, inner: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a
-    pooling, of a local response normalization or of an InnerProduct, by the address of their table,
-    their number, and the address of the structure `team` of vectors.h; return whether the results
-    can be used.
+    returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
+    lrn, spread, inner: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a
+    pooling, of a local response normalization, of a transposed convolution along an axis or of an
+    InnerProduct, by the address of their table, their number, and the address of the structure
+    `team` of vectors.h; return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
@@ -45,6 +45,7 @@ class Library(NamedTuple):
     stem: Callable[[int, int, int], int]
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
+    spread: Callable[[int, int, int], int]
     inner: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int], int]
@@ -71,6 +72,7 @@ def open_library(path: Path) -> Library:
         run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
         winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
         pooling, lrn = library.caffe_native_pooling, library.caffe_native_lrn
+        spread = library.caffe_native_spread
         stem, stem_scratch = library.caffe_native_stem, library.caffe_native_stem_scratch
         inner = library.caffe_native_inner
         run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
@@ -83,12 +85,12 @@ def open_library(path: Path) -> Library:
             f"{path} is compiled from other C files; compile it again with make native"
         )
     run.argtypes, run.restype = [address, number, address], number
-    for function in (winograd, pointwise, stem, pooling, lrn, inner):
+    for function in (winograd, pointwise, stem, pooling, lrn, spread, inner):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
     scratch.argtypes, scratch.restype = [number] * 3, number
     stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
-    functions = run, winograd, pointwise, stem, pooling, lrn, inner, run_calls
+    functions = run, winograd, pointwise, stem, pooling, lrn, spread, inner, run_calls
     return Library(*functions, scratch, stem_scratch, bool(convolves()))
 
 

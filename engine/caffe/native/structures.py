@@ -51,3 +51,9 @@ INNER = np.dtype(_PLACES + _fields("inputs first_output end_output"))
 LRN = np.dtype(
     _PLACES[:2] + _PLACES[5:6] + _fields("channels first end reach") + [("a", "f4"), ("k", "f4")]
 )
+#: The structure `spread` of spread.c.
+SPREAD = np.dtype(
+    _PLACES[:3]
+    + _PLACES[5:6]
+    + _fields("channels inputs outputs width kernel stride pad first end")
+)

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .. import heap, mode
+from ..native import library
+from ..native.records import PANEL
+from ..native.structures import SPREAD
+from . import jobs
 
 #: The largest difference between a kernel and its factors' outer product, as a share of the
 #: kernel's largest value: two roundings of float32.
@@ -105,6 +110,8 @@ def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
 
     x: P x I x M. kernel: C x K, for C channels; P is a multiple of C.
     """
+    if x.numel() and jobs.is_usable(PANEL):
+        return _spread_natively(x, kernel, stride, pad, n)
     matrices = _in_strides(kernel, stride, x.shape[0])
     inputs = matrices.shape[1]
     count = x.shape[1] + inputs - 1
@@ -114,6 +121,27 @@ def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
     y = heap.empty((len(windows), stride, windows.shape[2]), torch.float32, torch.contiguous_format)
     torch.bmm(_repeat_each(flipped, count), windows, out=y)
     return y.view(x.shape[0], count * stride, -1)[:, pad : pad + n]
+
+
+def _spread_natively(
+    x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
+) -> torch.Tensor:
+    """As `_spread`, by the C library."""
+    native = library.load()
+    assert native is not None
+    x, kernel = x.contiguous(), kernel.contiguous()
+    shape = x.shape[0], n, x.shape[2]
+    y = heap.empty(shape, torch.float32, torch.contiguous_format)
+    threads = torch.get_num_threads()
+    table = np.zeros(threads, SPREAD)
+    table["x"], table["w"], table["y"] = x.data_ptr(), kernel.data_ptr(), y.data_ptr()
+    table["channels"], table["kernel"] = kernel.shape
+    table["inputs"], table["width"] = x.shape[1:]
+    table["outputs"], table["stride"], table["pad"] = n, stride, pad
+    cuts = jobs.cuts(x.shape[0] * n, threads)
+    table["first"], table["end"] = cuts[:-1], cuts[1:]
+    native.spread(table.ctypes.data, threads, jobs.team(threads, 0))
+    return y
 
 
 def _gather(y: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int) -> torch.Tensor:
