@@ -69,7 +69,7 @@ class _Convolving(Function):
             self.add_parameter((outputs,), p.bias_filler)
         self.channels, self.group = channels, group
         self.reach = window.reach
-        self.small = self.kernel == (3, 3) and {*self.stride, *self.dilation} == {1}
+        self.dense = len(self.kernel) == 2 and {*self.stride, *self.dilation} == {1}
 
     def _check(self, bottoms: Sequence[Shape]) -> None:
         """Raise ShapeError for bottoms of shapes that the layer cannot read."""
@@ -300,13 +300,14 @@ class Convolution(_Convolving):
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
         b = b if biased else None
-        if self.small and winograd.pays(x, w, pad):
+        by_winograd = self.dense and winograd.pays(x, w, pad)
+        if by_winograd and not (self._is_product() and torch.is_grad_enabled()):
             return winograd.convolve(x, w, b, pad)
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
         if self._is_product() or self._learns_as_product(x):
-            return self._product(x, w, b, pad)
+            return self._product(x, w, b, pad, by_winograd)
         outputs = w.shape[0]
         if self.group == 1 and x.device.type == "cuda" and x.dtype == torch.bfloat16:
             w, b = _with_outputs_in_eights(w, b)
@@ -330,9 +331,17 @@ class Convolution(_Convolving):
         return self._is_product()
 
     def _product(
-        self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
+        self,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        pad: Sequence[int],
+        by_winograd: bool = False,
     ) -> torch.Tensor:
-        """Convolve as the product of unfolded patches (positions x C kh kw) and the weights."""
+        """Convolve as the product of unfolded patches (positions x C kh kw) and the weights.
+
+        by_winograd: whether only the gradients are computed from the patches.
+        """
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
         # Patches are unfolded in the order in which the weights lie in memory: position by
@@ -350,7 +359,11 @@ class Convolution(_Convolving):
         def matrix(weights: torch.Tensor) -> torch.Tensor:
             return (weights.permute(0, 2, 3, 1) if nhwc else weights).flatten(1)
 
-        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix))
+        y = None
+        if by_winograd:
+            with torch.no_grad():
+                y = winograd.forward(x, w, b, pad).permute(0, 2, 3, 1).reshape(-1, w.shape[0])
+        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix), y)
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
 
 

@@ -28,15 +28,16 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
-    lrn, spread, inner: run jobs of a 3 x 3, a 1 x 1 or a net's first 7 x 7 convolution, of a
-    pooling, of a local response normalization, of a transposed convolution along an axis or of an
-    InnerProduct, by the address of their table, their number, and the address of the structure
-    `team` of vectors.h; return whether the results can be used.
+    lrn, spread, inner: run jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution,
+    of a net's first 7 x 7 convolution, of a pooling, of a local response normalization, of a
+    transposed convolution along an axis or of an InnerProduct, by the address of their table, their
+    number, and the address of the structure `team` of vectors.h; return whether the results can be
+    used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
-    of values of a job's scratch memory, for its channels, the tiles of a block and the outputs of a
-    group. stem_scratch: likewise, for the channels and the width of the result.
-    convolves: whether the jobs are fast on this processor.
+    of values of a job's scratch memory, for its channels, the side of its kernels, the tiles of a
+    block and the outputs of a group. stem_scratch: likewise, for the channels and the width of the
+    result. convolves: whether the jobs are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
@@ -48,7 +49,7 @@ class Library(NamedTuple):
     spread: Callable[[int, int, int], int]
     inner: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
-    winograd_scratch: Callable[[int, int, int], int]
+    winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
     convolves: bool
 
@@ -88,7 +89,7 @@ def open_library(path: Path) -> Library:
     for function in (winograd, pointwise, stem, pooling, lrn, spread, inner):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
-    scratch.argtypes, scratch.restype = [number] * 3, number
+    scratch.argtypes, scratch.restype = [number] * 4, number
     stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
     functions = run, winograd, pointwise, stem, pooling, lrn, spread, inner, run_calls
     return Library(*functions, scratch, stem_scratch, bool(convolves()))

@@ -18,7 +18,7 @@ _PART = _fields("first_row end_row first_output end_output")
 CONVOLUTION = np.dtype(
     _PLACES
     + _MAPS
-    + _fields("top left")
+    + _fields("kernel top left")
     + _PART
     + _fields("block group exact")
     + [("slope", "f4"), ("finite", "i4"), ("low_maps", "i4"), ("low_weights", "i4")]

@@ -108,7 +108,7 @@ def choose_algorithm(
         return "pointwise"
     if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
         return "stem"
-    if kernel != (3, 3) or not is_dense or set(geometry.stride) != {1} or max(geometry.pad) > 2:
+    if not is_dense or set(geometry.stride) != {1}:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)
     return "winograd" if pays else "onednn"

@@ -70,15 +70,19 @@ def room(
 
 
 def product(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, room: Room | None = None
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    room: Room | None = None,
+    y: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return x w^T + b, for x of N x K, w of M x K and b of M.
 
     If x has a lower precision than w, w is rounded to it. room: see `room`; the gradient of w is
-    written to the memory that it returns.
+    written to the memory that it returns. y: the result, where another algorithm has computed it.
     """
-    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None:
-        return _Product.apply(x, w, b, room)
+    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None or y is not None:
+        return _Product.apply(x, w, b, room, y)
     return F.linear(x, w, b)
 
 
@@ -126,9 +130,17 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, room: Room | None
+        ctx: Any,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        room: Room | None,
+        y: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.room, ctx.dtype = room, w.dtype
+        if y is not None:
+            ctx.save_for_backward(x, w)
+            return y.view_as(y)
         if x.dtype == w.dtype or x.device.type != "cpu":
             rounded = w.to(x.dtype)
             ctx.save_for_backward(x, rounded)
@@ -144,7 +156,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
-        needs_x, needs_w, needs_b, _ = ctx.needs_input_grad
+        needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
         to_w = None
         if needs_w:
             out = ctx.room() if ctx.room is not None else None
@@ -155,6 +167,7 @@ class _Product(torch.autograd.Function):
             _input_gradient(grad, w) if needs_x else None,
             to_w,
             grad.sum(0) if needs_b else None,
+            None,
             None,
         )
 

@@ -1,10 +1,14 @@
-"""3 x 3 convolutions with a quarter of the multiplications, on the CPU.
+"""Convolutions with a quarter to a half of the multiplications, on the CPU.
 
 Winograd's F(4 x 4, 3 x 3): Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
 section 4.3. A tile of 4 x 4 outputs sees 6 x 6 inputs. If the inputs and the kernel are written in
 another basis, with 36 coordinates, the convolution is 36 matrix products, one for each coordinate:
 tiles x channels times channels x outputs. Where the result has NaN or infinity, the plain
 convolution takes its place.
+
+The C library also multiplies larger kernels, up to 8 x 8: they are cut into four pieces of 3 x 3 or
+4 x 4 weights, and the convolution is the sum of those with the pieces. Here are the operations of
+PyTorch for 3 x 3, for machines without the library, and the gradients.
 """
 
 from __future__ import annotations
@@ -79,7 +83,7 @@ _room = Rooms()
 def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     """Return whether `convolve` can be used and is faster than the plain convolution.
 
-    x: N x C x H x W. w: K x C / groups x 3 x 3, of a convolution with stride 1. pad: (height,
+    x: N x C x H x W. w: K x C / groups x kh x kw, of a convolution with stride 1. pad: (height,
     width).
     """
     if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
@@ -101,12 +105,13 @@ def pays_for(
 
     dtype: float32 or bfloat16. least: the seconds that the C library's algorithm needs to save.
     """
-    if max(pad) > 2 or not mode.fast():
+    if len(weights) != 4 or max(pad) >= min(weights[2:]) or not mode.fast():
         return False
     groups = shape[1] // weights[1]
     if fused_winograd.is_usable(weights, groups):
         return fused_winograd.saved_time(shape, weights, pad, dtype) > least
-    return groups == 1 and _pays_in_steps(shape, weights, pad, dtype)
+    is_small = tuple(weights[2:]) == (3, 3)
+    return is_small and groups == 1 and _pays_in_steps(shape, weights, pad, dtype)
 
 
 def _has_many_kernels(weights: Sequence[int]) -> bool:
@@ -132,10 +137,10 @@ def _pays_in_steps(
 def convolve(
     x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
 ) -> torch.Tensor:
-    """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C / groups x 3 x 3.
+    """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C / groups x kh x kw.
 
     All are float32 or, where `pays` says so, bfloat16. b: K biases, or None. pad: (height, width),
-    each 2 at most.
+    each less than the kernel.
     """
     return _Convolution.apply(x, w, b, tuple(pad), _learns(x, w, b))
 
@@ -152,12 +157,12 @@ class _Convolution(torch.autograd.Function):
         x: torch.Tensor,
         w: torch.Tensor,
         b: torch.Tensor | None,
-        pad: tuple[int, int],
+        pad: Sequence[int],
         learns: bool,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.pad = pad
-        return _forward(x, w, b, pad, learns)
+        return forward(x, w, b, pad, learns)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
@@ -165,8 +170,9 @@ class _Convolution(torch.autograd.Function):
         needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
         groups = x.shape[1] // w.shape[1]
         transposed = w.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        rest = tuple(w.shape[2] - 1 - p for p in ctx.pad)
         return (
-            _forward(grad, transposed, None, tuple(2 - p for p in ctx.pad)) if needs_x else None,
+            forward(grad, transposed, None, rest) if needs_x else None,
             _weight_gradient(x, grad, w.shape, ctx.pad) if needs_w else None,
             grad.sum((0, 2, 3)) if needs_b else None,
             None,
@@ -174,14 +180,14 @@ class _Convolution(torch.autograd.Function):
         )
 
 
-def _forward(
+def forward(
     x: torch.Tensor,
     w: torch.Tensor,
     b: torch.Tensor | None,
-    pad: tuple[int, int],
+    pad: Sequence[int],
     learns: bool = True,
 ) -> torch.Tensor:
-    """Return the convolution without a gradient; the plain one where results are not finite.
+    """Return `convolve` without a gradient; the plain convolution where results are not finite.
 
     learns: whether a gradient is computed from it, or it is one.
     """
@@ -189,12 +195,12 @@ def _forward(
     if fused_winograd.is_usable(w.shape, groups):
         y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns)(x)
     else:
-        y = _in_steps(x, w, b, pad)
+        y = _in_steps(x, w, b, pad) if w.shape[2] == 3 else None
     return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y
 
 
 def _in_steps(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: tuple[int, int]
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
 ) -> torch.Tensor | None:
     """Return the convolution by PyTorch's operations, None where results are not finite."""
     outputs, channels = w.shape[:2]
@@ -226,11 +232,11 @@ def _in_steps(
 
 
 def _weight_gradient(
-    x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: tuple[int, int]
+    x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: Sequence[int]
 ) -> torch.Tensor:
-    """Return the gradient of weights of a shape, K x C x 3 x 3, from that of the outputs."""
+    """Return the gradient of weights of a shape, K x C x kh x kw, from that of the outputs."""
     groups = x.shape[1] // shape[1]
-    if groups > 1 or not _pays_in_steps(x.shape, shape, pad, x.dtype):
+    if groups > 1 or shape[2] != 3 or not _pays_in_steps(x.shape, shape, pad, x.dtype):
         return conv2d_weight(x, tuple(shape), grad, padding=pad, groups=groups)
     channels, outputs = x.shape[1], grad.shape[1]
     down, across = fused_winograd.tiles(x.shape, pad)
@@ -258,7 +264,7 @@ class _Strips:
     """
 
     def __init__(
-        self, x: torch.Tensor, pad: tuple[int, int], across: int, basis: torch.Tensor
+        self, x: torch.Tensor, pad: Sequence[int], across: int, basis: torch.Tensor
     ) -> None:
         self.x, self.pad = x.permute(0, 2, 3, 1), pad
         self.side, channels = int(basis.shape[1] ** 0.5), x.shape[1]
