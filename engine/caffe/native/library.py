@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from .. import glog
 from .records import RECORD
-from .structures import CALL, CONVOLUTION, LRN, POINTWISE, POOLING, SPREAD, STEM
+from .structures import CALL, CONVOLUTION, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
 #: The structures whose sizes the library tells, in its order.
-STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD)
+STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER)
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -28,10 +28,10 @@ class Library(NamedTuple):
 
     run(table, count, scratch): runs records; returns the number of records before the first one
         that refused its values.
-    winograd, pointwise, stem, pooling, lrn, spread (table, count, team): run the jobs of a
+    winograd, pointwise, stem, pooling, lrn, spread, inner (table, count, team): run the jobs of a
         convolution by Winograd's algorithm, a 1 x 1 convolution, the first 7 x 7 convolution of a
-        net, a max pooling, a local response normalization, a transposed convolution along an axis;
-        return whether the results can be used. team: the structure of vectors.h.
+        net, a max pooling, a local response normalization, a transposed convolution along an axis,
+        an InnerProduct; return whether the results can be used. team: the structure of vectors.h.
     run_calls(table, count, team): makes several such calls; returns the number of calls before the
         first one whose results cannot be used.
     winograd_scratch(channels, side of the kernels, tiles of a block, outputs of a group),
@@ -47,6 +47,7 @@ class Library(NamedTuple):
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
     spread: Callable[[int, int, int], int]
+    inner: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
@@ -74,6 +75,7 @@ def open_library(path: Path) -> Library:
         pooling, lrn = library.caffe_native_pooling, library.caffe_native_lrn
         spread = library.caffe_native_spread
         stem, stem_scratch = library.caffe_native_stem, library.caffe_native_stem_scratch
+        inner = library.caffe_native_inner
         run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
     except (OSError, AttributeError) as error:
         raise UnusableError(f"{path} cannot be loaded: {error}") from error
@@ -84,12 +86,12 @@ def open_library(path: Path) -> Library:
             f"{path} is compiled from other C files; compile it again with make native"
         )
     run.argtypes, run.restype = [address, number, address], number
-    for function in (winograd, pointwise, stem, pooling, lrn, spread):
+    for function in (winograd, pointwise, stem, pooling, lrn, spread, inner):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
     scratch.argtypes, scratch.restype = [number] * 4, number
     stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
-    functions = run, winograd, pointwise, stem, pooling, lrn, spread, run_calls
+    functions = run, winograd, pointwise, stem, pooling, lrn, spread, inner, run_calls
     return Library(*functions, scratch, stem_scratch, bool(convolves()))
 
 
