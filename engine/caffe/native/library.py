@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from .. import glog
 from .records import RECORD
-from .structures import CALL, CONVOLUTION, LRN, POINTWISE, POOLING, SPREAD, STEM
+from .structures import CALL, CONVOLUTION, GRADIENT, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
 #: The structures whose sizes the library tells, in its order.
-STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD)
+STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, GRADIENT)
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -28,15 +28,17 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
-    lrn, spread: run jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a
-    net's first 7 x 7 convolution, of a pooling, of a local response normalization or of a
-    transposed convolution along an axis, by the address of their table, their number, and the
-    address of the structure `team` of vectors.h; return whether the results can be used.
+    lrn, spread, gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1
+    convolution, of a net's first 7 x 7 convolution, of a pooling, of a local response
+    normalization, of a transposed convolution along an axis or of the gradient of 3 x 3 weights, by
+    the address of their table, their number, and the address of the structure `team` of vectors.h;
+    return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
     of values of a job's scratch memory, for its channels, the side of its kernels, the tiles of a
     block and the outputs of a group. stem_scratch: likewise, for the channels and the width of the
-    result. convolves: whether the jobs are fast on this processor.
+    result. gradient_scratch: likewise, for the channels, the outputs and the tiles of a block.
+    convolves: whether the jobs are fast on this processor.
     """
 
     run: Callable[[int, int, int], int]
@@ -46,9 +48,11 @@ class Library(NamedTuple):
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
     spread: Callable[[int, int, int], int]
+    gradient: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
+    gradient_scratch: Callable[[int, int, int], int]
     convolves: bool
 
 
@@ -71,7 +75,8 @@ def open_library(path: Path) -> Library:
         run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
         winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
         pooling, lrn = library.caffe_native_pooling, library.caffe_native_lrn
-        spread = library.caffe_native_spread
+        spread, gradient = library.caffe_native_spread, library.caffe_native_gradient
+        gradient_scratch = library.caffe_native_gradient_scratch
         stem, stem_scratch = library.caffe_native_stem, library.caffe_native_stem_scratch
         run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
     except (OSError, AttributeError) as error:
@@ -83,13 +88,14 @@ def open_library(path: Path) -> Library:
             f"{path} is compiled from other C files; compile it again with make native"
         )
     run.argtypes, run.restype = [address, number, address], number
-    for function in (winograd, pointwise, stem, pooling, lrn, spread):
+    for function in (winograd, pointwise, stem, pooling, lrn, spread, gradient):
         function.argtypes, function.restype = [address, number, address], ctypes.c_int
     run_calls.argtypes, run_calls.restype = [address, number, address], number
     scratch.argtypes, scratch.restype = [number] * 4, number
     stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
-    functions = run, winograd, pointwise, stem, pooling, lrn, spread, run_calls
-    return Library(*functions, scratch, stem_scratch, bool(convolves()))
+    gradient_scratch.argtypes, gradient_scratch.restype = [number] * 3, number
+    functions = run, winograd, pointwise, stem, pooling, lrn, spread, gradient, run_calls
+    return Library(*functions, scratch, stem_scratch, gradient_scratch, bool(convolves()))
 
 
 def address_of(function: Any) -> int:
