@@ -8,7 +8,7 @@ import mmap
 
 import pytest
 import torch
-from caffe.ops import fused_winograd, jobs, lrn, pointwise
+from caffe.ops import fused_winograd, inner, jobs, lrn, pointwise, stem
 
 from tests.engine.test_native import native as native
 
@@ -110,3 +110,20 @@ def test_a_local_response_normalization_stays_in_its_arrays(fence, monkeypatch):
     expected = lrn.normalize_across(x, 5, 0.1, 0.75, 1.0)
     fenced = fence.copy(x)
     torch.testing.assert_close(lrn.normalize_across(fenced, 5, 0.1, 0.75, 1.0), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 17, 26), (1, 1, 30, 9)])
+@pytest.mark.parametrize("pad", [(0, 0), (3, 6)])
+def test_a_7_x_7_convolution_of_images_stays_in_its_arrays(fence, shape, pad):
+    torch.manual_seed(1)
+    x, w, b = torch.randn(shape), torch.randn(32, shape[1], 7, 7), torch.randn(32)
+    expected = torch.conv2d(x, w, b, stride=2, padding=pad)
+    convolve = stem.Convolution(x.shape, w, fence.copy(b), pad)
+    y = convolve(fence.empty(x.shape).copy_(x))
+    assert (y - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("inputs", [1, 33, 130])
+def test_a_product_with_a_row_stays_in_its_arrays(fence, inputs):
+    x, w, b = (fence.copy(torch.randn(*shape)) for shape in ((1, inputs), (5, inputs), (5,)))
+    assert torch.allclose(inner.Product(x.shape, w, b)(x), x @ w.t() + b, atol=1e-4)

@@ -75,6 +75,21 @@ layer {
 """
 
 
+@pytest.mark.parametrize("more", ["", "avg_include_pad: false"])
+@pytest.mark.parametrize("ceil", ["CEIL", "FLOOR"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_means_of_a_plan_are_those_of_the_layer(tmp_path, stride, ceil, more):
+    window = f"pool: AVE kernel_size: 3 stride: {stride} pad: 1 round_mode: {ceil} {more}"
+    layer = build(tmp_path, LAYER.replace("pool: MAX kernel_size: 3 stride: 2", window)).layers[1]
+    x = torch.randn(1, 16, 40, 40)
+    call = layer.bind([x.shape])
+    assert isinstance(call, pooling.Means)
+    with torch_threads(3):
+        assert torch.allclose(call(x), layer.compute(x), rtol=1e-6, atol=1e-7)
+    x[0, 3, 5, 7] = math.nan
+    assert torch.equal(call(x).isnan(), layer.compute(x).isnan())
+
+
 @pytest.mark.parametrize("channels", [16, 24])
 def test_layers_use_it_for_large_maps_whose_channels_fill_vectors(tmp_path, monkeypatch, channels):
     calls, maxima = [], pooling.Maxima.__call__

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
+from ..ops import inner
 from ..ops.product import bound, can_pack, large, packed, product, room
 from .axes import canonical_axis
 from .function import Call, Function, Shape
@@ -71,6 +72,8 @@ class InnerProduct(Function):
         held = any(blob.values.held() for blob in self.blobs)
         if low == torch.float32 and not p.normalize:
             w, *rest = self.parameters(torch.device("cpu"))
+            if not p.transpose and self.axis == 1 and inner.is_usable(shape, w):
+                return inner.Product(shape, w, rest[0] if rest else None)
             multiply = bound(rows, w.t() if p.transpose else w, rest[0] if rest else None)
         elif can_pack(low) and not (held or p.normalize or p.transpose):
             multiply = self._packed(rows, low)

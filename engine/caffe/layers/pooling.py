@@ -177,6 +177,9 @@ class Pooling(Function):
         size, out = shape[2:], self.output_size(shape[2:])
         kernel = tuple(self.kernel or size)
         if not self.maximum and not self.stochastic:
+            if self._fits_library(shape) and mode.low_dtype() == torch.float32:
+                counts = bool(self.layer_param.pooling_param.avg_include_pad)
+                return pooling.Means(shape, kernel, self.stride, self.pad, out, counts)
             return self._bind_means(size, kernel, out)
         if not self._is_plain(shape):
             return super().bind(shapes)

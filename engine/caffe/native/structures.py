@@ -43,8 +43,10 @@ POOLING = np.dtype(
     _PLACES[:2]
     + _PLACES[5:6]
     + _fields("height width channels y_height y_width high wide down across top left")
-    + _fields("first_row end_row low")
+    + _fields("first_row end_row low means")
 )
+#: The structure `inner` of inner.c.
+INNER = np.dtype(_PLACES + _fields("inputs first_output end_output"))
 #: The structure `lrn` of lrn.c.
 LRN = np.dtype(
     _PLACES[:2] + _PLACES[5:6] + _fields("channels first end reach") + [("a", "f4"), ("k", "f4")]

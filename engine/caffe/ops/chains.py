@@ -1,4 +1,4 @@
-"""Convolutions and poolings of the C library that follow each other, in one call of the library.
+"""Calls of the C library that follow each other, in one call of the library.
 
 During a convolution, Python's own code and data leave the cache. Fetching them again for the next
 call takes as long as a tenth of a small convolution.
@@ -7,19 +7,18 @@ call takes as long as a tenth of a small convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..native import library
 from ..native.structures import CALL
-from . import jobs, pooling, prepared
+from . import jobs, prepared
+from .prepared import NativeCall
 
 #: What arranges a map as the C library reads it.
 Reader = Callable[[torch.Tensor], torch.Tensor]
-#: What the C library computes in a chain.
-NativeCall = Union[jobs.Convolution, pooling.Maxima]
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.
 Values = list[Any]
 
@@ -48,18 +47,24 @@ class Link(NamedTuple):
             values[value] = None
 
 
+def _inputs(link: Link, call: NativeCall) -> list[tuple[int, torch.memory_format, Reader]]:
+    """Return the values that a link reads, their layouts, and what arranges them so."""
+    layouts, readers = (call.layout, torch.channels_last), (call.bottom, call.addend)
+    return list(zip(link.inputs, layouts, readers))
+
+
 class Chain:
     """Several links whose calls the C library computes, of maps of one type."""
 
     def __init__(self, links: Sequence[Link], calls: Sequence[NativeCall]) -> None:
         self._links, self._native = links, calls
         outputs = {link.outputs[0] for link in links}
-        #: The values that other links give, and how the first of these links reads each.
-        self._sources: list[tuple[int, Reader]] = []
+        #: The values that other links give, by number and layout, and how they are read.
+        self._sources: dict[tuple[int, torch.memory_format], Reader] = {}
         for link, call in zip(links, calls):
-            for i, read in zip(link.inputs, (call.bottom, call.addend)):
-                if i not in outputs and i not in [source for source, _ in self._sources]:
-                    self._sources.append((i, read))
+            for i, layout, read in _inputs(link, call):
+                if i not in outputs:
+                    self._sources.setdefault((i, layout), read)
         self._unused = [value for link in links for value in link.unused]
         self._threads = 0
 
@@ -67,7 +72,7 @@ class Chain:
         """Compute the values that the links give."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [read(values[i]) for i, read in self._sources]
+        maps = [read(values[i]) for (i, _), read in self._sources.items()]
         for link, call in zip(self._links, self._native):
             values[link.outputs[0]] = top = call.empty_top()
             maps.append(top)
@@ -95,13 +100,14 @@ class Chain:
         self._scratch_values = max(call.scratch_values for call in self._native)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
-        numbers = {value: i for i, value in enumerate(source for source, _ in self._sources)}
+        numbers = {source: i for i, source in enumerate(self._sources)}
         places: list[tuple[int, int, int]] = []
         start = 0
         for i, (link, call, table) in enumerate(zip(self._links, self._native, tables)):
             words = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
-            y = numbers[link.outputs[0]] = len(self._sources) + i
-            maps = dict(zip(("x", "other"), [numbers[value] for value in link.inputs]), y=y)
+            inputs = [numbers[value, layout] for value, layout, _ in _inputs(link, call)]
+            y = numbers[link.outputs[0], torch.channels_last] = len(self._sources) + i
+            maps = dict(zip(("x", "other"), inputs), y=y)
             jobs_address = self._words.ctypes.data + 8 * start
             self._calls[i] = call.function, jobs_address, len(table)
             for job in range(len(table)):

@@ -1,4 +1,4 @@
-"""Maxima of windows by the C library, without a gradient."""
+"""Maxima and means of windows by the C library, without a gradient."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Maxima:
     Positions outside of the map do not count, and the least finite value is the maximum of none.
     dtype: float32 or bfloat16; maps of another type are converted to it.
 
-    function: the address of the library's function. scratch_values, x_offsets: as in
-    `jobs.Convolution`.
+    function, scratch_values, x_offsets, layout: as in `jobs.Convolution`.
     """
 
     scratch_values = 0
+    layout = torch.channels_last
 
     def __init__(
         self,
@@ -88,6 +88,25 @@ class Maxima:
         table["x"], table["y"] = x.data_ptr(), y.data_ptr()
         self._run(table.ctypes.data, len(table), jobs.team(len(table), 0))
         return y
+
+
+class Means(Maxima):
+    """The means of windows of float32 maps, as `Maxima`.
+
+    counts_padding: whether the padding counts; what lies beyond never does.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        pad: Sequence[int],
+        size: Sequence[int],
+        counts_padding: bool = True,
+    ) -> None:
+        super().__init__(shape, kernel, stride, pad, size)
+        self._fields["means"] = 1 if counts_padding else 2
 
 
 def maxima(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import torch
 
 from .. import mode
-from . import fused_winograd, jobs, pointwise, pooling, stem, winograd
+from . import fused_winograd, inner, jobs, pointwise, pooling, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -28,6 +28,8 @@ OWN = 20480
 MANY = 1 << 20
 
 Call = Callable[..., torch.Tensor]
+#: What the C library computes in a chain.
+NativeCall = Union[jobs.Convolution, pooling.Maxima, inner.Product]
 
 
 class Geometry(NamedTuple):
@@ -165,11 +167,11 @@ class _Winograd:
         return self._plain(x, *other) if y is None else y
 
 
-def fused(call: Call) -> jobs.Convolution | pooling.Maxima | None:
-    """Return the convolution or pooling of the C library that a function is, or None."""
+def fused(call: Call) -> NativeCall | None:
+    """Return the convolution, pooling or product of the C library that a function is, or None."""
     if isinstance(call, _Winograd):
         return call.fused
-    return call if isinstance(call, (jobs.Convolution, pooling.Maxima)) else None
+    return call if isinstance(call, (jobs.Convolution, pooling.Maxima, inner.Product)) else None
 
 
 def _small(
