@@ -7,7 +7,16 @@ import pytest
 import torch
 from caffe.native import instructions, library
 from caffe.native.records import scratch_size, table
-from caffe.ops import fused_winograd, jobs, pointwise, pooling, prepared, stem
+from caffe.ops import (
+    fused_winograd,
+    jobs,
+    pointwise,
+    pooling,
+    prepared,
+    stem,
+    weight_gradient,
+)
+from torch.nn.grad import conv2d_weight
 
 from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
@@ -106,6 +115,13 @@ def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
     for maps in (x, low):
         y = pooling.maxima(maps, (3, 3), (2, 2), (1, 1), (7, 9))
         assert torch.equal(y, torch.nn.functional.max_pool2d(maps, 3, 2, 1))
+    large = torch.randn(32, 160, 7, 7)
+    y = fused_winograd.Convolution(x.shape, large, None, (0, 0))(x)
+    assert apart(y, torch.nn.functional.conv2d(x.double(), large.double())) < 1e-5
+    diff = torch.randn(2, 80, 13, 18)
+    gradient = weight_gradient.gradient(x, diff, w.shape, (1, 1))
+    exact = conv2d_weight(x.double(), w.shape, diff.double(), padding=1)
+    assert apart(gradient, exact) < 1e-5
     image, kernels = torch.randn(1, 3, 31, 40), torch.randn(32, 3, 7, 7)
     y = stem.Convolution(image.shape, kernels, None, (3, 3))(image)
     exact = torch.nn.functional.conv2d(image.double(), kernels.double(), stride=2, padding=3)

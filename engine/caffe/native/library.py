@@ -1,4 +1,4 @@
-"""Loads the C library of small layers and of convolutions, if it is installed and fits."""
+"""The C library of small layers and of convolutions: loaded where it is installed and fits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from .. import glog
 from .records import RECORD
-from .structures import CALL, CONVOLUTION, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
+from .structures import CALL, CONVOLUTION, GRADIENT, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
 #: The structures whose sizes the library tells, in its order.
-STRUCTURES = (RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER)
+STRUCTURES = RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -26,17 +26,18 @@ _SWITCHED_ON = os.environ.get("CAFFE_NATIVE", "1") != "0"
 class Library(NamedTuple):
     """The functions of the library; arguments are addresses and numbers.
 
-    run(table, count, scratch): runs records; returns the number of records before the first one
-        that refused its values.
-    winograd, pointwise, stem, pooling, lrn, spread, inner (table, count, team): run the jobs of a
-        convolution by Winograd's algorithm, a 1 x 1 convolution, the first 7 x 7 convolution of a
-        net, a max pooling, a local response normalization, a transposed convolution along an axis,
-        an InnerProduct; return whether the results can be used. team: the structure of vectors.h.
-    run_calls(table, count, team): makes several such calls; returns the number of calls before the
-        first one whose results cannot be used.
-    winograd_scratch(channels, side of the kernels, tiles of a block, outputs of a group),
-        stem_scratch(channels, width of the result): return the number of values of a job's scratch
-        memory.
+    run: runs records, by the address of a table, their number and the address of scratch memory;
+    returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
+    lrn, spread, inner, gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1
+    convolution, of a net's first 7 x 7 convolution, of a pooling, of a local response
+    normalization, of a transposed convolution along an axis, of an InnerProduct or of the gradient
+    of 3 x 3 weights, by the address of their table, their number, and the address of the structure
+    `team` of vectors.h; return whether the results can be used.
+    run_calls: runs several such calls, by the address of their table, their number and that of the
+    team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
+    of values of a job's scratch memory, for its channels, the side of its kernels, the tiles of a
+    block and the outputs of a group. stem_scratch: likewise, for the channels and the width of the
+    result. gradient_scratch: likewise, for the channels, the outputs and the tiles of a block.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -48,10 +49,32 @@ class Library(NamedTuple):
     lrn: Callable[[int, int, int], int]
     spread: Callable[[int, int, int], int]
     inner: Callable[[int, int, int], int]
+    gradient: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
+    gradient_scratch: Callable[[int, int, int], int]
     convolves: bool
+
+
+_NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
+_TABLE = [_ADDRESS, _NUMBER, _ADDRESS]
+#: The types of the arguments and of the result of each function of `Library`.
+_SIGNATURES: dict[str, tuple[list[Any], Any]] = {
+    "run": (_TABLE, _NUMBER),
+    "winograd": (_TABLE, ctypes.c_int),
+    "pointwise": (_TABLE, ctypes.c_int),
+    "stem": (_TABLE, ctypes.c_int),
+    "pooling": (_TABLE, ctypes.c_int),
+    "lrn": (_TABLE, ctypes.c_int),
+    "spread": (_TABLE, ctypes.c_int),
+    "inner": (_TABLE, ctypes.c_int),
+    "gradient": (_TABLE, ctypes.c_int),
+    "run_calls": (_TABLE, _NUMBER),
+    "winograd_scratch": ([_NUMBER] * 4, _NUMBER),
+    "stem_scratch": ([_NUMBER] * 2, _NUMBER),
+    "gradient_scratch": ([_NUMBER] * 3, _NUMBER),
+}
 
 
 class UnusableError(Exception):
@@ -66,33 +89,22 @@ def source_checksum(folder: Path = FOLDER) -> int:
 
 def open_library(path: Path) -> Library:
     """Load a library. Raises UnusableError where it is broken or compiled from other sources."""
-    number, address = ctypes.c_int64, ctypes.c_void_p
     try:
         library = ctypes.CDLL(str(path))
         checksum, sizes = library.caffe_native_checksum, library.caffe_native_sizes
-        run, scratch = library.caffe_native_run, library.caffe_native_winograd_scratch
-        winograd, pointwise = library.caffe_native_winograd, library.caffe_native_pointwise
-        pooling, lrn = library.caffe_native_pooling, library.caffe_native_lrn
-        spread = library.caffe_native_spread
-        stem, stem_scratch = library.caffe_native_stem, library.caffe_native_stem_scratch
-        inner = library.caffe_native_inner
-        run_calls, convolves = library.caffe_native_run_calls, library.caffe_native_convolves
+        functions = {name: getattr(library, f"caffe_native_{name}") for name in _SIGNATURES}
+        convolves = library.caffe_native_convolves
     except (OSError, AttributeError) as error:
         raise UnusableError(f"{path} cannot be loaded: {error}") from error
-    checksum.restype, sizes.restype = ctypes.c_uint32, number
+    checksum.restype, sizes.restype = ctypes.c_uint32, _NUMBER
     structures = [dtype.itemsize for dtype in STRUCTURES]
     if checksum() != source_checksum() or [sizes(i) for i in range(len(STRUCTURES))] != structures:
         raise UnusableError(
             f"{path} is compiled from other C files; compile it again with make native"
         )
-    run.argtypes, run.restype = [address, number, address], number
-    for function in (winograd, pointwise, stem, pooling, lrn, spread, inner):
-        function.argtypes, function.restype = [address, number, address], ctypes.c_int
-    run_calls.argtypes, run_calls.restype = [address, number, address], number
-    scratch.argtypes, scratch.restype = [number] * 4, number
-    stem_scratch.argtypes, stem_scratch.restype = [number] * 2, number
-    functions = run, winograd, pointwise, stem, pooling, lrn, spread, inner, run_calls
-    return Library(*functions, scratch, stem_scratch, bool(convolves()))
+    for name, signature in _SIGNATURES.items():
+        functions[name].argtypes, functions[name].restype = signature
+    return Library(**functions, convolves=bool(convolves()))
 
 
 def address_of(function: Any) -> int:

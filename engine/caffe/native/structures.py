@@ -57,3 +57,10 @@ SPREAD = np.dtype(
     + _PLACES[5:6]
     + _fields("channels inputs outputs width kernel stride pad first end")
 )
+#: The structure `gradient` of gradient.c.
+GRADIENT = np.dtype(
+    _PLACES[:3]
+    + _PLACES[5:6]
+    + _fields("images height width channels outputs y_height y_width top left")
+    + _fields("first_channel end_channel first_output end_output block low")
+)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch.nn.grad import conv2d_weight
 
 from .. import mode
-from . import fused_winograd
+from . import fused_winograd, weight_gradient
 from .rooms import Rooms
 
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
@@ -173,7 +173,7 @@ class _Convolution(torch.autograd.Function):
         rest = tuple(w.shape[2] - 1 - p for p in ctx.pad)
         return (
             forward(grad, transposed, None, rest) if needs_x else None,
-            _weight_gradient(x, grad, w.shape, ctx.pad) if needs_w else None,
+            _weight_gradient(x, grad, w, ctx.pad) if needs_w else None,
             grad.sum((0, 2, 3)) if needs_b else None,
             None,
             None,
@@ -232,13 +232,27 @@ def _in_steps(
 
 
 def _weight_gradient(
+    x: torch.Tensor, grad: torch.Tensor, w: torch.Tensor, pad: Sequence[int]
+) -> torch.Tensor:
+    """Return the gradient of weights, K x C / groups x kh x kw, from that of the outputs."""
+    shape = tuple(w.shape)
+    if weight_gradient.is_usable(x, shape):
+        to_w = weight_gradient.gradient(x, grad.to(x.dtype), shape, pad).to(w.dtype)
+    elif shape[1] == x.shape[1] and shape[2] == 3 and _pays_in_steps(x.shape, shape, pad, x.dtype):
+        to_w = _weight_gradient_in_steps(x, grad, shape, pad)
+    else:
+        to_w = None
+    # A NaN or infinity spreads to all nine gradients of its kernels.
+    if to_w is not None and math.isfinite(float(to_w[:, :, 0, 0].sum())):
+        return to_w
+    return conv2d_weight(x, shape, grad, padding=pad, groups=x.shape[1] // shape[1])
+
+
+def _weight_gradient_in_steps(
     x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: Sequence[int]
 ) -> torch.Tensor:
-    """Return the gradient of weights of a shape, K x C x kh x kw, from that of the outputs."""
-    groups = x.shape[1] // shape[1]
-    if groups > 1 or shape[2] != 3 or not _pays_in_steps(x.shape, shape, pad, x.dtype):
-        return conv2d_weight(x, tuple(shape), grad, padding=pad, groups=groups)
-    channels, outputs = x.shape[1], grad.shape[1]
+    """Return the gradient of 3 x 3 weights by PyTorch's operations."""
+    outputs, channels = shape[:2]
     down, across = fused_winograd.tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)
     for group in coordinate_groups(len(to_w)):
@@ -250,10 +264,7 @@ def _weight_gradient(
             diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
         to_w.addmm_(total.flatten(1).t(), KERNEL[group])
-    # A NaN or infinity spreads to all nine gradients of its kernels.
-    if math.isfinite(float(to_w[:, 0].sum())):
-        return to_w.view(outputs, channels, 3, 3)
-    return conv2d_weight(x, (outputs, channels, 3, 3), grad, padding=pad)
+    return to_w.view(outputs, channels, 3, 3)
 
 
 class _Strips:

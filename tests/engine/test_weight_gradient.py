@@ -1,0 +1,85 @@
+"""The C library computes the gradient of 3 x 3 weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from caffe.ops import fused_winograd, weight_gradient, winograd
+from torch.nn.grad import conv2d_weight
+
+from tests.engine.test_native import native as native
+from tests.engine.test_winograd import apart, torch_threads
+
+#: Images, channels, outputs, height, width, padding.
+SHAPES = {
+    "one tile": (1, 16, 32, 6, 6, (0, 0)),
+    "three images": (3, 32, 48, 4, 3, (1, 1)),
+    "axes with different paddings": (2, 64, 48, 20, 17, (1, 2)),
+    "several blocks of tiles": (2, 48, 32, 70, 61, (2, 1)),
+    "many channels": (1, 1040, 16, 11, 12, (0, 0)),
+}
+
+
+@pytest.fixture(autouse=True)
+def library(native, monkeypatch):
+    """The C library, wherever it is installed."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+
+
+def maps(case, dtype=torch.float32):
+    """The convolution's map, the gradient of its result, the shape of the weights, the padding."""
+    images, channels, outputs, height, width, pad = SHAPES[case]
+    torch.manual_seed(4)
+    x = torch.randn(images, channels, height, width).to(dtype)
+    y = torch.randn(images, outputs, height + 2 * pad[0] - 2, width + 2 * pad[1] - 2).to(dtype)
+    return x, y, (outputs, channels, 3, 3), pad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_gradient_is_that_of_the_exact_convolution(case, dtype):
+    x, y, shape, pad = maps(case, dtype)
+    gradient = weight_gradient.gradient(x, y, shape, pad)
+    assert gradient.dtype == torch.float32
+    assert apart(gradient, conv2d_weight(x.double(), shape, y.double(), padding=pad)) < 1e-5
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_number_of_threads_does_not_change_the_bits(case):
+    gradients = []
+    for threads in (1, 2, 7):
+        with torch_threads(threads):
+            gradients.append(weight_gradient.gradient(*maps(case)))
+    assert torch.equal(gradients[0], gradients[1]) and torch.equal(gradients[0], gradients[2])
+
+
+def test_the_layout_of_the_maps_does_not_change_the_bits():
+    x, y, shape, pad = maps("three images")
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (x, y)]
+    first = weight_gradient.gradient(x, y, shape, pad)
+    assert torch.equal(first, weight_gradient.gradient(*last, shape, pad))
+
+
+@pytest.mark.parametrize(
+    ("channels", "weights", "expected"),
+    [
+        (32, (64, 32, 3, 3), True),
+        (64, (64, 32, 3, 3), False),  # two groups
+        (32, (64, 32, 5, 5), False),
+        (24, (64, 24, 3, 3), False),  # channels that are no vectors
+        (32, (20, 32, 3, 3), False),
+    ],
+)
+def test_it_takes_vectors_of_channels_and_3_x_3_kernels(channels, weights, expected):
+    assert weight_gradient.is_usable(torch.empty(1, channels, 9, 9), weights) is expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_that_of_the_plain_convolution(value):
+    x, y, shape, pad = maps("three images")
+    y[0, 5, 0, 0] = value
+    w = torch.randn(shape).requires_grad_()
+    winograd.convolve(x, w, None, pad).backward(y)
+    plain = conv2d_weight(x, shape, y, padding=pad)
+    assert not torch.isfinite(plain).all()
+    torch.testing.assert_close(w.grad, plain, equal_nan=True)
