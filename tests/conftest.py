@@ -69,9 +69,8 @@ def tmp_path(request, tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory):
     """All temporary files lie in pytest's own folder, those of programs and libraries too."""
-    folder = tmp_path_factory.getbasetemp() / "tmp"
-    folder.mkdir()
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    # BVLC Caffe sees TMPDIR, so the folders of the tests have to lie in it.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(autouse=True)
