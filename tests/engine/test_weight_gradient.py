@@ -1,4 +1,4 @@
-"""The C library computes the gradient of 3 x 3 weights."""
+"""The C library computes the gradient of the weights of convolutions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from torch.nn.grad import conv2d_weight
 from tests.engine.test_native import native as native
 from tests.engine.test_winograd import apart, torch_threads
 
-#: Images, channels, outputs, height, width, padding.
+#: Images, channels, outputs, height, width, the side of the kernels, padding.
 SHAPES = {
-    "one tile": (1, 16, 32, 6, 6, (0, 0)),
-    "three images": (3, 32, 48, 4, 3, (1, 1)),
-    "axes with different paddings": (2, 64, 48, 20, 17, (1, 2)),
-    "several blocks of tiles": (2, 48, 32, 70, 61, (2, 1)),
-    "many channels": (1, 1040, 16, 11, 12, (0, 0)),
+    "one tile": (1, 16, 32, 6, 6, 3, (0, 0)),
+    "three images": (3, 32, 48, 4, 3, 3, (1, 1)),
+    "axes with different paddings": (2, 64, 48, 20, 17, 3, (1, 2)),
+    "several blocks of tiles": (2, 48, 32, 70, 61, 3, (2, 1)),
+    "many channels": (1, 1040, 16, 11, 12, 3, (0, 0)),
+    "4 x 4": (2, 48, 32, 50, 41, 4, (1, 3)),
+    "5 x 5": (2, 32, 112, 20, 19, 5, (2, 2)),
+    "6 x 6": (1, 48, 32, 60, 71, 6, (2, 1)),
+    "7 x 7": (1, 64, 160, 22, 18, 7, (0, 0)),
+    "8 x 8": (3, 32, 48, 9, 8, 8, (1, 4)),
 }
 
 
@@ -28,11 +33,12 @@ def library(native, monkeypatch):
 
 def maps(case, dtype=torch.float32):
     """The convolution's map, the gradient of its result, the shape of the weights, the padding."""
-    images, channels, outputs, height, width, pad = SHAPES[case]
+    images, channels, outputs, height, width, kernel, pad = SHAPES[case]
     torch.manual_seed(4)
     x = torch.randn(images, channels, height, width).to(dtype)
-    y = torch.randn(images, outputs, height + 2 * pad[0] - 2, width + 2 * pad[1] - 2).to(dtype)
-    return x, y, (outputs, channels, 3, 3), pad
+    size = (n + 2 * p - kernel + 1 for n, p in zip((height, width), pad))
+    y = torch.randn(images, outputs, *size).to(dtype)
+    return x, y, (outputs, channels, kernel, kernel), pad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -65,12 +71,14 @@ def test_the_layout_of_the_maps_does_not_change_the_bits():
     [
         (32, (64, 32, 3, 3), True),
         (64, (64, 32, 3, 3), False),  # two groups
-        (32, (64, 32, 5, 5), False),
+        (32, (64, 32, 5, 5), True),
+        (32, (64, 32, 5, 3), False),
+        (32, (64, 32, 9, 9), False),
         (24, (64, 24, 3, 3), False),  # channels that are no vectors
         (32, (20, 32, 3, 3), False),
     ],
 )
-def test_it_takes_vectors_of_channels_and_3_x_3_kernels(channels, weights, expected):
+def test_it_takes_vectors_of_channels_and_square_kernels(channels, weights, expected):
     assert weight_gradient.is_usable(torch.empty(1, channels, 9, 9), weights) is expected
 
 

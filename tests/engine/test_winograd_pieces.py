@@ -130,7 +130,7 @@ def test_it_is_used_where_it_is_faster(weights, size, expected):
 
 @pytest.mark.parametrize("phase", [caffe.TEST, caffe.TRAIN], ids=["test", "train"])
 def test_a_layer_with_large_weights_has_the_gradients_of_a_product(tmp_path, monkeypatch, phase):
-    """Its weights' gradient is written to the memory of the blob, as a product writes it."""
+    """The gradient of the weights is written to the memory of the blob."""
     calls, forward = [], winograd.forward
     monkeypatch.setattr(product, "LARGE", 1)
     monkeypatch.setattr(
@@ -152,3 +152,21 @@ def test_a_layer_with_large_weights_has_the_gradients_of_a_product(tmp_path, mon
     expected.backward(torch.tensor(net.blobs["fc6"].diff).double())
     for blob, leaf in zip(blobs, leaves):
         assert apart(torch.tensor(blob.diff), leaf.grad) < 1e-5
+
+
+def test_a_gradient_of_large_weights_that_is_not_finite_is_that_of_the_product(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(product, "LARGE", 1)
+    text = "force_backward: true\n" + INPUT.replace("dim: 2 ", "dim: 64 ").format(1, 30, 30)
+    net = nets.build(tmp_path, text + conv("fc6", "data", 128, 7, 0))
+    draw = np.random.RandomState(2)
+    for blob in (net.blobs["data"], *net.params["fc6"]):
+        blob.data[...] = draw.randn(*blob.shape)
+    net.forward()
+    diff = draw.randn(*net.blobs["fc6"].shape)
+    diff[0, 3, 5, 5] = np.inf
+    net.blobs["fc6"].diff[...] = diff
+    net.backward()
+    gradient = net.params["fc6"][0].diff
+    assert not np.isfinite(gradient[3]).any() and np.isfinite(np.delete(gradient, 3, 0)).all()

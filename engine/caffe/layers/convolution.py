@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from .. import mode
 from ..blob import Blob
-from ..ops import cuda, prepared, upsample, winograd
-from ..ops.product import large, product, room
+from ..ops import cuda, prepared, upsample, weight_gradient, winograd
+from ..ops.product import Replacement, large, product, room
 from .axes import canonical_axis
 from .base import EngineLayer
 from .function import Call, Function, Shape, Tensors, Traced, in_dtype
@@ -340,7 +340,7 @@ class Convolution(_Convolving):
     ) -> torch.Tensor:
         """Convolve as the product of unfolded patches (positions x C kh kw) and the weights.
 
-        by_winograd: whether only the gradients are computed from the patches.
+        by_winograd: whether the patches are only for the gradient of the bottom.
         """
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
@@ -359,12 +359,28 @@ class Convolution(_Convolving):
         def matrix(weights: torch.Tensor) -> torch.Tensor:
             return (weights.permute(0, 2, 3, 1) if nhwc else weights).flatten(1)
 
-        y = None
-        if by_winograd:
-            with torch.no_grad():
-                y = winograd.forward(x, w, b, pad).permute(0, 2, 3, 1).reshape(-1, w.shape[0])
-        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix), y)
+        replacement = _by_winograd(x, w, b, pad) if by_winograd else None
+        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix), replacement)
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
+
+
+def _by_winograd(
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
+) -> Replacement:
+    """Return the product of a map's patches and the weights by Winograd's algorithm."""
+    x, shape = x.detach(), tuple(w.shape)
+    with torch.no_grad():
+        y = winograd.forward(x, w, b, pad)
+    size = y.shape[2:]
+
+    def write(grad: torch.Tensor, out: torch.Tensor) -> bool:
+        in_order = out.is_contiguous() and w.is_contiguous() and out.dtype == torch.float32
+        if not in_order or not weight_gradient.is_usable(x, shape):
+            return False
+        diff = grad.to(x.dtype).view(x.shape[0], *size, shape[0]).permute(0, 3, 1, 2)
+        return weight_gradient.gradient(x, diff, shape, pad, out) is not None
+
+    return Replacement(y.permute(0, 2, 3, 1).reshape(-1, shape[0]), write)
 
 
 def _folded(

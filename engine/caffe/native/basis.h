@@ -2,8 +2,17 @@
  * axis of a tile, and of products. winograd.py has the algorithm and its source. */
 #pragma once
 
-/* Coordinates of an axis. */
+/* Coordinates of an axis, and of a tile or a piece of a kernel. */
 #define AXIS_POINTS 6
+#define POINTS 36
+
+/* The side of the largest kernel. */
+#define KERNEL 8
+
+/* Weights of a piece along an axis, pieces of a kernel, and outputs of a tile along an axis. */
+INLINE int64_t taps_of(int64_t kernel) { return kernel == 4 || kernel > 6 ? 4 : 3; }
+INLINE int64_t pieces_of(int64_t kernel) { return kernel > 4 ? 4 : 1; }
+#define SIDE_OF(taps) (7 - (taps))
 
 /* The six coordinates of six inputs. */
 INLINE void tile_basis(vector *o, int64_t step, const vector *d)

@@ -27,17 +27,20 @@ class Library(NamedTuple):
     """The functions of the library; arguments are addresses and numbers.
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
-    returns how many ran before one that refused its values. winograd, pointwise, stem, pooling,
-    lrn, spread, inner, gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1
-    convolution, of a net's first 7 x 7 convolution, of a pooling, of a local response
-    normalization, of a transposed convolution along an axis, of an InnerProduct or of the gradient
-    of 3 x 3 weights, by the address of their table, their number, and the address of the structure
-    `team` of vectors.h; return whether the results can be used.
+    returns how many ran before one that refused its values.
+    winograd, pointwise, stem, pooling, lrn, spread, inner, gradient: run jobs of a convolution by
+    Winograd's algorithm, of a 1 x 1 convolution, of a net's first 7 x 7 convolution, of a pooling,
+    of a local response normalization, of a transposed convolution along an axis, of an InnerProduct
+    or of the gradient of a convolution's weights. The arguments are the address of their table,
+    their number, and the address of the structure `team` of vectors.h. They return whether the
+    results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
-    team; returns how many ran before one whose results cannot be used. winograd_scratch: the number
-    of values of a job's scratch memory, for its channels, the side of its kernels, the tiles of a
-    block and the outputs of a group. stem_scratch: likewise, for the channels and the width of the
-    result. gradient_scratch: likewise, for the channels, the outputs and the tiles of a block.
+    team; returns how many ran before one whose results cannot be used.
+    winograd_scratch: the number of values of a job's scratch memory, for its channels, the side of
+    its kernels, the tiles of a block and the outputs of a group. stem_scratch: likewise, for the
+    channels and the width of the result. gradient_scratch: likewise, for the channels, the side of
+    the kernels, the tiles of a block, the outputs of a group, and the channels whose sums are in
+    memory at a time.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -53,7 +56,7 @@ class Library(NamedTuple):
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
-    gradient_scratch: Callable[[int, int, int], int]
+    gradient_scratch: Callable[[int, int, int, int, int], int]
     convolves: bool
 
 
@@ -73,7 +76,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "run_calls": (_TABLE, _NUMBER),
     "winograd_scratch": ([_NUMBER] * 4, _NUMBER),
     "stem_scratch": ([_NUMBER] * 2, _NUMBER),
-    "gradient_scratch": ([_NUMBER] * 3, _NUMBER),
+    "gradient_scratch": ([_NUMBER] * 5, _NUMBER),
 }
 
 

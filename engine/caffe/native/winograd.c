@@ -17,8 +17,6 @@
 #include "vectors.h"
 #include "basis.h"
 
-/* Coordinates of a tile. */
-#define POINTS 36
 /* Channels of a product at a time, or pieces of channels: few, so that its sums round less, and its
  * factors stay in the first cache. */
 #define DEPTH 128
@@ -30,8 +28,7 @@
 #define POINT_STEP ((PART * WIDE + 1) * PANEL)
 /* Channels of PANEL 3 x 3 kernels that are put in order at a time. */
 #define CHUNK 16
-/* The largest kernel, and the inputs of a tile with it, along an axis. */
-#define KERNEL 8
+/* Inputs of a tile with the largest kernel, along an axis. */
 #define WINDOW (KERNEL + 2)
 /* A share of a tile's largest value, 2^-10, as a difference of floats' bits: outputs whose inputs are
  * all smaller are computed directly. */
@@ -60,11 +57,6 @@ struct convolution {
     int32_t finite; /* set to whether the results have neither NaN nor infinity */
     int32_t low_maps, low_weights;
 };
-
-/* Weights of a piece along an axis, pieces of a kernel, and outputs of a tile along an axis. */
-INLINE int64_t taps_of(int64_t kernel) { return kernel == 4 || kernel > 6 ? 4 : 3; }
-INLINE int64_t pieces_of(int64_t kernel) { return kernel > 4 ? 4 : 1; }
-#define SIDE(taps) (7 - (taps))
 
 /* Channels whose pieces make up a product of DEPTH. */
 INLINE int64_t some_channels(const struct convolution *j) { return DEPTH / pieces_of(j->kernel); }
@@ -118,7 +110,7 @@ struct place { int64_t image, row, column; };
 
 INLINE struct place tile_place(const struct convolution *j, int taps, int64_t tile)
 {
-    int64_t side = SIDE(taps);
+    int64_t side = SIDE_OF(taps);
     int64_t down = (j->y_height + side - 1) / side, across = (j->y_width + side - 1) / side;
     int64_t row = tile / across;
     struct place place = {row / down, side * (row % down), side * (tile % across)};
@@ -325,12 +317,12 @@ INLINE vector write_outputs_at(const struct convolution *j, int taps, int low, i
         vector m[6];
         UNROLL for (int p = 0; p < 6; p++)
             m[p] = *(const vector *)(products + (6 * p + q) * POINT_STEP);
-        output_basis(SIDE(taps), &half[0][q], 6, m);
+        output_basis(SIDE_OF(taps), &half[0][q], 6, m);
     }
-    UNROLL for (int p = 0; p < SIDE(taps); p++) {
+    UNROLL for (int p = 0; p < SIDE_OF(taps); p++) {
         vector o[4];
-        output_basis(SIDE(taps), o, 1, half[p]);
-        UNROLL for (int q = 0; q < SIDE(taps); q++) {
+        output_basis(SIDE_OF(taps), o, 1, half[p]);
+        UNROLL for (int q = 0; q < SIDE_OF(taps); q++) {
             if (p >= rows || q >= columns) continue;
             int64_t i = at + (p * j->y_width + q) * j->outputs;
             vector value = o[q] + bias;
@@ -346,7 +338,7 @@ INLINE vector write_outputs_at(const struct convolution *j, int taps, int low, i
 INLINE vector write_outputs(const struct convolution *j, int taps, struct place place,
                             const float *products, int64_t first)
 {
-    const int64_t side = SIDE(taps);
+    const int64_t side = SIDE_OF(taps);
     int64_t rows = j->y_height - place.row, columns = j->y_width - place.column;
     int64_t at = ((place.image * j->y_height + place.row) * j->y_width + place.column) *
                  j->outputs + first;
@@ -400,7 +392,7 @@ INLINE int32_t seeing_outputs(int64_t side, int64_t kernel, int64_t p, int64_t q
  * wrong gradients on. */
 INLINE int32_t small_outputs_at(const struct convolution *j, int taps, int low, struct place place)
 {
-    int64_t side = SIDE(taps), window = side - 1 + j->kernel, n = j->channels;
+    int64_t side = SIDE_OF(taps), window = side - 1 + j->kernel, n = j->channels;
     int64_t top = place.row - j->top, left = place.column - j->left;
     int64_t p0 = top < 0 ? -top : 0, q0 = left < 0 ? -left : 0;
     int64_t row_step = j->width * j->x_step;

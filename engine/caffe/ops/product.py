@@ -7,7 +7,7 @@ rounded to a lower precision in pieces, so that no second copy of them is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,17 @@ LARGE = 1 << 22
 Room = Callable[[], "torch.Tensor | None"]
 
 
+class Replacement(NamedTuple):
+    """What another algorithm computes in place of a product.
+
+    y: the result, N x M. weight_gradient: writes the gradient of the weights, from that of y, to
+    memory of M x K, and returns whether it could.
+    """
+
+    y: torch.Tensor
+    weight_gradient: Callable[[torch.Tensor, torch.Tensor], bool]
+
+
 def large(blob: Blob) -> bool:
     """Return whether a parameter is so large that the product works in place and in pieces."""
     return blob.count >= LARGE and mode.fast()
@@ -74,15 +85,15 @@ def product(
     w: torch.Tensor,
     b: torch.Tensor | None,
     room: Room | None = None,
-    y: torch.Tensor | None = None,
+    replacement: Replacement | None = None,
 ) -> torch.Tensor:
     """Return x w^T + b, for x of N x K, w of M x K and b of M.
 
     If x has a lower precision than w, w is rounded to it. room: see `room`; the gradient of w is
-    written to the memory that it returns. y: the result, where another algorithm has computed it.
+    written to the memory that it returns. replacement: the other algorithm, if there is one.
     """
-    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None or y is not None:
-        return _Product.apply(x, w, b, room, y)
+    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None or replacement is not None:
+        return _Product.apply(x, w, b, room, replacement)
     return F.linear(x, w, b)
 
 
@@ -135,12 +146,13 @@ class _Product(torch.autograd.Function):
         w: torch.Tensor,
         b: torch.Tensor | None,
         room: Room | None,
-        y: torch.Tensor | None,
+        replacement: Replacement | None,
     ) -> torch.Tensor:
-        ctx.room, ctx.dtype = room, w.dtype
-        if y is not None:
+        ctx.room, ctx.dtype, ctx.write = room, w.dtype, None
+        if replacement is not None:
             ctx.save_for_backward(x, w)
-            return y.view_as(y)
+            ctx.write = replacement.weight_gradient
+            return replacement.y
         if x.dtype == w.dtype or x.device.type != "cpu":
             rounded = w.to(x.dtype)
             ctx.save_for_backward(x, rounded)
@@ -162,7 +174,8 @@ class _Product(torch.autograd.Function):
             out = ctx.room() if ctx.room is not None else None
             if out is None:
                 out = torch.empty_like(w, dtype=ctx.dtype)
-            to_w = _weight_gradient(grad, x, out)
+            is_written = ctx.write is not None and ctx.write(grad, out)
+            to_w = out if is_written else _weight_gradient(grad, x, out)
         return (
             _input_gradient(grad, w) if needs_x else None,
             to_w,

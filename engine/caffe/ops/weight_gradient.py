@@ -1,4 +1,4 @@
-"""The gradient of the weights of 3 x 3 convolutions, by Winograd's algorithm in the C library.
+"""The gradient of the weights of convolutions, by Winograd's algorithm in the C library.
 
 native/gradient.c has the algorithm. Each thread computes the gradients of some channels and some
 outputs, so that the number of threads does not change the order of a sum.
@@ -7,6 +7,7 @@ outputs, so that the number of threads does not change the order of a sum.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ from . import fused_winograd, jobs
 #: Tiles of a block: few, whose coordinates stay in a core's own cache; or many where a job has more
 #: than CACHED sums, so that the sums, in main memory, are read and written less often.
 FEW, MANY, CACHED = 48, 144, 1 << 21
+#: Outputs of a group where all tiles fit one block.
+GROUP = 48
 
 
 def is_usable(x: torch.Tensor, weights: Sequence[int]) -> bool:
@@ -27,30 +30,36 @@ def is_usable(x: torch.Tensor, weights: Sequence[int]) -> bool:
 
     x: the map that is convolved, N x C x H x W, float32 or bfloat16 on the CPU.
     """
-    outputs, channels, *kernel = weights
-    if tuple(kernel) != (3, 3) or channels != x.shape[1] or channels % PANEL:
+    outputs, channels = weights[:2]
+    if channels != x.shape[1] or not fused_winograd.is_usable(weights):
         return False
     return jobs.is_usable(outputs)
 
 
 def gradient(
-    x: torch.Tensor, y: torch.Tensor, weights: Sequence[int], pad: Sequence[int]
-) -> torch.Tensor:
-    """Return the gradient of the weights, K x C x 3 x 3, float32.
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weights: Sequence[int],
+    pad: Sequence[int],
+    out: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    """Return the gradient of the weights, K x C x kh x kw, float32; None if it is not finite.
 
     x: the map that was convolved. y: the gradient of the convolution, N x K x H x W, of x's type.
-    weights: a shape of which `is_usable` is true. pad: (height, width). NaN and infinity reach all
-    nine gradients of a kernel.
+    weights: a shape of which `is_usable` is true. pad: (height, width). out: contiguous memory for
+    the gradient.
     """
     native = library.load()
     assert native is not None
     x, y = (t.contiguous(memory_format=torch.channels_last) for t in (x, y))
-    w = torch.empty(tuple(weights))
+    w = torch.empty(tuple(weights)) if out is None else out
+    assert w.is_contiguous() and w.numel() == math.prod(weights)
     parts = _parts(weights[1], weights[0], torch.get_num_threads())
     table = np.zeros(len(parts), GRADIENT)
     table["x"], table["w"], table["y"] = x.data_ptr(), w.data_ptr(), y.data_ptr()
     table["images"], table["channels"], table["height"], table["width"] = x.shape
     table["outputs"], table["y_height"], table["y_width"] = y.shape[1:]
+    table["kernel"] = kernel = weights[2]
     table["top"], table["left"] = pad
     table["low"] = x.dtype == torch.bfloat16
     for name, values in zip(
@@ -59,12 +68,23 @@ def gradient(
         table[name] = values
     channels = int((table["end_channel"] - table["first_channel"]).max())
     outputs = int((table["end_output"] - table["first_output"]).max())
-    down, across = fused_winograd.tiles(x.shape, pad)
-    most = FEW if fused_winograd.POINTS * channels * outputs <= CACHED else MANY
-    table["block"] = block = min(x.shape[0] * down * across, most)
-    scratch = native.gradient_scratch(channels, outputs, block)
-    native.gradient(table.ctypes.data, len(table), jobs.team(torch.get_num_threads(), scratch))
-    return w
+    tiles = x.shape[0] * math.prod(fused_winograd.tiles(x.shape, pad, kernel))
+    block, group, sum_channels = _sizes(tiles, channels, outputs, kernel)
+    table["block"], table["group"] = block, group
+    scratch = native.gradient_scratch(channels, kernel, block, group, sum_channels)
+    team = jobs.team(torch.get_num_threads(), scratch)
+    return w if native.gradient(table.ctypes.data, len(table), team) else None
+
+
+def _sizes(tiles: int, channels: int, outputs: int, kernel: int) -> tuple[int, int, int]:
+    """Return the tiles of a block, and the outputs and channels whose sums are in memory.
+
+    channels, outputs: those of a job.
+    """
+    if tiles <= MANY:
+        return tiles, min(outputs, GROUP), PANEL
+    values = fused_winograd.POINTS * fused_winograd.PIECES[kernel].number * channels
+    return FEW if values * outputs <= CACHED else MANY, outputs, channels
 
 
 def _parts(channels: int, outputs: int, threads: int) -> np.ndarray:

@@ -237,21 +237,20 @@ def _weight_gradient(
     """Return the gradient of weights, K x C / groups x kh x kw, from that of the outputs."""
     shape = tuple(w.shape)
     if weight_gradient.is_usable(x, shape):
-        to_w = weight_gradient.gradient(x, grad.to(x.dtype), shape, pad).to(w.dtype)
+        to_w = weight_gradient.gradient(x, grad.to(x.dtype), shape, pad)
     elif shape[1] == x.shape[1] and shape[2] == 3 and _pays_in_steps(x.shape, shape, pad, x.dtype):
         to_w = _weight_gradient_in_steps(x, grad, shape, pad)
     else:
         to_w = None
-    # A NaN or infinity spreads to all nine gradients of its kernels.
-    if to_w is not None and math.isfinite(float(to_w[:, :, 0, 0].sum())):
-        return to_w
-    return conv2d_weight(x, shape, grad, padding=pad, groups=x.shape[1] // shape[1])
+    if to_w is None:
+        return conv2d_weight(x, shape, grad, padding=pad, groups=x.shape[1] // shape[1])
+    return to_w.to(w.dtype)
 
 
 def _weight_gradient_in_steps(
     x: torch.Tensor, grad: torch.Tensor, shape: Sequence[int], pad: Sequence[int]
-) -> torch.Tensor:
-    """Return the gradient of 3 x 3 weights by PyTorch's operations."""
+) -> torch.Tensor | None:
+    """Return the gradient of 3 x 3 weights by PyTorch's operations, None if it is not finite."""
     outputs, channels = shape[:2]
     down, across = fused_winograd.tiles(x.shape, pad)
     to_w = x.new_zeros(outputs * channels, 9)
@@ -264,7 +263,9 @@ def _weight_gradient_in_steps(
             diff = _by_coordinate(diffs.block(block, down, "diffs")).transpose(1, 2)
             torch.baddbmm(total, diff, tiles, beta=float(block.start > 0), out=total)
         to_w.addmm_(total.flatten(1).t(), KERNEL[group])
-    return to_w.view(outputs, channels, 3, 3)
+    # A NaN or infinity spreads to all nine gradients of its kernels.
+    finite = math.isfinite(float(to_w[:, 0].sum()))
+    return to_w.view(outputs, channels, 3, 3) if finite else None
 
 
 class _Strips:
