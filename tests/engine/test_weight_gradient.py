@@ -59,6 +59,16 @@ def test_the_number_of_threads_does_not_change_the_bits(case):
     assert torch.equal(gradients[0], gradients[1]) and torch.equal(gradients[0], gradients[2])
 
 
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_memory_of_a_job_does_not_change_the_gradient(monkeypatch, case):
+    """A block of few tiles, and the sums of few outputs at a time."""
+    x, y, shape, pad = maps(case)
+    for name in ("FEW", "MANY", "COORDINATES", "SUMS"):
+        monkeypatch.setattr(weight_gradient, name, 3)
+    gradient = weight_gradient.gradient(x, y, shape, pad)
+    assert apart(gradient, conv2d_weight(x.double(), shape, y.double(), padding=pad)) < 1e-5
+
+
 def test_the_layout_of_the_maps_does_not_change_the_bits():
     x, y, shape, pad = maps("three images")
     last = [t.contiguous(memory_format=torch.channels_last) for t in (x, y)]

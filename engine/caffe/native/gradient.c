@@ -14,9 +14,9 @@
 #include "vectors.h"
 #include "basis.h"
 
-/* What a job computes of the gradient of w, K x C x kernel x kernel. Maps are N x H x W x channels in memory:
- * x that of the convolution, y the gradient of its result, float32 or, if `low`, bfloat16. The
- * channels and outputs of the job are multiples of PANEL. */
+/* What a job computes of the gradient of w, K x C x kernel x kernel. Maps are N x H x W x channels in
+ * memory: x that of the convolution, y the gradient of its result, float32 or, if `low`, bfloat16.
+ * The channels and outputs of the job are multiples of PANEL. */
 struct gradient {
     int64_t taken;
     const void *x;

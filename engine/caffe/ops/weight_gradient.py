@@ -23,6 +23,8 @@ from . import fused_winograd, jobs
 FEW, MANY, CACHED = 48, 144, 1 << 21
 #: Outputs of a group where all tiles fit one block.
 GROUP = 48
+#: The most coordinates of the inputs of large kernels' tiles in a job's memory, and the most sums.
+COORDINATES, SUMS = 1 << 24, 1 << 23
 
 
 def is_usable(x: torch.Tensor, weights: Sequence[int]) -> bool:
@@ -81,10 +83,12 @@ def _sizes(tiles: int, channels: int, outputs: int, kernel: int) -> tuple[int, i
 
     channels, outputs: those of a job.
     """
-    if tiles <= MANY:
+    pieces = fused_winograd.PIECES[kernel].number
+    values = fused_winograd.POINTS * pieces * channels
+    if tiles <= MANY or (pieces > 1 and values * tiles <= COORDINATES):
         return tiles, min(outputs, GROUP), PANEL
-    values = fused_winograd.POINTS * fused_winograd.PIECES[kernel].number * channels
-    return FEW if values * outputs <= CACHED else MANY, outputs, channels
+    block = FEW if values * outputs <= CACHED else MANY
+    return block, min(outputs, max(1, SUMS // (values * PANEL)) * PANEL), channels
 
 
 def _parts(channels: int, outputs: int, threads: int) -> np.ndarray:
