@@ -35,15 +35,19 @@ def test_bn_with_folded_statistics_gives_the_scores_of_the_batch_they_are_from(t
                 blob.data[...] = np.random.RandomState(1).uniform(0.5, 1.5, blob.shape)
     train_segnet.copy_folded(learning, inferring, 1)
     # The shuffled batch has the same four scenes, in another order.
-    scores = learning.blobs["scores"].data.copy()
+    encoded, scores = (learning.blobs[name].data.copy() for name in ("conv3_3", "scores"))
     inferring.forward()
     order = [
         int(np.abs(inferring.blobs["data"].data - x).sum((1, 2, 3)).argmin())
         for x in learning.blobs["data"].data
     ]
     assert sorted(order) == [0, 1, 2, 3]
-    theirs = inferring.blobs["scores"].data[order]
-    assert np.abs(scores - theirs).max() < 1e-3 * np.abs(scores).max()
+    errors = np.abs(encoded - inferring.blobs["conv3_3"].data[order])
+    assert errors.max() < 1e-5 * np.abs(encoded).max()
+    # Where two values of a pooling window are nearly equal, a rounding decides where the decoder
+    # puts the larger one, and the scores around that position differ.
+    errors = np.abs(scores - inferring.blobs["scores"].data[order])
+    assert (errors < 1e-3 * np.abs(scores).max()).mean() > 0.97
 
 
 def test_the_score_of_right_labels_is_one(tmp_path):
