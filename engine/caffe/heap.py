@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import mode
@@ -36,6 +39,10 @@ USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNA
 # the size from which on a block lies outside the heap; 32 MB is the most that glibc accepts.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIM, MMAP = 1 << 30, 1 << 25
+#: From Linux's mman.h: pages of the usual size only.
+MADV_NOHUGEPAGE = 15
+#: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
+ALIGNMENT = 64
 # The number of blocks outside the heap that glibc allows, by default.
 M_MMAP_MAX, MMAPS = -4, 65536
 #: Bytes by which the process may grow over its memory in the first passes after a trim.
@@ -91,17 +98,48 @@ def is_large(size: int) -> bool:
 def empty(shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format) -> torch.Tensor:
     """Return a new tensor on the CPU whose memory, too, stays with the process when it is freed.
 
-    Above MMAP, malloc would take the memory from the system each time, and return it.
+    Above MMAP, malloc would take the memory from the system each time, and return it. PyTorch asks
+    for aligned memory: malloc then needs a larger block than the one that the last tensor of this
+    shape left, and takes new memory instead. Therefore NumPy allocates the block, and the tensor
+    begins at its first aligned address.
     """
     shape = tuple(shape)
-    if not is_large(math.prod(shape) * dtype.itemsize) or not keep():
+    size = math.prod(shape) * dtype.itemsize
+    if not is_large(size) or not keep():
         return torch.empty(shape, dtype=dtype, memory_format=layout)
     mallopt = _function("mallopt")
     mallopt(M_MMAP_MAX, 0)
     try:
-        return torch.empty(shape, dtype=dtype, memory_format=layout)
+        block = np.empty(size + ALIGNMENT, np.uint8)
     finally:
         mallopt(M_MMAP_MAX, MMAPS)
+    # NumPy asks for pages of 2 MB, which some virtual machines take long to provide.
+    advise(block.ctypes.data, block.nbytes, MADV_NOHUGEPAGE)
+    start = -block.ctypes.data % ALIGNMENT
+    values = torch.from_numpy(block[start : start + size]).view(dtype)
+    like = torch.empty(shape, device="meta", memory_format=layout)
+    return values.as_strided(shape, like.stride())
+
+
+def advise(address: int, size: int, advice: int) -> None:
+    """Tell the system how the pages inside of a block of memory will be used, where it listens.
+
+    size: in bytes. advice: a constant of the C library's `madvise`.
+    """
+    madvise = _madvise()
+    begin = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    if madvise is not None and begin < end:
+        madvise(begin, end - begin, advice)
+
+
+@cache
+def _madvise() -> Any:
+    """Return the C library's `madvise`; None on systems other than Linux."""
+    function = _function("madvise") if sys.platform.startswith("linux") else None
+    if function is not None:
+        function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return function
 
 
 def tidy() -> None:

@@ -9,20 +9,16 @@ writes files, or removed keeps its content for as long as it is open here.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 
-from . import files
+from . import files, heap
 from .errors import FileError
 
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
@@ -171,25 +167,7 @@ def _provide_pages(tensor: torch.Tensor) -> None:
 
     Page by page, at the first write to each, the same takes half as long again.
     """
-    madvise = _madvise()
-    if madvise is not None:
-        begin = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        if begin < end:
-            madvise(begin, end - begin, MADV_POPULATE_WRITE)
-
-
-@cache
-def _madvise() -> Any:
-    """Return the C library's `madvise`; None on systems other than Linux."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        function = ctypes.CDLL(None).madvise
-    except (AttributeError, OSError):
-        return None
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return function
+    heap.advise(tensor.data_ptr(), tensor.nbytes, MADV_POPULATE_WRITE)
 
 
 def _fill(buffer: memoryview, handle: int, offset: int) -> None:
