@@ -37,7 +37,7 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 ROOMS = (
     ("_torch", "cores", "garbage", "late_torch", "torch_library"),
     ("arguments", "errors", "printable", "proto", "start"),
-    ("files", "launch", "forks", "late_names", "log_files", "spelling"),
+    ("files", "launch", "forks", "late_names", "log_files", "pages", "spelling"),
     ("module_search",),
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode"),

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -29,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import mode
+from . import mode, pages
 
 #: The environment variable that leaves malloc's settings alone if it is 0.
 SWITCH = "CAFFE_MALLOPT"
@@ -39,8 +37,6 @@ USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNA
 # the size from which on a block lies outside the heap; 32 MB is the most that glibc accepts.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIM, MMAP = 1 << 30, 1 << 25
-#: From Linux's mman.h: pages of the usual size only.
-MADV_NOHUGEPAGE = 15
 #: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
 ALIGNMENT = 64
 # The number of blocks outside the heap that glibc allows, by default.
@@ -114,32 +110,11 @@ def empty(shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format)
     finally:
         mallopt(M_MMAP_MAX, MMAPS)
     # NumPy asks for pages of 2 MB, which some virtual machines take long to provide.
-    advise(block.ctypes.data, block.nbytes, MADV_NOHUGEPAGE)
+    pages.advise(block.ctypes.data, block.nbytes, pages.NO_HUGE_PAGE)
     start = -block.ctypes.data % ALIGNMENT
     values = torch.from_numpy(block[start : start + size]).view(dtype)
     like = torch.empty(shape, device="meta", memory_format=layout)
     return values.as_strided(shape, like.stride())
-
-
-def advise(address: int, size: int, advice: int) -> None:
-    """Tell the system how the pages inside of a block of memory will be used, where it listens.
-
-    size: in bytes. advice: a constant of the C library's `madvise`.
-    """
-    madvise = _madvise()
-    begin = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
-    end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
-    if madvise is not None and begin < end:
-        madvise(begin, end - begin, advice)
-
-
-@cache
-def _madvise() -> Any:
-    """Return the C library's `madvise`; None on systems other than Linux."""
-    function = _function("madvise") if sys.platform.startswith("linux") else None
-    if function is not None:
-        function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return function
 
 
 def tidy() -> None:

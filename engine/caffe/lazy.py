@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from . import files, heap
+from . import files, pages
 from .errors import FileError
 
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
@@ -29,8 +29,6 @@ LARGE = 1 << 24
 PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
 #: All of the first axis.
 ALL = slice(None)
-#: From Linux's mman.h: provide the pages of memory for writing. Linux has it since 5.14.
-MADV_POPULATE_WRITE = 23
 
 
 class MappedFile(mmap.mmap):
@@ -167,7 +165,7 @@ def _provide_pages(tensor: torch.Tensor) -> None:
 
     Page by page, at the first write to each, the same takes half as long again.
     """
-    heap.advise(tensor.data_ptr(), tensor.nbytes, MADV_POPULATE_WRITE)
+    pages.advise(tensor.data_ptr(), tensor.nbytes, pages.POPULATE_WRITE)
 
 
 def _fill(buffer: memoryview, handle: int, offset: int) -> None:
