@@ -45,10 +45,4 @@ INLINE void run_job(struct inner *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(inner)
-
-/* Run jobs on the threads of a team; return 1. */
-int caffe_native_inner(struct inner *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    return 1;
-}
+DEFINE_CALL(inner, inner)

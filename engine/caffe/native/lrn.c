@@ -42,10 +42,4 @@ INLINE void run_job(const struct lrn *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(lrn)
-
-/* Run jobs on the threads of a team; return 1. */
-int caffe_native_lrn(struct lrn *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    return 1;
-}
+DEFINE_CALL(lrn, lrn)

@@ -102,10 +102,4 @@ INLINE void run_job(struct pointwise *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(pointwise)
-
-/* Run jobs on the threads of a team; return 1. */
-int caffe_native_pointwise(struct pointwise *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    return 1;
-}
+DEFINE_CALL(pointwise, pointwise)

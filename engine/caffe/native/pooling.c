@@ -70,10 +70,4 @@ INLINE void run_job(const struct pooling *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(pooling)
-
-/* Run jobs on the threads of a team; return 1. */
-int caffe_native_pooling(struct pooling *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    return 1;
-}
+DEFINE_CALL(pooling, pooling)

@@ -43,10 +43,4 @@ INLINE void run_job(const struct spread *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(spread)
-
-/* Run jobs on the threads of a team; return 1. */
-int caffe_native_spread(struct spread *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    return 1;
-}
+DEFINE_CALL(spread, spread)

@@ -252,17 +252,8 @@ INLINE void run_job(struct stem *j, int rows, float *scratch)
 {
     vector zeros = j->channels == 3 ? run_rows(j, 3, rows < ROWS, scratch)
                                     : run_rows(j, 1, rows < ROWS, scratch);
-    j->finite = 1;
-    for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
+    j->finite = are_zeros(zeros);
 }
 
 DEFINE_JOBS_OF(stem)
-
-/* Run jobs on the threads of a team; return whether all results are finite. */
-int caffe_native_stem(struct stem *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    int finite = 1;
-    for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
-    return finite;
-}
+DEFINE_FINITE_CALL(stem, stem)

@@ -215,6 +215,32 @@ static inline void run_jobs(struct jobs *jobs)
     } \
     int64_t caffe_native_##structure##_size(void) { return sizeof(struct structure); }
 
+/* Define the library's function of this name, which runs jobs on the threads of a team and returns 1. */
+#define DEFINE_CALL(name, structure) \
+    int caffe_native_##name(struct structure *first, int64_t count, const struct team *team) \
+    { \
+        run_jobs_of(first, count, team); \
+        return 1; \
+    }
+
+/* Likewise for jobs that set `finite`; the function returns whether all results are finite. */
+#define DEFINE_FINITE_CALL(name, structure) \
+    int caffe_native_##name(struct structure *first, int64_t count, const struct team *team) \
+    { \
+        run_jobs_of(first, count, team); \
+        int finite = 1; \
+        for (int64_t i = 0; i < count; i++) finite &= first[i].finite; \
+        return finite; \
+    }
+
+/* Return whether all values are zeros, which products with 0 are unless a value is not finite. */
+INLINE int32_t are_zeros(vector values)
+{
+    int32_t result = 1;
+    for (int i = 0; i < PANEL; i++) result &= values[i] == 0;
+    return result;
+}
+
 /* One call of a function that runs jobs and returns whether their results can be used. */
 struct call {
     int (*run)(void *, int64_t, const struct team *);

@@ -578,8 +578,7 @@ INLINE void run_tiles(struct convolution *j, int taps, int rows, float *scratch)
                 }
         }
     }
-    j->finite = 1;
-    for (int i = 0; i < PANEL; i++) j->finite &= zeros[i] == 0;
+    j->finite = are_zeros(zeros);
 }
 
 INLINE void run_job(struct convolution *j, int rows, float *scratch)
@@ -589,12 +588,4 @@ INLINE void run_job(struct convolution *j, int rows, float *scratch)
 }
 
 DEFINE_JOBS_OF(convolution)
-
-/* Run jobs on the threads of a team; return whether all results are finite. */
-int caffe_native_winograd(struct convolution *first, int64_t count, const struct team *team)
-{
-    run_jobs_of(first, count, team);
-    int finite = 1;
-    for (int64_t i = 0; i < count; i++) finite &= first[i].finite;
-    return finite;
-}
+DEFINE_FINITE_CALL(winograd, convolution)
