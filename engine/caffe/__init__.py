@@ -8,3 +8,4 @@ from .api import *  # noqa: F403
 from .api import __all__ as __all__
 
 __all__ += ("_caffe", "pycaffe")
+_torch.code.close()
