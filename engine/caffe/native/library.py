@@ -128,3 +128,11 @@ def load() -> Library | None:
     except UnusableError as error:
         glog.write("library.py:1", f"The C library is not used: {error}", level=1)
         return None
+
+
+def required() -> Library:
+    """Return the library. Raises UnusableError where `load` returns None."""
+    native = load()
+    if native is None:
+        raise UnusableError(f"{PATH} is not in use; ask `load` before its functions are needed")
+    return native

@@ -193,7 +193,7 @@ def forward(
     """
     groups = x.shape[1] // w.shape[1]
     if fused_winograd.is_usable(w.shape, groups):
-        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns)(x)
+        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns).compute(x)
     else:
         y = _in_steps(x, w, b, pad) if w.shape[2] == 3 else None
     return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y
