@@ -15,7 +15,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import cache_from_source, spec_from_file_location
 
-
 #: The file of a package.
 INIT = "__init__.py"
 
@@ -66,6 +65,7 @@ class CodeAhead(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a module whose code was read, once; None for other modules."""
         loader = self._loaders.pop(name, None)
         if loader is None or loader.root not in (sys.path if path is None else path):
             return None
