@@ -233,7 +233,7 @@ class Geometry:
         if node.slide:
             return bottoms[0].convolved(node.slide, node.dilation)
         if node.type == "Crop":
-            # A Crop whose offset is no integer cannot be built.
+            # A Crop whose offset is not an integer cannot be built.
             return bottoms[0].cropped(math.floor(self.offsets.get(node.layer.name, 0)))
         if node.type in JOINING:
             return functools.reduce(Fields.joined, bottoms)
@@ -369,7 +369,7 @@ def _window_map(node: _Node) -> CoordMap:
 
 
 def is_crop_offset(offset: Fraction) -> bool:
-    """Whether a Crop layer can have this offset: an integer from 0 on."""
+    """Return whether a Crop layer can have this offset: an integer from 0 on."""
     return offset >= 0 and offset.denominator == 1
 
 

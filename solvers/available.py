@@ -60,7 +60,7 @@ def published(variant: str) -> str:
 
 
 def _published_in_place(variant: str) -> bool:
-    """Whether a variant's published weights are on this machine, and are weights of its net."""
+    """Return whether a variant's published weights are here and fit its net."""
     return os.path.isfile(published(variant)) and not unusable(variant.replace("voc-", ""), ROOT)
 
 

@@ -162,7 +162,7 @@ def _fitting_weights(net: Any, path: str, upsampling: Sequence[str]) -> Iterator
 
 
 def _classes_differ(stored: Sequence[int], needed: Sequence[int]) -> bool:
-    """Whether two kernels, K x C x H x W, differ in the number of classes alone.
+    """Return whether two kernels, K x C x H x W, differ in the number of classes alone.
 
     A layer that scores has K classes; one that upsamples has K = C classes.
     """

@@ -297,7 +297,7 @@ class Stage:
         )
 
     def _scores_now(self, every: int) -> bool:
-        """Whether the present iteration is scored: each `every` iterations, and at the end."""
+        """Return whether to score this iteration: every `every` iterations, and at the end."""
         return self.iteration % every == 0 or self.iteration >= self.iters
 
     def _snapshot_if_first(self) -> None:

@@ -90,7 +90,7 @@ class Extent:
         return FLOAT * sum(self._counts(height, width))
 
     def fits(self, height: int, width: int, budget: Optional[int]) -> bool:
-        """Whether a pass over a picture needs at most `budget` bytes, and Caffe can hold its blobs.
+        """Return whether a pass over a picture needs at most `budget` bytes and Caffe can hold it.
 
         budget: None for any number of bytes.
         """

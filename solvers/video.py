@@ -70,12 +70,12 @@ class VideoFiles(NamedTuple):
 
 
 def is_video(path: str) -> bool:
-    """Whether a file is a video, by its extension."""
+    """Return whether a file is a video, by its extension."""
     return path.lower().endswith(SUFFIXES)
 
 
 def is_result(path: str) -> bool:
-    """Whether a file is called as a video of overlays."""
+    """Return whether a file is called as a video of overlays."""
     return os.path.splitext(path)[0].endswith(END)
 
 

@@ -139,7 +139,7 @@ def _copy_layer(
 
 
 def _other_colours(shape: Shape, needed: Shape) -> bool:
-    """Whether two kernels differ in nothing but the number of channels that they read."""
+    """Return whether two kernels differ in nothing but the number of channels that they read."""
     same_windows = len(shape) == len(needed) == 4 and shape[2:] == needed[2:]
     return same_windows and shape[0] == needed[0] and shape[1] != needed[1]
 

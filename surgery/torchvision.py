@@ -136,7 +136,7 @@ def layers_of(
 
 
 def _architecture(path: str, tensors: Arrays) -> str:
-    """The classifier whose tensors these are. Raises ValueError."""
+    """Return the classifier whose tensors these are. Raises ValueError."""
     for name, table in NAMES.items():
         if all(f"{_key(tensors, theirs)}.weight" in tensors for theirs in table.values()):
             # VGG with normalization has other numbers, VGG19 further convolutions.
@@ -150,12 +150,12 @@ def _architecture(path: str, tensors: Arrays) -> str:
 
 
 def _key(tensors: Mapping[str, Any], name: str) -> str:
-    """The name of a layer's tensors; a convolution with normalization has `.conv` behind it."""
+    """Return the name of a layer's tensors; `.conv` follows where a normalization does."""
     return f"{name}.conv" if f"{name}.conv.weight" in tensors else name
 
 
 def _blobs(path: str, tensors: Arrays, name: str) -> Tuple[np.ndarray, np.ndarray]:
-    """The weights and the bias of a layer, with the normalization behind it multiplied in."""
+    """Return a layer's weights and bias, multiplied by the normalization that follows."""
     if _key(tensors, name) == name:
         if f"{name}.bias" not in tensors:
             raise ValueError(f"{path}: lacks the tensor {name}.bias")

@@ -21,7 +21,7 @@ NO_LEVELDB = (
 
 
 def _lmdb() -> Any:
-    """The package lmdb, which is imported only where a tool writes a database."""
+    """Return the package lmdb, which is imported only where a tool writes a database."""
     try:
         import lmdb
     except ImportError:

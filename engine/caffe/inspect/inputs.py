@@ -78,7 +78,7 @@ def image_shapes(param: Any, inputs: Inputs) -> list[Shape | None]:
 
 
 def _size_in(settings: Any, transform: Any) -> tuple[int, int] | None:
-    """The height and width to which a layer's settings crop or resize its images."""
+    """Return the height and width to which a layer's settings crop or resize its images."""
     crop = transform.crop_size or getattr(settings, "crop_size", 0)
     if crop:
         return crop, crop

@@ -86,7 +86,7 @@ class SizeRules:
         return sizes
 
     def _top(self, part: Part, bottoms: list[Sizes], checked: bool) -> Sizes:
-        """The size of a layer's tops; () where the tops have no positions."""
+        """Return the size of a layer's tops; () where the tops have no positions."""
         if part.type == "Crop":
             return self._cropped(part, bottoms, checked)
         if not any(top in self.located for top in part.tops):
@@ -135,7 +135,7 @@ class SizeRules:
         return True
 
     def fits_from(self, smallest: int) -> bool:
-        """Whether every image from `smallest` on has no empty blob and no misfit."""
+        """Return whether every image from `smallest` on has no empty blob and no misfit."""
         try:
             for size in range(smallest, smallest + self.period):
                 self.sizes(size)

@@ -175,7 +175,7 @@ class Convolution(_Convolving):
         return self._convolved(x, self.pad)
 
     def is_preparable(self, shapes: Sequence[Shape]) -> bool:
-        """Whether `bind_with` can be called: a 2-d convolution of one map, of usual size."""
+        """Return whether `bind_with` can be called: a 2-d convolution of one map, of usual size."""
         shape = shapes[0]
         complete = all(n + 2 * p >= r for n, p, r in zip(shape[2:], self.pad, self.reach))
         plain = len(shapes) == 1 and self.axis == 1 and len(shape) == 4 and complete
@@ -223,21 +223,21 @@ class Convolution(_Convolving):
         return prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
 
     def is_for_graphs(self, shapes: Sequence[Shape]) -> bool:
-        """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
+        """Return whether a graph of oneDNN computes the convolution fastest, with `operation`."""
         if mode.low_dtype() != torch.float32 and self._products(shapes[0]) > SHORT:
             return False
         return self._algorithm_among_graphs(shapes) == "onednn"
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
-        """Whether a graph that computes the layers before and after computes it best, too."""
+        """Return whether a graph that computes the layers around is fastest for this one, too."""
         return self._algorithm_among_graphs(shapes) in ("onednn", "planes", "pointwise")
 
     def _products(self, shape: Shape) -> int:
-        """The number of multiplications for a bottom of this shape."""
+        """Return the number of multiplications for a bottom of this shape."""
         return shape[0] * math.prod(self.output_size(shape[2:])) * self.blobs[0].count
 
     def _algorithm(self, shapes: Sequence[Shape], least: float = 0) -> str:
-        """What computes the convolution fastest by itself; "" for one that is not prepared.
+        """Return what computes the convolution fastest by itself; "" for one that is not prepared.
 
         least: as in `prepared.choose_algorithm`.
         """
@@ -288,7 +288,7 @@ class Convolution(_Convolving):
         return x.contiguous() if self._has_few_positions(x) else _laid_out(x)
 
     def _has_few_positions(self, x: torch.Tensor) -> bool:
-        """Whether there are many more weights than values in the maps, in float32 on the CPU."""
+        """Return whether weights far outnumber the values of the maps, in float32 on the CPU."""
         if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():
             return False
         positions = math.prod(self.output_size(x.shape[2:]))
@@ -315,14 +315,14 @@ class Convolution(_Convolving):
         return y if y.shape[1] == outputs else y[:, :outputs]
 
     def _is_product(self) -> bool:
-        """Whether the convolution is computed as one matrix product.
+        """Return whether the convolution is computed as one matrix product.
 
         With this many weights oneDNN's convolution is slow, for it reorders them at every call.
         """
         return large(self.blobs[0]) and self.group == 1 and len(self.kernel) == 2
 
     def _learns_as_product(self, x: torch.Tensor) -> bool:
-        """Whether the gradients of the matrix product are faster than those of the convolution."""
+        """Return whether the matrix product has faster gradients than the convolution."""
         if not torch.is_grad_enabled() or self.group != 1 or not self._has_few_positions(x):
             return False
         return x.shape[0] * math.prod(self.output_size(x.shape[2:])) <= PRODUCT_POSITIONS
@@ -470,7 +470,7 @@ class Deconvolution(_Convolving):
         return self.derived[1]
 
     def _may_upsample(self, x: torch.Tensor) -> bool:
-        """Whether the layer's settings and the bottom suit the upsampling functions."""
+        """Return whether the layer's settings and the bottom suit the upsampling functions."""
         learned = torch.is_grad_enabled() and any(self.param_propagate_down[:1])
         outputs = self.layer_param.convolution_param.num_output
         if learned or self.blobs[0].values.held() or set(self.dilation) != {1}:

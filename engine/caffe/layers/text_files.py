@@ -50,7 +50,7 @@ class Turns(Generic[Line]):
             self._order = np.array(order)
 
     def position(self) -> dict[str, Any]:
-        """Return the order of the present turn and the place in it."""
+        """Return the order of the present turn, and the place of the next line in the turn."""
         if self._random is None:
             return {"place": self.place}
         return {"place": self.place, "order": self._order, "random": self._random.state()}

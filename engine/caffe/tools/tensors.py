@@ -88,7 +88,7 @@ def to_caffemodel(path: str, out: str) -> int:
 
 
 def _structure(path: str, metadata: Mapping[str, str], blobs: Mapping[str, Any]) -> Any:
-    """The NetParameter of a file's metadata, with a layer for each layer of the tensors."""
+    """Return the NetParameter of a file's metadata, with a layer for each layer of the tensors."""
     structure = caffe_pb2.NetParameter()
     if STRUCTURE in metadata:
         try:
@@ -145,7 +145,7 @@ def state_dict_to_safetensors(path: str, out: str) -> int:
 
 
 def _array(value: torch.Tensor) -> np.ndarray:
-    """A tensor as an array; bfloat16 and float16, which Caffe lacks, as float32."""
+    """Return a tensor as an array; bfloat16 and float16, which Caffe lacks, as float32."""
     value = value.detach()
     if value.dtype in (torch.bfloat16, torch.float16):
         value = value.float()

@@ -93,7 +93,7 @@ class Source:
         return canonical_axis(self.layer, axis, self.shapes[0])
 
     def is_free(self, axis: int, bottom: int = 0) -> bool:
-        """Whether an axis of a bottom has no fixed size."""
+        """Return whether an axis of a bottom has no fixed size."""
         return bool(self.free) and axis in self.free[bottom]
 
     def fixed_sizes(self, axes: Sequence[int]) -> list[int]:

@@ -90,7 +90,7 @@ def _shapes(net: Net, names: Iterable[str]) -> Shapes:
 
 
 def _groups(inputs: Shapes) -> list[list[Axis]]:
-    """The axes that may be free. Axes with one number and one size are free together."""
+    """Return the axes that may be free. Axes with one number and one size are free together."""
     groups: dict[tuple[int, int], list[Axis]] = {}
     for name, shape in inputs.items():
         for i, size in enumerate(shape):
@@ -100,13 +100,13 @@ def _groups(inputs: Shapes) -> list[list[Axis]]:
 
 
 def _attempts(groups: list[list[Axis]]) -> list[list[list[Axis]]]:
-    """The groups to try: all, all heights and widths, then one at a time."""
+    """Return the groups to try: all, all heights and widths, then one at a time."""
     spatial = [group for group in groups if group[0][1] >= 2]
     return [groups, spatial, *([group] for group in groups)]
 
 
 def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[Shapes, Shapes]]:
-    """The shapes of inputs and of all blobs at each set of sizes that the net takes."""
+    """Return the shapes of inputs and of all blobs at each set of sizes that the net takes."""
     results = []
     for change in range(3):
         shapes = {name: list(shape) for name, shape in start.items()}
@@ -121,7 +121,7 @@ def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[S
 
 
 def _name(group: list[Axis], first: str, axes: int) -> str:
-    """The name of a free axis, after the first input that has it, a blob with so many axes.
+    """Return the name of a free axis, after the first input that has it, a blob with so many axes.
 
     first: the net's first input.
     """
