@@ -319,11 +319,10 @@ class Geometry:
     def limits(self) -> Limits:
         """Return what this padding allows.
 
-        Sizes never fall as the input grows, so bisection finds the smallest input. From there on,
-        n + `period` pixels make each blob period * scale larger: every step on the way is a
-        division without remainder, and whether the last window of a Pooling is clipped depends on n
-        modulo its stride. So what a crop leaves over has this period too, and one period proves all
-        sizes.
+        Sizes never fall as the input grows, so bisection finds the smallest input. From there on, n
+        + `period` pixels make each blob period * scale larger: every step on the way is a division
+        without remainder, and whether the last window of a Pooling is clipped depends on n modulo
+        its stride. So the remainder of a crop has this period too, and one period proves all sizes.
         """
         low, high = 0, 1
         while not self._fills_blobs(high):

@@ -1,4 +1,4 @@
-"""The number of threads, which fixes the order of additions and so the last digits of results."""
+"""The number of threads, which determines the order of additions: the last digits of results."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ def remove_abandoned(folder: str, names: str, age: float | None = None) -> list[
     """Remove what killed writes of `atomic` and `atomic_folder` left in a folder; return the paths.
 
     names: a pattern of the names that were being written. A process that writes holds a lock on its
-    temporary file or folder, so the files of a living process stay. age: files that changed within
-    this number of seconds stay (2).
+        temporary file or folder, so the files of a living process stay.
+    age: files that changed within this number of seconds stay (2).
     """
     removed: list[str] = []
     least = _ABANDONED if age is None else age

@@ -49,7 +49,7 @@ class NetFile:
         """Raise one error that lists all that the engine lacks for a NetState's layers.
 
         layer_types: all registered types. own_types: the types that users registered; the unknown
-        fields of their layers become the layers' `param_str`.
+            fields of their layers become the layers' `param_str`.
 
         What belongs to layers that the state leaves out, or only tunes how a fork computes, is
         logged and left out. Raises PrototxtError for unknown fields, NetError for unknown types.
@@ -128,7 +128,7 @@ def read_net(path: str | os.PathLike, layer_types: Collection[str] | None = None
     """Return the NetParameter of a prototxt file of any age, upgraded to the present form.
 
     layer_types: the registered types; the fields inside layers of other types are left out. None:
-    no field is left out.
+        no field is left out.
 
     Raises as `read_net_file` does, and PrototxtError for fields that the schema lacks.
     """
