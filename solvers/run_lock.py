@@ -1,9 +1,9 @@
 """Allows one run in a folder at a time: a file names the process that works there.
 
 The file is locked with flock, which network file systems pass on to other hosts where they can. The
-process also touches its file every `HEARTBEAT` seconds, for file systems that cannot. A process
-counts as ended if its lock is gone and no process of this host has its number and start time; a
-process of another host, if its file was not touched for `DEAD` seconds.
+process also touches its file every `HEARTBEAT` seconds, for file systems that cannot. A process of
+this host counts as ended if its lock is gone or no process has its number and start time. A process
+of another host counts as ended if its lock is gone or its file was not touched for `DEAD` seconds.
 """
 
 from __future__ import annotations

@@ -252,7 +252,8 @@ class Stage:
                 self._stop(self._requests.stop)
             if due:
                 yield self.iteration
-        # The next stage reads the files that worker 0 has kept, so all workers wait here.
+        # Worker 0 removes snapshots, and the next stage reads those that remain; so all workers
+        # meet here.
         workers.meet(self.solver)
         self.finished = True
 

@@ -29,7 +29,7 @@ class Random:
 
     @property
     def generator(self) -> np.random.RandomState:
-        """The generator itself, for draws that Caffe makes otherwise."""
+        """The generator, for draws that Caffe makes in another way."""
         return self._rng
 
     def below(self, n: int) -> int:

@@ -136,7 +136,7 @@ class Memory:
     """Bytes of a pass, by what they hold.
 
     values: the blobs. gradients: of blobs. parameters: weights. updates: gradients of weights and
-    the solver's arrays. buffers: what layers keep for their own work.
+    the solver's arrays. buffers: memory that layers keep for intermediate values.
     """
 
     values: int

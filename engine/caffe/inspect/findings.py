@@ -1,4 +1,4 @@
-"""What is likely a mistake in a net: findings, each about one layer."""
+"""Likely mistakes in a net, as findings about one layer each."""
 
 from __future__ import annotations
 

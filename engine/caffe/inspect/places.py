@@ -42,8 +42,8 @@ class AxisPlace(NamedTuple):
 
     scale, shift: pixel x of the image lies at scale * x + shift in the blob.
     fields: position o sees the pixels from o / scale + low to o / scale + high of field
-        o % len(fields), or none where that is None. Only behind a Deconvolution do the positions
-        differ; their fields repeat after its stride.
+        o % len(fields), or none where that is None. The positions differ only after a
+        Deconvolution; their fields repeat after its stride.
     """
 
     scale: Fraction = Fraction(1)
@@ -136,7 +136,7 @@ Places = dict[NetBlob, Place]
 def places(net: BuiltNet, aligned: bool = False) -> Places:
     """Return the place of every blob that has positions.
 
-    aligned: take it that the top of each Crop lies where its second bottom does.
+    aligned: assume that the top of each Crop lies where its second bottom does.
     """
     located: Places = {}
     frames: dict[tuple[int, ...], str] = {}

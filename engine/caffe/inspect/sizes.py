@@ -16,7 +16,7 @@ from ..errors import CaffeError
 from .build import LABELLED, BuiltNet, NetBlob, Part
 from .places import MERGING, Places, crop_offsets, keeps_positions
 
-#: A longer period is not searched: a net whose sizes repeat so late has unusual strides.
+#: The longest period that is searched; a net with a longer one has unusual strides.
 LONGEST_PERIOD = 512
 #: The largest image that is tried in pixels, when the smallest image is searched.
 LARGEST = 4096

@@ -46,7 +46,7 @@ class Turns(Generic[Line]):
         if self._random is not None:
             order = self._order.tolist()
             self._random.shuffle(order)
-            # A new array: `position` has returned the former one.
+            # A new array, because `position` has returned the old one.
             self._order = np.array(order)
 
     def position(self) -> dict[str, Any]:

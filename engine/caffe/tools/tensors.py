@@ -118,9 +118,9 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def state_dict_to_safetensors(path: str, out: str) -> int:
     """Write the tensors of a PyTorch state dict (.pth) as safetensors, under their names.
 
-    Only tensors are read, no program that the file may contain. Half precision becomes float32;
-    other values than tensors are left out. Returns how many tensors were written. Raises FileError
-    if a file cannot be read or written.
+    Only tensors are read; programs in the file do not run. Half precision becomes float32; other
+    values than tensors are left out. Returns how many tensors were written. Raises FileError if a
+    file cannot be read or written.
     """
     try:
         with reading(path):

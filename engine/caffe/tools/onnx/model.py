@@ -34,7 +34,8 @@ class Model:
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
         self.inputs: list[Any] = []
-        #: The layer that is being written; the names of its nodes and tensors begin with it.
+        #: The name of the layer that is being written; the names of its nodes and tensors begin
+        #: with it.
         self.layer = ""
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:

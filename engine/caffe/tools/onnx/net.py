@@ -90,7 +90,7 @@ def write(
     """Write `build(net, ...)` to `path` and return the paths that were written.
 
     external: whether the large weights lie in a file of their own, `path`.data, which is written
-        first. Models that are too large for one file have it anyway.
+        first. Models that are too large for one file always get the second file.
 
     Raises FileError if a file cannot be written, and what `build` raises.
     """

@@ -34,7 +34,7 @@ class Sizes:
 
 
 def outputs_of(net: Net) -> list[str]:
-    """Return a net's outputs without the inputs that no layer reads: a model does not give them."""
+    """Return a net's outputs, except inputs that no layer reads, which a model does not return."""
     read = {bottom for bottoms in net.bottom_names.values() for bottom in bottoms}
     return [top for top in net.outputs if top not in net.inputs or top in read]
 
@@ -121,9 +121,9 @@ def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[S
 
 
 def _name(group: list[Axis], first: str, axes: int) -> str:
-    """Return the name of a free axis, after the first input that has it, a blob with so many axes.
+    """Return the name of a free axis: "batch", or the name of its first input with the axis.
 
-    first: the net's first input.
+    first: the net's first input. axes: the number of axes of the input.
     """
     blob, axis = group[0]
     if axis == 0:

@@ -120,9 +120,9 @@ def _sides(source: Source) -> list[int]:
 
 
 def _shares(source: Source, kernel: Sequence[int]) -> np.ndarray | None:
-    """Return what the mean over a complete window is multiplied by: what is behind does not count.
+    """Return the factors for the means over complete windows: some of their values do not count.
 
-    None where all windows lie inside the padding.
+    None if all windows lie inside the padding, so that all values count.
     """
     layer, size = source.layer, source.shapes[0][2:]
     shares: np.ndarray = np.ones(())
