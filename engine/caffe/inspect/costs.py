@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
-from ..layers.convolution import Convolution, Deconvolution
+from ..layers.convolution import Convolution
+from ..layers.deconvolution import Deconvolution
 from ..ops.product import large
 from ..proto import caffe_pb2
 from .build import BuiltNet, Part
