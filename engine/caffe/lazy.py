@@ -26,8 +26,8 @@ from .native import library
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
 #: read when the net is loaded.
 LARGE = 1 << 24
-#: Bytes that a thread reads at a time, into their place and in order to round them. What is rounded
-#: then lies in the cache of the core.
+#: Bytes that a thread reads at a time: into their place, and to be rounded. The bytes are rounded
+#: while they are in the core's cache.
 PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
 #: All of the first axis.
 ALL = slice(None)
@@ -61,7 +61,7 @@ class MappedFile(mmap.mmap):
             os.close(self.handle)
 
     def changed(self) -> bool:
-        """Whether the file was written to since it was opened."""
+        """Return whether the file was written to since it was opened."""
         return self._state != self._present_state()
 
     def _present_state(self) -> tuple[int, int]:
@@ -101,7 +101,7 @@ class FileValues:
         return self._read(dtype, rows)
 
     def can_wait(self) -> bool:
-        """Whether the values are many and lie in a file that stays open."""
+        """Return whether the values are many and lie in a file that stays open."""
         return self._values.nbytes >= LARGE and self._file() is not None
 
     def _file(self) -> MappedFile | None:

@@ -15,7 +15,7 @@ from .records import RECORD
 from .structures import CALL, CONVOLUTION, GRADIENT, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
-#: The structures whose sizes the library tells, in its order.
+#: The structures of which the library reports the sizes, in its order.
 STRUCTURES = RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"

@@ -85,8 +85,8 @@ class Convolution(jobs.Convolution):
 
     shape: N x C x H x W. w: K x C / groups x kh x kw, of which `is_usable` is true, float32 or
     bfloat16. b: K values, or None. pad: (height, width). slope: that of negative results in a ReLU
-    that follows, or None. dtype: of the maps, float32 or bfloat16. exact: whether outputs are as
-    exact beside much larger inputs as elsewhere, and zero beside zeros, as gradients need.
+    that follows, or None. dtype: of the maps, float32 or bfloat16. exact: whether outputs next to
+    much larger inputs are as exact as others, and outputs of zeros are zero; gradients need this.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ class _Native(jobs.Operation):
         return self._x.numel() // self._x.shape[1]
 
     def empty_top(self) -> torch.Tensor:
-        # A map of one channel keeps its strides, which several layouts share.
+        # Several layouts share the strides of a map of one channel; the result has those of x.
         return torch.empty_like(self._x)
 
 

@@ -1,8 +1,9 @@
 """Transposed convolutions of each channel with the channel's own kernel, on the CPU.
 
 The kernels have to be outer products, as those of bilinear interpolation are. The convolution then
-runs along one axis after the other. Along an axis, `stride` neighbouring outputs see the same few
-inputs, and are a small matrix, the same all along the channel, times these inputs.
+runs along one axis after the other. Along an axis, `stride` neighbouring outputs depend on the same
+few inputs. They are the product of these inputs and a small matrix, which is the same everywhere in
+a channel.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SHORT = 8
 def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return factors, C x kh and C x kw, whose outer products are the kernels, C x kh x kw.
 
-    Return None if a kernel is no outer product.
+    Return None if a kernel is not an outer product.
     """
     exact = kernels.double()
     peak, at = exact.abs().flatten(1).max(1)
