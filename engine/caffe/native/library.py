@@ -26,7 +26,7 @@ from .structures import (
 )
 
 FOLDER = Path(__file__).parent
-#: The structures whose sizes the library tells, in its order.
+#: The structures of which the library reports the sizes, in its order.
 STRUCTURES = (
     *(RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT),
     BOTTOM_GRADIENT,
@@ -56,6 +56,7 @@ class Library(NamedTuple):
     the kernels, the tiles of a block, the outputs of a group, and the channels whose sums are in
     memory at a time. bottom_scratch: likewise, for the channels, the side of the kernels and the
     tiles of a block.
+    round: rounds float32 values to bfloat16, by the addresses of both and their number.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -74,6 +75,7 @@ class Library(NamedTuple):
     stem_scratch: Callable[[int, int], int]
     gradient_scratch: Callable[[int, int, int, int, int], int]
     bottom_scratch: Callable[[int, int, int], int]
+    round: Callable[[int, int, int], None]
     convolves: bool
 
 
@@ -96,6 +98,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "stem_scratch": ([_NUMBER] * 2, _NUMBER),
     "gradient_scratch": ([_NUMBER] * 5, _NUMBER),
     "bottom_scratch": ([_NUMBER] * 3, _NUMBER),
+    "round": ([_ADDRESS, _ADDRESS, _NUMBER], None),
 }
 
 
@@ -147,3 +150,11 @@ def load() -> Library | None:
     except UnusableError as error:
         glog.write("library.py:1", f"The C library is not used: {error}", level=1)
         return None
+
+
+def required() -> Library:
+    """Return the library. Raises UnusableError where `load` returns None."""
+    native = load()
+    if native is None:
+        raise UnusableError(f"{PATH} is not in use; ask `load` before its functions are needed")
+    return native

@@ -127,7 +127,7 @@ class Solver:
             glog.write("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
         if p.snapshot_prefix and not launch.solver_rank():
-            # A run that is at its end already writes no snapshot, which would do so.
+            # Writing a snapshot does this, too, but a run that is already at max_iter writes none.
             snapshots.remove_abandoned(p.snapshot_prefix)
         self._stopped = False
         self.step(p.max_iter - self.iter)
@@ -203,7 +203,7 @@ class Solver:
         self._stopped = action == "stop"
 
     def _may_join(self) -> bool:
-        """Whether nobody sees what happens between the forward and the update of this iteration."""
+        """Return whether nothing observes this iteration between its forward and its update."""
         p = self.param
         if self._callbacks or p.iter_size != 1 or p.lr_policy == "plateau":
             return False
@@ -277,7 +277,7 @@ class Solver:
         return policies.learning_rate(self.param, self.iter, self._rate_drops)
 
     def _plateau_drops(self) -> None:
-        """Count the drops up to this iteration; once more changes nothing."""
+        """Count the drops up to this iteration. A second call in an iteration changes nothing."""
         drops = self._plateau.count_drops
         self._rate_drops = drops(self.param, self.iter, self._rate_drops, self.smoothed_loss)
 
