@@ -32,6 +32,15 @@ DROPPED = """layer { name: "x" type: "DummyData" top: "x" dummy_data_param { sha
 layer { name: "d" type: "Dropout" bottom: "x" top: "y" dropout_param { dropout_ratio: 0.4 } }
 layer { name: "e" type: "Dropout" bottom: "y" top: "z" }"""
 
+#: A recurrent layer of 3 steps, and a layer that is filled after it.
+RECURRENT = """layer { name: "x" type: "DummyData" top: "x" top: "cont" dummy_data_param {
+  shape { dim: 3 dim: 2 dim: 5 } shape { dim: 3 dim: 2 } data_filler { type: "gaussian" }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "r" type: "%s" bottom: "x" bottom: "cont" top: "r" recurrent_param { num_output: 4
+  weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "uniform" min: -1 max: 1 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "r" top: "y" inner_product_param {
+  num_output: 6 weight_filler { type: "xavier" } } }"""
+
 
 def draw(folder: str) -> Dict[str, Any]:
     """Name -> array of what the seeds draw."""
@@ -46,6 +55,12 @@ def draw(folder: str) -> Dict[str, Any]:
         caffe.set_random_seed(seed)
         weights, bias = build(FILLED % filler, caffe.TEST).params["ip"]
         arrays[filler], arrays[filler + ", bias"] = weights.data.copy(), bias.data.copy()
+    for layer_type in ("RNN", "LSTM"):
+        caffe.set_random_seed(4)
+        net = build(RECURRENT % layer_type, caffe.TRAIN)
+        net.forward()
+        arrays[f"{layer_type}, next layer"] = net.params["ip"][0].data.copy()
+        arrays[f"{layer_type}, data"] = net.blobs["x"].data.copy()
     caffe.set_random_seed(3)
     net = build(DROPPED, caffe.TRAIN)
     for iteration in range(3):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from caffe import boost_random
 
+from oracle.seeds import RECURRENT
 from tests.engine.nets import build
 
 #: BVLC Caffe's first weights after set_random_seed(3), for 3 inputs and 2 outputs.
@@ -28,6 +29,16 @@ def test_a_seed_draws_bvlc_caffes_weights(tmp_path, filler):
       inner_product_param {{ num_output: 2 weight_filler {{ {filler} }} }} }}"""
     weights = build(tmp_path, text).params["ip"][0].data.ravel()
     np.testing.assert_allclose(weights[:4], WEIGHTS[filler], rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "weights"),
+    [("RNN", [-0.50868356, -0.5144183, 0.11912686]), ("LSTM", [0.28114593, 0.32196325, 0.0800302])],
+)
+def test_the_layer_after_a_recurrent_one_has_bvlc_caffes_weights(tmp_path, layer, weights):
+    caffe.set_random_seed(4)
+    net = build(tmp_path, RECURRENT % layer)
+    np.testing.assert_allclose(net.params["ip"][0].data.ravel()[:3], weights, rtol=2e-7)
 
 
 def test_a_seed_draws_bvlc_caffes_dropout_masks(tmp_path):
