@@ -41,6 +41,7 @@ class Library(NamedTuple):
     channels and the width of the result. gradient_scratch: likewise, for the channels, the side of
     the kernels, the tiles of a block, the outputs of a group, and the channels whose sums are in
     memory at a time.
+    round: rounds float32 values to bfloat16, by the addresses of both and their number.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -57,6 +58,7 @@ class Library(NamedTuple):
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
     gradient_scratch: Callable[[int, int, int, int, int], int]
+    round: Callable[[int, int, int], None]
     convolves: bool
 
 
@@ -77,6 +79,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "winograd_scratch": ([_NUMBER] * 4, _NUMBER),
     "stem_scratch": ([_NUMBER] * 2, _NUMBER),
     "gradient_scratch": ([_NUMBER] * 5, _NUMBER),
+    "round": ([_ADDRESS, _ADDRESS, _NUMBER], None),
 }
 
 
