@@ -105,7 +105,7 @@ def bounds(labels: Iterator[np.ndarray], count: int, title: str) -> Dict[str, Li
 def read_split(voc_dir: str, split: str) -> Tuple[List[str], Iterator[np.ndarray]]:
     """Return the ids of a split in VOC's layout, and an iterator of its label maps (H x W, uint8).
 
-    Raises OSError for a file that does not exist, ValueError for a label that is no class.
+    Raises OSError for a file that does not exist, ValueError for a label that is not a class.
     """
     path = os.path.join(voc_dir, "ImageSets", "Segmentation", split + ".txt")
     if not os.path.isfile(path):
@@ -118,7 +118,7 @@ def read_split(voc_dir: str, split: str) -> Tuple[List[str], Iterator[np.ndarray
 
 
 def read_label_map(voc_dir: str, name: str) -> np.ndarray:
-    """Return a label map, H x W, uint8. Raises ValueError for a label that is no class."""
+    """Return a label map, H x W, uint8. Raises ValueError for a label that is not a class."""
     label = demo_run.read_truth(voc_dir, name)
     wrong = label[(label >= CLASSES) & (label != IGNORE_LABEL)]
     if label.ndim != 2 or wrong.size:

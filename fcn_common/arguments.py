@@ -34,7 +34,7 @@ def option(name: str, **settings: Any) -> argparse.ArgumentParser:
 
 
 def variant(names: Sequence[str], default: Optional[str] = None) -> argparse.ArgumentParser:
-    """The positional VARIANT: one of `names`; required if there is no `default`."""
+    """Return the positional VARIANT: one of `names`; required if there is no `default`."""
     return option(
         "variant",
         metavar="VARIANT",

@@ -79,7 +79,7 @@ def write_without(path: str, out: str, names: Collection[str]) -> None:
 
 
 def complete_state(path: str) -> bool:
-    """Whether a .solverstate is complete. Caffe writes `current_step` last."""
+    """Return whether a .solverstate is complete. Caffe writes `current_step` last."""
     try:
         with _mapped(path) as data:
             fields = [field for field, _, _ in _fields(data, 0, len(data))]
@@ -89,7 +89,7 @@ def complete_state(path: str) -> bool:
 
 
 def complete_model(path: str) -> bool:
-    """Whether a .caffemodel is complete."""
+    """Return whether a .caffemodel is complete."""
     try:
         return bool(contents(path))
     except (OSError, ValueError):

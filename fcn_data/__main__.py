@@ -20,7 +20,7 @@ from .published import NAMES, ROOT, check, fetch, missing
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: `fetch`, `check`, `list` and `join`."""
+    """Return the command line: `fetch`, `check`, `list` and `join`."""
     result = Parser(
         prog="python -m fcn_data",
         description="Fetch, check and list the published files; join the channels of pictures.",

@@ -19,7 +19,7 @@ SUFFIX = ".channels"
 
 
 def is_channel_list(path: str) -> bool:
-    """Whether a path names a channel list."""
+    """Return whether a path names a channel list."""
     return path.lower().endswith(SUFFIX)
 
 

@@ -315,7 +315,7 @@ def _label_findings(
 def _reason(
     present: Sequence[int], classes: int, coding: LabelCoding, facts: Mapping[str, FileFacts]
 ) -> str:
-    """Return the likely reason for wrong labels, to be put behind a finding; "" without one."""
+    """Return the likely reason for wrong labels, to append to a finding; "" if none is known."""
     masks = [f for f in facts.values() if set(f.counts) == {0, 255}]
     if masks and set(present) <= {0, 255} and not coding.masks and 1 not in present:
         return "; the files look like masks of 0 and 255: use --masks"

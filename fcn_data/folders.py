@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm"),
     CHANNEL_LIST,
 )
-#: Names of folders, the most telling first.
+#: Names of folders, from the most specific to the least.
 IMAGE_FOLDERS = (
     *("JPEGImages", "images", "image", "img", "imgs", "photos", "photographs", "pictures"),
     *("photo", "rgb", "leftImg8bit"),

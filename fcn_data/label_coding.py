@@ -74,7 +74,7 @@ class LabelCoding(NamedTuple):
         return classes
 
     def _names_colours(self, indices: np.ndarray, palette: np.ndarray) -> bool:
-        """Whether the palette of a file has this coding's colours at other indices."""
+        """Return whether the palette of a file has this coding's colours at other indices."""
         if self.colours is None:
             return False
         present = np.unique(indices)
@@ -142,7 +142,7 @@ def colour_counts(pixels: np.ndarray) -> Dict[Colour, int]:
 
 
 def is_mask(pixels: np.ndarray) -> bool:
-    """Whether the values of a label file are 0 and 255 only, with 255 among them."""
+    """Return whether the values of a label file are 0 and 255 only, with 255 among them."""
     values: List[int] = np.unique(pixels).tolist()
     return UINT8_MAX in values and set(values) <= {0, UINT8_MAX}
 

@@ -169,7 +169,7 @@ class SegmentationDataLayer(caffe.Layer):
     def resume_state(self) -> Dict[str, Any]:
         """Return the position in the split, as values for a JSON file (`set_resume_state`)."""
         state = self._rng.getstate() if self.random else None
-        # Without augmentation nothing follows from the number of draws, which a scoring raises.
+        # Without augmentation the number of draws has no effect, and a scoring changes it.
         changes = [self._draws, self._changes_seed] if self.augmentation != Augmentation() else None
         images = len(self.indices)
         return {"idx": self.idx, "images": images, "random": state, "changes": changes}
@@ -353,7 +353,7 @@ class SegmentationDataLayer(caffe.Layer):
         return self._load(self.indices[place])
 
     def _load_readable(self, place: int) -> List[np.ndarray]:
-        """Return the arrays of the first image from a place on that can be read.
+        """Return the arrays of the first readable image at or after a place.
 
         The order of the draws stays as it is, so that a continued run has the same images.
         """

@@ -122,7 +122,7 @@ def open_image(path: str) -> Any:
 
 
 def is_wide(path: str) -> bool:
-    """Whether the values of a picture have more than 8 bits."""
+    """Return whether the values of a picture have more than 8 bits."""
     if is_channel_list(path):
         return any(map(is_wide, listed_files(path)))
     with open_image(path) as image:

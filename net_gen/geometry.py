@@ -233,7 +233,7 @@ class Geometry:
         if node.slide:
             return bottoms[0].convolved(node.slide, node.dilation)
         if node.type == "Crop":
-            # A Crop whose offset is no integer cannot be built.
+            # A Crop whose offset is not an integer cannot be built.
             return bottoms[0].cropped(math.floor(self.offsets.get(node.layer.name, 0)))
         if node.type in JOINING:
             return functools.reduce(Fields.joined, bottoms)
@@ -319,11 +319,10 @@ class Geometry:
     def limits(self) -> Limits:
         """Return what this padding allows.
 
-        Sizes never fall as the input grows, so bisection finds the smallest input. From there on,
-        n + `period` pixels make each blob period * scale larger: every step on the way is a
-        division without remainder, and whether the last window of a Pooling is clipped depends on n
-        modulo its stride. So what a crop leaves over has this period too, and one period proves all
-        sizes.
+        Sizes never fall as the input grows, so bisection finds the smallest input. From there on, n
+        + `period` pixels make each blob period * scale larger: every step on the way is a division
+        without remainder, and whether the last window of a Pooling is clipped depends on n modulo
+        its stride. So the remainder of a crop has this period too, and one period proves all sizes.
         """
         low, high = 0, 1
         while not self._fills_blobs(high):
@@ -369,7 +368,7 @@ def _window_map(node: _Node) -> CoordMap:
 
 
 def is_crop_offset(offset: Fraction) -> bool:
-    """Whether a Crop layer can have this offset: an integer from 0 on."""
+    """Return whether a Crop layer can have this offset: an integer from 0 on."""
     return offset >= 0 and offset.denominator == 1
 
 

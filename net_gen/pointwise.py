@@ -16,9 +16,9 @@ POINTWISE = CHANNEL_TYPES | {
     *("LRN", "MVN", "Power", "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH"),
     "Threshold",
 }
-#: Of these, the types whose bottoms have to lie at one place.
+#: The types of these whose bottoms must lie at the same place.
 JOINING = frozenset({"Concat", "Eltwise"})
-#: Of these, the types that normalize by statistics of the whole map.
+#: The types of these that normalize by statistics of the whole map.
 MAP_STATISTICS = frozenset({"MVN"})
 
 

@@ -24,9 +24,9 @@ PROGRAMS = ("net.py", "solve.py")
 def write_programs(
     name: str, folder: PathLike, arguments: Optional[Mapping[str, Any]] = None
 ) -> List[Path]:
-    """Write those of net.py and solve.py that `folder` lacks, and return their paths.
+    """Write net.py and solve.py into `folder` where they are missing, and return the paths written.
 
-    name: a key of `VARIANTS`. A program that is there stays as it is. arguments: those with which
+    name: a key of `VARIANTS`. An existing program stays as it is. arguments: those with which
     `generate` wrote the prototxts of the folder; net.py writes the same prototxts again.
 
     Raises ValueError for an unknown variant, OSError for a folder that cannot be written to.
@@ -58,7 +58,7 @@ def program_text(
 
 
 def _repository_from(folder: PathLike) -> str:
-    """Return the path of the repository from a folder; an absolute one from a folder outside."""
+    """Return the path of the repository from a folder; absolute if the folder lies outside."""
     place = Path(folder).resolve()
     if REPOSITORY in place.parents:
         return Path(os.path.relpath(REPOSITORY, place)).as_posix()

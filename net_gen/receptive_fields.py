@@ -1,7 +1,7 @@
 """Which pixels of the image the values of a blob see along one side, in exact numbers.
 
-Behind a Deconvolution the positions of a blob see differently many pixels. The fields repeat after
-its stride, so a blob has a short list of fields.
+After a Deconvolution, the positions of a blob see different numbers of pixels. The fields repeat
+after the stride, so a blob has a short list of fields.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ NOT_INTERFACE = {
 NET = """layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
 layer { name: 'y' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param { num_output: 1 } }
 """
-#: Module or class -> name -> parameters; None for what is no function.
+#: Module or class -> name -> parameters; None for what is not a function.
 Surface = Dict[str, Dict[str, Optional[List[Any]]]]
 
 

@@ -6,6 +6,7 @@ from fcn_common import command
 
 command.end_loading_at_interrupt()
 command.limit_log()
-# Found but not imported, because the number of threads is set before the import (`threads`).
+# Caffe is located here but not imported, because the number of threads is set before the import
+# (`threads`).
 if importlib.util.find_spec("caffe") is None:
     raise ImportError(command.NO_CAFFE, name=__name__)

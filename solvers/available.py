@@ -1,4 +1,4 @@
-"""The trained weights on this machine: own runs, published weights, trained here, the demo's."""
+"""The trained weights on this machine: of runs, published, of variant folders, of the demo."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Model(NamedTuple):
 def data_set_of(variant: str, weights: Optional[str] = None) -> DataSet:
     """Return the data set that a net is trained on.
 
-    weights: the net's weights. If they belong to a run on own pictures, its run.json says what the
-    mean, the classes and the colours are. Otherwise they are those of the variant; VOC's for a
-    name that is no variant. Raises ValueError for a damaged run.json.
+    weights: the net's weights. If the weights belong to a run on own pictures, the mean, the
+    classes and the colours are those of its run.json. Otherwise they are those of the variant, or
+    of VOC for a name that is not a variant. Raises ValueError for a damaged run.json.
     """
     folder = find_run(weights) if weights else None
     if folder:
@@ -49,7 +49,7 @@ def data_set_of(variant: str, weights: Optional[str] = None) -> DataSet:
 
 
 def heads_of(variant: str) -> Tuple[Head, ...]:
-    """Return the maps of scores of a variant; that of VOC's nets for a name that is no variant."""
+    """Return the maps of scores of a variant; VOC's for a name that is not a variant."""
     return VARIANTS[variant].heads if variant in VARIANTS else (Head(),)
 
 
@@ -60,7 +60,7 @@ def published(variant: str) -> str:
 
 
 def _published_in_place(variant: str) -> bool:
-    """Whether a variant's published weights are on this machine, and are weights of its net."""
+    """Return whether a variant's published weights are here and fit its net."""
     return os.path.isfile(published(variant)) and not unusable(variant.replace("voc-", ""), ROOT)
 
 
@@ -176,8 +176,8 @@ def run_model(
     folder: that of the run, or its run.json. variant: the name of the stage; None means the last
     stage with a snapshot.
 
-    Raises OSError for a folder without run.json or snapshots, ValueError for a damaged run.json
-    and for a variant that is no stage of the run.
+    Raises OSError for a folder without run.json or snapshots, ValueError for a damaged run.json and
+    for a variant that is not a stage of the run.
     """
     folder = os.path.dirname(folder) if os.path.basename(folder) == RUN else folder
     record = read_run(folder)
@@ -206,8 +206,8 @@ def select_model(
     (`trained_weights`). run: the folder of a run on own pictures, of which `variant` is a stage.
 
     If only `weights` is named, the net is the `prototxt` beside them or in the folder above, or
-    else the one in the variant's folder. If nothing is named, the first of these counts: the latest
-    run in runs/, `models` of FCN-8s, `models` of the other variants.
+    else the one in the variant's folder. If nothing is named, the first of these that exists is
+    used: the latest run in runs/, `models` of FCN-8s, `models` of the other variants.
 
     Raises ValueError for an unknown variant, or if there are no weights; OSError for a file that is
     named and missing.
@@ -244,7 +244,7 @@ def _named_model(variant: Optional[str], net: Optional[str], weights: str, proto
     fallback = os.path.join(ROOT, variant or DEFAULT_VARIANT, prototxt)
     selected = net or next(filter(os.path.isfile, near), fallback)
     if not variant:
-        # The folder of a variant, or that of a stage of the demo, is called after the variant.
+        # The folders of variants and of the demo's stages have the names of the variants.
         stage = os.path.basename(os.path.dirname(os.path.abspath(selected)))
         variant = stage if stage in VARIANTS else ""
     origin = "named by the user"

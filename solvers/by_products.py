@@ -17,7 +17,7 @@ _warned: Set[str] = set()
 
 
 def warn_once(subject: str, error: BaseException) -> None:
-    """Print one warning for each subject, such as the path of a file, however often it fails."""
+    """Print one warning for each subject, such as the path of a file, even if it fails often."""
     if subject in _warned:
         return
     _warned.add(subject)
@@ -40,8 +40,8 @@ def guarded(subject: str) -> Iterator[None]:
 class AppendedFile:
     """A file that grows by whole pieces, such as rows of a table.
 
-    A piece that cannot be written is kept and written with the next one. A piece is in the file
-    once, also if a signal or a full disk interrupts a write half way.
+    A piece that cannot be written is kept and written with the next one. Each piece is in the file
+    once, even if a signal or a full disk interrupts a write.
 
     path: of the file, which is created with the first piece.
     """

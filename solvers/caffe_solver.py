@@ -38,7 +38,8 @@ NEVER = 2**31 - 1
 def read_solver(path: str) -> Any:
     """Return the SolverParameter of a solver prototxt; snapshot_prefix has a default.
 
-    Raises ValueError for text that is no SolverParameter, OSError for a file that cannot be read.
+    Raises ValueError for text that is not a SolverParameter, OSError for a file that cannot be
+    read.
     """
     param = caffe_pb2.SolverParameter()
     try:
@@ -100,13 +101,13 @@ def remove_temporary(folder: str) -> None:
 def restore(solver: Any, param: Any, snapshot: snapshots.Snapshot, seed: Optional[int]) -> None:
     """Continue a solver from a snapshot, as if it had not been interrupted.
 
-    A Caffe that reads the file PREFIX_iter_N.resume.json continues bit for bit. Under any other,
-    the data layers pass over the images that have been drawn, and the random seed moves on, so that
-    the dropout masks of the first iterations do not come again. Raises ValueError if the snapshot
-    does not fill the net.
+    A Caffe that reads the file PREFIX_iter_N.resume.json continues bit for bit. With any other
+    Caffe, the data layers skip the images that have been drawn, and the random seed changes, so
+    that the dropout masks of the first iterations are not repeated. Raises ValueError if the
+    snapshot does not fill the net.
     """
     check_weights(solver.net, snapshot.model, need=list(solver.net.params))
-    # Before the snapshot is restored, because the file may then set both exactly.
+    # This comes before the snapshot is restored, because resume.json may then set both exactly.
     for layer in solver.net.layers:
         if hasattr(layer, "skip"):
             layer.skip(snapshot.iteration * param.iter_size)
@@ -139,7 +140,7 @@ def copy_weights(net: Any, path: str, renamed: Optional[Mapping[str, str]] = Non
 
 @contextlib.contextmanager
 def _fitting_weights(net: Any, path: str, upsampling: Sequence[str]) -> Iterator[str]:
-    """Give a weights file without the layers that score or upsample another number of classes."""
+    """Yield a weights file without the layers that score or upsample another number of classes."""
     stored = {} if path.endswith(HDF5_SUFFIXES) else contents(path)
     other = [
         name
@@ -162,7 +163,7 @@ def _fitting_weights(net: Any, path: str, upsampling: Sequence[str]) -> Iterator
 
 
 def _classes_differ(stored: Sequence[int], needed: Sequence[int]) -> bool:
-    """Whether two kernels, K x C x H x W, differ in the number of classes alone.
+    """Return whether two kernels, K x C x H x W, differ only in the number of classes.
 
     A layer that scores has K classes; one that upsamples has K = C classes.
     """

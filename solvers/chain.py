@@ -147,7 +147,7 @@ def prepare_demo(variants: Sequence[str]) -> None:
 
 
 def demo_base(trunk: str) -> str:
-    """Return the path of a trunk's cast classifier; of random weights, with a note, without one."""
+    """Return the path of a trunk's cast classifier, or of random weights after a note."""
     if any(map(os.path.isfile, paths(trunk))):
         return cast_base(trunk)
     base = surgery.BASES[trunk]

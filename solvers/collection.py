@@ -1,4 +1,4 @@
-"""A net on a collection of photographs, which is done once: a second run does what is missing."""
+"""Segments a collection of photographs. A second run segments only the missing ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SUFFIXES = (
 )
 #: The file beside the pictures with the net and the weights that made them.
 RECORD = "infer.json"
-#: What is done with the result of each file, as soon as it is there.
+#: Receives the result of each file as soon as the file is segmented.
 Report = Callable[[Result], None]
 
 
@@ -339,7 +339,7 @@ class _Writer:
 
 
 def _check_record(out: str, segmenter: Segmenter) -> None:
-    """Record what makes the pictures in `out`; ValueError if it has pictures made otherwise."""
+    """Record how the pictures in `out` are made; ValueError if its pictures are made otherwise."""
     model, interface = segmenter.model, segmenter.interface
     record: Dict[str, Any] = {
         "net": os.path.abspath(model.net),

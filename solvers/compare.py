@@ -69,7 +69,7 @@ def compare(
     the name of the head. ids: a split file, whose ids alone are counted.
 
     Raises OSError for a folder or file that is not readable, ValueError if no stem is in both, for
-    maps of different sizes, and for predictions that are no class.
+    maps of different sizes, and for predictions that are not classes.
     """
     meaning = meaning or Meaning()
     truths = {LABEL_ENDS.sub("", stem): path for stem, path in _stems(truth).items()}

@@ -1,4 +1,4 @@
-"""TensorBoard events, written by the training itself and not by a thread with a queue.
+"""TensorBoard events, which the training writes without a thread or a queue.
 
 tensorboardX encodes the events. Its own writer is not used: its queue fills when the disk is full,
 and then stops the training.

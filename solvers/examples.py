@@ -89,7 +89,7 @@ class Examples:
             self._ranked = [e for i, e in enumerate(ranked) if i < EXTREMES or i >= middle]
 
     def _ranks(self, mean_iu: float) -> bool:
-        """Whether an image is among the best or the worst so far."""
+        """Return whether an image is among the best or the worst so far."""
         if len(self._ranked) < 2 * EXTREMES:
             return True
         values = [example.mean_iu for example in self._ranked]

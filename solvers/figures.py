@@ -95,7 +95,7 @@ def _cell(metric: str, value: Any) -> str:
 
 
 def _right(numbers: int) -> List[bool]:
-    """Return which columns are set to the right: all but the first."""
+    """Return which columns are right-aligned: all but the first."""
     return [False] + [True] * numbers
 
 

@@ -163,7 +163,7 @@ def _print_result(result: Result) -> None:
 
 
 def _is_collection(images: Sequence[str]) -> bool:
-    """Whether the arguments are more than a single file."""
+    """Return whether the arguments are more than a single file."""
     return len(images) > 1 or os.path.isdir(images[0]) or images[0].lower().endswith(".txt")
 
 

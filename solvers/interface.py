@@ -1,7 +1,7 @@
 """What a trained net reads and gives: channels, mean, scale, size limit, and its maps.
 
-A net of a run obeys the run's run.json. Other nets are described by the data layer of a prototxt
-beside them, by their variant, or by assumptions that are printed.
+For a net of a run, run.json says so. For other nets, the data layer of a prototxt beside the net,
+the variant, or printed assumptions say so.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def _check_mean(mean: Sequence[float], channels: int) -> None:
 def _reading(model: Model, channels: int, settings: Settings) -> _Reading:
     """Return the mean and the scale of a net without a run.
 
-    The first of these that exists: what the user says, the data layer of a prototxt beside the
-    net, the mean of the variant's input, ILSVRC's mean for three channels.
+    The first of these that exists is used: the user's values, the data layer of a prototxt beside
+    the net, the mean of the variant's input, ILSVRC's mean for three channels.
     """
     stored = _stored_reading(os.path.dirname(os.path.abspath(model.net)), channels)
     if settings.mean is not None:

@@ -22,7 +22,7 @@ COLUMNS = ("iteration", "loss", "lr", "pixel_loss")
 TABLE, TEXT, EVENTS = "loss.csv", "train.log", "events"
 #: The first line of a block of train.log that belongs to an iteration.
 _BLOCK = re.compile(r"\] Iteration (\d+), (loss|lr|Testing)")
-#: A line that belongs to no iteration, but to the history of the run.
+#: A line about the history of the run, not about an iteration.
 _EVENT = re.compile(r"\] (Solving|Restoring|Snapshotting|Optimization|warning)")
 
 
@@ -34,8 +34,8 @@ class Log:
                     loss of a labelled pixel (the same mean)
         events/     TensorBoard events, if tensorboardX is installed
 
-    iteration: the iteration from which the run continues. What an interrupted run wrote about this
-        and later iterations is dropped, so that each iteration is there once.
+    iteration: the iteration from which the run continues. Lines of an interrupted run about this
+        and later iterations are dropped, so that the log has each iteration once.
     scored: the iterations whose scores the run has; those stay.
 
     A file that cannot be written costs one warning, and the training goes on.

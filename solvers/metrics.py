@@ -21,7 +21,8 @@ Scores = Dict[str, Any]
 METRICS = ("loss", "pixel_accuracy", "mean_accuracy", "mean_iu", "fwavacc")
 #: Classes in a line of `class_table`.
 COLUMNS = 3
-#: The most classes of a confusion matrix that is printed; of more, the largest confusions are.
+#: The most classes for which a confusion matrix is printed; for more classes, only the largest
+#: confusions are printed.
 PRINTED = 25
 #: The most classes whose confusion matrix is written as JSON with the scores.
 WRITTEN = 100
@@ -59,7 +60,7 @@ def _integers(values: np.ndarray, classes: int) -> np.ndarray:
     """Return a copy of labels as integers: 32 bits where they hold every label and classes^2."""
     wide = values.dtype.kind in "iu" and values.dtype.itemsize >= 4
     wide = wide or classes**2 > np.iinfo(np.int32).max
-    with np.errstate(invalid="ignore"):  # A value that is no label may exceed every integer type.
+    with np.errstate(invalid="ignore"):  # Other values may exceed every integer type.
         return values.astype(np.int64 if wide else np.int32)
 
 
@@ -75,10 +76,10 @@ def metrics(hist: np.ndarray) -> Scores:
         fwavacc          sum_i t_i IU_i / sum_i t_i
 
     A class that is absent from the truth has NaN and does not count in the means, as in the papers.
-    `predicted_absent` has the indices of such classes that are predicted all the same, and
-    `mean_iu_original` the mean IU in which these count with an IU of 0. That is the number of the
-    papers' published scoring program, which leaves out only what is neither in the truth nor
-    predicted.
+    `predicted_absent` has the indices of absent classes that are predicted nevertheless, and
+    `mean_iu_original` the mean IU in which these classes count with an IU of 0. The papers'
+    published scoring program prints that number: it leaves out only classes that are neither in the
+    truth nor predicted.
     """
     confusion = np.asarray(hist)
     hist = confusion.astype(np.float64)

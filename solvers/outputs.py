@@ -18,7 +18,7 @@ from solvers.shift_stitch import Line, Lines, Map, interpolate
 
 #: The most classes that a label map of 16 bits holds.
 MOST_CLASSES = 2**16
-#: Layer types behind which a blob keeps its meaning.
+#: Layer types whose tops have the meaning of their bottoms.
 KEEPING = frozenset({"Crop", "Dropout", "Split"})
 #: The meanings of blobs with one channel, from which two classes come.
 TWO_CLASSES = frozenset({"sigmoid", "logit"})
@@ -49,7 +49,7 @@ def head_name(blob: str) -> str:
 def map_blobs(net: Any) -> List[str]:
     """Return the blobs of a pycaffe net that can be maps: its outputs with four axes.
 
-    If there are none, the blob `score` counts, which a net with a loss behind its scores has.
+    If there are none, the blob `score` is used, which exists in a net whose scores lead to a loss.
     Raises ValueError if the net has no map at all.
     """
     ends = set(net.outputs)

@@ -102,8 +102,8 @@ def stem_of(photo: str) -> str:
 def stems(photos: Sequence[str]) -> Dict[str, str]:
     """Return photograph -> the start of the names of its files.
 
-    The start is the name without extension, or with it if another photograph has the same stem:
-    `a.jpg` and `a.png` become a.jpg_labels.png and a.png_labels.png.
+    The start is the name without its extension, or the complete name if another photograph has the
+    same stem: `a.jpg` and `a.png` become a.jpg_labels.png and a.png_labels.png.
 
     Raises ValueError for two photographs of one name in different folders.
     """

@@ -1,4 +1,4 @@
-"""Whether a picture is segmented whole or in tiles, so that a pass stays within a memory."""
+"""Decides whether a picture is segmented whole or in tiles, so that a pass fits the memory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from fcn_common.memory import peak_memory, reset_peak_memory, return_free_memory
 from solvers import tiles
 from solvers.tiles import Extent, Tile
 
-#: The part of the free memory that passes take where the user names no memory.
+#: The fraction of the free memory that passes may take if the user names no memory.
 SHARE = 0.9
 #: Bytes that the process may grow by beside passes and pictures.
 RESERVE = 50_000_000
-#: A pass whose blobs have this part of the memory fits, whatever Caffe keeps beside the blobs.
+#: A pass fits if its blobs take this fraction of the memory; the rest is for Caffe's other data.
 SURE = 1 / 8
 #: The least sides of the two passes that measure, in pixels, and the factor on what they measure.
 PROBES, MARGIN = (320, 480), 1.15
-#: The part of the growth by which a second pass may seem to need less than the first one's share.
+#: The fraction of the growth by which a second pass may seem to need less than the first.
 REUSED = 0.1
-#: The least part of its blobs that a pass is taken to need.
+#: The least fraction of the bytes of its blobs that a pass is assumed to need.
 LEAST = 0.1
 
 
 class Memory(NamedTuple):
-    """How pictures that are too large are kept within a memory.
+    """The limits of a pass.
 
     tile: the side in pixels of the largest square that the net reads at once; None: no limit.
-    bytes: that the process may have; None: what is free.
-    guarded: whether pictures are tiled that would need more than the free memory. Not so on a GPU,
-        whose memory Caffe does not tell.
+    bytes: the most memory of the process; None: the free memory.
+    guarded: whether pictures that need more than the free memory are tiled; false on a GPU, because
+        Caffe does not report the memory of a GPU.
     """
 
     tile: Optional[int] = None
@@ -96,7 +96,7 @@ class Planner:
         except ValueError as error:
             if named:
                 raise ValueError(f"cannot be segmented in tiles: {error}") from None
-            return single  # The pass may succeed all the same.
+            return single  # The pass may succeed nevertheless.
         if len(plan) > 1:
             notes.append(f"{width} x {height} pixels in {len(plan)} tiles of up to {side} pixels")
         return plan
@@ -120,8 +120,8 @@ class Planner:
     def _measure(self, extent: Extent) -> Cost:
         """Return what passes need, from the growth of the process in two passes.
 
-        It is at least the bytes of all blobs where the system does not tell the growth, or where
-        the process uses memory again that it had before, so that the growth tells too little.
+        The result is at least the bytes of all blobs if the system does not report the growth, or
+        if the process reuses memory that it had before and so grows too little.
         """
         more = max(extent.smallest_tile - PROBES[0], 0)
         sides = [side + more for side in PROBES]

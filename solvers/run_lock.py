@@ -1,9 +1,9 @@
-"""One run a folder: a file that says which process works there.
+"""Allows one run in a folder at a time: a file names the process that works there.
 
 The file is locked with flock, which network file systems pass on to other hosts where they can. The
-process also touches its file every `HEARTBEAT` seconds, for file systems that cannot. A process
-that has ended does not count: its lock is gone, its number and start time belong to no process of
-this host, or, from another host, its file was not touched for `DEAD` seconds.
+process also touches its file every `HEARTBEAT` seconds, for file systems that cannot. A process of
+this host counts as ended if its lock is gone or no process has its number and start time. A process
+of another host counts as ended if its lock is gone or its file was not touched for `DEAD` seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ except ImportError:  # A system without file locks.
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".running"
-#: Seconds between two signs of life, and without one until a process of another host is dead.
+#: Seconds between two signs of life, and seconds without a sign of life after which a process of
+#: another host counts as dead.
 HEARTBEAT = 15
 DEAD = 120
 #: What flock raises where another process has the lock, and where there are no locks.
@@ -83,7 +84,7 @@ def _acquire(path: str, folder: str) -> int:
             other = _read(handle)
             if other and _lives(other, handle, locked):
                 raise ValueError(_refusal(folder, other))
-            # The process before may have removed the file after this one opened it.
+            # Another process may have removed the file after this one opened it.
             if _is_file(path, handle):
                 _write(handle, _record())
                 return handle

@@ -23,7 +23,7 @@ SNAPSHOT = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal
 
 
 class Requests:
-    """What signals have asked of a training that is running."""
+    """The requests of signals to a running training."""
 
     def __init__(self) -> None:
         self._training = False

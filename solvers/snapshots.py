@@ -42,7 +42,7 @@ def complete(prefix: str) -> List[Snapshot]:
     """Return the complete snapshots of a prefix, the oldest first.
 
     Caffe writes the model before the state, so a run that was killed has at most one incomplete
-    snapshot. Training writes that snapshot again when it comes to the same iteration.
+    snapshot. Training writes that snapshot again at the same iteration.
     """
     snapshots = []
     for state in glob.glob(glob.escape(prefix) + "_iter_*.solverstate"):
@@ -64,8 +64,8 @@ def prune(
 ) -> List[str]:
     """Remove snapshots, except the `newest` and that of iteration `best`; return the files.
 
-    iterations: those of the snapshots that this run has made. Those that a stage has made at a
-    signal are known by their resume.json. Other files are left alone.
+    iterations: those of the snapshots that this run has made. Snapshots that a stage wrote at a
+    signal are recognized by their resume.json. All other files stay.
     """
     snapshots = complete(prefix)
     keep = {s.iteration for s in snapshots[-newest:]} | {best}
@@ -118,7 +118,7 @@ def _marker(prefix: str, iteration: int) -> str:
 
 
 def _remove(prefix: str, iteration: int) -> List[str]:
-    """Remove the files of a snapshot, the state first: without it, nobody restores the rest."""
+    """Remove the files of a snapshot, the state first: no program restores the rest without it."""
     base = f"{prefix}_iter_{iteration}"
     removed = []
     for suffix in ("solverstate", "caffemodel", "resume.json"):

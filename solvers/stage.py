@@ -41,7 +41,7 @@ from surgery import interp, interp_layers
 from surgery.cast import read_net
 
 SOLVER = "solver.prototxt"
-#: Iterations between two lines of the log, where the solver prototxt has no `display`.
+#: Iterations between two lines of the log if the solver prototxt has no `display`.
 DISPLAY = 20
 
 
@@ -252,7 +252,8 @@ class Stage:
                 self._stop(self._requests.stop)
             if due:
                 yield self.iteration
-        # The next stage starts from files that worker 0 has removed or kept by now.
+        # Worker 0 removes snapshots, and the next stage reads those that remain; so all workers
+        # meet here.
         workers.meet(self.solver)
         self.finished = True
 
@@ -276,13 +277,14 @@ class Stage:
             raise
 
     def _save_last_iteration(self) -> None:
-        """Write a snapshot of the iteration before the one that failed, unless there is one."""
+        """Write a snapshot of the last complete iteration after a failure, unless there is one."""
         newest = snapshots.latest(self.param.snapshot_prefix)
         if not self.iteration or (newest and newest.iteration == self.iteration):
             return
         try:
             self._write_snapshot()
-            # Caffe removes the file, because dropout's random numbers are those of a later moment.
+            # Caffe removes resume.json, because the random numbers of dropout have advanced since
+            # that iteration.
             snapshots.write_progress(
                 self.param.snapshot_prefix, self.iteration, self._losses.state()
             )
@@ -297,11 +299,11 @@ class Stage:
         )
 
     def _scores_now(self, every: int) -> bool:
-        """Whether the present iteration is scored: each `every` iterations, and at the end."""
+        """Return whether to score this iteration: every `every` iterations, and at the end."""
         return self.iteration % every == 0 or self.iteration >= self.iters
 
     def _snapshot_if_first(self) -> None:
-        """Write a snapshot if there is none, so that an interrupted iteration costs no other."""
+        """Write a snapshot if there is none, so that an interruption costs only one iteration."""
         unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
         if unsaved and workers.count() == 1:
             self._write_snapshot()

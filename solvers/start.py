@@ -76,7 +76,7 @@ def infogain_weights(message: Any) -> np.ndarray:
 
 
 def averages_pixels(message: Any) -> bool:
-    """Whether the softmax loss of a net is the mean over the pixels, not their sum.
+    """Return whether the softmax loss of a net is the mean over the pixels, not their sum.
 
     message: a NetParameter.
     """
@@ -161,12 +161,12 @@ class LossWatch:
 
 
 def _fixed(layer: Any) -> bool:
-    """Whether the weights of a layer do not learn."""
+    """Return whether the weights of a layer do not learn."""
     return bool(layer.param) and layer.param[0].lr_mult == 0
 
 
 def _is_bilinear(net: Any, name: str) -> bool:
-    """Whether the kernel of each channel into itself is the bilinear one."""
+    """Return whether the kernel of each channel into itself is the bilinear one."""
     weights = np.asarray(net.params[name][0].data)
     if weights.shape[2] != weights.shape[3]:
         return False

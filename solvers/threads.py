@@ -1,4 +1,4 @@
-"""The number of threads, which fixes the order of additions and so the last digits of results."""
+"""The number of threads, on which the order of additions and the last digits of results depend."""
 
 from __future__ import annotations
 

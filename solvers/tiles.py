@@ -1,8 +1,8 @@
 """Overlapping tiles of a picture, whose inner pixels have the values of the whole picture.
 
-A value of a net's map depends on a window of the image, its receptive field. A tile that reaches
-further than that around its core, and that starts at a multiple of the net's strides, gives the
-core the values that the whole picture gives, up to rounding.
+A value of a net's map depends on a window of the image, its receptive field. If a tile includes the
+receptive fields of its core, and starts at a multiple of the net's strides, its core gets the
+values that the whole picture gives, up to rounding.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Extent:
         return FLOAT * sum(self._counts(height, width))
 
     def fits(self, height: int, width: int, budget: Optional[int]) -> bool:
-        """Whether a pass over a picture needs at most `budget` bytes, and Caffe can hold its blobs.
+        """Return whether a pass over a picture needs at most `budget` bytes and Caffe can hold it.
 
         budget: None for any number of bytes.
         """

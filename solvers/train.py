@@ -97,14 +97,14 @@ def _train(out: str, iters: Optional[int], images: Optional[int], gpu: Gpu) -> S
 def _is_prepared(out: str, data: str, options: Options, kind: Mapping[str, Any]) -> bool:
     """Return whether `out` holds the run that the options describe.
 
-    Another run without a snapshot, such as one whose first start failed, does not count. Raises
+    Another run without a snapshot, such as one whose first start failed, is replaced. Raises
     ValueError for another run with a snapshot.
     """
     if not os.path.isfile(os.path.join(out, RUN)):
         return False
     record = read_run(out)
     stored = {**Options()._asdict(), **record.options, "data": record.data.get("folder", "")}
-    # What a set is can be left out of a later command.
+    # A later command may leave out the options that describe the set.
     named = {key: value for key, value in kind.items() if value and key in record.options}
     settings = {**options._asdict(), **named, "data": os.path.abspath(data)}
     different = next((key for key, value in settings.items() if stored.get(key) != value), None)
@@ -207,8 +207,9 @@ def _pictures(checked: CheckedSet, options: Options) -> PictureSet:
 def _mean(checked: CheckedSet, options: Options) -> Tuple[float, ...]:
     """Return the mean that is subtracted from each channel.
 
-    It is the one that is named, that of the run of the first weights, that of ILSVRC for colour
-    pictures and trained weights, or that of the training pictures.
+    The first of these that applies is used: the named mean, the mean of the run of the first
+    weights, ILSVRC's mean for colour pictures and trained weights, the mean of the training
+    pictures.
     """
     channels = checked.report.channels
     if options.mean:

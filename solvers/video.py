@@ -19,8 +19,8 @@ from solvers.outputs import Head
 from solvers.results import Result
 from solvers.segmenter import MemoryEndError, Segmenter
 
-#: Extension of a video -> that of its video of overlays, and the code of that video's codec. OpenCV
-#: warns of every codec in WebM.
+#: Extension of a video -> extension and codec of its video of overlays. A video in WebM has
+#: overlays in another format, because OpenCV warns of every codec in WebM.
 CODECS = {
     ".mp4": (".mp4", "mp4v"),
     ".m4v": (".m4v", "mp4v"),
@@ -70,12 +70,12 @@ class VideoFiles(NamedTuple):
 
 
 def is_video(path: str) -> bool:
-    """Whether a file is a video, by its extension."""
+    """Return whether a file is a video, by its extension."""
     return path.lower().endswith(SUFFIXES)
 
 
 def is_result(path: str) -> bool:
-    """Whether a file is called as a video of overlays."""
+    """Return whether a file has the name of a video of overlays."""
     return os.path.splitext(path)[0].endswith(END)
 
 

@@ -1,4 +1,4 @@
-"""Start a net from any weights: copy what fits, and make the other layers anew.
+"""Start a net from any weights: copy the layers that fit, and initialize the others.
 
 python -m surgery adapt WEIGHTS DEPLOY OUT [--layers conv*,fc6]
 """
@@ -66,7 +66,7 @@ def adapt(
 ) -> Adaptation:
     """Write to `out` the weights with which the net `deploy` starts from a weights file.
 
-    weights: path of a .caffemodel or HDF5 file of any net; None makes every layer anew.
+    weights: path of a .caffemodel or HDF5 file of any net; None initializes every layer.
     layers: patterns of the names of the layers that are copied, such as "conv*".
     seed: of the random numbers of new layers below the scores (He initialisation).
 
@@ -139,7 +139,7 @@ def _copy_layer(
 
 
 def _other_colours(shape: Shape, needed: Shape) -> bool:
-    """Whether two kernels differ in nothing but the number of channels that they read."""
+    """Return whether two kernels differ only in the number of channels that they read."""
     same_windows = len(shape) == len(needed) == 4 and shape[2:] == needed[2:]
     return same_windows and shape[0] == needed[0] and shape[1] != needed[1]
 

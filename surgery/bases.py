@@ -14,9 +14,9 @@ NETS = os.path.join(ROOT, "ilsvrc-nets")
 class Base(NamedTuple):
     """The classifier that a trunk is cast from.
 
-    classifier: a key of `net_gen.CLASSIFIERS`. weights, cast: names of files in ilsvrc-nets/, of
-    the classifier's weights and of those that are cast from them. variant: the net whose
-    deploy.prototxt has the layers that are cast.
+    classifier: a key of `net_gen.CLASSIFIERS`. weights, cast: the files of the classifier's weights
+    and of the cast weights, in ilsvrc-nets/. variant: the net whose deploy.prototxt has the layers
+    that are cast.
     """
 
     classifier: str

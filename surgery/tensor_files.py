@@ -48,7 +48,7 @@ def read_tensors(path: str) -> Arrays:
 
 
 def _read_state_dict(path: str) -> Arrays:
-    """The tensors of a .pth file, which `caffe export` reads without running what is in it."""
+    """Return the tensors of a .pth file, read as `caffe export` does: no code in it runs."""
     with temporary_folder() as folder:
         out = os.path.join(folder, "weights.safetensors")
         arguments = ["export", "--from", path, "--to", "safetensors", "--out", out]

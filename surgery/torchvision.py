@@ -3,9 +3,9 @@
 torchvision's nets read RGB images of 0..1 minus a mean and divided by a standard deviation; Caffe's
 read BGR images of 0..255 minus a mean. The first convolution takes up the difference: its channels
 are turned around, its weights divided by 255 times the deviation, and its bias moved by the
-difference of the means. The numbers are those of torchvision wherever the window of the first
-convolution lies inside the image; where it reaches the padding, they are so for the mean
-`MEAN_OF_TORCHVISION`, because the padding has the value of the mean.
+difference of the means. The results equal torchvision's where the window of the first convolution
+lies inside the image. At the padding, which has the value of the mean, they are equal for the mean
+`MEAN_OF_TORCHVISION`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def convert(
     path: a .safetensors file, or a state dict in a .pth file, which needs this project's engine.
     mean: of B, G and R, which is subtracted from the images of 0..255 that the net will read.
     transform_input: whether torchvision's net changes its input by itself, as the published
-        GoogLeNet does; None is so for GoogLeNet.
+        GoogLeNet does; None means yes for GoogLeNet only.
     net: path of a prototxt to write, the classifier that computes what torchvision's does:
         torchvision's GoogLeNet has no LRN, and its pool4 has a kernel of 2.
 
@@ -136,7 +136,7 @@ def layers_of(
 
 
 def _architecture(path: str, tensors: Arrays) -> str:
-    """The classifier whose tensors these are. Raises ValueError."""
+    """Return the classifier whose tensors these are. Raises ValueError."""
     for name, table in NAMES.items():
         if all(f"{_key(tensors, theirs)}.weight" in tensors for theirs in table.values()):
             # VGG with normalization has other numbers, VGG19 further convolutions.
@@ -150,12 +150,12 @@ def _architecture(path: str, tensors: Arrays) -> str:
 
 
 def _key(tensors: Mapping[str, Any], name: str) -> str:
-    """The name of a layer's tensors; a convolution with normalization has `.conv` behind it."""
+    """Return the name of a layer's tensors; `.conv` follows where a normalization does."""
     return f"{name}.conv" if f"{name}.conv.weight" in tensors else name
 
 
 def _blobs(path: str, tensors: Arrays, name: str) -> Tuple[np.ndarray, np.ndarray]:
-    """The weights and the bias of a layer, with the normalization behind it multiplied in."""
+    """Return a layer's weights and bias, multiplied by the normalization that follows."""
     if _key(tensors, name) == name:
         if f"{name}.bias" not in tensors:
             raise ValueError(f"{path}: lacks the tensor {name}.bias")

@@ -77,7 +77,7 @@ def _check_layer(path: str, name: str, shapes: Sequence[Shape], needed: Sequence
 
 
 def _equal(shape: Shape, needed: Shape) -> bool:
-    """Whether Caffe takes a blob for a shape. Blobs in the old format have leading ones."""
+    """Return whether Caffe takes a blob for a shape. Blobs in the old format have leading ones."""
     if len(shape) == 4 and len(needed) < 4:
         return shape == (1,) * (4 - len(needed)) + needed
     return shape == needed

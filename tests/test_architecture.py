@@ -35,14 +35,14 @@ ABOVE = {*BELOW, *VARIANT_SCRIPTS}
 # The rooms of the engine from the lowest to the highest. A module imports from its own room and
 # from lower ones. A room is named by its folder, or by its module where it is a single file.
 ROOMS = (
-    ("_torch", "cores", "garbage", "late_torch", "torch_library"),
+    ("_torch", "code_ahead", "cores", "garbage", "late_torch", "torch_library"),
     ("arguments", "errors", "printable", "proto", "start"),
     ("files", "launch", "forks", "late_names", "log_files", "pages", "spelling"),
     ("module_search",),
     ("glog", "wire"),
-    ("boost_random", "unknown", "lazy", "mode"),
+    ("boost_random", "unknown", "lazy", "mode", "native"),
     ("text", "binary_nets"),
-    ("heap", "lease", "memory", "native", "waiting"),
+    ("heap", "lease", "memory", "waiting"),
     ("blob",),
     ("io", "net_spec"),
     ("model_bodies",),
@@ -196,7 +196,7 @@ def test_functions_fit_on_a_screen():
     assert not long, "\n".join(long)
 
 
-def test_names_say_what_a_value_is():
+def test_names_are_not_vague():
     vague = HERE.vague_names()
     assert not vague, "\n".join(vague)
 

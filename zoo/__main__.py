@@ -25,7 +25,7 @@ def row(result: Comparison) -> list[str]:
 
 
 def agrees(result: Comparison) -> bool:
-    """Whether no error of a net is over LIMIT; not-a-number is."""
+    """Return whether no error of a net is over LIMIT; not-a-number is."""
     return all(error <= LIMIT for error in (result.layer_error, result.opencv or 0.0))
 
 

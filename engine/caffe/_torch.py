@@ -6,15 +6,18 @@ PyTorch creates so many objects on import that collections among them would take
 import sys
 
 from . import cores  # noqa: F401  (measures from here on)
+from .code_ahead import CodeAhead
 from .garbage import collection_off
 from .torch_library import LibraryThread
 
+#: The code of modules that PyTorch and this package import.
+code = CodeAhead()
 if "torch" not in sys.modules:
     with collection_off():
         library = LibraryThread()
         # Its imports take 20 ms, so they come after the thread's start.
         from . import late_torch
 
-        library.import_modules()
+        library.import_modules(code)
         late_torch.load()
         library.join()

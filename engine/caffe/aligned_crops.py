@@ -19,7 +19,7 @@ from .net_spec import Function, Top
 
 
 def _aligned(layer: Any) -> bool:
-    """Whether the offset of a Crop follows from the other layers."""
+    """Return whether the offset of a Crop follows from the other layers."""
     p = layer.crop_param
     unset = not layer.HasField("crop_param") and current_fork() in ("hed", "longjon")
     return layer.type == "Crop" and (p.align or unset)

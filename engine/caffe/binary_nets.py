@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 def is_binary(data: bytes) -> bool:
-    """Return whether bytes are no text: whether control characters are among the first."""
+    """Return whether bytes are binary: whether control characters are among the first."""
     return any(byte < 32 and byte not in b"\t\n\v\f\r" for byte in data[:4096])
 
 
@@ -188,7 +188,7 @@ def _added(buffer: memoryview, message: Any, forks: set[str]) -> Iterator[bytes]
 
 
 def _is_of(forks: set[str], owners: list[str]) -> bool:
-    """Whether a file of these forks has a field of `owners`.
+    """Return whether a file of these forks has a field of `owners`.
 
     Of the forks that the types of a file allow, all need to have the field; of those that
     `set_fork` names, one.
@@ -199,7 +199,7 @@ def _is_of(forks: set[str], owners: list[str]) -> bool:
 
 
 def _fits(field: Any, wire_type: int) -> bool:
-    """Whether a field of this wire type can be the field of a descriptor."""
+    """Return whether a field of this wire type can be the field of a descriptor."""
     if field.cpp_type in (field.CPPTYPE_MESSAGE, field.CPPTYPE_STRING):
         return wire_type == wire.BYTES
     scalar = wire.FIXED32 if field.cpp_type == field.CPPTYPE_FLOAT else wire.VARINT

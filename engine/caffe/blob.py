@@ -38,8 +38,8 @@ def _check(shape: Sequence[int]) -> None:
 class Blob:
     """An N-dimensional array of float32 `data` with its gradient `diff` of the same shape.
 
-    rebindings: how often a blob of the process has taken another one's data, or a layer's list of
-    blobs has changed.
+    rebindings: counts, for the whole process, how often a blob has taken another blob's data and
+    how often a layer's list of blobs has changed.
     """
 
     __slots__ = ("__weakref__", "_data", "_diff")
@@ -77,7 +77,7 @@ class Blob:
         return self._diff
 
     def resize_gradient(self) -> None:
-        """Give the gradient the values' shape, as asking for it does."""
+        """Give the gradient the shape of the values, as reading the gradient does."""
         if self._diff.shape != self._data.shape:
             self._diff.reshape(self._data.shape)
 
@@ -129,18 +129,21 @@ class Blob:
         self._data.reshape(shape)
 
     def share_data(self, other: Blob) -> None:
-        """Have `other`'s data as this blob's data, now and later."""
+        """Use `other`'s data as this blob's data from now on."""
         self._data.end_leases()
         self._data = other._data
         Blob.rebindings += 1
 
     def share_diff(self, other: Blob) -> None:
-        """Have `other`'s gradient as this blob's gradient, now and later."""
+        """Use `other`'s gradient as this blob's gradient from now on."""
         self._diff.end_leases()
         self._diff = other._diff
 
     def view(self, shape: Sequence[int]) -> Blob:
-        """A blob over the same data and gradient, under another shape of as many elements."""
+        """Return a blob over the same data and gradient, under another shape.
+
+        The shape must have as many elements.
+        """
         blob = Blob()
         blob._data = MemoryView(self.values, shape)
         blob._diff = MemoryView(self.gradient, shape)

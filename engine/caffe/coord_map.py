@@ -1,10 +1,10 @@
 """Maps between the spatial coordinates of blobs, derived from the layers between the blobs.
 
-The map of a layer is a triple (axis, scale, shift): the point at x in the bottom lies at
-scale * x + shift in the top, along every axis from `axis` on. `axis` counts as `Convolution.axis`
-does: 1 is the channels, so that the spatial axes are the ones after it. The axis None stands for a
-map that holds for every axis. Scale and shift are numbers, or arrays with one entry for all spatial
-axes or one for each. All other maps are compositions and inverses of layers' maps.
+The map of a layer is a triple (axis, scale, shift): the point at x in the bottom lies at scale * x
++ shift in the top, along every axis from `axis` on. `axis` counts as `Convolution.axis` does: 1 is
+the channels, so that the spatial axes are the ones after it. A map with the axis None applies to
+every axis. Scale and shift are numbers, or arrays with one entry for all spatial axes or one for
+each. All other maps are compositions and inverses of layers' maps.
 """
 
 from __future__ import annotations, division  # noqa: UP010  (a name of pycaffe's module)
@@ -85,7 +85,7 @@ def coord_map(fn: Function) -> CoordMap:
 
 
 def _has_fixed_window(fn: Function) -> bool:
-    """Whether the layer slides a window, unlike a Pooling over the whole bottom."""
+    """Return whether the layer slides a window, unlike a Pooling over the whole bottom."""
     return not window_settings(fn.type_name, fn.params).get("global_pooling")
 
 
@@ -108,7 +108,7 @@ def inverse(coord_map: CoordMap) -> CoordMap:
 
 
 def _mapped_bottoms(top: Top) -> Tuple[Top, ...]:
-    """The bottoms whose coordinates the map of the top's layer starts from."""
+    """Return the bottoms whose coordinates the map of the top's layer starts from."""
     # The second bottom of a Crop gives the size of the top, not its coordinates.
     return top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
 

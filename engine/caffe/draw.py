@@ -165,7 +165,7 @@ def get_pydot_graph(
 
 
 def _pydot() -> Any:
-    """The optional package pydot. Raises CaffeError without it."""
+    """Return the optional package pydot. Raises CaffeError without it."""
     try:
         import pydot
     except ImportError:

@@ -24,7 +24,8 @@ except ImportError:  # A system without file locks.
 NAME_LENGTH = 48
 #: Seconds after which a temporary file that no process has locked is the remains of a killed write.
 _ABANDONED = 2
-#: The same for files whose names say nothing of who wrote them: other programs hold no locks.
+#: The same for files whose names do not show that this engine wrote them: other programs hold no
+#: locks.
 _LONG_ABANDONED = 600
 #: The folders from which this process has removed such files.
 _swept: set[str] = set()
@@ -149,9 +150,9 @@ def _sweep(folder: str) -> None:
 def remove_abandoned(folder: str, names: str, age: float | None = None) -> list[str]:
     """Remove what killed writes of `atomic` and `atomic_folder` left in a folder; return the paths.
 
-    names: a pattern of the names that were being written. A process that writes holds a lock on
-        its temporary file or folder, so that those of a process that lives stay.
-    age: seconds since the last change, below which everything stays (2).
+    names: a pattern of the names that were being written. A process that writes holds a lock on its
+        temporary file or folder, so the files of a living process stay.
+    age: files that changed within this number of seconds stay (2).
     """
     removed: list[str] = []
     least = _ABANDONED if age is None else age
@@ -211,7 +212,7 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 def open_regular(path: str | os.PathLike) -> IO[bytes]:
     """Open a file to read it; a folder, a device or a FIFO is refused before it is read.
 
-    Raises OSError, or FileError for what is no regular file.
+    Raises OSError, or FileError for what is not a regular file.
     """
     _refuse_null_byte(path)
     # Without O_NONBLOCK, opening a FIFO waits for a writer.
@@ -235,7 +236,7 @@ def open_text(
 
 
 def check_regular(path: str | os.PathLike) -> None:
-    """Raise FileError for a path that is no regular file or that cannot be looked at."""
+    """Raise FileError for a path that is not a regular file or that cannot be looked at."""
     _refuse_null_byte(path)
     with reading(path):
         _check_mode(path, os.stat(path).st_mode)

@@ -131,7 +131,7 @@ def _msra(shape: Sequence[int], f: Any) -> Draw:
 
 
 def _bilinear(shape: Sequence[int], f: Any) -> Draw:
-    """The kernel of bilinear interpolation in every channel, for upsampling with `group`."""
+    """Return the kernel of bilinear interpolation in every channel, for upsampling with `group`."""
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ValueError(f"the blob has shape {tuple(shape)}; it needs 4 axes and a square kernel")
     factor = math.ceil(shape[3] / 2)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_off() -> Iterator[None]:
-    """Collect no garbage inside the context, and seldom examine the objects created there.
+    """Turn garbage collection off inside the context, and seldom examine the new objects later.
 
-    Nothing is changed where collection is off already, or where the program has frozen objects.
+    Do nothing if collection is off already, or if the program has frozen objects.
     """
     if not gc.isenabled() or gc.get_freeze_count():
         yield

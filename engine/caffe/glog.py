@@ -67,7 +67,7 @@ def shown(level: int = 0) -> bool:
 def _least_level() -> int:
     try:
         return int(os.environ.get(LEVEL, "0"))
-    except ValueError:  # glog, too, reads what is no number as 0
+    except ValueError:  # glog, too, reads what is not a number as 0
         return 0
 
 

@@ -46,10 +46,10 @@ class NetFile:
                 layer.type = same_word(layer.type, layer_types) or layer.type
 
     def check(self, state: Any, layer_types: Collection[str], own_types: Collection[str]) -> None:
-        """Refuse what the engine lacks for the net that a NetState includes, in one message.
+        """Raise one error that lists all that the engine lacks for a NetState's layers.
 
-        layer_types: the types that there are. own_types: those of them that users registered; the
-            unknown fields of their layers become their `param_str`.
+        layer_types: all registered types. own_types: the types that users registered; the unknown
+            fields of their layers become the layers' `param_str`.
 
         What belongs to layers that the state leaves out, or only tunes how a fork computes, is
         logged and left out. Raises PrototxtError for unknown fields, NetError for unknown types.
@@ -127,8 +127,8 @@ def _is_v1_type(item: Unknown) -> bool:
 def read_net(path: str | os.PathLike, layer_types: Collection[str] | None = None) -> Any:
     """Return the NetParameter of a prototxt file of any age, upgraded to the present form.
 
-    layer_types: the types that there are; the fields inside layers of other types are left out.
-        None: no field is left out.
+    layer_types: the registered types; the fields inside layers of other types are left out. None:
+        no field is left out.
 
     Raises as `read_net_file` does, and PrototxtError for fields that the schema lacks.
     """
@@ -193,7 +193,7 @@ def filter_net(net: Any) -> Any:
 
 
 def _is_included(state: Any, layer: Any) -> bool:
-    """Whether a NetState includes a layer. Nothing is logged."""
+    """Return whether a NetState includes a layer. Nothing is logged."""
     rules = layer.include or layer.exclude
     meets = any(not any(True for _ in _differences(state, rule)) for rule in rules)
     return meets if layer.include else not meets
@@ -206,7 +206,7 @@ def _without_layers(net: Any) -> Any:
 
 
 def _meets(state: Any, rule: Any, layer: str) -> bool:
-    """Whether a NetState meets a rule. The first condition that is not met is logged."""
+    """Return whether a NetState meets a rule. The first condition that is not met is logged."""
     for line, difference in _differences(state, rule):
         message = f"The NetState {difference} specified by a rule in layer {layer}"
         glog.write(f"net.cpp:{line}", message)

@@ -30,7 +30,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LAYER_NAME = "layer_name"
 #: The longest name of a blob's dataset: the digits of an int.
 _INDEX = re.compile(r"[0-9]{1,9}")
-#: Groups inside groups that are followed, more than the parts of any name that HDF5 can hold.
+#: The greatest depth of groups inside groups that is read, more than a name in HDF5 can have.
 MAX_DEPTH = 64
 #: Bytes of values for each byte in the file from which on a dataset is refused. Deflate, the best
 #: packing of HDF5 filters, reaches 1032.
@@ -69,7 +69,7 @@ def create(path: str) -> Iterator[Any]:
 
 @contextmanager
 def opened(path: str, kind: str = "a complete HDF5 file of Caffe's") -> Iterator[Any]:
-    """Yield an existing `h5py.File`; whatever is wrong with its content is a FileError."""
+    """Yield an existing `h5py.File`. Raises FileError for every fault of its content."""
     import h5py  # Only programs that use HDF5 pay for the import.
 
     try:

@@ -43,15 +43,15 @@ ALIGNMENT = 64
 M_MMAP_MAX, MMAPS = -4, 65536
 #: Bytes by which the process may grow over its memory in the first passes after a trim.
 SLACK = 48 << 20
-#: Passes that begin, at first and after a trim, until the memory that a pass needs is known.
+#: The number of passes, at first and after a trim, that show how much memory a pass needs.
 SETTLED = 2
-#: Seconds of the processor in which a byte that was returned is allocated again, in page faults:
-#: 2 us for 4 KB on a virtual machine.
+#: Seconds of processor time for a byte of returned memory that is allocated again: a page fault
+#: takes 2 us for 4 KB on a virtual machine.
 FAULT = 0.5e-9
-#: Seconds within which the memory of the process is not looked at again, which takes 20 us.
+#: Seconds between two looks at the memory of the process; a look takes 20 us.
 SHORT = 2e-3
-#: The least time of the processor between two trims, in units of the page faults that a trim costs:
-#: passes over images of changing sizes lose about 2 % of their time.
+#: The least processor time between two trims, in units of the time of the page faults that a trim
+#: causes: passes over images of changing sizes lose about 2 % of their time.
 SHARE = 64
 
 
@@ -113,8 +113,10 @@ def empty(shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format)
     pages.advise(block.ctypes.data, block.nbytes, pages.NO_HUGE_PAGE)
     start = -block.ctypes.data % ALIGNMENT
     values = torch.from_numpy(block[start : start + size]).view(dtype)
-    like = torch.empty(shape, device="meta", memory_format=layout)
-    return values.as_strided(shape, like.stride())
+    if layout != torch.channels_last:
+        return values.view(shape)
+    n, channels, height, width = shape
+    return values.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def tidy() -> None:

@@ -1,7 +1,8 @@
 """Names of modules that are imported when somebody asks for them.
 
 BVLC Caffe's modules import packages at their top, and scripts reach for the packages there, as in
-`caffe.io.skimage`. Some of these packages are slow to import, and `caffe` itself would be a circle.
+`caffe.io.skimage`. Some of these packages are slow to import, and importing `caffe` itself would
+make a circle.
 """
 
 from __future__ import annotations

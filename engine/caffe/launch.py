@@ -28,7 +28,7 @@ class Place(NamedTuple):
 def place() -> Place:
     """Return the place that RANK, WORLD_SIZE and LOCAL_RANK give; (0, 1, 0) if none is set.
 
-    Raises DeviceError for values that are no numbers or contradict each other.
+    Raises DeviceError for values that are not numbers or contradict each other.
     """
     variables = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
     if not any(variables.values()):
@@ -82,7 +82,7 @@ def set_solver_rank(rank: int) -> None:
 
 
 def set_multiprocess(multiprocess: bool) -> None:
-    """Set whether the solvers that train together run in separate processes, as here they do."""
+    """Set whether solvers that train together run in separate processes; here they do."""
     _override.multiprocess = multiprocess
 
 

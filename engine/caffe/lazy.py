@@ -14,18 +14,20 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import torch
 
 from . import files, pages
 from .errors import FileError
+from .native import library
 
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
 #: read when the net is loaded.
 LARGE = 1 << 24
-#: Bytes that a thread reads at a time, into their place and in order to round them. What is rounded
-#: then lies in the cache of the core.
+#: Bytes that a thread reads at a time: into their place, and to be rounded. The bytes are rounded
+#: while they are in the core's cache.
 PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
 #: All of the first axis.
 ALL = slice(None)
@@ -59,7 +61,7 @@ class MappedFile(mmap.mmap):
             os.close(self.handle)
 
     def changed(self) -> bool:
-        """Whether the file was written to since it was opened."""
+        """Return whether the file was written to since it was opened."""
         return self._state != self._present_state()
 
     def _present_state(self) -> tuple[int, int]:
@@ -99,7 +101,7 @@ class FileValues:
         return self._read(dtype, rows)
 
     def can_wait(self) -> bool:
-        """Whether the values are many and lie in a file that stays open."""
+        """Return whether the values are many and lie in a file that stays open."""
         return self._values.nbytes >= LARGE and self._file() is not None
 
     def _file(self) -> MappedFile | None:
@@ -137,19 +139,37 @@ class FileValues:
         # provide these.
         tensor = _allocate(size, dtype)
 
-        def read(start: int) -> None:
-            part = tensor[start : start + count]
-            _provide_pages(part)
-            piece = part if dtype == torch.float32 else _allocate(len(part), torch.float32)
-            _fill(piece.numpy().view(np.uint8).data, file.handle, first + start * itemsize)
-            if piece is not part:
-                part.copy_(piece)
+        starts, lock = iter(range(0, size, count)), threading.Lock()
+
+        def next_start() -> int | None:
+            with lock:
+                return next(starts, None)
+
+        def read() -> None:
+            """Read pieces until another thread has taken the last one."""
+            buffer = None if dtype == torch.float32 else _allocate(count, torch.float32)
+            while (start := next_start()) is not None:
+                part = tensor[start : start + count]
+                _provide_pages(part)
+                piece = part if buffer is None else buffer[: len(part)]
+                _fill(piece.numpy().view(np.uint8).data, file.handle, first + start * itemsize)
+                if buffer is not None:
+                    _round(piece, part)
 
         with files.reading(file.path):
-            _call_each(read, range(0, size, count))
+            _call_in_threads(read, torch.get_num_threads() if size > count else 0)
         if file.changed():
             raise FileError(f"{file.path}: was changed before its weights were read; load it again")
         return tensor
+
+
+def _round(values: torch.Tensor, rounded: torch.Tensor) -> None:
+    """Write float32 values in the precision of `rounded`, in this thread where that is possible."""
+    native = library.load() if rounded.dtype == torch.bfloat16 else None
+    if native is None:
+        rounded.copy_(values)
+    else:
+        native.round(values.data_ptr(), rounded.data_ptr(), len(values))
 
 
 def _allocate(count: int, dtype: torch.dtype) -> torch.Tensor:
@@ -178,17 +198,15 @@ def _fill(buffer: memoryview, handle: int, offset: int) -> None:
         at += count
 
 
-def _call_each(call: Callable[[int], None], items: Sequence[int]) -> None:
-    """Call `call` with each item, in as many threads as PyTorch computes with."""
-    if len(items) > 1:
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            try:
-                results = [threads.submit(call, item) for item in items]
-            except RuntimeError:  # No thread can start, for example while the interpreter ends.
-                results = []
-            for result in results:
-                result.result()
-        if results:
-            return
-    for item in items:
-        call(item)
+def _call_in_threads(call: Callable[[], None], count: int) -> None:
+    """Call `call` in each of `count` threads, or in this one if no thread can start."""
+    results = []
+    with ThreadPoolExecutor(max(1, count)) as threads:
+        # No thread can start while the interpreter ends, for example.
+        with suppress(RuntimeError):
+            for _ in range(count):
+                results.append(threads.submit(call))
+        if not results:
+            call()
+    for result in results:
+        result.result()

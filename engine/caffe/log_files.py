@@ -64,7 +64,7 @@ class LogFiles:
         self._files.clear()
 
     def _create(self, severity: int) -> IO[str] | None:
-        """Create the file of a level; say why, and return None, if that is not possible."""
+        """Create the file of a level; if that fails, log the reason and return None."""
         now, host = datetime.datetime.now(), socket.gethostname()
         level = NAMES[severity]
         name = f"{self._program}.{host}.{_user()}.log.{level}.{now:%Y%m%d-%H%M%S}.{os.getpid()}"

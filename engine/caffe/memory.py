@@ -90,12 +90,12 @@ class Memory:
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = torch.Size(shape)
         self._version = 0
-        #: What the memory tells before its values move.
+        #: The lease that the memory ends before its values move.
         self.leases: tuple[Share, ...] = ()
         #: The number of values that there is room for.
         self._capacity = math.prod(self.shape)
-        #: The values and, behind them, what lies beyond the shape: a flat tensor, or None if the
-        #: values beyond the shape are zero. An exported array is over this tensor.
+        #: A flat tensor of the values, followed by the values beyond the shape; None if those are
+        #: zero. An exported array is over this tensor.
         self._buffer: torch.Tensor | None = None
         #: The host's tensor, if it takes up all of the buffer.
         self._buffer_of: torch.Tensor | None = None
@@ -103,7 +103,7 @@ class Memory:
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
         self._exported: weakref.ref | None = None
-        #: Of few values, the exported array, which is slow to make, and the tensor that it is over.
+        #: For a memory of few values: the exported array, which is slow to make, and its tensor.
         self._root: np.ndarray | None = None
         self._root_of: torch.Tensor | None = None
         self._deferred: Callable[[], torch.Tensor] | None = None
@@ -142,16 +142,16 @@ class Memory:
         self._deferred, self._head = compute, Head.DEFERRED
 
     def is_deferred(self) -> bool:
-        """Whether the values are still to be computed."""
+        """Return whether the values are still to be computed."""
         return self._head is Head.DEFERRED
 
     def settle(self, compute: Callable[[], torch.Tensor], tensor: torch.Tensor) -> None:
-        """Use `tensor` as the result of `compute()`, if that is what the memory is deferred to."""
+        """Use `tensor` as the result of `compute()`, if the memory is deferred to this function."""
         if self._deferred is compute:
             self._take(tensor)
 
     def rounded(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor | None:
-        """The values in a lower precision where they are deferred and can be read so, else None.
+        """Return the values in a lower precision, or None if they cannot be read in it.
 
         rows: which part of the first axis.
         """
@@ -177,7 +177,7 @@ class Memory:
         observers[key] = weakref.WeakMethod(before_change, remove)
 
     def observer_count(self) -> int:
-        """The number of observers that are registered."""
+        """Return the number of observers that are registered."""
         return len(self._observers)
 
     def before_change(self) -> None:
@@ -256,7 +256,7 @@ class Memory:
             self.zero()
 
     def is_zero(self) -> bool:
-        """Whether the values are zero because nothing was written since `zero`."""
+        """Return whether the values are zero because nothing was written since `zero`."""
         return self._head is Head.ZERO
 
     def set(self, tensor: torch.Tensor) -> None:
@@ -293,7 +293,7 @@ class Memory:
     # ---- tensors -------------------------------------------------------------------------------
 
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
-        """The values as a tensor on device `on`, to be read."""
+        """Return the values as a tensor on device `on`, to be read."""
         if self._head is Head.ZERO:
             self._take(torch.zeros(self.shape, device=on))
         elif self._head is Head.DEFERRED:
@@ -310,7 +310,7 @@ class Memory:
         return self._device
 
     def mutable(self, on: torch.device = CPU) -> torch.Tensor:
-        """The values as a tensor on device `on`, to be written in place."""
+        """Return the values as a tensor on device `on`, to be written in place."""
         self.before_change()
         tensor = self.tensor(on)
         if self._head is Head.SYNCED:
@@ -318,11 +318,11 @@ class Memory:
         return tensor
 
     def is_in(self, tensor: torch.Tensor) -> bool:
-        """Whether the values are in this tensor on the host, and nowhere else."""
+        """Return whether the values are in this tensor on the host, and nowhere else."""
         return self._host is tensor and self._head is Head.HOST
 
     def mutable_like(self, like: torch.Tensor) -> torch.Tensor:
-        """The values, to be written, laid out in memory as `like`, which has no gaps."""
+        """Return the values, to be written, laid out in memory as `like`, which has no gaps."""
         return _mutable_like(self, like)
 
     def arrange(self, on: torch.device, layout: torch.memory_format) -> None:
@@ -344,11 +344,11 @@ class Memory:
         self._device = into
 
     def lies_in(self, tensor: torch.Tensor) -> bool:
-        """Whether the values are in this tensor on a CUDA device."""
+        """Return whether the values are in this tensor on a CUDA device."""
         return self._device is tensor and self._head in (Head.DEVICE, Head.SYNCED)
 
     def home(self, like: torch.Tensor) -> torch.Tensor:
-        """A tensor laid out as `like`, kept for values that are computed again and again."""
+        """Return a tensor laid out as `like`, kept for values that are computed again and again."""
         home = self._home
         if home is None or (home.shape, home.stride(), home.device) != (
             like.shape,
@@ -363,7 +363,7 @@ class Memory:
         self._home = tensor
 
     def room(self, like: torch.Tensor) -> torch.Tensor | None:
-        """`home`, to be filled for the next `set` or `add`; None where it may hold values.
+        """Return `home`, to be filled for the next `set` or `add`; None if it may hold values.
 
         Large values are computed faster into old memory than into memory new to the process.
         """
@@ -375,11 +375,11 @@ class Memory:
     # ---- arrays --------------------------------------------------------------------------------
 
     def held(self) -> bool:
-        """Whether somebody holds an array over this memory, into which later values are copied."""
+        """Return whether somebody holds an array over this memory; it then gets later values."""
         return self._export() is not None
 
     def numpy(self) -> np.ndarray:
-        """The values as a C-contiguous, writable float32 array over this memory."""
+        """Return the values as a C-contiguous, writable float32 array over this memory."""
         self._version += 1
         if self._observers:
             self._notify()
@@ -558,7 +558,7 @@ class MemoryView:
         return self._base.is_zero()
 
     def home(self, like: torch.Tensor) -> torch.Tensor:
-        """A new tensor laid out as `like`; a view keeps none."""
+        """Return a new tensor laid out as `like`; a view keeps none."""
         return torch.empty_like(like, requires_grad=False)
 
     def room(self, like: torch.Tensor) -> torch.Tensor | None:

@@ -86,12 +86,12 @@ def _check_device(device_id: int) -> None:
 
 
 def device() -> torch.device:
-    """The device on which layers of this thread compute now."""
+    """Return the device on which layers of this thread compute now."""
     return torch.device("cuda", _state.device_id or 0) if _state.gpu else CPU
 
 
 def is_on_cpu() -> bool:
-    """Whether layers of this thread compute on the CPU now."""
+    """Return whether layers of this thread compute on the CPU now."""
     return not _state.gpu
 
 
@@ -104,8 +104,9 @@ def set_precision(precision: str) -> None:
     that are handed out. On the CPU, layers of small blobs compute an inference in float32, which is
     faster, and layers that are computed together round fewer values than one by one.
 
-    Until it is called, the environment variable CAFFE_PRECISION says; tf32 then is for CUDA devices
-    alone. Raises CaffeError for another name, and for tf32 while nets run on the CPU.
+    Before the first call, the environment variable CAFFE_PRECISION sets the precision; there,
+    "tf32" applies to CUDA devices only. Raises CaffeError for another name, and for tf32 while nets
+    run on the CPU.
     """
     if precision not in PRECISIONS:
         raise CaffeError(f"precision {precision!r}; it needs to be {', '.join(PRECISIONS)}")
@@ -115,7 +116,7 @@ def set_precision(precision: str) -> None:
 
 
 def precision() -> str:
-    """What nets of this thread round to now."""
+    """Return what nets of this thread round to now."""
     return _state.precision
 
 
@@ -152,22 +153,22 @@ def pass_flags() -> Iterator[None]:
 
 
 def is_plain() -> bool:
-    """Whether nets of this thread compute in float32 on the CPU."""
+    """Return whether nets of this thread compute in float32 on the CPU."""
     return not _state.gpu and _state.precision == "float32"
 
 
 def low_dtype() -> torch.dtype:
-    """The type that layers with many products compute in."""
+    """Return the type that layers with many products compute in."""
     return torch.bfloat16 if _state.precision == "bfloat16" else torch.float32
 
 
 def fast() -> bool:
-    """Whether the engine may take its fast paths: not where CAFFE_FAST=0 is in the environment."""
+    """Return whether the engine may take its fast paths. CAFFE_FAST=0 forbids them."""
     return _FAST
 
 
 def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
-    """The layout in which a map of this shape, N x C x H x W, is convolved fast.
+    """Return the layout in which a map of this shape, N x C x H x W, is convolved fast.
 
     On the CPU, with channels last: oneDNN is several times faster on thin maps so, and what follows
     keeps the layout. With one row, column or channel it would read memory that is not its own. On a
@@ -182,15 +183,15 @@ def map_layout(shape: Sequence[int], on: torch.device) -> torch.memory_format:
 
 
 def capturing() -> bool:
-    """Whether this thread's work on the device is noted down for a graph, not done."""
+    """Return whether this thread's work on the device is noted down for a graph, not done."""
     return _state.gpu and torch.cuda.is_current_stream_capturing()
 
 
 def set_random_seed(seed: int) -> None:
     """Seed the fillers, dropout and shuffling of this thread.
 
-    Raises ArgumentTypeError for a seed that is no integer, and ArgumentRangeError for one that is
-    negative or has more than 32 bits.
+    Raises ArgumentTypeError for a seed that is not an integer, and ArgumentRangeError for a seed
+    that is negative or has more than 32 bits.
     """
     if not isinstance(seed, (int, np.integer)):
         raise ArgumentTypeError(f"the seed is {seed!r}; it needs to be an integer")
@@ -201,7 +202,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def seeded() -> bool:
-    """Whether `set_random_seed` was called in this thread, so that the order of draws counts."""
+    """Return whether this thread has called `set_random_seed`; the order of draws then counts."""
     return _state.seeded
 
 
@@ -211,7 +212,7 @@ def _seed(seed: int) -> None:
 
 
 def rng() -> np.random.RandomState:
-    """The Mersenne Twister behind fillers; seeded from the system until `set_random_seed`."""
+    """Return the Mersenne Twister of fillers. The system seeds it until `set_random_seed` does."""
     if _state.rng is None:
         _seed(int.from_bytes(os.urandom(4), "little"))
     assert _state.rng is not None

@@ -2,7 +2,7 @@
 
 BVLC Caffe imports whatever module a prototxt names, if it is on PYTHONPATH. Here a module that is
 not there is looked for beside the prototxt that names it, in the folder above, and in the folder
-that holds the engine's. The environment says which modules are imported:
+that holds the engine. The environment selects the modules that a prototxt may import:
 
     CAFFE_PYTHON_LAYERS=a,b   the modules a and b and what lies inside, and the project's own
     CAFFE_STRICT=1            the project's own alone
@@ -104,13 +104,13 @@ def _check(name: str, spec: ModuleSpec) -> str:
 
 
 def _is_own(place: str) -> bool:
-    """Whether a file lies in this project, and not in an environment inside its folder."""
+    """Return whether a file lies in this project, and not in an environment inside its folder."""
     inside = os.path.isabs(place) and Path(place).resolve().is_relative_to(_PROJECT)
     return inside and not _is_installed(place)
 
 
 def _is_installed(place: str) -> bool:
-    """Whether a file belongs to Python or to an installed package; built-in modules do."""
+    """Return whether a file belongs to Python or to an installed package; built-in modules do."""
     if not os.path.isabs(place):
         return True
     path = Path(place).resolve()

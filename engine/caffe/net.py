@@ -23,12 +23,12 @@ from .run.wiring import Node, Parameter, Wiring, wire
 
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
-    """The arguments that follow the network file."""
+    """Return the arguments that follow the network file."""
     return int(phase), int(level), stages or [], weights
 
 
 def _old_order(weights: Any, phase: Any) -> tuple:
-    """The arguments that followed the network file in older Caffes."""
+    """Return the arguments that followed the network file in older Caffes."""
     return int(phase), 0, [], weights
 
 
@@ -95,7 +95,7 @@ class Net:
 
     @classmethod
     def from_param(cls, param: Any) -> Net:
-        """The net of a NetParameter of the present form with its `state` set."""
+        """Return the net of a NetParameter of the present form with its `state` set."""
         net = cls.__new__(cls)
         net._build(param)
         return net
@@ -276,7 +276,7 @@ class Net:
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
-        """The loss weight of each blob by name, 0 where the blob is no loss."""
+        """The loss weight of each blob by name, 0 where the blob is not a loss."""
         return OrderedDict(zip(self.wiring.blob_names, self.wiring.loss_weights))
 
     @property
@@ -354,11 +354,11 @@ class Net:
         return list(self.wiring.loss_weights)
 
     def _bottom_ids(self, layer: int) -> list[int]:
-        """The numbers of the blobs that the layer of this number reads."""
+        """Return the numbers of the blobs that the layer of this number reads."""
         return list(self.wiring.nodes[layer].bottoms)
 
     def _top_ids(self, layer: int) -> list[int]:
-        """The numbers of the blobs that the layer of this number makes."""
+        """Return the numbers of the blobs that the layer of this number makes."""
         return list(self.wiring.nodes[layer].tops)
 
     # ---- callbacks -----------------------------------------------------------------------------
@@ -448,7 +448,7 @@ class Net:
         hdf5.write_net(os.fspath(path), self.layer_weights(), write_diff)
 
     def layer_weights(self) -> list[weights.LayerWeights]:
-        """The layers with their parameters, as they are written to a file."""
+        """Return the layers with their parameters, as they are written to a file."""
         shared: dict[int, set[int]] = {}
         for number, index in self.wiring.shared:
             shared.setdefault(number, set()).add(index)
@@ -479,7 +479,7 @@ class Net:
 
 
 def _mismatch(index: int, layer: str, source: Sequence[int], target: Sequence[int]) -> str:
-    """Return BVLC Caffe's words for a parameter of another shape, and what one can do."""
+    """Return BVLC Caffe's message about a parameter of another shape, with its advice."""
     sizes = (" ".join(map(str, shape)) + f" ({math.prod(shape)})" for shape in (source, target))
     return (
         f"Cannot copy param {index} weights from layer {layer!r}; shape mismatch.  Source param "

@@ -44,7 +44,7 @@ _param_names = param_name_dict()
 
 
 def _suggestion(word: str, words: Iterable[str]) -> str:
-    """A hint at the word most like `word`, for the end of a message; "" without one."""
+    """Return a hint at the word most like `word`, for the end of a message; "" without one."""
     near = difflib.get_close_matches(word, list(words), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -54,7 +54,7 @@ def _is_repeated(message: Message, field: Any) -> bool:
 
 
 def _expected(field: Any) -> str:
-    """What the values of a field are, in words."""
+    """Return what the values of a field are, in words."""
     if field.enum_type is not None:
         return f"one of {', '.join(field.enum_type.values_by_name)}"
     return {
@@ -265,7 +265,7 @@ _SSD_METHODS: Dict[str, Callable] = {
 class NetSpec:
     """The named tops of a net, as attributes, in the order in which they are set.
 
-    A name that is no Python name goes in brackets: `n["inception/pool"] = ...`. A layer without
+    A name that is not a Python name goes in brackets: `n["inception/pool"] = ...`. A layer without
     tops has a name too: `n.silence = layers.Silence(n.extra, ntop=0)`.
 
     `keys()`, `vals()` and `update(name, settings)`, which SSD's fork has, return the names and the

@@ -32,7 +32,7 @@ class StoredBlob:
     legacy: bool = False
 
     def fits(self, shape: Sequence[int], loose_axes: bool = False) -> bool:
-        """Whether a blob of `shape` can take the values.
+        """Return whether a blob of `shape` can take the values.
 
         loose_axes: axes of size 1 do not count.
         """

@@ -22,7 +22,7 @@ _ESCAPE = re.compile(rb"\\([0-7]{1,3}|[^\n])")
 
 
 class NotTextError(ValueError):
-    """Bytes outside comments that are no text in UTF-8. line: their line, from 1."""
+    """Bytes outside comments that are not text in UTF-8. line: their line, from 1."""
 
     def __init__(self, line: int) -> None:
         super().__init__(f"line {line} is not text in UTF-8")

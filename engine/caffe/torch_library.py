@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.machinery import PathFinder
 
+from .code_ahead import CodeAhead
+
 #: Modules of Python that are libraries themselves, where they are not part of the interpreter. They
 #: are loaded first: the thread that loads PyTorch's library holds the dynamic linker's lock.
 LIBRARIES = (
@@ -30,7 +32,28 @@ PYTHON_MODULES = (
     *("torchgen.model", "tqdm", "urllib.request", "configparser", "platform", "pprint"),
     *("sysconfig", "getpass", "multiprocessing.connection", "http.client"),
     *("google.protobuf.text_format", f"{__package__}.proto.caffe_pb2"),
-    *("asyncio", "unittest.mock"),
+)
+#: The same, after which Python loads a library: they wait until PyTorch's library is loaded.
+LATE_MODULES = ("asyncio", "unittest.mock")
+#: Packages of which PyTorch and this engine import most modules.
+PACKAGES = (
+    *("torch", "torch.nn.modules", "torch.nn", "torch.nn.utils", "torch.nn.parallel"),
+    *("torch.fx", "torch.jit", "torch.autograd", "torch.cuda", "torch.package", "torch._library"),
+    *("torch.distributed", "torch.distributed.rpc", "torch._functorch", "torch.utils"),
+    *("torch._logging", "torch.fx.experimental.unification"),
+    *("torch.fx.experimental.unification.multipledispatch", "torch.distributed._pycute"),
+    *("torch.package.analyze", "torch.sparse", "torch.multiprocessing", "torch.testing"),
+    *("torch.cuda.amp", "torch.amp", "torch.cpu.amp", "torch.xpu", "torch.accelerator"),
+    *("torch.nn.attention", "torch._vendor.packaging", "torch._strobelight", "torch.mps"),
+    *("torch.mtia",),
+)
+#: Packages of this engine of which `import caffe` imports most modules.
+ROOMS = tuple(
+    f"{__package__}{room}"
+    for room in (
+        *("", ".layers", ".layers.forks", ".run", ".train", ".ops", ".data", ".small"),
+        *(".native", ".ops.cuda", ".upgrade", ".proto"),
+    )
 )
 
 
@@ -39,7 +62,7 @@ class LibraryThread:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
-        path = _path()
+        path = self._path = _path()
         if path is not None:
             _import_all(LIBRARIES)
             thread = threading.Thread(target=_load, args=(path,), daemon=True)
@@ -47,10 +70,21 @@ class LibraryThread:
                 thread.start()
                 self._thread = thread
 
-    def import_modules(self) -> None:
-        """Import modules in this thread, while the library is loaded in the other one."""
-        if self._thread is not None:
-            _import_all(PYTHON_MODULES)
+    def import_modules(self, code: CodeAhead) -> None:
+        """Import modules in this thread, while the library is loaded in the other one.
+
+        code: reads the code of further modules, after these imports, until the library is loaded.
+        """
+        if self._thread is None or self._path is None:
+            return
+        _import_all(PYTHON_MODULES)
+        site = os.path.dirname(os.path.dirname(os.path.dirname(self._path)))
+        engine = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        for folder, packages in ((engine, ROOMS), (site, PACKAGES)):
+            for package in packages:
+                path = os.path.join(folder, *package.split("."))
+                code.read(package, path, self._thread.is_alive)
+        _import_all(LATE_MODULES)
 
     def join(self) -> None:
         """Wait until the library is loaded."""

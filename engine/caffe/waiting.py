@@ -1,8 +1,8 @@
 """How the threads of PyTorch wait for each other while other programs use the processor.
 
 The threads of OpenMP spin at the end of a piece of work, for about a millisecond, before they
-sleep. On a quiet machine that is fastest. Where another program has the core of the thread that is
-waited for, the others spin instead of letting it run: a training on two busy cores was 2 to 10
+sleep. On a quiet machine that is fastest. If another program occupies the core of one thread, the
+other threads spin instead of letting that thread run: a training on two busy cores was 2 to 10
 times as slow as with short spinning.
 
 libgomp, the OpenMP of PyTorch's packages, fixes the length when the program starts, but spins only
@@ -68,7 +68,7 @@ class IdleTeam:
 
 @cache
 def reason_against() -> str:
-    """Return why threads wait as libgomp has them wait; "" if a `Watch` may change it."""
+    """Return why libgomp's way of waiting stays; "" if a `Watch` may change it."""
     if not mode.fast():
         return mode.NOT_FAST
     for name in USER_SETTINGS:
@@ -88,8 +88,8 @@ class Watch:
 
     clock: returns seconds. waits: returns the seconds for which threads have waited for a core.
     start: starts an idle team. first: an earlier result of both functions, with which the first
-    measurement is compared. others: whether other programs run, which the first measurement asks,
-    because one thread alone need not wait where one of two cores is busy.
+    measurement is compared. others: whether other programs run. The first measurement calls it,
+    because a single thread need not wait if one of two cores is busy.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ def _layer(
 
 
 def _is_volume(buffer: memoryview) -> bool:
-    """Whether the bytes are a BlobProto of C3D, where an integer stands before the values."""
+    """Return whether the bytes are a BlobProto of C3D, which has an integer before the values."""
     try:
         first = [(number, wire_type) for number, wire_type, _ in islice(wire.fields(buffer), 5)]
     except wire.MalformedError:

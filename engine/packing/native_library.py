@@ -27,7 +27,7 @@ FLAGS = (
 )
 #: GCC at -O2 vectorizes fewer loops unless told otherwise; Clang does not know the flag.
 GCC_FLAGS = ("-fvect-cost-model=dynamic",)
-#: Seconds after which a compiler is given up.
+#: Seconds after which the compiler is ended.
 PATIENCE = 300
 
 
@@ -45,7 +45,7 @@ def checksum(folder: Path) -> int:
 def compile_library(
     folder: Path = FOLDER, library: Path = LIBRARY, definitions: Sequence[str] = ()
 ) -> str:
-    """Write the library; return "", or why it could not be written. A library from before goes.
+    """Write the library; return "" or the reason of a failure. An older library is removed first.
 
     folder: with the C files. definitions: flags of the compiler that define macros.
     """
@@ -72,7 +72,7 @@ def compile_library(
 
 
 def report(reason: str) -> str:
-    """Return the line about a library that is written, or for this reason is not."""
+    """Return the line about a library: compiled, or not compiled for this reason."""
     if not reason:
         return f"compiled {LIBRARY.name}: small layers and 3 x 3 convolutions are computed by it"
     return f"{LIBRARY.name} is not compiled ({reason}): NumPy and PyTorch compute its part, slower"

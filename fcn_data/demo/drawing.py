@@ -1,4 +1,4 @@
-"""How far a set is drawn: a drawing that was killed goes on where it was.
+"""The progress of a drawing: a drawing that was killed continues where it stopped.
 
 The set is drawn in ROOT.part, which becomes ROOT when it is complete. ROOT.part/drawing.json says
 which set it is and how many pictures of each part are drawn.
@@ -25,8 +25,8 @@ BOOT = "/proc/sys/kernel/random/boot_id"
 class Drawing:
     """The drawing of a set in the folder `root`; use it in a `with` block.
 
-    manifest: what the set is; goes to manifest.json of the complete set. counts: the number of
-    pictures of each part of the set.
+    manifest: the arguments of the set, which manifest.json of the complete set records. counts: the
+    number of pictures of each part of the set.
 
     A drawing of another set, and one from before the machine's last start, starts anew: a power
     failure can have lost files that were written.

@@ -1,7 +1,8 @@
 """The demo's scenes in the folder layouts of PASCAL-Context, SIFT Flow and NYUDv2.
 
-The scenes have the classes of VOC. Class k of VOC becomes class k of the other set, counted round;
-so a net can learn them, and every step of training can be tried before the real data is there.
+The scenes have the classes of VOC. Class k of VOC becomes class k modulo the number of classes of
+the other set. A net can learn these classes, so every step of training can be tried before the real
+data is there.
 """
 
 from __future__ import annotations

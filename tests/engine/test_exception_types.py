@@ -30,12 +30,12 @@ CALLS = {
     "numbers that extend the parameters": (TypeError, lambda net: net.params["conv"].extend([3])),
     "a reshape to a list": (TypeError, lambda net: net.blobs["data"].reshape([1, 3, 8, 8])),
     "a reshape to a float": (TypeError, lambda net: net.blobs["data"].reshape(1.5)),
-    "a start that is no layer": (ValueError, lambda net: net.forward(start="nope")),
-    "an end that is no layer": (ValueError, lambda net: net.backward(end="nope")),
+    "a start that is not a layer": (ValueError, lambda net: net.forward(start="nope")),
+    "an end that is not a layer": (ValueError, lambda net: net.backward(end="nope")),
     "a net shared with a number": (TypeError, lambda net: net.share_with(1)),
     "forward_all without inputs": (RuntimeError, lambda net: net.forward_all()),
     "a negative seed": (OverflowError, lambda net: caffe.set_random_seed(-1)),
-    "a seed that is no integer": (TypeError, lambda net: caffe.set_random_seed(net)),
+    "a seed that is not an integer": (TypeError, lambda net: caffe.set_random_seed(net)),
 }
 
 

@@ -22,7 +22,7 @@ def test_the_output_is_the_exact_product(inputs, outputs, biased):
     x, w = torch.randn(1, inputs, 1, 1), torch.randn(outputs, inputs)
     b = torch.randn(outputs) if biased else None
     expected = w.double() @ x.double().flatten() + (0 if b is None else b.double())
-    product = inner.Product(x.shape, w, b)
+    product = inner.Product(w, b)
     y = product(x)
     assert y.shape == (1, outputs) and apart(y, expected[None]) < 2e-6
     with torch_threads(3):
@@ -43,7 +43,7 @@ def test_a_chain_ends_with_means_and_a_product():
     calls = [
         stem.Convolution(image.shape, torch.randn(32, 3, 7, 7), None, (3, 3), 0.0),
         means,
-        inner.Product((1, 32, 1, 1), torch.randn(9, 32), torch.randn(9)),
+        inner.Product(torch.randn(9, 32), torch.randn(9)),
     ]
     links = [chains.Link(call, [i], [i + 1], [i]) for i, call in enumerate(calls)]
     (chain,) = chains.joined(links)

@@ -37,10 +37,11 @@ USING = """
 import json, os, sys, warnings
 warnings.simplefilter("error")
 import caffe, torch
-from caffe import late_torch
+from caffe import heap, late_torch
 
 net = caffe.Net(sys.argv[1], caffe.TEST)
 net.forward()
+heap.empty((1, 4, 2048, 2048), torch.float32, torch.channels_last)
 print(json.dumps(late_torch.parts_are_loaded()), flush=True)
 for statement, expression, _ in json.loads(sys.argv[2]):
     if os.fork() == 0:

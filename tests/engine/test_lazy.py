@@ -9,6 +9,7 @@ import pytest
 import torch
 from caffe import CaffeError, wire
 from caffe.errors import FileError
+from caffe.native import library
 
 from tests.engine.nets import SCORER, build, same_weights
 from tests.engine.test_precision import full_again as full_again
@@ -83,6 +84,31 @@ def test_a_lower_precision_is_read_from_the_file_and_leaves_float32_there(
     other.params["score"][0].data[...] /= 2
     other.params["score"][1].data[...] /= 2
     assert same_weights(net, other)
+
+
+@pytest.mark.parametrize("count", [1, 16, 1000])
+def test_the_library_rounds_to_bfloat16_as_pytorch_does(count):
+    native = library.load()
+    if native is None:
+        pytest.skip("the C library is not compiled")
+    bits = np.random.RandomState(count).randint(0, 2**32, count, np.uint32)
+    special = [
+        0,
+        1 << 31,
+        0x7F800000,
+        0xFF800000,
+        0x7FC00000,
+        0x7F7FFFFF,
+        1,
+        0x3F808000,
+        0x3F818000,
+    ]
+    bits = np.append(bits, np.array(special, np.uint32))
+    values = torch.from_numpy(bits.view(np.float32))
+    rounded = torch.zeros(len(values) + 1, dtype=torch.bfloat16)
+    native.round(values.data_ptr(), rounded.data_ptr(), len(values))
+    torch.testing.assert_close(rounded[:-1], values.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    assert rounded[-1] == 0
 
 
 def test_weights_that_are_still_in_their_file_can_be_written_to(lazy, net):

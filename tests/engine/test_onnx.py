@@ -47,7 +47,7 @@ REFUSED = {
     "DataAugmentation, by maps": "a second bottom, which moves the crop,",
     "FlowAugmentation": "is not written as ONNX",
 }
-#: Losses are no part of a model.
+#: Losses are not part of a model.
 CASE_LIST = [
     case
     for case in CASES

@@ -50,7 +50,7 @@ def test_the_output_is_that_of_the_exact_convolution(case, adds, slope):
 def test_results_that_are_not_finite_are_those_of_the_plain_convolution(value):
     x, w = torch.ones(1, 3, 30, 30), torch.ones(16, 3, 7, 7)
     x[0, 1, 12, 17] = value
-    assert stem.Convolution(x.shape, w, None, (3, 3))(x) is None
+    assert stem.Convolution(x.shape, w, None, (3, 3)).compute(x) is None
     y = prepared.convolution(x.shape, w, None, GEOMETRY)(x)
     expected = torch.nn.functional.conv2d(x, w, stride=2, padding=3)
     assert torch.equal(y.nan_to_num(0, 1, -1), expected.nan_to_num(0, 1, -1))
@@ -72,7 +72,7 @@ GEOMETRY = prepared.Geometry((2, 2), (3, 3), (1, 1), 1)
         ((64, 3, 7, 7), {"dilation": (2, 2)}, torch.float32, "onednn"),
     ],
 )
-def test_it_is_used_for_images_and_vectors_of_outputs(weights, changes, dtype, expected):
+def test_the_library_convolves_images_if_outputs_fill_vectors(weights, changes, dtype, expected):
     shape, geometry = (1, weights[1], 224, 224), GEOMETRY._replace(**changes)
     assert prepared.choose_algorithm(shape, weights, geometry, dtype) == expected
 

@@ -18,9 +18,9 @@ def test_the_line_of_a_result_shows_escapes():
 
 
 def test_the_lines_of_a_check_show_escapes():
-    finding = Finding("error", "is no image", (NAME,))
+    finding = Finding("error", "is not an image", (NAME,))
     report = Report((finding,), 3, (0.0, 0.0, 0.0), (1, 1), 1.0, {}, 1)
-    assert report.lines([]) == [f"error: is no image: {SHOWN}"]
+    assert report.lines([]) == [f"error: is not an image: {SHOWN}"]
 
 
 def test_a_page_shows_escapes_and_keeps_line_breaks_of_its_own():

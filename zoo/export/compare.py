@@ -67,7 +67,7 @@ def export(net: caffe.Net) -> Export:
 
 
 def _operators(net: caffe.Net, nodes: Iterable[Any]) -> dict[str, set[str]]:
-    """The operators of the layers of each type. A node's name begins with its layer's."""
+    """Return the operators of the layers of each type. A node's name begins with its layer's."""
     operators: dict[str, set[str]] = {
         layer.type: set() for layer in net.layers if layer.type != "Input"
     }

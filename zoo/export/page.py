@@ -73,7 +73,7 @@ def layer_rows(exports: Iterable[Export]) -> list[list[str]]:
 
 
 def _layer_row(name: str, operators: set[str]) -> list[str]:
-    """The cells of a layer type."""
+    """Return the cells of a layer type."""
     cls, title = layer_class(name), f"`{name}`"
     if name in DATA or name == "Input":
         return [title, "an input", ""]

@@ -89,7 +89,7 @@ def region_means(bottoms: Arrays, k: int, scale: float) -> np.ndarray:
 
 
 def _span(start: float, end: float, size: int) -> slice:
-    """The positions that an interval touches, inside a side; the margin is for rounding."""
+    """Return the positions that an interval touches, inside a side; the margin is for rounding."""
     margin = 1e-6
     return slice(max(math.floor(start + margin), 0), min(math.ceil(end - margin), size))
 

@@ -65,12 +65,12 @@ def far_apart(random: np.random.RandomState) -> list[np.ndarray]:
 
 
 def linear_weight(x: float) -> float:
-    """The weight of a linear filter at distance x."""
+    """Return the weight of a linear filter at distance x."""
     return max(0.0, 1 - abs(x))
 
 
 def cubic_weight(x: float) -> float:
-    """The weight of a cubic filter at distance x (Keys 1981, equation 15)."""
+    """Return the weight of a cubic filter at distance x (Keys 1981, equation 15)."""
     x = abs(x)
     if x < 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1

@@ -21,7 +21,7 @@ def depthwise(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int, pad: int
 
 
 def shuffled(x: np.ndarray, groups: int) -> np.ndarray:
-    """The groups of channels in turn, channel by channel."""
+    """Return the groups of channels in turn, channel by channel."""
     y, size = np.empty_like(x), x.shape[1] // groups
     for group in range(groups):
         for k in range(size):

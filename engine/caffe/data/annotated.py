@@ -184,7 +184,7 @@ def cropped(
 
 
 def projected(objects: np.ndarray, window: np.ndarray, constraint: Any = None) -> np.ndarray:
-    """Return the objects of an image as those of a window of it, clipped."""
+    """Return the objects of an image relative to a window of the image, clipped to the window."""
     corners = objects[:, CORNERS]
     kept = np.ones(len(objects), bool)
     if constraint is not None and constraint.emit_type == constraint.CENTER:

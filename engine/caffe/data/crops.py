@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-#: The sides of crops as parts of the image's shorter side, where scale_ratios is not set.
+#: The sides of crops as fractions of the image's shorter side, if scale_ratios is not set.
 RATIOS = (1.0, 0.875, 0.75, 0.66)
-#: A side that is so near to crop_size, in pixels, is crop_size.
+#: A side whose difference from crop_size is below this number of pixels becomes crop_size.
 NEAR = 3
 #: Places of a crop in quarters of the spare rows and columns: the corners and the centre.
 CORNERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))

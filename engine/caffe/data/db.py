@@ -21,7 +21,7 @@ NO_LEVELDB = (
 
 
 def _lmdb() -> Any:
-    """The package lmdb, which is imported only where a tool writes a database."""
+    """Return the package lmdb, which is imported only where a tool writes a database."""
     try:
         import lmdb
     except ImportError:
@@ -70,7 +70,7 @@ class Reader:
             self._cursor.next()
 
     def state(self) -> dict[str, Any]:
-        """Return what `go_to` does not restore, as values and arrays."""
+        """Return the part of the position that `go_to` does not restore, as values and arrays."""
         return {}
 
     def set_state(self, values: Mapping[str, Any]) -> None:
@@ -90,7 +90,7 @@ class Shuffler(Protocol):
 
 
 class ArrangedReader(Reader):
-    """Values of an LMDB database in an order of their own.
+    """Values of an LMDB database in another order than that of the keys.
 
     choose: returns the numbers of the values in their order, for the number of all values; None is
     all of them in the order of the keys. random: shuffles them before each turn; None keeps the
@@ -119,7 +119,7 @@ class ArrangedReader(Reader):
         if self._random is not None:
             order = self._order.tolist()
             self._random.shuffle(order)
-            # A new array: `state` has returned the former one.
+            # A new array, because `state` has returned the old one.
             self._order = np.array(order)
 
     @property
@@ -161,7 +161,7 @@ class Writer:
     behind. Raises FileError for a path that exists or whose folder does not.
     """
 
-    #: Values between two commits.
+    #: The number of values between two commits.
     BATCH = 1000
     #: The largest size of the file, in bytes. The file is sparse: unwritten parts take no space.
     MAP_SIZE = 1 << 40

@@ -1,4 +1,4 @@
-"""What DetectNet learns from: boxes in DIGITS' format, as maps, moved together with their image.
+"""DetectNet's training data: boxes in DIGITS' format, which become maps and move with their image.
 
 NVIDIA's DetectNet (Tao, Barker & Sarathy 2016, "DetectNet: Deep Neural Network for Object
 Detection in DIGITS"). A box is a row (xmin, ymin, xmax, ymax) in pixels.

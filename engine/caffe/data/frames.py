@@ -74,7 +74,7 @@ def read_video(path: str, numbers: Sequence[int]) -> list[np.ndarray]:
 
 
 def name_pattern(folder: str, number: int) -> str:
-    """Return the one of PATTERNS by which a folder has the image of a number. Raises FileError."""
+    """Return the entry of PATTERNS that a folder uses for the names of images. Raises FileError."""
     for pattern in PATTERNS:
         if os.path.isfile(os.path.join(folder, pattern % number)):
             return pattern

@@ -1,4 +1,4 @@
-"""Arrays of numbers in MATLAB files of version 5, which MATLAB writes unless told otherwise.
+"""Arrays of numbers in MATLAB files of version 5, which MATLAB writes by default.
 
 SciPy's reader is not used: one flipped byte in a file can crash it, and the process with it. Every
 size is checked here before values are read. The format is that of MathWorks' "MAT-File Format".

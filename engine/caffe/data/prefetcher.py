@@ -25,13 +25,14 @@ class Prefetcher(Generic[T]):
 
     One thread named `name` makes the calls, one after another. The thread starts with the first
     `next()`, ends with this object or after an error, and does not keep the process alive. The
-    `next()` to which a failed call belongs raises the call's error, and so does every later one.
+    `next()` of a failed call raises the call's error, and so does every later `next()`.
 
     A process that is forked goes on with the same results: the fork waits for the end of a call,
     and the child starts a thread of its own.
 
-    position: where the calls are, which the thread asks for after each call. `self.position` is
-        the one after the call whose result was returned last, however many calls are ahead.
+    position: returns where the calls are; the thread calls it after each call. `self.position` is
+        the position after the call whose result was returned last, no matter how many calls are
+        ahead.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Random:
 
     @property
     def generator(self) -> np.random.RandomState:
-        """The generator itself, for draws that Caffe makes otherwise."""
+        """The generator, for draws that Caffe makes in another way."""
         return self._rng
 
     def below(self, n: int) -> int:
@@ -308,7 +308,10 @@ def read_image(path: str, color: bool, height: int = 0, width: int = 0) -> np.nd
 
 
 def _decode(content: bytes, flags: int, path: str) -> np.ndarray | None:
-    """Return OpenCV's image of a file's content, or None if it is no image. Raises FileError."""
+    """Return a file's content as OpenCV decodes it; None if that is not an image.
+
+    Raises FileError.
+    """
     import cv2  # imported here because most nets read no images
 
     check_claim(content, path)

@@ -34,7 +34,7 @@ class Node:
 
 
 def _common_start(names: list[str]) -> str:
-    """The longest start that all names share, without separators at its end."""
+    """Return the longest start that all names share, without separators at its end."""
     length = min(map(len, names))
     while len({name[:length] for name in names}) > 1:
         length -= 1
@@ -131,12 +131,12 @@ def _blocks(graph: Graph) -> Iterator[range]:
 
 
 def _structure(graph: Graph, block: range) -> tuple:
-    """The types and the wiring of a block, without sizes."""
+    """Return the types and the wiring of a block, without sizes."""
     inner = tuple((a - block.start, b - block.start) for a, b, _ in graph.edges if b in block)
     return inner, tuple(part.type for n in block for part in graph.nodes[n].parts)
 
 
 def _contents(graph: Graph, block: range) -> tuple:
-    """The structure of a block with the shapes of its tops."""
+    """Return the structure of a block with the shapes of its tops."""
     shapes = tuple(top.shape for n in block for p in graph.nodes[n].parts for top in p.tops)
     return _structure(graph, block), shapes

@@ -97,7 +97,7 @@ class BuiltNet:
     blobs: list[NetBlob]
 
     def sources(self) -> list[Part]:
-        """The layers without bottoms."""
+        """Return the layers without bottoms."""
         return [part for part in self.parts if not part.param.bottom]
 
 

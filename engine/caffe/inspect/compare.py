@@ -158,7 +158,7 @@ class _Comparison:
         self.partner = self._match()
 
     def _match(self) -> dict[int, int]:
-        """The number of a layer of the first net -> that of its partner in the second."""
+        """Return the number of a layer of the first net -> that of its partner in the second."""
         names: dict[str, int] = {}
         for number, layer in enumerate(self.b.layers):
             names.setdefault(layer.name, number)
@@ -187,7 +187,7 @@ class _Comparison:
 
     @staticmethod
     def _moved(sources: list[Source | str], partner: dict[int, int]) -> list[Source | str]:
-        """The sources of a layer of the first net as those of the second."""
+        """Return the sources of a layer of the first net as those of the second."""
         return [
             source if isinstance(source, str) else (partner.get(source[0], -1), source[1])
             for source in sources
@@ -242,7 +242,10 @@ class _Comparison:
 
     @staticmethod
     def _is_default(first: Any, second: Any, path: str) -> bool:
-        """Whether a path that one layer sets is no window, whose spellings are compared as one."""
+        """Return whether a path that one layer sets is not part of a window.
+
+        All spellings of a window are compared as one.
+        """
         field = path.split(".")[0]
         stem = path.rsplit(".", 1)[-1].removesuffix("_size").removesuffix("_h").removesuffix("_w")
         return not (WINDOW_FIELDS.get(first.type) == field and stem in WINDOW_NAMES)

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
-from ..layers.convolution import Convolution, Deconvolution
+from ..layers.convolution import Convolution
+from ..layers.deconvolution import Deconvolution
 from ..ops.product import large
 from ..proto import caffe_pb2
 from .build import BuiltNet, Part
@@ -136,7 +137,7 @@ class Memory:
     """Bytes of a pass, by what they hold.
 
     values: the blobs. gradients: of blobs. parameters: weights. updates: gradients of weights and
-    the solver's arrays. buffers: what layers keep for their own work.
+    the solver's arrays. buffers: memory that layers keep for intermediate values.
     """
 
     values: int
@@ -160,7 +161,7 @@ class Costs:
         self.gradients = Gradients(net)
 
     def parameter_count(self, learned: bool = False) -> int:
-        """The number of values in all parameters, a shared one counted once."""
+        """Return the number of values in all parameters, a shared one counted once."""
         return sum(
             info.count
             for part, infos in self.parameters.items()
@@ -169,15 +170,15 @@ class Costs:
         )
 
     def multiply_adds(self) -> int:
-        """The multiply-adds of all layers whose shapes are known."""
+        """Return the multiply-adds of all layers whose shapes are known."""
         return sum(multiply_adds(part) or 0 for part in self.net.parts)
 
     def value_bytes(self) -> int:
-        """The bytes of all blobs, shared memory counted once."""
+        """Return the bytes of all blobs, shared memory counted once."""
         return sum(activation_bytes(part) for part in self.net.parts)
 
     def _gradient_bytes(self) -> int:
-        """The bytes of the blobs' gradients in a backward pass of BVLC Caffe.
+        """Return the bytes of the blobs' gradients in a backward pass of BVLC Caffe.
 
         A blob with several readers has one more for each, the gradients of its Split layer's tops.
         """
@@ -224,7 +225,10 @@ def solver_arrays(solver: str) -> tuple[int, int]:
 
 
 def _unfolded(part: Part) -> int:
-    """The bytes of the unfolded bottom of a convolution that is a matrix product, of one image."""
+    """Return the bytes of a convolution's unfolded bottom, for one image.
+
+    Only a convolution that is computed as a matrix product unfolds its bottom.
+    """
     if part.layer is None or part.type not in ("Convolution", "Deconvolution"):
         return 0
     weights, p = part.layer.blobs[0], part.param.convolution_param
@@ -239,7 +243,7 @@ def _unfolded(part: Part) -> int:
 
 
 def _bvlc_buffers(part: Part, training: bool) -> int:
-    """The bytes of BVLC Caffe's buffers: columns, places of maxima, masks, scales."""
+    """Return the bytes of BVLC Caffe's buffers: columns, places of maxima, masks, scales."""
     values = FLOAT * sum(top.count for top in part.tops[:1])
     if part.type == "Pooling":
         return values if len(part.tops) == 1 and part.param.pooling_param.pool != 1 else 0
@@ -251,14 +255,17 @@ def _bvlc_buffers(part: Part, training: bool) -> int:
 
 
 def _engine_buffer(part: Part) -> int:
-    """The bytes of the patches of a convolution that this engine computes as a matrix product."""
+    """Return the bytes of the patches of a convolution.
+
+    Only a convolution that this engine computes as a matrix product has patches.
+    """
     if part.layer is None or part.type != "Convolution" or part.param.convolution_param.group > 1:
         return 0
     return _unfolded(part) if large(part.layer.blobs[0]) else 0
 
 
 def _kept_bytes(part: Part) -> int:
-    """The bytes that the gradient of a layer of this engine needs beside bottoms and tops."""
+    """Return the bytes that a layer's gradient needs in this engine, beside bottoms and tops."""
     values = FLOAT * sum(top.count for top in part.tops[:1])
     if part.type == "Pooling" and part.param.pooling_param.pool == 0:
         return 2 * values  # indices of 64 bits

@@ -41,7 +41,7 @@ def fix_crops(report: Report) -> tuple[Any, dict[str, tuple[int, ...]]]:
 
 
 def _missing_offset(part: Part, report: Report) -> tuple[int, ...]:
-    """The offset that a Crop needs and does not name; () where nothing is to be written."""
+    """Return the offset that a Crop needs and does not name; () where nothing is to be written."""
     if part.type != "Crop" or part.param.crop_param.offset:
         return ()
     first = part.param.crop_param.axis - 2

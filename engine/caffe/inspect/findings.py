@@ -1,4 +1,4 @@
-"""What is likely a mistake in a net: findings, each about one layer."""
+"""Likely mistakes in a net, as findings about one layer each."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _unread_blobs(net: BuiltNet) -> Iterator[Finding]:
 
 
 def _last_writer(part: Part, top: Any) -> bool:
-    """Whether the layer is the last that makes or changes the blob."""
+    """Return whether the layer is the last that makes or changes the blob."""
     return part.number == max([top.producer, *top.writers])
 
 
@@ -182,7 +182,7 @@ def _sizes(net: BuiltNet, located: Places) -> Iterator[Finding]:
 
 
 def _takes_one_size(part: Part) -> bool:
-    """Whether a layer ties the net to one size, or cannot tell sizes because it is not built.
+    """Return whether a layer ties the net to one size, or is not built and cannot tell.
 
     A Crop, a sum or a loss that does not fit at the present size may fit at others.
     """
@@ -270,7 +270,7 @@ def _paddings(rules: SizeRules, smallest: int) -> Iterator[Finding]:
 
 
 def _least_pad(rules: SizeRules, part: Part, window: Window, smallest: int) -> int | None:
-    """The least padding that serves as the present one does; None if that is the present one."""
+    """Return the least padding that serves as well as the present one; None if that is least."""
     half = window.reach[0] // 2
     if window.pad[0] <= half:
         return None
@@ -294,7 +294,7 @@ def _least_pad(rules: SizeRules, part: Part, window: Window, smallest: int) -> i
 
 
 def _needed_offsets(net: BuiltNet, convolution: Part, pad: int) -> dict[Part, list[Fraction]]:
-    """The offsets that each Crop needs with this padding.
+    """Return the offsets that each Crop needs with this padding.
 
     Crops come one behind another: the place of a crop's top is that of its second bottom, because
     the offsets are those that the maps need.

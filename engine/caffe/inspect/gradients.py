@@ -32,12 +32,12 @@ class Gradients:
         self.flowing = needing & self.under_loss
 
     def reaches(self, part: Part) -> bool:
-        """Whether a gradient reaches the layer's tops."""
+        """Return whether a gradient reaches the layer's tops."""
         return is_loss(part) or any(top in self.under_loss for top in part.tops)
 
 
 def is_loss(part: Part) -> bool:
-    """Whether a top of the layer has a loss weight."""
+    """Return whether a top of the layer has a loss weight."""
     cls = layer_class(part.type)
     if part.param.loss_weight:
         return any(part.param.loss_weight)
@@ -45,7 +45,7 @@ def is_loss(part: Part) -> bool:
 
 
 def learns(part: Part) -> bool:
-    """Whether a parameter of the layer has a learning rate other than 0."""
+    """Return whether a parameter of the layer has a learning rate other than 0."""
     if part.layer is None:
         return False
     specs = part.param.param
@@ -56,7 +56,7 @@ def learns(part: Part) -> bool:
 
 
 def passes(part: Part, bottom: int) -> bool:
-    """Whether the layer computes a gradient for this bottom."""
+    """Return whether the layer computes a gradient for this bottom."""
     down = part.param.propagate_down
     if bottom < len(down) and not down[bottom]:
         return False

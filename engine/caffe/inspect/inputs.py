@@ -1,4 +1,4 @@
-"""The shapes of a net's inputs: what `--input` says, and what the layers without bottoms say."""
+"""The shapes of a net's inputs: from `--input`, and from the layers without bottoms."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def image_shapes(param: Any, inputs: Inputs) -> list[Shape | None]:
     """Return the shapes of the tops of a layer that reads images, without reading any.
 
     The batch size and the size of crops are in the layer's settings. None stands for a shape that
-    neither the settings nor the inputs tell.
+    neither the settings nor the inputs determine.
     """
     shapes: list[Shape | None] = [None] * len(param.top)
     batch, size = 1, inputs.size
@@ -78,7 +78,7 @@ def image_shapes(param: Any, inputs: Inputs) -> list[Shape | None]:
 
 
 def _size_in(settings: Any, transform: Any) -> tuple[int, int] | None:
-    """The height and width to which a layer's settings crop or resize its images."""
+    """Return the height and width to which a layer's settings crop or resize its images."""
     crop = transform.crop_size or getattr(settings, "crop_size", 0)
     if crop:
         return crop, crop

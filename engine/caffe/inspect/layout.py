@@ -69,7 +69,7 @@ def draw_layers(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int,
 
 
 def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The layer of each node: one below the lowest node that it reads."""
+    """Return the layer of each node: one below the lowest node that it reads."""
     layers = [0] * count
     for a, b in sorted(edges, key=lambda edge: edge[1]):
         layers[b] = max(layers[b], layers[a] + 1)
@@ -118,7 +118,7 @@ def _ordered_rows(vertices: list[_Vertex]) -> list[list[int]]:
 
 
 def _crossings(vertices: list[_Vertex], rows: list[list[int]]) -> int:
-    """The number of pairs of edges that cross."""
+    """Return the number of pairs of edges that cross."""
     total = 0
     for row, lower in zip(rows, rows[1:]):
         place = {i: n for n, i in enumerate(lower)}
@@ -163,7 +163,7 @@ def _place(vertices: list[_Vertex], rows: list[list[int]]) -> None:
 def _spread(
     vertices: list[_Vertex], row: list[int], targets: list[float], weights: list[float]
 ) -> list[float]:
-    """The positions nearest to the targets that keep the order and the gaps of a row.
+    """Return the positions nearest to the targets that keep the order and the gaps of a row.
 
     Without the gaps this is isotonic regression, which the pooling of adjacent blocks solves.
     """
@@ -184,7 +184,7 @@ def _spread(
 
 
 def _tops(vertices: list[_Vertex], rows: list[list[int]]) -> list[tuple[float, float]]:
-    """The top and the height of every row."""
+    """Return the top and the height of every row."""
     tops, y = [], GAP
     for row in rows:
         height = max((vertices[i].height for i in row), default=0.0)

@@ -83,7 +83,10 @@ def html_page(
 
 
 def _json(report: Report, findings: Sequence[Finding], weights: Sequence[BlobRow]) -> str:
-    """The data for the script. No `<` is in it, so that no text of the net ends the element."""
+    """Return the data for the script.
+
+    The text has no `<`, so that no name in the net can end the HTML element.
+    """
     layers = {row.number: _layer_data(report, row, findings, weights) for row in report.rows}
     return json.dumps(layers).replace("<", "\\u003c").replace("&", "\\u0026")
 
@@ -125,7 +128,7 @@ def _layer_data(
 
 
 def _field_data(report: Report, row: LayerRow) -> dict[str, Any] | None:
-    """What the script draws the receptive field from; None without two axes of known size."""
+    """Return the script's data of a receptive field; None without two axes of known size."""
     part = report.net.parts[row.number]
     place = report.places.get(part.tops[0]) if part.tops else None
     shape = part.tops[0].shape if part.tops else None
@@ -162,7 +165,7 @@ def _finding_list(findings: Sequence[Finding]) -> str:
 
 
 def _lines(node: Node, rows: dict[int, LayerRow]) -> list[tuple[str, str]]:
-    """The lines of a box: a class of the style sheet, and the text."""
+    """Return the lines of a box: a class of the style sheet, and the text."""
     first, last = rows[node.parts[0].number], rows[node.parts[-1].number]
     shape = " ".join(map(shape_text, last.shapes[:2]))
     if node.repeats:
@@ -199,7 +202,7 @@ def _svg(graph: Graph, rows: dict[int, LayerRow], marked: set[str]) -> str:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    """A smooth line through points, vertical at each of them."""
+    """Return a smooth line through points, vertical at each of them."""
     x, y = points[0]
     path = [f"M{x:.1f} {y:.1f}"]
     for nx, ny in points[1:]:

@@ -42,8 +42,8 @@ class AxisPlace(NamedTuple):
 
     scale, shift: pixel x of the image lies at scale * x + shift in the blob.
     fields: position o sees the pixels from o / scale + low to o / scale + high of field
-        o % len(fields), or none where that is None. Only behind a Deconvolution do the positions
-        differ; their fields repeat after its stride.
+        o % len(fields), or none where that is None. The positions differ only after a
+        Deconvolution; their fields repeat after its stride.
     """
 
     scale: Fraction = Fraction(1)
@@ -71,7 +71,7 @@ class AxisPlace(NamedTuple):
         return 1, self.scale, self.shift
 
     def through(self, kernel_reach: int, stride: int, pad: int, dilation: int = 1) -> AxisPlace:
-        """The place of the top of a window that slides over the blob."""
+        """Return the place of the top of a window that slides over the blob."""
         step = 1, Fraction(1, stride), (pad - Fraction(kernel_reach - 1, 2)) / stride
         _, scale, shift = compose(step, self.coord_map)
         period = len(self.fields) // gcd(len(self.fields), stride)
@@ -85,7 +85,7 @@ class AxisPlace(NamedTuple):
     def through_transposed(
         self, kernel_reach: int, stride: int, pad: int, dilation: int = 1
     ) -> AxisPlace:
-        """The place of the top of a Deconvolution of the blob."""
+        """Return the place of the top of a Deconvolution of the blob."""
         step = 1, Fraction(stride), Fraction(kernel_reach - 1, 2) - pad
         _, scale, shift = compose(step, self.coord_map)
         fields = []
@@ -96,14 +96,14 @@ class AxisPlace(NamedTuple):
         return AxisPlace(scale, shift, _shortest(fields))
 
     def _union(self, pixel: Fraction, positions: Sequence[int]) -> Field | None:
-        """The field, relative to a pixel, of a value that reads the blob at these positions."""
+        """Return the field, relative to a pixel, of a value that reads these positions."""
         read = [(at * self.stride - pixel, self.fields[at % len(self.fields)]) for at in positions]
         lows = [at + field.low for at, field in read if field]
         highs = [at + field.high for at, field in read if field]
         return Field(min(lows), max(highs)) if lows else None
 
     def cropped(self, offset: int) -> AxisPlace:
-        """The place of the blob without its first `offset` positions."""
+        """Return the place of the blob without its first `offset` positions."""
         fields = [self._union(o * self.stride, [o + offset]) for o in range(len(self.fields))]
         return AxisPlace(self.scale, self.shift - offset, tuple(fields))
 
@@ -136,7 +136,7 @@ Places = dict[NetBlob, Place]
 def places(net: BuiltNet, aligned: bool = False) -> Places:
     """Return the place of every blob that has positions.
 
-    aligned: take it that the top of each Crop lies where its second bottom does.
+    aligned: assume that the top of each Crop lies where its second bottom does.
     """
     located: Places = {}
     frames: dict[tuple[int, ...], str] = {}
@@ -216,7 +216,7 @@ def _slid(base: Place, window: Window, part: Part) -> Place:
 
 
 def keeps_positions(part: Part) -> bool:
-    """Whether every position of the tops belongs to the same position of the bottoms."""
+    """Return whether every position of the tops belongs to the same position of the bottoms."""
     if part.type in CHANNEL_AXES:
         settings = getattr(part.param, CHANNEL_AXES[part.type])
         legacy = {"Concat": "concat_dim", "Slice": "slice_dim"}.get(part.type)

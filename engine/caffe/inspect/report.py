@@ -25,8 +25,8 @@ Pair = tuple[str, ...]
 class LayerRow:
     """A layer as a row of the table.
 
-    Entries for each spatial axis are tuples. `None` and empty entries stand for what the layer does
-    not have or what is unknown; `note` says why the layer could not be set up.
+    Entries for each spatial axis are tuples. `None` and empty entries stand for values that the
+    layer does not have or that are unknown; `note` says why the layer could not be set up.
 
     stride, field, first: of the first top, in pixels of the blob `frame`. scale, shift: pixel x
     lies at scale * x + shift in the top. activation_bytes: the tops' own memory.

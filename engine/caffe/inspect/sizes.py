@@ -16,7 +16,7 @@ from ..errors import CaffeError
 from .build import LABELLED, BuiltNet, NetBlob, Part
 from .places import MERGING, Places, crop_offsets, keeps_positions
 
-#: A longer period is not searched: a net whose sizes repeat so late has unusual strides.
+#: The longest period that is searched; a net with a longer one has unusual strides.
 LONGEST_PERIOD = 512
 #: The largest image that is tried in pixels, when the smallest image is searched.
 LARGEST = 4096
@@ -86,7 +86,7 @@ class SizeRules:
         return sizes
 
     def _top(self, part: Part, bottoms: list[Sizes], checked: bool) -> Sizes:
-        """The size of a layer's tops; () where the tops have no positions."""
+        """Return the size of a layer's tops; () where the tops have no positions."""
         if part.type == "Crop":
             return self._cropped(part, bottoms, checked)
         if not any(top in self.located for top in part.tops):
@@ -135,7 +135,7 @@ class SizeRules:
         return True
 
     def fits_from(self, smallest: int) -> bool:
-        """Whether every image from `smallest` on has no empty blob and no misfit."""
+        """Return whether every image from `smallest` on has no empty blob and no misfit."""
         try:
             for size in range(smallest, smallest + self.period):
                 self.sizes(size)

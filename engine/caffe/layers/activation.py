@@ -166,13 +166,13 @@ class Power(_Activation):
         return with_slope(x, lambda x: _power(self._base(x), p.power), self._slope)
 
     def _base(self, x: torch.Tensor) -> torch.Tensor:
-        """The base of the power, shift + scale * x."""
+        """Return the base of the power, shift + scale * x."""
         p = self.layer_param.power_param
         base = scaled(x, p.scale)
         return base + p.shift if p.shift else base
 
     def _slope(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The derivative, by the quotient of top and base as in Caffe: 0 / 0 is NaN."""
+        """Return the derivative, by the quotient of top and base as in Caffe: 0 / 0 is NaN."""
         p = self.layer_param.power_param
         factor = p.power * p.scale
         if p.power == 1:
@@ -193,7 +193,7 @@ def _power(x: torch.Tensor, exponent: float) -> torch.Tensor:
 
 
 def _log_of_base(base: float) -> float:
-    """The natural logarithm of a base; -1 stands for the base e."""
+    """Return the natural logarithm of a base; -1 stands for the base e."""
     return 1.0 if base == -1 else math.log(base)
 
 
@@ -234,7 +234,7 @@ class Log(_Activation):
         )
 
     def _argument(self, x: torch.Tensor) -> torch.Tensor:
-        """The argument of the logarithm, shift + scale * x."""
+        """Return the argument of the logarithm, shift + scale * x."""
         p = self.layer_param.log_param
         argument = scaled(x, p.scale)
         return argument + p.shift if p.shift else argument

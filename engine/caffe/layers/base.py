@@ -186,7 +186,7 @@ class EngineLayer(Layer):
         raise NotImplementedError(f"{self.type} cannot tell its shapes")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        """Whether `force_backward` asks for the gradient of this bottom; labels have none."""
+        """Return whether `force_backward` asks for this bottom's gradient; labels have none."""
         return True
 
 

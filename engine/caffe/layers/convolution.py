@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution and Im2col."""
+"""Convolution, by the algorithm that is fastest for the layer."""
 
 from __future__ import annotations
 
@@ -9,123 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from .. import mode
-from ..blob import Blob
-from ..ops import cuda, prepared, upsample, weight_gradient, winograd
+from ..ops import prepared, weight_gradient, winograd
 from ..ops.product import Replacement, large, product, room
-from .axes import canonical_axis
-from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors, Traced, in_dtype
+from .convolving import Convolving, laid_out
+from .function import Call, Shape, Tensors, in_dtype
 from .registry import register
-from .windows import Window, read_window
-
-
-def spatial_window(layer: EngineLayer, axis: int, shape: Sequence[int]) -> Window:
-    """Return the window of a layer over the axes after `axis` of a bottom of this shape.
-
-    Raises LayerError for a window that Caffe refuses.
-    """
-    try:
-        window = read_window(layer.type, layer.layer_param, len(shape) - axis - 1)
-    except ValueError as error:
-        raise layer.error(str(error)) from None
-    assert window is not None
-    return window
-
-
-class _Convolving(Function):
-    """The parts that Convolution and Deconvolution share: settings, parameters, shapes.
-
-    The bottoms are N x ... x C x spatial axes, C at `axis` of convolution_param (1); the tops have
-    num_output in place of C. The bias has num_output values.
-    """
-
-    precision = "low"
-    bottoms, tops = (1, math.inf), (1, math.inf)
-    equal_bottoms_and_tops = True
-    in_place = False
-    transposed = False
-
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.layer_param.convolution_param, bottom[0].shape
-        self.axis = canonical_axis(self, p.axis, shape)
-        axes = len(shape) - self.axis - 1
-        if not 1 <= axes <= 3:
-            raise self.shape_error(
-                f"the bottom of shape {shape} has {axes} spatial axes after axis {self.axis}; "
-                "it needs 1, 2 or 3"
-            )
-        window = spatial_window(self, self.axis, shape)
-        self.kernel, self.stride, self.pad, self.dilation = window[:4]
-        channels, outputs, group = shape[self.axis], p.num_output, p.group
-        if outputs < 1:
-            raise self.error(f"num_output is {outputs}; it needs to be at least 1")
-        if group < 1 or channels % group or outputs % group:
-            raise self.error(
-                f"group {group} does not divide {channels} channels and num_output {outputs}"
-            )
-        first, second = (channels, outputs) if self.transposed else (outputs, channels)
-        self.add_parameter((first, second // group, *self.kernel), p.weight_filler)
-        if p.bias_term:
-            self.add_parameter((outputs,), p.bias_filler)
-        self.channels, self.group = channels, group
-        self.reach = window.reach
-        self.dense = len(self.kernel) == 2 and {*self.stride, *self.dilation} == {1}
-
-    def _check(self, bottoms: Sequence[Shape]) -> None:
-        """Raise ShapeError for bottoms of shapes that the layer cannot read."""
-        for shape in bottoms:
-            if shape != bottoms[0]:
-                raise self.shape_error(
-                    f"bottoms of shapes {bottoms[0]} and {shape}; they need to be equal"
-                )
-            if len(shape) <= self.axis or shape[self.axis] != self.channels:
-                raise self.shape_error(
-                    f"a bottom of shape {shape}; axis {self.axis} needs {self.channels} channels"
-                )
-            if min(self.output_size(shape[self.axis + 1 :]), default=0) < 1:
-                raise self.shape_error(
-                    f"a bottom of shape {shape} is smaller than the kernel {self.kernel} "
-                    f"(pad {self.pad}, dilation {self.dilation}); it needs a larger input"
-                )
-
-    def parameters(self, on: torch.device) -> Tensors:
-        weight = self.blobs[0].values
-        if on.type == "cuda" and len(weight.shape) == 4:
-            weight.arrange(on, mode.map_layout(weight.shape, on))
-        return super().parameters(on)
-
-    def output_size(self, size: Sequence[int]) -> list[int]:
-        """Return the spatial size of the top for a bottom of spatial size `size`."""
-        axes = zip(size, self.reach, self.stride, self.pad)
-        if self.transposed:
-            return [s * (n - 1) + r - 2 * p for n, r, s, p in axes]
-        # As in Caffe, division rounds towards zero: a kernel that is larger than the padded
-        # bottom by less than a stride still has one place.
-        return [math.trunc((n + 2 * p - r) / s) + 1 for n, r, s, p in axes]
-
-    def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
-        self._check(bottoms)
-        outputs, axis = self.layer_param.convolution_param.num_output, self.axis
-        return [(*s[:axis], outputs, *self.output_size(s[axis + 1 :])) for s in bottoms]
-
-    def compute(self, *xs: torch.Tensor) -> Tensors:
-        return tuple(self._along_axis(x) for x in xs)
-
-    def _along_axis(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve one bottom, whose axes before `axis` count as a batch."""
-        if self.axis != 1:
-            y = self.convolve(x.reshape(-1, *x.shape[self.axis :]))
-            return y.reshape(*x.shape[: self.axis], *y.shape[1:])
-        return self.convolve(self._arranged(x))
-
-    def _arranged(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a map in the memory layout in which the layer reads it fastest."""
-        return _laid_out(x)
-
-    def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the top for a bottom N x C x spatial axes."""
-        raise NotImplementedError
-
+from .windows import Window
 
 #: Values of the weights for one value of the maps from which on a convolution reads planes.
 #: PyTorch puts weights into the order of the maps at every call; planes are the weights' own order.
@@ -139,15 +28,8 @@ DIVIDING = 0.5e-3
 PRODUCT_POSITIONS = 64
 
 
-def _laid_out(x: torch.Tensor) -> torch.Tensor:
-    """Return a map in the memory layout that is convolved fastest."""
-    if x.dim() != 4 or x.is_meta:
-        return x
-    return x.contiguous(memory_format=mode.map_layout(x.shape, x.device))
-
-
 @register
-class Convolution(_Convolving):
+class Convolution(Convolving):
     """y[n, o] = b[o] + sum over c of w[o, c] * x[n, c], a cross-correlation (conv_layer.cpp).
 
     The weights are num_output x C / group x kernel. Output sizes are
@@ -165,17 +47,17 @@ class Convolution(_Convolving):
         return Window(self.kernel, self.stride, self.pad, self.dilation)
 
     def inside(self, *xs: torch.Tensor) -> Tensors:
-        return tuple(self._convolved(_laid_out(x), (0, 0)) for x in xs)
+        return tuple(self._convolved(laid_out(x), (0, 0)) for x in xs)
 
     def without_bias(self, *xs: torch.Tensor) -> Tensors:
         """As `inside`, without the bias."""
-        return tuple(self._convolved(_laid_out(x), (0, 0), biased=False) for x in xs)
+        return tuple(self._convolved(laid_out(x), (0, 0), biased=False) for x in xs)
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         return self._convolved(x, self.pad)
 
     def is_preparable(self, shapes: Sequence[Shape]) -> bool:
-        """Whether `bind_with` can be called: a 2-d convolution of one map, of usual size."""
+        """Return whether `bind_with` can be called: a 2-d convolution of one map, of usual size."""
         shape = shapes[0]
         complete = all(n + 2 * p >= r for n, p, r in zip(shape[2:], self.pad, self.reach))
         plain = len(shapes) == 1 and self.axis == 1 and len(shape) == 4 and complete
@@ -223,21 +105,21 @@ class Convolution(_Convolving):
         return prepared.Geometry(self.stride, self.pad, self.dilation, self.group)
 
     def is_for_graphs(self, shapes: Sequence[Shape]) -> bool:
-        """Whether a graph of oneDNN computes the convolution fastest, with `operation`."""
+        """Return whether a graph of oneDNN computes the convolution fastest, with `operation`."""
         if mode.low_dtype() != torch.float32 and self._products(shapes[0]) > SHORT:
             return False
         return self._algorithm_among_graphs(shapes) == "onednn"
 
     def fits_graphs(self, shapes: Sequence[Shape]) -> bool:
-        """Whether a graph that computes the layers before and after computes it best, too."""
+        """Return whether a graph that computes the layers around is fastest for this one, too."""
         return self._algorithm_among_graphs(shapes) in ("onednn", "planes", "pointwise")
 
     def _products(self, shape: Shape) -> int:
-        """The number of multiplications for a bottom of this shape."""
+        """Return the number of multiplications for a bottom of this shape."""
         return shape[0] * math.prod(self.output_size(shape[2:])) * self.blobs[0].count
 
     def _algorithm(self, shapes: Sequence[Shape], least: float = 0) -> str:
-        """What computes the convolution fastest by itself; "" for one that is not prepared.
+        """Return what computes the convolution fastest by itself; "" for one that is not prepared.
 
         least: as in `prepared.choose_algorithm`.
         """
@@ -282,13 +164,13 @@ class Convolution(_Convolving):
 
     def _arranged(self, x: torch.Tensor) -> torch.Tensor:
         if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():
-            return _laid_out(x)
+            return laid_out(x)
         if self.kernel == self.stride == (1, 1):
-            return x if x.is_contiguous() else _laid_out(x)
-        return x.contiguous() if self._has_few_positions(x) else _laid_out(x)
+            return x if x.is_contiguous() else laid_out(x)
+        return x.contiguous() if self._has_few_positions(x) else laid_out(x)
 
     def _has_few_positions(self, x: torch.Tensor) -> bool:
-        """Whether there are many more weights than values in the maps, in float32 on the CPU."""
+        """Return whether weights far outnumber the values of the maps, in float32 on the CPU."""
         if x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32 or not mode.fast():
             return False
         positions = math.prod(self.output_size(x.shape[2:]))
@@ -315,14 +197,14 @@ class Convolution(_Convolving):
         return y if y.shape[1] == outputs else y[:, :outputs]
 
     def _is_product(self) -> bool:
-        """Whether the convolution is computed as one matrix product.
+        """Return whether the convolution is computed as one matrix product.
 
         With this many weights oneDNN's convolution is slow, for it reorders them at every call.
         """
         return large(self.blobs[0]) and self.group == 1 and len(self.kernel) == 2
 
     def _learns_as_product(self, x: torch.Tensor) -> bool:
-        """Whether the gradients of the matrix product are faster than those of the convolution."""
+        """Return whether the matrix product has faster gradients than the convolution."""
         if not torch.is_grad_enabled() or self.group != 1 or not self._has_few_positions(x):
             return False
         return x.shape[0] * math.prod(self.output_size(x.shape[2:])) <= PRODUCT_POSITIONS
@@ -403,132 +285,3 @@ def _with_outputs_in_eights(
         return w, b
     w = F.pad(w, [0, 0] * (w.dim() - 1) + [0, more])
     return w, None if b is None else F.pad(b, [0, more])
-
-
-@register
-class Deconvolution(_Convolving):
-    """The transpose of Convolution: each value of the bottom adds its kernel to the top.
-
-    The weights are C x num_output / group x kernel (deconv_layer.cpp). Output sizes are
-    stride (size - 1) + dilation (kernel - 1) + 1 - 2 pad.
-    """
-
-    # bfloat16 has 8 significant bits: rounded to these, many upsampled scores would be equal.
-    precision = "full"
-    transposed = True
-    derives = True
-
-    def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        w, b = self.weight_and_bias()
-        if 0 in x.shape[2:]:
-            # No value adds its kernel; the bias stays.
-            size = self.output_size(x.shape[2:])
-            y = x.new_zeros(x.shape[0], w.shape[1] * self.group, *size)
-            return y if b is None else y + b.reshape(-1, *[1] * len(size))
-        factors = self._channel_kernels(x, w)
-        if factors is not None:
-            size = self.output_size(x.shape[2:])
-            if x.device.type == "cuda":
-                return cuda.Upsample.apply(x, *factors, b, size, self.stride, self.pad)
-            down, across = factors
-            y = upsample.upsample(x, down, across, size, self.stride, self.pad)
-            return y if b is None else y + b[:, None, None]
-        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
-            len(self.kernel) - 1
-        ]
-        return transpose(x, w, b, self.stride, self.pad, 0, self.group, self.dilation)
-
-    def traced(self, shapes: Sequence[Shape]) -> Traced | None:
-        if len(shapes) != 1 or len(shapes[0]) != 4 or self.axis != 1 or 0 in shapes[0]:
-            return None
-        w, *rest = self.parameters(torch.device("cpu"))
-        b, group = rest[0] if rest else None, self.group
-        with torch.no_grad():
-            factors = self._channel_kernels(torch.empty(1, 1, 1, 1), w)
-        if factors is not None and not upsample.is_short(*factors):
-            return None
-        if factors is not None:
-            w, group = upsample.outer_products(*factors), shapes[0][1]
-        settings = b, self.stride, self.pad, 0, group, self.dilation
-        return Traced(lambda x: F.conv_transpose2d(x, w, *settings))
-
-    def _channel_kernels(self, x: torch.Tensor, w: torch.Tensor) -> Tensors | None:
-        """Return one kernel for each channel, where no channel adds to another one's top.
-
-        Bilinear upsampling is such a layer. On a CUDA device the kernels are kh x kw x C;
-        elsewhere they are factored into columns C x kh and rows C x kw. None where channels mix,
-        where the kernels have no factors, and where they are learned.
-        """
-        if not self._may_upsample(x):
-            return None
-        memory = self.blobs[0].values
-        state = id(memory), memory.version, x.device
-        if self.derived is None or self.derived[0] != state:
-            if mode.capturing():
-                return None
-            self.derived = state, self._derive_kernels(w.detach(), x.device)
-        return self.derived[1]
-
-    def _may_upsample(self, x: torch.Tensor) -> bool:
-        """Whether the layer's settings and the bottom suit the upsampling functions."""
-        learned = torch.is_grad_enabled() and any(self.param_propagate_down[:1])
-        outputs = self.layer_param.convolution_param.num_output
-        if learned or self.blobs[0].values.held() or set(self.dilation) != {1}:
-            return False
-        if self.channels != outputs or self.group not in (1, outputs):
-            return False
-        if len(self.kernel) != 2 or x.dim() != 4:
-            return False
-        return upsample.takes(x) or cuda.upsamples(x, self.output_size(x.shape[2:]))
-
-    def _derive_kernels(self, w: torch.Tensor, on: torch.device) -> Tensors | None:
-        """As `_channel_kernels`, from the weights."""
-        diagonal = w.diagonal() if self.group == 1 else w[:, 0].permute(1, 2, 0)
-        separate = self.group > 1 or bool(diagonal.count_nonzero() == w.count_nonzero())
-        if not separate:
-            return None
-        if on.type == "cuda":
-            return (diagonal.contiguous(),)
-        return upsample.factors(diagonal.permute(2, 0, 1))
-
-
-@register
-class Im2col(Function):
-    """The patches that Convolution multiplies with its weights, one in each column.
-
-    N x ... x C x spatial axes becomes N x ... x C kernel x output sizes (im2col_layer.cpp).
-    """
-
-    bottoms, tops = (1, 1), (1, 1)
-    in_place = False
-
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        p, shape = self.layer_param.convolution_param, bottom[0].shape
-        self.axis = canonical_axis(self, p.axis, shape)
-        if len(shape) - self.axis < 2:
-            raise self.shape_error(f"the bottom of shape {shape} has no axis after {self.axis}")
-        window = spatial_window(self, self.axis, shape)
-        self.kernel, self.stride, self.pad, self.dilation = window[:4]
-        self.reach = window.reach
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        size = x.shape[self.axis + 1 :]
-        short = [max(0, r - n - 2 * p) for n, p, r in zip(size, self.pad, self.reach)]
-        if any(n >= s for n, s in zip(short, self.stride)):
-            raise self.shape_error(
-                f"a bottom of shape {tuple(x.shape)} is smaller than the kernel {self.kernel} "
-                f"(stride {self.stride}, pad {self.pad}, dilation {self.dilation}); it needs a "
-                "larger input"
-            )
-        # A kernel that is larger than the padded bottom by less than a stride reads zeros there.
-        y = F.pad(x, [p for a, b in zip(reversed(self.pad), reversed(short)) for p in (a, a + b)])
-        first, n = self.axis + 1, len(self.kernel)
-        for i, (k, s, d) in enumerate(zip(self.kernel, self.stride, self.dilation)):
-            # Each axis becomes two: the place in the kernel, and the place of the kernel.
-            axis = first + 2 * i
-            starts = torch.arange(0, y.shape[axis] - d * (k - 1), s, device=x.device)
-            index = torch.arange(k, device=x.device)[:, None] * d + starts
-            parts = (*y.shape[:axis], *index.shape, *y.shape[axis + 1 :])
-            y = y.index_select(axis, index.flatten()).reshape(parts)
-        order = [*range(first), *range(first, y.dim(), 2), *range(first + 1, y.dim(), 2)]
-        return y.permute(order).flatten(self.axis, self.axis + n)

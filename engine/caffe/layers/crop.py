@@ -46,7 +46,7 @@ class Crop(Function):
         return y
 
     def _offsets(self, axes: int) -> Sequence[int]:
-        """The offset of each of the `axes` axes that are cut."""
+        """Return the offset of each of the `axes` axes that are cut."""
         offsets = list(self.layer_param.crop_param.offset)
         if len(offsets) not in (0, 1, axes):
             raise self.error(

@@ -21,9 +21,10 @@ from .text_files import read_words
 class Data(Prefetching):
     """The Datum messages of an LMDB database in the order of their keys, without end.
 
-    data_layer.cpp. With `shuffle`, of NVIDIA/caffe, intel/caffe and yjxiong/caffe, each turn has an
-    order of its own. Of lmb-freiburg/flownet2 are rand_permute, one drawn order for all turns, and
-    preselection_file, which has a number for each record: those with preselection_label are read.
+    data_layer.cpp. With `shuffle`, a field of NVIDIA/caffe, intel/caffe and yjxiong/caffe, each
+    turn has an order of its own. Two fields are lmb-freiburg/flownet2's: rand_permute draws one
+    order for all turns; preselection_file has a number for each record, and the records whose
+    number is preselection_label are read.
     """
 
     settings = "data_param"
@@ -48,7 +49,7 @@ class Data(Prefetching):
         return db.ArrangedReader(p.source, random, self._chosen)
 
     def _chosen(self, count: int) -> np.ndarray:
-        """The numbers of the records that are read, of `count`, in their order."""
+        """Return the numbers of the records that are read, of `count`, in their order."""
         p = self.layer_param.data_param
         numbers: np.ndarray = np.arange(count)
         if p.preselection_file:
@@ -87,7 +88,7 @@ class Data(Prefetching):
         return self.transformer(image), label
 
     def _record(self) -> Record:
-        """The image and the label at the reader's position."""
+        """Return the image and the label at the reader's position."""
         transform = self.layer_param.transform_param
         with self.using_files():
             datum = parse_binary(self.reader.value, caffe_pb2.Datum(), self.reader.path)

@@ -165,13 +165,13 @@ class Function(EngineLayer):
     # ---- plans: layers with all decisions made -------------------------------------------------
 
     def is_pure(self) -> bool:
-        """Whether forward does nothing but set the tops to `compute` of the bottoms."""
+        """Return whether forward does nothing but set the tops to `compute` of the bottoms."""
         kind = type(self)
         plain = kind.forward is Function.forward and kind.reshape is Function.reshape
         return plain and not self.stateful and not self.record
 
     def has_plain_passes(self) -> bool:
-        """Whether forward sets the tops to `compute` of the bottoms, and backward is its gradient.
+        """Return whether the layer's passes are exactly `compute` and its gradient.
 
         Unlike in `is_pure`, each forward may draw other values.
         """
@@ -215,7 +215,7 @@ class Function(EngineLayer):
         return call
 
     def takes_float32(self) -> bool:
-        """Whether functions of `bind` and `traced` are given float32 bottoms in any precision."""
+        """Return whether the functions of `bind` and `traced` read float32 in any precision."""
         return self.precision == "full" and mode.low_dtype() != torch.float32
 
     def channel_affine(self, shape: Shape) -> Tensors | None:
@@ -227,7 +227,7 @@ class Function(EngineLayer):
         return None
 
     def _has_gradients(self, propagate_down: Sequence[bool], bottoms: int) -> bool:
-        """Whether the layer is differentiable.
+        """Return whether the layer is differentiable.
 
         Raises LayerError where a gradient is asked for that does not exist.
         """
@@ -250,7 +250,7 @@ class Function(EngineLayer):
         return tuple(t.to(dtype) for t in x)
 
     def rounds_weight(self) -> bool:
-        """Whether `compute` itself rounds the first parameter when gradients are recorded."""
+        """Return whether `compute` rounds the first parameter when gradients are recorded."""
         return False
 
     def rounded_to_learn(self, weights: Tensors) -> Tensors:

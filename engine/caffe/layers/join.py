@@ -260,7 +260,7 @@ class Eltwise(Function):
         return bottoms[:1]
 
     def is_sum(self) -> bool:
-        """Whether the top is the plain sum of two bottoms."""
+        """Return whether the top is the plain sum of two bottoms."""
         p = self.layer_param.eltwise_param
         plain = p.operation == p.SUM and set(p.coeff) <= {1.0} and not p.coeff_blob
         return plain and len(self.layer_param.bottom) == 2

@@ -162,7 +162,7 @@ class BatchNorm(Function):
         return y.reshape(x.shape)
 
     def _normalizes_fast(self, x: torch.Tensor) -> bool:
-        """Whether `batch_norm.normalize` computes the layer for this bottom."""
+        """Return whether `batch_norm.normalize` computes the layer for this bottom."""
         p = self.layer_param.batch_norm_param
         plain = not p.disable_mean and not p.disable_variance and x.dim() > 2
         return plain and x.device.type == "cpu" and x.dtype == torch.float32 and mode.fast()

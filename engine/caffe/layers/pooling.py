@@ -84,11 +84,11 @@ class Pooling(Function):
         return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
 
     def _reach(self, kernel: Sequence[int]) -> list[int]:
-        """The distance from the first to the last position of a window, plus one."""
+        """Return the distance from the first to the last position of a window, plus one."""
         return [d * (k - 1) + 1 for k, d in zip(kernel, self.dilation)]
 
     def _places(self, size: int, kernel: int, stride: int, pad: int) -> int:
-        """The number of windows along one axis."""
+        """Return the number of windows along one axis."""
         count = (math.ceil if self.ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
         # With rounding up, a bottom smaller than the kernel by less than a stride has one window.
         if count < 1:
@@ -123,7 +123,7 @@ class Pooling(Function):
         return y
 
     def _on_device(self, x: torch.Tensor, kernel: tuple[int, ...]) -> bool:
-        """Whether the engine's CUDA kernel computes the maxima of windows without padding.
+        """Return whether the engine's CUDA kernel computes the maxima of windows without padding.
 
         The kernel notes the place of a maximum in its window in 8 bits, and indexes in 32.
         """
@@ -132,7 +132,10 @@ class Pooling(Function):
         return small and plain and cuda.takes(x)
 
     def _fits_library(self, shape: Shape, x: torch.Tensor | None = None) -> bool:
-        """Whether the C library computes the maxima of maps of this shape, of x if there is one."""
+        """Return whether the C library computes the maxima of maps of this shape.
+
+        x: a map of the shape; None if only the shape is known.
+        """
         plain = len(shape) == 4 and set(self.dilation) == {1} and not self.with_mask
         large = math.prod(shape) >= FEW_VALUES
         return plain and large and mode.fast() and pooling.is_usable(shape[1], x)
@@ -196,7 +199,7 @@ class Pooling(Function):
         )[0]
 
     def _is_plain(self, shape: Shape) -> bool:
-        """Whether the top is PyTorch's maxima of a bottom of this shape."""
+        """Return whether the top is PyTorch's maxima of a bottom of this shape."""
         size = shape[2:]
         plain = self.maximum and not self.with_mask and len(shape) == 4
         kernel = tuple(self.kernel or size)
@@ -224,14 +227,14 @@ class Pooling(Function):
     def rounds_as_pytorch(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]
     ) -> bool:
-        """Whether PyTorch's padding and rounding are Caffe's for these windows."""
+        """Return whether PyTorch's padding and rounding are Caffe's for these windows."""
         axes = zip(size, kernel, out, self.stride, self.pad)
         return all(2 * p <= k and (o - 1) * s < n + p for n, k, o, s, p in axes)
 
     def _mask(
         self, y: torch.Tensor, index: torch.Tensor, padded: Sequence[int], size: Sequence[int]
     ) -> torch.Tensor:
-        """The indices of maxima in a map of this size, from those in the padded map."""
+        """Return the indices of maxima in a map of this size, from those in the padded map."""
         places = torch.zeros_like(index)
         for axis, (n, wide, pad) in enumerate(zip(size, padded, self.pad)):
             place = index // math.prod(padded[axis + 1 :]) % wide - pad
@@ -253,7 +256,7 @@ class Pooling(Function):
         return (y, _indices(y, index)) if self.with_mask else y
 
     def _window_sums(self, x: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
-        """The sum of the values in each window of a padded map."""
+        """Return the sum of the values in each window of a padded map."""
         if set(self.dilation) == {1}:
             pool = F.avg_pool3d if x.dim() == 5 else F.avg_pool2d
             return pool(x, kernel, self.stride, divisor_override=1)
@@ -264,7 +267,7 @@ class Pooling(Function):
     def areas(
         self, size: Sequence[int], kernel: Sequence[int], out: Sequence[int], on: torch.device
     ) -> torch.Tensor:
-        """The positions in each window: the padding counts, what lies beyond does not.
+        """Return the positions in each window: the padding counts, what lies beyond does not.
 
         With avg_include_pad false the padding does not count either.
         """

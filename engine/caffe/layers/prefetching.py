@@ -21,7 +21,7 @@ from .source import Source
 FLOAT_BYTES = 4
 #: Records in a row that cannot be read, after which a layer no longer skips them.
 SKIPPED = 1000
-#: Batches that are read ahead at most, each with a call that waits in a queue.
+#: The most batches that are read ahead; each has a call that waits in a queue.
 MOST_AHEAD = 100_000
 #: An image, C x H x W, and its label, or its labels.
 Record = tuple[np.ndarray, Union[float, np.ndarray]]

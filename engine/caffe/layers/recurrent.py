@@ -159,7 +159,7 @@ class _Recurrent(Function):
         return (torch.stack(outputs), *(s[None] for s in last))
 
     def _first_state(self, x: torch.Tensor, exposed: Tensors) -> Tensors:
-        """The state before the first step, at least N x D: the bottoms', or the last batch's.
+        """Return the state before the first step, at least N x D: a bottom's or the last batch's.
 
         A batch that is smaller than the last continues with the state's first rows; a larger one
         starts from zero.

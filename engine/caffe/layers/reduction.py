@@ -80,7 +80,7 @@ class ArgMax(Function):
 
 
 def _first_largest(x: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest value along `axis` and its index, the lower one of equal values.
+    """Return the largest value along `axis` and its index, the lower one of equal values.
 
     On the CPU, a NaN hides the values behind it unless it is the first, as in BVLC Caffe, which
     compares the values from the last to the first: each replaces a NaN, and a NaN replaces each.
@@ -96,7 +96,7 @@ def _first_largest(x: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def _largest(x: torch.Tensor, k: int, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest values along `axis`, largest first, and their indices.
+    """Return the k largest values along `axis`, largest first, and their indices.
 
     Of equal values the one with the higher index comes first, as in Caffe.
     """

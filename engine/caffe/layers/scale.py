@@ -18,7 +18,7 @@ from .registry import register
 
 
 def _parameter_shape(layer: EngineLayer, p: Any, shape: Sequence[int]) -> Sequence[int]:
-    """The `num_axes` sizes of a bottom from `axis` on, which a factor or bias has."""
+    """Return the `num_axes` sizes of a bottom from `axis` on, which a factor or bias has."""
     axis = canonical_axis(layer, p.axis, shape)
     end = len(shape) if p.num_axes == -1 else axis + p.num_axes
     if p.num_axes < -1 or end > len(shape):
@@ -29,7 +29,7 @@ def _parameter_shape(layer: EngineLayer, p: Any, shape: Sequence[int]) -> Sequen
 
 
 def _first_axis(layer: EngineLayer, axis: int, factor: Sequence[int], shape: Sequence[int]) -> int:
-    """The axis of a bottom of this shape that the first axis of a factor belongs to.
+    """Return the axis of a bottom of this shape that the first axis of a factor belongs to.
 
     Raises ShapeError where the sizes from this axis on differ.
     """
@@ -43,7 +43,7 @@ def _first_axis(layer: EngineLayer, axis: int, factor: Sequence[int], shape: Seq
 
 
 def _spread(layer: EngineLayer, axis: int, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The factor or bias with axes of size 1 at its end, for broadcasting over x from `axis` on."""
+    """Return the factor or bias, with axes of size 1 at its end, as x from `axis` on needs it."""
     axis = _first_axis(layer, axis, factor.shape, x.shape)
     return factor.reshape(*factor.shape, *[1] * (x.dim() - axis - factor.dim()))
 

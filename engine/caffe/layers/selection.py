@@ -61,7 +61,7 @@ class Filter(EngineLayer):
         self.first = True
 
     def _rows(self, bottom: Sequence[Blob]) -> torch.Tensor:
-        """The numbers of the selected rows."""
+        """Return the numbers of the selected rows."""
         selector = bottom[-1].values.tensor(mode.device())
         if selector.numel() != selector.shape[0]:
             raise self.shape_error(

@@ -110,7 +110,7 @@ class SoftmaxWithLoss(Function):
         return loss, prob
 
     def _class_weights(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
-        """The weight of each label, float32, in the shape of the labels."""
+        """Return the weight of each label, float32, in the shape of the labels."""
         weights = self.layer_param.loss_param.class_weighting
         if len(weights) != classes:
             raise self.error(

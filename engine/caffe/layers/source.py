@@ -34,7 +34,7 @@ class Source(EngineLayer):
         pass
 
     def in_share(self, number: int) -> bool:
-        """Whether this solver reads record `number`; in TRAIN several solvers take turns."""
+        """Return whether this solver reads record `number`; in TRAIN several solvers take turns."""
         rank, count = self.share
         return number % count == rank
 

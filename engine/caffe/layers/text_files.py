@@ -46,11 +46,11 @@ class Turns(Generic[Line]):
         if self._random is not None:
             order = self._order.tolist()
             self._random.shuffle(order)
-            # A new array: `position` has returned the former one.
+            # A new array, because `position` has returned the old one.
             self._order = np.array(order)
 
     def position(self) -> dict[str, Any]:
-        """Return the order of the present turn and the place in it."""
+        """Return the order of the present turn, and the place of the next line in the turn."""
         if self._random is None:
             return {"place": self.place}
         return {"place": self.place, "order": self._order, "random": self._random.state()}

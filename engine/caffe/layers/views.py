@@ -127,7 +127,7 @@ class Reshape(View):
         return new
 
     def _replaced_axes(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """The axes of the bottom, from `start` to before `end`, that the new shape replaces."""
+        """Return the axes of the bottom that the new shape replaces, `start` to before `end`."""
         p, axes = self.layer_param.reshape_param, len(shape)
         # `start` may also be `axes`: then the new shape follows all axes.
         start = p.axis if p.axis >= 0 else axes + p.axis + 1

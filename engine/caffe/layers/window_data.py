@@ -161,9 +161,9 @@ class WindowData(Prefetching):
         return out
 
     def _place(self, w: ImageWindow, height: int, width: int, mirror: bool) -> Placement:
-        """The part of the image, with context_pad pixels around, and its place in the square.
+        """Return a window with context_pad pixels around it, and the place of both in the crop.
 
-        height, width: the size of the image. Computed in float32, as in Caffe.
+        height, width: the size of the image. The numbers are computed in float32, as in Caffe.
         """
         p, crop = self.layer_param.window_data_param, self.crop
         square = p.crop_mode == "square"
@@ -189,5 +189,5 @@ class WindowData(Prefetching):
 
 
 def _round(value: float | np.floating) -> int:
-    """The nearest integer; halves are rounded away from zero, as by C's round."""
+    """Return the nearest integer; halves are rounded away from zero, as by C's round."""
     return int(math.copysign(math.floor(abs(float(value)) + 0.5), float(value)))

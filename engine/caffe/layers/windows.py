@@ -157,12 +157,12 @@ def in_plain_words(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _field(name: str) -> str:
-    """The field that holds an extent for all axes or for each."""
+    """Return the field that holds an extent for all axes or for each."""
     return "kernel_size" if name == "kernel" else name
 
 
 def _extent(settings: Mapping[str, Any], name: str, default: int | None) -> tuple[Any, ...]:
-    """The entries of an extent, in the spelling that is set; the default without one."""
+    """Return the entries of an extent, in the spelling that is set; the default without one."""
     sides = _sides(settings, name)
     if len(sides) < 2 and _field(name) in settings:
         entries = tuple(np.atleast_1d(settings[_field(name)]).tolist())
@@ -206,12 +206,12 @@ def _check_pooling_spelling(settings: Mapping[str, Any], axes: int) -> None:
 
 
 def _sides(settings: Mapping[str, Any], name: str) -> list[str]:
-    """The fields of an extent for height and width that are set."""
+    """Return the fields of an extent for height and width that are set."""
     return [field for field in (f"{name}_h", f"{name}_w") if field in settings]
 
 
 def _over_axes(window: Window, axes: int, pooling: bool) -> Window:
-    """The window with an entry for each axis. Raises ValueError for sizes that Caffe refuses."""
+    """Return the window with an entry for each axis. Raises ValueError for invalid sizes."""
     if axes < 1:
         raise ValueError("a window needs a bottom with at least one axis to slide over")
     extents = (window.kernel, window.stride, window.pad, window.dilation)

@@ -15,7 +15,7 @@ from .records import RECORD
 from .structures import CALL, CONVOLUTION, GRADIENT, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
 
 FOLDER = Path(__file__).parent
-#: The structures whose sizes the library tells, in its order.
+#: The structures of which the library reports the sizes, in its order.
 STRUCTURES = RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
@@ -41,6 +41,7 @@ class Library(NamedTuple):
     channels and the width of the result. gradient_scratch: likewise, for the channels, the side of
     the kernels, the tiles of a block, the outputs of a group, and the channels whose sums are in
     memory at a time.
+    round: rounds float32 values to bfloat16, by the addresses of both and their number.
     convolves: whether the jobs are fast on this processor.
     """
 
@@ -57,6 +58,7 @@ class Library(NamedTuple):
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
     gradient_scratch: Callable[[int, int, int, int, int], int]
+    round: Callable[[int, int, int], None]
     convolves: bool
 
 
@@ -77,6 +79,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "winograd_scratch": ([_NUMBER] * 4, _NUMBER),
     "stem_scratch": ([_NUMBER] * 2, _NUMBER),
     "gradient_scratch": ([_NUMBER] * 5, _NUMBER),
+    "round": ([_ADDRESS, _ADDRESS, _NUMBER], None),
 }
 
 
@@ -128,3 +131,11 @@ def load() -> Library | None:
     except UnusableError as error:
         glog.write("library.py:1", f"The C library is not used: {error}", level=1)
         return None
+
+
+def required() -> Library:
+    """Return the library. Raises UnusableError where `load` returns None."""
+    native = load()
+    if native is None:
+        raise UnusableError(f"{PATH} is not in use; ask `load` before its functions are needed")
+    return native

@@ -20,8 +20,9 @@ ZEROS = frozenset({address(ZERO)})
 class NativeRun:
     """Instructions as one call of the C library.
 
-    If the library refuses the values of an instruction, such as a label that is no class, the
-    instruction's own calls compute it or raise the error. The library then continues behind it.
+    If the library refuses the values of an instruction, such as a label that is not a class, the
+    instruction's own calls compute it or raise the error. The library then continues with the next
+    instruction.
 
     parts: the instructions, each with its records.
     """

@@ -46,16 +46,19 @@ POOLING = np.dtype(
     + _fields("first_row end_row low means")
 )
 #: The structure `inner` of inner.c.
-INNER = np.dtype(_PLACES + _fields("inputs first_output end_output"))
+INNER = np.dtype(_PLACES + _fields("inputs first_row end_row"))
 #: The structure `lrn` of lrn.c.
 LRN = np.dtype(
-    _PLACES[:2] + _PLACES[5:6] + _fields("channels first end reach") + [("a", "f4"), ("k", "f4")]
+    _PLACES[:2]
+    + _PLACES[5:6]
+    + _fields("channels first_row end_row reach")
+    + [("a", "f4"), ("k", "f4")]
 )
 #: The structure `spread` of spread.c.
 SPREAD = np.dtype(
     _PLACES[:3]
     + _PLACES[5:6]
-    + _fields("channels inputs outputs width kernel stride pad first end")
+    + _fields("channels inputs outputs width kernel stride pad first_row end_row")
 )
 #: The structure `gradient` of gradient.c.
 GRADIENT = np.dtype(

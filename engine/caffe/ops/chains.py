@@ -15,7 +15,6 @@ import torch
 from ..native import library
 from ..native.structures import CALL
 from . import jobs, prepared
-from .prepared import NativeCall
 
 #: A function that returns a map in the layout and the type that the C library reads.
 Reader = Callable[[torch.Tensor], torch.Tensor]
@@ -47,7 +46,7 @@ class Link(NamedTuple):
             values[value] = None
 
 
-def _inputs(link: Link, call: NativeCall) -> list[tuple[int, torch.memory_format, Reader]]:
+def _inputs(link: Link, call: jobs.Operation) -> list[tuple[int, torch.memory_format, Reader]]:
     """Return the values that a link reads, their layouts, and what arranges them so."""
     layouts, readers = (call.layout, torch.channels_last), (call.bottom, call.addend)
     return list(zip(link.inputs, layouts, readers))
@@ -56,7 +55,7 @@ def _inputs(link: Link, call: NativeCall) -> list[tuple[int, torch.memory_format
 class Chain:
     """Successive links that the C library computes, on maps of one type."""
 
-    def __init__(self, links: Sequence[Link], calls: Sequence[NativeCall]) -> None:
+    def __init__(self, links: Sequence[Link], calls: Sequence[jobs.Operation]) -> None:
         self._links, self._native = links, calls
         outputs = {link.outputs[0] for link in links}
         #: The values that other links give, by number and layout, and how they are read.
@@ -89,10 +88,8 @@ class Chain:
 
     def _bind(self) -> None:
         """Concatenate the jobs of all links, and record the words that hold addresses of maps."""
-        native = library.load()
-        assert native is not None
         self._threads = torch.get_num_threads()
-        self._run = native.run_calls
+        self._run = library.required().run_calls
         tables = [call.jobs() for call in self._native]
         self._scratch_values = max(call.scratch_values for call in self._native)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
@@ -108,7 +105,7 @@ class Chain:
             jobs_address = self._words.ctypes.data + 8 * start
             self._calls[i] = call.function, jobs_address, len(table)
             for job in range(len(table)):
-                offsets = {"x": int(call.x_offsets[job])}
+                offsets = {"x": 0 if call.x_offsets is None else int(call.x_offsets[job])}
                 places += [(start + words[k], n, offsets.get(k, 0)) for k, n in maps.items()]
                 start += table.itemsize // 8
         self._places, self._numbers, bytes_on = np.array(places).T
@@ -118,7 +115,7 @@ class Chain:
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
     """Return the links in their order, with successive links of the C library as one chain."""
     result: list[Link | Chain] = []
-    row: list[tuple[Link, NativeCall]] = []
+    row: list[tuple[Link, jobs.Operation]] = []
 
     def end_row() -> None:
         if len(row) > 1:

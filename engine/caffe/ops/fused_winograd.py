@@ -85,8 +85,8 @@ class Convolution(jobs.Convolution):
 
     shape: N x C x H x W. w: K x C / groups x kh x kw, of which `is_usable` is true, float32 or
     bfloat16. b: K values, or None. pad: (height, width). slope: that of negative results in a ReLU
-    that follows, or None. dtype: of the maps, float32 or bfloat16. exact: whether outputs are as
-    exact beside much larger inputs as elsewhere, and zero beside zeros, as gradients need.
+    that follows, or None. dtype: of the maps, float32 or bfloat16. exact: whether outputs next to
+    much larger inputs are as exact as others, and outputs of zeros are zero; gradients need this.
     """
 
     def __init__(
@@ -99,14 +99,13 @@ class Convolution(jobs.Convolution):
         dtype: torch.dtype = torch.float32,
         exact: bool = False,
     ) -> None:
-        native = library.load()
-        assert native is not None
+        native = library.required()
         self._pad, self._scratch_values = tuple(pad), native.winograd_scratch
         self._kernel = w.shape[2]
         size = (n + 2 * p - self._kernel + 1 for n, p in zip(shape[2:], pad))
         y_shape = shape[0], w.shape[0], *size
         w = w.contiguous()
-        self._fields = {
+        self._constants = {
             "kernel": self._kernel,
             "low_maps": dtype == torch.bfloat16,
             "low_weights": w.dtype == torch.bfloat16,
@@ -129,11 +128,4 @@ class Convolution(jobs.Convolution):
             block = rows
         fields = {"top": self._pad[0], "left": self._pad[1], "block": block, "group": group}
         values = self._scratch_values(channels, self._kernel, block, group)
-        return {**fields, **self._fields}, values
-
-    def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
-        """Return the convolution of x, or None where a result is not finite.
-
-        other: a map that is added before the ReLU.
-        """
-        return self.compute(x, other)
+        return {**fields, **self._constants}, values

@@ -103,7 +103,7 @@ class Graph:
     def _record(self, *xs: torch.Tensor) -> torch.Tensor | Tensors:
         """As `run_one_by_one`, by the functions that a graph records.
 
-        The last result is the sum of all that need to be finite, if there are such.
+        The last result is the sum of the results that need to be finite, if there are any.
         """
         values = dict(zip(self._inputs, xs))
         shared: set[int] = set()
@@ -120,7 +120,7 @@ class Graph:
     def _checked(
         self, results: torch.Tensor | Tensors, xs: Sequence[torch.Tensor]
     ) -> torch.Tensor | Tensors:
-        """Return the results of a graph without the sum, or those that hold for infinite ones."""
+        """Return a graph's results without the sum; run the operations if it is not finite."""
         *maps, total = results
         return _unpacked(maps) if math.isfinite(total) else self.run_one_by_one(*xs)
 
@@ -204,7 +204,7 @@ def _fusing() -> Iterator[None]:
 def _agree(
     expected: torch.Tensor | Tensors, results: torch.Tensor | Tensors, tolerance: float
 ) -> bool:
-    """Whether tensors are equal up to rounding; NaN and infinity are not compared."""
+    """Return whether tensors are equal up to rounding; NaN and infinity are not compared."""
     if isinstance(expected, torch.Tensor):
         expected, results = (expected,), (results,)  # type: ignore[assignment]
     for a, b in zip(expected, results):

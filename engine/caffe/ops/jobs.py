@@ -1,4 +1,4 @@
-"""A convolution that the C library computes, divided among threads."""
+"""Operations on large maps that the C library computes, divided among threads."""
 
 from __future__ import annotations
 
@@ -127,24 +127,121 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_form
     return torch.empty(shape, dtype=dtype, memory_format=layout)
 
 
-class Convolution(ABC):
+class Operation(ABC):
+    """An operation on maps of one shape, without a gradient.
+
+    run: the library's function. structure: the NumPy type of a job. y_shape: of the result. dtype:
+    of the maps; maps of another type are converted. fields: the values that all jobs have.
+
+    x_offsets: where each job begins in a position of x, in bytes; None if all begin at the start.
+    scratch_values: the number of float32 values of scratch memory that a thread needs.
+    """
+
+    #: The layouts of the map that the library reads and of the one that it writes.
+    layout = y_layout = torch.channels_last
+    #: Whether the structure has the address of a map that is added to the result.
+    adds = False
+    x_offsets: np.ndarray | None = None
+    scratch_values = 0
+
+    def __init__(
+        self,
+        run: Callable[[int, int, int], int],
+        structure: np.dtype,
+        y_shape: Sequence[int],
+        fields: Mapping[str, Any],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._run, self.y_shape, self.dtype = run, tuple(y_shape), dtype
+        self._structure, self._fields = structure, fields
+        is_large = heap.is_large(math.prod(self.y_shape) * dtype.itemsize)
+        self._empty = heap.empty if is_large else _empty
+        self._threads = 0
+
+    @property
+    def function(self) -> int:
+        """The address of the library's function."""
+        return library.address_of(self._run)
+
+    @abstractmethod
+    def rows(self) -> int:
+        """Return the number of rows, such as tiles or positions, each of which is computed alone.
+
+        The threads divide the rows among them.
+        """
+
+    def _divide(self, threads: int) -> np.ndarray:
+        """Return the table of jobs of this number of threads."""
+        places = cuts(self.rows(), threads)
+        return self._table_of(threads, {"first_row": places[:-1], "end_row": places[1:]})
+
+    def _table_of(self, count: int, fields: Mapping[str, Any]) -> np.ndarray:
+        """Return a table of jobs with these fields, a value for all or one for each job."""
+        table = np.zeros(count, self._structure)
+        for name, value in {**self._fields, **fields}.items():
+            table[name] = value
+        return table
+
+    def jobs(self) -> np.ndarray:
+        """Return the table of jobs, without the addresses of maps."""
+        threads = torch.get_num_threads()
+        if self._threads != threads:
+            self._table = self._divide(threads)
+            self._address, self._threads = self._table.ctypes.data, threads
+        return self._table
+
+    def bottom(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map as the library reads it."""
+        if x.dtype == self.dtype:
+            return x.contiguous(memory_format=self.layout)
+        return arranged(x, self.layout, self.dtype)
+
+    def addend(self, other: torch.Tensor) -> torch.Tensor:
+        """Return a map that is added to the result, as the library reads it."""
+        return arranged(other, self.y_layout, self.dtype)
+
+    def empty_top(self) -> torch.Tensor:
+        """Return memory for the result."""
+        return self._empty(self.y_shape, self.dtype, self.y_layout)
+
+    def compute(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
+        """Return the result for a map, or None where the library refuses the result.
+
+        other: a map that is added, to a convolution before its ReLU, if `adds` is true.
+        """
+        table = self.jobs()
+        x, y = self.bottom(x), self.empty_top()
+        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        if self.x_offsets is not None:
+            table["x"] += self.x_offsets
+        if other is not None:
+            other = self.addend(other)
+            table["other"] = other.data_ptr()
+        elif self.adds:
+            table["other"] = 0
+        present = team(self._threads, self.scratch_values)
+        return y if self._run(self._address, len(table), present) else None
+
+    def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
+        """Return the result of `compute`, for maps whose result the library does not refuse."""
+        y = self.compute(x, *other)
+        assert y is not None
+        return y
+
+
+class Convolution(Operation):
     """A convolution of maps of one shape, without a gradient.
 
-    run: the library's function. structure: the NumPy type of a job. shape, y_shape: of the map and
-    of the result, N x C x H x W. w: the weights, in the order in which the library reads them.
-    b: K values, or None. slope: of the negative results in a ReLU that follows; None without a
-    ReLU. dtype: of the maps; maps of another type are converted. groups: of channels; all groups
+    run, structure, y_shape, dtype: as in `Operation`; shape: of the map, N x C x H x W. w: the
+    weights, in the order in which the library reads them. b: K values, or None. slope: of the
+    negative results in a ReLU that follows; None without a ReLU. groups: of channels; all groups
     have the same number of outputs, a multiple of PANEL.
-
-    function: the address of the library's function. scratch_values: the number of float32 values of
-    scratch memory that a thread needs.
     """
 
     #: See `divide`. Where the rows are divided, a core reads mostly rows that the same core has
     #: written. None for a convolution that prepares its weights longer than it reads its map.
     enough: int | None = None
-    #: The layout of maps that the library reads.
-    layout = torch.channels_last
+    adds = True
 
     def __init__(
         self,
@@ -158,19 +255,17 @@ class Convolution(ABC):
         dtype: torch.dtype = torch.float32,
         groups: int = 1,
     ) -> None:
-        self._groups = groups
-        self._run, self._structure = run, structure
-        self.function = library.address_of(run)
-        self.shape, self.y_shape = tuple(shape), tuple(y_shape)
+        self._groups, self.shape = groups, tuple(shape)
         self._w, self._b = w, None if b is None else b.float().contiguous()
-        self._slope = 1.0 if slope is None else slope
-        is_large = heap.is_large(math.prod(self.y_shape) * dtype.itemsize)
-        self._empty = heap.empty if is_large else _empty
-        self.dtype, self._threads, self.scratch_values = dtype, 0, 0
-
-    @abstractmethod
-    def rows(self) -> int:
-        """Return the number of rows: tiles or positions, each of which can be computed alone."""
+        fields = {
+            "w": w.data_ptr(),
+            "b": 0 if self._b is None else self._b.data_ptr(),
+            "slope": 1.0 if slope is None else slope,
+            **dict(zip(("x_step", "height", "width"), shape[1:])),
+            "channels": shape[1] // groups,
+            **dict(zip(("outputs", "y_height", "y_width"), y_shape[1:])),
+        }
+        super().__init__(run, structure, y_shape, fields, dtype)
 
     @abstractmethod
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
@@ -179,61 +274,13 @@ class Convolution(ABC):
         rows, outputs: the largest numbers of rows and outputs of a job.
         """
 
-    def _divide(self) -> None:
-        """Divide the work among the threads."""
-        self._threads = torch.get_num_threads()
+    def _divide(self, threads: int) -> np.ndarray:
         outputs = self.y_shape[1] // self._groups
-        parts = divide(self.rows(), self.y_shape[1], self._threads, self.enough)
+        parts = divide(self.rows(), self.y_shape[1], threads, self.enough)
         parts = split(parts, outputs)
         fields, self.scratch_values = self.settings(*largest(parts))
-        table = np.zeros(len(parts), self._structure)
-        table["w"] = self._w.data_ptr()
-        table["b"] = 0 if self._b is None else self._b.data_ptr()
-        table["x_step"], table["height"], table["width"] = self.shape[1:]
-        table["channels"] = self.shape[1] // self._groups
-        table["outputs"], table["y_height"], table["y_width"] = self.y_shape[1:]
-        for name, values in zip(Part._fields, zip(*parts)):
-            table[name] = values
-        for name, value in fields.items():
-            table[name] = value
-        table["slope"] = self._slope
-        group_size = table["channels"].astype(np.uint64) * self.dtype.itemsize
-        #: Where the group of each job begins in a position of x, in bytes.
-        self.x_offsets = table["first_output"].astype(np.uint64) // np.uint64(outputs) * group_size
-        self.table, self._address = table, table.ctypes.data
-
-    def jobs(self) -> np.ndarray:
-        """Return the table of jobs, without the addresses of maps."""
-        if self._threads != torch.get_num_threads():
-            self._divide()
-        return self.table
-
-    def bottom(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a map as the library reads it."""
-        if x.dtype == self.dtype:
-            return x.contiguous(memory_format=self.layout)
-        return arranged(x, self.layout, self.dtype)
-
-    def addend(self, other: torch.Tensor) -> torch.Tensor:
-        """Return a map that is added to the result, as the library reads it."""
-        return arranged(other, torch.channels_last, self.dtype)
-
-    def empty_top(self) -> torch.Tensor:
-        """Return memory for the result."""
-        return self._empty(self.y_shape, self.dtype, torch.channels_last)
-
-    def compute(self, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor | None:
-        """Return the convolution of x, or None where the library refuses a result.
-
-        other: a map that is added before the ReLU, or None.
-        """
-        table = self.jobs()
-        x, y = self.bottom(x), self.empty_top()
-        if other is not None:
-            other = self.addend(other)
-        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
+        table = self._table_of(len(parts), {**dict(zip(Part._fields, zip(*parts))), **fields})
         if self._groups > 1:
-            table["x"] += self.x_offsets
-        table["other"] = 0 if other is None else other.data_ptr()
-        present = team(self._threads, self.scratch_values)
-        return y if self._run(self._address, len(table), present) else None
+            group_size = np.uint64(self.shape[1] // self._groups * self.dtype.itemsize)
+            self.x_offsets = table["first_output"].astype(np.uint64) // outputs * group_size
+        return table

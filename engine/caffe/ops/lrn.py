@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..native import library
@@ -46,7 +45,7 @@ class _Normalize(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.constants = n, a, beta, k
         if _is_native(x, n, beta):
-            return _natively(x, n, a, k)
+            return _Native(x, n, a, k)(x)
         y = torch.empty_like(x)
         for x_part, y_part in _stretches(x, y):
             power = _power(sum_across(x_part * x_part, n).mul_(a).add_(k), beta)
@@ -74,20 +73,21 @@ def _is_native(x: torch.Tensor, n: int, beta: float) -> bool:
     return last and x.numel() > 0 and jobs.is_usable(PANEL)
 
 
-def _natively(x: torch.Tensor, n: int, a: float, k: float) -> torch.Tensor:
-    """As `normalize_across` with an exponent of 3/4, by the C library."""
-    native = library.load()
-    assert native is not None
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.empty_like(x)
-    channels, positions, threads = x.shape[1], x.numel() // x.shape[1], torch.get_num_threads()
-    table = np.zeros(threads, LRN)
-    table["x"], table["y"], table["channels"] = x.data_ptr(), y.data_ptr(), channels
-    cuts = jobs.cuts(positions, threads)
-    table["first"], table["end"] = cuts[:-1], cuts[1:]
-    table["reach"], table["a"], table["k"] = n // 2, a, k
-    native.lrn(table.ctypes.data, threads, jobs.team(threads, channels + 2 * PANEL))
-    return y
+class _Native(jobs.Operation):
+    """`normalize_across` of the map x with an exponent of 3/4, by the C library."""
+
+    def __init__(self, x: torch.Tensor, n: int, a: float, k: float) -> None:
+        channels = x.shape[1]
+        fields = {"channels": channels, "reach": n // 2, "a": a, "k": k}
+        super().__init__(library.required().lrn, LRN, x.shape, fields)
+        self._x, self.scratch_values = self.bottom(x), channels + 2 * PANEL
+
+    def rows(self) -> int:
+        return self._x.numel() // self._x.shape[1]
+
+    def empty_top(self) -> torch.Tensor:
+        # Several layouts share the strides of a map of one channel; the result has those of x.
+        return torch.empty_like(self._x)
 
 
 def _power(s: torch.Tensor, beta: float) -> torch.Tensor:

@@ -37,13 +37,11 @@ class Convolution(jobs.Convolution):
         stride: Sequence[int],
         slope: float | None = None,
     ) -> None:
-        native = library.load()
-        assert native is not None
-        self._stride = tuple(stride)
+        self._stride, run = tuple(stride), library.required().pointwise
         outputs, channels = w.shape[:2]
         panels = w.reshape(outputs // PANEL, PANEL, channels).transpose(1, 2).contiguous()
         y_shape = shape[0], outputs, *((n - 1) // s + 1 for n, s in zip(shape[2:], stride))
-        super().__init__(native.pointwise, POINTWISE, shape, y_shape, panels, b, slope)
+        super().__init__(run, POINTWISE, shape, y_shape, panels, b, slope)
 
     def rows(self) -> int:
         images, _, height, width = self.y_shape
@@ -57,9 +55,3 @@ class Convolution(jobs.Convolution):
         down, across = self._stride
         fields = {"down": down, "across": across, "block": block, "strided": strided}
         return fields, block * channels if strided else 0
-
-    def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the convolution of x. other: a map that is added before the ReLU."""
-        y = self.compute(x, other)
-        assert y is not None
-        return y

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from ..native import library
@@ -24,7 +23,7 @@ def is_usable(channels: int, x: torch.Tensor | None = None) -> bool:
     return jobs.is_usable(channels)
 
 
-class Maxima:
+class Maxima(jobs.Operation):
     """The maxima of windows of maps of one shape and type, without a gradient.
 
     As in Caffe, a NaN is never the maximum, and positions outside the map do not count. The maximum
@@ -32,12 +31,10 @@ class Maxima:
 
     shape: N x C x H x W; `is_usable` must be true for C. size: of the result. kernel, stride, pad:
     (vertical, horizontal). dtype: float32 or bfloat16; maps of another type are converted.
-
-    function, scratch_values, x_offsets, layout: as in `jobs.Convolution`.
     """
 
-    scratch_values = 0
-    layout = torch.channels_last
+    #: The field `means` of the structure: which positions a mean counts; 0 for maxima.
+    means = 0
 
     def __init__(
         self,
@@ -48,47 +45,20 @@ class Maxima:
         size: Sequence[int],
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        native = library.load()
-        assert native is not None
-        self._run, self.function = native.pooling, library.address_of(native.pooling)
-        self._y_shape = *shape[:2], *size
-        self.dtype, self._threads = dtype, 0
-        fields = np.zeros((), POOLING)
-        fields["channels"], fields["height"], fields["width"] = shape[1:]
-        fields["y_height"], fields["y_width"] = size
-        fields["high"], fields["wide"] = kernel
-        fields["down"], fields["across"] = stride
-        fields["top"], fields["left"] = pad
-        fields["low"] = dtype == torch.bfloat16
-        self._fields = fields
+        fields = {
+            **dict(zip(("channels", "height", "width"), shape[1:])),
+            **dict(zip(("y_height", "y_width"), size)),
+            **dict(zip(("high", "wide"), kernel)),
+            **dict(zip(("down", "across"), stride)),
+            **dict(zip(("top", "left"), pad)),
+            "low": dtype == torch.bfloat16,
+            "means": self.means,
+        }
+        y_shape = *shape[:2], *size
+        super().__init__(library.required().pooling, POOLING, y_shape, fields, dtype)
 
-    def jobs(self) -> np.ndarray:
-        """Return the table of jobs, one for each thread, without the addresses of maps."""
-        if self._threads != torch.get_num_threads():
-            self._threads = torch.get_num_threads()
-            self._table = np.full(self._threads, self._fields)
-            cuts = jobs.cuts(self._y_shape[0] * self._y_shape[2], self._threads)
-            self._table["first_row"], self._table["end_row"] = cuts[:-1], cuts[1:]
-            self.x_offsets = np.zeros(self._threads, np.uint64)
-        return self._table
-
-    def bottom(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a map as the library reads it."""
-        return jobs.arranged(x, torch.channels_last, self.dtype)
-
-    addend = bottom
-
-    def empty_top(self) -> torch.Tensor:
-        """Return memory for the result."""
-        return torch.empty(self._y_shape, dtype=self.dtype, memory_format=torch.channels_last)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the maxima of the windows of x."""
-        table = self.jobs()
-        x, y = self.bottom(x), self.empty_top()
-        table["x"], table["y"] = x.data_ptr(), y.data_ptr()
-        self._run(table.ctypes.data, len(table), jobs.team(len(table), 0))
-        return y
+    def rows(self) -> int:
+        return self.y_shape[0] * self.y_shape[2]
 
 
 class Means(Maxima):
@@ -106,8 +76,8 @@ class Means(Maxima):
         size: Sequence[int],
         counts_padding: bool = True,
     ) -> None:
+        self.means = 1 if counts_padding else 2
         super().__init__(shape, kernel, stride, pad, size)
-        self._fields["means"] = 1 if counts_padding else 2
 
 
 def maxima(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import torch
 
 from .. import mode
-from . import fused_winograd, inner, jobs, pointwise, pooling, stem, winograd
+from . import fused_winograd, jobs, pointwise, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -29,8 +29,6 @@ MOST_CHOSEN_VALUES = 20480
 LARGE_MAP = 1 << 20
 
 Call = Callable[..., torch.Tensor]
-#: What the C library computes in a chain.
-NativeCall = Union[jobs.Convolution, pooling.Maxima, inner.Product]
 
 
 class Geometry(NamedTuple):
@@ -168,15 +166,15 @@ class _Finite:
         self.fused, self._plain = fused, plain
 
     def __call__(self, x: torch.Tensor, *other: torch.Tensor) -> torch.Tensor:
-        y = self.fused(x, *other)
+        y = self.fused.compute(x, *other)
         return self._plain(x, *other) if y is None else y
 
 
-def fused(call: Call) -> NativeCall | None:
-    """Return the convolution, pooling or product of the C library that a function is, or None."""
+def fused(call: Call) -> jobs.Operation | None:
+    """Return the operation of the C library that a function is, or None."""
     if isinstance(call, _Finite):
         return call.fused
-    return call if isinstance(call, (jobs.Convolution, pooling.Maxima, inner.Product)) else None
+    return call if isinstance(call, jobs.Operation) else None
 
 
 def _small(

@@ -120,7 +120,7 @@ def packed(
     """Return `product` for inference, as a function of rows x K, with a copy of the weights.
 
     shape: that of the weights, M x K. part: returns rows of the weights, bfloat16; it is called for
-    a part after the other, so that few of the weights are in memory twice. b: M values.
+    one part after the other, so that few of the weights are in memory twice. b: M values.
     """
     assert _REORDER is not None and _ONEDNN is not None
     linear, reorder = _ONEDNN, _REORDER

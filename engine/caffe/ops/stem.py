@@ -61,8 +61,7 @@ class Convolution(jobs.Convolution):
         pad: Sequence[int],
         slope: float | None = None,
     ) -> None:
-        native = library.load()
-        assert native is not None
+        native = library.required()
         self._pad, self._scratch = tuple(pad), native.stem_scratch
         sizes = ((n + 2 * p - KERNEL) // STRIDE + 1 for n, p in zip(shape[2:], pad))
         y_shape = shape[0], w.shape[0], *sizes
@@ -74,10 +73,3 @@ class Convolution(jobs.Convolution):
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         fields = {"top": self._pad[0], "left": self._pad[1]}
         return fields, self._scratch(self.shape[1], self.y_shape[3])
-
-    def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor | None:
-        """Return the convolution of x, or None where a result is not finite.
-
-        other: a map that is added before the ReLU.
-        """
-        return self.compute(x, other)

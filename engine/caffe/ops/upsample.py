@@ -1,8 +1,9 @@
 """Transposed convolutions of each channel with the channel's own kernel, on the CPU.
 
 The kernels have to be outer products, as those of bilinear interpolation are. The convolution then
-runs along one axis after the other. Along an axis, `stride` neighbouring outputs see the same few
-inputs, and are a small matrix, the same all along the channel, times these inputs.
+runs along one axis after the other. Along an axis, `stride` neighbouring outputs depend on the same
+few inputs. They are the product of these inputs and a small matrix, which is the same everywhere in
+a channel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -31,7 +31,7 @@ SHORT = 8
 def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return factors, C x kh and C x kw, whose outer products are the kernels, C x kh x kw.
 
-    Return None if a kernel is no outer product.
+    Return None if a kernel is not an outer product.
     """
     exact = kernels.double()
     peak, at = exact.abs().flatten(1).max(1)
@@ -111,7 +111,7 @@ def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
     x: P x I x M. kernel: C x K, for C channels; P is a multiple of C.
     """
     if x.numel() and jobs.is_usable(PANEL):
-        return _spread_natively(x, kernel, stride, pad, n)
+        return _Spread(x.shape, kernel, stride, pad, n)(x)
     matrices = _in_strides(kernel, stride, x.shape[0])
     inputs = matrices.shape[1]
     count = x.shape[1] + inputs - 1
@@ -123,25 +123,24 @@ def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
     return y.view(x.shape[0], count * stride, -1)[:, pad : pad + n]
 
 
-def _spread_natively(
-    x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int
-) -> torch.Tensor:
-    """As `_spread`, by the C library."""
-    native = library.load()
-    assert native is not None
-    x, kernel = x.contiguous(), kernel.contiguous()
-    shape = x.shape[0], n, x.shape[2]
-    y = heap.empty(shape, torch.float32, torch.contiguous_format)
-    threads = torch.get_num_threads()
-    table = np.zeros(threads, SPREAD)
-    table["x"], table["w"], table["y"] = x.data_ptr(), kernel.data_ptr(), y.data_ptr()
-    table["channels"], table["kernel"] = kernel.shape
-    table["inputs"], table["width"] = x.shape[1:]
-    table["outputs"], table["stride"], table["pad"] = n, stride, pad
-    cuts = jobs.cuts(x.shape[0] * n, threads)
-    table["first"], table["end"] = cuts[:-1], cuts[1:]
-    native.spread(table.ctypes.data, threads, jobs.team(threads, 0))
-    return y
+class _Spread(jobs.Operation):
+    """`_spread`, by the C library, for inputs of this shape."""
+
+    layout = y_layout = torch.contiguous_format
+
+    def __init__(
+        self, shape: Sequence[int], kernel: torch.Tensor, stride: int, pad: int, n: int
+    ) -> None:
+        self._kernel = kernel.contiguous()
+        planes, inputs, width = shape
+        fields = {
+            **{"w": self._kernel.data_ptr(), "channels": len(kernel), "kernel": kernel.shape[1]},
+            **{"inputs": inputs, "outputs": n, "width": width, "stride": stride, "pad": pad},
+        }
+        super().__init__(library.required().spread, SPREAD, (planes, n, width), fields)
+
+    def rows(self) -> int:
+        return self.y_shape[0] * self.y_shape[1]
 
 
 def _gather(y: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int) -> torch.Tensor:

@@ -48,8 +48,7 @@ def gradient(
     weights: a shape of which `is_usable` is true. pad: (height, width). out: contiguous memory for
     the gradient.
     """
-    native = library.load()
-    assert native is not None
+    native = library.required()
     x, y = (t.contiguous(memory_format=torch.channels_last) for t in (x, y))
     w = torch.empty(tuple(weights)) if out is None else out
     assert w.is_contiguous() and w.numel() == math.prod(weights)

@@ -7,8 +7,8 @@ tiles x channels times channels x outputs. Where the result has NaN or infinity,
 convolution takes its place.
 
 The C library also multiplies larger kernels, up to 8 x 8: they are cut into four pieces of 3 x 3 or
-4 x 4 weights, and the convolution is the sum of those with the pieces. Here are the operations of
-PyTorch for 3 x 3, for machines without the library, and the gradients.
+4 x 4 weights, and the convolution is the sum of those with the pieces. This module has the
+gradients and, for machines without the library, 3 x 3 kernels by PyTorch's operations.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _tile_basis() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def kernel_basis(taps: int) -> torch.Tensor:
-    """Return the change of basis of an axis of kernels with so many values: 6 x taps, float64."""
+    """Return the change of basis of an axis of kernels with `taps` values: 6 x taps, float64."""
     return _powers(taps) * _tile_basis()[1]
 
 
@@ -189,11 +189,11 @@ def forward(
 ) -> torch.Tensor:
     """Return `convolve` without a gradient; the plain convolution where results are not finite.
 
-    learns: whether a gradient is computed from it, or it is one.
+    learns: whether the result is a gradient, or a gradient will be computed from it.
     """
     groups = x.shape[1] // w.shape[1]
     if fused_winograd.is_usable(w.shape, groups):
-        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns)(x)
+        y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns).compute(x)
     else:
         y = _in_steps(x, w, b, pad) if w.shape[2] == 3 else None
     return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y

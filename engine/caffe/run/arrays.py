@@ -98,7 +98,7 @@ class ArrayProgram:
         if self.values > limits.values or products > limits.products:
             raise UnboundError
         self._values, self._diffs = Arrays(VALUES), Arrays(GRADIENTS)
-        #: The places at which the calls read weights, and bottoms that are not copied.
+        #: The memories of the weights, and of the bottoms that the calls read without a copy.
         self._fixed = self._values.read
         self._learned = Places(GRADIENTS)
         self._terms = Terms()
@@ -180,17 +180,17 @@ class ArrayProgram:
     # ---- passes --------------------------------------------------------------------------------
 
     def fits(self) -> bool:
-        """Whether no weight and no bottom has moved since the calls were bound."""
+        """Return whether no weight and no bottom has moved since the calls were bound."""
         if self._blob_lists != self._blobs:
             return False
         return self._terms.are_met() or self._fixed.are_in_place()
 
     def is_leased(self) -> bool:
-        """Whether the lease holds: no value and no gradient has moved since the last pass."""
+        """Return whether the lease holds: no value or gradient has moved since the last pass."""
         return self._terms.are_met()
 
     def repeats(self) -> bool:
-        """Whether all memories are leased, so that the next pass repeats the last one."""
+        """Return whether all memories are leased, so that the next pass repeats the last one."""
         return self._repeatable and self._terms.are_met() and self._blob_lists == self._blobs
 
     def repeat(self) -> bool:
@@ -214,11 +214,11 @@ class ArrayProgram:
         self._terms.count_pass()
 
     def has_values(self) -> bool:
-        """Whether no value has moved since the last pass."""
+        """Return whether no value has moved since the last pass."""
         return self.fits() and (self._terms.are_met() or self._values.written.are_in_place())
 
     def bottoms_move(self) -> bool:
-        """Whether the bottoms' memories change places, so that bottoms have to be copied."""
+        """Return whether the bottoms' memories change places, so that bottoms have to be copied."""
         moved = [memory for memory in self._fixed.moved() if memory not in self._parameters]
         return self._private or bool(moved)
 
@@ -293,14 +293,14 @@ class ArrayProgram:
 
 
 def _is_overwritten(wiring: Wiring, node: Node) -> bool:
-    """Whether a later layer has the memory of the first top as one of its own tops."""
+    """Return whether a later layer has the memory of the first top as one of its own tops."""
     memory = wiring.blobs[node.tops[0]].values
     later = wiring.nodes[node.number + 1 :]
     return any(wiring.blobs[t].values is memory for other in later for t in other.tops)
 
 
 def _products(wiring: Wiring, node: Node) -> int:
-    """The multiplications of a layer."""
+    """Return the multiplications of a layer."""
     counts = [blob.count for blob in node.layer.blobs]
     tops = wiring.tops(node)
     outputs = tops[0].shape[1] if tops and len(tops[0].shape) > 1 else 1
@@ -308,7 +308,7 @@ def _products(wiring: Wiring, node: Node) -> int:
 
 
 def _with_diff(wiring: Wiring, nodes: Sequence[Node]) -> dict[int, Origin]:
-    """The blobs whose gradient is there when the layers that make them run backward."""
+    """Return the blobs whose gradient is there when the layers that make them run backward."""
     last = nodes[-1].number
     outside = {
         b
@@ -364,7 +364,7 @@ class ArrayPrograms:
         return self.last is not None and self.last.repeat()
 
     def _values(self) -> int:
-        """The number of values in the tops of all programs."""
+        """Return the number of values in the tops of all programs."""
         return sum(program.values for program in self._programs.values() if program is not None)
 
     def _bind(self, shapes: object, private: bool) -> ArrayProgram | None:

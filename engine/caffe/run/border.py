@@ -40,7 +40,7 @@ class Border:
         run_nodes(region.nodes[1:], self.maps)
 
     def strip(self, blob: int, extent: Extent, rows: range, columns: range) -> torch.Tensor:
-        """The values at these positions of the full-size map, 1 x C x rows x columns."""
+        """Return the values at these positions of the full-size map, 1 x C x rows x columns."""
         key = (blob, rows, columns)
         if key in self._strips:
             return self._strips[key]
@@ -64,7 +64,7 @@ class Border:
 
 
 def _first_maps(region: Region) -> dict[int, torch.Tensor]:
-    """The tops of a region's first layer for an image of zeros, which already holds its padding."""
+    """Return the tops of a region's first layer for an image of zeros that includes the padding."""
     node = region.nodes[0]
     assert isinstance(node.layer, Function)
     window, channels = region.windows[node.number], region.shapes[region.source][1]
@@ -95,7 +95,7 @@ class BorderCache:
         return len(self._borders)
 
     def get(self, region: Region, indices: Indices, device: torch.device) -> Border:
-        """The border of a region on a device, computed if the weights have changed since."""
+        """Return the border of a region on a device, computed if the weights have changed since."""
         sizes = [tuple(region.small_size(t)) for t in region.nodes[0].tops]
         precision = mode.precision()
         key = (region.first, region.last, region.cut, tuple(sizes), device, precision)
@@ -112,7 +112,7 @@ class BorderCache:
 
 
 def _weights_state(nodes: Sequence[Node]) -> list[tuple[int, int]] | None:
-    """The identity and version of each parameter; None where a user's array may change one."""
+    """Return each parameter's identity and version; None if a user's array may change one."""
     memories = [blob.values for node in nodes for blob in node.layer.blobs]
     if any(memory.held() for memory in memories):
         return None

@@ -73,7 +73,8 @@ class Executor:
         self.choice: Choice | None = None
         self.callbacks: dict[str, list[Callable[[int], None]]] = {name: [] for name in CALLBACKS}
         self.replays = Replays(wiring)
-        #: Blobs inside regions that somebody has asked for: they are computed whole from then on.
+        #: Blobs inside regions that somebody has read. Later passes compute the complete maps of
+        #: these blobs.
         self.requested: set[int] = set()
         self.borders = BorderCache()
         self._starts = region_starts(wiring)
@@ -89,7 +90,7 @@ class Executor:
         self._repeatable = Repeatable.NOTHING
         self._repeatable_precision = "float32"
         self._logged_way = ""
-        # Blobs that layers which are no functions make or share: their old values may matter.
+        # Blobs made or shared by layers that are not functions: their old values may matter.
         self._lasting = [
             wiring.blobs[t]
             for node in wiring.nodes
@@ -143,7 +144,7 @@ class Executor:
             self._backward(first, last, free)
 
     def is_bound(self) -> bool:
-        """Whether the layers of the last whole pass ran as bound calls, but for those of data."""
+        """Return whether the last complete pass ran as bound calls, except for data layers."""
         return self._repeatable in (Repeatable.ARRAYS, Repeatable.LEARNING)
 
     def reshape(self) -> None:
@@ -209,7 +210,7 @@ class Executor:
             return Loss(losses)
 
     def _repeats(self, learn: bool) -> bool:
-        """Whether this pass may run as the last one did: as bound calls, or as a plan."""
+        """Return whether this pass may run as the last one did: as bound calls, or as a plan."""
         if self._repeatable is Repeatable.NOTHING or self.debug_info:
             return False
         if learn is not (self._repeatable is Repeatable.LEARNING) or self._has_callbacks():
@@ -217,7 +218,7 @@ class Executor:
         return mode.is_on_cpu() and mode.precision() == self._repeatable_precision
 
     def _may_plan(self, learn: bool) -> bool:
-        """Whether this pass may run as a plan: on the CPU, and not through a region.
+        """Return whether this pass may run as a plan: on the CPU, and not through a region.
 
         learn: whether a backward follows, which plans compute in float32 alone.
         """
@@ -228,11 +229,11 @@ class Executor:
         return all(self.region_at(start)[0] is None for start in self._starts)
 
     def _may_wait(self) -> bool:
-        """Whether the forward of layers that learn may leave things to a backward to come."""
+        """Return whether a forward of learning layers may leave work to a later backward."""
         return mode.is_plain() and self._learner.may_wait
 
     def _is_small(self, learn: bool) -> bool:
-        """Whether the blobs of the last pass may stay until they are replaced."""
+        """Return whether the blobs of the last pass may stay until they are replaced."""
         self._pass = None
         if self._plan is not None:
             self._plan.close()
@@ -367,7 +368,7 @@ class Executor:
             self._call("after_backward", i)
 
     def _ends_pass(self, region_pass: Pass, number: int, last: int) -> bool:
-        """Whether layer `number` is the end of the last pass's region and backward goes through."""
+        """Return whether layer `number` ends the last region and gradients pass through it."""
         region = region_pass.region
         through = number == region.last and last <= region.first
         observed = self._has_callbacks() or self.debug_info
@@ -390,7 +391,7 @@ class Executor:
         return "callbacks are set" if self._has_callbacks() else ""
 
     def region_at(self, first: int) -> tuple[Patches | None, str]:
-        """The region that starts at layer `first` for the present shapes, and the reason."""
+        """Return the region that starts at layer `first` for the present shapes, and the reason."""
         if first not in self._starts:
             return None, "no layer pads by more than its kernel"
         if against := self._reason_against_regions():
@@ -405,14 +406,14 @@ class Executor:
         return self._patches[key]
 
     def _patches_at(self, first: int, last: int) -> Patches | None:
-        """The region that starts at layer `first` and ends at `last` or before."""
+        """Return the region that starts at layer `first` and ends at `last` or before."""
         if first not in self._starts:
             return None
         patches, _ = self.region_at(first)
         return patches if patches is not None and patches.region.last <= last else None
 
     def _note_layers(self, against_replay: str) -> None:
-        """Note how a pass ran that was no replay."""
+        """Note how a pass ran, unless it was a replay."""
         if not self._starts:
             if self.choice is None or self.choice.reason != against_replay:
                 self._note(Choice("layers", against_replay))
@@ -426,7 +427,7 @@ class Executor:
             self._note(Choice("layers", "; ".join(dict.fromkeys(reasons))))
 
     def _note(self, choice: Choice) -> None:
-        """Keep the choice, and log it where the way of a net that has a fast one changes."""
+        """Keep the choice, and log it if a net with a fast way changes its way."""
         self.choice = choice
         logs = self._starts or choice.way in ("regions", "replay")
         if choice.way != self._logged_way and logs:
@@ -436,5 +437,5 @@ class Executor:
 
 
 def _copies(node: Node) -> bool:
-    """Whether the tops of a layer are its bottom."""
+    """Return whether the tops of a layer are its bottom."""
     return isinstance(node.layer, EngineLayer) and node.layer.copies

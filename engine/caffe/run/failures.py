@@ -51,7 +51,7 @@ def raise_for(
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is no memory."""
+    """Return whether an exception says that there is no memory."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))

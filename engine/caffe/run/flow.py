@@ -89,11 +89,11 @@ class Flow:
         return value
 
     def is_final(self, value: int) -> bool:
-        """Whether a blob has this value when all layers have run."""
+        """Return whether a blob has this value when all layers have run."""
         return value in self.blobs
 
     def only_reader(self, value: int) -> int | None:
-        """The place of the one layer that reads a value, None for more or fewer."""
+        """Return the place of the one layer that reads a value, None for more or fewer."""
         readers = self.readers[value]
         return readers[0] if len(readers) == 1 else None
 
@@ -102,8 +102,8 @@ class Group(NamedTuple):
     """Layers that one call computes.
 
     places: of the layers in the flow, in order. inputs, outputs: the values that the call reads and
-    computes. hidden: blobs have these values, which the call does not compute: for each, the number
-    of layers of the group that do. parts: the groups that a graph joins, none for other groups.
+    computes. hidden: values of blobs that the call leaves out, each with the number of the group's
+    first layers that compute it. parts: the groups that a graph joins, none for other groups.
     """
 
     places: tuple[int, ...]
@@ -194,11 +194,14 @@ class Chain:
         self._adds = False
 
     def group(self) -> Group:
-        """The group as far as it has been extended."""
+        """Return the group as far as it has been extended."""
         return Group(tuple(self.places), tuple(self._inputs), self._outputs, tuple(self._hidden))
 
     def extend(self, keeps: Callable[[int], bool], fuses: Callable[[Node], bool]) -> bool:
-        """Add the layer that follows, if it can be computed with the group and is no ReLU yet."""
+        """Add the next layer if it can be computed with the group; return whether it was added.
+
+        A group ends with its first ReLU.
+        """
         flow, (value,) = self._flow, self._outputs
         reader = flow.only_reader(value)
         if isinstance(flow.nodes[self.places[-1]].layer, ReLU) or reader is None or keeps(value):
@@ -212,7 +215,7 @@ class Chain:
         return True
 
     def _takes(self, reader: int, value: int) -> bool:
-        """Whether a convolution can compute this reader of its value; note what the sum adds."""
+        """Return whether the convolution can compute this reader; note the map that a sum adds."""
         flow = self._flow
         layer = flow.nodes[reader].layer
         if isinstance(layer, ReLU):
@@ -232,5 +235,5 @@ class Chain:
 
 
 def layer_channels(node: Node) -> int:
-    """The channels of a convolution's top."""
+    """Return the channels of a convolution's top."""
     return int(node.param.convolution_param.num_output)

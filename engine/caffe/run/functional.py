@@ -44,5 +44,5 @@ def forget(nodes: Sequence[Node]) -> None:
 
 
 def as_tuple(y: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The outcome of a layer's `compute` as a tuple."""
+    """Return the outcome of a layer's `compute` as a tuple."""
     return y if isinstance(y, tuple) else (y,)

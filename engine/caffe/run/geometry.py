@@ -21,7 +21,7 @@ class Axis(NamedTuple):
     step: int = 1
 
     def through(self, kernel: int, stride: int, pad: int, dilation: int, n: int) -> Axis:
-        """The axis, of size n, of the top of a layer with this window over the blob."""
+        """Return the axis, of size n, of the top of a layer with this window over the blob."""
         reach = dilation * (kernel - 1)
         lo = max(0, -((reach - self.lo - pad) // stride))
         hi = min(n, (self.hi - 1 + pad) // stride + 1)
@@ -30,7 +30,7 @@ class Axis(NamedTuple):
         return Axis(n, lo, hi, min(left, n), min(max(right, 0), n), self.step * stride)
 
     def hull(self, other: Axis) -> Axis:
-        """The axis of a blob that is computed, position by position, from two of the same size."""
+        """Return the axis of a blob whose positions are computed from two axes of the same size."""
         return self._replace(
             lo=min(self.lo, other.lo),
             hi=max(self.hi, other.hi),
@@ -84,7 +84,7 @@ class Span(NamedTuple):
 
 
 def span(axis: Axis, first: int, last: int) -> Span:
-    """The parts of the window from position `first` up to `last`, which may pass the edges."""
+    """Return the parts of the window from `first` to `last`, which may lie beyond the edges."""
 
     def part(low: int, high: int) -> slice:
         low, high = max(first, low), min(last, high)
@@ -104,13 +104,13 @@ def span(axis: Axis, first: int, last: int) -> Span:
 def window_start_stop(
     axis: Axis, kernel: int, stride: int, pad: int, dilation: int
 ) -> tuple[int, int]:
-    """The positions of the bottom, first and one past the last, that a top's patch is made of."""
+    """Return the first and the end of the bottom's positions that a top's patch depends on."""
     start = axis.lo * stride - pad
     return start, (axis.hi - 1) * stride - pad + dilation * (kernel - 1) + 1
 
 
 def places_in_small(axis: Axis, shift: int, positions: range) -> list[int]:
-    """Where positions of a map lie in a map that is smaller by `shift`, its middle repeated."""
+    """Return the places of a map's positions in the small map, shorter by `shift` in the middle."""
     return [
         i if i <= axis.left else max(axis.left, i - shift if i >= axis.n - axis.right else 0)
         for i in positions
@@ -118,7 +118,7 @@ def places_in_small(axis: Axis, shift: int, positions: range) -> list[int]:
 
 
 def places_in_patch(patch: range, first: int, last: int) -> list[int]:
-    """Where positions first .. last - 1 lie in a patch, -1 where they do not."""
+    """Return where positions first .. last - 1 lie in a patch, -1 where they do not."""
     return [i - patch.start if i in patch else -1 for i in range(first, last)]
 
 

@@ -46,11 +46,11 @@ class Learner:
         return self._segments[0].repeated()
 
     def has_runs(self) -> bool:
-        """Whether there are runs of layers, and not single layers alone."""
+        """Return whether there are runs of layers, and not single layers alone."""
         return any(isinstance(part, LearningSegment) for part in self.parts)
 
     def values(self) -> list[int | None]:
-        """The numbers of values in the tops of the runs of layers, None before the first pass."""
+        """Return the number of values in the tops of each run; None before the first pass."""
         return [segment.values for segment in self._segments]
 
     @property

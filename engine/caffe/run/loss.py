@@ -41,7 +41,10 @@ class WeightedLosses:
         ]
 
     def arrays(self) -> list[tuple[float, np.ndarray]] | None:
-        """Return the losses' weights and arrays over their memories; None if one is no number."""
+        """Return the losses' weights and arrays over their memories.
+
+        None if a loss is not a single number.
+        """
         memories = [(weight, self._blobs[t].values) for weight, t in self._weighted]
         if any(math.prod(memory.shape) != 1 for _, memory in memories):
             return None

@@ -126,7 +126,7 @@ class Pass:
                 memory.watch(self._wiring, self.before_weights_change)
 
     def tensors(self) -> list[torch.Tensor]:
-        """The tensors that the pass read and did not compute, but for weights and the source."""
+        """Return the tensors that the pass read but did not compute, except weights and source."""
         border = self._border.tensors() if self._border is not None else []
         return border + self._patches.tensors()
 
@@ -238,7 +238,7 @@ class Pass:
     def _gradients(
         self, diffs: dict[int, torch.Tensor], blobs: Sequence[int]
     ) -> dict[int, torch.Tensor]:
-        """The gradients of inner blobs, by running the layers on whole maps under autograd."""
+        """Return the gradients of inner blobs: the layers run on complete maps in autograd."""
         source = self._source.detach().requires_grad_()
         tensors, first = {self.region.source: source}, dict[int, torch.Tensor]()
         with torch.enable_grad():

@@ -32,9 +32,9 @@ from .wiring import Node
 
 
 class Patch(NamedTuple):
-    """What the image reaches of a blob, with operations that are still to be done on the values.
+    """The part of a blob that the image reaches, with the operations that are not done yet.
 
-    rectify: max(x, 0) is still to be taken. bias: still to be added, before that.
+    rectify: whether max(x, 0) is pending. bias: to be added before that; None for none.
     """
 
     values: torch.Tensor
@@ -42,7 +42,7 @@ class Patch(NamedTuple):
     bias: torch.Tensor | None = None
 
     def finished(self) -> torch.Tensor:
-        """The values after all pending operations."""
+        """Return the values after all pending operations."""
         x = self.values if self.bias is None else self.values + self.bias.view(1, -1, 1, 1)
         return torch.relu(x) if self.rectify else x
 
@@ -114,16 +114,16 @@ class Patches:
         self._last_reader = last_readers
 
     def tensors(self) -> list[torch.Tensor]:
-        """The index tensors that every pass reads."""
+        """Return the index tensors that every pass reads."""
         places = [t for p in self._places.values() for t in (*p.tensors, *p.runs)]
         return [*self.indices.values(), *places]
 
     def expired(self, patches: dict[int, Patch], done: int) -> list[int]:
-        """The blobs that no layer after the first `done` ones of the region reads."""
+        """Return the blobs that no layer after the first `done` ones of the region reads."""
         return [b for b in patches if self._last_reader.get(b, -1) < done]
 
     def complete_map(self, blob: int, patch: Patch, border: Border) -> torch.Tensor:
-        """The values of a blob on the whole map."""
+        """Return the values of a blob on the whole map."""
         extent = self.region.extents[blob]
         rows, columns = (0, extent.rows.n), (0, extent.columns.n)
         return self.window(blob, extent, patch, border, (rows, columns), 0.0)
@@ -135,7 +135,7 @@ class Patches:
         border: Border,
         extents: dict[int, Extent] | None = None,
     ) -> list[Patch]:
-        """The patches of a layer's tops, from those of its bottoms.
+        """Return the patches of a layer's tops, from those of its bottoms.
 
         extents: of the blobs, where they are narrower than the region's.
         """
@@ -185,7 +185,7 @@ class Patches:
         positions: tuple[tuple[int, int], tuple[int, int]],
         fill: float,
     ) -> torch.Tensor:
-        """The values of a blob at rows and columns `positions`; beyond its edges, `fill`."""
+        """Return the values of a blob at rows and columns `positions`; beyond its edges, `fill`."""
         r, c = span(extent.rows, *positions[0]), span(extent.columns, *positions[1])
         if r.all_patch and c.all_patch:
             return patch._replace(values=patch.values[:, :, r.source, c.source]).finished()
@@ -217,7 +217,7 @@ class Patches:
     def cuda_places(
         self, blob: int, extent: Extent, positions: Sequence[tuple[int, int]]
     ) -> cuda.Places:
-        """Where these positions of a blob lie in its patch and in its small map."""
+        """Return where these positions of a blob lie in its patch and in its small map."""
         key = (blob, extent, *positions, mode.device())
         if key not in self._places:
             self._places[key] = self._new_places(blob, extent, positions)
@@ -250,5 +250,5 @@ class Patches:
 
 
 def _in_patch(extent: Extent, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
-    """Whether a window lies in the patch of a blob."""
+    """Return whether a window lies in the patch of a blob."""
     return span(extent.rows, *rows).all_patch and span(extent.columns, *columns).all_patch

@@ -30,7 +30,7 @@ class Pending:
         self._versions = [(blob, blob.values.version) for blob in tops]
 
     def has_values(self) -> bool:
-        """Whether no value has moved since the forward, and no gradient would be ignored."""
+        """Return whether all values are in place, and bound calls read all gradients."""
         if not all(blob.gradient.is_zero() for blob in self._ignored):
             return False
         return all(segment.has_values() for segment in self._segments)
@@ -52,7 +52,7 @@ class Pending:
 
 
 def can_run_backward(wiring: Wiring) -> bool:
-    """Whether all gradients that a net's backward starts from are those of losses.
+    """Return whether all gradients that a net's backward starts from are those of losses.
 
     Bound calls do not read the gradients of other tops, which a script may write. A layer that
     draws random values cannot run its forward again.
@@ -67,13 +67,13 @@ def can_run_backward(wiring: Wiring) -> bool:
 
 
 def _ignored_tops(wiring: Wiring) -> list[int]:
-    """The tops of layers that run backward whose gradients bound calls do not read."""
+    """Return the tops of layers that run backward whose gradients bound calls do not read."""
     tops = [(node, t) for node in wiring.nodes if node.backward for t in _further_tops(node)]
     return [t for node, t in tops if not _learns_from(wiring, node, t)]
 
 
 def _further_tops(node: Node) -> Sequence[int]:
-    """The tops of a layer but for the first, which bound calls need; all tops of a Split."""
+    """Return the tops of a layer but for the first, which bound calls need; all tops of a Split."""
     copies = isinstance(node.layer, EngineLayer) and node.layer.copies
     return node.tops if copies else node.tops[1:]
 
@@ -83,7 +83,7 @@ def _is_read(wiring: Wiring, node: Node, top: int) -> bool:
 
 
 def _learns_from(wiring: Wiring, node: Node, top: int) -> bool:
-    """Whether a later layer sets the gradient of a top."""
+    """Return whether a later layer sets the gradient of a top."""
     return any(
         later.backward and b == top and go
         for later in wiring.nodes[node.number + 1 :]

@@ -54,16 +54,16 @@ class Places:
         self._has_views |= not isinstance(self._memories[-1], Memory)
 
     def are_in_place(self) -> bool:
-        """Whether the memory of each blob is the one that it was, and has its values in the tensor.
+        """Return whether each blob still has the same memory, with its values in the tensor.
 
-        A memory that is a view of another one never is.
+        Always false if a memory is a view of another one.
         """
         if self._kind.memories(self._blobs) != self._memories or self._has_views:
             return False
         return all_in(self._memories, self._tensors)
 
     def is_leasable(self) -> bool:
-        """Whether all memories are in place, and nobody wants to hear of changes."""
+        """Return whether all memories are in place and none has an observer."""
         return self.are_in_place() and not any(m.observer_count() for m in self._memories)
 
     def memories(self) -> list[AnyMemory]:
@@ -91,14 +91,14 @@ class Places:
         return True
 
     def before_write(self) -> Callable[[], None]:
-        """Prepare for writing to the tensors; the result is to be called when they are written."""
+        """Prepare for writing to the tensors; return a function to call when they are written."""
         if self.are_in_place():
             self.before_change()
             return _do_nothing
         return self._set
 
     def before_change(self) -> None:
-        """Say that the tensors, where the values of all memories are, are about to change."""
+        """Tell the memories that the tensors, which hold their values, are about to change."""
         before_changes(self._memories)
 
     def _set(self) -> None:
@@ -108,7 +108,7 @@ class Places:
     def add_up(self, kept: Mapping[int, torch.Tensor]) -> None:
         """Add the tensors, which are written anew in each pass, to the memories.
 
-        kept: what `release` has returned.
+        kept: the copies that `release` has returned.
         """
         memories, tensors = self._kind.memories(self._blobs), self._tensors
         if memories != self._memories:  # mostly they are the same; then they have their shapes
@@ -147,9 +147,9 @@ class Places:
                 memory.set(tensor)
 
     def release(self) -> dict[int, torch.Tensor]:
-        """Let memories that have their values in the tensors have them elsewhere.
+        """Detach the tensors from the memories that have their values in them.
 
-        Return copies of the values that stay, by number, because somebody holds an array over them.
+        Values over which somebody holds an array stay; return copies of these, by number.
         """
         kept: dict[int, torch.Tensor] = {}
         for i, (blob, tensor) in enumerate(zip(self._blobs, self._tensors)):
@@ -180,7 +180,7 @@ class Terms:
         self._pause, self._waits = 0, 1
 
     def are_met(self) -> bool:
-        """Whether the memories are leased."""
+        """Return whether the memories are leased."""
         return self._lease is not None and self._lease.intact
 
     def count_pass(self) -> None:

@@ -34,7 +34,10 @@ SMALL = 1 << 18
 
 
 def is_small(values: Sequence[int | None]) -> bool:
-    """Whether segments with these numbers of values, None for unknown, are too small to free."""
+    """Return whether segments are too small for freeing their values to pay.
+
+    values: the number of values of each segment, None if unknown.
+    """
     return bool(values) and None not in values and sum(filter(None, values)) < SMALL
 
 
@@ -56,7 +59,7 @@ class Segment:
         self.last: Program | ArrayProgram | None = None
         #: Why no convolutions become graphs any more, or "".
         self._refused = ""
-        #: What the programs compute in.
+        #: The precision in which the programs compute.
         self._dtype = torch.float32
 
     def run(self) -> bool:
@@ -76,7 +79,7 @@ class Segment:
         return True
 
     def _is_for_small(self, dtype: torch.dtype) -> bool:
-        """Whether bound calls may be tried: in lower precision not with weights of many values.
+        """Return whether to try bound calls: not for many weights in lower precision.
 
         Such weights are rounded while they are read from their file.
         """
@@ -116,7 +119,7 @@ class Segment:
         return program
 
     def _is_to_join(self, program: Program) -> bool:
-        """Whether the convolutions of a program are to become graphs now."""
+        """Return whether the convolutions of a program are to become graphs now."""
         if program.joined or program.passes != BEFORE_GRAPHS or self._refused:
             return False
         return program.is_joinable() and graphs.available()
@@ -181,16 +184,16 @@ class Plan:
         self._noted: list[weakref.ref[Program | ArrayProgram]] = []
 
     def is_small(self) -> bool:
-        """Whether the blobs of the last pass are too small for freeing them to pay."""
+        """Return whether the blobs of the last pass are too small for freeing them to pay."""
         values = [None if s.last is None else s.last.values for s in self.segments]
         return is_small(values)
 
     def is_bound(self) -> bool:
-        """Whether the last pass ran all segments as bound calls."""
+        """Return whether the last pass ran all segments as bound calls."""
         return all(isinstance(segment.last, ArrayProgram) for segment in self.segments)
 
     def is_repeatable(self) -> bool:
-        """Whether the next pass may begin with `release`."""
+        """Return whether the next pass may begin with `release`."""
         return self._is_closed and all(segment.last is not None for segment in self.segments)
 
     def repeat(self) -> bool:
@@ -205,7 +208,7 @@ class Plan:
             segment.release(frees)
 
     def has_changed(self) -> bool:
-        """Whether the programs of the last pass are others than when this was last called."""
+        """Return whether the last pass ran other programs than at the previous call."""
         programs = [segment.last for segment in self.segments if segment.last is not None]
         changed = programs != [program() for program in self._noted]
         self._noted = [weakref.ref(program) for program in programs]
@@ -226,13 +229,13 @@ class Plan:
 
 
 def _is_for_arrays(wiring: Wiring) -> bool:
-    """Whether the blobs of all layers are small enough for bound calls."""
+    """Return whether the blobs of all layers are small enough for bound calls."""
     blobs = {b for node in wiring.nodes for b in node.tops}
     return sum(wiring.blobs[b].count for b in blobs) <= MOST_VALUES
 
 
 def _inner_views(wiring: Wiring) -> set[int]:
-    """The layers, by number, whose tops are views of memory that no other layer writes to later."""
+    """Return the numbers of the layers whose tops are views that no other layer writes to later."""
     writers: dict[Memory, int] = {}
     for node in wiring.nodes:
         if not isinstance(node.layer, View) and not _copies(node):
@@ -246,12 +249,12 @@ def _inner_views(wiring: Wiring) -> set[int]:
 
 
 def _copies(node: Node) -> bool:
-    """Whether the tops of a layer are its bottom under other names."""
+    """Return whether the tops of a layer are its bottom under other names."""
     return isinstance(node.layer, EngineLayer) and node.layer.copies
 
 
 def _fits_segment(wiring: Wiring, node: Node) -> bool:
-    """Whether a layer is a function of tensors, or gives its bottom other names."""
+    """Return whether a layer is a function of tensors, or gives its bottom other names."""
     layer = node.layer
     if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):
         return False

@@ -82,21 +82,21 @@ class Program:
         return unused
 
     def _present_memories(self) -> list[AnyMemory]:
-        """The memories of the layers' parameters, as they are now."""
+        """Return the memories of the layers' parameters, as they are now."""
         return memories_of_values(chain.from_iterable(self._blob_lists))
 
     def _parameters(self, nodes: Sequence[Node]) -> list[AnyMemory]:
         return [blob.values for node in nodes for blob in node.layer.blobs]
 
     def _keeps(self, value: int) -> bool:
-        """Whether a value is needed: somebody holds its blob, or has asked for the blob before."""
+        """Return whether a value is needed because somebody holds or has read its blob."""
         blobs = self._flow.blobs.get(value, set())
         held = any(self._wiring.blobs[b].values.held() for b in blobs)
         views = any(not isinstance(self._wiring.blobs[b].values, Memory) for b in blobs)
         return held or views or not self._requested.isdisjoint(blobs)
 
     def _fuses(self, node: Node) -> bool:
-        """Whether a layer may be computed with others: nobody holds its weights as arrays."""
+        """Return whether a layer may be computed with others: no array over its weights exists."""
         layer = node.layer
         if not isinstance(layer, Function) or any(b.values.held() for b in layer.blobs):
             return False
@@ -104,7 +104,7 @@ class Program:
         return not isinstance(layer, Convolution) or layer.is_preparable(shapes)
 
     def _joins(self, group: Group) -> bool:
-        """Whether a graph can compute a group, with others before or after it."""
+        """Return whether a graph can compute a group, with others before or after it."""
         nodes = [self._flow.nodes[place] for place in group.places]
         layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
         if isinstance(layer, View):
@@ -116,13 +116,13 @@ class Program:
         return isinstance(layer, Function) and layer.traced(shapes) is not None
 
     def _pays(self, group: Group) -> bool:
-        """Whether a graph computes a group faster, even without others."""
+        """Return whether a graph computes a group faster, even without others."""
         layer = self._flow.nodes[group.places[0]].layer
         shape = self._shapes[group.inputs[0]] if group.inputs else ()
         return isinstance(layer, Convolution) and layer.is_for_graphs([shape])
 
     def _joined_groups(self) -> list[Group]:
-        """The groups, those in a row that a graph can compute as one."""
+        """Return the groups, those in a row that a graph can compute as one."""
         return join(self._flow, self._groups, self._keeps, self._joins, self._pays)
 
     def _step(self, group: Group) -> Step:
@@ -144,20 +144,20 @@ class Program:
         return next((c.refused for c in calls if isinstance(c, graphs.Graph) and c.refused), "")
 
     def is_joinable(self) -> bool:
-        """Whether graphs can compute convolutions in a row."""
+        """Return whether graphs can compute convolutions in a row."""
         return any(group.parts for group in self._joined_groups())
 
     def sources(self) -> list[torch.Tensor]:
-        """The values of the blobs that the program reads."""
+        """Return the values of the blobs that the program reads."""
         return [self._wiring.blobs[b].values.tensor(CPU) for _, b in self._flow.sources]
 
     # ---- passes --------------------------------------------------------------------------------
 
     def fits(self) -> bool:
-        """Whether the program may still be run: what it was built on has not changed."""
+        """Return whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:
             return False
-        # To look at each blob takes longer than all other checks.
+        # This check looks at each blob, and takes longer than all others.
         if self._rebindings != Blob.rebindings:
             if self._present_memories() != self._memories:
                 return False

@@ -98,7 +98,7 @@ class Recall:
             hidden.memory.let_go()
 
     def is_held(self) -> bool:
-        """Whether somebody holds one of the memories as an array."""
+        """Return whether somebody holds one of the memories as an array."""
         return not self.is_intact and any(hidden.memory.held() for hidden in self._hidden)
 
     def _read(self, hidden: Hidden) -> torch.Tensor:

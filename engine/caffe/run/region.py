@@ -23,7 +23,7 @@ WORTHWHILE = 0.95
 
 
 def region_starts(wiring: Wiring) -> frozenset[int]:
-    """The numbers of the layers at which a region may start.
+    """Return the numbers of the layers at which a region may start.
 
     They are the convolutions that pad by more than their kernel needs.
     """
@@ -44,11 +44,10 @@ def region_starts(wiring: Wiring) -> frozenset[int]:
 class Region:
     """The layers `first` .. `last` of a net, for inputs of one shape.
 
-    nodes: the layers. source: the number of the blob that the first layer reads.
-    extents: how far the image reaches into each blob. shapes: each blob's whole shape.
-    windows: by layer number, for the layers that compute.
-    exits: the blobs that are read after the region.
-    cut: by how many input positions the small map of zeros is smaller, for each axis.
+    nodes: the layers. source: the number of the blob that the first layer reads. extents: how far
+    the image reaches into each blob. shapes: each blob's whole shape. windows: by layer number, for
+    the layers that compute. exits: the blobs that are read after the region. cut: the number of
+    input positions that the small map of zeros leaves out, for each axis.
     """
 
     def __init__(self, wiring: Wiring, first: int) -> None:
@@ -105,7 +104,7 @@ class Region:
         shapes: Sequence[Sequence[int]],
         window: Window,
     ) -> list[Extent]:
-        """The extents of a layer's tops from those of its bottoms."""
+        """Return the extents of a layer's tops from those of its bottoms."""
         if len(node.tops) == 1:
             for extent in extents[1:]:
                 extents[0] = Extent(*(a.hull(b) for a, b in zip(extents[0], extent)))
@@ -128,7 +127,7 @@ class Region:
             self.last -= 1
 
     def _widen(self) -> None:
-        """Widen patches by the position or two that make them whole windows of a pooling."""
+        """Widen patches to complete windows of a pooling, by one or two positions."""
         for node in reversed(self.nodes):
             window, bottom = self.windows[node.number], node.bottoms[0]
             if max(window.stride) == 1 or bottom == self.source or len(node.bottoms) > 1:
@@ -141,7 +140,7 @@ class Region:
                 self.extents[blob] = Extent(*wider)
 
     def _copies(self, blob: int) -> set[int]:
-        """The blobs that hold the same values by way of Split layers."""
+        """Return the blobs that hold the same values because of Split layers."""
         copies = {blob}
         for node in self.nodes:
             blobs = {*node.bottoms, *node.tops}
@@ -159,13 +158,13 @@ class Region:
         return max(0, room // period * period)
 
     def small_size(self, blob: int) -> list[int]:
-        """The height and width of a blob's small map."""
+        """Return the height and width of a blob's small map."""
         return [a.n - cut // a.step for a, cut in zip(self.extents[blob], self.cut)]
 
     # ---- whether the region is used ------------------------------------------------------------
 
     def share(self) -> float:
-        """The multiplications of this region as a share of the plain ones."""
+        """Return the multiplications of this region as a share of the plain ones."""
         plain = reduced = 0
         for node in self.nodes:
             for top in node.tops:
@@ -177,7 +176,7 @@ class Region:
         return reduced / plain if plain else 1.0
 
     def is_consistent(self) -> bool:
-        """Whether the layers make small maps of the sizes that the border is read from."""
+        """Return whether the layers make small maps of the sizes that the border is read from."""
         shapes = {b: (1, self.shapes[b][1], *self.small_size(b)) for b in self.extents}
         for node in self.nodes[1:]:
             tops = node.engine_layer.shapes([shapes[b] for b in node.bottoms])
@@ -186,7 +185,7 @@ class Region:
         return all(axis.reached > 0 for extent in self.extents.values() for axis in extent)
 
     def passes_gradients(self) -> bool:
-        """Whether gradients go back through the region wherever something learns."""
+        """Return whether gradients go back through the region wherever something learns."""
         learning: set[int] = set()
         for node in self.nodes:
             for b, go in zip(node.bottoms, node.propagate_down):
@@ -198,7 +197,7 @@ class Region:
 
 
 def find_region(wiring: Wiring, first: int) -> tuple[Region | None, str]:
-    """The region that starts at layer `first` for the present shapes, and the reason of the choice.
+    """Return the region that starts at layer `first` for the present shapes, and the reason.
 
     The region is None where running the layers one by one is better.
     """

@@ -47,7 +47,7 @@ class Read(NamedTuple):
     version: int | None
 
     def is_unchanged(self) -> bool:
-        """Whether the values have not moved and, where the version counts, not changed."""
+        """Return whether the values have not moved and, where the version counts, not changed."""
         return self.memory.lies_in(self.tensor) and self.version in (None, self.memory.version)
 
 
@@ -73,7 +73,7 @@ class Captured:
     keep: list[Any] = field(default_factory=list)
 
     def fits(self, wiring: Wiring) -> bool:
-        """Whether no tensor that the graph reads or writes has moved."""
+        """Return whether no tensor that the graph reads or writes has moved."""
         if not all(read.is_unchanged() for read in self.reads):
             return False
         attached = {id(m) for blob in wiring.blobs for m in blob.memories}
@@ -128,7 +128,7 @@ class Replays:
         return len(self._graphs)
 
     def reason_against(self) -> str:
-        """Why passes are not replayed now, or ""."""
+        """Return why passes are not replayed now, or ""."""
         if mode.device().type != "cuda":
             return "the net runs on the CPU"
         return self.refused if mode.fast() else mode.NOT_FAST
@@ -138,7 +138,7 @@ class Replays:
         self.refused = reason
 
     def find(self, requested: set[int], learn: bool, run: Run) -> Captured | None:
-        """The graph of a pass over the layers `inside`, with the backward pass if `learn`.
+        """Return the graph of a pass over the layers `inside`, with the backward pass if `learn`.
 
         requested: the blobs inside a region that are computed whole.
         run: runs the layers, to be captured. None: the caller is to run the layers one by one.
@@ -180,7 +180,7 @@ class Replays:
         return learn, device, mode.precision(), shapes, held, frozenset(requested), generator
 
     def _reads(self, learn: bool, device: torch.device) -> list[Read]:
-        """The weights, and the weights of the losses, that a pass now reads.
+        """Return the weights, and the weights of the losses, that a pass now reads.
 
         An inference keeps what it derives from its weights, and is for one version of them; so is,
         in a net that learns, a layer whose weights do not learn.
@@ -254,7 +254,7 @@ class Replays:
     # ---- what a graph reads and writes ---------------------------------------------------------
 
     def _input_blobs(self) -> list[int]:
-        """The blobs that the layers inside read and do not make; one for each memory."""
+        """Return the blobs that the layers inside read and do not make; one for each memory."""
         nodes, blobs = self._wiring.nodes, self._wiring.blobs
         tops = {t for i in self.inside for t in nodes[i].tops}
         inputs: dict[int, int] = {}
@@ -265,7 +265,7 @@ class Replays:
         return list(inputs.values())
 
     def _touched_memories(self) -> list[Memory]:
-        """The memories of the blobs that the layers inside make or give a gradient."""
+        """Return the memories of the blobs that the layers inside make or give a gradient."""
         nodes, blobs = self._wiring.nodes, self._wiring.blobs
         touched = {b for i in self.inside for b in (*nodes[i].tops, *nodes[i].bottoms)}
         inputs = {id(blobs[b].values) for b in self._inputs}
@@ -287,7 +287,10 @@ class Replays:
 
 
 def _layers_outside(wiring: Wiring) -> list[int]:
-    """The layers that no graph can contain, if all can run before the others; else every layer."""
+    """Return the layers that no graph can contain.
+
+    If not all of them can run before the other layers, return every layer.
+    """
     outside: list[int] = []
     tops: set[int] = set()
     everything = [node.number for node in wiring.nodes]
@@ -305,7 +308,7 @@ def _layers_outside(wiring: Wiring) -> list[int]:
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors are the same values in the same memory."""
+    """Return whether two tensors are the same values in the same memory."""
     return (a.data_ptr(), a.shape, a.stride()) == (b.data_ptr(), b.shape, b.stride())
 
 

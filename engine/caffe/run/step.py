@@ -39,7 +39,7 @@ class Step:
         self._observers: list[WeightObserver] = []
 
     def parameters(self) -> list[AnyMemory]:
-        """The memories of the layers' parameters, as they are now."""
+        """Return the memories of the layers' parameters, as they are now."""
         return [blob.values for node in self.nodes for blob in node.layer.blobs]
 
     def bind(self, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -106,7 +106,7 @@ def _taking_any(layer: Function | View, call: Call) -> Call:
 
 
 class WeightObserver:
-    """Tells a step, to which it refers weakly, that a layer's weights are about to change."""
+    """Notifies a step, to which it refers weakly, before a layer's weights change."""
 
     def __init__(self, step: Step, layer: int) -> None:
         self._step, self._layer, self._told = weakref.ref(step), layer, False

@@ -47,10 +47,10 @@ def run_region(
 
 
 def strip_stage(region: Region, start: int, kept: Set[int], device: torch.device) -> range:
-    """The layers from `start`, counted in the region, that run in strips.
+    """Return the layers from `start`, counted in the region, that run in strips.
 
-    They go up to the first layer that shrinks its bottom. The range is empty where gradients are
-    recorded, where maps are small, and where another layer or `kept` needs a map in between.
+    They go up to the first layer that shrinks its bottom. The range is empty if gradients are
+    recorded, if the maps are small, or if another layer or `kept` needs a map in between.
     """
     none, between = range(start, start), set[int]()
     if device.type != "cpu" or torch.is_grad_enabled() or not mode.fast():
@@ -71,7 +71,7 @@ def strip_stage(region: Region, start: int, kept: Set[int], device: torch.device
 
 
 def run_strips(patches: Patches, stage: range, source: Patch, border: Border) -> Patch:
-    """The patch of the top of the last layer of `stage`, computed a strip of rows at a time."""
+    """Return the patch of the top of the last layer of `stage`, computed in strips of rows."""
     region = patches.region
     nodes = [region.nodes[i] for i in stage]
     (bottom,) = nodes[0].bottoms
@@ -98,12 +98,12 @@ def run_strips(patches: Patches, stage: range, source: Patch, border: Border) ->
 
 
 def _largest_patch(region: Region, blobs: set[int]) -> int:
-    """The values of an image in the largest of these blobs' patches."""
+    """Return the values of an image in the largest of these blobs' patches."""
     return max(region.shapes[b][1] * region.extents[b].reached for b in blobs)
 
 
 def _narrow_extents(region: Region, stage: range, lo: int, hi: int) -> dict[int, Extent]:
-    """The extents with the rows that rows `lo` .. `hi` - 1 of the last top depend on."""
+    """Return the extents with the rows that rows `lo` .. `hi` - 1 of the last top depend on."""
     extents = dict(region.extents)
     for i in reversed(stage):
         node = region.nodes[i]

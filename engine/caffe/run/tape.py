@@ -1,4 +1,4 @@
-"""Steps of a net that learns, on the CPU: a run of layers with one backward for all of them.
+"""Training steps on the CPU: one backward for a run of layers.
 
 Layers that are functions of their bottoms and parameters, one after the other, compute under one
 graph of autograd. One call of autograd then gives the gradients of all parameters and of all blobs
@@ -102,11 +102,11 @@ class LearningSegment:
         return program if program is not None and program.repeats() else None
 
     def is_bound(self) -> bool:
-        """Whether the last pass ran as bound calls."""
+        """Return whether the last pass ran as bound calls."""
         return self._small.last is not None
 
     def native_calls(self) -> int:
-        """The number of calls of the C library in the last pass."""
+        """Return the number of calls of the C library in the last pass."""
         return 0 if self._small.last is None else self._small.last.native_calls
 
     def _forward_layer(self, node: Node, tape: Tape) -> None:
@@ -130,7 +130,7 @@ class LearningSegment:
             self._wiring.blobs[t].values.set(top)
 
     def _read(self, blob: int, learns: bool, tape: Tape) -> torch.Tensor:
-        """The values of a bottom, without its history where no gradient goes down."""
+        """Return the values of a bottom, without its history where no gradient goes down."""
         tensor = tape.tensors[blob]
         if not learns:
             return tensor.detach()
@@ -141,7 +141,7 @@ class LearningSegment:
         return tensor
 
     def _leaf(self, blob: Blob, learns: bool, tape: Tape) -> torch.Tensor:
-        """A parameter as a leaf of the graph, over the memory of its values."""
+        """Return a parameter as a leaf of the graph, over the memory of its values."""
         values = blob.values.tensor(CPU)
         if not learns:
             return values
@@ -153,11 +153,11 @@ class LearningSegment:
         return leaf
 
     def is_leased(self) -> bool:
-        """Whether the last pass ran as bound calls whose memories are where they were."""
+        """Return whether the last pass ran as bound calls whose memories are where they were."""
         return self._small.last is not None and self._small.last.is_leased()
 
     def has_values(self) -> bool:
-        """Whether all values are where the bound calls of the last pass left them."""
+        """Return whether all values are where the bound calls of the last pass left them."""
         return self._small.last is not None and self._small.last.has_values()
 
     def backward(self, fresh: bool) -> None:
@@ -229,9 +229,9 @@ def learning_parts(wiring: Wiring) -> list[LearningSegment | Node]:
 
 
 def _learns_together(wiring: Wiring, node: Node, aliases: set[int]) -> bool:
-    """Whether a layer's forward and backward are `compute` and its gradient, for these blobs.
+    """Return whether the layer's passes on these blobs are `compute` and its gradient.
 
-    aliases: blobs of which there is another name; a layer in place changes the other blob, too.
+    aliases: blobs whose memory another blob shares; a layer in place changes that blob, too.
     """
     layer = node.layer
     if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):

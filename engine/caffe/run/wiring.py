@@ -31,7 +31,7 @@ class Node:
     number: its place in the order of the layers, from 0.
     param: its LayerParameter, after upgrades, filter and splits.
     bottoms, tops: the numbers of the blobs that it reads and makes.
-    loss_weights: one for each top; 0 where the top is no loss.
+    loss_weights: one for each top; 0 where the top is not a loss.
     propagate_down: for each bottom, whether backward computes its gradient.
     backward: whether the layer runs in a backward pass.
     """
@@ -74,7 +74,7 @@ class Parameter(NamedTuple):
 class Wiring:
     """The layers of a net in the order in which they run, and the blobs between them.
 
-    blobs, blob_names, loss_weights: by blob number; a loss weight is 0 where the blob is no loss.
+    blobs, blob_names, loss_weights: by blob number; the loss weight of other blobs is 0.
     inputs: the blobs that Input layers make. outputs: the blobs that no layer reads.
     parameters: the learnable parameters; a shared parameter stands where its owner is.
     shared: (layer number, parameter index) of each parameter that an earlier layer owns.
@@ -92,15 +92,15 @@ class Wiring:
     shared: frozenset[tuple[int, int]]
 
     def bottoms(self, node: Node) -> list[Blob]:
-        """The blobs that a layer reads."""
+        """Return the blobs that a layer reads."""
         return [self.blobs[b] for b in node.bottoms]
 
     def tops(self, node: Node) -> list[Blob]:
-        """The blobs that a layer makes."""
+        """Return the blobs that a layer makes."""
         return [self.blobs[t] for t in node.tops]
 
     def node_named(self, name: str) -> Node:
-        """The layer of this name. Raises UnknownLayerError where there is none."""
+        """Return the layer of this name. Raises UnknownLayerError where there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node
@@ -170,7 +170,7 @@ class _Builder:
     inputs: list[int] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
     shared: set[tuple[int, int]] = field(default_factory=set)
-    #: The newest blob of each name, and those of them that no layer has read so far.
+    #: The newest blob of each name, and the blobs that no layer has read so far.
     numbers: dict[str, int] = field(default_factory=dict)
     unread: dict[str, int] = field(default_factory=dict)
     #: The parameter that owns each `param { name }`.
@@ -271,7 +271,7 @@ class _Builder:
         return len(self.blobs) - 1
 
     def _set_losses(self, p: Any, traits: EngineLayer, tops: Sequence[int]) -> list[float]:
-        """Set the loss weight of each top, and the gradient of those that are losses to it."""
+        """Set the loss weight of each top, and set the gradients of losses to their weights."""
         if traits.loss and not p.loss_weight:
             p.loss_weight.append(1)
         if len(p.loss_weight) not in (0, len(tops)):
@@ -356,7 +356,7 @@ def _check_shared(traits: EngineLayer, blob: Blob, spec: Any, shared: Parameter)
 
 
 def _prune(nodes: Sequence[Node]) -> list[Node]:
-    """Leave backward to the layers between a loss and something that wants a gradient."""
+    """Let only the layers between a loss and a blob that needs a gradient run backward."""
     under_loss: set[int] = set()
     skipped: set[int] = set()
     pruned = []

@@ -77,7 +77,7 @@ class _Labels:
         self.find = ops.labels(calls, self._labels, classes, self.places)
 
     def _check(self) -> None:
-        """Raise LayerError for a label that is no class."""
+        """Raise LayerError for a label that is not a class."""
         # As an unsigned number, a negative label is a large one.
         if self._unsigned.max() >= self._classes:
             counted_labels(self._layer, torch.from_numpy(self._numbers), self._classes, None)

@@ -34,8 +34,8 @@ def run(
 ) -> int:
     """Run `body(flags, arguments)` on a command line (sys.argv if None); return the exit status.
 
-    Where BVLC Caffe aborts, the tool logs one fatal line and returns 1, whatever was raised. With
-    CAFFE_TRACEBACK=1 in the environment, exceptions that are not the engine's own are raised.
+    For every exception, where BVLC Caffe would abort, the tool logs one fatal line and returns 1.
+    With CAFFE_TRACEBACK=1 in the environment, exceptions that are not the engine's own are raised.
     Ctrl-C leaves one line, and the exit status is that of the shell, 130.
     """
     start.ready()
@@ -91,7 +91,7 @@ def describe(error: Exception) -> str:
 def _working_folder_on_path() -> Iterator[None]:
     """Find modules of Python layers in the working folder, as `python -m` does.
 
-    The installed command, whose own folder is the first of the module path, then does the same.
+    The installed command needs this, because its own folder is the first of the module path.
     """
     folder = os.getcwd()
     added = not {"", folder} & set(sys.path)

@@ -16,7 +16,8 @@ from ..files import open_text
 #: Flags of a tool: name -> (default, description). The type of the default is the flag's type.
 Flags = Mapping[str, tuple[Any, str]]
 
-#: glog's flags. Those after `v` change nothing here; they are taken so that scripts need no change.
+#: glog's flags. The flags after `v` have no effect; they are accepted so that scripts need no
+#: change.
 LOGGING: Flags = {
     "alsologtostderr": (True, "log to standard error in addition to log files"),
     "colorlogtostderr": (False, "colour warnings and errors on a terminal"),

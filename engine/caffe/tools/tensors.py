@@ -88,7 +88,7 @@ def to_caffemodel(path: str, out: str) -> int:
 
 
 def _structure(path: str, metadata: Mapping[str, str], blobs: Mapping[str, Any]) -> Any:
-    """The NetParameter of a file's metadata, with a layer for each layer of the tensors."""
+    """Return the NetParameter of a file's metadata, with a layer for each layer of the tensors."""
     structure = caffe_pb2.NetParameter()
     if STRUCTURE in metadata:
         try:
@@ -118,9 +118,9 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def state_dict_to_safetensors(path: str, out: str) -> int:
     """Write the tensors of a PyTorch state dict (.pth) as safetensors, under their names.
 
-    Only tensors are read, no program that the file may contain. Half precision becomes float32;
-    other values than tensors are left out. Returns how many tensors were written. Raises FileError
-    if a file cannot be read or written.
+    Only tensors are read; programs in the file do not run. Half precision becomes float32; other
+    values than tensors are left out. Returns how many tensors were written. Raises FileError if a
+    file cannot be read or written.
     """
     try:
         with reading(path):
@@ -145,7 +145,7 @@ def state_dict_to_safetensors(path: str, out: str) -> int:
 
 
 def _array(value: torch.Tensor) -> np.ndarray:
-    """A tensor as an array; bfloat16 and float16, which Caffe lacks, as float32."""
+    """Return a tensor as an array; bfloat16 and float16, which Caffe lacks, as float32."""
     value = value.detach()
     if value.dtype in (torch.bfloat16, torch.float16):
         value = value.float()

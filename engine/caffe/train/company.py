@@ -99,8 +99,8 @@ class Group(Company):
     """Several workers, of which this process is one.
 
     When a worker has ended, the others end too. The next call here, or the handler of SIGTERM,
-    raises WorkerLostError in the first worker that is left and SystemExit in the others. That first
-    worker writes a snapshot of the last iteration before.
+    raises WorkerLostError in the first remaining worker and SystemExit in the others. The first
+    worker writes a snapshot of its last iteration before.
 
     rank, count: this worker, and the number of workers. store: a key-value store of
     torch.distributed that the workers share. host: the host of worker 0. Raises DeviceError if the
@@ -247,8 +247,8 @@ class Group(Company):
     def _end(self, reason: str, reporter: int) -> None:
         """Write what can be written, then raise WorkerLostError, or SystemExit.
 
-        If other workers have ended, the message says how, and comes from the first that is left.
-        Otherwise it says `reason`, and comes from worker `reporter`.
+        If other workers have ended, the message says how, and the first remaining worker raises it.
+        Otherwise the message is `reason`, and worker `reporter` raises it.
         """
         with contextlib.suppress(ValueError):  # in a thread that handles no signals
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

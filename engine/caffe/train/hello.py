@@ -39,7 +39,10 @@ class Connection:
 
 
 def listen(host: str, port: int = 0) -> socket.socket:
-    """Return a server socket at the address of `host`, or at all addresses if it is no own one."""
+    """Return a server socket at the address of `host`.
+
+    The socket listens at all addresses if `host` is not this machine.
+    """
     with contextlib.suppress(OSError):
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Signals that wait: Ctrl-C never ends an iteration, nor any handler an update, half way.
+"""Delays signals: Ctrl-C never interrupts an iteration, and no handler interrupts an update.
 
 Python runs the handlers of signals in the main thread, between any two operations, and a handler
 may raise, as that of Ctrl-C does. In other threads no handler runs, so nothing has to wait there.
@@ -26,7 +26,7 @@ _get_handler, _set_handler = _signal.getsignal, _signal.signal
 
 
 class _Waiting:
-    """A handler in place of another one, which it calls later.
+    """A handler that takes the place of another one, and calls that one later.
 
     patience: how many signals wait; a further one is handled at once.
     """
@@ -74,7 +74,7 @@ class _Held:
 
     @staticmethod
     def waits(handler: object) -> bool:
-        """Whether a handler has to wait."""
+        """Return whether a handler has to wait."""
         return callable(handler)
 
     def __enter__(self) -> None:
@@ -111,20 +111,20 @@ class _Held:
 
 
 class UpdateHeld(_Held):
-    """An update: every handler of Python's waits, however many signals come."""
+    """A block for an update: all of Python's handlers wait, even for repeated signals."""
 
     patience = float("inf")
 
 
 class IterationHeld(_Held):
-    """An iteration: Ctrl-C waits for its end, unless it comes twice.
+    """A block for an iteration: Ctrl-C waits for the end of the iteration, unless it comes twice.
 
-    A program's own handler does not wait, since it may be there to be asked during the iteration.
+    A program's own handler does not wait, because the iteration may read what the handler sets.
     """
 
     patience = 1
 
     @staticmethod
     def waits(handler: object) -> bool:
-        """Whether the handler is the one of Ctrl-C that Python sets."""
+        """Return whether the handler is the one of Ctrl-C that Python sets."""
         return handler is signal.default_int_handler

@@ -31,7 +31,7 @@ class JoinedIterations:
         self._losses: list[tuple[float, np.ndarray]] = []
 
     def is_ready(self) -> bool:
-        """Whether the next iteration can be one call: all memories are where they were."""
+        """Return whether the next iteration can be one call: all memories are where they were."""
         program = self._executor.repeated_step()
         if program is None or not self._updater.repeats():
             return False
@@ -49,7 +49,7 @@ class JoinedIterations:
     def run(self, rate: float) -> None:
         """Train for an iteration at a learning rate, after `is_ready`.
 
-        Raises LayerError for a label that is no class.
+        Raises LayerError for a label that is not a class.
         """
         assert self._program is not None and self._run is not None
         self._program.count_pass()

@@ -157,7 +157,7 @@ def _bounded_rate(param: Any, iteration: int, drops: int) -> float:
 
 
 def _risen(p: Any, start: float, iteration: int, length: int) -> float:
-    """The rate on the way from `start` to base_lr, which is reached after `length` iterations."""
+    """Return the rate on the way from `start` to base_lr, which takes `length` iterations."""
     return start + (p.base_lr - start) * iteration / length
 
 
@@ -178,7 +178,7 @@ def _inv(p: Any, iteration: int, drops: int) -> float:
 
 
 def _multifixed(p: Any, iteration: int, drops: int) -> float:
-    """The rate of the iteration's stage: stagelr up to stageiter, and the last one for ever."""
+    """Return the rate of the iteration's stage: stagelr up to stageiter; the last one stays."""
     stages = zip(p.stagelr, p.stageiter)
     return next((rate for rate, end in stages if iteration < end), p.stagelr[-1])
 
@@ -193,7 +193,7 @@ def _sigmoid(p: Any, iteration: int, drops: int) -> float:
 
 
 def _triangular(p: Any, iteration: int, drops: int) -> float:
-    """The rate of a cycle of 2 stepsize iterations: from base_lr to max_lr and back (Smith 2017).
+    """Return the rate of a cycle of 2 stepsize iterations, up to max_lr and back (Smith 2017).
 
     The cycles begin at start_lr_policy.
     """

@@ -38,7 +38,8 @@ class Rule:
 
     #: The number of history tensors, each of the parameter's shape.
     histories: ClassVar[int] = 1
-    #: Whether an update at rate 0 continues the last one, and is zero without a history.
+    #: Whether an update at rate 0 continues the previous update, and is zero if there is no
+    #: history.
     has_momentum: ClassVar[bool] = False
 
     def __init__(self, param: Any) -> None:

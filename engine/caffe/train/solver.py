@@ -1,4 +1,4 @@
-"""Solvers, with pycaffe's interface: the training loop, and a class for each update rule."""
+"""`Solver`: the training loop, with pycaffe's interface. solver_types.py has its subclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import glog, launch, mode
 from ..blob import Blob
-from ..errors import DeviceError, NetError, in_file
+from ..errors import DeviceError, in_file
 from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
@@ -127,7 +127,7 @@ class Solver:
             glog.write("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
         if p.snapshot_prefix and not launch.solver_rank():
-            # A run that is at its end already writes no snapshot, which would do so.
+            # Writing a snapshot does this, too, but a run that is already at max_iter writes none.
             snapshots.remove_abandoned(p.snapshot_prefix)
         self._stopped = False
         self.step(p.max_iter - self.iter)
@@ -203,7 +203,7 @@ class Solver:
         self._stopped = action == "stop"
 
     def _may_join(self) -> bool:
-        """Whether nobody sees what happens between the forward and the update of this iteration."""
+        """Return whether nothing observes this iteration between its forward and its update."""
         p = self.param
         if self._callbacks or p.iter_size != 1 or p.lr_policy == "plateau":
             return False
@@ -277,7 +277,7 @@ class Solver:
         return policies.learning_rate(self.param, self.iter, self._rate_drops)
 
     def _plateau_drops(self) -> None:
-        """Count the drops up to this iteration; once more changes nothing."""
+        """Count the drops up to this iteration. A second call in an iteration changes nothing."""
         drops = self._plateau.count_drops
         self._rate_drops = drops(self.param, self.iter, self._rate_drops, self.smoothed_loss)
 
@@ -459,67 +459,3 @@ class Solver:
     def share_weights(self, net: Net) -> None:
         """Let `net` use this solver's weights."""
         net.share_with(self.net)
-
-
-class SGDSolver(Solver):
-    """Stochastic gradient descent with momentum."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.SGD
-
-
-class NesterovSolver(SGDSolver):
-    """Nesterov's accelerated gradient."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.Nesterov
-
-
-class AdaGradSolver(SGDSolver):
-    """AdaGrad."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.AdaGrad
-
-
-class RMSPropSolver(SGDSolver):
-    """RMSProp."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.RMSProp
-
-
-class AdaDeltaSolver(SGDSolver):
-    """AdaDelta."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.AdaDelta
-
-
-class AdamSolver(SGDSolver):
-    """Adam."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.Adam
-
-
-SOLVERS: dict[str, type[Solver]] = {
-    "SGD": SGDSolver,
-    "Nesterov": NesterovSolver,
-    "AdaGrad": AdaGradSolver,
-    "RMSProp": RMSPropSolver,
-    "AdaDelta": AdaDeltaSolver,
-    "Adam": AdamSolver,
-}
-
-
-def get_solver(solver_file: str | os.PathLike) -> Solver:
-    """Return the solver of a solver prototxt, of the class that its `type` names."""
-    path = os.fspath(solver_file)
-    param = settings.read(path)
-    named_class = solver_class(param, path)
-    with in_file(path):
-        return named_class.from_param(param)
-
-
-def solver_class(param: Any, path: str) -> type[Solver]:
-    """Return the class that the `type` of a SolverParameter names; `path` is for the error."""
-    if param.type not in SOLVERS:
-        raise NetError(
-            f"{path}: type is {param.type!r}; it needs to be one of {', '.join(SOLVERS)}"
-        )
-    return SOLVERS[param.type]

@@ -124,7 +124,7 @@ def _chained(wiring: Wiring) -> list[Node]:
 
 
 def _is_zero(node: Node) -> bool:
-    """Whether a layer multiplies by its weights, and all its parameters are zero."""
+    """Return whether a layer multiplies by its weights, and all its parameters are zero."""
     blobs = node.layer.blobs
     return (
         node.type in WEIGHTED

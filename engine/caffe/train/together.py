@@ -21,7 +21,7 @@ from .rules import Factors, Rule
 #: rule for each of them takes longer than computing the update.
 MOST_OF_ONE, MOST_OF_ALL = 1 << 14, 1 << 16
 #: The values of all parameters up to which the C library updates them, reading each value once. In
-#: larger nets, PyTorch updates the larger parameters, and its sums are rounded otherwise.
+#: larger nets, PyTorch updates the larger parameters, and rounds differently.
 MOST_IN_C = 1 << 19
 
 
@@ -96,7 +96,7 @@ class SmallParameters:
         return BoundUpdate(link(calls), rate)
 
     def is_leased(self) -> bool:
-        """Whether all values are where the last update left them."""
+        """Return whether all values are where the last update left them."""
         return self._terms.are_met()
 
     def count_update(self) -> None:
@@ -148,7 +148,7 @@ def _factors(parameter: Parameter) -> tuple[float, float]:
 
 
 def _small(parameters: Sequence[Parameter], most_of_one: int, most_of_all: int) -> list[int]:
-    """The numbers of the small parameters that learn, in the order of their factors."""
+    """Return the numbers of the small parameters that learn, in the order of their factors."""
     numbers: list[int] = []
     count = 0
     for i, (blob, lr_mult, _) in enumerate(parameters):

@@ -66,7 +66,7 @@ class Updater:
         return None if self._bound is None or self._small.rest else self._bound.calls
 
     def repeats(self) -> bool:
-        """Whether the next update can be the calls of the last one, and nothing else."""
+        """Return whether the next update can be the calls of the last one, and nothing else."""
         return self._small.is_leased() and self._param.clip_gradients < 0
 
     def begin_repeated(self, rate: float) -> None:
@@ -139,9 +139,9 @@ class Updater:
                 gradient.mutable(on).mul_(limit / norm)
 
     def _rests(self, parameter: _Work) -> bool:
-        """Return whether a parameter does not learn and never has; zero its gradient then.
+        """Return whether a parameter does not learn and never has.
 
-        Zero is the update of such a parameter.
+        The gradient of such a parameter is set to zero, because it then is the update.
         """
         zero = all(h.is_zero() for h in parameter.history)
         rests = self._rule.has_momentum and parameter.lr_mult == 0 and zero
@@ -226,8 +226,8 @@ class Updater:
 class _UpdateInHistory:
     """The update of a parameter, which SGD's kernel leaves in the history alone.
 
-    The gradient's memory holds this object, by `values`, until the gradient is read or changed. As
-    long, the history calls `before_change` before its next values replace the update.
+    The gradient's memory holds this object, by `values`, until the gradient is read or changed.
+    Until then, the history calls `before_change` before its next values replace the update.
     """
 
     def __init__(self, history: AnyMemory, on: torch.device) -> None:

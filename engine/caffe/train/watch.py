@@ -18,7 +18,7 @@ BEAT = 5
 #: Seconds without a sign of life after which a worker is treated as dead.
 SILENCE = 120
 
-#: How a worker ended that closed its connection as agreed.
+#: What `Watch.ended` says of a worker that closed its connection as agreed.
 GOODBYE = "has ended"
 _ALIVE = "-"
 

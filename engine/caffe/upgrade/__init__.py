@@ -102,7 +102,7 @@ _SOLVER_FORM = _Form(
 
 
 def needs_upgrade(net: Any) -> bool:
-    """Whether a NetParameter has anything of an older form."""
+    """Return whether a NetParameter has anything of an older form."""
     return any(form.applies(net) for form in _NET_FORMS)
 
 
@@ -120,7 +120,7 @@ def upgrade_net(net: Any, path: str = "") -> list[str]:
 
 
 def solver_needs_upgrade(solver: Any) -> bool:
-    """Whether a SolverParameter has anything of an older form."""
+    """Return whether a SolverParameter has anything of an older form."""
     return _SOLVER_FORM.applies(solver)
 
 

@@ -49,7 +49,7 @@ def _old_transforms(net: Any) -> list[tuple[Any, Any, str]]:
 
 
 def has_old_transforms(net: Any) -> bool:
-    """Whether a V1 net has transformations among the parameters of its data layers."""
+    """Return whether a V1 net has transformations among the parameters of its data layers."""
     return bool(_old_transforms(net))
 
 
@@ -62,7 +62,7 @@ def upgrade_transforms(net: Any) -> list[str]:
 
 
 def has_inputs(net: Any) -> bool:
-    """Whether a net has `input` fields in place of Input layers."""
+    """Return whether a net has `input` fields in place of Input layers."""
     return bool(net.input)
 
 
@@ -98,7 +98,7 @@ def _learned_batch_norms(net: Any) -> list[Any]:
 
 
 def has_learned_batch_norms(net: Any) -> bool:
-    """Whether a net has BatchNorm layers with rates for their statistics."""
+    """Return whether a net has BatchNorm layers with rates for their statistics."""
     return bool(_learned_batch_norms(net))
 
 
@@ -124,7 +124,7 @@ def _has_fused_relu(layer: Any) -> bool:
 
 
 def has_fused_relus(net: Any) -> bool:
-    """Whether layers of a net contain the ReLU behind them, as in intel/caffe."""
+    """Return whether layers of a net contain the ReLU behind them, as in intel/caffe."""
     return any(map(_has_fused_relu, net.layer))
 
 
@@ -160,7 +160,7 @@ def _volume_settings(net: Any) -> list[tuple[Any, str]]:
 
 
 def has_volume_settings(net: Any) -> bool:
-    """Whether layers of a net have settings under P3D's names."""
+    """Return whether layers of a net have settings under P3D's names."""
     return bool(_volume_settings(net))
 
 
@@ -174,7 +174,7 @@ def upgrade_volume_settings(net: Any) -> list[str]:
 
 
 def has_solver_type(solver: Any) -> bool:
-    """Whether a SolverParameter names its type by the old enum."""
+    """Return whether a SolverParameter names its type by the old enum."""
     return bool(solver.HasField("solver_type"))
 
 

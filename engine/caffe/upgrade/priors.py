@@ -65,7 +65,7 @@ def _layouts(net: Any) -> list[tuple[Any, int]]:
 
 
 def has_other_layouts(net: Any) -> bool:
-    """Whether a net has PriorBox layers with the boxes of TextBoxes or FaceBoxes."""
+    """Return whether a net has PriorBox layers with the boxes of TextBoxes or FaceBoxes."""
     return bool(_layouts(net))
 
 

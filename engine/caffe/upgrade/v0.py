@@ -71,7 +71,7 @@ COMMON = {"name", "blobs", "blobs_lr", "weight_decay"}
 
 
 def is_v0(net: Any) -> bool:
-    """Whether a NetParameter has layers in the V0 form."""
+    """Return whether a NetParameter has layers in the V0 form."""
     return any(connection.HasField("layer") for connection in net.layers)
 
 

@@ -52,7 +52,7 @@ SPECS = {
 
 
 def is_v1(net: Any) -> bool:
-    """Whether a NetParameter has layers in the V1 form."""
+    """Return whether a NetParameter has layers in the V1 form."""
     return bool(net.layers)
 
 

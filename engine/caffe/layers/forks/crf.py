@@ -102,6 +102,6 @@ class MultiStageMeanfield(Function):
 
 
 def _response(lattice: Lattice) -> torch.Tensor:
-    """The filter's response to ones, N values."""
+    """Return the filter's response to ones, N values."""
     ones = torch.ones(1, lattice.weights.shape[0], device=lattice.weights.device)
     return lattice.filter(ones)[0] + 1e-20

@@ -233,7 +233,7 @@ class Resample(Function):
         return rows @ x @ columns.T
 
     def _size(self, x: torch.Tensor, like: torch.Tensor | None) -> tuple[int, ...]:
-        """The height and width of the top."""
+        """Return the height and width of the top."""
         p = self.layer_param.resample_param
         if like is not None:
             return tuple(like.shape[2:])

@@ -80,7 +80,7 @@ def places(rows: np.ndarray, crop: Sequence[int], image: Sequence[int]) -> np.nd
 
 
 def lies_inside(rows: np.ndarray, crop: Sequence[int], image: Sequence[int]) -> bool:
-    """Whether the corners of a crop are positions of the image."""
+    """Return whether the corners of a crop are positions of the image."""
     height, width = crop[0] - 1, crop[1] - 1
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
     x, y = places(rows, crop, image) @ corners.T
@@ -137,7 +137,7 @@ class Drawing(EngineLayer):
         self.passes = int(values["passes"])
 
     def draws(self) -> bool:
-        """Whether this phase moves pixels by drawn numbers."""
+        """Return whether this phase moves pixels by drawn numbers."""
         p = self.layer_param.augmentation_param
         trains = self.phase == caffe_pb2.TRAIN or p.augment_during_test
         return trains and any(p.HasField(name) for name in MOVES)

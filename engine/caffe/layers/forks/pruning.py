@@ -14,7 +14,7 @@ from ... import mode
 from ...blob import Blob
 from ...proto import caffe_pb2
 from ..axes import canonical_axis
-from ..convolution import spatial_window
+from ..convolving import spatial_window
 from ..function import Function, Tensors
 from ..registry import register
 

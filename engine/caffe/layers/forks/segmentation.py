@@ -78,7 +78,7 @@ class BN(Function):
         self._keep_from_learning(range(first, len(all_fillers)))
 
     def _has_slope(self) -> bool:
-        """Whether bn_param has the first of the three meanings."""
+        """Return whether bn_param has the first of the three meanings."""
         p = self.layer_param.bn_param
         slopes = [name for name in SLOPE_FIELDS if p.HasField(name)]
         scales = [name for name in SCALE_FIELDS if p.HasField(name)]
@@ -135,7 +135,7 @@ class BN(Function):
         return p.var_eps if p.HasField("var_eps") else STD_EPS
 
     def _std(self, variance: torch.Tensor) -> torch.Tensor:
-        """The divisor for this variance."""
+        """Return the divisor for this variance."""
         if self.has_slope:
             return (variance + self.layer_param.bn_param.eps).sqrt()
         # The bound keeps the gradient finite where a channel is constant.

@@ -100,7 +100,7 @@ class Lstm(Function):
         self.add_parameter((gates,), p.bias_filler)
 
     def _has_steps(self, shape: Sequence[int]) -> bool:
-        """Whether a bottom of this shape is T x N x inputs, and not T N x inputs."""
+        """Return whether a bottom of this shape is T x N x inputs, and not T N x inputs."""
         if len(shape) == 3:
             return True
         return math.prod(shape[2:]) > 1 and not self.layer_param.lstm_param.HasField("batch_size")

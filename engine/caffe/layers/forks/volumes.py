@@ -7,7 +7,8 @@ video-caffe say kernel_shape, stride_shape and pad_shape for all three.
 
 from __future__ import annotations
 
-from ..convolution import Convolution, Deconvolution
+from ..convolution import Convolution
+from ..deconvolution import Deconvolution
 from ..pooling import Pooling
 from ..registry import register
 

@@ -71,7 +71,7 @@ class _BoxLoss(Function):
         return bottom_index == 0
 
     def scales(self) -> tuple[float, float, float, float]:
-        """The factors of coordinates, objects, other boxes and classes."""
+        """Return the factors of coordinates, objects, other boxes and classes."""
         p = self.settings()
         return p.coord_scale, p.object_scale, p.noobject_scale, p.class_scale
 

@@ -195,11 +195,10 @@ class Places(NamedTuple):
 
     tensors: int32, for the rows and the columns of the map the row and the column of the patch,
     then those of the border, -1 where there is none. A position without a row or column in the
-    border lies outside the map; without a border, each position in the map is in the patch.
-    patch_inside: whether all of the patch is in the map.
-    edges: top, bottom, left and right of the patch in the map.
-    runs: for each row and then each column of the border, the first row or column of the map that
-    it stands for, and the one after the last.
+    border lies outside the map. If there is no border, each position in the map is in the patch.
+    patch_inside: whether all of the patch is in the map. edges: top, bottom, left and right of the
+    patch in the map. runs: for each row and then each column of the border, the first row or column
+    of the map that it stands for, and the one after the last.
     """
 
     tensors: Sequence[torch.Tensor]

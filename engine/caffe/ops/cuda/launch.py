@@ -107,6 +107,6 @@ def compile_for_backward(ctx: Any, device: torch.device, *kernels: Kernel) -> No
 def float_bits(value: float) -> int:
     """Return the integer with the bits of a float32.
 
-    Kernels receive numbers as integers: PyTorch versions differ in what they make of a float.
+    Kernels receive numbers as integers, because PyTorch's versions pass a float in different ways.
     """
     return struct.unpack("i", struct.pack("f", value))[0]

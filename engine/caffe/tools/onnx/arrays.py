@@ -35,7 +35,7 @@ class Array:
         return Array(self.model, name, self.kind if kind is None else kind)
 
     def _operand(self, value: Any) -> str:
-        """The name of a number or Array as an operand of this tensor's element type."""
+        """Return the name of a number or Array as an operand of this tensor's element type."""
         if isinstance(value, Array):
             return value.name
         return self.model.constant(value, DTYPES[self.kind])

@@ -111,7 +111,7 @@ def random_input(net: Net, name: str, random: np.random.RandomState) -> np.ndarr
 
 
 def _readers(net: Net, blob: str) -> list[tuple[Any, int]]:
-    """The layers that read a blob, through Splits, and as which bottom."""
+    """Return the layers that read a blob, through Splits, and as which bottom."""
     readers = []
     for name, bottoms in net.bottom_names.items():
         layer = net.layer_dict[name]
@@ -147,7 +147,7 @@ def _regions(
 
 
 def _error(net: Net, name: str, ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference of an output as a share of its largest value."""
+    """Return the largest difference of an output as a share of its largest value."""
     if ours.shape != theirs.shape or not np.array_equal(np.isnan(ours), np.isnan(theirs)):
         return math.inf
     maker = next(layer for layer, tops in net.top_names.items() if name in tops)

@@ -81,7 +81,7 @@ def _missing_weights(net: Net, path: str) -> list[str]:
 
 
 def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net, list[str]]:
-    """The net of a filtered NetParameter without what only training needs."""
+    """Return the net of a filtered NetParameter without what only training needs."""
     dropped = _training_layers(param)
     layers = [layer for layer in param.layer if layer.name not in dropped]
     read = {blob for layer in layers for blob in layer.bottom}
@@ -109,14 +109,14 @@ def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net
 
 
 def _brings_data(layer: Any) -> bool:
-    """Whether a layer brings data from outside, which the user of the model brings instead."""
+    """Return whether a layer reads data that the user of the model passes to the model instead."""
     if layer.type == "DummyData":
         return not layer.dummy_data_param.data_filler
     return layer.type in DATA or (layer.type == "Python" and not layer.bottom)
 
 
 def _training_layers(param: Any) -> dict[str, str]:
-    """The layers that only training and scoring need: name -> why."""
+    """Return the layers that only training and scoring need: name -> why."""
     reasons = {}
     for layer in param.layer:
         cls = layer_class(layer.type)
@@ -124,7 +124,7 @@ def _training_layers(param: Any) -> dict[str, str]:
             reasons[layer.name] = "a loss"
         elif layer.type in SCORING:
             reasons[layer.name] = "has no part in the result"
-    # From the end: a layer that only serves dropped layers, with data that is no image.
+    # From the end: a layer that only serves dropped layers, with data that is not an image.
     images = _from_images(param)
     for layer in reversed(param.layer):
         readers = [other for other in param.layer if set(layer.top) & set(other.bottom)]
@@ -135,7 +135,7 @@ def _training_layers(param: Any) -> dict[str, str]:
 
 
 def _from_images(param: Any) -> set[str]:
-    """The blobs that are computed from inputs, or from the first top of a layer with data."""
+    """Return the blobs computed from inputs, or from the first top of a data layer."""
     blobs: set[str] = set()
     for layer in param.layer:
         if layer.type == "Input" or (layer.bottom and blobs & set(layer.bottom)):
@@ -146,7 +146,7 @@ def _from_images(param: Any) -> set[str]:
 
 
 def _reshaped(layer: Any, shapes: dict[str, Sequence[int]]) -> Any:
-    """An Input layer with the shapes that the user gave; these are taken out of `shapes`."""
+    """Return an Input layer with the shapes that the user gave; these are taken out of `shapes`."""
     if not set(layer.top) & set(shapes):
         return layer
     old = list(layer.input_param.shape)

@@ -34,7 +34,8 @@ class Model:
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
         self.inputs: list[Any] = []
-        #: The layer that is being written; the names of its nodes and tensors begin with it.
+        #: The name of the layer that is being written; the names of its nodes and tensors begin
+        #: with it.
         self.layer = ""
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -93,7 +94,7 @@ class Source:
         return canonical_axis(self.layer, axis, self.shapes[0])
 
     def is_free(self, axis: int, bottom: int = 0) -> bool:
-        """Whether an axis of a bottom has no fixed size."""
+        """Return whether an axis of a bottom has no fixed size."""
         return bool(self.free) and axis in self.free[bottom]
 
     def fixed_sizes(self, axes: Sequence[int]) -> list[int]:

@@ -50,7 +50,7 @@ def build(
 
     Inputs and outputs have the net's names and element type float32.
     sizes: the sizes that the inputs can have, by default those that `find_sizes` returns.
-    metadata: the model's metadata_props; values that are no text are written as JSON.
+    metadata: the model's metadata_props; values that are not text are written as JSON.
     half: whether large weights are stored in half precision.
 
     Raises LayerError for a layer, or a setting of a layer, that ONNX cannot express,
@@ -97,7 +97,7 @@ def write(
     """Write `build(net, ...)` to `path` and return the paths that were written.
 
     external: whether the large weights lie in a file of their own, `path`.data, which is written
-        first. Models that are too large for one file have it anyway.
+        first. Models that are too large for one file always get the second file.
 
     Raises FileError if a file cannot be written, and what `build` raises.
     """
@@ -163,7 +163,7 @@ def _write_layer(
 
 
 def _axes_of_output(top: str, sizes: Sizes) -> list[int | None]:
-    """The sizes of an output's axes, None where they are free."""
+    """Return the sizes of an output's axes, None where they are free."""
     return [None if i in sizes.free[top] else n for i, n in enumerate(sizes.shapes[top])]
 
 

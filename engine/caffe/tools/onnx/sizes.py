@@ -34,7 +34,7 @@ class Sizes:
 
 
 def outputs_of(net: Net) -> list[str]:
-    """Return a net's outputs without the inputs that no layer reads: a model does not give them."""
+    """Return a net's outputs, except inputs that no layer reads, which a model does not return."""
     read = {bottom for bottoms in net.bottom_names.values() for bottom in bottoms}
     return [top for top in net.outputs if top not in net.inputs or top in read]
 
@@ -90,7 +90,7 @@ def _shapes(net: Net, names: Iterable[str]) -> Shapes:
 
 
 def _groups(inputs: Shapes) -> list[list[Axis]]:
-    """The axes that may be free. Axes with one number and one size are free together."""
+    """Return the axes that may be free. Axes with one number and one size are free together."""
     groups: dict[tuple[int, int], list[Axis]] = {}
     for name, shape in inputs.items():
         for i, size in enumerate(shape):
@@ -100,13 +100,13 @@ def _groups(inputs: Shapes) -> list[list[Axis]]:
 
 
 def _attempts(groups: list[list[Axis]]) -> list[list[list[Axis]]]:
-    """The groups to try: all, all heights and widths, then one at a time."""
+    """Return the groups to try: all, all heights and widths, then one at a time."""
     spatial = [group for group in groups if group[0][1] >= 2]
     return [groups, spatial, *([group] for group in groups)]
 
 
 def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[Shapes, Shapes]]:
-    """The shapes of inputs and of all blobs at each set of sizes that the net takes."""
+    """Return the shapes of inputs and of all blobs at each set of sizes that the net takes."""
     results = []
     for change in range(3):
         shapes = {name: list(shape) for name, shape in start.items()}
@@ -121,9 +121,9 @@ def _reshape_to(net: Net, start: Shapes, free: list[list[Axis]]) -> list[tuple[S
 
 
 def _name(group: list[Axis], first: str, axes: int) -> str:
-    """The name of a free axis, after the first input that has it, a blob with so many axes.
+    """Return the name of a free axis: "batch", or the name of its first input with the axis.
 
-    first: the net's first input.
+    first: the net's first input. axes: the number of axes of the input.
     """
     blob, axis = group[0]
     if axis == 0:

@@ -232,7 +232,7 @@ def CombinedMargin(m: Model, source: Source) -> str:
 
 
 def _unless_transformed(source: Source, p: Any) -> str:
-    """The first bottom, unless the layer changes it by the labels."""
+    """Return the first bottom, unless the layer changes it by the labels."""
     if source.layer.phase != caffe_pb2.TEST or p.transform_test:
         raise refusal(source.layer, "transform_test")
     return source.input

@@ -105,7 +105,7 @@ writes_also(Pooling, "Pooling3D", "NdPooling")
 
 
 def _sides(source: Source) -> list[int]:
-    """The padding before and behind each axis, so that all windows are complete.
+    """Return the padding before and behind each axis, so that all windows are complete.
 
     Programs round sizes up in several ways; with fixed sizes, nothing has to be rounded.
     """
@@ -120,9 +120,9 @@ def _sides(source: Source) -> list[int]:
 
 
 def _shares(source: Source, kernel: Sequence[int]) -> np.ndarray | None:
-    """What the mean over a complete window is multiplied by: what is behind does not count.
+    """Return the factors for the means over complete windows: some of their values do not count.
 
-    None where all windows lie inside the padding.
+    None if all windows lie inside the padding, so that all values count.
     """
     layer, size = source.layer, source.shapes[0][2:]
     shares: np.ndarray = np.ones(())
@@ -144,7 +144,7 @@ def _maxima(m: Model, source: Source, attributes: dict[str, Any]) -> str | list[
 
 
 def _area(m: Model, source: Source) -> Any:
-    """The number of positions of a map of the first bottom."""
+    """Return the number of positions of a map of the first bottom."""
     return product(sizes_of(m, source, range(2, source.ndim)))
 
 
