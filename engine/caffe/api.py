@@ -34,7 +34,7 @@ from .net_spec import NetSpec, layers, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
 from .timer import Timer
 from .train.nccl import NCCL, has_nccl
-from .train.solver import (
+from .train.solver_types import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,

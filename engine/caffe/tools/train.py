@@ -12,7 +12,7 @@ import torch
 from .. import glog, graph, mode
 from ..errors import DeviceError, UsageError
 from ..launch import place
-from ..train.solver import solver_class
+from ..train.solver_types import solver_class
 from ..train.spawn import spawn
 from ..train.start_watch import StartWatch
 from .flags import FLAGS, devices, log, require

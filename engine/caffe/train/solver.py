@@ -1,4 +1,4 @@
-"""Solvers, with pycaffe's interface: the training loop, and a class for each update rule."""
+"""`Solver`: the training loop, with pycaffe's interface. solver_types.py has its subclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import glog, launch, mode
 from ..blob import Blob
-from ..errors import DeviceError, NetError, in_file
+from ..errors import DeviceError, in_file
 from ..net import Net
 from ..run.wiring import Parameter
 from ..text import to_text
@@ -459,64 +459,3 @@ class Solver:
     def share_weights(self, net: Net) -> None:
         """Let `net` use this solver's weights."""
         net.share_with(self.net)
-
-
-class SGDSolver(Solver):
-    """Stochastic gradient descent with momentum."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.SGD
-
-
-class NesterovSolver(SGDSolver):
-    """Nesterov's accelerated gradient."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.Nesterov
-
-
-class AdaGradSolver(SGDSolver):
-    """AdaGrad."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.AdaGrad
-
-
-class RMSPropSolver(SGDSolver):
-    """RMSProp."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.RMSProp
-
-
-class AdaDeltaSolver(SGDSolver):
-    """AdaDelta."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.AdaDelta
-
-
-class AdamSolver(SGDSolver):
-    """Adam."""
-
-    rule: ClassVar[type[rules.Rule]] = rules.Adam
-
-
-SOLVERS: dict[str, type[Solver]] = {
-    "SGD": SGDSolver,
-    "Nesterov": NesterovSolver,
-    "AdaGrad": AdaGradSolver,
-    "RMSProp": RMSPropSolver,
-    "AdaDelta": AdaDeltaSolver,
-    "Adam": AdamSolver,
-}
-
-
-def get_solver(solver_file: str | os.PathLike) -> Solver:
-    """Return the solver of a solver prototxt, of the class that its `type` names."""
-    path = os.fspath(solver_file)
-    return solver_class(settings.read(path), path)(path)
-
-
-def solver_class(param: Any, path: str) -> type[Solver]:
-    """Return the class that the `type` of a SolverParameter names; `path` is for the error."""
-    if param.type not in SOLVERS:
-        raise NetError(
-            f"{path}: type is {param.type!r}; it needs to be one of {', '.join(SOLVERS)}"
-        )
-    return SOLVERS[param.type]
