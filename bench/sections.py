@@ -44,7 +44,8 @@ def peers_that_ran(cases: Summaries, precision: str = "") -> List[str]:
 def overview(cases: Summaries) -> str:
     """Return a table for each precision: one row for each case.
 
-    A row has this engine's time, and the factors by which the other programs take longer. Lower precisions are compared with BVLC Caffe's float32, too.
+    A row has this engine's time, and the factors by which the other programs take longer. Lower
+    precisions are compared with BVLC Caffe's float32, too.
     """
     parts = []
     for precision in PRECISIONS:
