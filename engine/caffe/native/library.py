@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from .. import glog
 from .records import RECORD
 from .structures import (
+    BAND,
     BOTTOM_GRADIENT,
     CALL,
     CONVOLUTION,
+    DEPTHWISE,
     GRADIENT,
     INNER,
     LRN,
@@ -29,7 +31,7 @@ FOLDER = Path(__file__).parent
 #: The structures of which the library reports the sizes, in its order.
 STRUCTURES = (
     *(RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT),
-    BOTTOM_GRADIENT,
+    *(BOTTOM_GRADIENT, DEPTHWISE, BAND),
 )
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
@@ -42,12 +44,13 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values.
-    winograd, pointwise, stem, pooling, lrn, spread, inner, gradient, bottom_gradient: run jobs of
-    a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a net's first 7 x 7
-    convolution, of a pooling, of a local response normalization, of a transposed convolution along
-    an axis, of an InnerProduct, or of the gradient of a convolution's weights or bottom. The
-    arguments are the address of their table, their number, and the address of the structure `team`
-    of vectors.h. They return whether the results can be used.
+    winograd, pointwise, depthwise, bands, stem, pooling, lrn, spread, inner, gradient,
+    bottom_gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a
+    depthwise convolution, of successive ones of these two, of a net's first 7 x 7 convolution, of a pooling, of a local response
+    normalization, of a transposed convolution along an axis, of an InnerProduct, or of the gradient
+    of a convolution's weights or bottom. The arguments are the address of their table, their
+    number, and the address of the structure `team` of vectors.h. They return whether the results
+    can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used.
     winograd_scratch: the number of values of a job's scratch memory, for its channels, the side of
@@ -63,6 +66,8 @@ class Library(NamedTuple):
     run: Callable[[int, int, int], int]
     winograd: Callable[[int, int, int], int]
     pointwise: Callable[[int, int, int], int]
+    depthwise: Callable[[int, int, int], int]
+    bands: Callable[[int, int, int], int]
     stem: Callable[[int, int, int], int]
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
@@ -86,6 +91,8 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "run": (_TABLE, _NUMBER),
     "winograd": (_TABLE, ctypes.c_int),
     "pointwise": (_TABLE, ctypes.c_int),
+    "depthwise": (_TABLE, ctypes.c_int),
+    "bands": (_TABLE, ctypes.c_int),
     "stem": (_TABLE, ctypes.c_int),
     "pooling": (_TABLE, ctypes.c_int),
     "lrn": (_TABLE, ctypes.c_int),

@@ -16,7 +16,7 @@
 #define STRETCH 32
 
 /* What a job computes of y = slope(x * w + b + other); see winograd.c. The weights are in panels:
- * K / PANEL x C x PANEL. Positions of y are counted along the rows of all images, and `block` of them
+ * K / PANEL x C x PANEL, with zeros after the last of K; b ends likewise. Positions of y are counted along the rows of all images, and `block` of them
  * are computed with one panel after the other. With a stride, the scratch memory has
  * block * channels values. */
 struct pointwise {
@@ -41,11 +41,27 @@ INLINE void gather(const struct pointwise *j, int64_t first, int64_t count, floa
     }
 }
 
+/* Return `count` values, followed by zeros. */
+INLINE vector load_some(const float *values, int64_t count)
+{
+    if (count == PANEL) return *(const vector *)values;
+    vector result = {0};
+    memcpy(&result, values, 4 * count);
+    return result;
+}
+
+INLINE void store_some(float *values, vector value, int64_t count)
+{
+    if (count == PANEL) *(vector *)values = value;
+    else memcpy(values, &value, 4 * count);
+}
+
 /* ahead, lines: kernels that are needed later, and how many lines of them to fetch. */
 INLINE void write_rows(const struct pointwise *j, int rows, int halves, const float *x,
                        int64_t position, int64_t first, const float *ahead, int64_t lines)
 {
     const float *w = j->w + first * j->channels;
+    const int64_t rest = j->outputs - first, count = rest < PANEL ? rest : PANEL;
     vector sum[ROWS], part[ROWS], bias = {0};
     if (j->b) bias = *(const vector *)(j->b + first);
     /* The products take long enough for these lines to arrive, wherever they are. */
@@ -72,9 +88,9 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
     UNROLL for (int i = 0; i < rows; i++) {
         int64_t at = (position + i) * j->outputs + first;
         vector value = sum[i];
-        if (j->other) value += *(const vector *)(j->other + at);
+        if (j->other) value += load_some(j->other + at, count);
         if (j->slope != 1) value = rectified(value, j->slope);
-        *(vector *)(j->y + at) = value;
+        store_some(j->y + at, value, count);
     }
 }
 

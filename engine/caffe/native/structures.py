@@ -32,6 +32,24 @@ POINTWISE = np.dtype(
     + _fields("block")
     + [("slope", "f4"), ("strided", "i4")]
 )
+#: The structure `depthwise` of depthwise.c.
+DEPTHWISE = np.dtype(
+    _PLACES
+    + _MAPS
+    + _fields("kernel down across top left")
+    + _PART
+    + [("slope", "f4"), ("unused", "i4")]
+)
+#: The structures `stage` and `band` of bands.c.
+STAGE = np.dtype(
+    [("run", "u8"), ("job", "u8")]
+    + _fields("words first scale down kernel top height x_row y_row buffer")
+)
+BAND = np.dtype(
+    [("taken", "i8")]
+    + [(name, "u8") for name in ("x", "other", "y", "stages")]
+    + _fields("count strip first_row end_row")
+)
 #: The structure `stem` of stem.c.
 STEM = np.dtype(_PLACES + _MAPS + _fields("top left") + _PART + [("slope", "f4"), ("finite", "i4")])
 #: The structure `call` of vectors.h.

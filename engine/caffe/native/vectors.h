@@ -16,6 +16,7 @@
 typedef float vector __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
 typedef float half_vector __attribute__((vector_size(2 * PANEL), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(4 * PANEL)));
+typedef int32_t half_mask __attribute__((vector_size(2 * PANEL)));
 typedef uint32_t word_vector __attribute__((vector_size(4 * PANEL)));
 typedef uint16_t low_vector __attribute__((vector_size(2 * PANEL), aligned(2), may_alias));
 

@@ -6,15 +6,17 @@ takes a tenth of the time of a small convolution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from .. import heap
 from ..native import library
 from ..native.structures import CALL
-from . import jobs, prepared
+from . import bands, jobs, prepared
 
 #: A function that returns a map in the layout and the type that the C library reads.
 Reader = Callable[[torch.Tensor], torch.Tensor]
@@ -52,8 +54,42 @@ def _inputs(link: Link, call: jobs.Operation) -> list[tuple[int, torch.memory_fo
     return list(zip(link.inputs, layouts, readers))
 
 
+class Place(NamedTuple):
+    """The bytes that a value has in a block of memory."""
+
+    start: int
+    end: int
+
+
+def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
+    """Return places in one block for the values that links give and that no later call reads.
+
+    sizes: the bytes of each link's result. A result gets the first place that is free while the
+    result is needed, so that results share memory, but never with what their call reads.
+    """
+    last = {value: i for i, link in enumerate(links) for value in link.unused}
+    result: dict[int, Place] = {}
+    ends: list[tuple[int, Place]] = []
+    for i, (link, size) in enumerate(zip(links, sizes)):
+        (value,) = link.outputs
+        if value not in last:
+            continue
+        start = 0
+        for taken in sorted(place for end, place in ends if end >= i):
+            if taken.start - start >= size:
+                break
+            start = max(start, taken.end)
+        result[value] = Place(start, start + math.ceil(size / heap.ALIGNMENT) * heap.ALIGNMENT)
+        ends.append((last[value], result[value]))
+    return result
+
+
 class Chain:
-    """Successive links that the C library computes, on maps of one type."""
+    """Successive links that the C library computes, on maps of one type.
+
+    Values that no later call reads are in one block of memory, where they take the places of values
+    that are not needed any more. So the maps stay in the cache.
+    """
 
     def __init__(self, links: Sequence[Link], calls: Sequence[jobs.Operation]) -> None:
         self._links, self._native = links, calls
@@ -64,27 +100,46 @@ class Chain:
             for i, layout, read in _inputs(link, call):
                 if i not in outputs:
                     self._sources.setdefault((i, layout), read)
-        self._unused = [value for link in links for value in link.unused]
+        unused = [value for link in links for value in link.unused]
+        self._dropped = [value for value in unused if value not in outputs]
+        self._inner = places(links, [call.empty_top().nbytes for call in calls])
+        self._size = max((place.end for place in self._inner.values()), default=0)
+        #: The values that later calls read, and what allocates them.
+        self._kept = [
+            (link.outputs[0], call.empty_top)
+            for link, call in zip(links, calls)
+            if link.outputs[0] not in self._inner
+        ]
         self._threads = 0
 
     def run(self, values: Values) -> None:
-        """Compute the values that the links give."""
+        """Compute the values that the links give, but not those that no later call reads."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [read(values[i]) for (i, _), read in self._sources.items()]
-        for link, call in zip(self._links, self._native):
-            values[link.outputs[0]] = top = call.empty_top()
+        block = heap.empty((self._size,), torch.uint8, torch.contiguous_format)
+        maps = [block, *[read(values[i]) for (i, _), read in self._sources.items()]]
+        for value, empty_top in self._kept:
+            values[value] = top = empty_top()
             maps.append(top)
         addresses = np.array([x.data_ptr() for x in maps], np.uint64)
-        self._words[self._places] = addresses[self._numbers] + self._offsets
+        self._words[self._targets] = addresses[self._numbers] + self._offsets
         team = jobs.team(self._threads, self._scratch_values)
         if self._run(self._calls.ctypes.data, len(self._calls), team) < len(self._calls):
             # A result is not finite.
             for link in self._links:
                 link.run(values)
             return
-        for value in self._unused:
+        for value in self._dropped:
             values[value] = None
+
+    def _numbered(self) -> dict[tuple[int, torch.memory_format], tuple[int, int]]:
+        """Return the address at which a value lies: its number in `run`, and the bytes from it."""
+        result = {source: (i, 0) for i, source in enumerate(self._sources, 1)}
+        for i, (value, _) in enumerate(self._kept, len(self._sources) + 1):
+            result[value, torch.channels_last] = i, 0
+        for value, place in self._inner.items():
+            result[value, torch.channels_last] = 0, place.start
+        return result
 
     def _bind(self) -> None:
         """Concatenate the jobs of all links, and record the words that hold addresses of maps."""
@@ -94,22 +149,53 @@ class Chain:
         self._scratch_values = max(call.scratch_values for call in self._native)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
-        numbers = {source: i for i, source in enumerate(self._sources)}
-        places: list[tuple[int, int, int]] = []
+        numbers, targets = self._numbered(), []
         start = 0
         for i, (link, call, table) in enumerate(zip(self._links, self._native, tables)):
             words = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
             inputs = [numbers[value, layout] for value, layout, _ in _inputs(link, call)]
-            y = numbers[link.outputs[0], torch.channels_last] = len(self._sources) + i
-            maps = dict(zip(("x", "other"), inputs), y=y)
+            maps = dict(zip(("x", "other"), inputs), y=numbers[link.outputs[0], torch.channels_last])
             jobs_address = self._words.ctypes.data + 8 * start
             self._calls[i] = call.function, jobs_address, len(table)
             for job in range(len(table)):
-                offsets = {"x": 0 if call.x_offsets is None else int(call.x_offsets[job])}
-                places += [(start + words[k], n, offsets.get(k, 0)) for k, n in maps.items()]
+                group = 0 if call.x_offsets is None else int(call.x_offsets[job])
+                for name, (number, offset) in maps.items():
+                    begin = offset + group if name == "x" else offset
+                    targets.append((start + words[name], number, begin))
                 start += table.itemsize // 8
-        self._places, self._numbers, bytes_on = np.array(places).T
+        self._targets, self._numbers, bytes_on = np.array(targets).T
         self._offsets = bytes_on.astype(np.uint64)
+
+
+def banded(links: Sequence[Link], calls: Sequence[jobs.Operation]) -> list[Link]:
+    """Return the links, with convolutions in a row as one where bands of rows are faster."""
+    result: list[Link] = []
+    row: list[Link] = []
+    stages: list[bands.Stage] = []
+
+    def end_row() -> None:
+        if len(row) > 1 and bands.pays(stages):
+            inputs = [row[0].inputs[0], *row[-1].inputs[1:]]
+            unused = [v for link in row for v in link.unused if v in inputs]
+            result.append(Link(bands.Band(tuple(stages)), inputs, row[-1].outputs, unused))
+        else:
+            result.extend(row)
+        row.clear()
+        stages.clear()
+
+    for link, call in zip(links, calls):
+        # Only the last convolution of a band adds a map, and only the next one reads a result.
+        follows = row and len(row[-1].inputs) == 1 and row[-1].outputs[0] == link.inputs[0]
+        if not follows or row[-1].outputs[0] not in link.unused or len(row) == bands.STAGES:
+            end_row()
+        if bands.fits(call):
+            row.append(link)
+            stages.append(call)
+        else:
+            end_row()
+            result.append(link)
+    end_row()
+    return result
 
 
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
@@ -119,7 +205,8 @@ def joined(links: Sequence[Link]) -> list[Link | Chain]:
 
     def end_row() -> None:
         if len(row) > 1:
-            result.append(Chain([link for link, _ in row], [call for _, call in row]))
+            chain = banded([link for link, _ in row], [call for _, call in row])
+            result.append(Chain(chain, [prepared.fused(link.call) for link in chain]))
         else:
             result.extend(link for link, _ in row)
         row.clear()

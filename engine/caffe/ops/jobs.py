@@ -53,7 +53,7 @@ class Part(NamedTuple):
     end_output: int
 
 
-def is_usable(outputs: int, groups: int = 1) -> bool:
+def is_usable(outputs: int = PANEL, groups: int = 1) -> bool:
     """Return whether the C library computes convolutions with this many outputs fast here.
 
     With several threads, PyTorch's OpenMP library must be one whose threads the C library can use.
@@ -94,7 +94,8 @@ def divide(rows: int, outputs: int, threads: int, enough: int | None = None) -> 
         places = cuts(rows, threads)
         parts = [Part(start, end, 0, outputs) for start, end in zip(places, places[1:])]
     else:
-        places = [PANEL * panel for panel in cuts(outputs // PANEL, threads)]
+        panels = cuts(math.ceil(outputs / PANEL), threads)
+        places = [min(PANEL * panel, outputs) for panel in panels]
         parts = [Part(0, rows, start, end) for start, end in zip(places, places[1:])]
     return [p for p in parts if p.first_row < p.end_row and p.first_output < p.end_output]
 
@@ -273,6 +274,10 @@ class Convolution(Operation):
 
         rows, outputs: the largest numbers of rows and outputs of a job.
         """
+
+    def undivided(self) -> np.ndarray:
+        """Return a table with one job for all rows and outputs."""
+        return self._divide(1)
 
     def _divide(self, threads: int) -> np.ndarray:
         outputs = self.y_shape[1] // self._groups

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..native import library
 from ..native.records import PANEL
@@ -22,7 +23,7 @@ SMALL_VALUES = 1 << 17
 class Convolution(jobs.Convolution):
     """The 1 x 1 convolution of float32 maps of one shape, without a gradient.
 
-    shape: N x C x H x W. w: K x C x 1 x 1, for whose outputs `jobs.is_usable` is true; copied.
+    `jobs.is_usable()` must be true. shape: N x C x H x W. w: K x C x 1 x 1; copied.
     b: K values, or None. stride: (vertical, horizontal). slope: that of negative results in a ReLU
     that follows, or None.
     """
@@ -39,9 +40,20 @@ class Convolution(jobs.Convolution):
     ) -> None:
         self._stride, run = tuple(stride), library.required().pointwise
         outputs, channels = w.shape[:2]
-        panels = w.reshape(outputs // PANEL, PANEL, channels).transpose(1, 2).contiguous()
+        rest = -outputs % PANEL
+        panels = F.pad(w.reshape(outputs, channels), (0, 0, 0, rest)).view(-1, PANEL, channels)
         y_shape = shape[0], outputs, *((n - 1) // s + 1 for n, s in zip(shape[2:], stride))
+        panels, b = panels.transpose(1, 2).contiguous(), None if b is None else F.pad(b, (0, rest))
         super().__init__(run, POINTWISE, shape, y_shape, panels, b, slope)
+
+    @property
+    def is_strided(self) -> bool:
+        """Whether the convolution leaves out positions."""
+        return set(self._stride) != {1}
+
+    def vertical(self) -> tuple[int, int, int]:
+        """Return the stride, the size and the padding of the window, vertically."""
+        return self._stride[0], 1, 0
 
     def rows(self) -> int:
         images, _, height, width = self.y_shape
@@ -49,7 +61,7 @@ class Convolution(jobs.Convolution):
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         channels = self.shape[1]
-        block, strided = max(BLOCK, BLOCK_VALUES // channels), set(self._stride) != {1}
+        block, strided = max(BLOCK, BLOCK_VALUES // channels), self.is_strided
         if rows * channels <= SMALL_VALUES:
             block = max(block, rows)
         down, across = self._stride

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import fused_winograd, jobs, pointwise, stem, winograd
+from . import depthwise, fused_winograd, jobs, pointwise, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -72,6 +72,8 @@ def convolution(
         return _by_winograd(shape, w, b, geometry.pad, slope, adds, dtype)
     if algorithm == "pointwise":
         prepared: Call = pointwise.Convolution(shape, w, b, geometry.stride, slope)
+    elif algorithm == "depthwise":
+        return depthwise.Convolution(shape, w, b, geometry.stride, geometry.pad, slope)
     else:
         prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     is_product = _is_pointwise(w.shape, geometry) and set(geometry.stride) == {1}
@@ -104,8 +106,11 @@ def choose_algorithm(
     is_plain = is_full and is_dense and geometry.group == 1
     if is_plain and positions * math.prod(weights) <= MOST_PRODUCTS:
         return "planes"
-    if is_full and _is_pointwise(weights, geometry) and jobs.is_usable(weights[0]):
+    if is_full and _is_pointwise(weights, geometry) and jobs.is_usable():
         return "pointwise"
+    is_depthwise = geometry.group == shape[1] == weights[0] and is_full and is_dense
+    if is_depthwise and depthwise.is_usable(weights, geometry.stride):
+        return "depthwise"
     if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
         return "stem"
     if not is_dense or set(geometry.stride) != {1}:

@@ -103,7 +103,8 @@ class Group(NamedTuple):
 
     places: of the layers in the flow, in order. inputs, outputs: the values that the call reads and
     computes. hidden: values of blobs that the call leaves out, each with the number of the group's
-    first layers that compute it. parts: the groups that a graph joins, none for other groups.
+    first layers that compute it. parts: the groups that are joined, none for other groups.
+    is_graph: whether a graph of oneDNN computes the parts; else the C library does, in one call.
     """
 
     places: tuple[int, ...]
@@ -111,6 +112,7 @@ class Group(NamedTuple):
     outputs: tuple[int, ...]
     hidden: tuple[tuple[int, int], ...] = ()
     parts: tuple[Group, ...] = ()
+    is_graph: bool = False
 
 
 def groups(flow: Flow, keeps: Callable[[int], bool], fuses: Callable[[Node], bool]) -> list[Group]:
@@ -138,23 +140,24 @@ def join(
     groups: Sequence[Group],
     keeps: Callable[[int], bool],
     joins: Callable[[Group], bool],
-    pays: Callable[[Group], bool],
+    pays: Callable[[Group], bool] | None = None,
 ) -> list[Group]:
-    """Return the groups, with those in a row that one graph can compute as one group.
+    """Return the groups, with those in a row that one call can compute as one group.
 
-    keeps: as in `groups`. joins: whether a graph can compute a group. pays: whether a graph is the
-    fastest way to compute it; a row has such a group.
+    keeps: as in `groups`. joins: whether one call can compute a group with others. pays: whether a
+    graph is the fastest way to compute a group, if the call is one of a graph; a row has such a
+    group.
     """
     result: list[Group] = []
     row: list[Group] = []
 
     def end_row() -> None:
-        joined = len(row) >= LEAST_JOINED and any(pays(group) for group in row)
-        result.extend([_joined(flow, row, keeps)] if joined else row)
+        joined = len(row) >= LEAST_JOINED and (pays is None or any(pays(group) for group in row))
+        result.extend([_joined(flow, row, keeps, pays is not None)] if joined else row)
         row.clear()
 
     for group in groups:
-        if joins(group):
+        if not group.parts and joins(group):
             row.append(group)
             continue
         end_row()
@@ -163,7 +166,9 @@ def join(
     return result
 
 
-def _joined(flow: Flow, row: Sequence[Group], keeps: Callable[[int], bool]) -> Group:
+def _joined(
+    flow: Flow, row: Sequence[Group], keeps: Callable[[int], bool], is_graph: bool
+) -> Group:
     """Return several groups as one, which computes only the values that others need."""
     computed = {value for group in row for value in group.outputs}
     inside = {place for group in row for place in group.places}
@@ -180,7 +185,8 @@ def _joined(flow: Flow, row: Sequence[Group], keeps: Callable[[int], bool]) -> G
                 outputs.append(value)
             elif flow.is_final(value):
                 hidden.append((value, len(places)))
-    return Group(tuple(places), tuple(inputs), tuple(outputs), tuple(hidden), tuple(row))
+    values = tuple(inputs), tuple(outputs), tuple(hidden)
+    return Group(tuple(places), *values, tuple(row), is_graph)
 
 
 class Chain:

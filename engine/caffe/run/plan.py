@@ -97,13 +97,14 @@ class Segment:
             self._dtype, self._refused = dtype, ""
         program = self._programs.get(key)
         fits = program is not None and program.fits() and program.prepare()
-        joins = False
+        joins, native = False, frozenset[tuple[int, ...]]()
         if program is not None and fits:
             joins = self._is_to_join(program)
             if not joins and not program.refused:
                 self.last = program
                 return program
             self._refused = self._refused or program.refused
+            native = program.native() if joins else native
         # The weights of the programs before are freed before the next ones are put in order.
         for earlier in (program, self.last):
             if earlier is not None:
@@ -112,17 +113,17 @@ class Segment:
         self._programs.pop(key, None)
         while len(self._programs) >= PROGRAMS:
             self._programs.popitem(last=False)
-        program = Program(self._wiring, self.nodes, self._requested, joins)
+        program = Program(self._wiring, self.nodes, self._requested, joins, native)
         self._programs[key] = program
         program.prepare()
         self.last = program
         return program
 
     def _is_to_join(self, program: Program) -> bool:
-        """Return whether the convolutions of a program are to become graphs now."""
+        """Return whether steps of a program in a row are to be joined now."""
         if program.joined or program.passes != BEFORE_GRAPHS or self._refused:
             return False
-        return program.is_joinable() and graphs.available()
+        return program.is_joinable()
 
     def repeat(self) -> bool:
         """Make the bound calls of the last pass again; False, without effect, if they changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..layers import Function
 from ..layers.convolution import Convolution
 from ..layers.views import View
 from ..memory import Memory
-from ..ops import chains, graphs
+from ..ops import chains, graphs, prepared
 from .flow import AnyMemory, Flow, Group, groups, join
 from .recall import Hidden, Recall
 from .step import Step
@@ -26,12 +26,20 @@ CPU = torch.device("cpu")
 class Program:
     """The steps of a run of layers for sources of certain shapes.
 
-    fused: how many layers are computed together with others. joined: whether convolutions in a row
-    are graphs of oneDNN. passes: how many passes ran since a weight changed.
+    fused: how many layers are computed together with others. joined: whether steps in a row are
+    graphs of oneDNN or calls of the C library, which keep no values on the way. passes: how many
+    passes ran since a weight changed.
+
+    native: the layers of each step that the C library computes, by place, if they are to be joined.
     """
 
     def __init__(
-        self, wiring: Wiring, nodes: Sequence[Node], requested: set[int], joined: bool = False
+        self,
+        wiring: Wiring,
+        nodes: Sequence[Node],
+        requested: set[int],
+        joined: bool = False,
+        native: Set[tuple[int, ...]] = frozenset(),
     ) -> None:
         self._wiring, self._requested = wiring, requested
         self.joined, self.passes = joined, 0
@@ -50,7 +58,7 @@ class Program:
         self._held = [m for m in self._parameters(flow.nodes) if m.held()]
         self._groups = groups(flow, self._keeps, self._fuses)
         if joined:
-            self._groups = self._joined_groups()
+            self._groups = self._joined_groups(native)
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
@@ -121,9 +129,12 @@ class Program:
         shape = self._shapes[group.inputs[0]] if group.inputs else ()
         return isinstance(layer, Convolution) and layer.is_for_graphs([shape])
 
-    def _joined_groups(self) -> list[Group]:
-        """Return the groups, those in a row that a graph can compute as one."""
-        return join(self._flow, self._groups, self._keeps, self._joins, self._pays)
+    def _joined_groups(self, native: Set[tuple[int, ...]]) -> list[Group]:
+        """Return the groups, those in a row that a graph, or the C library, can compute as one."""
+        groups = self._groups
+        if graphs.available():
+            groups = join(self._flow, groups, self._keeps, self._joins, self._pays)
+        return join(self._flow, groups, self._keeps, lambda group: group.places in native)
 
     def _step(self, group: Group) -> Step:
         flow, nodes = self._flow, [self._flow.nodes[place] for place in group.places]
@@ -143,9 +154,13 @@ class Program:
         calls = [step.call for step in self.steps] if self.joined else []
         return next((c.refused for c in calls if isinstance(c, graphs.Graph) and c.refused), "")
 
+    def native(self) -> Set[tuple[int, ...]]:
+        """Return the layers of each step that the C library computes, by place."""
+        return {s.group.places for s in self.steps if s.call and prepared.fused(s.call)}
+
     def is_joinable(self) -> bool:
-        """Return whether graphs can compute convolutions in a row."""
-        return any(group.parts for group in self._joined_groups())
+        """Return whether steps in a row can be computed as one."""
+        return any(group.parts for group in self._joined_groups(self.native()))
 
     def sources(self) -> list[torch.Tensor]:
         """Return the values of the blobs that the program reads."""
@@ -181,11 +196,7 @@ class Program:
             step.bind(self._shapes)
         self.passes = 0
         self._calls = chains.joined(
-            [
-                chains.Link(step.call, step.group.inputs, step.group.outputs, unused)
-                for step, unused in zip(self.steps, self._unused)
-                if step.call is not None
-            ]
+            [link for step, unused in zip(self.steps, self._unused) for link in step.links(unused)]
         )
         return True
 

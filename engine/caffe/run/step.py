@@ -12,7 +12,7 @@ from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call, Tensors, in_dtype
 from ..layers.views import View
-from ..ops import graphs, prepared
+from ..ops import chains, graphs, prepared
 from .flow import AnyMemory, Group, layer_channels
 from .wiring import Node
 
@@ -33,6 +33,7 @@ class Step:
     def __init__(self, nodes: Sequence[Node], group: Group, in_place: bool) -> None:
         self.nodes, self.group = nodes, group
         self.call: Call | None = None
+        self._part_calls: list[Call] = []
         #: The parameters of each layer that blobs inside the group are computed with.
         self.weights: list[Tensors] = []
         self._in_place = in_place
@@ -52,7 +53,12 @@ class Step:
         if self._in_place and isinstance(layers[0], ReLU):
             self.call = prepared.rectifier(layers[0].slope)
             return
-        self.call = self._graph(shapes) if self.group.parts else self._bind(shapes)
+        if self.group.is_graph:
+            self.call = self._graph(shapes)
+        else:
+            parts = self.group.parts or (self.group,)
+            self._part_calls = [self._bind(part, shapes) for part in parts]
+            self.call = self._part_calls[0]
         # Other parameters are not read: large ones may still lie in their file.
         if self.group.hidden:
             self.weights = [layer.parameters(CPU) for layer in layers]  # type: ignore[attr-defined]
@@ -61,23 +67,44 @@ class Step:
             for blob in layer.blobs:
                 blob.values.watch(observer, observer.before_change)
 
-    def _bind(self, shapes: Sequence[tuple[int, ...]]) -> Call:
-        first = self.nodes[0].layer
-        inputs = [shapes[value] for value in self.group.inputs]
-        if len(self.nodes) == 1:
+    def links(self, unused: Sequence[int]) -> list[chains.Link]:
+        """Return the calls with the numbers of their values; none if the call is not bound.
+
+        unused: the values that nothing reads after this step.
+        """
+        if self.call is None:
+            return []
+        if self.group.is_graph or len(self._part_calls) < 2:
+            return [chains.Link(self.call, self.group.inputs, self.group.outputs, unused)]
+        parts = self.group.parts
+        last = {value: i for i, part in enumerate(parts) for value in part.inputs}
+        inner = {v for part in parts for v in part.outputs}.difference(self.group.outputs)
+        dropped = inner.union(unused)
+        return [
+            chains.Link(call, part.inputs, part.outputs, [v for v in dropped if last[v] == i])
+            for i, (call, part) in enumerate(zip(self._part_calls, parts))
+        ]
+
+    def _nodes_of(self, part: Group) -> list[Node]:
+        nodes = dict(zip(self.group.places, self.nodes))
+        return [nodes[place] for place in part.places]
+
+    def _bind(self, part: Group, shapes: Sequence[tuple[int, ...]]) -> Call:
+        nodes, inputs = self._nodes_of(part), [shapes[value] for value in part.inputs]
+        first = nodes[0].layer
+        if len(nodes) == 1:
             assert isinstance(first, (Function, View))
             return _taking_any(first, first.bind(inputs))
         assert isinstance(first, Convolution)
-        return first.bind_with(inputs[:1], *epilogue(self.nodes), len(inputs) > 1)
+        return first.bind_with(inputs[:1], *epilogue(nodes), len(inputs) > 1)
 
     def _graph(self, shapes: Sequence[tuple[int, ...]]) -> Call:
         """Return a graph of the parts, each of which is a convolution or a single layer."""
         operations = []
         weights = sum(blob.count for node in self.nodes for blob in node.layer.blobs)
         folds = weights <= FOLDED
-        nodes = dict(zip(self.group.places, self.nodes))
         for part in self.group.parts:
-            part_nodes = [nodes[place] for place in part.places]
+            part_nodes = self._nodes_of(part)
             layer = part_nodes[0].layer
             if isinstance(layer, Convolution):
                 call = layer.operation(*epilogue(part_nodes), len(part.inputs) > 1, folds)

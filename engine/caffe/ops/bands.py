@@ -1,0 +1,99 @@
+"""Successive convolutions on bands of rows, so that the maps between them stay in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
+
+import numpy as np
+
+from ..native import library
+from ..native.structures import BAND, STAGE
+from . import depthwise, jobs, pointwise
+
+#: What a band can compute.
+Stage = Union[pointwise.Convolution, depthwise.Convolution]
+#: The most convolutions of a band (bands.c), and the least rows of its result for each thread: at
+#: the border between two threads, both compute some rows of the maps in between.
+STAGES, LEAST_ROWS = 8, 12
+#: Values of all rows that exist at a time, which stay in a core's own cache, and values of the
+#: largest map from which on the map does not.
+VALUES, LARGE = 1 << 17, 1 << 17
+
+
+def fits(call: object) -> bool:
+    """Return whether a call can be part of a band."""
+    if not isinstance(call, (pointwise.Convolution, depthwise.Convolution)):
+        return False
+    return call.shape[0] == 1 and (isinstance(call, depthwise.Convolution) or not call.is_strided)
+
+
+def pays(calls: Sequence[Stage]) -> bool:
+    """Return whether successive calls are computed faster as a band."""
+    largest = max((math.prod(call.y_shape) for call in calls[:-1]), default=0)
+    return largest >= LARGE and calls[-1].y_shape[2] >= LEAST_ROWS * 2
+
+
+class Band(jobs.Operation):
+    """Successive convolutions of one image, of which each reads the result of the one before.
+
+    calls: the convolutions, for which `fits` is true. The last may add another map.
+    """
+
+    adds = True
+
+    def __init__(self, calls: Sequence[Stage]) -> None:
+        self._calls = calls
+        self._tables = [call.undivided() for call in calls]
+        self._stages = np.zeros(len(calls), STAGE)
+        strip = self._fill_stages()
+        fields = {"stages": self._stages.ctypes.data, "count": len(calls), "strip": strip}
+        super().__init__(library.required().bands, BAND, calls[-1].y_shape, fields)
+
+    def _heights(self, rows: int) -> list[int]:
+        """Return the most rows of each result that are needed for some rows of the last."""
+        heights = [rows]
+        for call in reversed(self._calls[1:]):
+            down, kernel, _ = call.vertical()
+            heights.insert(0, min((heights[0] - 1) * down + kernel, call.shape[2]))
+        return heights
+
+    def _values(self, rows: int) -> list[int]:
+        """Return the values of the rows of each result but the last."""
+        pairs = zip(self._heights(rows), self._calls[:-1])
+        return [height * call.y_shape[1] * call.y_shape[3] for height, call in pairs]
+
+    def _fill_stages(self) -> int:
+        """Describe the convolutions; return the number of rows of a strip."""
+        strip = 1
+        while strip < self._calls[-1].y_shape[2] and sum(self._values(strip + 1)) <= VALUES:
+            strip += 1
+        place = max(call.scratch_values for call in self._calls)
+        places = [place]
+        for values in self._values(strip):
+            place += math.ceil(values / jobs.PANEL) * jobs.PANEL
+            places.append(place)
+        self.scratch_values = place
+        for stage, call, table, buffer in zip(self._stages, self._calls, self._tables, places):
+            for name, value in self._fields_of(call, table).items():
+                stage[name] = value
+            stage["buffer"] = buffer
+        return strip
+
+    def _fields_of(self, call: Stage, table: np.ndarray) -> Mapping[str, Any]:
+        offsets = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
+        down, kernel, top = call.vertical()
+        return {
+            "run": call.function,
+            "job": table.ctypes.data,
+            "words": table.dtype.itemsize // 8,
+            "first": offsets["first_row"],
+            "scale": call.y_shape[3] if isinstance(call, pointwise.Convolution) else 1,
+            **{"down": down, "kernel": kernel, "top": top, "height": call.shape[2]},
+            "x_row": call.shape[1] * call.shape[3],
+            "y_row": call.y_shape[1] * call.y_shape[3],
+        }
+
+    def rows(self) -> int:
+        return self.y_shape[2]
