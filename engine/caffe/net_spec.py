@@ -23,6 +23,7 @@ import numpy as np
 from google import protobuf  # noqa: F401  (a name of pycaffe's module)
 from google.protobuf.message import Message
 
+from .late_names import late_names
 from .proto import caffe_pb2
 
 
@@ -367,3 +368,5 @@ class Parameters:
 
 layers = Layers()
 params = Parameters()
+
+__getattr__, __dir__ = late_names(__name__, {"six": "six"})
