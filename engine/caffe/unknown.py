@@ -119,14 +119,15 @@ class Unknown(NamedTuple):
     def trains(self) -> bool:
         """Whether the field is one of a fork's that choose or change training data.
 
-        So is a word in a data layer that is like none of the known words.
+        So is a word in a data layer or in a filler that is like none of the known words.
         """
         if self.message in TRAINING and forks_of(self.name, self.message):
             return True
         in_data = self.message.endswith(DATA_MESSAGES) or (
             self.message == "LayerParameter" and self.layer_type.strip('"').endswith(DATA_TYPES)
         )
-        return in_data and not self.value and not suggestion(self.name, self.near)
+        in_filler = self.message == "FillerParameter"
+        return (in_data or in_filler) and not self.value and not suggestion(self.name, self.near)
 
 
 class MalformedTextError(ValueError):
