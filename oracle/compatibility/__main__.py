@@ -42,8 +42,8 @@ DIFFERENCES = (
     "the C library's `rand`, stochastic pooling, and all draws on a GPU, which come from cuRAND.",
     "Sizes of a reshape may be NumPy integers, and lists may stand for arrays, which BVLC Caffe "
     "refuses; `NetSpec` refuses an attribute that is no `Top` at once, and not in `to_proto`.",
-    "The log has no lines about the time that a data layer waited, about HDF5 data types, and about "
-    "the layers of the net that LSTM and RNN unroll.",
+    "The log has no lines about the time that a data layer waited, about HDF5 data types, and "
+    "about the layers of the net that LSTM and RNN unroll.",
 )
 
 
