@@ -246,6 +246,30 @@ def without(text: str, unknown: Iterable[Unknown]) -> str:
     return "".join(parts)
 
 
+def with_window_lists(text: str, descriptor: Any) -> str:
+    """Return the text with the lists of PoolingParameter's windows under intel/caffe's names.
+
+    yjxiong/caffe and forks of it (ECO) pool volumes with `kernel_size: [4, 7, 7]`, where BVLC Caffe
+    has one number; intel/caffe's name is kernel_size_3d. Raises MalformedTextError.
+    """
+    ends = sorted(_window_lists(parse(text), descriptor), reverse=True)
+    for end in ends:
+        text = f"{text[:end]}_3d{text[end:]}"
+    return text
+
+
+def _window_lists(nodes: Sequence[Node], descriptor: Any) -> Iterator[int]:
+    """Yield where the name of each window field ends that has values for three axes or more."""
+    for name in ("kernel_size", "stride", "pad") * (descriptor.name == "PoolingParameter"):
+        fields = [node for node in nodes if node.name == name]
+        if sum(len(node.values) for node in fields) > 2:
+            yield from (node.start + len(name) for node in fields)
+    for node in nodes:
+        declared = descriptor.fields_by_name.get(node.name)
+        if declared is not None and declared.message_type is not None and node.children:
+            yield from _window_lists(node.children, declared.message_type)
+
+
 def suggestion(word: str, words: Iterable[str]) -> str:
     """Return "; did you mean ...?" with the word most like `word`, or "".
 
