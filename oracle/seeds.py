@@ -6,7 +6,7 @@ oracle/caffe-python oracle/seeds.py FILE    writes name -> array to an .npz file
 import os
 import sys
 import tempfile
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import caffe
 import numpy as np
@@ -32,6 +32,44 @@ DROPPED = """layer { name: "x" type: "DummyData" top: "x" dummy_data_param { sha
 layer { name: "d" type: "Dropout" bottom: "x" top: "y" dropout_param { dropout_ratio: 0.4 } }
 layer { name: "e" type: "Dropout" bottom: "y" top: "z" }"""
 
+#: A recurrent layer of 3 steps, and a layer that is filled after it.
+RECURRENT = """layer { name: "x" type: "DummyData" top: "x" top: "cont" dummy_data_param {
+  shape { dim: 3 dim: 2 dim: 5 } shape { dim: 3 dim: 2 } data_filler { type: "gaussian" }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "r" type: "%s" bottom: "x" bottom: "cont" top: "r" recurrent_param { num_output: 4
+  weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "uniform" min: -1 max: 1 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "r" top: "y" inner_product_param {
+  num_output: 6 weight_filler { type: "xavier" } } }"""
+
+#: Layers that read images, with the settings that make them draw numbers.
+SOURCES = {
+    "ImageData": """image_data_param { source: "list.txt" batch_size: 2 shuffle: true rand_skip: 2 }
+  transform_param { mirror: true crop_size: 3 }""",
+    "ImageData, plain": 'image_data_param { source: "list.txt" batch_size: 2 }',
+    "WindowData": """window_data_param { source: "windows.txt" batch_size: 2 fg_fraction: 0.5 }
+  transform_param { mirror: true crop_size: 3 }""",
+    "MemoryData": """memory_data_param { batch_size: 2 channels: 3 height: 4 width: 4 }
+  transform_param { mirror: true crop_size: 3 }""",
+}
+READ = """layer { name: "x" type: "%s" top: "x" top: "label" %s }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {
+  num_output: 6 weight_filler { type: "xavier" } } }"""
+
+
+def write_images(folder: str) -> None:
+    """Write images of 5 x 6 pixels, a list of them, and windows in them."""
+    lists: Dict[str, List[str]] = {"list.txt": [], "windows.txt": []}
+    for number in range(3):
+        path = os.path.join(folder, f"{number}.ppm")
+        with open(path, "wb") as file:
+            file.write(b"P6 6 5 255\n" + bytes(range(number, number + 90)))
+        lists["list.txt"].append(f"{path} {number}\n")
+        windows = "2\n1 0.9 0 0 4 4\n0 0.1 1 1 5 4\n"
+        lists["windows.txt"].append(f"# {number}\n{path}\n3\n5\n6\n{windows}")
+    for name, parts in lists.items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write("".join(parts))
+
 
 def draw(folder: str) -> Dict[str, Any]:
     """Name -> array of what the seeds draw."""
@@ -46,6 +84,18 @@ def draw(folder: str) -> Dict[str, Any]:
         caffe.set_random_seed(seed)
         weights, bias = build(FILLED % filler, caffe.TEST).params["ip"]
         arrays[filler], arrays[filler + ", bias"] = weights.data.copy(), bias.data.copy()
+    for layer_type in ("RNN", "LSTM"):
+        caffe.set_random_seed(4)
+        net = build(RECURRENT % layer_type, caffe.TRAIN)
+        net.forward()
+        arrays[f"{layer_type}, next layer"] = net.params["ip"][0].data.copy()
+        arrays[f"{layer_type}, data"] = net.blobs["x"].data.copy()
+    write_images(folder)
+    for source, settings in SOURCES.items():
+        caffe.set_random_seed(5)
+        text = READ % (source.partition(",")[0], settings)
+        net = build(text.replace('source: "', f'source: "{folder}/'), caffe.TRAIN)
+        arrays[f"{source}, next layer"] = net.params["ip"][0].data.copy()
     caffe.set_random_seed(3)
     net = build(DROPPED, caffe.TRAIN)
     for iteration in range(3):

@@ -196,7 +196,7 @@ def test_functions_fit_on_a_screen():
     assert not long, "\n".join(long)
 
 
-def test_names_say_what_a_value_is():
+def test_names_are_not_vague():
     vague = HERE.vague_names()
     assert not vague, "\n".join(vague)
 

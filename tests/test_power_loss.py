@@ -48,7 +48,7 @@ def states(folder, **settings):
     return [tree for _ in range(20) for _, tree in lost_power.states(disk, rng)]
 
 
-def test_what_was_not_synced_can_be_lost(compiler, tmp_path):
+def test_changes_that_were_not_synced_can_be_lost(compiler, tmp_path):
     trees = states(tmp_path, sync=False, sync_names=False)
     assert {} in trees and {"folder": {}} in trees
     assert {"folder": {"part": b"content"}} in trees

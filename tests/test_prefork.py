@@ -48,5 +48,5 @@ def test_a_program_has_the_status_and_the_outputs_of_a_new_process(program, code
         (["-c", ""], {"MALLOC_ARENA_MAX": "1"}, False),
     ],
 )
-def test_what_the_interpreter_reads_at_its_start_needs_a_new_process(arguments, environment, alike):
+def test_variables_read_at_the_start_of_python_need_a_new_process(arguments, environment, alike):
     assert prefork.starts_alike(arguments, {**os.environ, **environment}) == alike

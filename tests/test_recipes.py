@@ -70,7 +70,7 @@ def apply(root, verb, anchor, path, code):
 
 
 @pytest.mark.parametrize("recipe", list(recipes()))
-def test_a_recipe_does_what_it_says(recipe, tmp_path):
+def test_the_check_of_each_recipe_passes(recipe, tmp_path):
     root, work = tmp_path / "copy", tmp_path / "work"
     root.mkdir()
     work.mkdir()

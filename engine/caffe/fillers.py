@@ -63,6 +63,15 @@ def fill(
         memory.set(torch.from_numpy(draw(rng)))
 
 
+def pass_over(shape: Sequence[int], filler: Any) -> None:
+    """Draw the values of a blob that BVLC Caffe fills and the engine does not have, and drop them.
+
+    Numbers that are drawn later are then BVLC Caffe's. Without a random seed, nothing is drawn.
+    """
+    if mode.seeded() and filler.type in _FILLERS:
+        _FILLERS[filler.type](shape, filler)(mode.rng())
+
+
 def _constant(shape: Sequence[int], f: Any) -> Draw:
     """`value` everywhere."""
     return lambda rng: np.full(shape, f.value, np.float32)

@@ -160,8 +160,15 @@ def read_solver(path: str | os.PathLike) -> Any:
     stem = os.path.splitext(os.fspath(path))[0]
     if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = stem
+        glog.write(
+            "upgrade_proto.cpp:1108", f"snapshot_prefix was not specified and is set to {stem}"
+        )
     elif os.path.isdir(solver.snapshot_prefix):
-        solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, os.path.basename(stem))
+        prefix = os.path.join(solver.snapshot_prefix, os.path.basename(stem))
+        solver.snapshot_prefix = prefix
+        glog.write(
+            "upgrade_proto.cpp:1113", f"snapshot_prefix was a directory and is replaced to {prefix}"
+        )
     return solver
 
 

@@ -10,6 +10,9 @@ from . import glog
 from .blob import Blob
 from .text import to_text
 
+#: Layer types in which BVLC Caffe creates another layer, a Softmax, of the same name.
+INNER_LAYER = {"InfogainLoss", "SoftmaxWithLoss"}
+
 
 def _log(line: int, message: str) -> None:
     glog.write(f"net.cpp:{line}", message)
@@ -33,6 +36,14 @@ def creating(param: Any, automatic_tops: int) -> None:
         _log(369 if top == bottom else 382, f"{name} -> {top}" + " (in-place)" * (top == bottom))
     for _ in range(automatic_tops):
         _log(380, f"{name} -> (automatic)")
+    if param.type in INNER_LAYER or (param.type == "Scale" and param.scale_param.bias_term):
+        glog.write("layer_factory.hpp:77", f"Creating layer {name}")
+
+
+def sharing(name: str, owner: str, index: int) -> None:
+    """Log that a parameter is the one of this name that layer `owner` has at `index`."""
+    message = f"Sharing parameters '{name}' owned by layer '{owner}', param index {index}"
+    _log(467, message)
 
 
 def set_up(name: str, top: Sequence[Blob], loss_weights: Sequence[float], memory: int) -> None:

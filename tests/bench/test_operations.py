@@ -17,7 +17,7 @@ def billions(size, without=("up",)):
     return sum(n for name, n in counts.items() if not name.startswith(without)) / 1e9
 
 
-def test_multiply_adds_of_fcn8s():
+def test_fcn8s_has_the_multiply_adds_of_the_papers_geometry():
     """From the papers' geometry: 3x3 convolutions on padded maps, fc6 as 7x7."""
     assert billions((500, 500)) == pytest.approx(180.97, abs=0.005)
     assert billions((375, 500)) == pytest.approx(146.35, abs=0.005)

@@ -39,7 +39,7 @@ def test_plain_pytorch_gives_the_engine_s_scores(kind, options, job, tmp_path, c
 
 
 @pytest.mark.long
-def test_a_training_step_changes_the_weights_alike(job, tmp_path):
+def test_all_peers_change_the_weights_equally_in_a_training_step(job, tmp_path):
     result, ours = work("train", job, tmp_path, "pycaffe")
     assert len(result["times"]) == 2 and min(result["scales"]) > 0
     _, theirs = work("train", job, tmp_path, "plain_torch", scales=result["scales"])
@@ -48,7 +48,7 @@ def test_a_training_step_changes_the_weights_alike(job, tmp_path):
 
 
 @pytest.mark.parametrize("net", LEARNERS)
-def test_a_step_of_a_learner_changes_the_weights_alike(net, folder, tmp_path, monkeypatch):
+def test_all_peers_change_the_weights_of_a_learner_equally(net, folder, tmp_path, monkeypatch):
     narrow = LEARNERS[net]._replace(shape=(2, *LEARNERS[net].shape[1:]))
     monkeypatch.setitem(LEARNERS, net, narrow)
     case = replace(CASES[f"learn-{net}"], warm=0, least=1, passes=1)

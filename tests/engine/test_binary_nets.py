@@ -107,5 +107,5 @@ def test_a_truncated_file_is_refused():
 
 
 @pytest.mark.parametrize("data, binary", [(b"\n\x03net", True), (b"\nname: 'x' # \xe8\n", False)])
-def test_text_and_binary_are_told_apart(data, binary):
+def test_text_and_binary_nets_are_recognized(data, binary):
     assert binary_nets.is_binary(data) is binary

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from caffe import boost_random
 
+from oracle.seeds import READ, RECURRENT, SOURCES, write_images
 from tests.engine.nets import build
 
 #: BVLC Caffe's first weights after set_random_seed(3), for 3 inputs and 2 outputs.
@@ -18,6 +19,13 @@ WEIGHTS = {
     'type: "positive_unitball"': [0.41423637, 0.05318978, 0.5325739, 0.6707882],
     'type: "gaussian" std: 1 sparse: 1': [-0.0, -0.0, 0.0, 1.2763106],
 }
+#: The first weights after a data layer, after set_random_seed(5).
+READ_FIRST = {
+    "ImageData": [-0.090842053, 0.27907404, 0.31963006],
+    "ImageData, plain": [-0.16242526, 0.13537233, 0.12098385],
+    "WindowData": [-0.19552055, -0.090842053, 0.27907404],
+    "MemoryData": [-0.22240993, 0.18536615, 0.16566393],
+}
 INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } }'
 
 
@@ -28,6 +36,26 @@ def test_a_seed_draws_bvlc_caffes_weights(tmp_path, filler):
       inner_product_param {{ num_output: 2 weight_filler {{ {filler} }} }} }}"""
     weights = build(tmp_path, text).params["ip"][0].data.ravel()
     np.testing.assert_allclose(weights[:4], WEIGHTS[filler], rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "weights"),
+    [("RNN", [-0.50868356, -0.5144183, 0.11912686]), ("LSTM", [0.28114593, 0.32196325, 0.0800302])],
+)
+def test_the_layer_after_a_recurrent_one_has_bvlc_caffes_weights(tmp_path, layer, weights):
+    caffe.set_random_seed(4)
+    net = build(tmp_path, RECURRENT % layer)
+    np.testing.assert_allclose(net.params["ip"][0].data.ravel()[:3], weights, rtol=2e-7)
+
+
+@pytest.mark.parametrize("source", READ_FIRST)
+def test_the_layer_after_a_data_layer_has_bvlc_caffes_weights(tmp_path, source):
+    write_images(str(tmp_path))
+    caffe.set_random_seed(5)
+    text = READ % (source.partition(",")[0], SOURCES[source])
+    net = build(tmp_path, text.replace('source: "', f'source: "{tmp_path}/'), caffe.TRAIN)
+    weights = net.params["ip"][0].data.ravel()[:3]
+    np.testing.assert_allclose(weights, READ_FIRST[source], rtol=2e-7)
 
 
 def test_a_seed_draws_bvlc_caffes_dropout_masks(tmp_path):

@@ -39,7 +39,7 @@ def values(net, array, name="y"):
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a FIFO", "a device"])
-def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path, kind):
+def test_devices_and_fifos_are_refused_before_they_are_read(tmp_path, kind):
     path = str(tmp_path / "x.caffemodel")
     if kind == "a folder":
         os.mkdir(path)
@@ -136,7 +136,7 @@ def test_reading_ahead_more_than_the_machine_holds_is_refused(tmp_path):
         build(tmp_path, net)
 
 
-def test_without_memory_the_layer_what_it_asked_for_and_the_remedy_are_named(tmp_path):
+def test_an_error_of_memory_names_the_layer_the_size_and_the_remedy(tmp_path):
     net = build(tmp_path, INPUT % "dim: 2" + USER % 'module: "no_memory" layer: "Mine"')
     with pytest.raises(NoMemoryError) as caught:
         net.forward()

@@ -53,7 +53,7 @@ def test_blobs_inside_a_graph_are_there_when_somebody_asks(pair, order):
 
 
 @pytest.mark.parametrize("name", [*HIDDEN, "bn1", "conv2"])
-def test_a_blob_inside_a_graph_is_that_of_the_pass_whatever_changes_afterwards(pair, name):
+def test_a_blob_inside_a_graph_has_the_values_of_its_pass_after_any_change(pair, name):
     planned, plain = pair
     run(planned, plain)
     expected = plain.blobs[name].data.copy()

@@ -77,7 +77,7 @@ def test_an_array_that_was_let_go_does_not_keep_later_values_from_moving(count):
 
 
 @pytest.mark.parametrize("count", [3, FEW + 1])
-def test_whatever_refers_to_an_array_holds_it(count):
+def test_any_reference_to_an_array_holds_the_array(count):
     memory = Memory((count,))
     for refer in (lambda a: a, lambda a: a[1:], memoryview, torch.from_numpy, lambda a: a.T[:1]):
         reference = refer(memory.numpy())

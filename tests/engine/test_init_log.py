@@ -6,6 +6,8 @@ import caffe
 import pytest
 from caffe import glog
 
+from tests.engine.nets import build, write
+
 
 @pytest.fixture(autouse=True)
 def log(tmp_path, monkeypatch):
@@ -43,3 +45,28 @@ def test_glogs_variable_sends_all_lines_to_standard_error(tmp_path, capfd, monke
     monkeypatch.setenv("GLOG_logtostderr", "1")
     caffe.init_log()
     assert written(tmp_path, capfd) == ["012", ""]
+
+
+def test_the_log_names_shared_parameters_and_layers_inside_layers(tmp_path, capfd):
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" }
+      inner_product_param { num_output: 3 } }
+    layer { name: "s" type: "Scale" bottom: "a" top: "s" scale_param { bias_term: true } }
+    layer { name: "b" type: "InnerProduct" bottom: "s" top: "b" param { name: "w" }
+      inner_product_param { num_output: 3 } }"""
+    build(tmp_path, text)
+    log = capfd.readouterr().err
+    assert log.count("layer_factory.hpp:77] Creating layer s\n") == 2
+    assert "net.cpp:467] Sharing parameters 'w' owned by layer 'a', param index 0\n" in log
+
+
+def test_the_log_says_once_what_the_snapshots_are_named(tmp_path, capfd):
+    net = 'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 1 } } }'
+    solver = f"net_param {{ {net} }} base_lr: 0.1 lr_policy: 'fixed' "
+    for prefix, said in (
+        ("", "not specified and is set"),
+        (tmp_path, "a directory and is replaced"),
+    ):
+        path = write(tmp_path, solver + f"snapshot_prefix: '{prefix}'" * bool(prefix), "s.prototxt")
+        caffe.get_solver(path)
+        assert capfd.readouterr().err.count(f"snapshot_prefix was {said} to {tmp_path}/s\n") == 1

@@ -58,13 +58,13 @@ def test_a_renamed_layer_and_blob_keep_the_meaning():
         ("std: 0.1", "std: 0.2", ["changed"]),
     ],
 )
-def test_a_written_default_is_told_from_a_change(old, new, kinds):
+def test_a_written_default_is_not_a_change(old, new, kinds):
     result = compare_nets(parsed(SCORER), parsed(SCORER.replace(old, new, 1)))
     assert [d.kind for d in result] == kinds
     assert all(d.meaning == (d.kind == "changed") for d in result)
 
 
-def test_the_order_of_independent_layers_is_told_from_another_wiring():
+def test_the_order_of_independent_layers_is_not_a_change_of_the_wiring():
     head, *rest = SCORER.split("\nlayer ")
     side = '{ name: "side" type: "ReLU" bottom: "data" top: "side" }'
     data, conv, *others = rest
@@ -129,7 +129,7 @@ def test_rows_of_weights_tell_shapes_and_values(weights):
     assert (bias.zeros, bias.minimum, bias.maximum) == (1.0, 0.0, 0.0)
 
 
-def test_rows_of_weights_tell_what_does_not_fit(weights):
+def test_rows_of_weights_name_the_blobs_that_do_not_fit(weights):
     other = SCORER.replace("num_output: 4", "num_output: 5").replace('name: "score"', 'name: "new"')
     states = {(r.layer, r.index): r.state for r in blob_rows(inspect_net(parsed(other)), weights)}
     assert states["conv", 0] == "other shape"

@@ -151,7 +151,7 @@ def test_an_image_loads_as_one_channel_without_color(tmp_path, draw):
 
 
 @pytest.mark.filterwarnings("ignore:.*plugin is deprecated")
-def test_a_file_that_is_no_image_is_refused_by_name(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused_by_name(tmp_path):
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(OSError, match="no.png: no image that can be read"):
         io.load_image(str(tmp_path / "no.png"))

@@ -73,7 +73,7 @@ def test_joined_iterations_have_the_bits_of_several_calls(tmp_path, runs, text):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_label_that_is_no_class_is_refused_before_the_update(tmp_path, runs):
+def test_a_label_that_is_not_a_class_is_refused_before_the_update(tmp_path, runs):
     solver = solver_with_data(tmp_path)
     solver.step(5)
     count, weights = len(runs), solver.net.params["ip"][0].data.copy()

@@ -103,7 +103,7 @@ def test_blobs_that_a_pass_has_not_computed_are_there_when_somebody_asks(pair, o
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_such_a_blob_is_that_of_the_pass_whatever_changes_afterwards(pair, name):
+def test_a_blob_read_late_has_the_values_of_its_pass_after_any_change(pair, name):
     planned, plain = pair
     expected = plain.blobs[name].data.copy()
     for layer in planned.params:

@@ -54,7 +54,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path, compressed):
         ({"data": {"field": 1}}, "damaged MATLAB file"),
     ],
 )
-def test_another_content_is_refused(tmp_path, values, message):
+def test_a_matlab_file_of_another_content_is_refused(tmp_path, values, message):
     savemat(tmp_path / "a.mat", values)
     with pytest.raises(FileError, match=message):
         mat_arrays.read_array(tmp_path / "a.mat", "data")

@@ -55,7 +55,7 @@ def test_the_module_path_comes_first_and_other_folders_are_not_searched(tmp_path
         build(deep, NET.format(name="layer_far"))
 
 
-def test_an_error_inside_the_module_is_told_as_it_is(tmp_path):
+def test_an_error_inside_the_module_keeps_its_type_and_text(tmp_path):
     write(tmp_path, "import no_such_package", "layer_broken.py")
     with pytest.raises(CaffeError, match="No module named 'no_such_package'"):
         build(tmp_path, NET.format(name="layer_broken"))

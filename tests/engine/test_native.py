@@ -175,7 +175,7 @@ def ended_product(draw, m, n, per_row, kind):
 
 
 @pytest.mark.parametrize("kind", ["bias", "relu", "prelu"])
-def test_what_follows_a_product_in_its_place_joins_it_with_the_same_bits(use, kind):
+def test_an_operation_in_the_place_of_a_product_joins_it_with_the_same_bits(use, kind):
     draw = np.random.RandomState(5)
     use(True)
     for _ in range(60):
@@ -191,7 +191,7 @@ def test_what_follows_a_product_in_its_place_joins_it_with_the_same_bits(use, ki
         assert sum(len(records) for _, records in together.parts) == 1
 
 
-def test_what_follows_a_product_elsewhere_stays_apart(use):
+def test_an_operation_that_writes_elsewhere_does_not_join_a_product(use):
     draw = np.random.RandomState(6)
     use(True)
     a, b, out, other = (drawn(draw, 4, 4) for _ in range(4))

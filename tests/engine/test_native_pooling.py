@@ -91,7 +91,7 @@ def test_means_of_a_plan_are_those_of_the_layer(tmp_path, stride, ceil, more):
 
 
 @pytest.mark.parametrize("channels", [16, 24])
-def test_layers_use_it_for_large_maps_whose_channels_fill_vectors(tmp_path, monkeypatch, channels):
+def test_layers_pool_large_maps_of_full_vectors_in_c(tmp_path, monkeypatch, channels):
     calls, maxima = [], pooling.Maxima.__call__
     monkeypatch.setattr(pooling.Maxima, "__call__", lambda *a: calls.append(a) or maxima(*a))
     layer = build(tmp_path, LAYER.replace("16", str(channels))).layers[1]

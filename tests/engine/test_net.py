@@ -217,7 +217,7 @@ def test_a_mistake_in_a_prototxt_is_one_line_that_names_the_place(tmp_path, chan
     assert "\n" not in str(caught.value) and "net.prototxt" in str(caught.value)
 
 
-def test_a_label_that_is_no_class_is_refused(tmp_path):
+def test_a_label_that_is_not_a_class_is_refused(tmp_path):
     net = build(tmp_path, TRAINED, caffe.TRAIN)
     net.blobs["label"].data[...] = [0, 1, 2, 3]
     with pytest.raises(CaffeError, match=r"layer 'loss'.*a label is 3; it needs to be 0 \.\. 2"):
@@ -229,7 +229,7 @@ def test_a_missing_prototxt_is_said(tmp_path):
         caffe.Net(str(tmp_path / "nothing"), caffe.TEST)
 
 
-def test_an_unknown_layer_name_lists_those_there_are(net):
+def test_an_unknown_layer_name_lists_the_known_names(net):
     with pytest.raises(CaffeError, match="no layer 'conv9'; it has data, conv"):
         net.forward(end="conv9")
 
@@ -242,7 +242,7 @@ def test_gpu_mode_without_a_device_is_an_error_that_says_so(monkeypatch):
         caffe.set_device(3)
 
 
-def test_what_a_pass_replaces_is_freed_before_it(tmp_path):
+def test_the_values_that_a_pass_replaces_are_freed_before_the_pass(tmp_path):
     net = build(tmp_path, SCORER)
     net.blobs["data"].data[...] = 1
     expected = net.forward()["score"].copy()
@@ -253,7 +253,7 @@ def test_what_a_pass_replaces_is_freed_before_it(tmp_path):
     np.testing.assert_array_equal(net.forward()["score"], expected)
 
 
-def test_an_array_that_is_held_outlasts_what_is_freed(tmp_path):
+def test_an_array_that_is_held_outlasts_the_freed_memory(tmp_path):
     net = build(tmp_path, SCORER)
     net.blobs["data"].data[...] = 1
     held = net.forward()["score"]

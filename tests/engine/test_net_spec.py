@@ -197,7 +197,7 @@ def test_a_setting_that_does_not_fit_is_refused_with_layer_and_value(make, error
 
 
 @pytest.mark.parametrize("value", [3, None, "data", [L.Input()]])
-def test_an_input_that_is_no_top_is_refused_by_the_call(value):
+def test_an_input_that_is_not_a_top_is_refused_by_the_call(value):
     with pytest.raises(TypeError, match="ReLU input 1 is not a Top"):
         L.ReLU(L.Input(), value)
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from caffe import layers as L
 from caffe import params as P
+from caffe.errors import NetError
 from caffe.layers import layer_class
 from caffe.tools import onnx as writer
 from caffe.tools.onnx.check import matched_rows
 from caffe.tools.onnx.deploy import deploy_net
 
+from tests.engine.nets import build
 from zoo.export.nets import FILL, NETS, SHAPE, param_of
 from zoo.layers import CASES
 from zoo.nets import NETS as ZOO
@@ -222,6 +224,17 @@ def test_an_input_that_no_layer_reads_is_no_output_of_the_model():
     assert "info" in net.outputs
     export = compare.export(net)
     assert export.refusal == "" and export.error < TOLERANCE
+
+
+def test_a_net_whose_blobs_are_all_read_is_refused(tmp_path):
+    net = build(
+        tmp_path,
+        """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }
+    layer { name: "y" type: "TanH" bottom: "x" top: "y" }
+    layer { name: "s" type: "Silence" bottom: "y" }""",
+    )
+    with pytest.raises(NetError, match="the net has no outputs.* Silence$"):
+        writer.build(net)
 
 
 def test_proposals_of_a_python_layer_without_its_module_are_written():

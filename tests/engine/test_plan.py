@@ -124,7 +124,7 @@ def test_a_pass_like_the_last_defers_no_blob_again(pair, monkeypatch):
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_such_a_blob_is_that_of_the_pass_whatever_changes_afterwards(pair, name):
+def test_a_blob_read_late_has_the_values_of_its_pass_after_any_change(pair, name):
     planned, plain = pair
     run(planned, plain)
     expected = plain.blobs[name].data.copy()

@@ -79,7 +79,9 @@ def test_special_values_reach_the_outputs_of_their_position_alone(value):
         ((1, 8, 20, 20), (16, 8, 1, 1), 1, 0, 1, "planes"),
     ],
 )
-def test_it_is_used_for_vectors_of_outputs(shape, weights, stride, pad, group, expected):
+def test_the_library_convolves_if_outputs_fill_vectors(
+    shape, weights, stride, pad, group, expected
+):
     geometry = prepared.Geometry((stride, stride), (pad, pad), (1, 1), group)
     assert prepared.choose_algorithm(shape, weights, geometry) == expected
 

@@ -79,7 +79,7 @@ def both(folder, text, shape=(1, 40, 33), fast=True):
 @pytest.mark.parametrize("fast", [True, False], ids=["region", "layers"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_blob_is_the_same(tmp_path, monkeypatch, trunk, precision, fast):
+def test_every_blob_equals_that_of_plain_layers(tmp_path, monkeypatch, trunk, precision, fast):
     always(monkeypatch)
     caffe.set_precision(precision)
     ours, theirs = both(tmp_path, TRUNKS[trunk], fast=fast)
@@ -121,7 +121,7 @@ def test_the_kernel_that_joins_maps_is_used(tmp_path, monkeypatch, precision):
     assert len(biases) > 3 and any(bias is not None for bias in biases)
 
 
-def test_other_weights_count(tmp_path):
+def test_changed_weights_change_the_result_of_a_replay(tmp_path):
     ours, theirs = both(tmp_path, VGG)
     for _ in range(2 * ENOUGH):
         for net in (ours, theirs):
@@ -136,7 +136,7 @@ def test_other_weights_count(tmp_path):
     assert apart(ours.blobs["top"].data, theirs.blobs["top"].data) < 1e-6
 
 
-def test_sizes_in_turn(tmp_path):
+def test_each_of_several_sizes_is_replayed(tmp_path):
     ours, theirs = both(tmp_path, VGG)
     for i in range(4 * ENOUGH):
         for net in (ours, theirs):
@@ -149,7 +149,7 @@ def test_sizes_in_turn(tmp_path):
     assert graphs(ours) >= 3 and not ours.executor.replays.refused
 
 
-def test_training_on_sizes_in_turn(tmp_path):
+def test_training_replays_each_of_several_sizes(tmp_path):
     sizes = ((40, 33), (21, 60), (40, 34), (64, 20))
     ours, theirs = trainers(tmp_path, WIDE + LABEL)
     losses = []
@@ -229,7 +229,7 @@ def check_alike(ours, theirs, weights=1e-5, steps=1e-3):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_training_learns_the_same(tmp_path, monkeypatch, trunk, precision):
+def test_replays_give_the_weights_of_plain_training(tmp_path, monkeypatch, trunk, precision):
     always(monkeypatch)
     caffe.set_precision(precision)
     ours, theirs = trainers(tmp_path, TRUNKS[trunk] + LABEL)

@@ -416,7 +416,7 @@ def test_a_held_array_shows_each_pass(tmp_path):
 
 
 @pytest.mark.parametrize("label", [5, -1, 1e9, float("nan")])
-def test_a_label_that_is_no_class_is_refused(tmp_path, label):
+def test_a_label_that_is_not_a_class_is_refused(tmp_path, label):
     bound, _ = pair(tmp_path, layer(MIDDLES["relu"]))
     feed([bound], 0)
     bound.step(1)

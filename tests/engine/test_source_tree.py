@@ -35,14 +35,14 @@ def last_line(program):
     return run
 
 
-def test_an_unbuilt_tree_before_the_engine_is_told_with_the_way_out(tree, last_line):
+def test_an_unbuilt_tree_before_the_engine_is_named_with_the_remedy(tree, last_line):
     status, line = last_line(f"sys.path.insert(0, {str(tree)!r}); import caffe")
     assert status == 1
     assert line.startswith("ModuleNotFoundError: ") and "a Caffe that is not built" in line
     assert f"leave out the line that puts {tree} on sys.path" in line and str(ENGINE) in line
 
 
-def test_a_missing_schema_is_told_too(tree, last_line):
+def test_a_missing_schema_is_named_with_the_remedy(tree, last_line):
     (tree / "caffe" / "__init__.py").write_text("from caffe.proto import caffe_pb2\n")
     status, line = last_line(f"sys.path.insert(0, {str(tree)!r}); import caffe")
     assert status == 1 and "is not built" in line

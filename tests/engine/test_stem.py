@@ -72,7 +72,7 @@ GEOMETRY = prepared.Geometry((2, 2), (3, 3), (1, 1), 1)
         ((64, 3, 7, 7), {"dilation": (2, 2)}, torch.float32, "onednn"),
     ],
 )
-def test_it_is_used_for_images_and_vectors_of_outputs(weights, changes, dtype, expected):
+def test_the_library_convolves_images_if_outputs_fill_vectors(weights, changes, dtype, expected):
     shape, geometry = (1, weights[1], 224, 224), GEOMETRY._replace(**changes)
     assert prepared.choose_algorithm(shape, weights, geometry, dtype) == expected
 

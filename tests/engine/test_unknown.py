@@ -23,7 +23,7 @@ def build(tmp_path):
     return make
 
 
-def test_all_unknown_types_and_fields_are_told_in_one_message(build):
+def test_one_message_names_all_unknown_types_and_fields(build):
     with pytest.raises(PrototxtError) as error:
         build(
             'layer { name: "a" type: "BatchReduction" bottom: "data" top: "a"\n'
@@ -60,7 +60,7 @@ def test_the_message_about_an_unknown_data_layer_names_another_way_to_bring_data
         )
 
 
-def test_unknown_types_of_a_net_parameter_are_told_in_one_message():
+def test_one_message_names_the_unknown_types_of_a_net_parameter():
     net = caffe_pb2.NetParameter(layer=[{"name": n, "type": n.upper()} for n in ("aa", "bb")])
     with pytest.raises(NetError, match="unknown type 'AA' .*unknown type 'BB'"):
         caffe.Net.from_param(net)
@@ -182,12 +182,12 @@ def test_a_v1_type_of_a_fork_is_the_present_type_of_that_name(build):
     assert net.layers[1].type == "ChannelNorm" and net.blobs["n"].shape == (1, 1, 3, 4)
 
 
-def test_unknown_types_of_layers_without_names_are_all_told(build):
+def test_the_message_names_the_unknown_types_of_layers_without_names(build):
     with pytest.raises(NetError, match="unknown type 'AA' .*unknown type 'BB'"):
         build('layer { type: "AA" bottom: "data" } layer { type: "BB" bottom: "data" }')
 
 
-def test_an_unknown_v1_type_is_told_by_its_name(build):
+def test_an_unknown_v1_type_is_named(build):
     head = 'input: "data" input_dim: 1 input_dim: 2 input_dim: 1 input_dim: 1\n'
     with pytest.raises(NetError, match="unknown type 'WHIRL' .layer w."):
         build('layers { name: "w" type: WHIRL bottom: "data" top: "w" }', head=head)

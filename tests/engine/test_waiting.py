@@ -91,7 +91,7 @@ def test_an_idle_team_ends():
 
 
 @pytest.mark.parametrize("name", waiting.USER_SETTINGS)
-def test_what_a_user_sets_stays(monkeypatch, name):
+def test_settings_of_the_user_stay(monkeypatch, name):
     monkeypatch.setenv(name, "1")
     waiting.reason_against.cache_clear()
     try:

@@ -88,7 +88,7 @@ def test_the_layout_of_the_maps_does_not_change_the_bits():
         (32, (20, 32, 3, 3), False),
     ],
 )
-def test_it_takes_vectors_of_channels_and_square_kernels(channels, weights, expected):
+def test_the_c_library_takes_square_kernels_if_channels_fill_vectors(channels, weights, expected):
     assert weight_gradient.is_usable(torch.empty(1, channels, 9, 9), weights) is expected
 
 

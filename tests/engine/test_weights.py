@@ -197,7 +197,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, net):
 
 
 @pytest.mark.parametrize("name", ["w.hdf5", "w.caffemodel", "w"])
-def test_hdf5_weights_are_told_by_their_content(tmp_path, net, name):
+def test_hdf5_weights_are_recognized_by_their_content(tmp_path, net, name):
     path = str(tmp_path / name)
     net.save_hdf5(path)
     other = build(tmp_path, SCORER)

@@ -185,7 +185,7 @@ def test_other_convolutions_are_not_convolved_by_it(tmp_path, monkeypatch, in_st
         (4, 512, 512, 14, True),
     ],
 )
-def test_it_is_used_where_it_is_faster(in_steps, images, channels, outputs, size, expected):
+def test_the_algorithm_is_used_where_faster(in_steps, images, channels, outputs, size, expected):
     """The times were measured on two cores; another machine has other limits."""
     x, w = torch.empty(images, channels, size, size), torch.empty(outputs, channels, 3, 3)
     assert winograd.pays(x, w, (1, 1)) is expected
@@ -214,7 +214,7 @@ def test_the_c_library_is_used_where_it_is_faster(
     ("channels", "size", "expected"),
     [(32, 400, False), (64, 44, False), (64, 400, True), (128, 60, True)],
 )
-def test_layers_learn_by_it_where_much_time_is_saved(native, monkeypatch, channels, size, expected):
+def test_the_algorithm_trains_layers_if_much_faster(native, monkeypatch, channels, size, expected):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
     x, w = torch.empty(1, channels, size, size), torch.empty(channels, channels, 3, 3)
     assert winograd.pays(x, w, (1, 1))
@@ -251,7 +251,7 @@ def test_an_output_of_zeros_is_exactly_the_bias(
     assert zeros.any() and torch.equal(y[zeros], expected[zeros])
 
 
-def test_zeros_of_one_group_of_channels_are_told_from_another_one(native, monkeypatch):
+def test_zeros_of_one_group_of_channels_do_not_change_another_group(native, monkeypatch):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
     x, zeros = image_between(0.0, 16)
     x = torch.cat([torch.randn(2, 16, 24, 24), x], 1)
@@ -513,7 +513,7 @@ def test_gradients_in_bfloat16_are_those_of_the_rounded_maps(native, monkeypatch
         (24, 64, 56, False),  # channels that are no vectors
     ],
 )
-def test_bfloat16_is_convolved_by_it_where_it_is_faster(
+def test_the_algorithm_convolves_bfloat16_where_faster(
     native, monkeypatch, channels, outputs, size, expected
 ):
     monkeypatch.setattr(fused_winograd.library, "load", lambda: native)

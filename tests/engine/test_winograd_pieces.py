@@ -124,7 +124,7 @@ def test_a_nan_reaches_the_outputs_that_read_it_and_no_other():
         ((64, 64, 5, 7), 56, False),
     ],
 )
-def test_it_is_used_where_it_is_faster(weights, size, expected):
+def test_the_algorithm_is_used_where_faster(weights, size, expected):
     assert winograd.pays_for((1, weights[1], size, size), weights, (0, 0)) is expected
 
 

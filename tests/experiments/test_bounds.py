@@ -92,7 +92,7 @@ def test_a_missing_split_is_refused(tmp_path):
         bounds.read_split(str(tmp_path), "none")
 
 
-def test_a_label_that_is_no_class_is_refused(tmp_path):
+def test_a_label_that_is_not_a_class_is_refused(tmp_path):
     voc = _voc(tmp_path, 77)
     with pytest.raises(ValueError, match=r"a\.png: has shape .* labels up to 77, needs"):
         list(bounds.read_split(voc, "some")[1])

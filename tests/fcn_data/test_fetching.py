@@ -401,7 +401,7 @@ def test_a_downloaded_page_in_place_of_weights_is_refused_and_no_file_stays(mirr
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_file_that_is_no_weights_is_kept_aside_when_the_weights_are_fetched(mirror, tmp_path):
+def test_a_file_that_has_no_weights_is_kept_aside_when_the_weights_are_fetched(mirror, tmp_path):
     path = tmp_path / published.PUBLISHED["fcn16s"].target
     path.parent.mkdir(parents=True)
     path.write_bytes(b"my notes")

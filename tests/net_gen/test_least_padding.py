@@ -181,7 +181,7 @@ def test_the_maps_are_those_of_caffe_coord_map(variant):
         assert np.ravel(shift) == pytest.approx(float(maps[name][2]), rel=1e-12), name
 
 
-def test_the_maps_of_vgg16():
+def test_the_maps_of_vgg16_follow_from_its_layers():
     maps = padding.coordinate_maps("voc-fcn32s")
     assert maps["data"] == (None, 1, 0)
     assert maps["conv1_1"] == (1, 1, 99)

@@ -34,13 +34,13 @@ def test_the_engine_has_every_message_that_bvlc_caffe_has(outputs, part):
     assert [line for line in bvlc[part] if line not in engine[part]] == []
 
 
-def test_nets_are_the_same(outputs):
+def test_nets_of_both_engines_are_equal(outputs):
     bvlc, engine = outputs
     assert len(bvlc["nets"]) > 10
     assert engine["nets"] == bvlc["nets"]
 
 
-def test_coordinate_maps_are_the_same(outputs):
+def test_coordinate_maps_of_both_engines_are_equal(outputs):
     bvlc, engine = (side["maps"] for side in outputs)
     assert engine.keys() == bvlc.keys()
     for name, (axis, *numbers) in bvlc.items():
@@ -49,7 +49,7 @@ def test_coordinate_maps_are_the_same(outputs):
             np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_arrays_are_the_same(outputs):
+def test_arrays_of_both_engines_are_equal(outputs):
     bvlc, engine = (side["arrays"] for side in outputs)
     assert engine.keys() == bvlc.keys()
     for name, array in bvlc.items():

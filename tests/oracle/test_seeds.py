@@ -17,6 +17,6 @@ def test_seeds_draw_bvlc_caffes_numbers(bvlc_caffe, tmp_path):
     result = bvlc_caffe(SCRIPT, tmp_path / "theirs.npz")
     assert result.returncode == 0, result.stderr
     theirs, ours = np.load(tmp_path / "theirs.npz"), draw(str(tmp_path))
-    assert ours.keys() == set(theirs.files) and len(ours) == 26
+    assert ours.keys() == set(theirs.files) and len(ours) == 34
     for name in theirs.files:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

@@ -68,7 +68,7 @@ def narrow_classifiers(bvlc_caffe, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifiers_agree(name, narrow_classifiers):
+def test_classifiers_agree_with_bvlc_caffe(name, narrow_classifiers):
     assert_same_scores(*(numbers[name + "/score"] for numbers in narrow_classifiers))
 
 

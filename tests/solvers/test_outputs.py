@@ -164,7 +164,7 @@ def test_probabilities_of_class_indices_are_refused(tmp_path, photo):
         segment(photo, net, values="probabilities")
 
 
-def test_an_index_that_is_no_class_is_refused():
+def test_an_index_that_is_not_a_class_is_refused():
     output = Output("argmax", "labels", ("no", "yes"), ((0, 0, 0), (1, 1, 1)))
     with pytest.raises(ValueError, match=r"blob argmax: has the index 7, needs 0\.\.1"):
         outputs.label_map(output, iter([np.array([[0.0, 7.0]])]))

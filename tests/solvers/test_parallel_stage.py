@@ -325,7 +325,7 @@ def options(net, out):
     return {"net": net[1], "weights": net[3], "out": str(out), "gpu": "cpu"}
 
 
-def test_a_second_run_segments_what_is_missing(net, photos, tmp_path):
+def test_a_second_run_segments_only_the_missing_pictures(net, photos, tmp_path):
     out = tmp_path / "out"
     assert len(infer.run_collection([str(photos)], **options(net, out))) == 5
     before = {name: (out / name).read_bytes() for name in pictures(out)}

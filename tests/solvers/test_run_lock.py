@@ -53,7 +53,7 @@ def record(folder, **changes):
     return folder / NAME
 
 
-def test_a_second_process_is_told_which_process_runs_since_when(holder, tmp_path):
+def test_the_message_to_a_second_process_names_the_first_and_its_start(holder, tmp_path):
     with pytest.raises(ValueError) as error, one_run(str(tmp_path / "run")):
         pass
     line = str(error.value)

@@ -160,7 +160,7 @@ def test_a_picture_with_other_channels_than_the_net_is_named_and_skipped(tmp_pat
     assert (tmp_path / "out" / "four_labels.png").is_file()
 
 
-def test_sixteen_bits_floats_and_turned_pictures_mean_what_training_reads(tmp_path):
+def test_sixteen_bits_floats_and_turned_pictures_are_read_as_in_training(tmp_path):
     pixels, labels = colour_picture()
     grey = pixels[..., 0]
     exif = Image.Exif()

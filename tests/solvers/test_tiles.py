@@ -208,7 +208,7 @@ def test_a_memory_is_a_number_with_a_unit(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GB", "0GB"])
-def test_another_memory_is_refused(text):
+def test_a_memory_that_is_not_a_size_is_refused(text):
     with pytest.raises(ValueError, match="needs a size such as 2GB or 500MB"):
         tiles.parse_memory(text)
 

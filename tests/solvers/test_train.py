@@ -35,7 +35,7 @@ def test_a_folder_becomes_a_run_of_all_stages(finished):
     assert list(solver.test_iter) == [2] and solver.max_iter == 2
 
 
-def test_the_run_says_what_it_is(finished):
+def test_run_json_describes_the_run(finished):
     data, out, _ = finished
     record = read_run(out)
     assert record.classes == own_folders.NAMES

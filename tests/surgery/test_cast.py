@@ -127,7 +127,7 @@ def test_a_trunk_gets_all_layers_of_its_classifier_but_the_scores(tmp_path, trun
 
 
 @pytest.mark.parametrize("name", net_gen.CLASSIFIERS)
-def test_a_complete_cast_classifier_scores_its_size_as_before_and_a_larger_image_everywhere(
+def test_a_cast_classifier_scores_its_own_size_as_before_and_larger_images_everywhere(
     tmp_path, name
 ):
     prototxt, weights = random_classifier(tmp_path, name)

@@ -26,7 +26,7 @@ QUICK = (
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
 )
-def test_a_net_of_the_zoo_agrees_with_what_it_is_compared_with(name):
+def test_a_net_of_the_zoo_agrees_with_its_references(name):
     result = compare.compare(name)
     assert result.forks and agrees(result), result
     assert (result.opencv is not None) == (name in compare.OPENCV)
@@ -44,7 +44,7 @@ def test_an_error_in_a_fork_layer_is_seen(monkeypatch):
     assert not agrees(result) and result.layer_error == pytest.approx(0.01, rel=0.1)
 
 
-def test_not_a_number_disagrees():
+def test_nan_in_an_output_counts_as_a_disagreement():
     result = compare.compare("DeepLab v2")._replace(layer_error=float(np.nan))
     assert not agrees(result)
 

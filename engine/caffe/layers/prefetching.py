@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Union
 import numpy as np
 import torch
 
-from .. import glog
+from .. import glog, mode
 from ..blob import Blob
 from ..data.prefetcher import Prefetcher
-from ..data.transformer import DataTransformer
+from ..data.transformer import DataTransformer, draw
 from ..errors import FileError, NoMemoryError, ShapeError
 from ..heap import machine_memory
 from .resume_values import decode_arrays, encode_arrays
@@ -66,6 +66,8 @@ class Prefetching(Source):
         for label in top[1:]:
             label.resize((self.batch_size, *self.label_shape))
         self.transformer.seed()
+        # BVLC Caffe draws the seed of the thread that reads ahead.
+        draw(mode.rng())
         ahead = self.layer_param.data_param.prefetch
         self._check_memory(top[0].count * FLOAT_BYTES, ahead)
         size = ",".join(str(n) for n in top[0].shape)

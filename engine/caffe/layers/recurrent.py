@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
+from ..fillers import pass_over
 from ..ops.slope import with_slope
 from .function import Function, Tensors
 from .registry import register
@@ -80,7 +81,15 @@ class _Recurrent(Function):
         if self.static:
             inputs.append((d * self.gates, self.static_features))
         for size in [*inputs, *self.hidden_shapes(d)]:
-            self.add_parameter(size, p.bias_filler if len(size) == 1 else p.weight_filler)
+            self.add_parameter(size, self._filler(size))
+        # BVLC Caffe's unrolled net fills these parameters for each step, then shares the first.
+        for size in self.hidden_shapes(d) * (self.steps - 1):
+            pass_over(size, self._filler(size))
+
+    def _filler(self, shape: tuple[int, ...]) -> Any:
+        """Return the FillerParameter of a parameter of this shape."""
+        p = self.layer_param.recurrent_param
+        return p.bias_filler if len(shape) == 1 else p.weight_filler
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._check_shapes(bottom)

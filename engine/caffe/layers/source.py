@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import launch
+from .. import boost_random, launch, mode
 from ..blob import Blob
 from ..proto import caffe_pb2
 from .base import EngineLayer
@@ -124,6 +124,10 @@ class MemoryData(Source):
         self.arrays: tuple[np.ndarray, np.ndarray] | None = None
         #: The row at which the next batch begins.
         self.position = 0
+        transform = self.layer_param.transform_param
+        if transform.mirror or (transform.crop_size and self.phase == caffe_pb2.TRAIN):
+            # BVLC Caffe seeds a transformer, which changes no arrays.
+            boost_random.raw(mode.rng(), 1)
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Use these arrays, without a copy: data N x channels x height x width, and N labels.

@@ -175,6 +175,8 @@ class _Builder:
     unread: dict[str, int] = field(default_factory=dict)
     #: The parameter that owns each `param { name }`.
     owners: dict[str, int] = field(default_factory=dict)
+    #: The layer that has this parameter, and the parameter's place there.
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
     #: The number of values in all tops so far, for the log.
     value_count: int = 0
 
@@ -309,10 +311,12 @@ class _Builder:
             if owner is None:
                 if spec.name:
                     self.owners[spec.name] = len(self.parameters)
+                    self.places[spec.name] = (p.name, i)
                 self.parameters.append(Parameter(blob, spec.lr_mult, spec.decay_mult))
                 continue
             shared = self.parameters[owner]
             _check_shared(traits, blob, spec, shared)
+            net_log.sharing(spec.name, *self.places[spec.name])
             self.shared.add((len(self.nodes), i))
             same_shape = shared.blob.shape == blob.shape
             layer.blobs[i] = shared.blob if same_shape else shared.blob.view(blob.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from ..errors import NetError
+from ..errors import NetError, in_file
 from . import rules, settings
 from .solver import Solver
 
@@ -59,7 +59,10 @@ SOLVERS: dict[str, type[Solver]] = {
 def get_solver(solver_file: str | os.PathLike) -> Solver:
     """Return the solver of a solver prototxt, of the class that its `type` names."""
     path = os.fspath(solver_file)
-    return solver_class(settings.read(path), path)(path)
+    param = settings.read(path)
+    named_class = solver_class(param, path)
+    with in_file(path):
+        return named_class.from_param(param)
 
 
 def solver_class(param: Any, path: str) -> type[Solver]:

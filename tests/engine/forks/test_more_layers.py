@@ -205,7 +205,7 @@ def test_a_v1_type_that_the_engine_lacks_names_its_fork(tmp_path, word, fork):
         build(tmp_path, f"layers {{ name: 'd' type: {word} top: 'x' }}")
 
 
-def test_peaks_of_heat_maps_are_told_with_their_places(tmp_path):
+def test_peaks_of_heat_maps_are_returned_with_their_places(tmp_path):
     heat = np.zeros((1, 2, 20, 20))
     heat[0, 0, 5, 7], heat[0, 0, 5, 8], heat[0, 0, 15, 3] = 0.8, 0.4, 0.6
     (top,), _ = run(

@@ -109,7 +109,7 @@ def test_an_image_without_detections_has_a_row_of_minus_one(tmp_path):
     assert net.forward()["y0"].tolist() == [[[[0, -1, -1, -1, -1, -1, -1]]]]
 
 
-def test_channels_that_do_not_fit_the_anchors_are_told(tmp_path):
+def test_channels_that_do_not_fit_the_anchors_are_refused(tmp_path):
     with pytest.raises(ShapeError, match="1 boxes of 2 classes need N x 7 x H x W"):
         build(tmp_path, layer(V3, (1, 9, 3, 3), (1, 7, 6, 6)))
 

@@ -54,17 +54,24 @@ def build(
     half: whether large weights are stored in half precision.
 
     Raises LayerError for a layer, or a setting of a layer, that ONNX cannot express,
-    RefusedLayersError for several of them, and CaffeError if the package `onnx` is missing.
+    RefusedLayersError for several of them, NetError for a net without outputs, and CaffeError if
+    the package `onnx` is missing.
     """
     onnx = _package()
     _check_opset(onnx, opset)
     helper = onnx.helper
     m = Model(helper, onnx.numpy_helper, half)
+    outputs = outputs_of(net)
+    if not outputs:
+        raise NetError(
+            "the net has no outputs, because a layer reads each of its blobs; remove the layer "
+            "that reads the result, such as a Silence"
+        )
     sizes = sizes or find_sizes(net)
     names = _write_layers(m, net, sizes)
     m.layer = "output"
     results = []
-    for top in outputs_of(net):
+    for top in outputs:
         axes = _axes_of_output(top, sizes)
         results.append(helper.make_tensor_value_info(top, FLOAT, axes))
         m.nodes.append(helper.make_node("Identity", [names[top]], [top], name=f"output/{top}"))
