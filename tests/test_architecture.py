@@ -42,7 +42,7 @@ ROOMS = (
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode", "native"),
     ("text", "binary_nets"),
-    ("heap", "lease", "memory", "waiting"),
+    ("device_copies", "heap", "lease", "memory", "waiting"),
     ("blob",),
     ("io", "net_spec"),
     ("model_bodies",),

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from .device_copies import Stage, fetch
 from .errors import CaffeError
 from .lazy import ALL
 from .lease import Share
 
 CPU = torch.device("cpu")
-#: Bytes up to which values are copied from a device through page-locked memory, which is several
-#: times faster; page-locked memory is scarce.
-PAGE_LOCKED_BYTES = 1 << 27
 #: Values that are set to zero in less time than a new place for them takes.
 FEW = 1 << 14
 
@@ -477,9 +475,9 @@ class Memory:
             assert self._device is not None
             if self.held():
                 assert self._host is not None
-                self._host.copy_(_fetch(self._device.float()))
+                self._host.copy_(fetch(self._device.float()))
             else:
-                self._host = _fetch(self._device.float())
+                self._host = fetch(self._device.float())
             self._head = Head.SYNCED
         assert self._host is not None
         return self._host
@@ -609,46 +607,12 @@ class MemoryView:
         return self._base.numpy().reshape(self.shape)
 
 
-class Stage:
-    """Page-locked memory on the way to a CUDA device.
-
-    Values are copied here first, so that their source may change while the device is still busy
-    with earlier work.
-    """
-
-    def __init__(self) -> None:
-        self._locked: torch.Tensor | None = None
-        self._read: torch.cuda.Event | None = None
-
-    def copy(self, values: torch.Tensor, into: torch.Tensor) -> None:
-        """Copy from the host into a tensor of that shape on the device."""
-        if self._locked is None:
-            self._locked = torch.empty(values.shape, dtype=into.dtype, pin_memory=True)
-            self._read = torch.cuda.Event()
-        assert self._read is not None
-        self._read.synchronize()
-        # One thread copies faster than many that have to be woken.
-        np.copyto(self._locked.numpy(), values.numpy())
-        into.copy_(self._locked, non_blocking=True)
-        self._read.record()
-
-
 def _mutable_like(memory: Memory | MemoryView, like: torch.Tensor) -> torch.Tensor:
     tensor = memory.mutable(like.device)
     if (tensor.stride(), tensor.dtype) != (like.stride(), like.dtype):
         memory.set(torch.empty_like(like).copy_(tensor))
         tensor = memory.mutable(like.device)
     return tensor
-
-
-def _fetch(values: torch.Tensor) -> torch.Tensor:
-    """Copy values from a device to the host, in the order of their axes."""
-    values = values.contiguous()  # many times faster on the device than on the host
-    if values.device.type != "cuda" or values.nbytes > PAGE_LOCKED_BYTES:
-        return values.cpu()
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    host.copy_(values)
-    return host
 
 
 def _alias(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import glog, mode
+from ..device_copies import Stage
 from ..layers import EngineLayer, Function
-from ..memory import Memory, MemoryView, Stage
+from ..memory import Memory, MemoryView
 from .passes import Pass
 from .wiring import Wiring
 
