@@ -128,8 +128,6 @@ class Memory:
         while self.leases:
             self.leases[0].lease.end()
 
-    # ---- deferred values -----------------------------------------------------------------------
-
     def defer(self, compute: Callable[[], torch.Tensor]) -> None:
         """Let `compute()`, of the present shape, be the values, computed when they are needed.
 
@@ -155,8 +153,6 @@ class Memory:
         """
         read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
         return None if read is None else read(dtype, rows)
-
-    # ---- observers -----------------------------------------------------------------------------
 
     def watch(self, owner: object, before_change: Callable[[], None]) -> None:
         """Call `before_change()` once, before the values may next change.
@@ -189,8 +185,6 @@ class Memory:
             before_change = self._observers.popitem()[1]()
             if before_change is not None:
                 before_change()
-
-    # ---- shape and content ---------------------------------------------------------------------
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Take another shape; the values stay, in memory order, if the shape fits the memory."""
@@ -288,8 +282,6 @@ class Memory:
         else:
             self.mutable(tensor.device).add_(tensor)
 
-    # ---- tensors -------------------------------------------------------------------------------
-
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
         """Return the values as a tensor on device `on`, to be read."""
         if self._head is Head.ZERO:
@@ -369,8 +361,6 @@ class Memory:
             return None
         self._home_lent_at = self.version
         return self.home(like)
-
-    # ---- arrays --------------------------------------------------------------------------------
 
     def held(self) -> bool:
         """Return whether somebody holds an array over this memory; it then gets later values."""
