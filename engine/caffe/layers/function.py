@@ -162,8 +162,6 @@ class Function(EngineLayer):
             if gradient is not None:
                 memory.add(gradient)
 
-    # ---- plans: layers with all decisions made -------------------------------------------------
-
     def is_pure(self) -> bool:
         """Return whether forward does nothing but set the tops to `compute` of the bottoms."""
         kind = type(self)

@@ -100,8 +100,6 @@ class Executor:
             for t in node.tops
         ]
 
-    # ---- what a net calls ----------------------------------------------------------------------
-
     def forward(self, first: int, last: int) -> Loss:
         """Run the layers `first` .. `last`, given by number."""
         if last - first + 1 == len(self.wiring.nodes):
@@ -153,8 +151,6 @@ class Executor:
         """Give every blob the shape that follows from the inputs' shapes."""
         for node in self.wiring.nodes:
             single.reshape(self.wiring, node)
-
-    # ---- passes --------------------------------------------------------------------------------
 
     def _run_all(self, learn: bool, fresh: bool = False) -> Loss:
         waiting.before_pass()
@@ -399,8 +395,6 @@ class Executor:
         through = number == region.last and last <= region.first
         observed = self._has_callbacks() or self.debug_info
         return through and region_pass.recorded and not observed
-
-    # ---- the choice ----------------------------------------------------------------------------
 
     def _has_callbacks(self) -> bool:
         return any(self.callbacks.values())
