@@ -26,7 +26,7 @@ class Builder:
         return max(8, int(count * self._width))
 
     def convolved(self, name: str, x: Any, outputs: int, kernel: int = 3, **settings: Any) -> Any:
-        """Add a convolution that keeps the size of its map, unless told otherwise."""
+        """Add a convolution, by default with the padding that keeps the size of its map."""
         settings.setdefault("pad", kernel // 2)
         self.spec[name] = top = L.Convolution(
             x, num_output=outputs, kernel_size=kernel, weight_filler=FILLER, **settings
@@ -42,7 +42,7 @@ class Builder:
     def normalized(
         self, name: str, x: Any, outputs: int, relu: bool = True, **settings: Any
     ) -> Any:
-        """Add a convolution with BatchNorm, Scale and, unless told otherwise, ReLU."""
+        """Add a convolution with BatchNorm, Scale and, by default, ReLU."""
         top = L.Convolution(
             x, num_output=outputs, bias_term=False, weight_filler=FILLER, **settings
         )
@@ -54,7 +54,7 @@ class Builder:
         return top
 
     def pooled(self, name: str, x: Any, kernel: int = 2, stride: int = 2, **settings: Any) -> Any:
-        """Add a pooling, by maxima unless told otherwise."""
+        """Add a pooling, by default of maxima."""
         settings.setdefault("pool", P.Pooling.MAX)
         self.spec[name] = top = L.Pooling(x, kernel_size=kernel, stride=stride, **settings)
         return top

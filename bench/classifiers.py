@@ -206,7 +206,7 @@ def inception_v3(size: Tuple[int, int], width: float = 1) -> Any:
 
 
 class Classifier(NamedTuple):
-    """A net, the words for it, and the size of its input."""
+    """A net, its title, and the size of its input."""
 
     title: str
     build: Callable[..., Any]
@@ -229,7 +229,7 @@ CLASSIFIERS: Dict[str, Classifier] = {
 
 
 def draw(layer_type: str, blobs: Sequence[Any], rng: np.random.Generator) -> bool:
-    """Draw the parameters of a layer whose weights are no kernels; return whether it is one.
+    """Draw the parameters of a layer without kernels, such as BatchNorm; return whether it is one.
 
     The statistics are those of maps of about unit variance, so that the values stay finite.
     """

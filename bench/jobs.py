@@ -18,7 +18,7 @@ WARM_ON_DEVICE = 4
 
 
 def make_job(settings: Settings, peer_name: str, case: Optional[Case] = None) -> Json:
-    """Return the job of a case, or, without one, of asking a peer for its version."""
+    """Return the job of a case; without a case, the job that asks a peer for its version."""
     peer, folder = find_peer(peer_name), settings.folder
     net = case.net if case else nets.MAIN
     job: Json = {

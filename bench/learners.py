@@ -71,8 +71,8 @@ def name_of(layer: Layer, number: int) -> str:
 class Learner(NamedTuple):
     """A net that learns.
 
-    title: the words for it. layers: those between the data and the softmax loss. shape: that of the
-    data, N x C x H x W. family: the name of its weights, which do not depend on the batch.
+    title: its name on the page. layers: those between the data and the softmax loss. shape: that of
+    the data, N x C x H x W. family: the name of its weights, which do not depend on the batch.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""How fast the engine is while other programs use the cores, by its own waiting and by libgomp's.
+"""The engine's speed while other programs use the cores, with its own waiting and with libgomp's.
 
     python -m bench.load [--rounds 2] [--seconds 4] [--threads N] [--out FILE.json]
 

@@ -1,4 +1,4 @@
-"""What the benchmark runs on: processor, memory, system, CUDA device."""
+"""The machine that the benchmark runs on: processor, memory, system, CUDA device."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Bench:
         self.results = Results(settings)
 
     def run(self, out: Path) -> Json:
-        """Measure what `out` does not have yet, as long as the minutes allow; return the results.
+        """Measure the turns that `out` lacks, until the minutes have passed; return the results.
 
         `out` is written after every process.
         """

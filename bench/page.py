@@ -43,7 +43,7 @@ label map. The peers take turns, and each round begins with another peer.
 | differs | the largest difference of a score from the reference's, divided by the largest score |
 | labels | the share of pixels whose highest score belongs to another class than the reference's |
 """
-#: What the columns of a kind of cases mean besides.
+#: Further remarks on the columns of a kind of cases.
 NOTES = {
     "train": "*differs* compares the change of five layers' weights in a step.",
     "learn": "*differs* compares the change of all weights in the first step.",

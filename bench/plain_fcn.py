@@ -1,4 +1,4 @@
-"""FCN-8s as one writes it in PyTorch today, for comparison."""
+"""FCN-8s in the usual style of PyTorch, for comparison."""
 
 from __future__ import annotations
 

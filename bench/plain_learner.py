@@ -1,4 +1,4 @@
-"""The nets of `bench.learners` as one writes them in PyTorch today, for comparison."""
+"""The nets of `bench.learners` in the usual style of PyTorch, for comparison."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CAFFE_PYTHON = ROOT / "oracle" / "caffe-python"
 BLAS_LIMIT = 120
 #: Characters of a process's last line that are kept as the reason why it failed.
 REASON = 300
-#: Exceptions whose names say nothing beside their messages.
+#: Exceptions whose messages are clear without the names of the exceptions.
 PLAIN_ERRORS = re.compile(r"^((?:ValueError|RuntimeError|(?:\w+\.)*errors\.\w+|PeerError): )+")
 
 

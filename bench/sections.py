@@ -11,12 +11,12 @@ from bench.text import seconds, share, size
 from fcn_common import tables
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
-#: Heads of the columns of what else a case measures.
+#: Heads of the columns of a case's further measurements.
 EXTRA = {"first": "first time", "touched": "with one pass"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns but the first are set to the right."""
+    """Return a Markdown table; all columns but the first are right-aligned."""
     right = [False, *[True] * (len(head) - 1)]
     return "\n".join(tables.markdown(head, rows, right, padded=False))
 
@@ -42,10 +42,10 @@ def peers_that_ran(cases: Summaries, precision: str = "") -> List[str]:
 
 
 def overview(cases: Summaries) -> str:
-    """Return, for each precision, a table with a row a case: this engine's time, and how many
-    times as long the others take.
+    """Return a table for each precision: one row for each case.
 
-    Lower precisions are compared with BVLC Caffe's float32, too.
+    A row has this engine's time, and the factors by which the other programs take longer. Lower
+    precisions are compared with BVLC Caffe's float32, too.
     """
     parts = []
     for precision in PRECISIONS:

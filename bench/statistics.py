@@ -15,9 +15,9 @@ Json = Dict[str, Any]
 class Summary:
     """A peer in a case.
 
-    seconds: the median of all passes. low, high: the lowest and highest median of a round.
-    memory: the largest of the rounds, in bytes. rounds: how many were measured.
-    extra: medians of what else the case measures, by name.
+    seconds: the median of all passes. low, high: the lowest and highest median of a round. memory:
+    the largest of the rounds, in bytes. rounds: how many were measured. extra: medians of the
+    case's further measurements, by name.
     """
 
     seconds: float

@@ -21,7 +21,7 @@ MOMENTUM, BATCH = 0.9, 20
 PAPER = 0.99
 #: Snapshots of each run, which are scored on the val split.
 SNAPSHOTS = 4
-#: How many losses a point of the curve is the mean of.
+#: The number of losses whose mean is a point of the curve.
 AVERAGED = 20
 
 Rows = Sequence[Mapping[str, float]]
@@ -64,7 +64,7 @@ def equivalent_momentum(momentum: float, batch: int, other: int) -> float:
 
 
 def equivalent_rate(effect: float, momentum: float, batch: int) -> float:
-    """Return the base_lr at which an image has this effect; see `Regime.effect`."""
+    """Return the base_lr with which an image has this effect; see `Regime.effect`."""
     return effect * batch * (1 - momentum)
 
 

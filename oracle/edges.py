@@ -125,11 +125,11 @@ def is_listed(verdict: str, name: str) -> bool:
     return any(verdict == entry.verdict and re.match(entry.pattern, name) for entry in LISTED)
 
 
-#: The verdicts that are no fault of the engine, which runs where BVLC Caffe ends the process.
+#: Verdicts that are not faults of the engine, which runs where BVLC Caffe ends the process.
 RIGHT = ("agree", "both refuse", "BVLC Caffe alone crashes", "BVLC Caffe alone refuses")
 #: A refusal of the engine: one line, without the name of an exception that is not the engine's.
 ONE_LINE = re.compile(r"(\w*Error|\w*Exception): [^\n]+\nsignal 0")
-#: Exceptions whose one line is no refusal but a fault.
+#: Exceptions that are faults, even if they end with one line.
 FAULTS = (
     "TimeoutError",
     "IndexError",

@@ -114,8 +114,6 @@ class Net:
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
 
-    # ---- running -------------------------------------------------------------------------------
-
     def _forward(self, start: int, end: int) -> float:
         """Run the layers `start` .. `end`, by number; return the weighted sum of their losses.
 
@@ -268,8 +266,6 @@ class Net:
         """Set the gradient of every learnable parameter to zero."""
         self.wiring.clear_gradients()
 
-    # ---- names ---------------------------------------------------------------------------------
-
     @property
     def blobs(self) -> OrderedDict[str, Blob]:
         """The blobs by name, in the order in which the layers make them."""
@@ -362,8 +358,6 @@ class Net:
         """Return the numbers of the blobs that the layer of this number makes."""
         return list(self.wiring.nodes[layer].tops)
 
-    # ---- callbacks -----------------------------------------------------------------------------
-
     def before_forward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` before each layer's forward."""
         self.executor.callbacks["before_forward"].append(call)
@@ -379,8 +373,6 @@ class Net:
     def after_backward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` after each layer's backward."""
         self.executor.callbacks["after_backward"].append(call)
-
-    # ---- weights -------------------------------------------------------------------------------
 
     def copy_from(self, path: str | os.PathLike) -> None:
         """Copy the weights of layers with the same names from a .caffemodel or .h5 file.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -299,31 +299,63 @@ def refusal(
 ) -> str:
     """Return one message about all unknown types and fields, and what can be done about them.
 
-    types: (layer, type) of each layer of an unknown type. type_names: the types that there are.
+    types: (layer, type) of each layer of an unknown type. type_names: all registered types.
     Fields inside layers of unknown types are named with the type.
     """
-    parts = []
+    type_of = dict(types)
     inside: dict[str, list[str]] = {}
-    of_types = dict(types)
     others = []
     for item in fields:
-        if item.layer in of_types and item.message not in ("NetParameter", "SolverParameter"):
-            inside.setdefault(of_types[item.layer], []).append(item.name)
+        if item.layer in type_of and item.message not in ("NetParameter", "SolverParameter"):
+            inside.setdefault(type_of[item.layer], []).append(item.name)
         else:
             others.append(item)
-    fields = others
+    parts = [*_type_parts(types, inside, list(type_names)), *_field_parts(others)]
+    advice = []
+    if types:
+        corrects = any("did you mean" in part for part in parts)
+        advice.append(_type_advice([layer_type for _, layer_type in types], corrects))
+    if others:
+        advice.append("correct or remove the fields")
+    return "; ".join([*parts, " and ".join(advice).rstrip(",")])
+
+
+def _type_parts(
+    types: Sequence[tuple[str, str]], inside: Mapping[str, Sequence[str]], type_names: Sequence[str]
+) -> list[str]:
+    """Return the part of the message about each unknown type.
+
+    inside: type -> the unknown fields inside its layers.
+    """
     layers_of: dict[str, list[str]] = {}
     for layer, layer_type in types:
         layers_of.setdefault(layer_type, []).append(layer)
-    names = list(type_names)
+    parts = []
     for layer_type, layers in layers_of.items():
-        origin = _origin(forks_of(layer_type), suggestion(layer_type, names))
-        names_inside = list(dict.fromkeys(inside.get(layer_type, ())))
-        settings = f" with {_listed('field', names_inside)}" if names_inside else ""
+        origin = _origin(forks_of(layer_type), suggestion(layer_type, type_names))
+        names = list(dict.fromkeys(inside.get(layer_type, ())))
+        settings = f" with {_listed('field', names)}" if names else ""
         parts.append(f"unknown type {layer_type!r} ({_listed('layer', layers)}{origin}){settings}")
+    return parts
+
+
+def _type_advice(types: Sequence[str], corrects: bool) -> str:
+    """Return the advice about unknown types. corrects: whether the message has suggestions."""
+    correct = "correct the type, or " if corrects else ""
+    brings_data = any(layer_type.endswith(DATA_TYPES) for layer_type in types)
+    other = ", or bring the data by another layer, such as HDF5Data," if brings_data else ""
+    return (
+        f"{correct}write a class for the type and register it with "
+        f"caffe.register_layer(class, type){other}"
+    )
+
+
+def _field_parts(fields: Sequence[Unknown]) -> list[str]:
+    """Return the part of the message about each unknown field or value of a field."""
     places: dict[tuple[str, str, str], list[Unknown]] = {}
     for item in fields:
         places.setdefault((item.message, item.name, item.value), []).append(item)
+    parts = []
     for (message, name, value), items in places.items():
         near = suggestion(value or name, items[0].near)
         origin = _origin(forks_of(name, message), near)
@@ -336,18 +368,7 @@ def refusal(
         layers = list(dict.fromkeys(item.layer for item in items if item.layer))
         where = f"{where}, {_listed('layer', layers)}" if layers else where
         parts.append(f"{subject} ({where}{origin})")
-    advice = []
-    if types:
-        correct = "correct the type, or " if any("did you mean" in part for part in parts) else ""
-        brings_data = any(layer_type.endswith(DATA_TYPES) for layer_type in layers_of)
-        other = ", or bring the data by another layer, such as HDF5Data," if brings_data else ""
-        advice.append(
-            f"{correct}write a class for the type and register it with "
-            f"caffe.register_layer(class, type){other}"
-        )
-    if fields:
-        advice.append("correct or remove the fields")
-    return "; ".join([*parts, " and ".join(advice).rstrip(",")])
+    return parts
 
 
 def _listed(noun: str, items: Sequence[str]) -> str:

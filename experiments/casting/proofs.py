@@ -144,7 +144,7 @@ def with_borders(pair: Pair, image: np.ndarray, row: int, column: int) -> np.nda
 
 
 def _reaches_over(geometry: Geometry, layer: Any, extent: int) -> bool:
-    """Return whether a kernel leaves a bottom of `extent` rows: into padding, or at the end.
+    """Return whether a window reaches beyond a bottom of `extent` rows.
 
     Caffe rounds the number of a Pooling's windows up, so the last window may reach over the edge.
     """

@@ -1,4 +1,4 @@
-"""Train on the same scenes in every layout and format, and compare what comes out.
+"""Train on the same scenes in every layout and format, and compare the results.
 
     python -m experiments.own_data [--out runs/own-data] [--iters 20] [--only flat,voc]
 

@@ -61,7 +61,7 @@ def measure_group(group: str, out: str, iters: int, gpu: Optional[str]) -> List[
 
 
 def differences(group: str, outcomes: List[Outcome]) -> List[str]:
-    """Return a line for each set of a group that does not give what it has to give."""
+    """Return a line for each set of a group whose results differ from those required."""
     lines = []
     for outcome in outcomes:
         values = (outcome.trained, outcome.scored, outcome.compared)

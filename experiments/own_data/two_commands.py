@@ -18,7 +18,7 @@ from solvers.folders import ROOT
 from solvers.label_map import save_png
 
 PHOTOGRAPHS, NEW = 12, 2
-#: Of the net and of each stage: minutes on two cores, and classes that can be told apart.
+#: Settings of the net and of each stage: minutes on two cores suffice to learn the classes.
 WIDTH, ITERS = "1/8", 40
 #: Pixels between the rows of the figure.
 GAP = 6

@@ -37,7 +37,7 @@ def time_net(net: str, pad: int, size: int, repeats: int) -> Dict[str, float]:
         deploy = caffe.Net(path, caffe.TEST)
     rng = np.random.RandomState(0)
     for blobs in deploy.params.values():
-        # All outputs have the same weights, because drawing each would take longer.
+        # All outputs have the same weights, because drawing different ones takes longer.
         blobs[0].data[...] = 0.05 * rng.standard_normal(blobs[0].data[0].shape)
     deploy.blobs["data"].data[...] = rng.standard_normal(deploy.blobs["data"].data.shape)
     seconds = []

@@ -70,7 +70,7 @@ class Case:
 
     @property
     def seed(self) -> int:
-        """A number that depends on the name only, so that a new case changes no other case."""
+        """A number that depends only on the name, so that a new case changes no other case."""
         seed = 5381
         for letter in self.name:
             seed = (33 * seed + ord(letter)) % 2**31

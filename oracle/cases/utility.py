@@ -23,7 +23,7 @@ def behind(
     tops: str = "y",
     **options: Any,
 ) -> None:
-    """Add a case of a layer behind a Scale, so that its first bottom alone has a gradient."""
+    """Add a case of a layer after a Scale, so that only its first bottom has a gradient."""
     text = layer("Scale", "x", "s", "scale_param { axis: 0 num_axes: -1 }")
     bottoms = " ".join(["s"] + [b for b in shapes if b != "x"])
     fields += " loss_weight: 1" * len(tops.split())

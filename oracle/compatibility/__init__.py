@@ -1,4 +1,4 @@
-"""docs/compatibility.md: what agrees with BVLC Caffe, and how far.
+"""Writes docs/compatibility.md: the agreement with BVLC Caffe and its measured errors.
 
     python -m oracle.compatibility [--out FILE]
 

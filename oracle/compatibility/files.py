@@ -66,7 +66,7 @@ def database_rows() -> List[List[str]]:
 
 
 def rewrite_counts() -> Dict[str, Dict[str, int]]:
-    """Return suffix -> how many of BVLC Caffe's snapshots the engine writes again the same."""
+    """Return suffix -> how many of BVLC Caffe's snapshots the engine rewrites byte for byte."""
     counts: Dict[str, Dict[str, int]] = {}
     before = os.getcwd()
     for case in CASES.values():

@@ -8,6 +8,7 @@ import torch
 from caffe.native import instructions, library
 from caffe.native.records import scratch_size, table
 from caffe.ops import (
+    bottom_gradient,
     fused_winograd,
     jobs,
     pointwise,
@@ -16,7 +17,7 @@ from caffe.ops import (
     stem,
     weight_gradient,
 )
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from tests.engine.native_library import packing_module
 from tests.engine.test_native import native as native
@@ -123,6 +124,9 @@ def test_processors_without_avx_512_compute_the_same(tmp_path, monkeypatch):
     diff = torch.randn(2, 80, 13, 18)
     gradient = weight_gradient.gradient(x, diff, w.shape, (1, 1))
     exact = conv2d_weight(x.double(), w.shape, diff.double(), padding=1)
+    assert apart(gradient, exact) < 1e-5
+    gradient = bottom_gradient.gradient(x.shape, diff, w, (1, 1))
+    exact = conv2d_input(x.shape, w.double(), diff.double(), padding=1)
     assert apart(gradient, exact) < 1e-5
     image, kernels = torch.randn(1, 3, 31, 40), torch.randn(32, 3, 7, 7)
     y = stem.Convolution(image.shape, kernels, None, (3, 3))(image)

@@ -138,42 +138,38 @@ def test_a_download_continues_where_the_connection_broke(mirror, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def fetch_after_part(folder, content):
+    """Fetch a file of whose download a killed program has left `content`; return its path."""
+    target = folder / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel"
+    target.parent.mkdir()
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(content)
+    fcn_data.fetch("vgg16", root=str(folder))
+    assert not part.exists()
+    return target
+
+
 def test_a_download_continues_after_the_program_was_killed(mirror, tmp_path):
     body = mirror.files["VGG_ILSVRC_16_layers.caffemodel"]
-    part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
-    part.parent.mkdir()
-    part.write_bytes(body[:123])
-    fcn_data.fetch("vgg16", root=str(tmp_path))
+    target = fetch_after_part(tmp_path, body[:123])
     assert [span for _, span in mirror.requests] == ["bytes=123-"]
-    assert (part.parent / "VGG_ILSVRC_16_layers.caffemodel").read_bytes() == body
+    assert target.read_bytes() == body
 
 
 def test_a_server_that_ignores_ranges_is_read_from_the_start(mirror, tmp_path):
     mirror.ranges = False
-    part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 123)
-    fcn_data.fetch("vgg16", root=str(tmp_path))
-    target = part.parent / "VGG_ILSVRC_16_layers.caffemodel"
+    target = fetch_after_part(tmp_path, b"x" * 123)
     assert target.read_bytes() == mirror.files["VGG_ILSVRC_16_layers.caffemodel"]
 
 
 def test_a_part_of_another_file_is_discarded(mirror, tmp_path):
-    part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 123)
-    fcn_data.fetch("vgg16", root=str(tmp_path))
-    target = part.parent / "VGG_ILSVRC_16_layers.caffemodel"
+    target = fetch_after_part(tmp_path, b"x" * 123)
     assert target.read_bytes() == mirror.files["VGG_ILSVRC_16_layers.caffemodel"]
 
 
 def test_a_complete_part_is_only_verified(mirror, tmp_path):
-    part = tmp_path / "ilsvrc-nets/VGG_ILSVRC_16_layers.caffemodel.part"
-    part.parent.mkdir()
-    part.write_bytes(mirror.files["VGG_ILSVRC_16_layers.caffemodel"])
-    fcn_data.fetch("vgg16", root=str(tmp_path))
+    fetch_after_part(tmp_path, mirror.files["VGG_ILSVRC_16_layers.caffemodel"])
     assert len(mirror.requests) == 1
-    assert not part.exists()
 
 
 def test_a_wrong_checksum_is_refused_with_both_values_and_no_file_stays(mirror, tmp_path):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from .. import mode
-from ..ops import prepared, weight_gradient, winograd
-from ..ops.product import Replacement, large, product, room
+from ..ops import fused_winograd, prepared, winograd
+from ..ops.product import large, product, room
 from .convolving import Convolving, laid_out
 from .function import Call, Shape, Tensors, in_dtype
 from .registry import register
@@ -91,6 +91,7 @@ class Convolution(Convolving):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return weights and biases of this type, with factors and terms folded in."""
         on = torch.device("cpu")
+        self.forget_rounded()
         if affine is None and dtype != torch.float32:
             w, *rest = self.rounded_parameters(on)
             return w, rest[0] if rest else None
@@ -182,14 +183,16 @@ class Convolution(Convolving):
         convolution = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
         w, b = self.weight_and_bias()
         b = b if biased else None
-        by_winograd = self.dense and winograd.pays(x, w, pad)
-        if by_winograd and not (self._is_product() and torch.is_grad_enabled()):
-            return winograd.convolve(x, w, b, pad)
+        # Without the library, large weights would be copied for the gradient of the bottom.
+        copies = self._is_product() and not fused_winograd.is_usable(w.shape)
+        learns_by_copies = copies and torch.is_grad_enabled()
+        if self.dense and not learns_by_copies and winograd.pays(x, w, pad):
+            return winograd.convolve(x, w, b, pad, room(self.blobs[0], w, lambda memory: memory))
         if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], pad, self.reach)):
             short = [max(0, r - n - 2 * p) for n, p, r in zip(x.shape[2:], pad, self.reach)]
             x = F.pad(x, [side for n in reversed(short) for side in (0, n)])
         if self._is_product() or self._learns_as_product(x):
-            return self._product(x, w, b, pad, by_winograd)
+            return self._product(x, w, b, pad)
         outputs = w.shape[0]
         if self.group == 1 and x.device.type == "cuda" and x.dtype == torch.bfloat16:
             w, b = _with_outputs_in_eights(w, b)
@@ -213,17 +216,9 @@ class Convolution(Convolving):
         return self._is_product()
 
     def _product(
-        self,
-        x: torch.Tensor,
-        w: torch.Tensor,
-        b: torch.Tensor | None,
-        pad: Sequence[int],
-        by_winograd: bool = False,
+        self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
     ) -> torch.Tensor:
-        """Convolve as the product of unfolded patches (positions x C kh kw) and the weights.
-
-        by_winograd: whether the patches are only for the gradient of the bottom.
-        """
+        """Convolve as the product of unfolded patches (positions x C kh kw) and the weights."""
         axes = zip(x.shape[2:], self.reach, self.stride, pad)
         size = [(n + 2 * p - r) // s + 1 for n, r, s, p in axes]
         # Patches are unfolded in the order in which the weights lie in memory: position by
@@ -241,28 +236,8 @@ class Convolution(Convolving):
         def matrix(weights: torch.Tensor) -> torch.Tensor:
             return (weights.permute(0, 2, 3, 1) if nhwc else weights).flatten(1)
 
-        replacement = _by_winograd(x, w, b, pad) if by_winograd else None
-        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix), replacement)
+        y = product(patches, matrix(w), b, room(self.blobs[0], w, matrix))
         return y.view(x.shape[0], *size, w.shape[0]).permute(0, 3, 1, 2)
-
-
-def _by_winograd(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
-) -> Replacement:
-    """Return the product of a map's patches and the weights by Winograd's algorithm."""
-    x, shape = x.detach(), tuple(w.shape)
-    with torch.no_grad():
-        y = winograd.forward(x, w, b, pad)
-    size = y.shape[2:]
-
-    def write(grad: torch.Tensor, out: torch.Tensor) -> bool:
-        in_order = out.is_contiguous() and w.is_contiguous() and out.dtype == torch.float32
-        if not in_order or not weight_gradient.is_usable(x, shape):
-            return False
-        diff = grad.to(x.dtype).view(x.shape[0], *size, shape[0]).permute(0, 3, 1, 2)
-        return weight_gradient.gradient(x, diff, shape, pad, out) is not None
-
-    return Replacement(y.permute(0, 2, 3, 1).reshape(-1, shape[0]), write)
 
 
 def _folded(

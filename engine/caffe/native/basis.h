@@ -42,6 +42,53 @@ INLINE void output_basis(int count, vector *o, int64_t step, const vector *m)
     else o[3 * step] = 2.82842712f * difference + 0.353553391f * difference2 + m[5];
 }
 
+/* The six coordinates of the gradients of three or four outputs: the transpose of output_basis. */
+INLINE void difference_basis(int count, vector *o, int64_t step, const vector *d)
+{
+    vector even = d[0] + 2 * d[2], odd = 1.41421356f * d[1];
+    vector even2 = d[0] + 0.5f * d[2], odd2 = 0.707106781f * d[1];
+    if (count == 4) {
+        odd += 2.82842712f * d[3];
+        odd2 += 0.353553391f * d[3];
+    }
+    o[0] = d[0];
+    o[step] = even + odd;
+    o[2 * step] = even - odd;
+    o[3 * step] = even2 + odd2;
+    o[4 * step] = even2 - odd2;
+    o[5 * step] = d[count - 1];
+}
+
+/* Write the coordinates of n channels of side * side positions of a map, PANEL by PANEL: of inputs, 6 x 6,
+ * or of gradients of outputs. first: the number of the first position's first value, which may lie
+ * beyond the map. row_step, step: values between rows and between positions. positions: those that
+ * count, as bits 8 * p + q, or -1 for all; in place of the others are zeros. Coordinates are `plane`
+ * values apart. */
+INLINE void write_square(const void *map, int low, int64_t first, int64_t row_step, int64_t step,
+                         int side, int64_t positions, int64_t n, int64_t plane, float *out)
+{
+    for (int64_t c = 0; c < n; c += PANEL) {
+        vector half[AXIS_POINTS][AXIS_POINTS];
+        UNROLL for (int q = 0; q < side; q++) {
+            vector d[AXIS_POINTS];
+            UNROLL for (int p = 0; p < side; p++) {
+                d[p] = (vector){0};
+                if (positions < 0 || positions >> (8 * p + q) & 1)
+                    d[p] = load(map, first + p * row_step + q * step + c, low);
+            }
+            if (side == AXIS_POINTS) tile_basis(&half[0][q], AXIS_POINTS, d);
+            else difference_basis(side, &half[0][q], AXIS_POINTS, d);
+        }
+        UNROLL for (int p = 0; p < AXIS_POINTS; p++) {
+            vector o[AXIS_POINTS];
+            if (side == AXIS_POINTS) tile_basis(o, 1, half[p]);
+            else difference_basis(side, o, 1, half[p]);
+            UNROLL for (int q = 0; q < AXIS_POINTS; q++)
+                *(vector *)(out + (AXIS_POINTS * p + q) * plane + c) = o[q];
+        }
+    }
+}
+
 /* Turn a square of PANEL rows of PANEL values in place. */
 #define TURN_SQUARE(rows) \
     SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) \

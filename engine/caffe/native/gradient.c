@@ -43,23 +43,6 @@ int64_t caffe_native_gradient_scratch(int64_t channels, int64_t kernel, int64_t 
                      pieces * sum_channels * group);
 }
 
-/* The six coordinates of the gradients of three or four outputs: the transpose of output_basis. */
-INLINE void difference_basis(int count, vector *o, int64_t step, const vector *d)
-{
-    vector even = d[0] + 2 * d[2], odd = 1.41421356f * d[1];
-    vector even2 = d[0] + 0.5f * d[2], odd2 = 0.707106781f * d[1];
-    if (count == 4) {
-        odd += 2.82842712f * d[3];
-        odd2 += 0.353553391f * d[3];
-    }
-    o[0] = d[0];
-    o[step] = even + odd;
-    o[2 * step] = even - odd;
-    o[3 * step] = even2 + odd2;
-    o[4 * step] = even2 - odd2;
-    o[5 * step] = d[count - 1];
-}
-
 /* The gradients of three or four weights of an axis from six coordinates. */
 INLINE void weight_basis(int taps, vector *o, int64_t step, const vector *m)
 {
@@ -80,7 +63,7 @@ struct source {
 
 /* Write the coordinates of a square of side * side positions, `plane` apart. top, left: its first
  * position, which may lie beyond the map; there the map continues with zeros. */
-INLINE void write_square(const struct source *s, int side, int low, int64_t image, int64_t top,
+INLINE void write_source_square(const struct source *s, int side, int low, int64_t image, int64_t top,
                          int64_t left, int64_t plane, float *out)
 {
     int64_t row_step = s->width * s->channels;
@@ -121,8 +104,8 @@ INLINE void write_squares(const struct gradient *j, const struct source *s, int 
     for (int64_t i = 0; i < n; i++, out += step) {
         int64_t row = (first + i) / across, image = row / down;
         int64_t y = distance * (row % down) + top, x = distance * ((first + i) % across) + left;
-        if (j->low) write_square(s, side, 1, image, y, x, plane, out);
-        else write_square(s, side, 0, image, y, x, plane, out);
+        if (j->low) write_source_square(s, side, 1, image, y, x, plane, out);
+        else write_source_square(s, side, 0, image, y, x, plane, out);
     }
 }
 

@@ -17,6 +17,7 @@
 int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
 int64_t caffe_native_spread_size(void);
 int64_t caffe_native_gradient_size(void);
+int64_t caffe_native_bottom_gradient_size(void);
 int64_t caffe_native_pooling_size(void), caffe_native_lrn_size(void);
 int64_t caffe_native_stem_size(void), caffe_native_inner_size(void);
 
@@ -624,7 +625,8 @@ int64_t caffe_native_sizes(int64_t which)
                        caffe_native_pointwise_size(), caffe_native_pooling_size(),
                        sizeof(struct call), caffe_native_lrn_size(),
                        caffe_native_stem_size(), caffe_native_spread_size(),
-                       caffe_native_inner_size(), caffe_native_gradient_size()};
+                       caffe_native_inner_size(), caffe_native_gradient_size(),
+                       caffe_native_bottom_gradient_size()};
     return sizes[which];
 }
 

@@ -12,11 +12,25 @@ from typing import Any, NamedTuple
 
 from .. import glog
 from .records import RECORD
-from .structures import CALL, CONVOLUTION, GRADIENT, INNER, LRN, POINTWISE, POOLING, SPREAD, STEM
+from .structures import (
+    BOTTOM_GRADIENT,
+    CALL,
+    CONVOLUTION,
+    GRADIENT,
+    INNER,
+    LRN,
+    POINTWISE,
+    POOLING,
+    SPREAD,
+    STEM,
+)
 
 FOLDER = Path(__file__).parent
 #: The structures of which the library reports the sizes, in its order.
-STRUCTURES = RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT
+STRUCTURES = (
+    *(RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT),
+    BOTTOM_GRADIENT,
+)
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
 #: CAFFE_NATIVE=0 in the environment leaves all operations to NumPy and PyTorch.
@@ -28,19 +42,20 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values.
-    winograd, pointwise, stem, pooling, lrn, spread, inner, gradient: run jobs of a convolution by
-    Winograd's algorithm, of a 1 x 1 convolution, of a net's first 7 x 7 convolution, of a pooling,
-    of a local response normalization, of a transposed convolution along an axis, of an InnerProduct
-    or of the gradient of a convolution's weights. The arguments are the address of their table,
-    their number, and the address of the structure `team` of vectors.h. They return whether the
-    results can be used.
+    winograd, pointwise, stem, pooling, lrn, spread, inner, gradient, bottom_gradient: run jobs of
+    a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a net's first 7 x 7
+    convolution, of a pooling, of a local response normalization, of a transposed convolution along
+    an axis, of an InnerProduct, or of the gradient of a convolution's weights or bottom. The
+    arguments are the address of their table, their number, and the address of the structure `team`
+    of vectors.h. They return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used.
     winograd_scratch: the number of values of a job's scratch memory, for its channels, the side of
     its kernels, the tiles of a block and the outputs of a group. stem_scratch: likewise, for the
     channels and the width of the result. gradient_scratch: likewise, for the channels, the side of
     the kernels, the tiles of a block, the outputs of a group, and the channels whose sums are in
-    memory at a time.
+    memory at a time. bottom_scratch: likewise, for the channels, the side of the kernels and the
+    tiles of a block.
     round: rounds float32 values to bfloat16, by the addresses of both and their number.
     convolves: whether the jobs are fast on this processor.
     """
@@ -54,10 +69,12 @@ class Library(NamedTuple):
     spread: Callable[[int, int, int], int]
     inner: Callable[[int, int, int], int]
     gradient: Callable[[int, int, int], int]
+    bottom_gradient: Callable[[int, int, int], int]
     run_calls: Callable[[int, int, int], int]
     winograd_scratch: Callable[[int, int, int, int], int]
     stem_scratch: Callable[[int, int], int]
     gradient_scratch: Callable[[int, int, int, int, int], int]
+    bottom_scratch: Callable[[int, int, int], int]
     round: Callable[[int, int, int], None]
     convolves: bool
 
@@ -75,10 +92,12 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "spread": (_TABLE, ctypes.c_int),
     "inner": (_TABLE, ctypes.c_int),
     "gradient": (_TABLE, ctypes.c_int),
+    "bottom_gradient": (_TABLE, ctypes.c_int),
     "run_calls": (_TABLE, _NUMBER),
     "winograd_scratch": ([_NUMBER] * 4, _NUMBER),
     "stem_scratch": ([_NUMBER] * 2, _NUMBER),
     "gradient_scratch": ([_NUMBER] * 5, _NUMBER),
+    "bottom_scratch": ([_NUMBER] * 3, _NUMBER),
     "round": ([_ADDRESS, _ADDRESS, _NUMBER], None),
 }
 

@@ -68,3 +68,13 @@ GRADIENT = np.dtype(
     + _fields("first_channel end_channel first_output end_output block group")
     + [("low", "i4"), ("finite", "i4")]
 )
+#: The structure `bottom_gradient` of bottom_gradient.c, and its structure `tile`.
+BOTTOM_GRADIENT = np.dtype(
+    _PLACES[:3]
+    + _PLACES[5:6]
+    + [("tiles", "u8")]
+    + _fields("count height width channels x_step outputs y_height y_width y_step")
+    + _fields("kernel top left first_channel end_channel block")
+    + [("low_maps", "i4"), ("low_weights", "i4"), ("finite", "i4"), ("", "i4")]
+)
+TILE = np.dtype(_fields("image row column outputs"))

@@ -16,6 +16,7 @@
 
 #include "vectors.h"
 #include "basis.h"
+#include "kernels.h"
 
 /* Channels of a product at a time, or pieces of channels: few, so that its sums round less, and its
  * factors stay in the first cache. */
@@ -86,23 +87,6 @@ int64_t caffe_native_winograd_scratch(int64_t channels, int64_t kernel, int64_t 
            group / PANEL * panel_step(depth) + kernel * kernel * channels + block;
 }
 
-/* The six coordinates of one axis of a piece of a kernel; basis.h has those of tiles. */
-INLINE void kernel_basis(int taps, vector *o, int64_t step, const vector *g)
-{
-    vector even = 0.25f * g[0] + 0.5f * g[2], odd = 0.353553391f * g[1];
-    vector even2 = g[0] + 0.5f * g[2], odd2 = 0.707106781f * g[1];
-    if (taps == 4) {
-        odd += 0.707106781f * g[3];
-        odd2 += 0.353553391f * g[3];
-    }
-    o[0] = 2 * g[0];
-    o[step] = even + odd;
-    o[2 * step] = even - odd;
-    o[3 * step] = even2 + odd2;
-    o[4 * step] = even2 - odd2;
-    o[5 * step] = 2 * g[taps - 1];
-}
-
 /* ---- tiles, kernels, products and outputs ------------------------------------------------------ */
 
 /* Where a tile lies: its image, and its first row and column among the outputs. */
@@ -171,42 +155,6 @@ INLINE void write_tile(const struct convolution *j, int taps, int64_t tile, int6
         write_piece_tile(j, taps, tile, piece, plane, out);
 }
 
-/* Turn PANEL rows of PANEL values, a_step apart, into columns. */
-INLINE void turn(float *o, const void *a, int64_t a_step, int low, int has_wide_shuffles)
-{
-    if (has_wide_shuffles) {
-        vector rows[PANEL];
-        UNROLL for (int i = 0; i < PANEL; i++) {
-            rows[i] = load(a, i * a_step, low);
-            __builtin_prefetch(address(a, i * a_step + CHUNK * 9, low));
-        }
-        TURN_SQUARE(rows)
-        UNROLL for (int i = 0; i < PANEL; i++) *(vector *)(o + i * PANEL) = rows[i];
-        return;
-    }
-    for (int i = 0; i < PANEL; i++) {
-        vector row = load(a, i * a_step, low);
-        for (int k = 0; k < PANEL; k++) o[k * PANEL + i] = row[k];
-    }
-}
-
-/* Write the coordinates of a piece of PANEL kernels, KERNEL_STEP apart. g: the weights of the piece
- * in one channel, row by row. */
-INLINE void write_piece(int taps, const float *const *g, float *out)
-{
-    vector half[6][4];
-    UNROLL for (int q = 0; q < taps; q++) {
-        vector column[4];
-        UNROLL for (int p = 0; p < taps; p++) column[p] = *(const vector *)g[taps * p + q];
-        kernel_basis(taps, &half[0][q], 4, column);
-    }
-    UNROLL for (int p = 0; p < 6; p++) {
-        vector o[6];
-        kernel_basis(taps, o, 1, half[p]);
-        UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * KERNEL_STEP) = o[q];
-    }
-}
-
 /* Write the coordinates of PANEL 3 x 3 kernels for n channels, DEPTH at most, from `start` on:
  * coordinates x DEPTH + 1 x PANEL. */
 INLINE void write_small_kernels(const struct convolution *j, int low, int has_wide_shuffles,
@@ -219,9 +167,9 @@ INLINE void write_small_kernels(const struct convolution *j, int low, int has_wi
         const float *g[9];
         if (c % CHUNK == 0)
             for (int64_t i = 0; i < CHUNK * 9; i += PANEL)
-                turn(turned[i], address(w, c * 9 + i, low), row, low, has_wide_shuffles);
+                turn(turned[i], address(w, c * 9 + i, low), row, CHUNK * 9, low, has_wide_shuffles);
         UNROLL for (int i = 0; i < 9; i++) g[i] = turned[c % CHUNK * 9 + i];
-        write_piece(3, g, out);
+        write_piece(3, g, KERNEL_STEP, out);
     }
 }
 
@@ -238,18 +186,14 @@ INLINE void write_large_kernels(const struct convolution *j, int taps, int low,
     int64_t pieces = pieces_of(j->kernel);
     const void *w = address(j->w, first * row + start * size, low);
     memset(turned[size], 0, sizeof turned[size]);
-    for (int64_t piece = 0; piece < pieces; piece++)
-        for (int64_t i = 0; i < taps * taps; i++) {
-            int64_t p = piece / 2 * taps + i / taps, q = piece % 2 * taps + i % taps;
-            g[piece][i] = turned[p < j->kernel && q < j->kernel ? p * j->kernel + q : size];
-        }
+    find_pieces(j->kernel, taps, turned, g);
     for (int64_t c = 0; c < n; c++) {
         for (int64_t i = 0; i < size; i += PANEL) {
             int64_t at = i + PANEL < size ? i : size - PANEL;
-            turn(turned[at], address(w, c * size + at, low), row, low, has_wide_shuffles);
+            turn(turned[at], address(w, c * size + at, low), row, CHUNK * 9, low, has_wide_shuffles);
         }
         for (int64_t piece = 0; piece < pieces; piece++)
-            write_piece(taps, g[piece], out + (piece * n + c) * PANEL);
+            write_piece(taps, g[piece], KERNEL_STEP, out + (piece * n + c) * PANEL);
     }
 }
 

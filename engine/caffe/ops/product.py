@@ -7,7 +7,7 @@ rounded to a lower precision in pieces, so that no second copy of them is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,17 +45,6 @@ LARGE = 1 << 22
 Room = Callable[[], "torch.Tensor | None"]
 
 
-class Replacement(NamedTuple):
-    """What another algorithm computes in place of a product.
-
-    y: the result, N x M. weight_gradient: writes the gradient of the weights, from that of y, to
-    memory of M x K, and returns whether it could.
-    """
-
-    y: torch.Tensor
-    weight_gradient: Callable[[torch.Tensor, torch.Tensor], bool]
-
-
 def large(blob: Blob) -> bool:
     """Return whether a parameter is so large that the product works in place and in pieces."""
     return blob.count >= LARGE and mode.fast()
@@ -85,15 +74,14 @@ def product(
     w: torch.Tensor,
     b: torch.Tensor | None,
     room: Room | None = None,
-    replacement: Replacement | None = None,
 ) -> torch.Tensor:
     """Return x w^T + b, for x of N x K, w of M x K and b of M.
 
     If x has a lower precision than w, w is rounded to it. room: see `room`; the gradient of w is
-    written to the memory that it returns. replacement: the other algorithm, if there is one.
+    written to the memory that it returns.
     """
-    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None or replacement is not None:
-        return _Product.apply(x, w, b, room, replacement)
+    if _by_onednn(x, w) or x.dtype != w.dtype or room is not None:
+        return _Product.apply(x, w, b, room)
     return F.linear(x, w, b)
 
 
@@ -146,13 +134,8 @@ class _Product(torch.autograd.Function):
         w: torch.Tensor,
         b: torch.Tensor | None,
         room: Room | None,
-        replacement: Replacement | None,
     ) -> torch.Tensor:
-        ctx.room, ctx.dtype, ctx.write = room, w.dtype, None
-        if replacement is not None:
-            ctx.save_for_backward(x, w)
-            ctx.write = replacement.weight_gradient
-            return replacement.y
+        ctx.room, ctx.dtype = room, w.dtype
         if x.dtype == w.dtype or x.device.type != "cpu":
             rounded = w.to(x.dtype)
             ctx.save_for_backward(x, rounded)
@@ -174,13 +157,11 @@ class _Product(torch.autograd.Function):
             out = ctx.room() if ctx.room is not None else None
             if out is None:
                 out = torch.empty_like(w, dtype=ctx.dtype)
-            is_written = ctx.write is not None and ctx.write(grad, out)
-            to_w = out if is_written else _weight_gradient(grad, x, out)
+            to_w = _weight_gradient(grad, x, out)
         return (
             _input_gradient(grad, w) if needs_x else None,
             to_w,
             grad.sum(0) if needs_b else None,
-            None,
             None,
         )
 

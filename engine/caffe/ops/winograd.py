@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from .. import mode
-from . import fused_winograd, weight_gradient
+from . import bottom_gradient, fused_winograd, weight_gradient
+from .product import Room
 from .rooms import Rooms
 
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
@@ -135,14 +136,19 @@ def _pays_in_steps(
 
 
 def convolve(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, pad: Sequence[int]
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    pad: Sequence[int],
+    room: Room | None = None,
 ) -> torch.Tensor:
     """Return the convolution, with stride 1, of x, N x C x H x W, with w, K x C / groups x kh x kw.
 
-    All are float32 or, where `pays` says so, bfloat16. b: K biases, or None. pad: (height, width),
-    each less than the kernel.
+    All are float32 or, where `pays` says so, bfloat16; w may be float32 where x is bfloat16. b: K
+    biases, or None. pad: (height, width), each less than the kernel. room: as in
+    `product.product`; its memory has the shape of w.
     """
-    return _Convolution.apply(x, w, b, tuple(pad), _learns(x, w, b))
+    return _Convolution.apply(x, w, b, tuple(pad), _learns(x, w, b), room)
 
 
 def _learns(*tensors: torch.Tensor | None) -> bool:
@@ -159,22 +165,21 @@ class _Convolution(torch.autograd.Function):
         b: torch.Tensor | None,
         pad: Sequence[int],
         learns: bool,
+        room: Room | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, w)
-        ctx.pad = pad
+        ctx.pad, ctx.room = pad, room
         return forward(x, w, b, pad, learns)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, w = ctx.saved_tensors
         needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
-        groups = x.shape[1] // w.shape[1]
-        transposed = w.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-        rest = tuple(w.shape[2] - 1 - p for p in ctx.pad)
         return (
-            forward(grad, transposed, None, rest) if needs_x else None,
-            _weight_gradient(x, grad, w, ctx.pad) if needs_w else None,
+            _bottom_gradient(x.shape, grad, w, ctx.pad) if needs_x else None,
+            _weight_gradient(x, grad, w, ctx.pad, ctx.room) if needs_w else None,
             grad.sum((0, 2, 3)) if needs_b else None,
+            None,
             None,
             None,
         )
@@ -196,7 +201,9 @@ def forward(
         y = fused_winograd.Convolution(x.shape, w, b, pad, dtype=x.dtype, exact=learns).compute(x)
     else:
         y = _in_steps(x, w, b, pad) if w.shape[2] == 3 else None
-    return F.conv2d(x, w, b, padding=pad, groups=groups) if y is None else y
+    if y is None:
+        return F.conv2d(x, w.to(x.dtype), b, padding=pad, groups=groups)
+    return y
 
 
 def _in_steps(
@@ -231,13 +238,34 @@ def _in_steps(
     return y.permute(0, 3, 1, 2) if finite else None
 
 
+def _bottom_gradient(
+    shape: Sequence[int], grad: torch.Tensor, w: torch.Tensor, pad: Sequence[int]
+) -> torch.Tensor:
+    """Return the gradient of the bottom, N x C x H x W, from that of the outputs."""
+    groups = shape[1] // w.shape[1]
+    if bottom_gradient.pays(shape, w.shape, pad):
+        to_x = bottom_gradient.gradient(shape, grad, w, pad)
+        if to_x is not None:
+            return to_x
+        return conv2d_input(shape, w.to(grad.dtype), grad, padding=pad, groups=groups)
+    transposed = w.flip(2, 3).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return forward(grad, transposed, None, tuple(w.shape[2] - 1 - p for p in pad))
+
+
 def _weight_gradient(
-    x: torch.Tensor, grad: torch.Tensor, w: torch.Tensor, pad: Sequence[int]
+    x: torch.Tensor,
+    grad: torch.Tensor,
+    w: torch.Tensor,
+    pad: Sequence[int],
+    room: Room | None = None,
 ) -> torch.Tensor:
     """Return the gradient of weights, K x C / groups x kh x kw, from that of the outputs."""
     shape = tuple(w.shape)
     if weight_gradient.is_usable(x, shape):
-        to_w = weight_gradient.gradient(x, grad.to(x.dtype), shape, pad)
+        memory = None if room is None else room()
+        is_in_order = memory is not None and memory.is_contiguous()
+        out = memory if is_in_order else None
+        to_w = weight_gradient.gradient(x, grad.to(x.dtype), shape, pad, out)
     elif shape[1] == x.shape[1] and shape[2] == 3 and _pays_in_steps(x.shape, shape, pad, x.dtype):
         to_w = _weight_gradient_in_steps(x, grad, shape, pad)
     else:

@@ -94,29 +94,11 @@ def DetectionOutput(m: Model, source: Source) -> str:
         raise refusal(layer, "the detection of YOLO", "end the net at its bottom")
     if nms.eta < 1:
         raise refusal(layer, f"nms_param.eta {nms.eta:g}, a threshold that falls,", "set eta: 1")
-    codes, confidence, priors, *first_stage = inputs(m, source)
     count = size_of(m, source, 0)
-    priors = priors.reshape(2, -1, 4)
-    prior, variance = (priors.slice(0, i, i + 1).reshape(-1, 4) for i in (0, 1))
     labels = [c for c in range(p.num_classes) if c != p.background_label_id]
     classes = constant(m, labels, INT64)
-    located = 1 if p.share_location else p.num_classes
-    factors = None if p.variance_encoded_in_target else variance
-    scores = confidence.reshape(0, -1, p.num_classes).transpose(0, 2, 1).gather(classes, 1)
-    size: Size = size_of(m, source, 2, bottom=2)
-    size = size // 4
-    if first_stage:
-        objects, moves = (x.reshape(count, size, -1) for x in first_stage)
-        moved = _decode(moves.slice(2, 0, 4), prior, factors, p.code_type)
-        prior = moved.unsqueeze(1)
-        background = objects.column(1).unsqueeze(1) < float(np.float32(p.objectness_score))
-        scores = background.where(constant(m, 0.0), scores)
-    each = codes.reshape(0, -1, located, 4).transpose(0, 2, 1, 3)
-    boxes = _decode(each, prior, factors, p.code_type)
-    if not p.share_location:
-        boxes = boxes.gather(classes, 1)
-    elif len(labels) > 1:
-        boxes = boxes.expand(1, len(labels), 1, 1)
+    size = size_of(m, source, 2, bottom=2) // 4
+    boxes, scores = _candidates(m, source, len(labels), classes, count, size)
     if nms.HasField("top_k") and nms.top_k > -1 and (isinstance(size, Array) or nms.top_k < size):
         size = size.minimum(nms.top_k) if isinstance(size, Array) else nms.top_k
         scores, index = scores.top_k(size)
@@ -135,6 +117,36 @@ def DetectionOutput(m: Model, source: Source) -> str:
     if p.keep_top_k > -1:
         detections = detections.gather(_best(m, score, image, count, p.keep_top_k))
     return _or_none(m, detections, count).name
+
+
+def _candidates(
+    m: Model, source: Source, kinds: int, classes: Array, count: Size, size: Size
+) -> tuple[Array, Array]:
+    """Return the decoded boxes, N x K x P x 4, and their scores, N x K x P.
+
+    kinds, classes: the number K of classes without the background, and their labels. count, size:
+    the numbers N of images and P of priors.
+    """
+    p = source.param.detection_output_param
+    codes, confidence, priors, *first_stage = inputs(m, source)
+    priors = priors.reshape(2, -1, 4)
+    prior, variance = (priors.slice(0, i, i + 1).reshape(-1, 4) for i in (0, 1))
+    factors = None if p.variance_encoded_in_target else variance
+    scores = confidence.reshape(0, -1, p.num_classes).transpose(0, 2, 1).gather(classes, 1)
+    if first_stage:
+        objects, moves = (x.reshape(count, size, -1) for x in first_stage)
+        moved = _decode(moves.slice(2, 0, 4), prior, factors, p.code_type)
+        prior = moved.unsqueeze(1)
+        background = objects.column(1).unsqueeze(1) < float(np.float32(p.objectness_score))
+        scores = background.where(constant(m, 0.0), scores)
+    located = 1 if p.share_location else p.num_classes
+    each = codes.reshape(0, -1, located, 4).transpose(0, 2, 1, 3)
+    boxes = _decode(each, prior, factors, p.code_type)
+    if not p.share_location:
+        boxes = boxes.gather(classes, 1)
+    elif kinds > 1:
+        boxes = boxes.expand(1, kinds, 1, 1)
+    return boxes, scores
 
 
 def _best(m: Model, score: Array, image: Array, count: Size, keep: int) -> Array:
