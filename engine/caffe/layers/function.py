@@ -300,6 +300,10 @@ class Function(EngineLayer):
         """Return what the layer keeps from pass to pass: rounded and derived parameters."""
         return [self._rounded, self.derived]
 
+    def forget_rounded(self) -> None:
+        """Free the rounded parameters, which a plan keeps in another order."""
+        self._rounded = None
+
     def forget(self) -> None:
         """Free what the last forward kept for backward."""
         self._tape = None
