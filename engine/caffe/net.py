@@ -398,7 +398,7 @@ class Net:
             if not needed <= set(stored) <= set(range(len(blobs))):
                 raise WeightsError(
                     f"{path}: layer {name!r} has {len(stored)} blobs there and {len(blobs)} "
-                    "in this net"
+                    "in this net; rename the layer to leave its weights out"
                 )
             loose = isinstance(node.layer, EngineLayer) and node.layer.loose_axes
             for i, source in stored.items():
@@ -427,7 +427,7 @@ class Net:
             if shapes != other_shapes:
                 raise WeightsError(
                     f"layer {node.name!r} has parameters of shapes {shapes} here and "
-                    f"{other_shapes} in the other net"
+                    f"{other_shapes} in the other net; rename the layer to leave it out"
                 )
             for blob, shared in zip(blobs, others):
                 blob.share_data(shared)
