@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from .run.wiring import Node, Parameter, Wiring, wire
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
     """Return the arguments that follow the network file."""
-    return int(phase), int(level), stages or [], weights
+    return int(phase), operator.index(level), stages or [], weights
 
 
 def _old_order(weights: Any, phase: Any) -> tuple:
@@ -397,7 +398,7 @@ class Net:
             if not needed <= set(stored) <= set(range(len(blobs))):
                 raise WeightsError(
                     f"{path}: layer {name!r} has {len(stored)} blobs there and {len(blobs)} "
-                    "in this net"
+                    "in this net; rename the layer to leave its weights out"
                 )
             loose = isinstance(node.layer, EngineLayer) and node.layer.loose_axes
             for i, source in stored.items():
@@ -426,7 +427,7 @@ class Net:
             if shapes != other_shapes:
                 raise WeightsError(
                     f"layer {node.name!r} has parameters of shapes {shapes} here and "
-                    f"{other_shapes} in the other net"
+                    f"{other_shapes} in the other net; rename the layer to leave it out"
                 )
             for blob, shared in zip(blobs, others):
                 blob.share_data(shared)

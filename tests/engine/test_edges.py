@@ -364,7 +364,7 @@ def test_a_worker_without_the_secret_of_the_run_is_not_accepted(monkeypatch):
     monkeypatch.setenv(hello.SECRET, "another")
     with hello.connect(1, store, "localhost").socket:
         accepting.join(10)
-    assert errors == ["workers [1] did not connect within 0.3 s"]
+    assert errors == ["workers [1] did not connect within 0.3 s; start all of them"]
 
 
 def test_a_server_listens_at_the_address_of_its_host_alone():

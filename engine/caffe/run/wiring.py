@@ -300,7 +300,9 @@ class _Builder:
     ) -> bool:
         """Take in or share the layer's parameters; return whether any of them learns."""
         if len(p.param) > len(layer.blobs):
-            raise traits.error(f"{len(p.param)} param for {len(layer.blobs)} parameters")
+            raise traits.error(
+                f"{len(p.param)} param for {len(layer.blobs)} parameters; remove the last ones"
+            )
         learning = [i >= len(rates) or rates[i] != 0 for i in range(len(layer.blobs))]
         traits.param_propagate_down = learning
         for i, blob in enumerate(layer.blobs):
