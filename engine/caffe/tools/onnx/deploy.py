@@ -104,7 +104,9 @@ def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net
     if shapes:
         raise UsageError(f"no input of the net has the name {', '.join(map(repr, shapes))}")
     if not any(layer.type != "Input" for layer in result.layer):
-        raise NetError("the net has no layers beside data, losses and scores")
+        raise NetError(
+            "the net has no layers beside data, losses and scores; nothing is left to write"
+        )
     return Net.from_param(result), lines
 
 
