@@ -21,6 +21,7 @@ int64_t caffe_native_bottom_gradient_size(void);
 int64_t caffe_native_pooling_size(void), caffe_native_lrn_size(void);
 int64_t caffe_native_stem_size(void), caffe_native_inner_size(void);
 int64_t caffe_native_depthwise_size(void), caffe_native_band_size(void);
+int64_t caffe_native_image_size(void);
 
 /* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
@@ -628,7 +629,7 @@ int64_t caffe_native_sizes(int64_t which)
                        caffe_native_stem_size(), caffe_native_spread_size(),
                        caffe_native_inner_size(), caffe_native_gradient_size(),
                        caffe_native_bottom_gradient_size(), caffe_native_depthwise_size(),
-                       caffe_native_band_size()};
+                       caffe_native_band_size(), caffe_native_image_size()};
     return sizes[which];
 }
 

@@ -21,6 +21,7 @@ from .structures import (
     GRADIENT,
     INNER,
     LRN,
+    IMAGE,
     POINTWISE,
     POOLING,
     SPREAD,
@@ -31,7 +32,7 @@ FOLDER = Path(__file__).parent
 #: The structures of which the library reports the sizes, in its order.
 STRUCTURES = (
     *(RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT),
-    *(BOTTOM_GRADIENT, DEPTHWISE, BAND),
+    *(BOTTOM_GRADIENT, DEPTHWISE, BAND, IMAGE),
 )
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"
@@ -44,9 +45,9 @@ class Library(NamedTuple):
 
     run: runs records, by the address of a table, their number and the address of scratch memory;
     returns how many ran before one that refused its values.
-    winograd, pointwise, depthwise, bands, stem, pooling, lrn, spread, inner, gradient,
+    winograd, pointwise, depthwise, bands, image, stem, pooling, lrn, spread, inner, gradient,
     bottom_gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a
-    depthwise convolution, of successive ones of these two, of a net's first 7 x 7 convolution, of a pooling, of a local response
+    depthwise convolution, of successive ones of these two, of a convolution of few planes, of a net's first 7 x 7 convolution, of a pooling, of a local response
     normalization, of a transposed convolution along an axis, of an InnerProduct, or of the gradient
     of a convolution's weights or bottom. The arguments are the address of their table, their
     number, and the address of the structure `team` of vectors.h. They return whether the results
@@ -68,6 +69,7 @@ class Library(NamedTuple):
     pointwise: Callable[[int, int, int], int]
     depthwise: Callable[[int, int, int], int]
     bands: Callable[[int, int, int], int]
+    image: Callable[[int, int, int], int]
     stem: Callable[[int, int, int], int]
     pooling: Callable[[int, int, int], int]
     lrn: Callable[[int, int, int], int]
@@ -93,6 +95,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "pointwise": (_TABLE, ctypes.c_int),
     "depthwise": (_TABLE, ctypes.c_int),
     "bands": (_TABLE, ctypes.c_int),
+    "image": (_TABLE, ctypes.c_int),
     "stem": (_TABLE, ctypes.c_int),
     "pooling": (_TABLE, ctypes.c_int),
     "lrn": (_TABLE, ctypes.c_int),

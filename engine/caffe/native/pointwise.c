@@ -41,21 +41,6 @@ INLINE void gather(const struct pointwise *j, int64_t first, int64_t count, floa
     }
 }
 
-/* Return `count` values, followed by zeros. */
-INLINE vector load_some(const float *values, int64_t count)
-{
-    if (count == PANEL) return *(const vector *)values;
-    vector result = {0};
-    memcpy(&result, values, 4 * count);
-    return result;
-}
-
-INLINE void store_some(float *values, vector value, int64_t count)
-{
-    if (count == PANEL) *(vector *)values = value;
-    else memcpy(values, &value, 4 * count);
-}
-
 /* ahead, lines: kernels that are needed later, and how many lines of them to fetch. */
 INLINE void write_rows(const struct pointwise *j, int rows, int halves, const float *x,
                        int64_t position, int64_t first, const float *ahead, int64_t lines)

@@ -1,6 +1,9 @@
 /* What the files of this library share: vectors, products, the processors' vectors, and threads. */
 #pragma once
 
+#include <stdint.h>
+#include <string.h>
+
 /* Values of a vector, and columns that a product computes at a time. */
 #define PANEL 16
 
@@ -133,6 +136,21 @@ INLINE void store(void *values, int64_t i, vector value, int low)
     bits = (bits + 0x7fff + (bits >> 16 & 1)) & numbers;
     bits |= 0x7fc00000 & ~numbers;
     *(low_vector *)((uint16_t *)values + i) = __builtin_convertvector(bits >> 16, low_vector);
+}
+
+/* Return `count` values, followed by zeros. */
+INLINE vector load_some(const float *values, int64_t count)
+{
+    if (count == PANEL) return *(const vector *)values;
+    vector result = {0};
+    memcpy(&result, values, 4 * count);
+    return result;
+}
+
+INLINE void store_some(float *values, vector value, int64_t count)
+{
+    if (count == PANEL) *(vector *)values = value;
+    else memcpy(values, &value, 4 * count);
 }
 
 /* The same code is compiled for processors with wider vectors. The processor is looked at when the

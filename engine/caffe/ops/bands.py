@@ -10,10 +10,10 @@ import numpy as np
 
 from ..native import library
 from ..native.structures import BAND, STAGE
-from . import depthwise, jobs, pointwise
+from . import depthwise, image, jobs, pointwise
 
 #: What a band can compute.
-Stage = Union[pointwise.Convolution, depthwise.Convolution]
+Stage = Union[image.Convolution, pointwise.Convolution, depthwise.Convolution]
 #: The most convolutions of a band (bands.c), and the least rows of its result for each thread: at
 #: the border between two threads, both compute some rows of the maps in between.
 STAGES, LEAST_ROWS = 8, 12
@@ -22,11 +22,17 @@ STAGES, LEAST_ROWS = 8, 12
 VALUES, LARGE = 1 << 17, 1 << 17
 
 
-def fits(call: object) -> bool:
-    """Return whether a call can be part of a band."""
-    if not isinstance(call, (pointwise.Convolution, depthwise.Convolution)):
-        return False
-    return call.shape[0] == 1 and (isinstance(call, depthwise.Convolution) or not call.is_strided)
+def stage(call: jobs.Operation, is_first: bool) -> Stage | None:
+    """Return the call as part of a band, of which it may be the first; None if it cannot be one."""
+    if isinstance(call, image.Convolution):
+        fits = is_first
+    elif isinstance(call, pointwise.Convolution):
+        fits = not call.is_strided
+    elif isinstance(call, depthwise.Convolution):
+        fits = True
+    else:
+        return None
+    return call if fits and call.shape[0] == 1 else None
 
 
 def pays(calls: Sequence[Stage]) -> bool:
@@ -38,13 +44,13 @@ def pays(calls: Sequence[Stage]) -> bool:
 class Band(jobs.Operation):
     """Successive convolutions of one image, of which each reads the result of the one before.
 
-    calls: the convolutions, for which `fits` is true. The last may add another map.
+    calls: the convolutions, as `stage` returns them. The last may add another map.
     """
 
     adds = True
 
     def __init__(self, calls: Sequence[Stage]) -> None:
-        self._calls = calls
+        self._calls, self.layout = calls, calls[0].layout
         self._tables = [call.undivided() for call in calls]
         self._stages = np.zeros(len(calls), STAGE)
         strip = self._fill_stages()

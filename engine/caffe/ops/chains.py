@@ -188,12 +188,15 @@ def banded(links: Sequence[Link], calls: Sequence[jobs.Operation]) -> list[Link]
         follows = row and len(row[-1].inputs) == 1 and row[-1].outputs[0] == link.inputs[0]
         if not follows or row[-1].outputs[0] not in link.unused or len(row) == bands.STAGES:
             end_row()
-        if bands.fits(call):
-            row.append(link)
-            stages.append(call)
-        else:
+        stage = bands.stage(call, not row)
+        if stage is None:
             end_row()
+            stage = bands.stage(call, True)
+        if stage is None:
             result.append(link)
+        else:
+            row.append(link)
+            stages.append(stage)
     end_row()
     return result
 

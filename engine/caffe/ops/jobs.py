@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .. import heap
 from ..native import library
@@ -110,6 +111,16 @@ def split(parts: Sequence[Part], size: int) -> list[Part]:
         for part in parts
         for start in range(part.first_output // size * size, part.end_output, size)
     ]
+
+
+def panels(w: torch.Tensor, b: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return weights, K x ..., and biases, K values, in panels of PANEL outputs.
+
+    The weights are K / PANEL x ... x PANEL, with zeros after the last of K; the biases end likewise.
+    """
+    rest = -w.shape[0] % PANEL
+    w = F.pad(w.flatten(1), (0, 0, 0, rest)).view(-1, PANEL, w[0].numel())
+    return w.transpose(1, 2).contiguous(), None if b is None else F.pad(b, (0, rest))
 
 
 def largest(parts: Sequence[Part]) -> tuple[int, int]:

@@ -39,12 +39,8 @@ class Convolution(jobs.Convolution):
         slope: float | None = None,
     ) -> None:
         self._stride, run = tuple(stride), library.required().pointwise
-        outputs, channels = w.shape[:2]
-        rest = -outputs % PANEL
-        panels = F.pad(w.reshape(outputs, channels), (0, 0, 0, rest)).view(-1, PANEL, channels)
-        y_shape = shape[0], outputs, *((n - 1) // s + 1 for n, s in zip(shape[2:], stride))
-        panels, b = panels.transpose(1, 2).contiguous(), None if b is None else F.pad(b, (0, rest))
-        super().__init__(run, POINTWISE, shape, y_shape, panels, b, slope)
+        y_shape = shape[0], w.shape[0], *((n - 1) // s + 1 for n, s in zip(shape[2:], stride))
+        super().__init__(run, POINTWISE, shape, y_shape, *jobs.panels(w, b), slope)
 
     @property
     def is_strided(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import mode
-from . import depthwise, fused_winograd, jobs, pointwise, stem, winograd
+from . import depthwise, fused_winograd, image, jobs, pointwise, stem, winograd
 
 _POINTWISE = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_convolution_weight", None)
@@ -72,8 +72,9 @@ def convolution(
         return _by_winograd(shape, w, b, geometry.pad, slope, adds, dtype)
     if algorithm == "pointwise":
         prepared: Call = pointwise.Convolution(shape, w, b, geometry.stride, slope)
-    elif algorithm == "depthwise":
-        return depthwise.Convolution(shape, w, b, geometry.stride, geometry.pad, slope)
+    elif algorithm in ("depthwise", "image"):
+        kind = depthwise.Convolution if algorithm == "depthwise" else image.Convolution
+        return kind(shape, w, b, geometry.stride, geometry.pad, slope)
     else:
         prepared = _by_onednn(shape, w, b, geometry, slope, adds)
     is_product = _is_pointwise(w.shape, geometry) and set(geometry.stride) == {1}
@@ -93,7 +94,8 @@ def choose_algorithm(
     """Return the name of the fastest algorithm for a convolution.
 
     The names are "planes" (PyTorch's own convolution, for few multiplications), "pointwise",
-    "stem", "winograd" and "onednn". The first three are for float32.
+    "depthwise", "image" (of few planes), "stem", "winograd" and "onednn". All but the last two are
+    for float32.
 
     shape, weights: the shapes of the map and of the weights. dtype: the type of the map, float32 or
     bfloat16. least: Winograd's algorithm is chosen if it saves at least this number of seconds.
@@ -104,6 +106,10 @@ def choose_algorithm(
     positions = shape[0] * math.prod((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
     is_full, is_dense = dtype == torch.float32, set(geometry.dilation) == {1}
     is_plain = is_full and is_dense and geometry.group == 1
+    if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
+        return "stem"
+    if is_plain and image.is_usable(weights, geometry.stride, positions):
+        return "image"
     if is_plain and positions * math.prod(weights) <= MOST_PRODUCTS:
         return "planes"
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable():
@@ -111,8 +117,6 @@ def choose_algorithm(
     is_depthwise = geometry.group == shape[1] == weights[0] and is_full and is_dense
     if is_depthwise and depthwise.is_usable(weights, geometry.stride):
         return "depthwise"
-    if is_plain and stem.is_usable(weights, geometry.stride, geometry.pad):
-        return "stem"
     if not is_dense or set(geometry.stride) != {1}:
         return "onednn"
     pays = winograd.pays_for(shape, weights, geometry.pad, dtype, least)

@@ -1,0 +1,89 @@
+/* Convolutions of few planes, such as those of images. The values that a row of results sees are copied
+ * with zeros around them; the products read them there. Planes are read as they are; the result has its
+ * channels last. Jobs are divided as in winograd.c.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "vectors.h"
+
+/* What a job computes of y = slope(x * w + b + other); see winograd.c. x is N x C x H x W in memory. The
+ * weights are in panels: K / PANEL x C x kernel x kernel x PANEL, with zeros after the last of K; b ends
+ * likewise. Rows of y are counted through all images. The scratch memory has C * kernel * columns_of
+ * values. */
+struct image {
+    int64_t taken;
+    const float *x, *w, *b, *other;
+    float *y;
+    int64_t height, width, channels, outputs, y_height, y_width, x_step, kernel, down, across, top,
+        left;
+    int64_t first_row, end_row, first_output, end_output;
+    float slope;
+    int32_t unused;
+};
+
+/* The columns that a row sees. */
+INLINE int64_t columns_of(const struct image *j) { return (j->y_width - 1) * j->across + j->kernel; }
+
+/* Copy what a row of y sees, with zeros around the image: C x kernel x columns. */
+INLINE void copy_rows(const struct image *j, int64_t row, float *out)
+{
+    const int64_t columns = columns_of(j), image = row / j->y_height;
+    const int64_t start = row % j->y_height * j->down - j->top, rest = columns - j->left;
+    const int64_t count = rest < j->width ? rest : j->width;
+    for (int64_t c = 0; c < j->channels; c++)
+        for (int64_t p = 0; p < j->kernel; p++, out += columns) {
+            int64_t at = start + p;
+            memset(out, 0, 4 * columns);
+            if (at >= 0 && at < j->height)
+                memcpy(out + j->left, j->x + ((image * j->channels + c) * j->height + at) * j->width,
+                       4 * count);
+        }
+}
+
+/* Write PANEL outputs, or those that there are, of `columns` positions of a row. */
+INLINE void write_columns(const struct image *j, int columns, int halves, int kernel, const float *x,
+                          int64_t at, int64_t first)
+{
+    const int64_t taps = (int64_t)kernel * kernel, row = columns_of(j);
+    const int64_t rest = j->outputs - first, count = rest < PANEL ? rest : PANEL;
+    const float *w = j->w + first * j->channels * taps;
+    vector sum[ROWS], bias = {0};
+    if (j->b) bias = *(const vector *)(j->b + first);
+    UNROLL for (int i = 0; i < columns; i++) sum[i] = (vector){0};
+    for (int64_t line = 0; line < j->channels * kernel; line++)
+        add_products(columns, halves, kernel, x + line * row, j->across, 1, w + line * kernel * PANEL,
+                     PANEL, sum);
+    UNROLL for (int i = 0; i < columns; i++) {
+        int64_t to = at + i * j->outputs + first;
+        vector value = sum[i] + bias;
+        if (j->other) value += load_some(j->other + to, count);
+        if (j->slope != 1) value = rectified(value, j->slope);
+        store_some(j->y + to, value, count);
+    }
+}
+
+INLINE void run_rows(const struct image *j, int rows, int kernel, float *scratch)
+{
+    for (int64_t row = j->first_row; row < j->end_row; row++) {
+        copy_rows(j, row, scratch);
+        for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
+            for (int64_t i = 0, end; i < j->y_width; i = end) {
+                end = next_rows(i, j->y_width, rows);
+#define CASE(N) \
+    write_columns(j, N, rows < ROWS, kernel, scratch + i * j->across, \
+                  (row * j->y_width + i) * j->outputs, k)
+                EACH_NUMBER_OF_ROWS(end - i, rows, CASE)
+#undef CASE
+            }
+    }
+}
+
+INLINE void run_job(struct image *j, int rows, float *scratch)
+{
+    if (j->kernel == 3) run_rows(j, rows, 3, scratch);
+    else run_rows(j, rows, j->kernel, scratch);
+}
+
+DEFINE_JOBS_OF(image)
+DEFINE_CALL(image, image)
