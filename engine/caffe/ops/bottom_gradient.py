@@ -46,8 +46,7 @@ def gradient(
     float32 or bfloat16. w: its weights, K x C / groups x kh x kw, for which the library convolves,
     float32 or bfloat16. pad: (height, width).
     """
-    native = library.load()
-    assert native is not None
+    native = library.required()
     y, w = y.contiguous(memory_format=torch.channels_last), w.contiguous()
     # The library adds to the gradient tile by tile, in float32.
     x = torch.zeros(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
