@@ -148,6 +148,10 @@ UNKNOWN = (
         "a byte order mark, Windows' line ends, comments in any encoding",
         "read",
     ),
+    (
+        "a window of a Pooling for three axes (`kernel_size: [4, 7, 7]`)",
+        "read as yjxiong/caffe's, which pools volumes",
+    ),
     ("any other unknown field", "refused, unless a registered class has the layer's type"),
     (
         "a word with several meanings that the fields do not decide",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from .run.wiring import Node, Parameter, Wiring, wire
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
     """Return the arguments that follow the network file."""
-    return int(phase), int(level), stages or [], weights
+    return int(phase), operator.index(level), stages or [], weights
 
 
 def _old_order(weights: Any, phase: Any) -> tuple:

@@ -292,11 +292,15 @@ def test_a_filler_of_an_unknown_fork_leaves_zeros_in_a_net_that_reads_its_weight
     text = (
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } } '
         'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { '
-        'num_output: 2 weight_filler { type: "orthogonal" } } }'
+        'num_output: 2 weight_filler { type: "orthogonal" num_groups: 2 } } }'
     )
     net = build(text)
     assert not net.params["ip"][0].data.any()
-    assert "layer 'ip' (InnerProduct): unknown filler type 'orthogonal'" in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert "layer 'ip' (InnerProduct): unknown filler type 'orthogonal'" in log
+    assert "left out num_groups of layer 'ip'" in log
+    with pytest.raises(CaffeError, match="did you mean 'value'"):
+        build(text.replace("num_groups", "vallue"))
     with pytest.raises(CaffeError, match="unknown filler type 'orthogonal'; known types"):
         build(text, caffe.TRAIN)
     with pytest.raises(CaffeError, match="'gausian'.*did you mean 'gaussian'"):
