@@ -141,12 +141,14 @@ def wire(param: Any) -> Wiring:
             layer_param.phase = builder.phase
         builder.add(layer_param)
     nodes = _prune(builder.nodes)
+    # BVLC Caffe logs which layers run backward before force_backward makes all of them do so.
+    needs_backward = [node.backward for node in nodes]
     if param.force_backward:
         nodes = _force_backward(nodes)
     wiring = builder.wiring(nodes)
     net_log.end(
         [node.name for node in nodes],
-        [node.backward for node in nodes],
+        needs_backward,
         [wiring.blob_names[b] for b in wiring.outputs],
     )
     keeps_graph = wiring.phase == caffe_pb2.TRAIN or param.force_backward
