@@ -63,9 +63,6 @@ def get_params(net: Any, numbers: Numbers, prefix: str = "") -> None:
                 numbers[key + "data"] = np.array(blob.data)
 
 
-# ---- weights ------------------------------------------------------------------------------------
-
-
 def write_net(case: dict) -> Numbers:
     """Write the weights of a net."""
     net = caffe.Net(text_file("net.prototxt", case["net"]), caffe.TEST)
@@ -87,9 +84,6 @@ def read_net(case: dict, folder: str) -> Numbers:
     get_params(net, numbers)
     get_params(caffe.Net("net.prototxt", caffe.TEST, weights=path), numbers, "weights=")
     return numbers
-
-
-# ---- solver states ------------------------------------------------------------------------------
 
 
 def make_solver(case: dict) -> Any:
@@ -125,9 +119,6 @@ def read_solver(case: dict, folder: str) -> Numbers:
     solver.step(3)
     get_params(solver.net, numbers, "continued ")
     return numbers
-
-
-# ---- means and HDF5 data ------------------------------------------------------------------------
 
 
 def write_mean(case: dict) -> Numbers:

@@ -1,4 +1,4 @@
-"""Weights and dropout masks that seeds draw, under BVLC Caffe or the engine.
+"""Weights, dropout masks and trainings that seeds draw, under BVLC Caffe or the engine.
 
 oracle/caffe-python oracle/seeds.py FILE    writes name -> array to an .npz file
 """
@@ -55,6 +55,33 @@ READ = """layer { name: "x" type: "%s" top: "x" top: "label" %s }
 layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {
   num_output: 6 weight_filler { type: "xavier" } } }"""
 
+#: A solver whose seed draws the order of images, crops, mirrors, weights and masks of dropout.
+TRAINED = """net_param {
+layer { name: "x" type: "ImageData" top: "x" top: "label" image_data_param {
+  source: "FOLDER/list.txt" batch_size: 2 shuffle: true }
+  transform_param { mirror: true crop_size: 4 scale: 0.01 } }
+layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4
+  kernel_size: 3 weight_filler { type: "msra" } } }
+layer { name: "r" type: "ReLU" bottom: "c" top: "c" }
+layer { name: "d" type: "Dropout" bottom: "c" top: "c" }
+layer { name: "ip" type: "InnerProduct" bottom: "c" top: "y" inner_product_param { num_output: 3
+  weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "label" top: "loss" } }
+base_lr: 0.1 momentum: 0.9 lr_policy: "fixed" max_iter: 10 random_seed: 6
+snapshot_after_train: false"""
+
+
+def losses(folder: str) -> Any:
+    """Return the losses of the first iterations of `TRAINED`, over the images in a folder."""
+    path = os.path.join(folder, "solver.prototxt")
+    with open(path, "w") as file:
+        file.write(TRAINED.replace("FOLDER", folder))
+    solver, values = caffe.get_solver(path), []
+    for _ in range(10):
+        solver.step(1)
+        values.append(float(solver.net.blobs["loss"].data))
+    return np.array(values)
+
 
 def write_images(folder: str) -> None:
     """Write images of 5 x 6 pixels, a list of them, and windows in them."""
@@ -96,6 +123,7 @@ def draw(folder: str) -> Dict[str, Any]:
         text = READ % (source.partition(",")[0], settings)
         net = build(text.replace('source: "', f'source: "{folder}/'), caffe.TRAIN)
         arrays[f"{source}, next layer"] = net.params["ip"][0].data.copy()
+    arrays["losses"] = losses(folder)
     caffe.set_random_seed(3)
     net = build(DROPPED, caffe.TRAIN)
     for iteration in range(3):

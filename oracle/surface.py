@@ -29,7 +29,7 @@ CLASSES = ("Net", "Layer", "SGDSolver", "Timer", "Classifier", "Detector", "NetS
 IN_C = ("Blob", "BlobVec", "Solver", "SolverParameter")
 #: Packages and parts of protobuf's generated code that the engine does not need.
 NOT_INTERFACE = {
-    *("six", "pydot", "_message", "_reflection", "enum_type_wrapper"),
+    *("pydot", "_message", "_reflection", "enum_type_wrapper"),
     *("RegisterExtension", "_extensions_by_name", "_extensions_by_number"),
 }
 NET = """layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }

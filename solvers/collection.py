@@ -80,7 +80,9 @@ def collect(sources: Sequence[str], out: str = "") -> List[str]:
             files.append(source)
     for path in files:
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: no such file")
+            raise FileNotFoundError(
+                f"{path}: no such file; name a photograph, a video, a folder or a list"
+            )
     files = list(dict.fromkeys(files))
     photograph.stems(files)
     if not files:

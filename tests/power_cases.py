@@ -149,8 +149,6 @@ def in_child(body: Callable[[], object], folder: Path) -> tuple[int, str]:
     return status, log.read_text(errors="replace")
 
 
-# ---- caffe train ---------------------------------------------------------------------------------
-
 NET = """
 layer { name: "data" type: "DummyData" top: "x" top: "t" dummy_data_param {
   shape { dim: 2 dim: 6 } shape { dim: 2 dim: 3 }
@@ -263,9 +261,6 @@ class CaffeTrainHDF5(CaffeTrain):
         return state
 
 
-# ---- a staged training ---------------------------------------------------------------------------
-
-TABLES = ("loss.csv", "scores.jsonl")
 #: Fields of a stage's solver: two stages of five iterations, three snapshots each.
 FIELDS = "snapshot: 2 average_loss: 3 iter_size: 1 display: 1 base_lr: 1e-6"
 
@@ -342,9 +337,6 @@ class StagedTraining(Case):
                 ):
                     state[relative] = path.read_bytes()
         return state
-
-
-# ---- databases and drawings ----------------------------------------------------------------------
 
 
 class Conversion(Case):

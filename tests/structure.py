@@ -70,8 +70,6 @@ class Checkout:
         """The path of a file from the checkout's root."""
         return str(file.relative_to(self.root))
 
-    # ---- imports -------------------------------------------------------------------------------
-
     def module_name(self, file: Path) -> str:
         """The dotted name of a file's module: `caffe.run.region`, `solvers.stage`."""
         base = self.engine.parent if self.engine in file.parents else self.root
@@ -115,8 +113,6 @@ class Checkout:
         }
         return sorted(" <-> ".join(group) for group in groups)
 
-    # ---- names ---------------------------------------------------------------------------------
-
     def private_reads(self) -> list[str]:
         """The places at which a module reads a private name of another."""
         return [place for file in self.files() for place in self._private_reads(file)]
@@ -146,8 +142,6 @@ class Checkout:
             for name, line in _stored_names(self.nodes(file))
             if name in VAGUE
         ]
-
-    # ---- sizes ---------------------------------------------------------------------------------
 
     def long_functions(self) -> list[str]:
         """The functions that do not fit on a screen."""

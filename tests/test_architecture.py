@@ -42,7 +42,7 @@ ROOMS = (
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode", "native"),
     ("text", "binary_nets"),
-    ("heap", "lease", "memory", "waiting"),
+    ("device_copies", "heap", "lease", "memory", "waiting"),
     ("blob",),
     ("io", "net_spec"),
     ("model_bodies",),
@@ -83,9 +83,6 @@ def imports(file: Path) -> Iterator[str]:
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             yield node.module.split(".")[0]
-
-
-# ---- above the line ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BELOW)
@@ -132,9 +129,6 @@ def test_a_variant_folder_holds_no_logic(file):
     assert not [node for node in nodes_of(file) if isinstance(node, logic)]
 
 
-# ---- the engine ----------------------------------------------------------------------------------
-
-
 def test_the_engine_imports_nothing_from_above_the_line():
     for file in HERE.files("engine"):
         up = set(imports(file)) & ABOVE
@@ -176,9 +170,6 @@ def test_imports_in_the_engine_go_down(file):
 def test_the_geometry_of_regions_needs_no_torch():
     for name in ("geometry", "region"):
         assert "torch" not in set(imports(ENGINE / "run" / f"{name}.py"))
-
-
-# ---- everywhere ----------------------------------------------------------------------------------
 
 
 def test_no_modules_import_each_other_in_a_circle():

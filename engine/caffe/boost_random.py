@@ -52,9 +52,6 @@ def normal(rng: np.random.RandomState, mean: float, std: float, n: int) -> np.nd
     return values * F(std) + F(mean)
 
 
-# ---- ziggurats -----------------------------------------------------------------------------------
-
-
 def _normal_density(x: float) -> float:
     return math.exp(-x * x / 2)
 

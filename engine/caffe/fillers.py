@@ -80,7 +80,7 @@ def _constant(shape: Sequence[int], f: Any) -> Draw:
 def _uniform(shape: Sequence[int], f: Any) -> Draw:
     """Uniform in [min, max)."""
     if f.min > f.max:
-        raise ValueError(f"min {f.min:g} is above max {f.max:g}")
+        raise ValueError(f"min {f.min:g} is above max {f.max:g}; it needs to be at most max")
     if not abs(f.min) < boost_random.LARGEST or not 0 <= f.max - f.min < boost_random.LARGEST:
         raise ValueError(
             f"min {f.min:g}, max {f.max:g}; float32 needs to hold both and their difference"

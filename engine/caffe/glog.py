@@ -7,6 +7,7 @@ written: those of its level and above. A program says with `destination` where t
 from __future__ import annotations
 
 import datetime
+import operator
 import os
 import sys
 import tempfile
@@ -96,7 +97,9 @@ def _write(place: str, message: str, level: int) -> None:
 
 
 def log(message: str) -> None:
-    """Write a script's own line to the log, from any worker."""
+    """Write a script's own line to the log, from any worker. Raises TypeError for other objects."""
+    if not isinstance(message, str):
+        raise TypeError(f"log needs a str, found {type(message).__name__}")
     if _least_level() <= 0:
         _write("caffe.py:1", printable(message, keep="\t\n"), 0)
 
@@ -110,7 +113,7 @@ def init_log(level: int | None = None, stderr: bool | None = None) -> None:
         files.
     """
     if level is not None:
-        os.environ[LEVEL] = str(int(level))
+        os.environ[LEVEL] = str(operator.index(level))
     if stderr is None:
         stderr = os.environ.get(TO_STDERR, "").lower() in ("1", "t", "true", "y", "yes")
     if _destination[0].files is not None:

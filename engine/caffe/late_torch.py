@@ -167,8 +167,6 @@ class _Postponement(MetaPathFinder, Loader):
             self._watch_functions()
             self._watch_operators()
 
-    # ---- placeholders --------------------------------------------------------------------------
-
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -202,8 +200,6 @@ class _Postponement(MetaPathFinder, Loader):
             if part == module.__name__:
                 setattr(module, name, stand_in)
         module.__class__ = _Placeholder
-
-    # ---- uses of the parts ---------------------------------------------------------------------
 
     def _watch_functions(self) -> None:
         """Load the parts when somebody asks torch for a name that it does not have yet."""
@@ -247,8 +243,6 @@ class _Postponement(MetaPathFinder, Loader):
             return operator(*args, **kwargs)
 
         return call
-
-    # ---- loading the parts ---------------------------------------------------------------------
 
     def part(self, name: str) -> types.ModuleType:
         """Load the parts and return one of them."""

@@ -6,6 +6,7 @@ its thread.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def solver_count() -> int:
 
 def set_solver_count(count: int) -> None:
     """Set how many solvers train together; their data layers in the TRAIN phase share records."""
-    _override.count = count
+    _override.count = operator.index(count)
 
 
 def solver_rank() -> int:
@@ -78,7 +79,7 @@ def solver_rank() -> int:
 
 def set_solver_rank(rank: int) -> None:
     """Set the number of this thread's solver among those that train together."""
-    _override.rank = rank
+    _override.rank = operator.index(rank)
 
 
 def set_multiprocess(multiprocess: bool) -> None:

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from .device_copies import Stage, fetch
 from .errors import CaffeError
 from .lazy import ALL
 from .lease import Share
 
 CPU = torch.device("cpu")
-#: Bytes up to which values are copied from a device through page-locked memory, which is several
-#: times faster; page-locked memory is scarce.
-PAGE_LOCKED_BYTES = 1 << 27
 #: Values that are set to zero in less time than a new place for them takes.
 FEW = 1 << 14
 
@@ -130,8 +128,6 @@ class Memory:
         while self.leases:
             self.leases[0].lease.end()
 
-    # ---- deferred values -----------------------------------------------------------------------
-
     def defer(self, compute: Callable[[], torch.Tensor]) -> None:
         """Let `compute()`, of the present shape, be the values, computed when they are needed.
 
@@ -157,8 +153,6 @@ class Memory:
         """
         read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
         return None if read is None else read(dtype, rows)
-
-    # ---- observers -----------------------------------------------------------------------------
 
     def watch(self, owner: object, before_change: Callable[[], None]) -> None:
         """Call `before_change()` once, before the values may next change.
@@ -191,8 +185,6 @@ class Memory:
             before_change = self._observers.popitem()[1]()
             if before_change is not None:
                 before_change()
-
-    # ---- shape and content ---------------------------------------------------------------------
 
     def reshape(self, shape: Sequence[int]) -> None:
         """Take another shape; the values stay, in memory order, if the shape fits the memory."""
@@ -290,8 +282,6 @@ class Memory:
         else:
             self.mutable(tensor.device).add_(tensor)
 
-    # ---- tensors -------------------------------------------------------------------------------
-
     def tensor(self, on: torch.device = CPU) -> torch.Tensor:
         """Return the values as a tensor on device `on`, to be read."""
         if self._head is Head.ZERO:
@@ -371,8 +361,6 @@ class Memory:
             return None
         self._home_lent_at = self.version
         return self.home(like)
-
-    # ---- arrays --------------------------------------------------------------------------------
 
     def held(self) -> bool:
         """Return whether somebody holds an array over this memory; it then gets later values."""
@@ -477,9 +465,9 @@ class Memory:
             assert self._device is not None
             if self.held():
                 assert self._host is not None
-                self._host.copy_(_fetch(self._device.float()))
+                self._host.copy_(fetch(self._device.float()))
             else:
-                self._host = _fetch(self._device.float())
+                self._host = fetch(self._device.float())
             self._head = Head.SYNCED
         assert self._host is not None
         return self._host
@@ -609,46 +597,12 @@ class MemoryView:
         return self._base.numpy().reshape(self.shape)
 
 
-class Stage:
-    """Page-locked memory on the way to a CUDA device.
-
-    Values are copied here first, so that their source may change while the device is still busy
-    with earlier work.
-    """
-
-    def __init__(self) -> None:
-        self._locked: torch.Tensor | None = None
-        self._read: torch.cuda.Event | None = None
-
-    def copy(self, values: torch.Tensor, into: torch.Tensor) -> None:
-        """Copy from the host into a tensor of that shape on the device."""
-        if self._locked is None:
-            self._locked = torch.empty(values.shape, dtype=into.dtype, pin_memory=True)
-            self._read = torch.cuda.Event()
-        assert self._read is not None
-        self._read.synchronize()
-        # One thread copies faster than many that have to be woken.
-        np.copyto(self._locked.numpy(), values.numpy())
-        into.copy_(self._locked, non_blocking=True)
-        self._read.record()
-
-
 def _mutable_like(memory: Memory | MemoryView, like: torch.Tensor) -> torch.Tensor:
     tensor = memory.mutable(like.device)
     if (tensor.stride(), tensor.dtype) != (like.stride(), like.dtype):
         memory.set(torch.empty_like(like).copy_(tensor))
         tensor = memory.mutable(like.device)
     return tensor
-
-
-def _fetch(values: torch.Tensor) -> torch.Tensor:
-    """Copy values from a device to the host, in the order of their axes."""
-    values = values.contiguous()  # many times faster on the device than on the host
-    if values.device.type != "cuda" or values.nbytes > PAGE_LOCKED_BYTES:
-        return values.cpu()
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    host.copy_(values)
-    return host
 
 
 def _alias(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from . import glog, graph, hdf5, module_search, weights
 from .blob import Blob
 from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
-from .layers import EngineLayer, Layer, layer_type_list, users_types
+from .layers import EngineLayer, Layer, import_users_types, layer_type_list, users_types
 from .layers.source import MemoryData
 from .proto import caffe_pb2
 from .run.executor import Executor
@@ -24,7 +25,7 @@ from .run.wiring import Node, Parameter, Wiring, wire
 
 def _present_order(phase: Any, level: int = 0, stages: Any = None, weights: Any = None) -> tuple:
     """Return the arguments that follow the network file."""
-    return int(phase), int(level), stages or [], weights
+    return int(phase), operator.index(level), stages or [], weights
 
 
 def _old_order(weights: Any, phase: Any) -> tuple:
@@ -85,6 +86,8 @@ class Net:
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages)
+        with module_search.beside(network_file):
+            import_users_types()
         file.check(param.state, layer_type_list(), users_types())
         if weights is not None:
             note_stored_blobs(param, os.fspath(weights))
@@ -112,8 +115,6 @@ class Net:
         self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
-
-    # ---- running -------------------------------------------------------------------------------
 
     def _forward(self, start: int, end: int) -> float:
         """Run the layers `start` .. `end`, by number; return the weighted sum of their losses.
@@ -267,8 +268,6 @@ class Net:
         """Set the gradient of every learnable parameter to zero."""
         self.wiring.clear_gradients()
 
-    # ---- names ---------------------------------------------------------------------------------
-
     @property
     def blobs(self) -> OrderedDict[str, Blob]:
         """The blobs by name, in the order in which the layers make them."""
@@ -361,8 +360,6 @@ class Net:
         """Return the numbers of the blobs that the layer of this number makes."""
         return list(self.wiring.nodes[layer].tops)
 
-    # ---- callbacks -----------------------------------------------------------------------------
-
     def before_forward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` before each layer's forward."""
         self.executor.callbacks["before_forward"].append(call)
@@ -378,8 +375,6 @@ class Net:
     def after_backward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` after each layer's backward."""
         self.executor.callbacks["after_backward"].append(call)
-
-    # ---- weights -------------------------------------------------------------------------------
 
     def copy_from(self, path: str | os.PathLike) -> None:
         """Copy the weights of layers with the same names from a .caffemodel or .h5 file.
@@ -405,7 +400,7 @@ class Net:
             if not needed <= set(stored) <= set(range(len(blobs))):
                 raise WeightsError(
                     f"{path}: layer {name!r} has {len(stored)} blobs there and {len(blobs)} "
-                    "in this net"
+                    "in this net; rename the layer to leave its weights out"
                 )
             loose = isinstance(node.layer, EngineLayer) and node.layer.loose_axes
             for i, source in stored.items():
@@ -434,7 +429,7 @@ class Net:
             if shapes != other_shapes:
                 raise WeightsError(
                     f"layer {node.name!r} has parameters of shapes {shapes} here and "
-                    f"{other_shapes} in the other net"
+                    f"{other_shapes} in the other net; rename the layer to leave it out"
                 )
             for blob, shared in zip(blobs, others):
                 blob.share_data(shared)

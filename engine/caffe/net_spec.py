@@ -23,6 +23,7 @@ import numpy as np
 from google import protobuf  # noqa: F401  (a name of pycaffe's module)
 from google.protobuf.message import Message
 
+from .late_names import late_names
 from .proto import caffe_pb2
 
 
@@ -262,6 +263,12 @@ _SSD_METHODS: Dict[str, Callable] = {
 }
 
 
+class UnknownTopError(AttributeError, KeyError):
+    """Raised for an attribute of a NetSpec that is not a top. pycaffe raises a KeyError."""
+
+    __str__ = AttributeError.__str__
+
+
 class NetSpec:
     """The named tops of a net, as attributes, in the order in which they are set.
 
@@ -292,7 +299,7 @@ class NetSpec:
         except KeyError:
             if name in _SSD_METHODS:
                 return partial(_SSD_METHODS[name], self)
-            raise AttributeError(f"no top {name!r}{_suggestion(name, self.tops)}") from None
+            raise UnknownTopError(f"no top {name!r}{_suggestion(name, self.tops)}") from None
 
     def __delattr__(self, name: str) -> None:
         self.__getattr__(name)
@@ -367,3 +374,5 @@ class Parameters:
 
 layers = Layers()
 params = Parameters()
+
+__getattr__, __dir__ = late_names(__name__, {"six": "six"})

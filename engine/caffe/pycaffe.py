@@ -45,4 +45,4 @@ def _Net_get_id_name(func: Callable[[Net, int], Sequence[int]], field: str) -> p
     return property(names)
 
 
-__getattr__, __dir__ = late_names(__name__, {"caffe": "caffe"})
+__getattr__, __dir__ = late_names(__name__, {"caffe": "caffe", "six": "six"})

@@ -42,6 +42,7 @@ def read_known(path: str | os.PathLike, message: Any) -> tuple[str, list[Unknown
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         try:
+            text = unknown.with_window_lists(text, message.DESCRIPTOR)
             fields = unknown.scan(text, message.DESCRIPTOR)
             message.Clear()
             text_format.Parse(unknown.without(text, fields), message)

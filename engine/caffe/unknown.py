@@ -119,14 +119,15 @@ class Unknown(NamedTuple):
     def trains(self) -> bool:
         """Whether the field is one of a fork's that choose or change training data.
 
-        So is a word in a data layer that is like none of the known words.
+        So is a word in a data layer or in a filler that is like none of the known words.
         """
         if self.message in TRAINING and forks_of(self.name, self.message):
             return True
         in_data = self.message.endswith(DATA_MESSAGES) or (
             self.message == "LayerParameter" and self.layer_type.strip('"').endswith(DATA_TYPES)
         )
-        return in_data and not self.value and not suggestion(self.name, self.near)
+        in_filler = self.message == "FillerParameter"
+        return (in_data or in_filler) and not self.value and not suggestion(self.name, self.near)
 
 
 class MalformedTextError(ValueError):
@@ -243,6 +244,30 @@ def without(text: str, unknown: Iterable[Unknown]) -> str:
         blank = (c if c == "\n" else " " for c in text[item.start : item.end])
         parts[item.start : item.end] = blank
     return "".join(parts)
+
+
+def with_window_lists(text: str, descriptor: Any) -> str:
+    """Return the text with the lists of PoolingParameter's windows under intel/caffe's names.
+
+    yjxiong/caffe and forks of it (ECO) pool volumes with `kernel_size: [4, 7, 7]`, where BVLC Caffe
+    has one number; intel/caffe's name is kernel_size_3d. Raises MalformedTextError.
+    """
+    ends = sorted(_window_lists(parse(text), descriptor), reverse=True)
+    for end in ends:
+        text = f"{text[:end]}_3d{text[end:]}"
+    return text
+
+
+def _window_lists(nodes: Sequence[Node], descriptor: Any) -> Iterator[int]:
+    """Yield where the name of each window field ends that has values for three axes or more."""
+    for name in ("kernel_size", "stride", "pad") * (descriptor.name == "PoolingParameter"):
+        fields = [node for node in nodes if node.name == name]
+        if sum(len(node.values) for node in fields) > 2:
+            yield from (node.start + len(name) for node in fields)
+    for node in nodes:
+        declared = descriptor.fields_by_name.get(node.name)
+        if declared is not None and declared.message_type is not None and node.children:
+            yield from _window_lists(node.children, declared.message_type)
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:

@@ -36,12 +36,14 @@ DIFFERENCES = (
     "LevelDB has no maintained Python package; the engine refuses LevelDB databases with a message "
     "that says so.",
     "On the CPU, a seed draws BVLC Caffe's fillers and dropout masks, and its crops, mirrors and "
-    "shuffles of ImageData and Data (of a BVLC Caffe that was built with Boost 1.56 or later). "
+    "shuffles of ImageData, Data and WindowData (of a BVLC Caffe that was built with Boost 1.56 or "
+    "later). "
     "Other random numbers differ: the shuffles of HDF5Data and convert_imageset, which come from "
     "the C library's `rand`, stochastic pooling, and all draws on a GPU, which come from cuRAND.",
     "Sizes of a reshape may be NumPy integers, and lists may stand for arrays, which BVLC Caffe "
     "refuses; `NetSpec` refuses an attribute that is no `Top` at once, and not in `to_proto`.",
-    "The log has no lines about the time that a data layer waited, and none about HDF5 data types.",
+    "The log has no lines about the time that a data layer waited, about HDF5 data types, and "
+    "about the layers of the net that LSTM and RNN unroll.",
 )
 
 

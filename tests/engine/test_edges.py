@@ -35,9 +35,6 @@ def values(net, array, name="y"):
     return net.forward()[name]
 
 
-# ---- files -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["a folder", "a FIFO", "a device"])
 def test_devices_and_fifos_are_refused_before_they_are_read(tmp_path, kind):
     path = str(tmp_path / "x.caffemodel")
@@ -110,9 +107,6 @@ def test_a_damaged_database_is_refused_and_its_file_is_closed(tmp_path):
         with pytest.raises(FileError, match="is a damaged LMDB database"):
             list(db.Reader(str(tmp_path / "db")))
     assert len(os.listdir("/proc/self/fd")) <= opened
-
-
-# ---- sizes and numbers -----------------------------------------------------------------------
 
 
 def test_a_blob_of_2_to_the_80_values_is_refused_when_the_net_is_built(tmp_path):
@@ -258,9 +252,6 @@ def test_a_batch_of_no_images_passes(tmp_path, layer, shape):
     assert net.forward()["y"].shape == shape
 
 
-# ---- models from strangers -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "module, environment, words",
     [
@@ -320,9 +311,6 @@ def test_names_reach_the_log_without_control_characters(tmp_path, monkeypatch, c
     assert not [line for line in log.splitlines() if line.startswith("I1129 00:00:00.0 1")]
 
 
-# ---- several processes -----------------------------------------------------------------------
-
-
 class Store(dict):
     """The key-value store of workers, in one process."""
 
@@ -376,7 +364,7 @@ def test_a_worker_without_the_secret_of_the_run_is_not_accepted(monkeypatch):
     monkeypatch.setenv(hello.SECRET, "another")
     with hello.connect(1, store, "localhost").socket:
         accepting.join(10)
-    assert errors == ["workers [1] did not connect within 0.3 s"]
+    assert errors == ["workers [1] did not connect within 0.3 s; start all of them"]
 
 
 def test_a_server_listens_at_the_address_of_its_host_alone():
@@ -417,9 +405,6 @@ def test_a_blob_with_many_readers_takes_time_in_proportion(tmp_path):
     net.blobs["y"].diff[...] = 1
     net.backward()
     assert net.blobs["x"].diff.tolist() == [1000, -1000]
-
-
-# ---- records that cannot be read ---------------------------------------------------------------
 
 
 def image_net(folder, transform):

@@ -47,6 +47,32 @@ def test_a_call_raises_the_type_that_pycaffe_raises(net, call):
     assert isinstance(error.value, CaffeError) and "\n" not in str(error.value)
 
 
+#: Calls for which Python's own exceptions are enough.
+MISTAKEN = {
+    "a level of the log that is not an integer": (TypeError, lambda: caffe.init_log("a")),
+    "a line for the log that is not text": (TypeError, lambda: caffe.log(3)),
+    "a fraction of a solver": (TypeError, lambda: caffe.set_solver_count(2.5)),
+    "a level of a net that is not an integer": (
+        TypeError,
+        lambda: caffe.Net("net.prototxt", caffe.TEST, level="a"),
+    ),
+    "an attribute of a NetSpec that is not a top": (KeyError, lambda: caffe.NetSpec().data),
+}
+
+
+@pytest.mark.parametrize("call", MISTAKEN)
+def test_a_mistaken_call_raises_the_type_that_pycaffe_raises(call):
+    kind, run = MISTAKEN[call]
+    with pytest.raises(kind):
+        run()
+
+
+def test_a_netspec_without_a_top_has_no_attribute_of_its_name():
+    assert not hasattr(caffe.NetSpec(), "data")
+    with pytest.raises(AttributeError, match="^no top 'data'$"):
+        caffe.NetSpec().data  # noqa: B018
+
+
 def test_a_parameter_can_be_another_blob_and_keeps_its_values_otherwise(net):
     first, second = net.params["conv"]
     with pytest.raises(TypeError, match=r"^Invalid assignment: .* found ndarray; write values"):

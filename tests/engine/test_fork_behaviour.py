@@ -331,3 +331,37 @@ def test_the_combined_margin_leaves_cosines_in_test_and_needs_its_settings(tmp_p
 def test_operators_refuse_shapes_and_settings_that_do_not_fit(tmp_path, text, shapes, words):
     with pytest.raises(CaffeError, match=words):
         build(tmp_path, layer(text, *shapes))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        "kernel_size: [2, 3, 4] stride: [2, 1, 2] pad: [0, 1, 1]",
+        "kernel_size: 2 kernel_size: 3 kernel_size: 4 stride: [2, 1] stride: 2 pad: [0, 1, 1]",
+    ],
+)
+def test_a_window_in_a_list_is_that_of_intels_names(tmp_path, window):
+    text = """input: "data" input_shape { dim: 1 dim: 2 dim: 4 dim: 5 dim: 6 }
+    layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { pool: AVE %s } }"""
+    named = "kernel_size_3d: [2, 3, 4] stride_3d: [2, 1, 2] pad_3d: [0, 1, 1]"
+    tops = []
+    for words in (window, named):
+        net = build(tmp_path, text % words)
+        net.blobs["data"].data[...] = np.arange(240).reshape(1, 2, 4, 5, 6)
+        tops.append(net.forward()["p"])
+    assert tops[0].shape == (1, 2, 2, 5, 3)
+    np.testing.assert_array_equal(*tops)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ("kernel_size: [3, 3, 3]", "kernel_size is set 3 times; it needs once, or 2 times"),
+        ("kernel_size: 3 kernel_size: 3", "should not have multiple"),
+    ],
+)
+def test_a_window_in_a_list_does_not_fit_an_image(tmp_path, window, message):
+    text = """input: "data" input_shape { dim: 1 dim: 2 dim: 5 dim: 6 }
+    layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { %s } }"""
+    with pytest.raises(CaffeError, match=message):
+        build(tmp_path, text % window)

@@ -70,3 +70,15 @@ def test_the_log_says_once_what_the_snapshots_are_named(tmp_path, capfd):
         path = write(tmp_path, solver + f"snapshot_prefix: '{prefix}'" * bool(prefix), "s.prototxt")
         caffe.get_solver(path)
         assert capfd.readouterr().err.count(f"snapshot_prefix was {said} to {tmp_path}/s\n") == 1
+
+
+def test_the_log_says_which_layers_learn_without_force_backward(tmp_path, capfd):
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "t" type: "TanH" bottom: "x" top: "t" }"""
+    build(tmp_path, text)
+    log = capfd.readouterr().err
+    assert [line.split("] ")[1] for line in log.splitlines() if "backward comp" in line] == [
+        "t does not need backward computation.",
+        "x does not need backward computation.",
+    ]

@@ -73,9 +73,6 @@ def conv_row(settings, layer_type="Convolution", channels=4, size=9):
     return row_of(text, "x")
 
 
-# ---- rows ----------------------------------------------------------------------------------------
-
-
 def test_a_row_has_the_shape_the_window_and_the_place_of_its_top():
     row = row_of(SCORER, "pool")
     assert row.shapes == ((1, 4, 4, 4),)
@@ -163,9 +160,6 @@ def test_phase_stage_and_level_choose_the_layers():
     assert names(phase="TEST", level=2) == ["c"]
 
 
-# ---- inputs --------------------------------------------------------------------------------------
-
-
 def test_a_size_replaces_that_of_the_image():
     row = row_of(SCORER, "pool", inputs=parse_inputs(["10x20"]))
     assert row.shapes == ((1, 4, 5, 10),)
@@ -198,9 +192,6 @@ def test_labels_take_the_shape_that_their_loss_needs():
 def test_a_data_layer_of_unknown_size_says_what_to_do():
     row = inspect_net(net_gen.fcn("voc-fcn32s", "train")).row("data")
     assert "--input" in row.note
-
-
-# ---- costs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -280,9 +271,6 @@ def test_the_solver_decides_the_memory_of_training():
         inspect_net(net, solver="Newton")
 
 
-# ---- places --------------------------------------------------------------------------------------
-
-
 def test_maps_fields_and_offsets_agree_with_the_generators_on_fcn8s():
     net = net_gen.fcn("voc-fcn8s", "deploy")
     report = inspect_net(net)
@@ -358,9 +346,6 @@ def test_two_images_of_one_size_share_their_pixels():
     layer { name: "sum" type: "Eltwise" bottom: "ca" bottom: "cb" top: "sum" }"""
     row = row_of(text, "sum")
     assert (row.frame, row.first, row.field) == ("a", ("1", "1"), (5, 5))
-
-
-# ---- the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -24,9 +24,6 @@ def differences(a, b):
     return [d[:3] for d in compare_nets(parsed(a), parsed(b))]
 
 
-# ---- two nets ------------------------------------------------------------------------------------
-
-
 def test_equal_nets_have_no_differences():
     assert differences(SCORER, SCORER) == []
 
@@ -104,9 +101,6 @@ def test_the_command_ends_with_status_1_where_the_meaning_differs(tmp_path, caps
     assert "differs in form alone: 2" in capsys.readouterr().out
     assert caffe_command.main(["inspect", a, "--diff", a]) == 0
     assert capsys.readouterr().out == "no differences\n"
-
-
-# ---- weights -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["net.caffemodel", "net.h5"])

@@ -35,9 +35,6 @@ def report(request):
     return inspect_net(NETS[request.param])
 
 
-# ---- layout --------------------------------------------------------------------------------------
-
-
 def test_boxes_do_not_overlap_and_edges_lead_downwards(report):
     graph = layer_graph(report.net)
     sizes = [(100.0 + 10 * (n % 5), 30.0 + 5 * (n % 3)) for n in range(len(graph.nodes))]
@@ -69,9 +66,6 @@ def test_an_empty_graph_has_an_empty_drawing():
     assert draw_layers([], []).routes == []
 
 
-# ---- blocks --------------------------------------------------------------------------------------
-
-
 def test_layers_in_place_share_a_box_with_the_layer_before():
     graph = layer_graph(inspect_net(text_format.Parse(SCORER, caffe_pb2.NetParameter())).net)
     assert [[p.name for p in node.parts] for node in graph.nodes] == [
@@ -98,9 +92,6 @@ def test_equal_residual_units_become_one_box():
 def test_skips_over_the_whole_net_are_never_folded():
     net = inspect_net(NETS["skips"]).net
     assert len(folded_graph(net).nodes) == len(layer_graph(net).nodes)
-
-
-# ---- the page ------------------------------------------------------------------------------------
 
 
 class Page(html.parser.HTMLParser):

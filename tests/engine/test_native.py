@@ -254,9 +254,6 @@ def test_a_refused_instruction_runs_its_other_calls_and_the_rest_goes_on(use):
     assert calls == ["refused"] and places.tolist() == [2, 5]
 
 
-# ---- nets ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("decay", [0.0, 5e-4])
 def test_an_update_has_the_bits_of_numpy(use, decay):
     draw, rate = np.random.RandomState(6), np.full((), 0.013, np.float32)
@@ -342,9 +339,6 @@ def test_a_forked_process_runs_the_net_of_its_parent(tmp_path, use):
         net.forward()
         os._exit(0 if np.array_equal(net.blobs["top"].data, top) else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-# ---- the library ---------------------------------------------------------------------------------
 
 
 def test_a_broken_library_is_refused(tmp_path):

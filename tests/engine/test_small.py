@@ -188,9 +188,6 @@ def test_maxima_pass_over_nan_and_infinity_as_in_caffe(tmp_path):
     assert is_bound(bound) and bound.blobs["top"].data.min() == -np.finfo(np.float32).max
 
 
-# ---- what somebody does between two passes -------------------------------------------------------
-
-
 def change_in_place(net):
     net.params["start"][0].data[...] *= 2
 

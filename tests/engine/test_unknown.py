@@ -1,5 +1,7 @@
 """What a prototxt has that the engine does not: unknown types, fields and values."""
 
+import os
+
 import caffe
 import numpy as np
 import pytest
@@ -285,6 +287,25 @@ def test_the_command_line_sets_the_fork(tmp_path, capsys):
     assert names == ["segnet"] and forks.current_fork() is None
 
 
+def test_the_command_line_imports_modules_of_layer_types(tmp_path, monkeypatch, capfd):
+    (tmp_path / "tripling_layers.py").write_text(
+        "import caffe\n@caffe.register_layer\nclass Tripling(caffe.Layer):\n"
+        "    def setup(self, bottom, top): self.factor = int(self.param_str.split()[3])\n"
+        "    def reshape(self, bottom, top): top[0].reshape(*bottom[0].shape)\n"
+        "    def forward(self, bottom, top): top[0].data[...] = self.factor * bottom[0].data\n"
+        "    def backward(self, top, propagate_down, bottom): pass\n"
+    )
+    path = tmp_path / "net.prototxt"
+    layer = 'layer { name: "t" type: "Tripling" bottom: "data" top: "t" tripling_param { by: 3 } }'
+    path.write_text(INPUT + layer)
+    main = ["time", "-model", str(path), "-iterations", "1", "-layers"]
+    assert command_line.main([*main, "no_such_layers"]) == 1
+    message = "CAFFE_LAYERS: module 'no_such_layers' cannot be imported: ModuleNotFoundError"
+    assert message in capfd.readouterr().err
+    assert command_line.main([*main, "tripling_layers"]) == 0
+    assert "CAFFE_LAYERS" not in os.environ
+
+
 def test_a_filler_of_an_unknown_fork_leaves_zeros_in_a_net_that_reads_its_weights(
     build, capfd, monkeypatch
 ):
@@ -292,11 +313,15 @@ def test_a_filler_of_an_unknown_fork_leaves_zeros_in_a_net_that_reads_its_weight
     text = (
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } } '
         'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { '
-        'num_output: 2 weight_filler { type: "orthogonal" } } }'
+        'num_output: 2 weight_filler { type: "orthogonal" num_groups: 2 } } }'
     )
     net = build(text)
     assert not net.params["ip"][0].data.any()
-    assert "layer 'ip' (InnerProduct): unknown filler type 'orthogonal'" in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert "layer 'ip' (InnerProduct): unknown filler type 'orthogonal'" in log
+    assert "left out num_groups of layer 'ip'" in log
+    with pytest.raises(CaffeError, match="did you mean 'value'"):
+        build(text.replace("num_groups", "vallue"))
     with pytest.raises(CaffeError, match="unknown filler type 'orthogonal'; known types"):
         build(text, caffe.TRAIN)
     with pytest.raises(CaffeError, match="'gausian'.*did you mean 'gaussian'"):

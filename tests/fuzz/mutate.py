@@ -47,9 +47,6 @@ def number_text(rng: random.Random) -> str:
     return rng.choice(("nan", "inf", "-inf", "1e400", "0x10", "-0", "1.5", "1e-50", "007"))
 
 
-# ---- bytes -----------------------------------------------------------------------------------
-
-
 def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
     """Return bytes with one to eight local changes."""
     data = bytearray(content)
@@ -78,9 +75,6 @@ def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
             other = rng.randrange(len(data))
             data[at : at + 8] = data[other : other + 8]
     return bytes(data)
-
-
-# ---- protobuf --------------------------------------------------------------------------------
 
 
 def messages(message: Message, depth: int = 0) -> Iterator[Message]:
@@ -162,9 +156,6 @@ def _scalar(field: Any, rng: random.Random, words: Sequence[str]) -> Any:
     return integer(rng, low, high)
 
 
-# ---- text ------------------------------------------------------------------------------------
-
-
 def mutate_text(content: bytes, rng: random.Random, words: Sequence[str]) -> bytes:
     """Return a text with one to four changed words, numbers or lines."""
     lines = content.decode("utf-8", "replace").split("\n")
@@ -191,9 +182,6 @@ def mutate_text(content: bytes, rng: random.Random, words: Sequence[str]) -> byt
             parts[i] = parts[i][: rng.randint(0, len(parts[i]))]
         lines[at] = " ".join(parts)
     return "\n".join(lines).encode("utf-8", "replace")
-
-
-# ---- HDF5 ------------------------------------------------------------------------------------
 
 
 def mutate_hdf5(content: bytes, rng: random.Random) -> bytes:
@@ -256,9 +244,6 @@ def _add_dataset(group: Any, name: str, rng: random.Random) -> None:
         group.create_dataset(name, data=np.ones(shape, rng.choice(("f4", "f8", "i4", "u1"))))
     else:
         group.create_group(name)
-
-
-# ---- images ----------------------------------------------------------------------------------
 
 
 def mutate_png(content: bytes, rng: random.Random) -> bytes:

@@ -1,4 +1,4 @@
-"""Seeds draw the same weights and dropout masks under BVLC Caffe and under the engine."""
+"""Seeds draw the same weights, dropout masks and trainings under BVLC Caffe and the engine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def test_seeds_draw_bvlc_caffes_numbers(bvlc_caffe, tmp_path):
     result = bvlc_caffe(SCRIPT, tmp_path / "theirs.npz")
     assert result.returncode == 0, result.stderr
     theirs, ours = np.load(tmp_path / "theirs.npz"), draw(str(tmp_path))
-    assert ours.keys() == set(theirs.files) and len(ours) == 34
-    for name in theirs.files:
+    assert ours.keys() == set(theirs.files) and len(ours) == 35
+    np.testing.assert_allclose(ours.pop("losses"), theirs["losses"], rtol=1e-5)
+    for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

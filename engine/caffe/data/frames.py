@@ -28,7 +28,9 @@ class Video:
             raise FileError(f"{source}: no such file; a video is needed")
         self._capture: Any = cv2.VideoCapture(source)
         if not self._capture.isOpened():
-            raise FileError(f"{self.title}: no video that OpenCV can read")
+            raise FileError(
+                f"{self.title}: no video that OpenCV can read; convert it, or get it again"
+            )
         #: The number of the next frame.
         self.number = 0
 
@@ -88,7 +90,7 @@ def read_frame(path: str, color: bool, size: tuple[int, int]) -> np.ndarray:
     """Return an image as `read_image` does. size: height and width. Raises FileError."""
     image = read_image(path, color, *size)
     if image is None:
-        raise FileError(f"{path}: no image that can be read")
+        raise FileError(f"{path}: no image that can be read; mend the file or the list")
     return image
 
 

@@ -140,7 +140,10 @@ class DataTransformer:
         rows, columns = self._crop()
         if rows > height or columns > width:
             size = rows if rows == columns else f"{rows} x {columns}"
-            raise self._shape_error(f"crop_size is {size}, but an image is {height} x {width}")
+            raise self._shape_error(
+                f"crop_size is {size}, but an image is {height} x {width}; "
+                "it needs to fit the image"
+            )
         return (channels, rows or height, columns or width)
 
     def _crop(self) -> tuple[int, int]:

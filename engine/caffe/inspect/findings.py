@@ -163,9 +163,6 @@ def _last_writer(part: Part, top: Any) -> bool:
     return part.number == max([top.producer, *top.writers])
 
 
-# ---- sizes ---------------------------------------------------------------------------------------
-
-
 def _sizes(net: BuiltNet, located: Places) -> Iterator[Finding]:
     """The findings about every size of the image, for a net that takes every size."""
     if any(_takes_one_size(part) for part in net.parts):

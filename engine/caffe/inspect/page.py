@@ -161,9 +161,6 @@ def _finding_list(findings: Sequence[Finding]) -> str:
     return f"<h2>Warnings</h2><ul>{items}</ul>" if findings else ""
 
 
-# ---- the drawing ---------------------------------------------------------------------------------
-
-
 def _lines(node: Node, rows: dict[int, LayerRow]) -> list[tuple[str, str]]:
     """Return the lines of a box: a class of the style sheet, and the text."""
     first, last = rows[node.parts[0].number], rows[node.parts[-1].number]

@@ -91,6 +91,7 @@ class Convolution(Convolving):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return weights and biases of this type, with factors and terms folded in."""
         on = torch.device("cpu")
+        self.forget_rounded()
         if affine is None and dtype != torch.float32:
             w, *rest = self.rounded_parameters(on)
             return w, rest[0] if rest else None

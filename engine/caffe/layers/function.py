@@ -162,8 +162,6 @@ class Function(EngineLayer):
             if gradient is not None:
                 memory.add(gradient)
 
-    # ---- plans: layers with all decisions made -------------------------------------------------
-
     def is_pure(self) -> bool:
         """Return whether forward does nothing but set the tops to `compute` of the bottoms."""
         kind = type(self)
@@ -301,6 +299,10 @@ class Function(EngineLayer):
     def kept_tensors(self) -> list[Any]:
         """Return what the layer keeps from pass to pass: rounded and derived parameters."""
         return [self._rounded, self.derived]
+
+    def forget_rounded(self) -> None:
+        """Free the rounded parameters, which a plan keeps in another order."""
+        self._rounded = None
 
     def forget(self) -> None:
         """Free what the last forward kept for backward."""

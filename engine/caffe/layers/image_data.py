@@ -48,7 +48,10 @@ class ImageData(Prefetching):
             start = draw(mode.rng()) % p.rand_skip
             glog.write("image_data_layer.cpp:70", f"Skipping first {start} data points.")
             if start >= len(lines):
-                raise self.error(f"rand_skip skips {start} of {len(lines)} images")
+                raise self.error(
+                    f"rand_skip skips {start} of {len(lines)} images; "
+                    f"set it to at most {len(lines)}"
+                )
             self.turns.place = start
         return self._read_image(self.turns.line[0]).shape
 
@@ -89,7 +92,9 @@ class ImageData(Prefetching):
         with self.using_files():
             image = read_image(p.root_folder + path, p.is_color, p.new_height, p.new_width)
         if image is None:
-            raise self.file_error(f"{p.root_folder + path}: no image that can be read")
+            raise self.file_error(
+                f"{p.root_folder + path}: no image that can be read; mend the file or the list"
+            )
         if p.short_side and not p.new_height:
             rows, columns = image.shape[:2]
             factor = p.short_side / min(rows, columns)

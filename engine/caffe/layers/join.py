@@ -196,7 +196,9 @@ class Slice(Function):
         else:
             points = list(range(0, size + 1, size // self.parts))
         if any(b <= a for a, b in zip(points, points[1:])):
-            raise self.shape_error(f"slice points {points[1:-1]} do not rise within 0 .. {size}")
+            raise self.shape_error(
+                f"slice points {points[1:-1]} do not rise within 0 .. {size}; give rising ones"
+            )
         return points
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -232,9 +234,7 @@ class Eltwise(Function):
         p = self.layer_param.eltwise_param
         terms = len(bottom) - p.coeff_blob
         if p.coeff_blob and (p.operation != p.SUM or not terms):
-            raise self.error(
-                "coeff_blob is for operation SUM, and one more bottom than the sum has"
-            )
+            raise self.error("coeff_blob needs operation SUM, and one more bottom than the sum has")
         if terms == 1 and not p.coeff and not p.coeff_blob:
             raise self.error("has 1 bottom; it needs 2 or more, or a coeff for the only one")
         if len(p.coeff) not in (0, terms):

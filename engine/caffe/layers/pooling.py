@@ -79,7 +79,8 @@ class Pooling(Function):
         reach = self._reach(self.kernel or size)
         if not self.kernel and 0 in size:
             raise self.shape_error(
-                f"global_pooling over a map of size {tuple(size)}, without values"
+                f"global_pooling over a map of size {tuple(size)}, without values; "
+                "it needs at least 1"
             )
         return [self._places(*axis) for axis in zip(size, reach, self.stride, self.pad)]
 
@@ -93,7 +94,8 @@ class Pooling(Function):
         # With rounding up, a bottom smaller than the kernel by less than a stride has one window.
         if count < 1:
             raise self.shape_error(
-                f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}"
+                f"an input of {size} (pad {pad}) is smaller than the kernel {kernel}; "
+                "it needs a larger input"
             )
         # With padding on either axis, the last window has to start inside the image or in the
         # padding before it.

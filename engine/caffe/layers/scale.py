@@ -23,7 +23,8 @@ def _parameter_shape(layer: EngineLayer, p: Any, shape: Sequence[int]) -> Sequen
     end = len(shape) if p.num_axes == -1 else axis + p.num_axes
     if p.num_axes < -1 or end > len(shape):
         raise layer.shape_error(
-            f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape {tuple(shape)}"
+            f"axis {p.axis} and num_axes {p.num_axes} reach past a bottom of shape {tuple(shape)}; "
+            f"their sum needs to be at most {len(shape)}"
         )
     return shape[axis:end]
 

@@ -112,10 +112,12 @@ class Reshape(View):
         for i, size in enumerate(dims):
             if size == 0:
                 if start + i >= end:
-                    raise self.shape_error(f"dim {i} is 0, but the bottom has no axis to copy")
+                    raise self.shape_error(
+                        f"dim {i} is 0, but the bottom has no axis to copy; give its size"
+                    )
                 dims[i] = shape[start + i]
         if dims.count(-1) > 1:
-            raise self.error(f"dims {dims} have more than one -1")
+            raise self.error(f"dims {dims} have more than one -1; only one size can be computed")
         new = [*shape[:start], *dims, *shape[end:]]
         fixed = math.prod(n for n in new if n != -1)
         if -1 in new:

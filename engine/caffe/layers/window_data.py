@@ -137,7 +137,7 @@ class WindowData(Prefetching):
         path = self.images[window.image][0]
         image = read_image(path, True)
         if image is None:
-            raise self.file_error(f"{path}: no image that can be read")
+            raise self.file_error(f"{path}: no image that can be read; mend the file or the list")
         place = self._place(window, image.shape[0], image.shape[1], mirror)
         part = image[place.y1 : place.y2 + 1, place.x1 : place.x2 + 1]
         if not part.size:

@@ -193,6 +193,11 @@ def _check_pooling_spelling(settings: Mapping[str, Any], axes: int) -> None:
     if settings.get("global_pooling") and ("kernel_size" in settings or _sides(settings, "kernel")):
         raise ValueError("global_pooling pools over the whole bottom; remove the kernel size")
     for name in ("kernel", "stride", "pad"):
+        entries = np.size(settings.get(_field(name), ()))
+        if entries not in (0, 1, axes):
+            raise ValueError(
+                f"{_field(name)} is set {entries} times; it needs once, or {axes} times"
+            )
         once, sides = _field(name) in settings, len(_sides(settings, name))
         if name == "kernel":
             # As in Caffe, kernel_h or kernel_w alone is ignored beside kernel_size.

@@ -261,9 +261,6 @@ def count(number: np.ndarray) -> Instruction:
     return of_call(partial(np.add, number, 1, number), lambda: [record])
 
 
-# ---- records -------------------------------------------------------------------------------------
-
-
 def _fill(out: np.ndarray, value: float) -> list[Record]:
     return records.elementwise(Code.FILL, [], out, [value])
 

@@ -122,8 +122,6 @@ class ArrayProgram:
     def close(self) -> None:
         """Do nothing: a pass leaves no values that are still to be computed."""
 
-    # ---- binding -------------------------------------------------------------------------------
-
     def _bind(self, node: Node, with_diff: dict[int, Origin]) -> small.Calls:
         """Return the calls of a layer. with_diff: see `_with_diff`."""
         blobs, layer = self._wiring.blobs, node.layer
@@ -176,8 +174,6 @@ class ArrayProgram:
         tensor = blob.gradient.home(torch.from_numpy(weights))
         self._learned.add(blob, tensor)
         return tensor.numpy()
-
-    # ---- passes --------------------------------------------------------------------------------
 
     def fits(self) -> bool:
         """Return whether no weight and no bottom has moved since the calls were bound."""

@@ -45,13 +45,16 @@ class Border:
         if key in self._strips:
             return self._strips[key]
         small = self.maps[blob]
-        for dim, axis, cut, positions in zip((2, 3), extent, self._cut, (rows, columns)):
+        axes = zip((2, 3), extent, self._cut, (rows, columns))
+        # The shorter range first: less is then copied for the other axis.
+        for dim, axis, cut, positions in sorted(axes, key=lambda item: len(item[3])):
             place = (axis, cut // axis.step, positions)
             if (place, small.device) not in self._indices:
                 index = places_in_small(*place)
                 tensor = torch.tensor(index, dtype=torch.int32, device=small.device)
                 self._indices[place, small.device] = tensor
             small = small.index_select(dim, self._indices[place, small.device])
+        small = small.contiguous(memory_format=mode.map_layout(small.shape, small.device))
         if not mode.capturing():
             if len(self._strips) >= STRIPS:
                 self._strips.clear()

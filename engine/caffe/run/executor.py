@@ -28,11 +28,12 @@ from .failures import raise_for
 from .functional import forget
 from .learner import Learner
 from .loss import Loss, Parts, WeightedLosses
+from .outside import Outside
 from .passes import Pass
 from .patches import Patches
 from .pending import Pending
 from .plan import Plan, is_small
-from .region import find_region, region_starts
+from .region import Region, find_region, region_starts
 from .replay import Losses, Replays
 from .wiring import Node, Wiring
 
@@ -82,6 +83,7 @@ class Executor:
         #: The last pass through a region, for the backward that may follow.
         self._pass: Pass | None = None
         self._plan: Plan | None = None
+        self._outside = Outside(wiring, self.requested)
         self._losses = WeightedLosses(wiring)
         self._learner = Learner(wiring, self._losses)
         #: The last forward, if a backward of bound calls may follow it.
@@ -97,8 +99,6 @@ class Executor:
             if not (isinstance(node.layer, Function) or _copies(node))
             for t in node.tops
         ]
-
-    # ---- what a net calls ----------------------------------------------------------------------
 
     def forward(self, first: int, last: int) -> Loss:
         """Run the layers `first` .. `last`, given by number."""
@@ -152,8 +152,6 @@ class Executor:
         for node in self.wiring.nodes:
             single.reshape(self.wiring, node)
 
-    # ---- passes --------------------------------------------------------------------------------
-
     def _run_all(self, learn: bool, fresh: bool = False) -> Loss:
         waiting.before_pass()
         self._pending = None
@@ -186,8 +184,13 @@ class Executor:
                     self._note_layers(self._learner.reason)
                     return Loss(parts)
                 if planned:
-                    parts = self._run_plan()
+                    parts = self._run_plan(self._plan_for_pass())
                     self._note_plan()
+                    return Loss(parts)
+                outside = None if learn else self._plan_outside_regions()
+                if outside is not None:
+                    parts = self._run_plan(outside)
+                    self._note_layers(against, outside.reason)
                     return Loss(parts)
                 losses = self._run(range(len(self.wiring.nodes)))
             else:
@@ -222,11 +225,23 @@ class Executor:
 
         learn: whether a backward follows, which plans compute in float32 alone.
         """
+        return self._has_plans(learn) and not self._regions()
+
+    def _has_plans(self, learn: bool) -> bool:
+        """Return whether plans can compute layers of this pass. learn: as in `_may_plan`."""
         if self._reason_against_regions() or mode.device().type != "cpu":
             return False
-        if not mode.is_plain() and (learn or not prepared.available(mode.low_dtype())):
-            return False
-        return all(self.region_at(start)[0] is None for start in self._starts)
+        return mode.is_plain() or (not learn and prepared.available(mode.low_dtype()))
+
+    def _regions(self) -> list[Region]:
+        """Return the regions of a pass with the present shapes."""
+        patches = [self.region_at(start)[0] for start in sorted(self._starts)]
+        return [p.region for p in patches if p is not None]
+
+    def _plan_outside_regions(self) -> Plan | None:
+        """Return the plan of the layers outside regions; None if they run one by one."""
+        regions = self._regions() if self._has_plans(learn=False) else []
+        return self._outside.plan(regions) if regions else None
 
     def _may_wait(self) -> bool:
         """Return whether a forward of learning layers may leave work to a later backward."""
@@ -235,11 +250,16 @@ class Executor:
     def _is_small(self, learn: bool) -> bool:
         """Return whether the blobs of the last pass may stay until they are replaced."""
         self._pass = None
-        if self._plan is not None:
-            self._plan.close()
+        self._close_plans()
         if not learn:
             return self._plan_for_pass().is_small()
         return is_small(self._learner.values())
+
+    def _close_plans(self) -> None:
+        """End the last pass of all plans."""
+        if self._plan is not None:
+            self._plan.close()
+        self._outside.close()
 
     def _plan_for_pass(self) -> Plan:
         if self._plan is None:
@@ -259,21 +279,24 @@ class Executor:
         if self._repeatable is Repeatable.PLAN:
             plan.release()
             heap.tidy()
-        parts = self._run_plan()
+        parts = self._run_plan(plan)
         if plan.has_changed():
             self._note_plan()
         return parts
 
-    def _run_plan(self) -> Parts:
-        """Run all layers as a plan."""
+    def _run_plan(self, plan: Plan) -> Parts:
+        """Run all layers, as a plan and through regions."""
         heap.keep()
         self._repeatable_precision = mode.precision()
-        plan = self._plan_for_pass()
         for part in plan.parts:
-            if isinstance(part, Node):
+            if not isinstance(part, Node):
+                single.forward_together(self.wiring, part.run, part.nodes)
+                continue
+            patches, _ = self.region_at(part.number)
+            if patches is None:
                 single.forward(self.wiring, part)
             else:
-                single.forward_together(self.wiring, part.run, part.nodes)
+                self._pass = self._run_region(patches)
         if plan.is_bound():
             self._repeatable = Repeatable.ARRAYS
         elif plan.is_repeatable() and not self._starts:
@@ -299,8 +322,7 @@ class Executor:
     def free_last_pass(self) -> None:
         """Free what the last pass left, so that the next one can use the same memory."""
         self._pass = None
-        if self._plan is not None:
-            self._plan.close()
+        self._close_plans()
         lasting = {id(blob.values) for blob in self._lasting}
         for node in self.wiring.nodes:
             if isinstance(node.layer, Function):
@@ -374,8 +396,6 @@ class Executor:
         observed = self._has_callbacks() or self.debug_info
         return through and region_pass.recorded and not observed
 
-    # ---- the choice ----------------------------------------------------------------------------
-
     def _has_callbacks(self) -> bool:
         return any(self.callbacks.values())
 
@@ -412,8 +432,11 @@ class Executor:
         patches, _ = self.region_at(first)
         return patches if patches is not None and patches.region.last <= last else None
 
-    def _note_layers(self, against_replay: str) -> None:
-        """Note how a pass ran, unless it was a replay."""
+    def _note_layers(self, against_replay: str, outside: str = "") -> None:
+        """Note how a pass ran, unless it was a replay.
+
+        outside: how the layers outside regions ran, if they ran as a plan.
+        """
         if not self._starts:
             if self.choice is None or self.choice.reason != against_replay:
                 self._note(Choice("layers", against_replay))
@@ -421,7 +444,7 @@ class Executor:
         regions = [self.region_at(start) for start in sorted(self._starts)]
         reasons = [reason for patches, reason in regions if patches is not None]
         if reasons:
-            self._note(Choice("regions", "; ".join(reasons)))
+            self._note(Choice("regions", "; ".join([*reasons, outside] if outside else reasons)))
         else:
             reasons = [reason for _, reason in regions]
             self._note(Choice("layers", "; ".join(dict.fromkeys(reasons))))

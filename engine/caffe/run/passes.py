@@ -140,8 +140,6 @@ class Pass:
             self._weights = [tuple(next(rest) for _ in weights) for weights in self._weights]
         self._copied = True
 
-    # ---- values of the inner blobs -------------------------------------------------------------
-
     def _thunk(self, blob: int) -> Thunk:
         return lambda: self._values(blob)
 
@@ -165,8 +163,6 @@ class Pass:
                     node.layer.weights = node.layer.rounded(weights)
             run_nodes(self.region.nodes, tensors, observe)
         forget(self.region.nodes)
-
-    # ---- gradients -----------------------------------------------------------------------------
 
     def backward(self, free: bool) -> None:
         """Add the weights' gradients, from those of the blobs that are read after the region.

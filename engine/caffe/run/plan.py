@@ -142,11 +142,14 @@ class Segment:
 class Plan:
     """The layers of a net in the order in which they run, as segments and single layers.
 
-    parts: a `Segment`, or the node of a layer that runs by itself.
+    regions: the layers, by number, of each region.
+    parts: a `Segment`, or the node of a layer that runs by itself, or with which a region begins.
     """
 
-    def __init__(self, wiring: Wiring, requested: set[int]) -> None:
+    def __init__(self, wiring: Wiring, requested: set[int], regions: Sequence[range] = ()) -> None:
         self.parts: list[Segment | Node] = []
+        starts = {region.start for region in regions}
+        inside = {number for region in regions for number in region} - starts
         run: list[Node] = []
         # Small nets run as bound calls, for which a view is a layer by itself.
         views = _inner_views(wiring) if not _is_for_arrays(wiring) else set()
@@ -161,9 +164,10 @@ class Plan:
             inner.clear()
 
         for node in wiring.nodes:
-            if isinstance(node.layer, Input):  # does nothing
+            if isinstance(node.layer, Input) or node.number in inside:  # does nothing by itself
                 continue
-            if node.number not in views and not _fits_segment(wiring, node):
+            fits = node.number not in starts and _fits_segment(wiring, node)
+            if node.number not in views and not fits:
                 end_segment()
                 self.parts.append(node)
                 continue

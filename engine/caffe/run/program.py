@@ -151,8 +151,6 @@ class Program:
         """Return the values of the blobs that the program reads."""
         return [self._wiring.blobs[b].values.tensor(CPU) for _, b in self._flow.sources]
 
-    # ---- passes --------------------------------------------------------------------------------
-
     def fits(self) -> bool:
         """Return whether the program may still be run: what it was built on has not changed."""
         if len(self._requested) != self._known_requests:

@@ -71,8 +71,6 @@ class Region:
         self.blobs = sorted(blobs)
         self.cut = (self._cut(0), self._cut(1))
 
-    # ---- which layers, and how far the image reaches -------------------------------------------
-
     def _extend(self, node: Node) -> bool:
         """Add a layer whose top depends on a window of its bottoms; return whether it is one."""
         layer, is_first = node.layer, node.number == self.first
@@ -160,8 +158,6 @@ class Region:
     def small_size(self, blob: int) -> list[int]:
         """Return the height and width of a blob's small map."""
         return [a.n - cut // a.step for a, cut in zip(self.extents[blob], self.cut)]
-
-    # ---- whether the region is used ------------------------------------------------------------
 
     def share(self) -> float:
         """Return the multiplications of this region as a share of the plain ones."""

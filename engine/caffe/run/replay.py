@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import glog, mode
+from ..device_copies import Stage
 from ..layers import EngineLayer, Function
-from ..memory import Memory, MemoryView, Stage
+from ..memory import Memory, MemoryView
 from .passes import Pass
 from .wiring import Wiring
 
@@ -167,8 +168,6 @@ class Replays:
             self._graphs[key] = captured
         return captured
 
-    # ---- what a graph depends on ---------------------------------------------------------------
-
     def _functions(self) -> list[Function]:
         return [n.layer for n in self._wiring.nodes if isinstance(n.layer, Function)]
 
@@ -196,8 +195,6 @@ class Replays:
             gradient = blob.gradient
             reads.append(Read(gradient, gradient.tensor(device), gradient.version))
         return reads
-
-    # ---- capturing -----------------------------------------------------------------------------
 
     def _capture(
         self, learn: bool, device: torch.device, reads: list[Read], run: Run
@@ -250,8 +247,6 @@ class Replays:
         captured.keep = [generators, [layer.kept_tensors() for layer in self._functions()]]
         captured.keep.append(region_pass.tensors() if region_pass else [])
         return captured
-
-    # ---- what a graph reads and writes ---------------------------------------------------------
 
     def _input_blobs(self) -> list[int]:
         """Return the blobs that the layers inside read and do not make; one for each memory."""

@@ -141,12 +141,14 @@ def wire(param: Any) -> Wiring:
             layer_param.phase = builder.phase
         builder.add(layer_param)
     nodes = _prune(builder.nodes)
+    # BVLC Caffe logs which layers run backward before force_backward makes all of them do so.
+    needs_backward = [node.backward for node in nodes]
     if param.force_backward:
         nodes = _force_backward(nodes)
     wiring = builder.wiring(nodes)
     net_log.end(
         [node.name for node in nodes],
-        [node.backward for node in nodes],
+        needs_backward,
         [wiring.blob_names[b] for b in wiring.outputs],
     )
     keeps_graph = wiring.phase == caffe_pb2.TRAIN or param.force_backward
@@ -300,7 +302,9 @@ class _Builder:
     ) -> bool:
         """Take in or share the layer's parameters; return whether any of them learns."""
         if len(p.param) > len(layer.blobs):
-            raise traits.error(f"{len(p.param)} param for {len(layer.blobs)} parameters")
+            raise traits.error(
+                f"{len(p.param)} param for {len(layer.blobs)} parameters; remove the last ones"
+            )
         learning = [i >= len(rates) or rates[i] != 0 for i in range(len(layer.blobs))]
         traits.param_propagate_down = learning
         for i, blob in enumerate(layer.blobs):

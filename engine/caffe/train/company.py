@@ -143,8 +143,6 @@ class Group(Company):
             signal.signal(signal.SIGTERM, lambda *_: self._terminate())
         atexit.register(self._leave)
 
-    # ---- what a solver calls -------------------------------------------------------------------
-
     def start(self, trainer: Trainer) -> None:
         """Give every worker the weights of worker 0, once for a solver and after each restore."""
         started = (trainer, trainer.restores)
@@ -234,8 +232,6 @@ class Group(Company):
             raise
         except RuntimeError as error:  # of torch.distributed: a connection broke
             self._end(first_line(error), self.rank)
-
-    # ---- the end -------------------------------------------------------------------------------
 
     def _terminate(self) -> None:
         """End after SIGTERM, which a launcher or this process's own watch has sent."""

@@ -63,7 +63,7 @@ def accept(count: int, store: Any, host: str) -> list[Connection]:
         while len(hellos.workers) < count - 1:
             if time.monotonic() > end:
                 ranks = sorted(set(range(1, count)) - set(hellos.workers))
-                raise OSError(f"workers {ranks} did not connect within {JOIN} s")
+                raise OSError(f"workers {ranks} did not connect within {JOIN} s; start all of them")
             hellos.read(time.monotonic())
         return list(hellos.workers.values())
 

@@ -116,8 +116,6 @@ class Solver:
         """
         return self._losses.mean()
 
-    # ---- training ------------------------------------------------------------------------------
-
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train up to max_iter, from the .solverstate `resume_file` if one is named."""
         p = self.param
@@ -264,8 +262,6 @@ class Solver:
         outputs = progress.output_values(self.net)
         progress.log_outputs("Train", outputs, self.net, "solver.cpp:258")
 
-    # ---- the update ----------------------------------------------------------------------------
-
     @property
     def lr(self) -> float:
         """The learning rate at the present iteration."""
@@ -292,8 +288,6 @@ class Solver:
         with UpdateHeld():
             self._updater.apply(rate, self.iter)
             self.iter += 1
-
-    # ---- tests ---------------------------------------------------------------------------------
 
     def _test_all(self) -> None:
         for number, (net, iters) in enumerate(zip(self.test_nets, self.param.test_iter)):
@@ -336,8 +330,6 @@ class Solver:
                 self.snapshot()
             self._stopped = action == "stop"
         return self._stopped
-
-    # ---- snapshots -----------------------------------------------------------------------------
 
     def snapshot(self) -> None:
         """Write PREFIX_iter_N.caffemodel and, after it, PREFIX_iter_N.solverstate.
@@ -437,8 +429,6 @@ class Solver:
             self._losses.add(values)
         self._losses_go_on, self._within_iteration = losses is not None, False
         self.restores += 1
-
-    # ---- the rest of pycaffe's interface -------------------------------------------------------
 
     def add_callback(
         self,

@@ -195,8 +195,6 @@ class Updater:
             )
         torch._foreach_sub_(weights, gradients)
 
-    # ---- one launch on a CUDA device -----------------------------------------------------------
-
     def _fits_one_launch(self) -> bool:
         """Return whether the kernel of SGD computes this update, and can be compiled here."""
         p = self._param
@@ -251,9 +249,6 @@ def _defer_update(gradient: AnyMemory, history: AnyMemory, on: torch.device) -> 
     update = _UpdateInHistory(history, on)
     gradient.defer(update.values)
     history.watch(gradient, update.before_change)
-
-
-# ---- where the values lie ------------------------------------------------------------------------
 
 
 def _pieces(parameter: _Work, on: torch.device, changes: bool) -> Iterator[Sequence[torch.Tensor]]:

@@ -83,8 +83,6 @@ class Watch:
                 with contextlib.suppress(OSError):
                     peer.socket.shutdown(socket.SHUT_WR)
 
-    # ---- the thread ----------------------------------------------------------------------------
-
     def _run(self) -> None:
         selector = selectors.DefaultSelector()
         connected = list(self._peers)

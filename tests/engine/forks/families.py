@@ -378,6 +378,18 @@ layer { name: "pool_fusion" type: "Pooling" bottom: "reshape_fc" top: "pool_fusi
   pooling_param { pool: AVE kernel_h: 2 kernel_w: 1 } }
 """
 
+ECO = """
+layer { name: "r2Dto3D" type: "Reshape" bottom: "data" top: "r2Dto3D"
+  reshape_param { shape { dim: -1 dim: 4 dim: 3 dim: 7 dim: 7 } } }
+layer { name: "trans" type: "Permute" bottom: "r2Dto3D" top: "trans"
+  permute_param { order: 0 order: 2 order: 1 order: 3 order: 4 } }
+layer { name: "res3a_2n" type: "Convolution" bottom: "trans" top: "res3a_2n"
+  convolution_param { num_output: 5 pad: [1, 1, 1] kernel_size: [3, 3, 3] stride: [1, 1, 1] } }
+layer { name: "res3a_bn" type: "BN" bottom: "res3a_2n" top: "res3a_bn" bn_param { frozen: true } }
+layer { name: "global_pool" type: "Pooling" bottom: "res3a_bn" top: "global_pool"
+  pooling_param { pool: AVE kernel_size: [4, 7, 7] stride: [1, 1, 1] } }
+"""
+
 DEEPLAB_V2 = """
 layer { name: "fc8" type: "Convolution" bottom: "data" top: "fc8"
   convolution_param { num_output: 3 kernel_size: 3 pad: 6 dilation: 6 } }
@@ -471,6 +483,7 @@ FAMILIES: dict[str, str] = {
     "Intel": layer_input("data", 1, 3, 6, 6) + INTEL,
     "pose": head(1, 3, 4, 4) + POSE,
     "TSN": head(4, 4, 1, 1) + TSN,
+    "ECO": head(4, 3, 7, 7) + ECO,
     "DeepLab v2": shaped(1, 3, 9, 9) + shaped(1, 1, 1, 2, name="data_dim") + DEEPLAB_V2,
     "spelling": head(1, 3, 6, 6) + WEIRD,
 }

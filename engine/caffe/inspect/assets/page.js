@@ -10,8 +10,6 @@
   const SVG = "http://www.w3.org/2000/svg";
   let x = 0, y = 0, zoom = 1, shown = "all", picked = null;
 
-  // ---- the view ----
-
   function apply() { view.setAttribute("transform", `translate(${x} ${y}) scale(${zoom})`); }
 
   function graph() { return document.getElementById("graph-" + shown); }
@@ -96,8 +94,6 @@
     sheet.hidden = !sheet.hidden;
   });
 
-  // ---- nodes ----
-
   function numbers(node) { return node.dataset.layers.split(" ").map(Number); }
 
   function nodeOf(number) {
@@ -129,8 +125,6 @@
     if (node) { pick(number, numbers(node)); centre(node); }
   }
 
-  // ---- search ----
-
   let place = -1;
   function find(next) {
     const word = search.value.trim().toLowerCase();
@@ -150,8 +144,6 @@
   }
   search.addEventListener("input", () => { place = -1; find(false); });
   search.addEventListener("keydown", (event) => { if (event.key === "Enter") { find(true); } });
-
-  // ---- the panel ----
 
   function element(tag, text, className) {
     const e = document.createElement(tag);

@@ -31,7 +31,10 @@ def _sizes(layer: EngineLayer, dims: torch.Tensor, shape: Sequence[int]) -> list
     if len(rows) != shape[0] or any(
         not (1 <= h <= shape[2] and 1 <= w <= shape[3]) for h, w in rows
     ):
-        raise layer.shape_error(f"sizes {rows} of photographs for maps of shape {tuple(shape)}")
+        raise layer.shape_error(
+            f"sizes {rows} of photographs for maps of shape {tuple(shape)}; "
+            "one for each map is needed, inside the map"
+        )
     return [(h, w) for h, w in rows]
 
 

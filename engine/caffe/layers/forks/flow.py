@@ -241,7 +241,9 @@ class Resample(Function):
             return p.height, p.width
         size = tuple(int(n * p.factor) for n in x.shape[2:])
         if min(size) < 1:
-            raise self.shape_error(f"factor {p.factor:g} leaves nothing of {tuple(x.shape)}")
+            raise self.shape_error(
+                f"factor {p.factor:g} leaves nothing of {tuple(x.shape)}; it needs to be larger"
+            )
         return size
 
     def weights_along(self, size: int, new: int, widened: bool, like: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,9 @@ class DataAugmentation(Drawing):
         if len(shape) != 4:
             raise self.shape_error(f"the bottom has shape {shape}; it needs 4 axes")
         if len(p.mean) not in (0, 1, shape[1]):
-            raise self.error(f"{len(p.mean)} mean for {shape[1]} channels")
+            raise self.error(
+                f"{len(p.mean)} mean for {shape[1]} channels; it needs none, one, or one for each"
+            )
         if p.recompute_mean:
             for size in ((1,), (1, shape[1], *self._size(shape)), (1, shape[1], 1, 1)):
                 self.add_parameter(size, caffe_pb2.FillerParameter())
@@ -57,7 +59,10 @@ class DataAugmentation(Drawing):
         p = self.layer_param.augmentation_param
         size = (p.crop_height or shape[2], p.crop_width or shape[3])
         if size[0] > shape[2] or size[1] > shape[3]:
-            raise self.shape_error(f"crops of {size} from a bottom of shape {tuple(shape)}")
+            raise self.shape_error(
+                f"crops of {size} from a bottom of shape {tuple(shape)}; "
+                "crops need to fit the bottom"
+            )
         return size
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -118,7 +123,9 @@ class Mean(Function):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         p = self.layer_param.mean_param
         if len(p.value) not in (1, x.shape[1]):
-            raise self.error(f"{len(p.value)} value for {x.shape[1]} channels")
+            raise self.error(
+                f"{len(p.value)} value for {x.shape[1]} channels; it needs one, or one for each"
+            )
         mean = torch.tensor(list(p.value), device=x.device).reshape(1, -1, *[1] * (x.dim() - 2))
         sign = 1 if p.operation == p.ADD else -1
         return p.output_scale * (p.input_scale * x + sign * mean)
@@ -156,7 +163,10 @@ class Accum(_Resized):
         else:
             size = (p.top_height, p.top_width)
         if x.dim() != 4 or min(size) < 1:
-            raise self.shape_error(f"a bottom of shape {tuple(x.shape)} for a top of {size}")
+            raise self.shape_error(
+                f"a bottom of shape {tuple(x.shape)} for a top of {size}; "
+                "4 axes and sizes from 1 on are needed"
+            )
         return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 

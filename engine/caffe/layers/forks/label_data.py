@@ -61,7 +61,10 @@ class _LabelledPixels(Source):
         self.turns = Turns(lines, self.random if p.shuffle else None)
         self.turns.place = draw(mode.rng()) % p.rand_skip if p.rand_skip else 0
         if self.turns.place >= len(lines):
-            raise self.error(f"rand_skip skips {self.turns.place} of {len(lines)} images")
+            raise self.error(
+                f"rand_skip skips {self.turns.place} of {len(lines)} images; "
+                f"set it to at most {len(lines)}"
+            )
         glog.write(self.log_place, f"A total of {len(lines)} images.")
         # The first pair tells the shape, and is read again in the first batch.
         self._fit(top, [self._pair(self.turns.line, False)] * self.batch_size)
@@ -175,7 +178,7 @@ class _LabelledPixels(Source):
         path = self.param.root_folder + name
         image = read_image(path, color, *size)
         if image is None:
-            raise self.file_error(f"{path}: no image that can be read")
+            raise self.file_error(f"{path}: no image that can be read; mend the file or the list")
         return image
 
     def _fit(self, top: Sequence[Blob], batch: Sequence[Pair]) -> list[np.ndarray]:

@@ -38,7 +38,10 @@ class Local(Function):
             )
         self.size = [(n + 2 * p.pad - p.kernel_size) // p.stride + 1 for n in shape[2:]]
         if min(self.size) < 1:
-            raise self.shape_error(f"a bottom of shape {shape} is smaller than the kernel")
+            raise self.shape_error(
+                f"a bottom of shape {shape} is smaller than the kernel {p.kernel_size} "
+                f"(pad {p.pad}); it needs a larger input"
+            )
         positions, values = math.prod(self.size), shape[1] * p.kernel_size**2
         self.add_parameter((p.num_output, 1, values, positions), p.weight_filler)
         if p.bias_term:

@@ -133,7 +133,9 @@ class RoIData(Targets):
         """Return an image, 3 x H x W, less the means, and its scale."""
         image = cv2.imread(str(entry["image"]))
         if image is None:
-            raise self.file_error(f"{entry['image']}: no image that can be read")
+            raise self.file_error(
+                f"{entry['image']}: no image that can be read; mend the file or its entry"
+            )
         image = image[:, ::-1] if entry.get("flipped") else image
         low, high = min(image.shape[:2]), max(image.shape[:2])
         scale = SHORT_SIDE / low

@@ -88,12 +88,16 @@ class CameraData(VideoData):
     def open(self) -> Sequence[int]:
         p = self.layer_param.video_data_param
         if p.video_type == p.VIDEO and not p.video_file:
-            raise self.error("video_type is VIDEO, and video_file is missing")
+            raise self.error(
+                "video_type is VIDEO, and video_file is missing; set it to the path of a video"
+            )
         with self.using_files():
             self.video = frames.Video(p.video_file if p.video_type == p.VIDEO else p.device_id)
             frame = self.video.next()
         if frame is None:
-            raise self.file_error(f"{self.video.title}: has no frames")
+            raise self.file_error(
+                f"{self.video.title}: has no frames; a video with at least 1 is needed"
+            )
         if p.video_type == p.VIDEO:
             self.video.go_to(0)
         return planes(frame).shape
@@ -155,7 +159,10 @@ class _ListedVideos(VideoData):
         if p.rand_skip:
             self.turns.place = draw(mode.rng()) % p.rand_skip
             if self.turns.place >= len(lines):
-                raise self.error(f"rand_skip skips {self.turns.place} of {len(lines)} videos")
+                raise self.error(
+                    f"rand_skip skips {self.turns.place} of {len(lines)} videos; "
+                    f"set it to at most {len(lines)}"
+                )
         state = self.random.state()
         with self.using_files():
             shape = self.read(*self.turns.line[:2]).shape

@@ -230,7 +230,10 @@ class Yolov3(_BoxLoss):
             if present:
                 raise self.error(f"{name} is not supported; remove it")
         if len(p.biases) % 2 or not p.biases or 2 * max(self.numbers()) >= len(p.biases):
-            raise self.error(f"{len(p.biases)} biases for the anchors {self.numbers()}")
+            raise self.error(
+                f"{len(p.biases)} biases for the anchors {self.numbers()}; "
+                "2 for each anchor are needed"
+            )
 
     def settings(self) -> Any:
         return self.layer_param.yolov3_param

@@ -149,7 +149,10 @@ class Yolov3DetectionOutput(_YoloOutput):
                 f"bottoms of {p.num_box} boxes need {len(bottom) * p.num_box} and {len(bottom)}"
             )
         if 2 * max(p.mask) + 1 >= len(p.biases):
-            raise self.error(f"mask names anchor {max(p.mask)} of {len(p.biases) // 2} in biases")
+            raise self.error(
+                f"mask names anchor {max(p.mask)} of {len(p.biases) // 2} in biases; "
+                "name existing ones, from 0 on"
+            )
 
     def anchors(self, number: int, shape: Sequence[int]) -> Anchors:
         p = self.param

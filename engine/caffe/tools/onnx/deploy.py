@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import graph, module_search
 from ...errors import FileError, LayerError, NetError, UsageError, WeightsError, in_file
-from ...layers import layer_class, layer_type_list, users_types
+from ...layers import import_users_types, layer_class, layer_type_list, users_types
 from ...net import Net
 from ...proto import caffe_pb2
 from ...weights import read_net
@@ -48,6 +48,8 @@ def deploy_net(
     net_file = graph.read_net_file(path)
     param = net_file.net
     param.state.phase = caffe_pb2.TEST
+    with module_search.beside(path):
+        import_users_types()
     net_file.check(param.state, layer_type_list(), users_types())
     with in_file(os.fspath(path)), module_search.beside(path):
         net, lines = _without_training(graph.filter_net(param), dict(shapes or {}))
@@ -104,7 +106,9 @@ def _without_training(param: Any, shapes: dict[str, Sequence[int]]) -> tuple[Net
     if shapes:
         raise UsageError(f"no input of the net has the name {', '.join(map(repr, shapes))}")
     if not any(layer.type != "Input" for layer in result.layer):
-        raise NetError("the net has no layers beside data, losses and scores")
+        raise NetError(
+            "the net has no layers beside data, losses and scores; nothing is left to write"
+        )
     return Net.from_param(result), lines
 
 
