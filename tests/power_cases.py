@@ -261,7 +261,6 @@ class CaffeTrainHDF5(CaffeTrain):
         return state
 
 
-TABLES = ("loss.csv", "scores.jsonl")
 #: Fields of a stage's solver: two stages of five iterations, three snapshots each.
 FIELDS = "snapshot: 2 average_loss: 3 iter_size: 1 display: 1 base_lr: 1e-6"
 

@@ -225,6 +225,11 @@ text of the fields that the engine lacks:
         def setup(self, bottom, top):
             self.turns = int(re.search(r"turns: *(\\d+)", self.param_str)[1])
         ...                    # reshape, forward, backward as in a Python layer
+
+A program finds the class in a module that it names: `caffe train -layers whirl_layers -solver ...`,
+or `CAFFE_LAYERS=whirl_layers` in the environment. The module lies where modules of Python layers
+may lie: beside the prototxt, in the working folder or on PYTHONPATH. The rules of
+`CAFFE_PYTHON_LAYERS` and `CAFFE_STRICT` hold for these modules as well.
 """
 MISSING_TEXT = """\
 The engine lacks these types of public forks. For them, papers and the fields of public schemas

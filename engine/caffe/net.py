@@ -15,7 +15,7 @@ import numpy as np
 from . import glog, graph, hdf5, module_search, weights
 from .blob import Blob
 from .errors import ArgumentTypeError, FileError, UsageError, WeightsError, in_file
-from .layers import EngineLayer, Layer, layer_type_list, users_types
+from .layers import EngineLayer, Layer, import_users_types, layer_type_list, users_types
 from .layers.source import MemoryData
 from .proto import caffe_pb2
 from .run.executor import Executor
@@ -86,6 +86,8 @@ class Net:
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages)
+        with module_search.beside(network_file):
+            import_users_types()
         file.check(param.state, layer_type_list(), users_types())
         if weights is not None:
             note_stored_blobs(param, os.fspath(weights))

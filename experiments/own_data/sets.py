@@ -199,9 +199,7 @@ SETS: Dict[str, Dict[str, SetForm]] = {
         "PNG with transparency": SetForm(pictures(".png", rgba)),
     },
     "grey pictures": {
-        "8 bits": SetForm(
-            pictures(".png", lambda p: Image.fromarray(grey(p))), ("--channels", "1")
-        ),
+        "8 bits": SetForm(pictures(".png", grey_8), ("--channels", "1")),
         "16 bits": SetForm(pictures(".png", grey_16), ("--channels", "1")),
         "floats in 0..1": SetForm(
             pictures(".tif", lambda p: Image.fromarray(grey(p).astype(np.float32) / 255)),

@@ -1,5 +1,7 @@
 """What a prototxt has that the engine does not: unknown types, fields and values."""
 
+import os
+
 import caffe
 import numpy as np
 import pytest
@@ -283,6 +285,25 @@ def test_the_command_line_sets_the_fork(tmp_path, capsys):
     Fork.factor = 1
     assert command_line.main(main) == 0
     assert names == ["segnet"] and forks.current_fork() is None
+
+
+def test_the_command_line_imports_modules_of_layer_types(tmp_path, monkeypatch, capfd):
+    (tmp_path / "tripling_layers.py").write_text(
+        "import caffe\n@caffe.register_layer\nclass Tripling(caffe.Layer):\n"
+        "    def setup(self, bottom, top): self.factor = int(self.param_str.split()[3])\n"
+        "    def reshape(self, bottom, top): top[0].reshape(*bottom[0].shape)\n"
+        "    def forward(self, bottom, top): top[0].data[...] = self.factor * bottom[0].data\n"
+        "    def backward(self, top, propagate_down, bottom): pass\n"
+    )
+    path = tmp_path / "net.prototxt"
+    layer = 'layer { name: "t" type: "Tripling" bottom: "data" top: "t" tripling_param { by: 3 } }'
+    path.write_text(INPUT + layer)
+    main = ["time", "-model", str(path), "-iterations", "1", "-layers"]
+    assert command_line.main([*main, "no_such_layers"]) == 1
+    message = "CAFFE_LAYERS: module 'no_such_layers' cannot be imported: ModuleNotFoundError"
+    assert message in capfd.readouterr().err
+    assert command_line.main([*main, "tripling_layers"]) == 0
+    assert "CAFFE_LAYERS" not in os.environ
 
 
 def test_a_filler_of_an_unknown_fork_leaves_zeros_in_a_net_that_reads_its_weights(

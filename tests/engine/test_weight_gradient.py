@@ -10,18 +10,20 @@ from torch.nn.grad import conv2d_weight
 from tests.engine.test_native import native as native
 from tests.engine.test_winograd import apart, torch_threads
 
-#: Images, channels, outputs, height, width, the side of the kernels, padding.
+#: Images, channels and outputs of a group, height, width, the side of the kernels, padding, groups.
 SHAPES = {
-    "one tile": (1, 16, 32, 6, 6, 3, (0, 0)),
-    "three images": (3, 32, 48, 4, 3, 3, (1, 1)),
-    "axes with different paddings": (2, 64, 48, 20, 17, 3, (1, 2)),
-    "several blocks of tiles": (2, 48, 32, 70, 61, 3, (2, 1)),
-    "many channels": (1, 1040, 16, 11, 12, 3, (0, 0)),
-    "4 x 4": (2, 48, 32, 50, 41, 4, (1, 3)),
-    "5 x 5": (2, 32, 112, 20, 19, 5, (2, 2)),
-    "6 x 6": (1, 48, 32, 60, 71, 6, (2, 1)),
-    "7 x 7": (1, 64, 160, 22, 18, 7, (0, 0)),
-    "8 x 8": (3, 32, 48, 9, 8, 8, (1, 4)),
+    "one tile": (1, 16, 32, 6, 6, 3, (0, 0), 1),
+    "three images": (3, 32, 48, 4, 3, 3, (1, 1), 1),
+    "axes with different paddings": (2, 64, 48, 20, 17, 3, (1, 2), 1),
+    "several blocks of tiles": (2, 48, 32, 70, 61, 3, (2, 1), 1),
+    "many channels": (1, 1040, 16, 11, 12, 3, (0, 0), 1),
+    "4 x 4": (2, 48, 32, 50, 41, 4, (1, 3), 1),
+    "5 x 5": (2, 32, 112, 20, 19, 5, (2, 2), 1),
+    "6 x 6": (1, 48, 32, 60, 71, 6, (2, 1), 1),
+    "7 x 7": (1, 64, 160, 22, 18, 7, (0, 0), 1),
+    "8 x 8": (3, 32, 48, 9, 8, 8, (1, 4), 1),
+    "two groups": (2, 48, 64, 13, 14, 3, (1, 1), 2),
+    "three groups of 5 x 5": (1, 16, 32, 17, 14, 5, (2, 2), 3),
 }
 
 
@@ -33,12 +35,18 @@ def library(native, monkeypatch):
 
 def maps(case, dtype=torch.float32):
     """The convolution's map, the gradient of its result, the shape of the weights, the padding."""
-    images, channels, outputs, height, width, kernel, pad = SHAPES[case]
+    images, channels, outputs, height, width, kernel, pad, groups = SHAPES[case]
     torch.manual_seed(4)
-    x = torch.randn(images, channels, height, width).to(dtype)
+    x = torch.randn(images, channels * groups, height, width).to(dtype)
     size = (n + 2 * p - kernel + 1 for n, p in zip((height, width), pad))
-    y = torch.randn(images, outputs, *size).to(dtype)
-    return x, y, (outputs, channels, kernel, kernel), pad
+    y = torch.randn(images, outputs * groups, *size).to(dtype)
+    return x, y, (outputs * groups, channels, kernel, kernel), pad
+
+
+def exact(x, y, shape, pad):
+    """The gradient of the plain convolution in float64."""
+    groups = x.shape[1] // shape[1]
+    return conv2d_weight(x.double(), shape, y.double(), padding=pad, groups=groups)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -47,7 +55,7 @@ def test_the_gradient_is_that_of_the_exact_convolution(case, dtype):
     x, y, shape, pad = maps(case, dtype)
     gradient = weight_gradient.gradient(x, y, shape, pad)
     assert gradient.dtype == torch.float32
-    assert apart(gradient, conv2d_weight(x.double(), shape, y.double(), padding=pad)) < 1e-5
+    assert apart(gradient, exact(x, y, shape, pad)) < 1e-5
 
 
 @pytest.mark.parametrize("case", SHAPES)
@@ -66,7 +74,7 @@ def test_the_memory_of_a_job_does_not_change_the_gradient(monkeypatch, case):
     for name in ("FEW", "MANY", "COORDINATES", "SUMS"):
         monkeypatch.setattr(weight_gradient, name, 3)
     gradient = weight_gradient.gradient(x, y, shape, pad)
-    assert apart(gradient, conv2d_weight(x.double(), shape, y.double(), padding=pad)) < 1e-5
+    assert apart(gradient, exact(x, y, shape, pad)) < 1e-5
 
 
 def test_the_layout_of_the_maps_does_not_change_the_bits():
@@ -80,7 +88,8 @@ def test_the_layout_of_the_maps_does_not_change_the_bits():
     ("channels", "weights", "expected"),
     [
         (32, (64, 32, 3, 3), True),
-        (64, (64, 32, 3, 3), False),  # two groups
+        (64, (64, 32, 3, 3), True),  # two groups
+        (64, (48, 32, 3, 3), False),  # two groups of 24 outputs
         (32, (64, 32, 5, 5), True),
         (32, (64, 32, 5, 3), False),
         (32, (64, 32, 9, 9), False),

@@ -223,6 +223,14 @@ def test_the_algorithm_trains_layers_if_much_faster(native, monkeypatch, channel
         assert winograd.pays(x, w, (1, 1))
 
 
+def test_many_kernels_of_48_channels_learn_in_groups(native, monkeypatch):
+    """CaffeNet's second convolution."""
+    monkeypatch.setattr(fused_winograd.library, "load", lambda: native)
+    x, w = torch.empty(2, 96, 27, 27), torch.empty(256, 48, 5, 5).requires_grad_()
+    assert winograd.pays(x, w, (2, 2))
+    assert not winograd.pays(x[:, :64], w[:, :32], (2, 2))
+
+
 def image_between(value, channels=32, side=24, dtype=torch.float32):
     """Maps with an image in the middle of equal values, and where an output sees none of it."""
     torch.manual_seed(1)

@@ -40,6 +40,7 @@ from .join import Split
 from .registry import (
     check_types,
     create,
+    import_users_types,
     layer_class,
     layer_type_list,
     pointwise_types,
@@ -74,6 +75,7 @@ __all__ = [
     "hdf5",
     "im2col",
     "image_data",
+    "import_users_types",
     "inner_product",
     "join",
     "layer_class",

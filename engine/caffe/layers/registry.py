@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ..errors import NetError
+from .. import module_search
+from ..errors import NetError, UsageError
 from ..unknown import refusal
 from .base import EngineLayer, Layer
 
+#: The environment variable that lists modules, separated by commas.
+MODULES = "CAFFE_LAYERS"
 _registry: dict[str, Callable[[Any], Layer]] = {}
 _users_types: set[str] = set()
 L = TypeVar("L", bound=Callable[[Any], Layer])
@@ -48,6 +52,19 @@ def users_types() -> set[str]:
     return set(_users_types)
 
 
+def import_users_types() -> None:
+    """Import the modules that CAFFE_LAYERS lists, which register layer types.
+
+    Raises UsageError for a module that cannot be imported.
+    """
+    for name in filter(None, map(str.strip, os.environ.get(MODULES, "").split(","))):
+        try:
+            module_search.find(name)
+        except Exception as error:  # a module may raise anything while it is imported
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UsageError(f"{MODULES}: module {name!r} cannot be imported: {cause}") from error
+
+
 def layer_type_list() -> list[str]:
     """Return the names of all layer types, sorted."""
     return sorted(_registry)
@@ -70,6 +87,7 @@ def pointwise_types() -> list[str]:
 
 def check_types(params: Iterable[Any]) -> None:
     """Raise NetError if LayerParameters have types that are not registered; all are listed."""
+    import_users_types()
     types = [(param.name, param.type) for param in params if param.type not in _registry]
     if types:
         raise NetError(refusal(types, [], layer_type_list()))

@@ -89,6 +89,17 @@ INLINE void write_square(const void *map, int low, int64_t first, int64_t row_st
     }
 }
 
+/* The positions of a square that lie on a map, as bits 8 * p + q; -1 if all do. */
+INLINE int64_t positions_on_map(int side, int64_t top, int64_t left, int64_t height, int64_t width)
+{
+    int64_t across = 0, positions = 0;
+    if (top >= 0 && left >= 0 && top + side <= height && left + side <= width) return -1;
+    for (int64_t q = 0; q < side; q++) across |= (int64_t)(left + q >= 0 && left + q < width) << q;
+    for (int64_t p = 0; p < side; p++)
+        if (top + p >= 0 && top + p < height) positions |= across << 8 * p;
+    return positions;
+}
+
 /* Turn a square of PANEL rows of PANEL values in place. */
 #define TURN_SQUARE(rows) \
     SWAP_HALVES(rows, 8, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) \

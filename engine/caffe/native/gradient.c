@@ -14,15 +14,16 @@
 #include "vectors.h"
 #include "basis.h"
 
-/* What a job computes of the gradient of w, K x C x kernel x kernel. Maps are N x H x W x channels in
- * memory: x that of the convolution, y the gradient of its result, float32 or, if `low`, bfloat16.
- * The channels and outputs of the job are multiples of PANEL. */
+/* What a job computes of the gradient of w, K x C x kernel x kernel. Maps are N x H x W x values in
+ * memory: x that of the convolution, y the gradient of its result, float32 or, if `low`, bfloat16,
+ * x_step and y_step values from position to position. All are those of one group. The channels and
+ * outputs of the job are multiples of PANEL. */
 struct gradient {
     int64_t taken;
     const void *x;
     float *w;
     const void *y;
-    int64_t images, height, width, channels, outputs, y_height, y_width, kernel, top, left;
+    int64_t images, height, width, channels, x_step, y_height, y_width, y_step, kernel, top, left;
     int64_t first_channel, end_channel, first_output, end_output;
     int64_t block, group; /* tiles and outputs whose coordinates are in memory at a time */
     int32_t low, finite;  /* finite: set to whether the results have neither NaN nor infinity */
@@ -55,19 +56,19 @@ INLINE void weight_basis(int taps, vector *o, int64_t step, const vector *m)
     else o[3 * step] = 0.707106781f * difference + 0.353553391f * difference2 + 2 * m[5];
 }
 
-/* Part of a map that a job reads. */
+/* Part of a map that a job reads: `count` values of each position, from number `first` on. */
 struct source {
     const void *map;
-    int64_t height, width, channels, first, count;
+    int64_t height, width, step, first, count;
 };
 
 /* Write the coordinates of a square of side * side positions, `plane` apart. top, left: its first
  * position, which may lie beyond the map; there the map continues with zeros. */
-INLINE void write_source_square(const struct source *s, int side, int low, int64_t image, int64_t top,
+INLINE void write_source(const struct source *s, int side, int low, int64_t image, int64_t top,
                          int64_t left, int64_t plane, float *out)
 {
-    int64_t row_step = s->width * s->channels;
-    int64_t start = (image * s->height + top) * row_step + left * s->channels + s->first;
+    int64_t row_step = s->width * s->step;
+    int64_t start = (image * s->height + top) * row_step + left * s->step + s->first;
     int inside = top >= 0 && left >= 0 && top + side <= s->height && left + side <= s->width;
     for (int64_t c = 0; c < s->count; c += PANEL) {
         vector half[AXIS_POINTS][AXIS_POINTS];
@@ -77,7 +78,7 @@ INLINE void write_source_square(const struct source *s, int side, int low, int64
                 int64_t row = top + p, column = left + q;
                 d[p] = (vector){0};
                 if (inside || (row >= 0 && column >= 0 && row < s->height && column < s->width))
-                    d[p] = load(s->map, start + p * row_step + q * s->channels + c, low);
+                    d[p] = load(s->map, start + p * row_step + q * s->step + c, low);
             }
             if (side == 6) tile_basis(&half[0][q], AXIS_POINTS, d);
             else difference_basis(side, &half[0][q], AXIS_POINTS, d);
@@ -104,8 +105,8 @@ INLINE void write_squares(const struct gradient *j, const struct source *s, int 
     for (int64_t i = 0; i < n; i++, out += step) {
         int64_t row = (first + i) / across, image = row / down;
         int64_t y = distance * (row % down) + top, x = distance * ((first + i) % across) + left;
-        if (j->low) write_source_square(s, side, 1, image, y, x, plane, out);
-        else write_source_square(s, side, 0, image, y, x, plane, out);
+        if (j->low) write_source(s, side, 1, image, y, x, plane, out);
+        else write_source(s, side, 0, image, y, x, plane, out);
     }
 }
 
@@ -113,7 +114,7 @@ INLINE void write_squares(const struct gradient *j, const struct source *s, int 
 INLINE void write_inputs(const struct gradient *j, int taps, int64_t first, int64_t n, float *out)
 {
     int64_t count = j->end_channel - j->first_channel;
-    struct source s = {j->x, j->height, j->width, j->channels, j->first_channel, count};
+    struct source s = {j->x, j->height, j->width, j->x_step, j->first_channel, count};
     for (int64_t piece = 0; piece < pieces_of(j->kernel); piece++) {
         int64_t top = piece / 2 * taps - j->top, left = piece % 2 * taps - j->left;
         write_squares(j, &s, 6, SIDE_OF(taps), top, left, first, n, out);
@@ -125,7 +126,7 @@ INLINE void write_inputs(const struct gradient *j, int taps, int64_t first, int6
 INLINE void write_differences(const struct gradient *j, int taps, int64_t first_output,
                               int64_t count, int64_t first, int64_t n, float *out)
 {
-    struct source s = {j->y, j->y_height, j->y_width, j->outputs, first_output, count};
+    struct source s = {j->y, j->y_height, j->y_width, j->y_step, first_output, count};
     write_squares(j, &s, SIDE_OF(taps), SIDE_OF(taps), 0, 0, first, n, out);
 }
 

@@ -82,7 +82,7 @@ SPREAD = np.dtype(
 GRADIENT = np.dtype(
     _PLACES[:3]
     + _PLACES[5:6]
-    + _fields("images height width channels outputs y_height y_width kernel top left")
+    + _fields("images height width channels x_step y_height y_width y_step kernel top left")
     + _fields("first_channel end_channel first_output end_output block group")
     + [("low", "i4"), ("finite", "i4")]
 )

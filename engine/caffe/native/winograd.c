@@ -101,33 +101,6 @@ INLINE struct place tile_place(const struct convolution *j, int taps, int64_t ti
     return place;
 }
 
-/* Write the coordinates of n channels of a tile, plane_step apart. inside: whether all of the tile
- * lies on the map, which continues with zeros beyond its edges. first: the number of the tile's first
- * value, which may lie beyond. */
-INLINE void write_tile_at(const struct convolution *j, int inside, int low, int64_t first,
-                          int64_t top, int64_t left, int64_t n, int64_t plane, float *out)
-{
-    int64_t step = j->x_step, row_step = j->width * step;
-    for (int64_t c = 0; c < n; c += PANEL) {
-        vector half[6][6];
-        UNROLL for (int q = 0; q < 6; q++) {
-            vector d[6];
-            UNROLL for (int p = 0; p < 6; p++) {
-                int64_t row = top + p, column = left + q;
-                d[p] = (vector){0};
-                if (inside || (row >= 0 && column >= 0 && row < j->height && column < j->width))
-                    d[p] = load(j->x, first + p * row_step + q * step + c, low);
-            }
-            tile_basis(&half[0][q], 6, d);
-        }
-        UNROLL for (int p = 0; p < 6; p++) {
-            vector o[6];
-            tile_basis(o, 1, half[p]);
-            UNROLL for (int q = 0; q < 6; q++) *(vector *)(out + (6 * p + q) * plane + c) = o[q];
-        }
-    }
-}
-
 /* Write the coordinates of the tile that a piece of the kernels sees, some channels at a time with
  * those of the other pieces behind them. */
 INLINE void write_piece_tile(const struct convolution *j, int taps, int64_t tile, int64_t piece,
@@ -137,15 +110,19 @@ INLINE void write_piece_tile(const struct convolution *j, int taps, int64_t tile
     int64_t top = place.row - j->top + piece / 2 * taps;
     int64_t left = place.column - j->left + piece % 2 * taps;
     int64_t start = ((place.image * j->height + top) * j->width + left) * j->x_step;
-    int inside = top >= 0 && left >= 0 && top + 6 <= j->height && left + 6 <= j->width;
+    int64_t step = j->x_step, row_step = j->width * step;
+    int64_t positions = positions_on_map(AXIS_POINTS, top, left, j->height, j->width);
     int64_t pieces = pieces_of(j->kernel), most = pieces == 1 ? j->channels : some_channels(j);
     for (int64_t c = 0, n; c < j->channels; c += n) {
         n = j->channels - c < most ? j->channels - c : most;
         int64_t first = start + c;
         float *o = out + pieces * c + piece * n;
-        if (!inside) write_tile_at(j, 0, j->low_maps, first, top, left, n, plane, o);
-        else if (j->low_maps) write_tile_at(j, 1, 1, first, top, left, n, plane, o);
-        else write_tile_at(j, 1, 0, first, top, left, n, plane, o);
+#define WRITE(low, positions) \
+    write_square(j->x, low, first, row_step, step, AXIS_POINTS, positions, n, plane, o)
+        if (positions >= 0) WRITE(j->low_maps, positions);
+        else if (j->low_maps) WRITE(1, -1);
+        else WRITE(0, -1);
+#undef WRITE
     }
 }
 

@@ -28,11 +28,11 @@ COORDINATES, SUMS = 1 << 24, 1 << 23
 
 
 def is_usable(x: torch.Tensor, weights: Sequence[int]) -> bool:
-    """Return whether the library computes the gradient of weights K x C x kh x kw.
+    """Return whether the library computes the gradient of weights K x C / groups x kh x kw.
 
     x: the map that is convolved, N x C x H x W, float32 or bfloat16 on the CPU.
     """
-    return weights[1] == x.shape[1] and fused_winograd.is_usable(weights)
+    return fused_winograd.is_usable(weights, x.shape[1] // weights[1])
 
 
 def gradient(
@@ -42,36 +42,53 @@ def gradient(
     pad: Sequence[int],
     out: torch.Tensor | None = None,
 ) -> torch.Tensor | None:
-    """Return the gradient of the weights, K x C x kh x kw, float32; None if it is not finite.
+    """Return the gradient of the weights, float32; None if it is not finite.
 
     x: the map that was convolved. y: the gradient of the convolution, N x K x H x W, of x's type.
-    weights: a shape of which `is_usable` is true. pad: (height, width). out: contiguous memory for
-    the gradient.
+    weights: K x C / groups x kh x kw, of which `is_usable` is true. pad: (height, width).
+    out: contiguous memory for the gradient.
     """
     native = library.required()
     x, y = (t.contiguous(memory_format=torch.channels_last) for t in (x, y))
     w = torch.empty(tuple(weights)) if out is None else out
     assert w.is_contiguous() and w.numel() == math.prod(weights)
-    parts = _parts(weights[1], weights[0], torch.get_num_threads())
-    table = np.zeros(len(parts), GRADIENT)
-    table["x"], table["w"], table["y"] = x.data_ptr(), w.data_ptr(), y.data_ptr()
-    table["images"], table["channels"], table["height"], table["width"] = x.shape
-    table["outputs"], table["y_height"], table["y_width"] = y.shape[1:]
-    table["kernel"] = kernel = weights[2]
-    table["top"], table["left"] = pad
-    table["low"] = x.dtype == torch.bfloat16
-    for name, values in zip(
-        ("first_channel", "end_channel", "first_output", "end_output"), parts.T
-    ):
-        table[name] = values
+    table = _table(x, y, w, pad)
     channels = int((table["end_channel"] - table["first_channel"]).max())
     outputs = int((table["end_output"] - table["first_output"]).max())
-    tiles = x.shape[0] * math.prod(fused_winograd.tiles(x.shape, pad, kernel))
-    block, group, sum_channels = _sizes(tiles, channels, outputs, kernel)
+    tiles = x.shape[0] * math.prod(fused_winograd.tiles(x.shape, pad, weights[2]))
+    block, group, sum_channels = _sizes(tiles, channels, outputs, weights[2])
     table["block"], table["group"] = block, group
-    scratch = native.gradient_scratch(channels, kernel, block, group, sum_channels)
+    scratch = native.gradient_scratch(channels, weights[2], block, group, sum_channels)
     team = jobs.team(torch.get_num_threads(), scratch)
     return w if native.gradient(table.ctypes.data, len(table), team) else None
+
+
+def _table(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> np.ndarray:
+    """Return the jobs of the threads, without the sizes of their blocks."""
+    channels, threads = w.shape[1], torch.get_num_threads()
+    groups = x.shape[1] // channels
+    outputs = w.shape[0] // groups
+    # Groups are divided only if the threads would not get the same number of them.
+    parts = _parts(channels, outputs, 1 if groups % threads == 0 else threads)
+    table = np.zeros(groups * len(parts), GRADIENT)
+    group = np.arange(groups, dtype=np.uint64).repeat(len(parts))
+    for name, values, size in (
+        ("x", x, channels),
+        ("y", y, outputs),
+        ("w", w, w.numel() // groups),
+    ):
+        table[name] = values.data_ptr() + group * np.uint64(size * values.itemsize)
+    table["images"], table["x_step"], table["height"], table["width"] = x.shape
+    table["y_step"], table["y_height"], table["y_width"] = y.shape[1:]
+    table["channels"], table["kernel"] = channels, w.shape[2]
+    table["top"], table["left"] = pad
+    table["low"] = x.dtype == torch.bfloat16
+    columns = np.tile(parts, (groups, 1)).T
+    for name, values in zip(
+        ("first_channel", "end_channel", "first_output", "end_output"), columns
+    ):
+        table[name] = values
+    return table
 
 
 def _sizes(tiles: int, channels: int, outputs: int, kernel: int) -> tuple[int, int, int]:

@@ -29,6 +29,9 @@ from .rooms import Rooms
 # The least channels or outputs, and the least channels times outputs, that this algorithm takes.
 CHANNELS = 64
 KERNELS = 1 << 13
+# The least channels of a group, or outputs, of a layer with so many kernels that learns by the
+# algorithm of the C library. CaffeNet's second layer has 48 channels.
+LEARNING_CHANNELS = 48
 # Seconds that a forward pass needs to save for a layer of fewer kernels to learn by the algorithm.
 # Narrow or small layers gain little in training, or lose where their maps change their order.
 LEARNING = 4e-3
@@ -89,7 +92,9 @@ def pays(x: torch.Tensor, w: torch.Tensor, pad: Sequence[int]) -> bool:
     """
     if x.device.type != "cpu" or x.dtype not in fused_winograd.PLAIN:
         return False
-    if not _learns(x, w) or _has_many_kernels(w.shape):
+    by_library = fused_winograd.is_usable(w.shape, x.shape[1] // w.shape[1])
+    least = LEARNING_CHANNELS if by_library else CHANNELS
+    if not _learns(x, w) or _has_many_kernels(w.shape, least):
         return pays_for(x.shape, w.shape, pad, x.dtype)
     wide = min(w.shape[:2]) >= CHANNELS
     return wide and pays_for(x.shape, w.shape, pad, x.dtype, LEARNING)
@@ -115,9 +120,10 @@ def pays_for(
     return is_small and groups == 1 and _pays_in_steps(shape, weights, pad, dtype)
 
 
-def _has_many_kernels(weights: Sequence[int]) -> bool:
+def _has_many_kernels(weights: Sequence[int], least: int = CHANNELS) -> bool:
+    """Return whether there are KERNELS kernels, and `least` channels of a group and outputs."""
     outputs, channels = weights[:2]
-    return min(outputs, channels) >= CHANNELS and outputs * channels >= KERNELS
+    return min(outputs, channels) >= least and outputs * channels >= KERNELS
 
 
 def _pays_in_steps(

@@ -15,6 +15,7 @@ from .. import glog, module_search, start
 from ..errors import CaffeError, UsageError
 from ..files import STRICT
 from ..forks import FORK
+from ..layers.registry import MODULES
 from ..log_files import LogFiles
 from ..run.failures import amount, lacks_memory, one_line
 from .gflags import Flags, answer, parse, show_usage
@@ -106,15 +107,17 @@ def _working_folder_on_path() -> Iterator[None]:
 
 @contextmanager
 def _logging(program: str, values: SimpleNamespace) -> Iterator[None]:
-    """Send the log where glog's flags say; set the fork that a tool's flag `fork` names.
+    """Send the log where glog's flags say; set what the flags `fork`, `layers` and others name.
 
-    Workers that the tool starts find both in their environment.
+    Workers that the tool starts find all of them in their environment.
     """
     settings = {glog.LEVEL: str(values.minloglevel)}
     if getattr(values, "fork", ""):
         settings[FORK] = values.fork
     if getattr(values, "allow_python_layers", ""):
         settings[module_search.SETTING] = values.allow_python_layers
+    if getattr(values, "layers", ""):
+        settings[MODULES] = values.layers
     if getattr(values, "strict", False):
         settings[STRICT] = "1"
     folder = values.log_dir or os.environ.get("GOOGLE_LOG_DIR", "")

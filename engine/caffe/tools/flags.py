@@ -19,6 +19,11 @@ FLAGS: command.Flags = {
     "fork": ("", "Optional; the fork of Caffe that decides what words with several meanings mean."),
     "gpu": ("", "Optional; run in GPU mode on the given device ID. '-gpu all' takes the only one."),
     "iterations": (50, "The number of iterations to run."),
+    "layers": (
+        "",
+        "Optional; modules with classes of layer types, which caffe.register_layer registers, "
+        "separated by ','. CAFFE_LAYERS in the environment does the same.",
+    ),
     "level": (0, "Optional; network level."),
     "model": ("", "The model definition protocol buffer text file."),
     "phase": ("", "Optional; network phase (TRAIN or TEST). Only used for 'time'."),

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import glog, graph, module_search, upgrade
 from ..errors import NetError, in_file
-from ..layers import layer_type_list, users_types
+from ..layers import import_users_types, layer_type_list, users_types
 from ..net import Net
 from ..proto import caffe_pb2
 
@@ -98,6 +98,8 @@ def _build(source: Any, phase: Any, state: Any) -> Net:
     param.state.CopyFrom(net_state)
     if file is None:
         return Net.from_param(param)
+    with module_search.beside(source):
+        import_users_types()
     file.check(param.state, layer_type_list(), users_types())
     with in_file(source), module_search.beside(source):
         return Net.from_param(param)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import graph, module_search
 from ...errors import FileError, LayerError, NetError, UsageError, WeightsError, in_file
-from ...layers import layer_class, layer_type_list, users_types
+from ...layers import import_users_types, layer_class, layer_type_list, users_types
 from ...net import Net
 from ...proto import caffe_pb2
 from ...weights import read_net
@@ -48,6 +48,8 @@ def deploy_net(
     net_file = graph.read_net_file(path)
     param = net_file.net
     param.state.phase = caffe_pb2.TEST
+    with module_search.beside(path):
+        import_users_types()
     net_file.check(param.state, layer_type_list(), users_types())
     with in_file(os.fspath(path)), module_search.beside(path):
         net, lines = _without_training(graph.filter_net(param), dict(shapes or {}))
