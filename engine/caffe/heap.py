@@ -49,7 +49,7 @@ SETTLED = 2
 #: takes 2 us for 4 KB on a virtual machine.
 FAULT = 0.5e-9
 #: Seconds between two looks at the memory of the process; a look takes 20 us.
-SHORT = 2e-3
+SHORT = 2e-2
 #: The least processor time between two trims, in units of the time of the page faults that a trim
 #: causes: passes over images of changing sizes lose about 2 % of their time.
 SHARE = 64

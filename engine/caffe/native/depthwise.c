@@ -49,12 +49,12 @@ INLINE float rectified_float(float value, float slope) { return value > 0 ? valu
                     sum[i] += *(const type *)(x[p][i * across + q] + c) * factor; \
             } \
         } \
-        UNROLL for (int i = 0; i < columns; i++) { \
-            int64_t to = at + i * j->channels + c; \
-            if (j->other) sum[i] += *(const type *)(j->other + to); \
-            if (j->slope != 1) sum[i] = rectify(sum[i], j->slope); \
-            *(type *)(j->y + to) = sum[i]; \
-        } \
+        if (j->other) \
+            UNROLL for (int i = 0; i < columns; i++) \
+                sum[i] += *(const type *)(j->other + at + i * j->channels + c); \
+        if (j->slope != 1) \
+            UNROLL for (int i = 0; i < columns; i++) sum[i] = rectify(sum[i], j->slope); \
+        UNROLL for (int i = 0; i < columns; i++) *(type *)(y + i * j->channels + c) = sum[i]; \
     }
 
 /* Write channels of `columns` positions of y, of which the first is at `at`. x: the inputs that they
@@ -63,6 +63,7 @@ INLINE void write_columns(const struct depthwise *j, int taps, int across, int c
                           const float *x[LARGEST][SEEN(LARGEST, 2)], int64_t first, int64_t last,
                           int64_t at, int64_t c, int64_t end)
 {
+    float *y = j->y + at;
     if (!halves) WRITE_CHANNELS(vector, rectified)
     WRITE_CHANNELS(half_vector, rectified_half)
     WRITE_CHANNELS(float, rectified_float)

@@ -50,17 +50,12 @@ INLINE void write_columns(const struct image *j, int columns, int halves, int ke
     const float *w = j->w + first * j->channels * taps;
     vector sum[ROWS], bias = {0};
     if (j->b) bias = *(const vector *)(j->b + first);
-    UNROLL for (int i = 0; i < columns; i++) sum[i] = (vector){0};
+    UNROLL for (int i = 0; i < columns; i++) sum[i] = bias;
     for (int64_t line = 0; line < j->channels * kernel; line++)
         add_products(columns, halves, kernel, x + line * row, j->across, 1, w + line * kernel * PANEL,
                      PANEL, sum);
-    UNROLL for (int i = 0; i < columns; i++) {
-        int64_t to = at + i * j->outputs + first;
-        vector value = sum[i] + bias;
-        if (j->other) value += load_some(j->other + to, count);
-        if (j->slope != 1) value = rectified(value, j->slope);
-        store_some(j->y + to, value, count);
-    }
+    finish_rows(columns, sum, count, j->outputs, j->other ? j->other + at + first : 0, j->slope,
+                j->y + at + first);
 }
 
 INLINE void run_rows(const struct image *j, int rows, int kernel, float *scratch)

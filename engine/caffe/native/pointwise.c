@@ -47,11 +47,12 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
 {
     const float *w = j->w + first * j->channels;
     const int64_t rest = j->outputs - first, count = rest < PANEL ? rest : PANEL;
+    const int64_t start = position * j->outputs + first;
     vector sum[ROWS], part[ROWS], bias = {0};
     if (j->b) bias = *(const vector *)(j->b + first);
     /* The products take long enough for these lines to arrive, wherever they are. */
     for (int i = 0; i < rows; i++) {
-        int64_t at = (position + i) * j->outputs + first;
+        int64_t at = start + i * j->outputs;
         __builtin_prefetch(j->y + at, 1);
         if (j->other) __builtin_prefetch(j->other + at);
     }
@@ -70,13 +71,8 @@ INLINE void write_rows(const struct pointwise *j, int rows, int halves, const fl
             }
         UNROLL for (int i = 0; i < rows; i++) sum[i] += part[i];
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        int64_t at = (position + i) * j->outputs + first;
-        vector value = sum[i];
-        if (j->other) value += load_some(j->other + at, count);
-        if (j->slope != 1) value = rectified(value, j->slope);
-        store_some(j->y + at, value, count);
-    }
+    finish_rows(rows, sum, count, j->outputs, j->other ? j->other + start : 0, j->slope,
+                j->y + start);
 }
 
 INLINE void run_job(struct pointwise *j, int rows, float *scratch)
@@ -92,7 +88,7 @@ INLINE void run_job(struct pointwise *j, int rows, float *scratch)
         for (int64_t k = j->first_output; k < j->end_output; k += PANEL)
             for (int64_t i = 0, end; i < stop - start; i = end) {
                 end = next_rows(i, stop - start, rows);
-                int64_t line = i * j->channels / (stop - start), lines = 0;
+                int64_t line = is_few ? i * j->channels / (stop - start) : 0, lines = 0;
                 if (is_few) lines = end * j->channels / (stop - start) - line;
                 const float *next = j->w + ((k + PANEL) * j->channels + line * PANEL);
 #define CASE(N) write_rows(j, N, rows < ROWS, x + i * j->channels, start + i, k, next, lines)

@@ -150,7 +150,30 @@ INLINE vector load_some(const float *values, int64_t count)
 INLINE void store_some(float *values, vector value, int64_t count)
 {
     if (count == PANEL) *(vector *)values = value;
+    else if (count == PANEL / 2) *(half_vector *)values = *(half_vector *)&value;
     else memcpy(values, &value, 4 * count);
+}
+
+/* Write `count` sums of each of some rows, which are `row` apart, plus other, after a ReLU with this
+ * slope. Each case has a loop: to decide for each row takes as long as the products of short sums. */
+INLINE void finish_rows(int rows, const vector *sum, int64_t count, int64_t row, const float *other,
+                        float slope, float *y)
+{
+    if (count == PANEL && !other && slope == 1) {
+        UNROLL for (int i = 0; i < rows; i++) *(vector *)(y + i * row) = sum[i];
+    } else if (count == PANEL && !other && slope == 0) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            mask positive = ~(sum[i] < 0); /* or NaN */
+            *(vector *)(y + i * row) = (vector)((mask)sum[i] & positive);
+        }
+    } else {
+        UNROLL for (int i = 0; i < rows; i++) {
+            vector value = sum[i];
+            if (other) value += load_some(other + i * row, count);
+            if (slope != 1) value = rectified(value, slope);
+            store_some(y + i * row, value, count);
+        }
+    }
 }
 
 /* The same code is compiled for processors with wider vectors. The processor is looked at when the

@@ -17,6 +17,8 @@ Stage = Union[image.Convolution, pointwise.Convolution, depthwise.Convolution]
 #: The most convolutions of a band (bands.c), and the least rows of its result for each thread: at
 #: the border between two threads, both compute some rows of the maps in between.
 STAGES, LEAST_ROWS = 8, 12
+#: The least rows of a strip: each strip computes or moves some rows for the next.
+LEAST_STRIP = 2
 #: Values of all rows that exist at a time, which stay in a core's own cache, and values of the
 #: largest map from which on the map does not.
 VALUES, LARGE = 1 << 17, 1 << 17
@@ -41,6 +43,21 @@ def pays(calls: Sequence[Stage]) -> bool:
     return largest >= LARGE and calls[-1].y_shape[2] >= LEAST_ROWS * 2
 
 
+def is_long(calls: Sequence[Stage]) -> bool:
+    """Return whether successive calls need so many values that they are no band."""
+    return len(calls) > STAGES or sum(strip_values(calls, LEAST_STRIP)) > VALUES
+
+
+def strip_values(calls: Sequence[Stage], rows: int) -> list[int]:
+    """Return the values of each result but the last that are needed for some rows of the last."""
+    values: list[int] = []
+    for call, before in zip(reversed(calls), reversed(calls[:-1])):
+        down, kernel, _ = call.vertical()
+        rows = min((rows - 1) * down + kernel, call.shape[2])
+        values.insert(0, rows * before.y_shape[1] * before.y_shape[3])
+    return values
+
+
 class Band(jobs.Operation):
     """Successive convolutions of one image, of which each reads the result of the one before.
 
@@ -57,27 +74,14 @@ class Band(jobs.Operation):
         fields = {"stages": self._stages.ctypes.data, "count": len(calls), "strip": strip}
         super().__init__(library.required().bands, BAND, calls[-1].y_shape, fields)
 
-    def _heights(self, rows: int) -> list[int]:
-        """Return the most rows of each result that are needed for some rows of the last."""
-        heights = [rows]
-        for call in reversed(self._calls[1:]):
-            down, kernel, _ = call.vertical()
-            heights.insert(0, min((heights[0] - 1) * down + kernel, call.shape[2]))
-        return heights
-
-    def _values(self, rows: int) -> list[int]:
-        """Return the values of the rows of each result but the last."""
-        pairs = zip(self._heights(rows), self._calls[:-1])
-        return [height * call.y_shape[1] * call.y_shape[3] for height, call in pairs]
-
     def _fill_stages(self) -> int:
         """Describe the convolutions; return the number of rows of a strip."""
         strip = 1
-        while strip < self._calls[-1].y_shape[2] and sum(self._values(strip + 1)) <= VALUES:
+        while strip < self._calls[-1].y_shape[2] and sum(strip_values(self._calls, strip + 1)) <= VALUES:
             strip += 1
         place = max(call.scratch_values for call in self._calls)
         places = [place]
-        for values in self._values(strip):
+        for values in strip_values(self._calls, strip):
             place += math.ceil(values / jobs.PANEL) * jobs.PANEL
             places.append(place)
         self.scratch_values = place

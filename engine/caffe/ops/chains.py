@@ -186,10 +186,10 @@ def banded(links: Sequence[Link], calls: Sequence[jobs.Operation]) -> list[Link]
     for link, call in zip(links, calls):
         # Only the last convolution of a band adds a map, and only the next one reads a result.
         follows = row and len(row[-1].inputs) == 1 and row[-1].outputs[0] == link.inputs[0]
-        if not follows or row[-1].outputs[0] not in link.unused or len(row) == bands.STAGES:
+        if not follows or row[-1].outputs[0] not in link.unused:
             end_row()
         stage = bands.stage(call, not row)
-        if stage is None:
+        if stage is None or bands.is_long([*stages, stage]):
             end_row()
             stage = bands.stage(call, True)
         if stage is None:

@@ -13,13 +13,20 @@ from . import jobs
 
 #: The kernels and the horizontal strides for which depthwise.c is compiled.
 KERNELS, STRIDES = (3, 5), (1, 2)
+#: The most positions of a result: graphs of oneDNN compute larger maps, which have few channels, and
+#: the 1 x 1 convolutions between them, faster.
+MOST_POSITIONS = 112 * 112
 
 
-def is_usable(weights: Sequence[int], stride: Sequence[int]) -> bool:
-    """Return whether the library computes a depthwise convolution with weights of this shape."""
-    kernel = tuple(weights[2:])
+def is_usable(weights: Sequence[int], stride: Sequence[int], positions: int) -> bool:
+    """Return whether the library computes a depthwise convolution fastest.
+
+    weights: the shape of the weights. positions: the number of positions of the result.
+    """
+    kernel, is_wide = tuple(weights[2:]), weights[0] >= jobs.PANEL
     is_square = len(set(kernel)) == 1 and kernel[0] in KERNELS
-    return is_square and stride[1] in STRIDES and jobs.is_usable()
+    fits = is_square and stride[1] in STRIDES and jobs.is_usable()
+    return fits and is_wide and positions <= MOST_POSITIONS
 
 
 class Convolution(jobs.Convolution):

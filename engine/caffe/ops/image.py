@@ -23,7 +23,7 @@ def is_usable(weights: Sequence[int], stride: Sequence[int], positions: int) -> 
     """
     pays = max(stride) > 1 or positions * weights[0] <= MOST_RESULTS
     is_square = weights[2] == weights[3]
-    return pays and is_square and weights[1] <= MOST_PLANES and jobs.is_usable()
+    return pays and weights[0] >= jobs.PANEL and is_square and weights[1] <= MOST_PLANES and jobs.is_usable()
 
 
 class Convolution(jobs.Convolution):

@@ -115,7 +115,7 @@ def choose_algorithm(
     if is_full and _is_pointwise(weights, geometry) and jobs.is_usable():
         return "pointwise"
     is_depthwise = geometry.group == shape[1] == weights[0] and is_full and is_dense
-    if is_depthwise and depthwise.is_usable(weights, geometry.stride):
+    if is_depthwise and depthwise.is_usable(weights, geometry.stride, positions):
         return "depthwise"
     if not is_dense or set(geometry.stride) != {1}:
         return "onednn"
