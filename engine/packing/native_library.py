@@ -12,8 +12,10 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Optional
 
@@ -22,13 +24,13 @@ LIBRARY = FOLDER / "libnative.so"
 #: The code chooses the processor's vectors when it runs, so no flag names this machine. No
 #: operation reads the flags of floating-point errors. A contracted product and sum rounds once.
 FLAGS = (
-    *("-std=gnu11", "-O2", "-ftree-vectorize", "-fPIC", "-shared"),
+    *("-std=gnu11", "-O2", "-ftree-vectorize", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"),
 )
 #: GCC at -O2 vectorizes fewer loops unless told otherwise; Clang does not know the flag.
 GCC_FLAGS = ("-fvect-cost-model=dynamic",)
-#: Seconds after which the compiler is ended.
-PATIENCE = 300
+#: Seconds after which the compiler is ended. The longest file takes a minute on a quiet core.
+PATIENCE = 900
 
 
 def compiler() -> list[str]:
@@ -52,23 +54,46 @@ def compile_library(
     library.unlink(missing_ok=True)
     if sys.platform == "win32":
         return "the library is for Linux and macOS"
-    part = library.with_name(f"{library.name}.{os.getpid()}.part")
-    reason = ""
-    sources = [str(p) for p in sorted(folder.glob("*.c"))]
+    sources = sorted(folder.glob("*.c"))
     definitions = [f"-DCHECKSUM={checksum(folder)}u", *definitions]
-    for extra in (GCC_FLAGS, ()):
-        command = [*compiler(), *FLAGS, *extra, *definitions, "-o", str(part), *sources]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = str(error)
-            break
-        if result.returncode == 0:
-            part.replace(library)
-            return ""
-        reason = next(iter(result.stderr.strip().splitlines()), f"status {result.returncode}")
-    part.unlink(missing_ok=True)
+    reason = ""
+    with tempfile.TemporaryDirectory(prefix="native-", dir=library.parent) as objects:
+        for extra in (GCC_FLAGS, ()):
+            try:
+                _link(sources, [*FLAGS, *extra, *definitions], Path(objects), library)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                return str(error)
+            except subprocess.CalledProcessError as error:
+                lines = error.stderr.strip().splitlines()
+                reason = next(iter(lines), f"status {error.returncode}")
+            else:
+                return ""
     return reason
+
+
+def _link(sources: Sequence[Path], flags: Sequence[str], objects: Path, library: Path) -> None:
+    """Compile the sources, some at a time, and write the library.
+
+    objects: a folder for what the compiler writes. Raises CalledProcessError if the compiler
+    refuses a file.
+    """
+
+    def compile_file(source: Path) -> str:
+        target = str(objects / f"{source.stem}.o")
+        _run([*compiler(), *flags, "-c", "-o", target, str(source)])
+        return target
+
+    # The largest first, so that the last ones to be compiled are short.
+    by_size = sorted(sources, key=lambda path: -path.stat().st_size)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        files = list(threads.map(compile_file, by_size))
+    linked = objects / library.name
+    _run([*compiler(), *flags, "-shared", "-o", str(linked), *files])
+    linked.replace(library)
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
 
 
 def report(reason: str) -> str:

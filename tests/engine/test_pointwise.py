@@ -36,6 +36,9 @@ SHAPES = {
     "few positions": (1, 300, 96, 7, 7, 1),
     "many channels": (1, 700, 64, 9, 7, 1),
     "stride": (2, 33, 80, 17, 14, 2),
+    "outputs that fill no vector": (2, 70, 21, 9, 8, 1),
+    "half a vector": (1, 19, 8, 6, 13, 1),
+    "one output": (1, 300, 1, 5, 5, 2),
     "stride of three": (1, 600, 32, 31, 23, 3),
 }
 
@@ -74,13 +77,13 @@ def test_special_values_reach_the_outputs_of_their_position_alone(value):
     [
         ((1, 64, 56, 56), (256, 64, 1, 1), 1, 0, 1, "pointwise"),
         ((1, 256, 56, 56), (512, 256, 1, 1), 2, 0, 1, "pointwise"),
-        ((1, 64, 56, 56), (21, 64, 1, 1), 1, 0, 1, "onednn"),
+        ((1, 64, 56, 56), (21, 64, 1, 1), 1, 0, 1, "pointwise"),
         ((1, 64, 56, 56), (256, 64, 1, 1), 1, 1, 1, "onednn"),
         ((1, 64, 56, 56), (256, 32, 1, 1), 1, 0, 2, "onednn"),
         ((1, 8, 20, 20), (16, 8, 1, 1), 1, 0, 1, "planes"),
     ],
 )
-def test_the_library_convolves_if_outputs_fill_vectors(
+def test_the_library_computes_1_x_1_convolutions_of_many_multiplications(
     shape, weights, stride, pad, group, expected
 ):
     geometry = prepared.Geometry((stride, stride), (pad, pad), (1, 1), group)

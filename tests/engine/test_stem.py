@@ -65,14 +65,16 @@ GEOMETRY = prepared.Geometry((2, 2), (3, 3), (1, 1), 1)
         ((64, 3, 7, 7), {}, torch.float32, "stem"),
         ((64, 1, 7, 7), {}, torch.float32, "stem"),
         ((64, 3, 7, 7), {}, torch.bfloat16, "onednn"),
-        ((64, 4, 7, 7), {}, torch.float32, "onednn"),
-        ((40, 3, 7, 7), {}, torch.float32, "onednn"),
-        ((64, 3, 5, 5), {}, torch.float32, "onednn"),
+        ((64, 4, 7, 7), {}, torch.float32, "image"),
+        ((40, 3, 7, 7), {}, torch.float32, "image"),
+        ((64, 3, 5, 5), {}, torch.float32, "image"),
         ((64, 3, 7, 7), {"stride": (1, 1)}, torch.float32, "onednn"),
         ((64, 3, 7, 7), {"dilation": (2, 2)}, torch.float32, "onednn"),
     ],
 )
-def test_the_library_convolves_images_if_outputs_fill_vectors(weights, changes, dtype, expected):
+def test_windows_of_7_x_7_with_stride_2_of_color_and_gray_images_are_stems(
+    weights, changes, dtype, expected
+):
     shape, geometry = (1, weights[1], 224, 224), GEOMETRY._replace(**changes)
     assert prepared.choose_algorithm(shape, weights, geometry, dtype) == expected
 

@@ -35,7 +35,7 @@ INLINE void copy_rows(const struct image *j, int64_t row, float *out)
         for (int64_t p = 0; p < j->kernel; p++, out += columns) {
             int64_t at = start + p;
             memset(out, 0, 4 * columns);
-            if (at >= 0 && at < j->height)
+            if (at >= 0 && at < j->height && count > 0)
                 memcpy(out + j->left, j->x + ((image * j->channels + c) * j->height + at) * j->width,
                        4 * count);
         }

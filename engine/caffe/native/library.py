@@ -19,9 +19,9 @@ from .structures import (
     CONVOLUTION,
     DEPTHWISE,
     GRADIENT,
+    IMAGE,
     INNER,
     LRN,
-    IMAGE,
     POINTWISE,
     POOLING,
     SPREAD,
@@ -47,11 +47,11 @@ class Library(NamedTuple):
     returns how many ran before one that refused its values.
     winograd, pointwise, depthwise, bands, image, stem, pooling, lrn, spread, inner, gradient,
     bottom_gradient: run jobs of a convolution by Winograd's algorithm, of a 1 x 1 convolution, of a
-    depthwise convolution, of successive ones of these two, of a convolution of few planes, of a net's first 7 x 7 convolution, of a pooling, of a local response
-    normalization, of a transposed convolution along an axis, of an InnerProduct, or of the gradient
-    of a convolution's weights or bottom. The arguments are the address of their table, their
-    number, and the address of the structure `team` of vectors.h. They return whether the results
-    can be used.
+    depthwise convolution, of successive convolutions of these two kinds, of a convolution of few
+    planes, of a net's first 7 x 7 convolution, of a pooling, of a local response normalization, of
+    a transposed convolution along an axis, of an InnerProduct, or of the gradient of a
+    convolution's weights or bottom. The arguments are the address of their table, their number, and
+    the address of the structure `team` of vectors.h. They return whether the results can be used.
     run_calls: runs several such calls, by the address of their table, their number and that of the
     team; returns how many ran before one whose results cannot be used.
     winograd_scratch: the number of values of a job's scratch memory, for its channels, the side of

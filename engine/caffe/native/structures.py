@@ -42,8 +42,10 @@ DEPTHWISE = IMAGE = np.dtype(
 )
 #: The structures `stage` and `band` of bands.c.
 STAGE = np.dtype(
-    [("run", "u8"), ("job", "u8")]
-    + _fields("words first scale down kernel top height x_row y_row buffer")
+    [
+        *(("run", "u8"), ("job", "u8")),
+        *_fields("words first scale down kernel top height x_row y_row buffer"),
+    ]
 )
 BAND = np.dtype(
     [("taken", "i8")]

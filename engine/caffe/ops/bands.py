@@ -77,7 +77,10 @@ class Band(jobs.Operation):
     def _fill_stages(self) -> int:
         """Describe the convolutions; return the number of rows of a strip."""
         strip = 1
-        while strip < self._calls[-1].y_shape[2] and sum(strip_values(self._calls, strip + 1)) <= VALUES:
+        while (
+            strip < self._calls[-1].y_shape[2]
+            and sum(strip_values(self._calls, strip + 1)) <= VALUES
+        ):
             strip += 1
         place = max(call.scratch_values for call in self._calls)
         places = [place]

@@ -75,10 +75,10 @@ def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
         if value not in last:
             continue
         start = 0
-        for taken in sorted(place for end, place in ends if end >= i):
-            if taken.start - start >= size:
+        for other in sorted(place for end, place in ends if end >= i):
+            if other.start - start >= size:
                 break
-            start = max(start, taken.end)
+            start = max(start, other.end)
         result[value] = Place(start, start + math.ceil(size / heap.ALIGNMENT) * heap.ALIGNMENT)
         ends.append((last[value], result[value]))
     return result
@@ -154,7 +154,9 @@ class Chain:
         for i, (link, call, table) in enumerate(zip(self._links, self._native, tables)):
             words = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
             inputs = [numbers[value, layout] for value, layout, _ in _inputs(link, call)]
-            maps = dict(zip(("x", "other"), inputs), y=numbers[link.outputs[0], torch.channels_last])
+            maps = dict(
+                zip(("x", "other"), inputs), y=numbers[link.outputs[0], torch.channels_last]
+            )
             jobs_address = self._words.ctypes.data + 8 * start
             self._calls[i] = call.function, jobs_address, len(table)
             for job in range(len(table)):
@@ -167,38 +169,51 @@ class Chain:
         self._offsets = bytes_on.astype(np.uint64)
 
 
-def banded(links: Sequence[Link], calls: Sequence[jobs.Operation]) -> list[Link]:
-    """Return the links, with convolutions in a row as one where bands of rows are faster."""
-    result: list[Link] = []
-    row: list[Link] = []
-    stages: list[bands.Stage] = []
+def banded(
+    links: Sequence[Link], calls: Sequence[jobs.Operation]
+) -> tuple[list[Link], list[jobs.Operation]]:
+    """Return links and their calls, with convolutions in a row as one where bands are faster."""
+    result: list[tuple[Link, jobs.Operation]] = []
+    row: list[tuple[Link, bands.Stage]] = []
 
     def end_row() -> None:
+        stages = [stage for _, stage in row]
         if len(row) > 1 and bands.pays(stages):
-            inputs = [row[0].inputs[0], *row[-1].inputs[1:]]
-            unused = [v for link in row for v in link.unused if v in inputs]
-            result.append(Link(bands.Band(tuple(stages)), inputs, row[-1].outputs, unused))
+            band = bands.Band(stages)
+            result.append((_as_one([link for link, _ in row], band), band))
         else:
             result.extend(row)
         row.clear()
-        stages.clear()
 
     for link, call in zip(links, calls):
-        # Only the last convolution of a band adds a map, and only the next one reads a result.
-        follows = row and len(row[-1].inputs) == 1 and row[-1].outputs[0] == link.inputs[0]
-        if not follows or row[-1].outputs[0] not in link.unused:
+        if row and not _follows(link, row[-1][0]):
             end_row()
         stage = bands.stage(call, not row)
-        if stage is None or bands.is_long([*stages, stage]):
+        if stage is None or bands.is_long([*(before for _, before in row), stage]):
             end_row()
             stage = bands.stage(call, True)
         if stage is None:
-            result.append(link)
+            result.append((link, call))
         else:
-            row.append(link)
-            stages.append(stage)
+            row.append((link, stage))
     end_row()
-    return result
+    return [link for link, _ in result], [call for _, call in result]
+
+
+def _follows(link: Link, before: Link) -> bool:
+    """Return whether a band can have a link after another: alone the link reads its result.
+
+    Only the last link of a band may add a value.
+    """
+    (value,) = before.outputs
+    return len(before.inputs) == 1 and link.inputs[0] == value and value in link.unused
+
+
+def _as_one(links: Sequence[Link], call: Callable[..., Any]) -> Link:
+    """Return the link of a call that computes what successive links compute."""
+    inputs = [links[0].inputs[0], *links[-1].inputs[1:]]
+    unused = [value for link in links for value in link.unused if value in inputs]
+    return Link(call, inputs, links[-1].outputs, unused)
 
 
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
@@ -208,8 +223,7 @@ def joined(links: Sequence[Link]) -> list[Link | Chain]:
 
     def end_row() -> None:
         if len(row) > 1:
-            chain = banded([link for link, _ in row], [call for _, call in row])
-            result.append(Chain(chain, [prepared.fused(link.call) for link in chain]))
+            result.append(Chain(*banded([link for link, _ in row], [call for _, call in row])))
         else:
             result.extend(link for link, _ in row)
         row.clear()

@@ -13,7 +13,7 @@ from . import jobs
 
 #: The kernels and the horizontal strides for which depthwise.c is compiled.
 KERNELS, STRIDES = (3, 5), (1, 2)
-#: The most positions of a result: graphs of oneDNN compute larger maps, which have few channels, and
+#: The most positions of a result. Larger maps have few channels; graphs of oneDNN compute them, and
 #: the 1 x 1 convolutions between them, faster.
 MOST_POSITIONS = 112 * 112
 
@@ -49,7 +49,9 @@ class Convolution(jobs.Convolution):
         slope: float | None = None,
     ) -> None:
         kernel, run = w.shape[2], library.required().depthwise
-        self._geometry = dict(zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel)
+        self._geometry = dict(
+            zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel
+        )
         sizes = ((n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad))
         kernels = w.reshape(shape[1], kernel * kernel).t().contiguous()
         y_shape = shape[0], shape[1], *sizes

@@ -11,8 +11,8 @@ from ..native import library
 from ..native.structures import IMAGE
 from . import jobs
 
-#: The most planes, and the most results of a convolution with stride 1: oneDNN computes more results
-#: faster.
+#: The most planes, and the most results of a convolution with stride 1, of which oneDNN computes
+#: more faster.
 MOST_PLANES, MOST_RESULTS = 4, 1 << 18
 
 
@@ -23,7 +23,13 @@ def is_usable(weights: Sequence[int], stride: Sequence[int], positions: int) -> 
     """
     pays = max(stride) > 1 or positions * weights[0] <= MOST_RESULTS
     is_square = weights[2] == weights[3]
-    return pays and weights[0] >= jobs.PANEL and is_square and weights[1] <= MOST_PLANES and jobs.is_usable()
+    return (
+        pays
+        and weights[0] >= jobs.PANEL
+        and is_square
+        and weights[1] <= MOST_PLANES
+        and jobs.is_usable()
+    )
 
 
 class Convolution(jobs.Convolution):
@@ -47,7 +53,9 @@ class Convolution(jobs.Convolution):
         slope: float | None = None,
     ) -> None:
         kernel, run = w.shape[2], library.required().image
-        self._geometry = dict(zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel)
+        self._geometry = dict(
+            zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel
+        )
         sizes = [(n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad)]
         columns = (sizes[1] - 1) * stride[1] + kernel
         self._values = shape[1] * kernel * columns

@@ -116,7 +116,7 @@ def split(parts: Sequence[Part], size: int) -> list[Part]:
 def panels(w: torch.Tensor, b: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return weights, K x ..., and biases, K values, in panels of PANEL outputs.
 
-    The weights are K / PANEL x ... x PANEL, with zeros after the last of K; the biases end likewise.
+    The weights are K / PANEL x ... x PANEL. Zeros follow the last of K, also among the biases.
     """
     rest = -w.shape[0] % PANEL
     w = F.pad(w.flatten(1), (0, 0, 0, rest)).view(-1, PANEL, w[0].numel())

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..native import library
-from ..native.records import PANEL
 from ..native.structures import POINTWISE
 from . import jobs
 

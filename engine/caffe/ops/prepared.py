@@ -179,7 +179,7 @@ class _Finite:
         return self._plain(x, *other) if y is None else y
 
 
-def fused(call: Call) -> jobs.Operation | None:
+def fused(call: Callable[..., Any]) -> jobs.Operation | None:
     """Return the operation of the C library that a function is, or None."""
     if isinstance(call, _Finite):
         return call.fused

@@ -18,7 +18,6 @@ from ..layers import EngineLayer, Function
 from ..layers.source import Input
 from ..layers.views import View
 from ..memory import Memory, MemoryView
-from ..ops import graphs
 from . import single
 from .arrays import MOST_VALUES, ArrayProgram, ArrayPrograms
 from .program import Program

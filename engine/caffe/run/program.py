@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -39,7 +39,7 @@ class Program:
         nodes: Sequence[Node],
         requested: set[int],
         joined: bool = False,
-        native: Set[tuple[int, ...]] = frozenset(),
+        native: frozenset[tuple[int, ...]] = frozenset(),
     ) -> None:
         self._wiring, self._requested = wiring, requested
         self.joined, self.passes = joined, 0
@@ -129,7 +129,7 @@ class Program:
         shape = self._shapes[group.inputs[0]] if group.inputs else ()
         return isinstance(layer, Convolution) and layer.is_for_graphs([shape])
 
-    def _joined_groups(self, native: Set[tuple[int, ...]]) -> list[Group]:
+    def _joined_groups(self, native: frozenset[tuple[int, ...]]) -> list[Group]:
         """Return the groups, those in a row that a graph, or the C library, can compute as one."""
         groups = self._groups
         if graphs.available():
@@ -154,9 +154,9 @@ class Program:
         calls = [step.call for step in self.steps] if self.joined else []
         return next((c.refused for c in calls if isinstance(c, graphs.Graph) and c.refused), "")
 
-    def native(self) -> Set[tuple[int, ...]]:
+    def native(self) -> frozenset[tuple[int, ...]]:
         """Return the layers of each step that the C library computes, by place."""
-        return {s.group.places for s in self.steps if s.call and prepared.fused(s.call)}
+        return frozenset(s.group.places for s in self.steps if s.call and prepared.fused(s.call))
 
     def is_joinable(self) -> bool:
         """Return whether steps in a row can be computed as one."""
