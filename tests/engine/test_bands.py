@@ -95,6 +95,20 @@ def test_rows_of_links_become_bands_up_to_a_sum_and_a_value_that_is_read_twice(m
     assert torch.equal(values[9], expected[9])
 
 
+def test_a_sum_of_a_convolution_and_what_the_convolution_reads_begins_a_band(monkeypatch):
+    monkeypatch.setattr(bands, "LARGE", 0)
+    shape = 1, 16, 60, 20
+    calls = [pointwise.Convolution(shape, torch.randn(16, 16, 1, 1), None, (1, 1))] * 4
+    links = links_of(calls, {1: 1})
+    values = [torch.randn(shape), *[None] * 4]
+    expected = list(values)
+    for link in links:
+        link.run(expected)
+    for call in chains.joined(links):
+        call.run(values)
+    assert torch.equal(values[4], expected[4])
+
+
 def test_small_maps_and_short_ones_are_no_band():
     for shape in [(1, 16, 40, 40), (1, 64, 20, 4000)]:
         w = torch.randn(shape[1], shape[1], 1, 1)

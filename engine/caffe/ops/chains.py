@@ -201,12 +201,14 @@ def banded(
 
 
 def _follows(link: Link, before: Link) -> bool:
-    """Return whether a band can have a link after another: alone the link reads its result.
+    """Return whether a band can have a link after another, whose result only the link reads.
 
+    The link reads the result once: no complete map of the result exists that the link could add.
     Only the last link of a band may add a value.
     """
     (value,) = before.outputs
-    return len(before.inputs) == 1 and link.inputs[0] == value and value in link.unused
+    reads_once = link.inputs[0] == value and value not in link.inputs[1:]
+    return len(before.inputs) == 1 and reads_once and value in link.unused
 
 
 def _as_one(links: Sequence[Link], call: Callable[..., Any]) -> Link:
