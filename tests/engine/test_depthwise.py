@@ -67,8 +67,9 @@ def test_nan_stays_nan_and_reaches_the_windows_that_have_it(case, slope):
     x[0, 0, 3, 1] = torch.nan
     is_nan = convolve.compute(x, None).isnan()
     window = torch.ones(1, 1, *[convolve.vertical()[1]] * 2)
-    stride, pad = convolve.vertical()[0], convolve.vertical()[2]
-    reached = torch.nn.functional.conv2d(x[:, :1].isnan().float(), window, stride=stride, padding=pad)
+    stride, _, pad = convolve.vertical()
+    holes = x[:, :1].isnan().float()
+    reached = torch.nn.functional.conv2d(holes, window, stride=stride, padding=pad)
     assert reached.any() and torch.equal(is_nan[:, 0], reached[:, 0] > 0)
 
 
