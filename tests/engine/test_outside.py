@@ -68,6 +68,20 @@ def test_images_of_one_size_in_a_row_have_the_scores_of_the_layers_one_by_one(bo
     compare(both)
 
 
+@pytest.mark.parametrize("rest", ["", layer("Softmax", "score", "top")])
+def test_every_pass_goes_through_regions_where_few_or_no_layers_are_outside(
+    rest, tmp_path, monkeypatch
+):
+    always(monkeypatch)
+    nets = [build(tmp_path, VGG + rest, fast, SHAPE) for fast in (True, False)]
+    for seed in range(BEFORE_PLAN + 3):
+        run(nets, seed)
+        compare(nets, blobs=["score" if rest else "top"])
+        choice = nets[0].executor.choice
+        assert choice.way == "regions"
+        assert "0 calls" not in choice.reason
+
+
 def test_every_blob_is_that_of_the_last_pass(both):
     plan_of(both)
     compare(both, blobs=both[0].blobs)

@@ -297,7 +297,7 @@ class Executor:
                 single.forward(self.wiring, part)
             else:
                 self._pass = self._run_region(patches)
-        if plan.is_bound():
+        if plan.is_bound() and self._pass is None:
             self._repeatable = Repeatable.ARRAYS
         elif plan.is_repeatable() and not self._starts:
             self._repeatable = Repeatable.PLAN

@@ -32,13 +32,12 @@ class Outside:
         state = self._state(regions)
         self._repetitions = self._repetitions + 1 if state == self._last else 0
         self._last = state
-        if self._plan is not None and state == self._planned:
-            return self._plan
-        if self._repetitions < BEFORE_PLAN:
-            return None
-        ranges = [range(region.first, region.last + 1) for region in regions]
-        self._plan, self._planned = Plan(self._wiring, self._requested, ranges), state
-        return self._plan
+        if self._plan is None or state != self._planned:
+            if self._repetitions < BEFORE_PLAN:
+                return None
+            ranges = [range(region.first, region.last + 1) for region in regions]
+            self._plan, self._planned = Plan(self._wiring, self._requested, ranges), state
+        return self._plan if self._plan.segments else None
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
