@@ -146,7 +146,11 @@ class _Looks:
 
 
 class _ResidentMemory:
-    """The memory of this process, as the system says. The file stays open: it is read often."""
+    """The memory of this process, as the system says. The file stays open: it is read often.
+
+    A program may close all files of its process, as daemons do when they start, and open others.
+    Then the file is opened again.
+    """
 
     def __init__(self) -> None:
         self._process, self._file = 0, -1
@@ -154,10 +158,20 @@ class _ResidentMemory:
     def __call__(self) -> int:
         try:
             if self._process != os.getpid():  # first, and in a copy of the process
-                self._file, self._process = os.open("/proc/self/statm", os.O_RDONLY), os.getpid()
-            return int(os.pread(self._file, 256, 0).split()[1]) * mmap.PAGESIZE
+                return self._open_and_read()
+            try:
+                return self._read()
+            except (OSError, ValueError, IndexError):  # another file, or none
+                return self._open_and_read()
         except OSError:
             return 0
+
+    def _open_and_read(self) -> int:
+        self._file, self._process = os.open("/proc/self/statm", os.O_RDONLY), os.getpid()
+        return self._read()
+
+    def _read(self) -> int:
+        return int(os.pread(self._file, 256, 0).split()[1]) * mmap.PAGESIZE
 
 
 _resident_memory = _ResidentMemory()

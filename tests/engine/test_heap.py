@@ -36,6 +36,17 @@ def allocate(megabytes):
 allocate(64), allocate(64)
 print(allocate(64), allocate(40))
 """
+#: Closes all files, of which the first may be the one that says how much memory there is, and opens
+#: others in their place; prints whether the memory of the process is read all the same.
+CLOSED = """
+import os, sys
+from caffe import heap
+memory = heap.resident_memory()
+for path in (None, os.devnull, sys.executable):
+    os.closerange(3, 256)
+    files = [os.open(path, os.O_RDONLY) for _ in range(8)] if path else []
+    print(heap.resident_memory() > memory / 2 > 0)
+"""
 #: Between passes frees 32 MB, then 400 MB; prints after each by how many MB the process has grown.
 GROWTH = """
 import torch
@@ -193,3 +204,8 @@ def test_a_setting_of_the_environment_leaves_malloc_alone(program, name, value, 
     code = "import os, sys; os.environ[sys.argv[1]] = sys.argv[2]; from caffe import heap; "
     code += "print(heap.keep(), heap.reason_against(), sep=': ')"
     assert program("-c", code, name, value).stdout.strip() == f"False: {reason}"
+
+
+@pytest.mark.long
+def test_the_memory_of_the_process_is_read_again_after_all_files_were_closed(program):
+    assert program("-c", CLOSED).stdout.split() == ["True"] * 3
