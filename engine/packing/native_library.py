@@ -51,24 +51,32 @@ def compile_library(
 
     folder: with the C files. definitions: flags of the compiler that define macros.
     """
-    library.unlink(missing_ok=True)
     if sys.platform == "win32":
         return "the library is for Linux and macOS"
     sources = sorted(folder.glob("*.c"))
     definitions = [f"-DCHECKSUM={checksum(folder)}u", *definitions]
     reason = ""
-    with tempfile.TemporaryDirectory(prefix="native-", dir=library.parent) as objects:
-        for extra in (GCC_FLAGS, ()):
-            try:
-                _link(sources, [*FLAGS, *extra, *definitions], Path(objects), library)
-            except (OSError, subprocess.TimeoutExpired) as error:
-                return str(error)
-            except subprocess.CalledProcessError as error:
-                lines = error.stderr.strip().splitlines()
-                reason = next(iter(lines), f"status {error.returncode}")
-            else:
-                return ""
+    try:
+        library.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="native-", dir=library.parent) as objects:
+            for extra in (GCC_FLAGS, ()):
+                flags = [*FLAGS, *extra, *definitions]
+                reason = _refusal(sources, flags, Path(objects), library)
+                if not reason:
+                    break
+    # A folder that cannot be written, a full disk, or a value of CC with an open quotation mark.
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return str(error)
     return reason
+
+
+def _refusal(sources: Sequence[Path], flags: Sequence[str], objects: Path, library: Path) -> str:
+    """Write the library, as `_link`; return "" or the reason for which the compiler refuses."""
+    try:
+        _link(sources, flags, objects, library)
+    except subprocess.CalledProcessError as error:
+        return next(iter(error.stderr.strip().splitlines()), f"status {error.returncode}")
+    return ""
 
 
 def _link(sources: Sequence[Path], flags: Sequence[str], objects: Path, library: Path) -> None:

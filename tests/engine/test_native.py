@@ -385,6 +385,21 @@ def test_a_failing_compiler_leaves_no_library(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_command_of_the_compiler_with_an_open_quotation_mark_leaves_no_library(
+    tmp_path, monkeypatch
+):
+    packing = packing_module()
+    monkeypatch.setenv("CC", 'cc "-O2')
+    assert "quotation" in packing.compile_library(library=tmp_path / "lib.so")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_the_reason_of_a_missing_library(tmp_path):
+    packing = packing_module()
+    path = tmp_path / "missing" / "lib.so"
+    assert str(path.parent) in packing.compile_library(library=path)
+
+
 def test_a_wheel_with_the_library_names_its_platform():
     packing = packing_module()
     options = packing.options_of_wheel({"--build-option": "--quiet"})["--build-option"]
