@@ -99,9 +99,11 @@ def test_small_gradients_are_exact_beside_large_ones_and_zeros_stay_zeros(case):
     assert (errors <= 5e-6 * sizes).all()
 
 
-def test_a_gradient_of_zeros_is_zero():
+def test_a_gradient_of_zeros_is_zero_unless_a_weight_is_not_finite():
     shape, y, w, pad = arguments("7 x 7")
     assert torch.equal(bottom_gradient.gradient(shape, 0 * y, w, pad), torch.zeros(shape))
+    w[3, 4, 5, 6] = torch.inf
+    assert bottom_gradient.gradient(shape, 0 * y, w, pad) is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

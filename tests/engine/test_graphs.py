@@ -131,6 +131,61 @@ def test_a_graph_whose_results_differ_is_not_used(pair, monkeypatch):
         check(planned, plain, ["prob"])
 
 
+def convolve(x):
+    return torch.conv2d(x, torch.ones(16, 16, 3, 3), padding=1)
+
+
+def summed(x, y):
+    return x + y
+
+
+TWO_SUMS = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 16 dim: 60 dim: 50 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param {
+  num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b" convolution_param {
+  num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "first" type: "Eltwise" bottom: "data" bottom: "b" top: "first" }
+layer { name: "second" type: "Eltwise" bottom: "a" bottom: "first" top: "second" }
+"""
+
+
+def test_a_net_with_such_sums_runs_without_graphs(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "limits_of", lambda learns: arrays.OF_NUMPY)
+    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
+    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
+    monkeypatch.setattr(jobs, "is_usable", lambda *arguments: False)
+    planned, plain = (build(tmp_path, TWO_SUMS) for _ in range(2))
+    plain.before_forward(lambda layer: None)
+    plain.share_with(planned)
+    for seed in range(3):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        check(planned, plain, ["second"])
+        assert calls(planned) == (1 if seed == 1 else 3)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_two_sums_of_which_one_adds_the_input_of_a_convolution_are_no_graph(joins):
+    """oneDNN's compiler would end this process."""
+    if joins:
+        sums = [graphs.Operation(lambda x, y: convolve(x) + y, [1, 0], [3], is_sum=True)]
+    else:
+        sums = [
+            graphs.Operation(convolve, [1], [2]),
+            graphs.Operation(summed, [2, 0], [3], is_sum=True),
+        ]
+    first = graphs.Operation(convolve, [0], [1])
+    last = graphs.Operation(summed, [1, 3], [4], is_sum=True)
+    graph, x = graphs.Graph([first, *sums, last], [0], [4]), torch.randn(1, 16, 9, 7)
+    with torch.no_grad():
+        y = graph(x)
+    assert graph.refused == graphs.ADDS_TWICE
+    expected = convolve(convolve(x)) + x + convolve(x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_the_environment_switches_graphs_off(pair, monkeypatch):
     planned, plain = pair
     monkeypatch.setenv(graphs.SWITCH, "0")

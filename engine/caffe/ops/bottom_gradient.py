@@ -52,7 +52,8 @@ def gradient(
     x = torch.zeros(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
     tiles = _tiles(y, w.shape[2])
     if not len(tiles):
-        return x.to(y.dtype)
+        # A weight that is not finite times a gradient of 0 is NaN.
+        return x.to(y.dtype) if math.isfinite(w.sum()) else None
     table = _table(x, y, w, pad)
     table["tiles"], table["count"] = tiles.ctypes.data, len(tiles)
     channels = int((table["end_channel"] - table["first_channel"]).max())

@@ -102,7 +102,7 @@ class Chain:
                     self._sources.setdefault((i, layout), read)
         unused = [value for link in links for value in link.unused]
         self._dropped = [value for value in unused if value not in outputs]
-        self._inner = places(links, [call.empty_top().nbytes for call in calls])
+        self._inner = places(links, [call.top_bytes for call in calls])
         self._size = max((place.end for place in self._inner.values()), default=0)
         #: The values that later calls read, and what allocates them.
         self._kept = [

@@ -30,6 +30,8 @@ SWITCH = "CAFFE_ONEDNN_GRAPH"
 #: bfloat16 a graph rounds fewer of the values on the way.
 TOLERANCE = 1e-4
 LOW_TOLERANCE = 0.1
+#: Why operations as in `_adds_twice` do not become a graph: oneDNN's compiler ends the process.
+ADDS_TWICE = "oneDNN cannot compile a second sum that adds a convolution's input to its result"
 #: The fuser is switched for the whole process.
 _lock = threading.RLock()
 
@@ -39,7 +41,8 @@ class Operation(NamedTuple):
 
     traced: the function that a graph records, if it is another one. finite: whether the two agree
     only where the sum of their results is finite. aliases: whether the results of `traced` may
-    share memory with its arguments.
+    share memory with its arguments. is_sum: whether the result is a sum of maps, such as that of a
+    convolution and another map.
     """
 
     compute: Call
@@ -48,6 +51,7 @@ class Operation(NamedTuple):
     traced: Call | None = None
     finite: bool = False
     aliases: bool = False
+    is_sum: bool = False
 
 
 def available() -> bool:
@@ -133,6 +137,8 @@ class Graph:
         ]
         xs = tuple(x.contiguous(memory_format=m) for x, m in zip(xs, self._layouts))
         try:
+            if _adds_twice(self._operations):
+                raise RuntimeError(ADDS_TWICE)
             with _fusing():
                 traced = _trace(self._record, xs)
                 # TorchScript observes the shapes of the first call and compiles at the second.
@@ -173,6 +179,29 @@ def _trace(function: Callable[..., Any], xs: Tensors) -> Any:
     """
     assert _TRACE is not None
     return _TRACE("run", function, xs, lambda tensor: "", True, False, [])
+
+
+def _adds_twice(operations: Sequence[Operation]) -> bool:
+    """Return whether what a result is computed from is added to it after another sum.
+
+    With a convolution of x, for example, the result is convolution + y, and the next sum adds x.
+    """
+    for first in operations:
+        x = next(iter(first.inputs), None)
+        for second in _readers(first, operations):
+            if first.is_sum and second.is_sum and x in second.inputs:
+                return True
+            has_sum = first.is_sum or second.is_sum
+            thirds = _readers(second, operations) if has_sum else []
+            if any(third.is_sum and x in third.inputs for third in thirds):
+                return True
+    return False
+
+
+def _readers(operation: Operation, operations: Sequence[Operation]) -> list[Operation]:
+    """Return the operations that read a result of an operation."""
+    results = set(operation.outputs)
+    return [other for other in operations if not results.isdisjoint(other.inputs)]
 
 
 def _reason_against(

@@ -166,14 +166,18 @@ class Operation(ABC):
     ) -> None:
         self._run, self.y_shape, self.dtype = run, tuple(y_shape), dtype
         self._structure, self._fields = structure, fields
-        is_large = heap.is_large(math.prod(self.y_shape) * dtype.itemsize)
-        self._empty = heap.empty if is_large else _empty
+        self._empty = heap.empty if heap.is_large(self.top_bytes) else _empty
         self._threads = 0
 
     @property
     def function(self) -> int:
         """The address of the library's function."""
         return library.address_of(self._run)
+
+    @property
+    def top_bytes(self) -> int:
+        """The bytes of the result."""
+        return math.prod(self.y_shape) * self.dtype.itemsize
 
     @abstractmethod
     def rows(self) -> int:

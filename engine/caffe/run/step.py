@@ -11,6 +11,7 @@ from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.function import Call, Tensors, in_dtype
+from ..layers.join import Eltwise
 from ..layers.views import View
 from ..ops import chains, graphs, prepared
 from .flow import AnyMemory, Group, layer_channels
@@ -107,15 +108,19 @@ class Step:
             part_nodes = self._nodes_of(part)
             layer = part_nodes[0].layer
             if isinstance(layer, Convolution):
-                call = layer.operation(*epilogue(part_nodes), len(part.inputs) > 1, folds)
-                operations.append(graphs.Operation(call, part.inputs, part.outputs))
+                adds = len(part.inputs) > 1
+                call = layer.operation(*epilogue(part_nodes), adds, folds)
+                operations.append(graphs.Operation(call, part.inputs, part.outputs, is_sum=adds))
                 continue
             assert isinstance(layer, (Function, View))
             inputs = [shapes[value] for value in part.inputs]
             call, traced = _taking_any(layer, layer.bind(inputs)), layer.traced(inputs)
             assert traced is not None
             traced = traced._replace(call=_taking_any(layer, traced.call))
-            operations.append(graphs.Operation(call, part.inputs, part.outputs, *traced))
+            is_sum = isinstance(layer, Eltwise)
+            operations.append(
+                graphs.Operation(call, part.inputs, part.outputs, *traced, is_sum=is_sum)
+            )
         return graphs.Graph(operations, self.group.inputs, self.group.outputs)
 
     def before_weights_change(self, layer: int) -> None:
