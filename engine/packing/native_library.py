@@ -70,6 +70,13 @@ def compile_library(
     return reason
 
 
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _refusal(sources: Sequence[Path], flags: Sequence[str], objects: Path, library: Path) -> str:
     """Write the library, as `_link`; return "" or the reason for which the compiler refuses."""
     try:
@@ -93,7 +100,7 @@ def _link(sources: Sequence[Path], flags: Sequence[str], objects: Path, library:
 
     # The largest first, so that the last ones to be compiled are short.
     by_size = sorted(sources, key=lambda path: -path.stat().st_size)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(_processors()) as threads:
         files = list(threads.map(compile_file, by_size))
     linked = objects / library.name
     _run([*compiler(), *flags, "-shared", "-o", str(linked), *files])

@@ -104,3 +104,11 @@ def test_the_library_computes_the_convolutions_that_it_computes_fastest(
         settings = geometry.stride, geometry.pad, geometry.dilation, geometry.group
         plain = torch.nn.functional.conv2d(x, w, b, *settings).relu()
         assert apart(y, plain.double()) < 2e-6
+
+
+@pytest.mark.parametrize("adds", [False, True], ids=["alone", "sum"])
+@pytest.mark.parametrize("case", ["depthwise, narrow", "image", "image, few outputs"])
+def test_a_relu_gives_zero_for_infinite_negative_values(case, adds):
+    x, _, convolve = convolution_of(case, torch.full([SHAPES[case][2] or 29], -torch.inf), 0.0)
+    other = torch.zeros(convolve.y_shape) if adds else None
+    assert not convolve.compute(x, other).any()

@@ -10,7 +10,7 @@
 /* The most convolutions, and words of a job. */
 #define STAGES 8
 #define WORDS 40
-/* The words of a job in which addresses of maps are. */
+/* The words of a job in which addresses of maps are; bands.py checks them. */
 #define X 1
 #define OTHER 4
 #define Y 5
@@ -36,19 +36,19 @@ struct band {
 };
 
 /* A range of rows. */
-struct rows {
+struct range {
     int64_t start, end;
 };
 
 /* Return the rows of x that a convolution sees for some of its rows. */
-INLINE struct rows rows_before(const struct stage *s, struct rows y)
+INLINE struct range rows_before(const struct stage *s, struct range y)
 {
     int64_t start = y.start * s->down - s->top, end = (y.end - 1) * s->down - s->top + s->kernel;
-    return (struct rows){start > 0 ? start : 0, end < s->height ? end : s->height};
+    return (struct range){start > 0 ? start : 0, end < s->height ? end : s->height};
 }
 
 /* Make room for the rows that are needed now; return the first of them that the buffer does not have. */
-INLINE int64_t advance(float *buffer, int64_t row, struct rows *present, struct rows needed)
+INLINE int64_t advance(float *buffer, int64_t row, struct range *present, struct range needed)
 {
     int64_t missing = needed.start;
     if (present->end > needed.start) {
@@ -68,14 +68,14 @@ INLINE int64_t origin(const float *rows, int64_t start, int64_t row)
 
 INLINE void run_job(struct band *j, int rows, float *scratch)
 {
-    struct rows present[STAGES] = {{0, 0}}, needed[STAGES];
+    struct range present[STAGES] = {{0, 0}}, needed[STAGES];
     const int64_t last = j->count - 1;
     int64_t job[WORDS];
     /* A team of this thread alone. */
     int64_t team[sizeof(struct team) / 8 + 1] = {0, 0, 1, (int64_t)(uintptr_t)scratch};
     for (int64_t start = j->first_row; start < j->end_row; start += j->strip) {
         int64_t end = start + j->strip;
-        needed[last] = (struct rows){start, end < j->end_row ? end : j->end_row};
+        needed[last] = (struct range){start, end < j->end_row ? end : j->end_row};
         for (int64_t i = last; i > 0; i--) needed[i - 1] = rows_before(&j->stages[i], needed[i]);
         int64_t x = (int64_t)(uintptr_t)j->x;
         for (int64_t i = 0; i <= last; i++) {

@@ -34,10 +34,17 @@ INLINE half_vector rectified_half(half_vector value, float slope)
            slope * (half_vector)((half_mask)value & ~positive);
 }
 
+INLINE half_vector positive_half(half_vector value)
+{
+    return (half_vector)((half_mask)value & ~(value < 0));
+}
+
+INLINE float positive_float(float value) { return value < 0 ? 0 : value; }
+
 INLINE float rectified_float(float value, float slope) { return value > 0 ? value : slope * value; }
 
 /* Write the channels from c on, as far as whole values of a type reach. */
-#define WRITE_CHANNELS(type, rectify) \
+#define WRITE_CHANNELS(type, positive, rectify) \
     for (const int64_t size = sizeof(type) / 4; c + size <= end; c += size) { \
         type sum[COLUMNS], bias = j->b ? *(const type *)(j->b + c) : (type){0}; \
         UNROLL for (int i = 0; i < columns; i++) sum[i] = bias; \
@@ -52,7 +59,9 @@ INLINE float rectified_float(float value, float slope) { return value > 0 ? valu
         if (j->other) \
             UNROLL for (int i = 0; i < columns; i++) \
                 sum[i] += *(const type *)(j->other + at + i * j->channels + c); \
-        if (j->slope != 1) \
+        if (j->slope == 0) \
+            UNROLL for (int i = 0; i < columns; i++) sum[i] = positive(sum[i]); \
+        else if (j->slope != 1) \
             UNROLL for (int i = 0; i < columns; i++) sum[i] = rectify(sum[i], j->slope); \
         UNROLL for (int i = 0; i < columns; i++) *(type *)(y + i * j->channels + c) = sum[i]; \
     }
@@ -64,9 +73,9 @@ INLINE void write_columns(const struct depthwise *j, int taps, int across, int c
                           int64_t at, int64_t c, int64_t end)
 {
     float *y = j->y + at;
-    if (!halves) WRITE_CHANNELS(vector, rectified)
-    WRITE_CHANNELS(half_vector, rectified_half)
-    WRITE_CHANNELS(float, rectified_float)
+    if (!halves) WRITE_CHANNELS(vector, positive_part, rectified)
+    WRITE_CHANNELS(half_vector, positive_half, rectified_half)
+    WRITE_CHANNELS(float, positive_float, rectified_float)
 }
 
 /* Write channels of a row of y. Where the last positions are fewer than are computed at a time, some

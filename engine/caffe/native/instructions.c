@@ -62,8 +62,8 @@ INLINE float exponential(float x)
     float bounded = x < -110 ? -110 : x > 90 ? 90 : x;
     float rounded = bounded * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to whole numbers */
     int32_t k = to_bits(rounded) - 0x4B400000;
-    float whole = rounded - 12582912.0f;
-    float r = (bounded - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    float integer = rounded - 12582912.0f;
+    float r = (bounded - integer * 0.693359375f) + integer * 2.12194440e-4f;
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;

@@ -16,9 +16,9 @@
 #define STRETCH 32
 
 /* What a job computes of y = slope(x * w + b + other); see winograd.c. The weights are in panels:
- * K / PANEL x C x PANEL, with zeros after the last of K; b ends likewise. Positions of y are counted along the rows of all images, and `block` of them
- * are computed with one panel after the other. With a stride, the scratch memory has
- * block * channels values. */
+ * K / PANEL x C x PANEL, with zeros after the last of K; b ends likewise. Positions of y are counted
+ * along the rows of all images, and `block` of them are computed with one panel after the other. With a
+ * stride, the scratch memory has block * channels values. */
 struct pointwise {
     int64_t taken;
     const float *x, *w, *b, *other;

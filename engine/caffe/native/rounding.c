@@ -6,14 +6,14 @@
 /* Write n values of x to y, rounded to the nearest, ties to even. NaN stays NaN. */
 INLINE void round_values(const float *x, uint16_t *y, int64_t n)
 {
-    int64_t whole = n - n % PANEL;
-    for (int64_t i = 0; i < whole; i += PANEL) store(y, i, load(x, i, 0), 1);
-    if (whole == n) return;
+    int64_t filled = n - n % PANEL;
+    for (int64_t i = 0; i < filled; i += PANEL) store(y, i, load(x, i, 0), 1);
+    if (filled == n) return;
     float rest[PANEL] = {0};
     uint16_t rounded[PANEL];
-    for (int64_t i = whole; i < n; i++) rest[i - whole] = x[i];
+    for (int64_t i = filled; i < n; i++) rest[i - filled] = x[i];
     store(rounded, 0, load(rest, 0, 0), 1);
-    for (int64_t i = whole; i < n; i++) y[i] = rounded[i - whole];
+    for (int64_t i = filled; i < n; i++) y[i] = rounded[i - filled];
 }
 
 AVX2 static void round_avx2(const float *x, uint16_t *y, int64_t n) { round_values(x, y, n); }

@@ -111,6 +111,9 @@ INLINE vector rectified(vector value, float slope)
     return (vector)((mask)value & positive) + slope * (vector)((mask)value & ~positive);
 }
 
+/* Return the values with zeros for negative ones, -infinity too. NaN stays NaN. */
+INLINE vector positive_part(vector value) { return (vector)((mask)value & ~(value < 0)); }
+
 /* Return the address of value number i of an array of float32 or, if low, bfloat16. */
 INLINE const void *address(const void *values, int64_t i, int low)
 {
@@ -163,14 +166,14 @@ INLINE void finish_rows(int rows, const vector *sum, int64_t count, int64_t row,
         UNROLL for (int i = 0; i < rows; i++) *(vector *)(y + i * row) = sum[i];
     } else if (count == PANEL && !other && slope == 0) {
         UNROLL for (int i = 0; i < rows; i++) {
-            mask positive = ~(sum[i] < 0); /* or NaN */
-            *(vector *)(y + i * row) = (vector)((mask)sum[i] & positive);
+            *(vector *)(y + i * row) = positive_part(sum[i]);
         }
     } else {
         UNROLL for (int i = 0; i < rows; i++) {
             vector value = sum[i];
             if (other) value += load_some(other + i * row, count);
-            if (slope != 1) value = rectified(value, slope);
+            if (slope == 0) value = positive_part(value);
+            else if (slope != 1) value = rectified(value, slope);
             store_some(y + i * row, value, count);
         }
     }

@@ -17,6 +17,8 @@ Stage = Union[image.Convolution, pointwise.Convolution, depthwise.Convolution]
 #: The most convolutions of a band (bands.c), and the least rows of its result for each thread: at
 #: the border between two threads, both compute some rows of the maps in between.
 STAGES, LEAST_ROWS = 8, 12
+#: The words of a job that are addresses of maps, and the most words, as in bands.c.
+MAPS, WORDS = (1, 4, 5), 40
 #: The least rows of a strip: each strip computes or moves some rows for the next.
 LEAST_STRIP = 2
 #: Values of all rows that exist at a time, which stay in a core's own cache, and values of the
@@ -96,6 +98,8 @@ class Band(jobs.Operation):
 
     def _fields_of(self, call: Stage, table: np.ndarray) -> Mapping[str, Any]:
         offsets = {name: field[1] // 8 for name, field in (table.dtype.fields or {}).items()}
+        assert (offsets["x"], offsets["other"], offsets["y"]) == MAPS
+        assert table.dtype.itemsize <= 8 * WORDS
         down, kernel, top = call.vertical()
         return {
             "run": call.function,
