@@ -293,7 +293,7 @@ layer { name: "row" type: "Concat" bottom: "flat" bottom: "flat_up" top: "row" }
 
 
 def joined(tmp_path, monkeypatch, text):
-    """Two nets with equal weights: one whose second pass is a graph, one layer by layer."""
+    """Return two nets of equal weights: one whose second pass is joined, one layer by layer."""
     monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
     monkeypatch.setattr(plan, "MOST_VALUES", 0)
     monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)

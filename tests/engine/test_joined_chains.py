@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
-from caffe.ops import jobs, prepared
-from caffe.run import plan
+from caffe.ops import jobs
 
-from tests.engine.nets import build
+from tests.engine.test_graphs import calls, joined
 from tests.engine.test_native import native as native
 from tests.engine.test_plan import check, feed, run
 
@@ -38,21 +35,7 @@ NET = (
 def pair(tmp_path, monkeypatch, native):
     """Two nets with equal weights: one whose second pass is one call, one layer by layer."""
     monkeypatch.setattr(jobs.library, "load", lambda: native)
-    monkeypatch.setattr(plan, "BEFORE_GRAPHS", 1)
-    monkeypatch.setattr(plan, "MOST_VALUES", 0)
-    monkeypatch.setattr(prepared, "MOST_PRODUCTS", 0)
-    planned, plain = (build(tmp_path, NET) for _ in range(2))
-    plain.before_forward(lambda layer: None)
-    plain.share_with(planned)
-    for seed in range(2):
-        feed(planned, plain, seed)
-        run(planned, plain)
-    return planned, plain
-
-
-def calls(net):
-    """The number of calls in the last pass."""
-    return int(re.search(r"in (\d+) calls", net.executor.choice.reason).group(1))
+    return joined(tmp_path, monkeypatch, NET)
 
 
 def test_the_calls_are_one_and_the_result_is_the_same(pair):

@@ -29,7 +29,7 @@ def is_usable(weights: Sequence[int], stride: Sequence[int], positions: int) -> 
     return fits and is_wide and positions <= MOST_POSITIONS
 
 
-class Convolution(jobs.Convolution):
+class Convolution(jobs.Windowed):
     """The convolution of each channel of float32 maps of one shape, without a gradient.
 
     shape: N x C x H x W. w: C x 1 x k x k, for which `is_usable` is true; copied. b: C values, or
@@ -48,21 +48,9 @@ class Convolution(jobs.Convolution):
         pad: Sequence[int],
         slope: float | None = None,
     ) -> None:
-        kernel, run = w.shape[2], library.required().depthwise
-        self._geometry = dict(
-            zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel
-        )
-        sizes = ((n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad))
-        kernels = w.reshape(shape[1], kernel * kernel).t().contiguous()
-        y_shape = shape[0], shape[1], *sizes
-        super().__init__(run, DEPTHWISE, shape, y_shape, kernels, b, slope)
-
-    def vertical(self) -> tuple[int, int, int]:
-        """Return the stride, the size and the padding of the window, vertically."""
-        return self._geometry["down"], self._geometry["kernel"], self._geometry["top"]
-
-    def rows(self) -> int:
-        return self.y_shape[0] * self.y_shape[2]
+        kernels = w.flatten(1).t().contiguous()
+        run = library.required().depthwise
+        super().__init__(run, DEPTHWISE, shape, w.shape, kernels, b, stride, pad, slope)
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
-        return self._geometry, self.shape[1]
+        return self._window, self.shape[1]

@@ -32,7 +32,7 @@ def is_usable(weights: Sequence[int], stride: Sequence[int], positions: int) -> 
     )
 
 
-class Convolution(jobs.Convolution):
+class Convolution(jobs.Windowed):
     """The convolution of float32 images of one shape, without a gradient.
 
     shape: N x C x H x W. w: K x C x k x k, for which `is_usable` is true; copied. b: K values, or
@@ -52,23 +52,10 @@ class Convolution(jobs.Convolution):
         pad: Sequence[int],
         slope: float | None = None,
     ) -> None:
-        kernel, run = w.shape[2], library.required().image
-        self._geometry = dict(
-            zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel
-        )
-        sizes = [(n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad)]
-        columns = (sizes[1] - 1) * stride[1] + kernel
-        self._values = shape[1] * kernel * columns
-        super().__init__(
-            run, IMAGE, shape, (shape[0], w.shape[0], *sizes), *jobs.panels(w, b), slope
-        )
-
-    def vertical(self) -> tuple[int, int, int]:
-        """Return the stride, the size and the padding of the window, vertically."""
-        return self._geometry["down"], self._geometry["kernel"], self._geometry["top"]
-
-    def rows(self) -> int:
-        return self.y_shape[0] * self.y_shape[2]
+        run, (kernels, biases) = library.required().image, jobs.panels(w, b)
+        super().__init__(run, IMAGE, shape, w.shape, kernels, biases, stride, pad, slope)
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
-        return self._geometry, self._values
+        kernel = self._window["kernel"]
+        columns = (self.y_shape[3] - 1) * self._window["across"] + kernel
+        return self._window, self.shape[1] * kernel * columns

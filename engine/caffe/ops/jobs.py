@@ -304,3 +304,35 @@ class Convolution(Operation):
             group_size = np.uint64(self.shape[1] // self._groups * self.dtype.itemsize)
             self.x_offsets = table["first_output"].astype(np.uint64) // outputs * group_size
         return table
+
+
+class Windowed(Convolution):
+    """A convolution with square windows, of which the threads divide the rows.
+
+    run, structure, shape, w, b, slope: as in `Convolution`. weights: the shape of the weights in
+    Caffe, K x ... x k x k. stride, pad: (vertical, horizontal).
+    """
+
+    def __init__(
+        self,
+        run: Callable[[int, int, int], int],
+        structure: np.dtype,
+        shape: Sequence[int],
+        weights: Sequence[int],
+        w: torch.Tensor,
+        b: torch.Tensor | None,
+        stride: Sequence[int],
+        pad: Sequence[int],
+        slope: float | None,
+    ) -> None:
+        kernel = weights[2]
+        self._window = dict(zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel)
+        sizes = ((n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad))
+        super().__init__(run, structure, shape, (shape[0], weights[0], *sizes), w, b, slope)
+
+    def vertical(self) -> tuple[int, int, int]:
+        """Return the stride, the size and the padding of the window, vertically."""
+        return self._window["down"], self._window["kernel"], self._window["top"]
+
+    def rows(self) -> int:
+        return self.y_shape[0] * self.y_shape[2]
