@@ -111,7 +111,7 @@ class Net:
             (node.name, node.layer.blobs) for node in self.wiring.nodes if node.layer.blobs
         )
         self.executor = Executor(self.wiring)
-        self.executor.debug_info = param.debug_info
+        self.executor.observers.debug_info = param.debug_info
         self._blobs_by_name = OrderedDict(zip(self.wiring.blob_names, self.wiring.blobs))
         self.name: str = self.wiring.name
         self.phase: int = self.wiring.phase
@@ -362,19 +362,19 @@ class Net:
 
     def before_forward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` before each layer's forward."""
-        self.executor.callbacks["before_forward"].append(call)
+        self.executor.observers.callbacks["before_forward"].append(call)
 
     def after_forward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` after each layer's forward."""
-        self.executor.callbacks["after_forward"].append(call)
+        self.executor.observers.callbacks["after_forward"].append(call)
 
     def before_backward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` before each layer's backward."""
-        self.executor.callbacks["before_backward"].append(call)
+        self.executor.observers.callbacks["before_backward"].append(call)
 
     def after_backward(self, call: Callable[[int], None]) -> None:
         """Call `call(layer number)` after each layer's backward."""
-        self.executor.callbacks["after_backward"].append(call)
+        self.executor.observers.callbacks["after_backward"].append(call)
 
     def copy_from(self, path: str | os.PathLike) -> None:
         """Copy the weights of layers with the same names from a .caffemodel or .h5 file.

@@ -57,7 +57,7 @@ def test_a_line_of_the_log_says_how_a_net_with_a_fast_path_runs(tmp_path, monkey
     for height in (24, 20):
         net.blobs["data"].reshape(1, 2, height, 30)
         net.forward()
-    lines = [line for line in capfd.readouterr().err.splitlines() if "executor.py" in line]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "choice.py" in line]
     assert len(lines) == 1 and "runs by regions: conv1 .. " in lines[0]
 
 

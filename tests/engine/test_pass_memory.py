@@ -8,7 +8,7 @@ import weakref
 import caffe
 import numpy as np
 import pytest
-from caffe.run import executor, passes
+from caffe.run import passes, regions
 
 from tests.engine.test_regions import VGG, always, build, fill
 
@@ -24,7 +24,7 @@ def living(monkeypatch):
             references.append(weakref.ref(self))
 
     always(monkeypatch)
-    monkeypatch.setattr(executor, "Pass", NotedPass)
+    monkeypatch.setattr(regions, "Pass", NotedPass)
     gc.disable()
     yield lambda: sum(reference() is not None for reference in references)
     gc.enable()

@@ -97,7 +97,7 @@ def fill(net, seed=0):
 
 def region_of(net):
     starts = region.region_starts(net.wiring)
-    patches, _ = net.executor.region_at(min(starts))
+    patches, _ = net.executor.regions.at(min(starts))
     return patches and patches.region
 
 
@@ -337,4 +337,4 @@ def test_a_long_run_keeps_no_more_than_a_few_borders(tmp_path, monkeypatch):
     for height in range(10, 40):
         net.blobs["data"].reshape(1, 2, height, 20)
         net.forward()
-    assert len(net.executor.borders) == 3
+    assert len(net.executor.regions.borders) == 3

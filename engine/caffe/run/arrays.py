@@ -18,7 +18,7 @@ import torch
 
 from .. import small
 from ..blob import Blob
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from ..memory import Memory, MemoryView
 from ..native import instructions as ops
 from ..native import library
@@ -132,7 +132,7 @@ class ArrayProgram:
             for b, go in zip(node.bottoms, node.propagate_down)
         ]
         dy = [self._top_diff(t, with_diff) if backward else None for t in node.tops]
-        if isinstance(layer, EngineLayer) and layer.copies:
+        if node.copies:
             sums = [diff for diff in dy if diff is not None]
             return small.Calls([], small.split(dx[0], sums) if sums else [])
         assert isinstance(layer, Function)

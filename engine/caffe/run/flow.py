@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from ..layers.activation import ReLU
 from ..layers.convolution import Convolution
 from ..layers.join import Eltwise
@@ -47,7 +47,7 @@ class Flow:
         self._wiring = wiring
         present: dict[AnyMemory, int] = {}
         for node in nodes:
-            if isinstance(node.layer, EngineLayer) and node.layer.copies:
+            if node.copies:
                 continue
             place = len(self.nodes)
             self.nodes.append(node)

@@ -6,14 +6,15 @@ layers run by themselves.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 
 from .. import heap
+from ..blob import Blob
 from ..layers import Function
 from . import single
 from .arrays import ArrayProgram
 from .loss import Parts, WeightedLosses
-from .pending import Pending, can_run_backward
+from .pending import Pending, can_run_backward, ignored_tops
 from .tape import LearningSegment, learning_parts
 from .wiring import Node, Wiring
 
@@ -26,28 +27,29 @@ class Learner:
 
     def __init__(self, wiring: Wiring, losses: WeightedLosses) -> None:
         self._wiring, self._losses = wiring, losses
-        self._parts: list[LearningSegment | Node] | None = None
-        self._segments: list[LearningSegment] = []
         self.may_wait = can_run_backward(wiring)
 
-    @property
+    @cached_property
     def parts(self) -> list[LearningSegment | Node]:
         """The runs of layers and the single layers of the net, in their order."""
-        if self._parts is None:
-            self._parts = learning_parts(self._wiring)
-            self._segments = [p for p in self._parts if isinstance(p, LearningSegment)]
-        return self._parts
+        return learning_parts(self._wiring)
+
+    @cached_property
+    def _segments(self) -> list[LearningSegment]:
+        return [part for part in self.parts if isinstance(part, LearningSegment)]
+
+    @cached_property
+    def _ignored(self) -> list[Blob]:
+        return ignored_tops(self._wiring)
 
     def repeated(self) -> ArrayProgram | None:
         """Return the bound calls of all layers, if the next step can be the calls of the last."""
-        parts = self.parts
-        if len(parts) != 1 or not self._segments:
-            return None
-        return self._segments[0].repeated()
+        only = self.parts[0] if len(self.parts) == 1 else None
+        return only.repeated() if isinstance(only, LearningSegment) else None
 
     def has_runs(self) -> bool:
         """Return whether there are runs of layers, and not single layers alone."""
-        return any(isinstance(part, LearningSegment) for part in self.parts)
+        return bool(self._segments)
 
     def values(self) -> list[int | None]:
         """Return the number of values in the tops of each run; None before the first pass."""
@@ -85,7 +87,7 @@ class Learner:
         A net with a run of layers that has no bound calls is asked once: its layers run again, one
         by one, and the result is None.
         """
-        pending = Pending(self._wiring, self.parts)
+        pending = Pending(self._wiring, self._segments, self._ignored)
         for part in self.parts:
             if isinstance(part, Node):
                 single.forward(self._wiring, part)

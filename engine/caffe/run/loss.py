@@ -12,6 +12,8 @@ from .wiring import Wiring
 
 #: Losses, each behind its weight.
 Parts = Sequence[tuple[float, torch.Tensor | float]]
+#: The same, on the device where they were computed.
+Losses = list[tuple[float, torch.Tensor]]
 
 
 class Loss:

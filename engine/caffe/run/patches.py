@@ -140,7 +140,7 @@ class Patches:
         extents: of the blobs, where they are narrower than the region's.
         """
         layer, bottom = node.layer, node.bottoms[0]
-        if node.engine_layer.copies:
+        if node.copies:
             return [patches[bottom]] * len(node.tops)
         if isinstance(layer, ReLU) and not layer.layer_param.relu_param.negative_slope:
             return [patches[bottom]._replace(rectify=True)]

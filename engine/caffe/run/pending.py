@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..blob import Blob
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from .tape import LearningSegment
 from .wiring import Node, Wiring
 
 
 class Pending:
-    """The last forward. parts: the runs of layers and the single layers of the net."""
+    """The last forward.
 
-    def __init__(self, wiring: Wiring, parts: Sequence[LearningSegment | Node]) -> None:
-        self._wiring, self.parts = wiring, parts
-        self._segments = [part for part in parts if isinstance(part, LearningSegment)]
-        self._ignored = [wiring.blobs[t] for t in _ignored_tops(wiring)]
+    segments: the runs of layers of the net. ignored: as `ignored_tops` returns them.
+    """
+
+    def __init__(
+        self, wiring: Wiring, segments: Sequence[LearningSegment], ignored: Sequence[Blob]
+    ) -> None:
+        self._wiring, self._segments, self._ignored = wiring, segments, ignored
         self._versions: list[tuple[Blob, int]] = []
 
     def note_values(self) -> None:
@@ -66,16 +69,15 @@ def can_run_backward(wiring: Wiring) -> bool:
     return True
 
 
-def _ignored_tops(wiring: Wiring) -> list[int]:
+def ignored_tops(wiring: Wiring) -> list[Blob]:
     """Return the tops of layers that run backward whose gradients bound calls do not read."""
     tops = [(node, t) for node in wiring.nodes if node.backward for t in _further_tops(node)]
-    return [t for node, t in tops if not _learns_from(wiring, node, t)]
+    return [wiring.blobs[t] for node, t in tops if not _learns_from(wiring, node, t)]
 
 
 def _further_tops(node: Node) -> Sequence[int]:
     """Return the tops of a layer but for the first, which bound calls need; all tops of a Split."""
-    copies = isinstance(node.layer, EngineLayer) and node.layer.copies
-    return node.tops if copies else node.tops[1:]
+    return node.tops if node.copies else node.tops[1:]
 
 
 def _is_read(wiring: Wiring, node: Node, top: int) -> bool:

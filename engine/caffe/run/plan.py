@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from .. import lazy, mode
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from ..layers.source import Input
 from ..layers.views import View
 from ..memory import Memory, MemoryView
@@ -242,7 +242,7 @@ def _inner_views(wiring: Wiring) -> set[int]:
     """Return the numbers of the layers whose tops are views that no other layer writes to later."""
     writers: dict[Memory, int] = {}
     for node in wiring.nodes:
-        if not isinstance(node.layer, View) and not _copies(node):
+        if not isinstance(node.layer, View) and not node.copies:
             writers.update((wiring.blobs[t].values.root, node.number) for t in node.tops)
     return {
         node.number
@@ -252,16 +252,11 @@ def _inner_views(wiring: Wiring) -> set[int]:
     }
 
 
-def _copies(node: Node) -> bool:
-    """Return whether the tops of a layer are its bottom under other names."""
-    return isinstance(node.layer, EngineLayer) and node.layer.copies
-
-
 def _fits_segment(wiring: Wiring, node: Node) -> bool:
     """Return whether a layer is a function of tensors, or gives its bottom other names."""
     layer = node.layer
     if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):
         return False
-    if _copies(node):
+    if node.copies:
         return True
     return isinstance(layer, Function) and layer.is_pure()

@@ -142,7 +142,7 @@ class Region:
         copies = {blob}
         for node in self.nodes:
             blobs = {*node.bottoms, *node.tops}
-            if node.engine_layer.copies and copies & blobs:
+            if node.copies and copies & blobs:
                 copies |= blobs
         return copies
 

@@ -57,7 +57,7 @@ def strip_stage(region: Region, start: int, kept: Set[int], device: torch.device
         return none
     for i in range(start, len(region.nodes)):
         node = region.nodes[i]
-        if node.engine_layer.copies or len(node.bottoms) != 1 or len(node.tops) != 1:
+        if node.copies or len(node.bottoms) != 1 or len(node.tops) != 1:
             return none
         if i > start and node.bottoms != region.nodes[i - 1].tops:
             return none

@@ -14,7 +14,7 @@ import torch
 
 from .. import mode
 from ..blob import Blob
-from ..layers import EngineLayer, Function
+from ..layers import Function
 from ..layers.function import set_gradient, with_own_memory
 from ..layers.source import Input
 from ..memory import Memory, MemoryView
@@ -215,7 +215,7 @@ def learning_parts(wiring: Wiring) -> list[LearningSegment | Node]:
         if isinstance(node.layer, Input):  # does nothing
             continue
         together = _learns_together(wiring, node, aliases)
-        if isinstance(node.layer, EngineLayer) and node.layer.copies:
+        if node.copies:
             aliases.update(node.bottoms, node.tops)
         if not together:
             end_segment()
@@ -236,7 +236,7 @@ def _learns_together(wiring: Wiring, node: Node, aliases: set[int]) -> bool:
     layer = node.layer
     if any(isinstance(wiring.blobs[t].values, MemoryView) for t in node.tops):
         return False
-    if isinstance(layer, EngineLayer) and layer.copies:
+    if node.copies:
         return True
     if not isinstance(layer, Function) or not layer.has_plain_passes():
         return False

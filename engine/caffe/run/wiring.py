@@ -61,6 +61,11 @@ class Node:
         assert isinstance(self.layer, EngineLayer)
         return self.layer
 
+    @property
+    def copies(self) -> bool:
+        """Whether the tops are the bottom under other names."""
+        return isinstance(self.layer, EngineLayer) and self.layer.copies
+
 
 class Parameter(NamedTuple):
     """A learnable parameter with the factors of its learning rate and of its weight decay."""

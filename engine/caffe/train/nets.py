@@ -59,7 +59,7 @@ def test_nets(param: Any) -> list[Net]:
             origin = "test_" + origin
         glog.write("solver.cpp:190", f"Creating test net (#{i}) specified by {origin}")
         net = _build(source, caffe_pb2.TEST, state)
-        net.executor.debug_info = param.debug_info
+        net.executor.observers.debug_info = param.debug_info
         _finetune(net, param)
         nets.append(net)
     return nets

@@ -183,7 +183,7 @@ class Solver:
             on_start()
         # As in BVLC Caffe, the train net logs what the solver asks for, and only where the
         # iteration is displayed.
-        self.net.executor.debug_info = p.debug_info and self._is_due(p.display)
+        self.net.executor.observers.debug_info = p.debug_info and self._is_due(p.display)
         # What callbacks have written to the gradients is added to.
         fresh = not self._callbacks
         self._losses.add([self.net.executor.step(fresh and not i) for i in range(p.iter_size)])
