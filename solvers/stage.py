@@ -9,40 +9,31 @@ One process at a time works in the folder.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from fcn_common import arguments
-from fcn_common.files import remove_partial
-from fcn_common.progress import ProgressBar
 from fcn_data import DataSet
 from net_gen.arguments import check_integer
-from solvers import available, caffe_solver, device, report, run_lock, signals, snapshots, workers
+from solvers import available, device, report, signals, workers
 from solvers.by_products import guarded
 from solvers.caffe_solver import copy_each, copy_weights, make_solver, read_solver, restore
 from solvers.device import Gpu
 from solvers.examples import Examples, input_mean
 from solvers.folders import working_folder
-from solvers.log import Log, NoLog, open_log
-from solvers.metrics import METRICS, Scores, plain, score_lines
+from solvers.journal import Journal
+from solvers.metrics import Scores, plain, score_lines
 from solvers.recent_losses import RecentLosses
+from solvers.saving import Saver
 from solvers.score import seg_tests
-from solvers.start import (
-    LossWatch,
-    averages_pixels,
-    check_heads,
-    first_not_finite,
-    infogain_weights,
-    start_warnings,
-)
+from solvers.snapshot_folder import SnapshotFolder
+from solvers.snapshots import Snapshot
+from solvers.start import averages_pixels, check_heads, loss_watch, start_warnings
 from surgery import interp, interp_layers
 from surgery.cast import read_net
 
 SOLVER = "solver.prototxt"
-#: Iterations between two lines of the log if the solver prototxt has no `display`.
-DISPLAY = 20
 
 
 class Stage:
@@ -92,20 +83,11 @@ class Stage:
         self._iters, self._write_report = iters, write_report
         #: Caffe's solver, once `make_solver` has been called.
         self.solver: Any = None
-        #: The snapshot from which the stage continues.
-        self.snapshot: Optional[snapshots.Snapshot] = None
-        #: The scores of the snapshots, by iteration.
-        self.records: Dict[int, Scores] = {}
         self.finished = False
         self._device = ""
-        self._losses = RecentLosses(1)
-        self._watch = LossWatch(ignore_label=self.data_set.ignore_label)
-        self._normalized = False
         self._requests = signals.Requests()
-        # Open from the first step to the end of `with`.
-        self._log: Union[Log, NoLog] = NoLog()
-        self._bar: Union[ProgressBar, workers.HiddenBar] = workers.HiddenBar()
         self._started = False
+        #: What is open to the end of `with`.
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Stage:
@@ -119,16 +101,12 @@ class Stage:
             self.param = read_solver(SOLVER)
             self.iters = self._iters or self.param.max_iter
             self.interval = min(self.param.snapshot or self.iters, self.iters)
-            self._records_folder = os.path.dirname(self.param.snapshot_prefix) or "."
-            self._read_progress()
-            killed = run_lock.is_marked(self._records_folder) or snapshots.has_remains(
-                self.param.snapshot_prefix
-            )
-            if workers.rank() == 0 and (killed or not self.finished):
-                resources.enter_context(run_lock.one_run(self._records_folder))
-                self._remove_remains()
-                # Another process may have trained between the look and the lock.
-                self._read_progress()
+            self._journal = Journal(self.title, self.param.display)
+            self._snapshots = SnapshotFolder(self.param.snapshot_prefix)
+            self.finished = self._snapshots.is_finished(self.iters, self.scored)
+            if workers.rank() == 0 and (self._snapshots.is_left_over() or not self.finished):
+                resources.enter_context(self._snapshots.locked())
+                self.finished = self._snapshots.is_finished(self.iters, self.scored)
                 if self.finished:
                     self._finish_scoring()
             self._resources = resources.pop_all()
@@ -139,22 +117,14 @@ class Stage:
             )
         return self
 
-    def _read_progress(self) -> None:
-        """Read the newest complete snapshot, the scores, and whether the stage is finished."""
-        self.records = snapshots.read_records(self._records_folder)
-        self.snapshot = snapshots.latest(self.param.snapshot_prefix)
-        if self.snapshot and self.snapshot.iteration >= self.iters:
-            self.finished = not self.scored or self.snapshot.iteration in self.records
-
-    def _remove_remains(self) -> None:
-        """Remove what runs that were killed have left in the stage's folders."""
-        remove_partial(self._records_folder)
-        snapshots.remove_incomplete(self.param.snapshot_prefix)
-        caffe_solver.remove_temporary(".")
-
     def __exit__(self, *error: object) -> None:
         """Close the log and the progress bar, and go back to the working directory before."""
         self._resources.close()
+
+    @property
+    def snapshot(self) -> Optional[Snapshot]:
+        """The snapshot from which the stage continues."""
+        return self._snapshots.snapshot
 
     @property
     def net(self) -> Any:
@@ -173,7 +143,7 @@ class Stage:
     @property
     def scores(self) -> Scores:
         """The scores at the present iteration; {} if there are none, and on all but worker 0."""
-        return self.records.get(self.iteration, {})
+        return self._snapshots.records.get(self.iteration, {})
 
     def choose_device(self, gpu: Gpu = None) -> None:
         """Run on a device: `gpu` is as for `device.use`."""
@@ -193,6 +163,7 @@ class Stage:
         self.solver = make_solver(self.param, self.iters, images, self.seed)
         if self.snapshot:
             restore(self.solver, self.param, self.snapshot, self.seed)
+        self._saver = Saver(self.title, self.solver, self._snapshots, self._journal)
 
     def start_from(self, weights: str, renamed: Optional[Mapping[str, str]] = None) -> None:
         """Copy weights into the net by layer name, if the stage starts at iteration 0.
@@ -239,17 +210,19 @@ class Stage:
         self.interval = min(self.param.snapshot or every or self.iters, self.iters)
         every = every or self.interval
         self._start()
-        if self.snapshot and self.iteration not in self.records and self._scores_now(every):
+        scored = self.iteration in self._snapshots.records
+        if self.snapshot and not scored and self._scores_now(every):
             yield self.iteration
         while self.iteration < self.iters:
             with self._requests.training():
-                self._train_or_save()
+                with self._saver.rescuing():
+                    self.train_iteration()
                 due = self._scores_now(every)
                 request = self._requests.take_snapshot()
                 if due or request or self.iteration % self.interval == 0:
-                    self._write_snapshot()
+                    self._saver.write()
             if self._requests.stop is not None:
-                self._stop(self._requests.stop)
+                self._saver.stop(self._requests.stop)
             if due:
                 yield self.iteration
         # Worker 0 removes snapshots, and the next stage reads those that remain; so all workers
@@ -257,109 +230,15 @@ class Stage:
         workers.meet(self.solver)
         self.finished = True
 
-    def _train_or_save(self) -> None:
-        """Train an iteration. If that fails, write a snapshot of the last complete iteration."""
-        iteration = self.iteration
-        try:
-            self.train_iteration()
-        except KeyboardInterrupt:
-            self._snapshot_if_first()
-            raise
-        except Exception:
-            # The iteration counts once the weights have changed. Of several workers, the engine
-            # knows which of them still lives.
-            if self.iteration == iteration and workers.count() == 1:
-                self._save_last_iteration()
-            elif self.iteration == iteration and workers.rank() == 0:
-                # After the death of a worker, Caffe has written a snapshot.
-                prefix = self.param.snapshot_prefix
-                snapshots.add_progress(prefix, iteration, self._losses.state())
-            raise
-
-    def _save_last_iteration(self) -> None:
-        """Write a snapshot of the last complete iteration after a failure, unless there is one."""
-        newest = snapshots.latest(self.param.snapshot_prefix)
-        if not self.iteration or (newest and newest.iteration == self.iteration):
-            return
-        try:
-            self._write_snapshot()
-            # Caffe removes resume.json, because the random numbers of dropout have advanced since
-            # that iteration.
-            snapshots.write_progress(
-                self.param.snapshot_prefix, self.iteration, self._losses.state()
-            )
-        except (OSError, RuntimeError) as error:
-            workers.say(f"warning: {self.title}: the last snapshot cannot be written ({error})")
-            return
-        line = f"stopped at iteration {self.iteration}"
-        self._log.line(f"Optimization {line}")
-        workers.say(
-            f"{self.title}: {line}, which is saved in {self._records_folder}; the same command "
-            "continues"
-        )
-
     def _scores_now(self, every: int) -> bool:
         """Return whether to score this iteration: every `every` iterations, and at the end."""
         return self.iteration % every == 0 or self.iteration >= self.iters
-
-    def _snapshot_if_first(self) -> None:
-        """Write a snapshot if there is none, so that an interruption costs only one iteration."""
-        unsaved = self.iteration and not snapshots.complete(self.param.snapshot_prefix)
-        if unsaved and workers.count() == 1:
-            self._write_snapshot()
-
-    def _write_snapshot(self) -> None:
-        """Write a snapshot of the present iteration, after the rows of the log that go with it."""
-        prefix = self.param.snapshot_prefix
-        # Here a Caffe that resumes bit for bit brings the random states of the workers together.
-        workers.meet(self.solver)
-        if workers.rank() == 0:
-            self._log.sync()
-            with snapshots.incomplete(prefix, self.iteration):
-                snapshots.write_progress(prefix, self.iteration, self._losses.state())
-                self.solver.snapshot()
-        self._log.line(f"Snapshotting to {prefix}_iter_{self.iteration}")
-
-    def _stop(self, number: int) -> None:
-        """End the program after a signal, once a snapshot is written."""
-        line = f"stopped at iteration {self.iteration}"
-        self._log.line(f"Optimization {line}")
-        signals.raise_for(
-            number,
-            f"{self.title}: {line}, which is saved in {self._records_folder}; the same command "
-            "continues",
-        )
 
     def train_iteration(self) -> None:
         """Train one iteration. Raises ValueError if the loss is not finite."""
         iteration = self.iteration
         self.solver.step(1)
-        blobs = self.net.blobs
-        outputs = {name: float(blobs[name].data.flat[0]) for name in self.net.outputs}
-        loss = outputs.get("loss", sum(outputs.values()))
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"{self.title}: the loss is {loss} at iteration {iteration}, needed a number; "
-                f"{first_not_finite(self.net) or 'every layer is finite again'}; "
-                "lower base_lr, or check the labels and the weights from which the stage started"
-            )
-        self._watch_loss(loss)
-        self._losses.add(self.net, loss)
-        mean = self._losses.mean
-        self._bar.update(note=f"loss {mean:.5g}")
-        if iteration % (self.param.display or DISPLAY) == 0:
-            rate, pixel_mean = float(self.solver.lr), self._losses.pixel_mean
-            self._log.train(iteration, mean, rate, outputs, pixel_mean)
-
-    def _watch_loss(self, loss: float) -> None:
-        """Warn once if the first losses show that nothing is learned."""
-        if self.snapshot or "score" not in self.net.blobs or "loss" not in self.net.blobs:
-            return
-        classes = int(self.net.blobs["score"].shape[1])
-        line = self._watch.warning(self.net, loss, classes, self._normalized)
-        if line:
-            self._log.line(f"warning: {line}")
-            self._bar.write(f"warning: {self.title}: {line}")
+        self._journal.note_iteration(self.solver, iteration)
 
     def score(self) -> None:
         """Score the val split with the present weights, print and record the scores, and remove
@@ -370,44 +249,39 @@ class Stage:
         if self.finished:
             return
         self._start()
-        self.records[self.iteration] = self._score_split() if self.scored else {}
+        self._snapshots.records[self.iteration] = self._score_split() if self.scored else {}
         if workers.rank() == 0:
             self._finish_scoring()
 
     def _finish_scoring(self) -> None:
         """Remove the snapshots that are neither the newest two nor the best; write the page."""
-        best = snapshots.best_iteration(self.records)
-        saved = range(self.interval, self.iteration + 1, self.interval)
-        snapshots.prune(self.param.snapshot_prefix, {*self.records, *saved}, best)
+        self._snapshots.prune(range(self.interval, self.iteration + 1, self.interval))
         with guarded(f"the report of {self.title}"):
             self._write_page()
 
     def _score_split(self) -> Scores:
         """Return the scores on the val split after printing, logging and recording them."""
+        heads = available.heads_of(self.title)
         examples = Examples(self.data_set.labels[0], input_mean(self.solver.test_nets[0]))
         scores = seg_tests(
             self.solver,
             self.images,
             title=f"{self.title} scoring at {self.iteration}",
-            parts=os.path.join(self._records_folder, ".scored"),
-            heads=available.heads_of(self.title),
+            parts=os.path.join(self._snapshots.path, ".scored"),
+            heads=heads,
             observe=examples.add,
         )
         if not scores:  # on all workers but the first
             return {}
-        values = {name: scores[name] for name in METRICS}
-        self._log.test(self.iteration, values, examples.strips())
-        with guarded(f"the examples of {self.title}"):
-            examples.write(self._records_folder, self.iteration)
         title = f"{self.title}, iteration {self.iteration}, {scores['images']} images"
-        heads = available.heads_of(self.title)
-        for line in score_lines(scores, title, self.data_set, heads):
-            self._log.line(line)
-            self._bar.write(line)
+        lines = score_lines(scores, title, self.data_set, heads)
+        self._journal.note_scores(self.iteration, scores, examples.strips(), lines)
+        with guarded(f"the examples of {self.title}"):
+            examples.write(self._snapshots.path, self.iteration)
         record = plain(dict(scores, iteration=self.iteration))
         # Where that fails, the next scoring writes this record too.
         with guarded(f"the scores of {self.title}"):
-            snapshots.write_records(self._records_folder, {**self.records, self.iteration: record})
+            self._snapshots.write_scores(self.iteration, record)
         return record
 
     def _write_page(self) -> None:
@@ -415,48 +289,44 @@ class Stage:
         if self._write_report is not None:
             self._write_report()
         elif self.scored:
-            report.write_stage(self._records_folder, self.title, self.param)
+            report.write_stage(self._snapshots.path, self.title, self.param)
 
     def _start(self) -> None:
         """Open the log and the progress bar, and forget the scores of lost snapshots, once."""
         if self._started:
             return
         self._started = True
-        self.records = {k: v for k, v in self.records.items() if k <= self.iteration}
-        self._log = open_log(self._records_folder, self.iteration, self.records)
-        self._resources.enter_context(self._log)
+        journal, open_ = self._journal, self._resources.enter_context
+        self._snapshots.drop_scores_after(self.iteration)
+        open_(journal.open_log(self._snapshots.path, self.iteration, self._snapshots.records))
         if workers.count() == 1:  # Several agree on what they do; see caffe.train.company.
-            self._resources.enter_context(self._requests.listen())
-        self._log.line(f"Solving {self.title} with {device.engine()} on {self._device}")
-        if self.snapshot:
-            workers.say(f"{self.title}: continues from {self.snapshot.state}")
-            self._log.line(f"Restoring previous solver status from {self.snapshot.state}")
-        self._check_start()
-        self._bar = workers.progress_bar(self.iters, f"{self.title} training", self.iteration)
-        self._resources.enter_context(self._bar)
+            open_(self._requests.listen())
+        journal.begin(self._device, self.snapshot.state if self.snapshot else None)
+        self._check_heads()
+        self._observe_losses()
+        open_(journal.open_bar(self.iters, self.iteration))
 
-    def _check_start(self) -> None:
-        """Warn of weights from which nothing would be learned."""
+    def _check_heads(self) -> None:
+        """Refuse a net whose scoring would fail."""
         if self.scored:
             heads = available.heads_of(self.title)
             check_heads(self.solver.test_nets[0], heads, (self.param.test_net or ["the net"])[0])
+
+    def _observe_losses(self) -> None:
+        """Continue the losses of the snapshot; without one, look whether the net can learn."""
         message = read_net(self.param.train_net or self.param.net)
-        self._watch.class_weights = infogain_weights(message)
-        self._normalized = averages_pixels(message)
-        self._losses = RecentLosses(
-            self.param.average_loss,
-            self.data_set.labels[0].name,
-            self.data_set.ignore_label,
-            self._normalized,
-        )
+        normalized = averages_pixels(message)
+        label, ignore_label = self.data_set.labels[0].name, self.data_set.ignore_label
+        losses = RecentLosses(self.param.average_loss, label, ignore_label, normalized)
+        self._journal.losses = losses
+        progress = self._snapshots.progress()
+        if progress:
+            losses.set_state(progress)
         if self.snapshot:
-            progress = snapshots.read_progress(self.param.snapshot_prefix, self.iteration)
-            if progress:
-                self._losses.set_state(progress)
-        if not self.snapshot:
-            for line in start_warnings(self.net, message):
-                self._log.line(f"warning: {line}")
-                workers.say(f"warning: {self.title}: {line}")
+            return
+        self._journal.watch = loss_watch(message, ignore_label)
+        for line in start_warnings(self.net, message):
+            self._journal.warn(line)
 
 
 def run(

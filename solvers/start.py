@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from surgery.shapes import names_text, shape_text
 PATIENCE = 20
 #: The loss has not moved if it is nearer to ln(classes) than this fraction in every iteration.
 MOVED = 1e-3
+#: Returns a warning about the loss of an iteration, if there is one; the net is that of training.
+Watch = Callable[[Any, float], Optional[str]]
 
 
 def start_warnings(net: Any, message: Any) -> List[str]:
@@ -158,6 +160,22 @@ class LossWatch:
         if self.class_weights.size:
             total = float(self.class_weights[counted.astype(np.intp)].sum())
         return total / max(divisor, 1)
+
+
+def loss_watch(message: Any, ignore_label: int) -> Watch:
+    """Return a watch that warns once if the first losses show that nothing is learned.
+
+    message: the NetParameter of the net that is trained.
+    """
+    watch, normalized = LossWatch(ignore_label=ignore_label), averages_pixels(message)
+    watch.class_weights = infogain_weights(message)
+
+    def warning(net: Any, loss: float) -> Optional[str]:
+        if "score" not in net.blobs or "loss" not in net.blobs:
+            return None
+        return watch.warning(net, loss, int(net.blobs["score"].shape[1]), normalized)
+
+    return warning
 
 
 def _fixed(layer: Any) -> bool:
