@@ -45,10 +45,18 @@ def cast(classifier: Optional[str], weights: str, deploy: Optional[str], out: st
             net_gen.write(_generated(name, weights), prototxt)
         net = caffe.Net(prototxt, caffe.TEST)
         check_weights(net, weights, need=list(net.params))
-        if deploy is None:
-            deploy = os.path.splitext(out)[0] + ".prototxt"
-            net_gen.write(convolutional(read_net(prototxt), net), deploy)
+        message = read_net(prototxt) if deploy is None else None
     net.copy_from(weights)
+    if deploy is not None:
+        return _cast_into(deploy, net, out)
+    # The prototxt appears after the weights: a cast that fails leaves neither.
+    with atomic_path(os.path.splitext(out)[0] + ".prototxt") as beside:
+        net_gen.write(convolutional(message, net), beside)
+        return _cast_into(beside, net, out)
+
+
+def _cast_into(deploy: str, net: Any, out: str) -> Report:
+    """Write the weights of the net `deploy`, taken from `net`; return what became of each layer."""
     new_net = caffe.Net(deploy, caffe.TEST)
     if not set(new_net.params) & set(net.params):
         raise ValueError(

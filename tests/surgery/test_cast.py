@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import functools
 import os
 
@@ -201,8 +202,23 @@ def test_an_error_of_writing_names_the_weights_that_were_to_be_written(tmp_path,
     prototxt, weights = random_classifier(tmp_path, "alexnet")
     monkeypatch.setattr(caffe.Net, "save", save)
     out = tmp_path / "out.caffemodel"
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match=rf"^{out}: cannot be written: No space left on device$"):
         surgery.cast(prototxt, weights, None, str(out))
+    assert sorted(tmp_path.iterdir()) == before  # no prototxt without its weights
+
+
+def test_an_error_of_writing_the_prototxt_of_a_complete_cast_names_it(tmp_path, monkeypatch):
+    def write(message, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    prototxt, weights = random_classifier(tmp_path, "alexnet")
+    monkeypatch.setattr(net_gen, "write", write)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space left on device") as error:
+        surgery.cast(prototxt, weights, None, str(tmp_path / "out.caffemodel"))
+    assert error.value.filename == str(tmp_path / "out.prototxt")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_program_casts_a_complete_classifier_and_prints_the_paths(tmp_path, program):
