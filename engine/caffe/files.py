@@ -200,6 +200,25 @@ def replace(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
         _sync_folder(path)
 
 
+def make_folder_of(path: str | os.PathLike) -> None:
+    """Create the folder of a file, and those above it, where they are missing.
+
+    The names of new folders are on disk when the function returns. Raises FileError if a folder
+    cannot be created.
+    """
+    folder, missing = os.path.dirname(os.path.abspath(writable(path))), []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    with _writing(os.fspath(path)):
+        if not os.path.isdir(folder):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        if missing:
+            os.makedirs(writable(missing[0]), exist_ok=True)
+        for new in missing:
+            _sync_folder(new)
+
+
 @contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
     """Turn an OSError in the `with` block into a FileError that names `path`."""

@@ -84,6 +84,12 @@ def test_the_command_writes_a_model_beside_the_weights_and_checks_it(files, tmp_
     ]
 
 
+def test_missing_folders_of_the_model_are_created(files, tmp_path):
+    out = tmp_path / "models" / "new" / "o.onnx"
+    assert export.main([*files, "--out", str(out), "--no-check"]) == 0
+    assert out.is_file()
+
+
 def test_the_log_of_building_the_net_is_left_out(files, capfd, monkeypatch):
     monkeypatch.delenv("GLOG_minloglevel", raising=False)
     assert export.main([*files, "--no-check"]) == 0

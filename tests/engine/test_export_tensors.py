@@ -53,6 +53,27 @@ def test_the_way_back_gives_the_file_byte_for_byte(model, tmp_path):
     assert back.read_bytes() == model.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "caffemodel"])
+def test_missing_folders_of_the_weights_are_created(model, tmp_path, kind):
+    source = ["--weights", str(model)]
+    if kind == "caffemodel":
+        assert export.main([*source, "--to", "safetensors"]) == 0
+        source = ["--from", str(tmp_path / "w.safetensors")]
+    out = tmp_path / "a" / "b" / f"w.{kind}"
+    assert export.main([*source, "--to", kind, "--out", str(out)]) == 0
+    assert out.is_file()
+
+
+def test_a_folder_that_cannot_be_created_is_refused_in_one_line(model, capsys):
+    out = model / "w.safetensors"  # `model` is a file
+    assert export.main(["--weights", str(model), "--to", "safetensors", "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert (
+        error.startswith(f"error: {out}: cannot be written: Not a directory")
+        and error.count("\n") == 1
+    )
+
+
 def test_old_shapes_and_double_values_come_back_as_they_were(tmp_path):
     net = caffe_pb2.NetParameter(name="old")
     layer = net.layer.add(name="fc", type="InnerProduct")

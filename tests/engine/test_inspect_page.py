@@ -163,7 +163,7 @@ def test_the_page_knows_the_receptive_field():
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):
-    path, out = write(tmp_path, SCORER), tmp_path / "net.html"
+    path, out = write(tmp_path, SCORER), tmp_path / "pages" / "net.html"
     assert caffe_command.main(["inspect", path, "--html", str(out)]) == 0
     assert out.read_text().startswith("<!DOCTYPE html>")
 

@@ -128,6 +128,7 @@ def write_fixed_crops(report: Report, path: str) -> str:
     net, offsets = fix_crops(report)
     if not offsets:
         return "no Crop layer misses an offset; nothing is written\n"
+    files.make_folder_of(path)
     write_text(path, net)
     lines = [f"{name}: offset {' '.join(map(str, o))}" for name, o in offsets.items()]
     return "\n".join([*lines, f"written to {path}\n"])
@@ -140,6 +141,7 @@ def render(report: Report, arguments: argparse.Namespace) -> str:
     findings = find_problems(report)
     weights = blob_rows(report, arguments.weights) if arguments.weights else []
     if arguments.html:
+        files.make_folder_of(arguments.html)
         with files.atomic(arguments.html) as file:
             file.write(html_page(report, findings, weights).encode())
         return f"written to {arguments.html}\n"

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from .. import weights
 from ..errors import CaffeError, FileError
-from ..files import reading, replace, writable
+from ..files import make_folder_of, reading, replace, writable
 from ..proto import caffe_pb2
 from ..records import StoredBlob
 
@@ -83,6 +83,7 @@ def to_caffemodel(path: str, out: str) -> int:
         by_index = blobs.get(param.name, {})
         stored = [by_index[i] for i in range(len(by_index))]
         layers.append(weights.LayerWeights(param, stored))
+    make_folder_of(out)
     weights.write_net(out, structure.name, layers)
     return len(values)
 
@@ -155,6 +156,7 @@ def _array(value: torch.Tensor) -> np.ndarray:
 def _save(values: Mapping[str, np.ndarray], out: str, metadata: Mapping[str, str]) -> None:
     """Write tensors; the file appears complete, by rename."""
     package = _package()
+    make_folder_of(out)
     temporary = f"{writable(out)}.{os.urandom(4).hex()}"
     try:
         with reading(temporary):

@@ -11,7 +11,7 @@ from typing import Any
 import caffe
 
 from ...errors import CaffeError, LayerError, NetError, UsageError
-from ...files import atomic
+from ...files import atomic, make_folder_of
 from ...layers import EngineLayer
 from ...net import Net
 from .model import FLOAT, REASONS, WRITERS, FreeSizeError, Model, Source, refusal
@@ -96,6 +96,8 @@ def write(
 ) -> list[str]:
     """Write `build(net, ...)` to `path` and return the paths that were written.
 
+    Missing folders of `path` are created.
+
     external: whether the large weights lie in a file of their own, `path`.data, which is written
         first. Models that are too large for one file always get the second file.
 
@@ -105,6 +107,7 @@ def write(
     large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= LARGE]
     total = sum(len(tensor.raw_data) for tensor in large)
     paths = [path]
+    make_folder_of(path)
     if large and (external or total > ONE_FILE):
         _write_tensors(large, path + ".data")
         paths.append(path + ".data")
