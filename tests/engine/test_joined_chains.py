@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from caffe.ops import jobs
+from caffe.ops import graphs, jobs
 
 from tests.engine.test_graphs import calls, joined
 from tests.engine.test_native import native as native
@@ -78,6 +78,24 @@ def test_values_that_are_not_finite_are_those_of_the_layers(pair):
     run(planned, plain)
     ours, theirs = planned.blobs["scores"].data, plain.blobs["scores"].data
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not graphs.available(), reason="this PyTorch has no oneDNN graphs")
+def test_a_graph_that_is_refused_leaves_calls_of_the_library_joined(tmp_path, monkeypatch, native):
+    monkeypatch.setattr(jobs.library, "load", lambda: native)
+    # Sums that a graph is refused for, between a convolution with gaps and one with groups.
+    other = CONVOLUTION.format("a", "scores", 21, "kernel_size: 3 pad: 2 dilation: 2")
+    other += CONVOLUTION.format("b", "a", 21, "kernel_size: 3 pad: 1 group: 3")
+    for name, bottoms in (("first", ("scores", "b")), ("second", ("a", "first"))):
+        other += f'layer {{ name: "{name}" type: "Eltwise" bottom: "{bottoms[0]}" '
+        other += f'bottom: "{bottoms[1]}" top: "{name}" }}\n'
+    planned, plain = joined(tmp_path, monkeypatch, NET + other)
+    assert calls(planned) == 2
+    for seed in (5, 6):
+        feed(planned, plain, seed)
+        run(planned, plain)
+        check(planned, plain, ["second"])
+        assert calls(planned) == 4  # "a", "b" with the first sum, and the second one by one
 
 
 def test_an_input_of_another_size_is_one_call_from_the_next_pass_on(pair):

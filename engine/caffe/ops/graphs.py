@@ -149,7 +149,11 @@ class Graph:
         except (RuntimeError, TypeError) as error:
             self.refused = str(error).splitlines()[0]
         if self.refused:
-            glog.write("graphs.py:1", f"oneDNN graphs are off for this net: {self.refused}", 1)
+            glog.write(
+                "graphs.py:1",
+                f"operations run one by one, not as a oneDNN graph: {self.refused}",
+                1,
+            )
             self._compiled = self.run_one_by_one
             return self.run_one_by_one(*xs)
         self._compiled = traced

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -40,6 +41,12 @@ def is_small(values: Sequence[int | None]) -> bool:
     return bool(values) and None not in values and sum(filter(None, values)) < SMALL
 
 
+class Rebuild(NamedTuple):
+    """How a program is built anew. native: as for `Program`."""
+
+    native: frozenset[tuple[int, ...]] | None = None
+
+
 class Segment:
     """Layers, one after the other, that run as a program."""
 
@@ -56,8 +63,8 @@ class Segment:
         has_views = any(isinstance(node.layer, View) for node in nodes)
         self._small = None if has_views else ArrayPrograms(wiring, nodes, learns=False)
         self.last: Program | ArrayProgram | None = None
-        #: Why no convolutions become graphs any more, or "".
-        self._refused = ""
+        #: The places of the layers in graphs that cannot be used.
+        self._refused: frozenset[int] = frozenset()
         #: The precision in which the programs compute.
         self._dtype = torch.float32
 
@@ -93,36 +100,33 @@ class Segment:
             self.close()
             self.last = None
             self._programs.clear()
-            self._dtype, self._refused = dtype, ""
+            self._dtype, self._refused = dtype, frozenset()
+        rebuild = self._rebuild(key)
+        self.last = self._programs[key] if rebuild is None else self._new_program(key, rebuild)
+        return self.last
+
+    def _rebuild(self, key: object) -> Rebuild | None:
+        """Return how the program for a key is built anew; None if the present one is to run."""
         program = self._programs.get(key)
-        fits = program is not None and program.fits() and program.prepare()
-        joins, native = False, frozenset[tuple[int, ...]]()
-        if program is not None and fits:
-            joins = self._is_to_join(program)
-            if not joins and not program.refused:
-                self.last = program
-                return program
-            self._refused = self._refused or program.refused
-            native = program.native() if joins else native
+        if program is None or not program.fits() or not program.prepare():
+            return Rebuild()
+        refused = program.refused()
+        self._refused |= refused
+        return Rebuild(program.native()) if refused or _is_to_join(program) else None
+
+    def _new_program(self, key: object, rebuild: Rebuild) -> Program:
+        """Return a new program, ready to run, in place of the one for a key."""
         # The weights of the programs before are freed before the next ones are put in order.
-        for earlier in (program, self.last):
+        for earlier in (self._programs.pop(key, None), self.last):
             if earlier is not None:
                 earlier.close()
-        program = self.last = earlier = None
-        self._programs.pop(key, None)
+        self.last = earlier = None
         while len(self._programs) >= PROGRAMS:
             self._programs.popitem(last=False)
-        program = Program(self._wiring, self.nodes, self._requested, joins, native)
+        program = Program(self._wiring, self.nodes, self._requested, rebuild.native, self._refused)
         self._programs[key] = program
         program.prepare()
-        self.last = program
         return program
-
-    def _is_to_join(self, program: Program) -> bool:
-        """Return whether steps of a program in a row are to be joined now."""
-        if program.joined or program.passes != BEFORE_GRAPHS or self._refused:
-            return False
-        return program.is_joinable()
 
     def repeat(self) -> bool:
         """Make the bound calls of the last pass again; False, without effect, if they changed."""
@@ -137,6 +141,11 @@ class Segment:
         """End the last pass before one like it; see `Program.release`."""
         if isinstance(self.last, Program):
             self.last.release(frees)
+
+
+def _is_to_join(program: Program) -> bool:
+    """Return whether steps of a program in a row are to be joined now."""
+    return not program.joined and program.passes == BEFORE_GRAPHS and program.is_joinable()
 
 
 class Plan:

@@ -30,7 +30,8 @@ class Program:
     graphs of oneDNN or calls of the C library, which keep no values on the way. passes: how many
     passes ran since a weight changed.
 
-    native: the layers of each step that the C library computes, by place, if they are to be joined.
+    native: the layers of each step that the C library computes, by place, if steps in a row are to
+    be joined; else None. refused: the places of layers that no graph is to contain.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Program:
         wiring: Wiring,
         nodes: Sequence[Node],
         requested: set[int],
-        joined: bool = False,
-        native: frozenset[tuple[int, ...]] = frozenset(),
+        native: frozenset[tuple[int, ...]] | None = None,
+        refused: frozenset[int] = frozenset(),
     ) -> None:
         self._wiring, self._requested = wiring, requested
-        self.joined, self.passes = joined, 0
+        self._refused, self.passes = refused, 0
         self._known_requests = len(requested)
         for node in nodes:
             node.layer.reshape(wiring.bottoms(node), wiring.tops(node))
@@ -57,8 +58,10 @@ class Program:
         self._shapes = shapes
         self._held = [m for m in self._parameters(flow.nodes) if m.held()]
         self._groups = groups(flow, self._keeps, self._fuses)
-        if joined:
+        if native is not None:
             self._groups = self._joined_groups(native)
+        self.joined = any(group.parts for group in self._groups)
+        self._native = native if self.joined else None
         self.steps = [self._step(group) for group in self._groups]
         self.fused = sum(len(step.nodes) - 1 for step in self.steps)
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
@@ -115,6 +118,8 @@ class Program:
         """Return whether a graph can compute a group, with others before or after it."""
         nodes = [self._flow.nodes[place] for place in group.places]
         layer, shapes = nodes[0].layer, [self._shapes[value] for value in group.inputs]
+        if not self._refused.isdisjoint(group.places):
+            return False
         if isinstance(layer, View):
             return True
         if not all(self._fuses(node) for node in nodes):
@@ -148,14 +153,16 @@ class Program:
         """The number of calls in a pass."""
         return len(self.steps)
 
-    @property
-    def refused(self) -> str:
-        """Why a graph of the program cannot be used, or ""."""
-        calls = [step.call for step in self.steps] if self.joined else []
-        return next((c.refused for c in calls if isinstance(c, graphs.Graph) and c.refused), "")
+    def refused(self) -> frozenset[int]:
+        """Return the places of the layers in graphs that cannot be used."""
+        steps = self.steps if self.joined else []
+        graphs_ = [(step, step.call) for step in steps if isinstance(step.call, graphs.Graph)]
+        return frozenset(p for step, graph in graphs_ if graph.refused for p in step.group.places)
 
     def native(self) -> frozenset[tuple[int, ...]]:
-        """Return the layers of each step that the C library computes, by place."""
+        """Return the layers of each step, before steps are joined, that the C library computes."""
+        if self._native is not None:
+            return self._native
         return frozenset(s.group.places for s in self.steps if s.call and prepared.fused(s.call))
 
     def is_joinable(self) -> bool:
