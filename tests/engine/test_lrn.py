@@ -36,7 +36,7 @@ def test_output_and_gradient_are_those_of_the_formula(
     expected = exact(x, *constants)
     (gradient,) = torch.autograd.grad(expected, x, diff)
     ours = x.detach().float().contiguous(memory_format=layout).requires_grad_()
-    y = lrn.normalize_across(ours, *constants)
+    y = lrn.Normalization(*constants)(ours)
     assert y.stride() == ours.stride()
     torch.testing.assert_close(y.double(), expected, rtol=2e-6, atol=1e-6)
     # The layer above chooses the layout of the gradient.
@@ -49,9 +49,20 @@ def test_output_and_gradient_are_those_of_the_formula(
 
 def test_a_part_of_a_map_has_the_values_of_the_entire_map():
     x = torch.randn(1, 8, 12, 12).contiguous(memory_format=torch.channels_last)
-    part = x[:, :, 2:9, 3:11]
-    expected = lrn.normalize_across(x, 5, 0.2, 0.75, 1.0)[:, :, 2:9, 3:11]
-    assert torch.equal(lrn.normalize_across(part, 5, 0.2, 0.75, 1.0), expected)
+    part, norm = x[:, :, 2:9, 3:11], lrn.Normalization(5, 0.2, 0.75, 1.0)
+    expected = norm(x)[:, :, 2:9, 3:11]
+    assert torch.equal(norm(part), expected)
+
+
+def test_the_jobs_of_a_shape_are_listed_once(monkeypatch, native):
+    tables, cuts = [], lrn.jobs.cuts
+    monkeypatch.setattr(lrn.library, "load", lambda: native)
+    monkeypatch.setattr(lrn.jobs, "cuts", lambda *counts: tables.append(counts) or cuts(*counts))
+    norm = lrn.Normalization(5, 0.2, 0.75, 1.0)
+    for height in (4, 4, 6, 4, 6):
+        x = torch.randn(1, 8, height, 5).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(norm(x), exact(x, 5, 0.2, 0.75, 1.0), rtol=2e-6, atol=1e-6)
+    assert len(tables) == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e19])
@@ -62,6 +73,6 @@ def test_the_c_library_treats_special_values_as_the_formula(monkeypatch, native,
     ways = []
     for library in (native, None):
         monkeypatch.setattr(lrn.library, "load", lambda library=library: library)
-        ways.append(lrn.normalize_across(x, 5, 1e-4, 0.75, 1.0).nan_to_num(-1))
+        ways.append(lrn.Normalization(5, 1e-4, 0.75, 1.0)(x).nan_to_num(-1))
     torch.testing.assert_close(*ways)
     assert (ways[0] <= 0).any()

@@ -36,10 +36,11 @@ def test_output_and_gradient_are_those_of_the_exact_transposed_convolution(case,
     stride, pad = (s, s + 1), (p, 0)
     expected = F.conv_transpose2d(exact, outer, None, stride, pad, groups=shape[1])
     ours = x.contiguous(memory_format=layout).requires_grad_()
-    y = upsample.upsample(ours, down, across, expected.shape[2:], stride, pad)
+    kernels = upsample.Factors(down, across)
+    y = upsample.upsample(ours, kernels, expected.shape[2:], stride, pad)
     assert y.shape == expected.shape and apart(y, expected) < 1e-6
     with torch.no_grad():
-        unlearned = upsample.upsample(ours, down, across, expected.shape[2:], stride, pad)
+        unlearned = upsample.upsample(ours, kernels, expected.shape[2:], stride, pad)
     assert unlearned.shape == expected.shape and apart(unlearned, expected) < 1e-6
     diff = torch.randn(expected.shape)
     expected.backward(diff.double())
@@ -51,10 +52,23 @@ def test_a_value_reaches_the_outputs_of_its_kernel_alone(native, monkeypatch):
     monkeypatch.setattr(upsample.library, "load", lambda: native)
     x, kernel = torch.ones(1, 2, 6, 7), torch.ones(2, 16)
     x[0, 1, 3, 2] = float("inf")
-    y = upsample.upsample(x, kernel, kernel, (48, 56), (8, 8), (4, 4))
+    y = upsample.upsample(x, upsample.Factors(kernel, kernel), (48, 56), (8, 8), (4, 4))
     expected = torch.zeros(2, 48, 56, dtype=torch.bool)
     expected[1, 20:36, 12:28] = True
     assert torch.equal(y[0].isinf(), expected) and not y.isnan().any()
+
+
+def test_the_jobs_of_a_shape_are_listed_once(native, monkeypatch):
+    tables, cuts = [], upsample.jobs.cuts
+    monkeypatch.setattr(upsample.library, "load", lambda: native)
+    monkeypatch.setattr(
+        upsample.jobs, "cuts", lambda *counts: tables.append(counts) or cuts(*counts)
+    )
+    kernels = upsample.Factors(torch.ones(2, 16), torch.ones(2, 16))
+    x, settings = torch.ones(1, 2, 6, 7), ((48, 56), (8, 8), (4, 4))
+    results = [upsample.upsample(x, kernels, *settings) for _ in range(3)]
+    assert len(tables) == 2  # one for each axis
+    assert all(torch.equal(y, results[0]) for y in results)
 
 
 def test_only_outer_products_have_factors():
@@ -63,8 +77,9 @@ def test_only_outer_products_have_factors():
     down[1] = 0
     outer = down[:, :, None] * across[:, None]
     factors = upsample.factors(outer)
-    assert factors is not None and [f.shape for f in factors] == [(3, 4), (3, 6)]
-    assert torch.allclose(factors[0][:, :, None] * factors[1][:, None], outer, rtol=1e-6, atol=0)
+    assert factors is not None
+    assert (factors.down.kernel.shape, factors.across.kernel.shape) == ((3, 4), (3, 6))
+    assert torch.allclose(factors.products()[:, 0], outer, rtol=1e-6, atol=0)
     outer[2, 1, 1] *= 1 + 1e-5
     assert upsample.factors(outer) is None
 

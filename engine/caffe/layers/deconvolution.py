@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from .. import mode
 from ..ops import cuda, upsample
 from .convolving import Convolving
-from .function import Shape, Tensors, Traced
+from .function import Shape, Traced
 from .registry import register
 
 
@@ -34,13 +34,12 @@ class Deconvolution(Convolving):
             size = self.output_size(x.shape[2:])
             y = x.new_zeros(x.shape[0], w.shape[1] * self.group, *size)
             return y if b is None else y + b.reshape(-1, *[1] * len(size))
-        factors = self._channel_kernels(x, w)
-        if factors is not None:
+        kernels = self._channel_kernels(x, w)
+        if kernels is not None:
             size = self.output_size(x.shape[2:])
-            if x.device.type == "cuda":
-                return cuda.Upsample.apply(x, *factors, b, size, self.stride, self.pad)
-            down, across = factors
-            y = upsample.upsample(x, down, across, size, self.stride, self.pad)
+            if isinstance(kernels, torch.Tensor):
+                return cuda.Upsample.apply(x, kernels, b, size, self.stride, self.pad)
+            y = upsample.upsample(x, kernels, size, self.stride, self.pad)
             return y if b is None else y + b[:, None, None]
         transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
             len(self.kernel) - 1
@@ -53,19 +52,21 @@ class Deconvolution(Convolving):
         w, *rest = self.parameters(torch.device("cpu"))
         b, group = rest[0] if rest else None, self.group
         with torch.no_grad():
-            factors = self._channel_kernels(torch.empty(1, 1, 1, 1), w)
-        if factors is not None and not upsample.is_short(*factors):
-            return None
-        if factors is not None:
-            w, group = upsample.outer_products(*factors), shapes[0][1]
+            kernels = self._channel_kernels(torch.empty(1, 1, 1, 1), w)
+        if isinstance(kernels, upsample.Factors):
+            if not kernels.is_short():
+                return None
+            w, group = kernels.products(), shapes[0][1]
         settings = b, self.stride, self.pad, 0, group, self.dilation
         return Traced(lambda x: F.conv_transpose2d(x, w, *settings))
 
-    def _channel_kernels(self, x: torch.Tensor, w: torch.Tensor) -> Tensors | None:
+    def _channel_kernels(
+        self, x: torch.Tensor, w: torch.Tensor
+    ) -> torch.Tensor | upsample.Factors | None:
         """Return one kernel for each channel, where no channel adds to another one's top.
 
         Bilinear upsampling is such a layer. On a CUDA device the kernels are kh x kw x C;
-        elsewhere they are factored into columns C x kh and rows C x kw. None where channels mix,
+        elsewhere they are factored. None where channels mix,
         where the kernels have no factors, and where they are learned.
         """
         if not self._may_upsample(x):
@@ -90,12 +91,14 @@ class Deconvolution(Convolving):
             return False
         return upsample.takes(x) or cuda.upsamples(x, self.output_size(x.shape[2:]))
 
-    def _derive_kernels(self, w: torch.Tensor, on: torch.device) -> Tensors | None:
+    def _derive_kernels(
+        self, w: torch.Tensor, on: torch.device
+    ) -> torch.Tensor | upsample.Factors | None:
         """As `_channel_kernels`, from the weights."""
         diagonal = w.diagonal() if self.group == 1 else w[:, 0].permute(1, 2, 0)
         separate = self.group > 1 or bool(diagonal.count_nonzero() == w.count_nonzero())
         if not separate:
             return None
         if on.type == "cuda":
-            return (diagonal.contiguous(),)
+            return diagonal.contiguous()
         return upsample.factors(diagonal.permute(2, 0, 1))

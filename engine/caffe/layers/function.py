@@ -69,7 +69,7 @@ class Function(EngineLayer):
         self.weights: Tensors = ()
         #: Whether forward records the graph for backward. The wiring sets it.
         self.record = False
-        self.derived: tuple[Any, Tensors | None] | None = None
+        self.derived: tuple[Any, Any] | None = None
         self._rounded: tuple[Any, Tensors] | None = None
         # Bottoms, tops and parameters of the last recorded `compute`.
         self._tape: tuple[Sequence[torch.Tensor], Tensors, Tensors] | None = None

@@ -11,7 +11,7 @@ from .. import mode
 from ..blob import Blob
 from ..ops import batch_norm
 from ..ops.affine import affine_call
-from ..ops.lrn import normalize_across
+from ..ops.lrn import Normalization
 from ..ops.slope import with_slope
 from ..proto import caffe_pb2
 from .axes import canonical_axis
@@ -37,6 +37,7 @@ class LRN(Function):
         p = self.layer_param.lrn_param
         if p.local_size % 2 == 0:
             raise self.error(f"local_size is {p.local_size}; it needs to be odd")
+        self._across = Normalization(p.local_size, p.alpha / p.local_size, p.beta, p.k)
 
     def shapes(self, bottoms: Sequence[tuple[int, ...]]) -> Sequence[Sequence[int]]:
         if len(bottoms[0]) != 4:
@@ -47,7 +48,7 @@ class LRN(Function):
         p = self.layer_param.lrn_param
         n = p.local_size
         if p.norm_region == p.ACROSS_CHANNELS:
-            return normalize_across(x, n, p.alpha / n, p.beta, p.k)
+            return self._across(x)
         mean = F.avg_pool2d(F.pad(x * x, (n // 2,) * 4), n, 1)
         return x * (1 + p.alpha * mean) ** -p.beta
 

@@ -18,6 +18,9 @@ from .. import heap
 from ..native import library
 from ..native.records import PANEL
 
+#: Tables of jobs that a layer keeps, for maps of different shapes, such as those of strips.
+KEPT = 32
+
 
 class Team(threading.local):
     """The structure `team` of vectors.h, for each thread of Python.

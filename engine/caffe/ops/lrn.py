@@ -9,7 +9,9 @@ without a padded copy. On the CPU, PyTorch's operations run over a stretch of po
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -23,9 +25,29 @@ from . import jobs
 STRETCH = 1 << 20
 
 
-def normalize_across(x: torch.Tensor, n: int, a: float, beta: float, k: float) -> torch.Tensor:
-    """Return x, N x C x H x W, normalized over n channels around each; channels outside are 0."""
-    return _Normalize.apply(x, n, a, beta, k)
+class Normalization:
+    """The function of maps x with these constants; channels outside of x are 0.
+
+    It keeps the tables of jobs for maps of several shapes, so it is for one thread at a time.
+    """
+
+    def __init__(self, n: int, a: float, beta: float, k: float) -> None:
+        self.n, self.a, self.beta, self.k = n, a, beta, k
+        #: Returns the operation of the C library for maps of a shape with these strides.
+        self.native = lru_cache(jobs.KEPT)(partial(_Native, n, a, k))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, N x C x H x W, normalized over n channels around each."""
+        return _Normalize.apply(x, self)
+
+    def is_native(self, x: torch.Tensor) -> bool:
+        """Return whether the C library normalizes the map."""
+        if self.beta != 0.75 or self.n // 2 > PANEL:
+            return False
+        if x.device.type != "cpu" or x.dtype != torch.float32:
+            return False
+        last = x.is_contiguous(memory_format=torch.channels_last) or x.stride(1) == 1
+        return last and x.numel() > 0 and jobs.is_usable(PANEL)
 
 
 def sum_across(values: torch.Tensor, n: int) -> torch.Tensor:
@@ -40,54 +62,50 @@ def sum_across(values: torch.Tensor, n: int) -> torch.Tensor:
 class _Normalize(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: torch.Tensor, n: int, a: float, beta: float, k: float
+        ctx: Any, x: torch.Tensor, norm: Normalization
     ) -> torch.Tensor:
         ctx.save_for_backward(x)
-        ctx.constants = n, a, beta, k
-        if _is_native(x, n, beta):
-            return _Native(x, n, a, k)(x)
+        ctx.norm = norm
+        if norm.is_native(x):
+            x = x.contiguous(memory_format=torch.channels_last)
+            return norm.native(x.shape, x.stride())(x)
         y = torch.empty_like(x)
         for x_part, y_part in _stretches(x, y):
-            power = _power(sum_across(x_part * x_part, n).mul_(a).add_(k), beta)
+            squares = sum_across(x_part * x_part, norm.n)
+            power = _power(squares.mul_(norm.a).add_(norm.k), norm.beta)
             torch.div(x_part, power, out=y_part)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        n, a, beta, k = ctx.constants
+        norm: Normalization = ctx.norm
         to_x = torch.empty_like(x)
         for x_part, grad_part, to_part in _stretches(x, grad, to_x):
-            s = sum_across(x_part * x_part, n).mul_(a).add_(k)
-            torch.div(grad_part, _power(s, beta), out=to_part)
-            through_sums = sum_across((to_part * x_part).div_(s), n)
-            to_part.addcmul_(x_part, through_sums, value=-2 * a * beta)
-        return to_x, None, None, None, None
-
-
-def _is_native(x: torch.Tensor, n: int, beta: float) -> bool:
-    """Return whether the C library normalizes the map."""
-    if beta != 0.75 or n // 2 > PANEL or x.device.type != "cpu" or x.dtype != torch.float32:
-        return False
-    last = x.is_contiguous(memory_format=torch.channels_last) or x.stride(1) == 1
-    return last and x.numel() > 0 and jobs.is_usable(PANEL)
+            s = sum_across(x_part * x_part, norm.n).mul_(norm.a).add_(norm.k)
+            torch.div(grad_part, _power(s, norm.beta), out=to_part)
+            through_sums = sum_across((to_part * x_part).div_(s), norm.n)
+            to_part.addcmul_(x_part, through_sums, value=-2 * norm.a * norm.beta)
+        return to_x, None
 
 
 class _Native(jobs.Operation):
-    """`normalize_across` of the map x with an exponent of 3/4, by the C library."""
+    """`Normalization` with an exponent of 3/4, by the C library."""
 
-    def __init__(self, x: torch.Tensor, n: int, a: float, k: float) -> None:
-        channels = x.shape[1]
+    def __init__(
+        self, n: int, a: float, k: float, shape: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        channels = shape[1]
         fields = {"channels": channels, "reach": n // 2, "a": a, "k": k}
-        super().__init__(library.required().lrn, LRN, x.shape, fields)
-        self._x, self.scratch_values = self.bottom(x), channels + 2 * PANEL
+        super().__init__(library.required().lrn, LRN, shape, fields)
+        self._strides, self.scratch_values = strides, channels + 2 * PANEL
 
     def rows(self) -> int:
-        return self._x.numel() // self._x.shape[1]
+        return math.prod(self.y_shape) // self.y_shape[1]
 
     def empty_top(self) -> torch.Tensor:
         # Several layouts share the strides of a map of one channel; the result has those of x.
-        return torch.empty_like(self._x)
+        return torch.empty_strided(self.y_shape, self._strides)
 
 
 def _power(s: torch.Tensor, beta: float) -> torch.Tensor:

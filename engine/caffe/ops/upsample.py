@@ -9,6 +9,7 @@ a channel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -28,11 +29,35 @@ ROUNDING = 2.0**-22
 SHORT = 8
 
 
-def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return factors, C x kh and C x kw, whose outer products are the kernels, C x kh x kw.
+class Axis:
+    """The factors of the kernels along an axis, C x K.
 
-    Return None if a kernel is not an outer product.
+    It keeps the tables of jobs for maps of several shapes, so it is for one thread at a time.
     """
+
+    def __init__(self, kernel: torch.Tensor) -> None:
+        self.kernel = kernel.contiguous()
+        #: Returns the operation of the C library for maps of a shape; see `_Spread`.
+        self.native = lru_cache(jobs.KEPT)(partial(_Spread, self.kernel))
+
+
+class Factors:
+    """Factors, down (C x kh) and across (C x kw), whose outer products are kernels, C x kh x kw."""
+
+    def __init__(self, down: torch.Tensor, across: torch.Tensor) -> None:
+        self.down, self.across = Axis(down), Axis(across)
+
+    def is_short(self) -> bool:
+        """Return whether oneDNN computes the transposed convolution faster, if nothing learns."""
+        return max(self.down.kernel.shape[1], self.across.kernel.shape[1]) <= SHORT
+
+    def products(self) -> torch.Tensor:
+        """Return the kernels, C x 1 x kh x kw."""
+        return (self.down.kernel[:, :, None] * self.across.kernel[:, None])[:, None]
+
+
+def factors(kernels: torch.Tensor) -> Factors | None:
+    """Return the factors of kernels, C x kh x kw; None if a kernel is not an outer product."""
     exact = kernels.double()
     peak, at = exact.abs().flatten(1).max(1)
     row, column = at // exact.shape[2], at % exact.shape[2]
@@ -42,7 +67,7 @@ def factors(kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     outer = down[:, :, None] * across[:, None]
     if not bool(((outer - exact).abs() <= ROUNDING * peak[:, None, None]).all()):
         return None
-    return down.float(), across.float()
+    return Factors(down.float(), across.float())
 
 
 def takes(x: torch.Tensor) -> bool:
@@ -52,32 +77,20 @@ def takes(x: torch.Tensor) -> bool:
 
 def upsample(
     x: torch.Tensor,
-    down: torch.Tensor,
-    across: torch.Tensor,
+    kernels: Factors,
     size: Sequence[int],
     stride: Sequence[int],
     pad: Sequence[int],
 ) -> torch.Tensor:
     """Return the transposed convolution of x, N x C x H x W, as N x C x size.
 
-    down (C x kh) and across (C x kw) are the factors of the kernels; they get no gradient. size,
-    stride and pad are (height, width).
+    The kernels get no gradient. size, stride and pad are (height, width).
     """
-    if is_short(down, across) and not torch.is_grad_enabled():
+    if kernels.is_short() and not torch.is_grad_enabled():
         x = x.contiguous(memory_format=mode.map_layout(x.shape, x.device))
-        kernels, channels = outer_products(down, across), x.shape[1]
-        return F.conv_transpose2d(x, kernels, None, list(stride), list(pad), 0, channels)
-    return _Upsample.apply(x, down, across, tuple(size), tuple(stride), tuple(pad))
-
-
-def is_short(down: torch.Tensor, across: torch.Tensor) -> bool:
-    """Return whether oneDNN computes the transposed convolution faster, if nothing learns."""
-    return max(down.shape[1], across.shape[1]) <= SHORT
-
-
-def outer_products(down: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
-    """Return the kernels, C x 1 x kh x kw, of which these are the factors."""
-    return (down[:, :, None] * across[:, None])[:, None]
+        products, channels = kernels.products(), x.shape[1]
+        return F.conv_transpose2d(x, products, None, list(stride), list(pad), 0, channels)
+    return _Upsample.apply(x, kernels, tuple(size), tuple(stride), tuple(pad))
 
 
 class _Upsample(torch.autograd.Function):
@@ -85,34 +98,33 @@ class _Upsample(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any,
         x: torch.Tensor,
-        down: torch.Tensor,
-        across: torch.Tensor,
+        kernels: Factors,
         size: tuple[int, int],
         stride: tuple[int, int],
         pad: tuple[int, int],
     ) -> torch.Tensor:
-        ctx.save_for_backward(down, across)
+        ctx.kernels = kernels
         ctx.axes = tuple(zip(stride, pad, x.shape[2:]))
         maps = x.flatten(0, 1).transpose(1, 2)
-        columns = _spread(maps, across, stride[1], pad[1], size[1]).transpose(1, 2)
-        return _spread(columns, down, stride[0], pad[0], size[0]).unflatten(0, x.shape[:2])
+        columns = _spread(maps, kernels.across, stride[1], pad[1], size[1]).transpose(1, 2)
+        return _spread(columns, kernels.down, stride[0], pad[0], size[0]).unflatten(0, x.shape[:2])
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
-        down, across = ctx.saved_tensors
-        rows = _gather(grad.flatten(0, 1), down, *ctx.axes[0]).transpose(1, 2)
-        to_x = _gather(rows, across, *ctx.axes[1]).transpose(1, 2)
-        return (to_x.unflatten(0, grad.shape[:2]), *[None] * 5)
+        kernels: Factors = ctx.kernels
+        rows = _gather(grad.flatten(0, 1), kernels.down.kernel, *ctx.axes[0]).transpose(1, 2)
+        to_x = _gather(rows, kernels.across.kernel, *ctx.axes[1]).transpose(1, 2)
+        return (to_x.unflatten(0, grad.shape[:2]), *[None] * 4)
 
 
-def _spread(x: torch.Tensor, kernel: torch.Tensor, stride: int, pad: int, n: int) -> torch.Tensor:
+def _spread(x: torch.Tensor, axis: Axis, stride: int, pad: int, n: int) -> torch.Tensor:
     """Return y, P x n x M, with y[p, o] = sum_i x[p, i] kernel[p, o + pad - stride i].
 
-    x: P x I x M. kernel: C x K, for C channels; P is a multiple of C.
+    x: P x I x M. The kernel is that of the axis, for C channels; P is a multiple of C.
     """
     if x.numel() and jobs.is_usable(PANEL):
-        return _Spread(x.shape, kernel, stride, pad, n)(x)
-    matrices = _in_strides(kernel, stride, x.shape[0])
+        return axis.native(x.shape, stride, pad, n)(x)
+    matrices = _in_strides(axis.kernel, stride, x.shape[0])
     inputs = matrices.shape[1]
     count = x.shape[1] + inputs - 1
     windows = F.pad(x, (0, 0, inputs - 1, inputs - 1)).unfold(1, inputs, 1).transpose(2, 3)
@@ -129,12 +141,12 @@ class _Spread(jobs.Operation):
     layout = y_layout = torch.contiguous_format
 
     def __init__(
-        self, shape: Sequence[int], kernel: torch.Tensor, stride: int, pad: int, n: int
+        self, kernel: torch.Tensor, shape: Sequence[int], stride: int, pad: int, n: int
     ) -> None:
-        self._kernel = kernel.contiguous()
+        self._kernel = kernel
         planes, inputs, width = shape
         fields = {
-            **{"w": self._kernel.data_ptr(), "channels": len(kernel), "kernel": kernel.shape[1]},
+            **{"w": kernel.data_ptr(), "channels": len(kernel), "kernel": kernel.shape[1]},
             **{"inputs": inputs, "outputs": n, "width": width, "stride": stride, "pad": pad},
         }
         super().__init__(library.required().spread, SPREAD, (planes, n, width), fields)
