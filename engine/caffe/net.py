@@ -6,7 +6,7 @@ import math
 import operator
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -148,11 +148,7 @@ class Net:
         last = nodes[-1] if end is None else self.wiring.node_named(end)
         names = self.outputs if end is None else self.top_names[end]
         if kwargs:
-            if set(kwargs) != set(self.inputs):
-                raise UsageError(
-                    f"Input blob arguments do not match net inputs: found {sorted(kwargs)}, "
-                    f"the net has {self.inputs}"
-                )
+            _check_names(kwargs, self.inputs, "Input blob arguments do not match net inputs")
             self._assign(kwargs, "data")
         self._forward(first.number, last.number)
         by_name = self.blobs
@@ -176,11 +172,7 @@ class Net:
         last = nodes[0] if end is None else self.wiring.node_named(end)
         names = self.inputs if end is None else self.bottom_names[end]
         if kwargs:
-            if set(kwargs) != set(self.outputs):
-                raise UsageError(
-                    f"Top diff arguments do not match net outputs: found {sorted(kwargs)}, "
-                    f"the net has {self.outputs}"
-                )
+            _check_names(kwargs, self.outputs, "Top diff arguments do not match net outputs")
             self._assign(kwargs, "diff")
         self._backward(first.number, last.number)
         by_name = self.blobs
@@ -471,6 +463,12 @@ class Net:
         layer.set_input_arrays(data, labels)
 
     _set_input_arrays = set_input_arrays
+
+
+def _check_names(values: Mapping[str, object], names: Sequence[str], message: str) -> None:
+    """Raise UsageError if the values are not those of all blobs of these names."""
+    if set(values) != set(names):
+        raise UsageError(f"{message}: found {sorted(values)}, the net has {names}")
 
 
 def _mismatch(index: int, layer: str, source: Sequence[int], target: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ import torch
 from .. import mode
 from ..blob import Blob
 from ..memory import Memory, MemoryView
+from ..ops.affine import affine_call
 from .base import EngineLayer
 from .windows import POINT, Window
 
@@ -199,6 +200,9 @@ class Function(EngineLayer):
         """
         on = torch.device("cpu")
         held = any(blob.values.held() for blob in self.blobs)
+        affine = self.channel_affine(shapes[0]) if shapes and not held else None
+        if affine is not None:
+            return affine_call(affine)
         rounds = self.precision == "low" and mode.low_dtype() != torch.float32
         weights = self.ready_weights(on)
 

@@ -59,15 +59,24 @@ class Split(EngineLayer):
         bottom[0].gradient.set(total)
 
 
-def _share_single(bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-    """Make a single top the memory of a single bottom, as Caffe's Concat and Slice do."""
-    if len(bottom) == len(top) == 1:
-        top[0].share_data(bottom[0])
-        top[0].share_diff(bottom[0])
+class _Rearrangement(Function):
+    """A layer whose single top is the memory of a single bottom, as in Caffe."""
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        if len(bottom) == len(top) == 1:
+            top[0].share_data(bottom[0])
+            top[0].share_diff(bottom[0])
+        super().reshape(bottom, top)
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        if len(bottom) > 1 or len(top) > 1:
+            super().backward(top, propagate_down, bottom)
 
 
 @register
-class Concat(Function):
+class Concat(_Rearrangement):
     """The bottoms, joined along `axis` of concat_param (1) (concat_layer.cpp).
 
     The bottoms have equal sizes on all other axes.
@@ -118,19 +127,9 @@ class Concat(Function):
         p = self.layer_param.concat_param
         return p.concat_dim if p.HasField("concat_dim") else p.axis
 
-    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        _share_single(bottom, top)
-        super().reshape(bottom, top)
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        if len(bottom) > 1:
-            super().backward(top, propagate_down, bottom)
-
 
 @register
-class Slice(Function):
+class Slice(_Rearrangement):
     """The bottom, cut along `axis` of slice_param (1) (slice_layer.cpp).
 
     The cuts are at the `slice_point`s; without any, the parts are equal.
@@ -200,16 +199,6 @@ class Slice(Function):
                 f"slice points {points[1:-1]} do not rise within 0 .. {size}; give rising ones"
             )
         return points
-
-    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        _share_single(bottom, top)
-        super().reshape(bottom, top)
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        if len(top) > 1:
-            super().backward(top, propagate_down, bottom)
 
 
 @register

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from .. import mode
 from ..blob import Blob
 from ..ops import batch_norm
-from ..ops.affine import affine_call
 from ..ops.lrn import Normalization
 from ..ops.slope import with_slope
 from ..proto import caffe_pb2
@@ -184,12 +183,6 @@ class BatchNorm(Function):
         if affine:
             factor, term = factor * affine[0], term * affine[0]
         return factor, term + affine[1] if len(affine) > 1 else term
-
-    def bind(self, shapes: Sequence[Shape]) -> Call:
-        affine = self.channel_affine(shapes[0])
-        if affine is None or any(blob.values.held() for blob in self.blobs):
-            return super().bind(shapes)
-        return affine_call(affine)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from ..blob import Blob
-from ..ops.affine import affine_call
 from ..proto import caffe_pb2
 from .axes import canonical_axis
 from .base import EngineLayer
-from .function import Call, Function, Shape, Tensors
+from .function import Function, Shape, Tensors
 from .registry import register
 
 
@@ -87,12 +86,6 @@ class Scale(Function):
             return None
         factor, *term = self.parameters(torch.device("cpu"))
         return factor, term[0] if term else torch.zeros_like(factor)
-
-    def bind(self, shapes: Sequence[Shape]) -> Call:
-        affine = self.channel_affine(shapes[0])
-        if affine is None or any(blob.values.held() for blob in self.blobs):
-            return super().bind(shapes)
-        return affine_call(affine)
 
     def backward(
         self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]

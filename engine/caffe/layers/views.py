@@ -14,7 +14,19 @@ from .function import Call, Shape, Tensors, Traced
 from .registry import register
 
 
-class View(EngineLayer):
+class _Shared(EngineLayer):
+    """A layer whose top is the memory of another blob, so that a pass has nothing to do."""
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass
+
+    def backward(
+        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
+    ) -> None:
+        pass
+
+
+class View(_Shared):
     """The memory of the bottom, data and gradient, under another shape."""
 
     bottoms, tops = (1, 1), (1, 1)
@@ -54,14 +66,6 @@ class View(EngineLayer):
         view = bottom[0].view(self.new_shape(bottom[0].shape))
         top[0].share_data(view)
         top[0].share_diff(view)
-
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        pass
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        pass
 
 
 @register
@@ -142,7 +146,7 @@ class Reshape(View):
 
 
 @register
-class Parameter(EngineLayer):
+class Parameter(_Shared):
     """A parameter of the shape in parameter_param; the top is its memory (parameter_layer.hpp)."""
 
     bottoms, tops = (0, 0), (1, 1)
@@ -153,14 +157,6 @@ class Parameter(EngineLayer):
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         top[0].share_data(self.blobs[0])
         top[0].share_diff(self.blobs[0])
-
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        pass
-
-    def backward(
-        self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]
-    ) -> None:
-        pass
 
 
 @register
