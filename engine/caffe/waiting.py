@@ -27,7 +27,7 @@ from typing import Protocol
 import torch
 
 from . import mode
-from .cores import AT_IMPORT, others_run, waited
+from .cores import WAITED_AT_IMPORT, others_run_since_import, waited
 
 #: Environment variables by which a user sets how threads wait.
 USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -132,7 +132,7 @@ class Watch:
             self.team = None
 
 
-_watch = Watch(first=AT_IMPORT, others=others_run)
+_watch = Watch(first=WAITED_AT_IMPORT, others=others_run_since_import)
 
 
 def before_pass() -> None:
