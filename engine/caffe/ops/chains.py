@@ -7,6 +7,7 @@ takes a tenth of the time of a small convolution.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from ..native import library
 from ..native.structures import CALL
 from . import bands, jobs, prepared
 
+#: Bytes of a block up to which a thread keeps the block.
+LARGE_BLOCK = 16 << 20
 #: A function that returns a map in the layout and the type that the C library reads.
 Reader = Callable[[torch.Tensor], torch.Tensor]
 #: The values of a pass by number; None where a value is not computed yet, or not needed any more.
@@ -84,11 +87,34 @@ def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
     return result
 
 
+class Arena(threading.local):
+    """Memory for the inner values of chains, for each thread of Python.
+
+    Chains of a thread run one after the other, so they share a block. Blocks above `LARGE_BLOCK`
+    are freed after their chain.
+    """
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, dtype=torch.uint8)
+
+    def __call__(self, size: int) -> torch.Tensor:
+        """Return a block of at least `size` bytes."""
+        if size <= len(self._block):
+            return self._block
+        block = heap.empty((size,), torch.uint8, torch.contiguous_format)
+        if size <= LARGE_BLOCK:
+            self._block = block
+        return block
+
+
+_arena = Arena()
+
+
 class Chain:
     """Successive links that the C library computes, on maps of one type.
 
     Values that no later call reads are in one block of memory, where they take the places of values
-    that are not needed any more. So the maps stay in the cache.
+    that are not needed any more. So the maps stay in the cache. Autograd does not see the calls.
     """
 
     def __init__(self, links: Sequence[Link], calls: Sequence[jobs.Operation]) -> None:
@@ -116,18 +142,21 @@ class Chain:
         """Compute the values that the links give, but not those that no later call reads."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        block = heap.empty((self._size,), torch.uint8, torch.contiguous_format)
-        maps = [block, *[read(values[i]) for (i, _), read in self._sources.items()]]
+        maps = [_arena(self._size), *[read(values[i]) for (i, _), read in self._sources.items()]]
         for value, empty_top in self._kept:
             values[value] = top = empty_top()
             maps.append(top)
-        addresses = np.array([x.data_ptr() for x in maps], np.uint64)
-        self._words[self._targets] = addresses[self._numbers] + self._offsets
+        addresses = [x.data_ptr() for x in maps]
+        if addresses != self._addresses:
+            starts = np.array(addresses, np.uint64)[self._numbers]
+            self._words[self._targets] = starts + self._offsets
+            self._addresses = addresses
         team = jobs.team(self._threads, self._scratch_values)
         if self._run(self._calls.ctypes.data, len(self._calls), team) < len(self._calls):
             # A result is not finite.
-            for link in self._links:
-                link.run(values)
+            with torch.no_grad():
+                for link in self._links:
+                    link.run(values)
             return
         for value in self._dropped:
             values[value] = None
@@ -166,6 +195,7 @@ class Chain:
                     targets.append((start + words[name], number, begin))
                 start += table.itemsize // 8
         self._targets, self._numbers, bytes_on = np.array(targets).T
+        self._addresses: list[int] = []
         self._offsets = bytes_on.astype(np.uint64)
 
 

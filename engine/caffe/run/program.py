@@ -67,6 +67,7 @@ class Program:
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
         self._memories, self._rebindings = self._present_memories(), Blob.rebindings
         self._calls: list[chains.Link | chains.Chain] = []
+        self._is_chain = False
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
@@ -203,6 +204,8 @@ class Program:
         self._calls = chains.joined(
             [link for step, unused in zip(self.steps, self._unused) for link in step.links(unused)]
         )
+        #: Whether all layers are one chain, whose calls autograd does not see.
+        self._is_chain = len(self._calls) == 1 and isinstance(self._calls[0], chains.Chain)
         return True
 
     def run(self, sources: Sequence[torch.Tensor]) -> None:
@@ -212,8 +215,7 @@ class Program:
         for (value, _), tensor in zip(self._flow.sources, sources):
             values[value] = tensor
         try:
-            with torch.no_grad():
-                self._call_all(values)
+            self._call_all(values)
         except Exception:
             self.close()
             raise
@@ -226,8 +228,12 @@ class Program:
             self._watch_inputs(self._recall)
 
     def _call_all(self, values: list[Any]) -> None:
-        for call in self._calls:
-            call.run(values)
+        if self._is_chain:
+            self._calls[0].run(values)
+            return
+        with torch.no_grad():
+            for call in self._calls:
+                call.run(values)
 
     def _watch_inputs(self, recall: Recall) -> None:
         """Keep the inputs of groups with hidden blobs before somebody writes to their blobs."""
