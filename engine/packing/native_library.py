@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -58,7 +59,7 @@ def compile_library(
     reason = ""
     try:
         library.unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(prefix="native-", dir=library.parent) as objects:
+        with tempfile.TemporaryDirectory(prefix="caffe-native-") as objects:
             for extra in (GCC_FLAGS, ()):
                 flags = [*FLAGS, *extra, *definitions]
                 reason = _refusal(sources, flags, Path(objects), library)
@@ -104,7 +105,17 @@ def _link(sources: Sequence[Path], flags: Sequence[str], objects: Path, library:
         files = list(threads.map(compile_file, by_size))
     linked = objects / library.name
     _run([*compiler(), *flags, "-shared", "-o", str(linked), *files])
-    linked.replace(library)
+    _move(linked, library)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file, to another disk too; the target is complete from its first moment on."""
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copy(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _run(command: Sequence[str]) -> None:
