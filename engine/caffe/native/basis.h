@@ -64,8 +64,8 @@ INLINE void difference_basis(int count, vector *o, int64_t step, const vector *d
  * beyond the map. row_step, step: values between rows and between positions. positions: those that
  * count, as bits 8 * p + q, or -1 for all; in place of the others are zeros. Coordinates are `plane`
  * values apart. */
-INLINE void write_square(const void *map, int low, int64_t first, int64_t row_step, int64_t step,
-                         int side, int64_t positions, int64_t n, int64_t plane, float *out)
+INLINE void write_square_at(const void *map, int low, int64_t first, int64_t row_step, int64_t step,
+                            int side, int64_t positions, int64_t n, int64_t plane, float *out)
 {
     for (int64_t c = 0; c < n; c += PANEL) {
         vector half[AXIS_POINTS][AXIS_POINTS];
@@ -87,6 +87,22 @@ INLINE void write_square(const void *map, int low, int64_t first, int64_t row_st
                 *(vector *)(out + (AXIS_POINTS * p + q) * plane + c) = o[q];
         }
     }
+}
+
+/* Likewise, with code of its own for each type of maps, and for squares all of whose positions count. */
+INLINE void write_square(const void *map, int low, int64_t first, int64_t row_step, int64_t step,
+                         int side, int64_t positions, int64_t n, int64_t plane, float *out)
+{
+#define WRITE(low, positions) \
+    write_square_at(map, low, first, row_step, step, side, positions, n, plane, out)
+    if (low) {
+        if (positions < 0) WRITE(1, -1);
+        else WRITE(1, positions);
+    } else {
+        if (positions < 0) WRITE(0, -1);
+        else WRITE(0, positions);
+    }
+#undef WRITE
 }
 
 /* The positions of a square that lie on a map, as bits 8 * p + q; -1 if all do. */

@@ -79,11 +79,21 @@ INLINE void write_differences(const struct bottom_gradient *j, int side, int low
         const struct tile *t = tiles + i;
         int64_t at = (t->image * j->y_height + t->row) * row_step + t->column * j->y_step + first;
         if (t->outputs == full)
-            write_square(j->y, low, at, row_step, j->y_step, side, -1, outputs, plane, out);
+            write_square_at(j->y, low, at, row_step, j->y_step, side, -1, outputs, plane, out);
         else
-            write_square(j->y, low, at, row_step, j->y_step, side, t->outputs, outputs, plane, out);
+            write_square_at(j->y, low, at, row_step, j->y_step, side, t->outputs, outputs, plane, out);
     }
 }
+
+DEFINE_STEP(write_differences,
+            (const struct bottom_gradient *j, const struct tile *tiles, int64_t n, int64_t plane,
+             int64_t first, int64_t outputs, float *out),
+            int side = SIDE_OF((int)taps_of(j->kernel));
+            if (side == 4 && j->low_maps)
+                write_differences(j, 4, 1, tiles, n, plane, first, outputs, out);
+            else if (side == 4) write_differences(j, 4, 0, tiles, n, plane, first, outputs, out);
+            else if (j->low_maps) write_differences(j, 3, 1, tiles, n, plane, first, outputs, out);
+            else write_differences(j, 3, 0, tiles, n, plane, first, outputs, out))
 
 /* Write the coordinates of the kernels of PANEL channels from `channel` on and of n outputs from
  * `first` on: pieces x points x outputs x PANEL. */
@@ -108,6 +118,14 @@ INLINE void write_kernels(const struct bottom_gradient *j, int taps, int low, in
             write_piece(taps, g[piece], plane, out + piece * POINTS * plane + k * PANEL);
     }
 }
+
+DEFINE_STEP(write_kernels,
+            (const struct bottom_gradient *j, int64_t channel, int64_t first, int64_t n, float *out),
+            int taps = (int)taps_of(j->kernel);
+            if (taps == 3 && j->low_weights)
+                write_kernels(j, 3, 1, rows == ROWS, channel, first, n, out);
+            else if (taps == 3) write_kernels(j, 3, 0, rows == ROWS, channel, first, n, out);
+            else write_kernels(j, 4, j->low_weights, rows == ROWS, channel, first, n, out))
 
 /* Write, or add, the products of `rows` tiles and PANEL channels over n outputs. */
 INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, const float *b,
@@ -139,6 +157,11 @@ INLINE void add_outputs(int rows, int64_t pieces, int64_t n, int64_t outputs, in
         }
     }
 }
+
+DEFINE_STEP(add_outputs,
+            (int64_t pieces, int64_t n, int64_t outputs, int adds, const float *y, int64_t plane,
+             const float *kernels, int64_t kernel_step, float *sums, int64_t sum_step),
+            add_outputs(rows, pieces, n, outputs, adds, y, plane, kernels, kernel_step, sums, sum_step))
 
 /* The positions of a tile that a piece of kernels joins with the outputs, both as bits 8 * p + q.
  * rows, columns: of the piece's weights. */
@@ -180,33 +203,52 @@ INLINE vector add_inputs(const struct bottom_gradient *j, int taps, const struct
     return zeros;
 }
 
+/* Add the gradients of the inputs of n tiles from their sums; add zeros, or NaN where one is not finite.
+ * In this order, a position's sum does not depend on the number of tiles of a block. */
+INLINE void add_all_inputs(const struct bottom_gradient *j, int taps, const struct tile *tiles,
+                           int64_t n, const float *sums, vector *zeros)
+{
+    const int64_t pieces = pieces_of(j->kernel);
+    vector sum = {0};
+    for (int64_t c = j->first_channel; c < j->end_channel; c += PANEL)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t piece = 0; piece < pieces; piece++) {
+                int64_t panel = (c - j->first_channel) / PANEL * pieces + piece;
+                const float *m = sums + panel * POINTS * sum_plane(n) + i * PANEL;
+                sum += add_inputs(j, taps, tiles + i, piece, m, sum_plane(n), j->x + c);
+            }
+    *zeros += sum;
+}
+
+DEFINE_STEP(add_inputs,
+            (const struct bottom_gradient *j, const struct tile *tiles, int64_t n, const float *sums,
+             vector *zeros),
+            if (taps_of(j->kernel) == 3) add_all_inputs(j, 3, tiles, n, sums, zeros);
+            else add_all_inputs(j, 4, tiles, n, sums, zeros))
+
 /* Write the sums of a block of n tiles over all outputs, panel by panel of the job's channels. */
-INLINE void write_sums(const struct bottom_gradient *j, int taps, int rows, const struct tile *tiles,
+INLINE void write_sums(const struct bottom_gradient *j, int rows, const struct tile *tiles,
                        int64_t n, float *y, float *kernels, float *sums)
 {
     const int64_t pieces = pieces_of(j->kernel), most = some_outputs(j->kernel);
     int64_t plane = y_plane(n), sum_step = sum_plane(n), kernel_step = kernel_plane(j->kernel);
     for (int64_t deep = 0, end; deep < j->outputs; deep = end) {
         end = deep + DEEP < j->outputs ? deep + DEEP : j->outputs;
-        if (j->low_maps)
-            write_differences(j, SIDE_OF(taps), 1, tiles, n, plane, deep, end - deep, y);
-        else
-            write_differences(j, SIDE_OF(taps), 0, tiles, n, plane, deep, end - deep, y);
+        STEP(write_differences, rows)(j, tiles, n, plane, deep, end - deep, y);
         float *o = sums;
         for (int64_t c = j->first_channel; c < j->end_channel; c += PANEL) {
             for (int64_t k = deep; k < end; k += most) {
                 int64_t some = end - k < most ? end - k : most;
-                if (j->low_weights) write_kernels(j, taps, 1, rows == ROWS, c, k, some, kernels);
-                else write_kernels(j, taps, 0, rows == ROWS, c, k, some, kernels);
-                add_outputs(rows, pieces, n, some, k > 0, y + k - deep, plane, kernels, kernel_step, o,
-                            sum_step);
+                STEP(write_kernels, rows)(j, c, k, some, kernels);
+                STEP(add_outputs, rows)(pieces, n, some, k > 0, y + k - deep, plane, kernels,
+                                        kernel_step, o, sum_step);
             }
             o += pieces * POINTS * sum_step;
         }
     }
 }
 
-INLINE void run_tiles(struct bottom_gradient *j, int taps, int rows, float *scratch)
+INLINE void run_job(struct bottom_gradient *j, int rows, float *scratch)
 {
     const int64_t pieces = pieces_of(j->kernel);
     float *y = scratch, *kernels = y + POINTS * y_plane(j->block);
@@ -215,23 +257,10 @@ INLINE void run_tiles(struct bottom_gradient *j, int taps, int rows, float *scra
     for (int64_t start = 0; start < j->count; start += j->block) {
         const struct tile *tiles = j->tiles + start;
         int64_t n = j->count - start < j->block ? j->count - start : j->block;
-        write_sums(j, taps, rows, tiles, n, y, kernels, sums);
-        /* In this order, a position's sum does not depend on the number of tiles of a block. */
-        for (int64_t c = j->first_channel; c < j->end_channel; c += PANEL)
-            for (int64_t i = 0; i < n; i++)
-                for (int64_t piece = 0; piece < pieces; piece++) {
-                    int64_t panel = (c - j->first_channel) / PANEL * pieces + piece;
-                    const float *m = sums + panel * POINTS * sum_plane(n) + i * PANEL;
-                    zeros += add_inputs(j, taps, tiles + i, piece, m, sum_plane(n), j->x + c);
-                }
+        write_sums(j, rows, tiles, n, y, kernels, sums);
+        STEP(add_inputs, rows)(j, tiles, n, sums, &zeros);
     }
     j->finite = are_zeros(zeros);
-}
-
-INLINE void run_job(struct bottom_gradient *j, int rows, float *scratch)
-{
-    if (taps_of(j->kernel) == 3) run_tiles(j, 3, rows, scratch);
-    else run_tiles(j, 4, rows, scratch);
 }
 
 DEFINE_JOBS_OF(bottom_gradient)

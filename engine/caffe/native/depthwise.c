@@ -1,11 +1,13 @@
 /* Depthwise convolutions of float32 maps with channels last: each channel has a kernel of its own.
  * Some positions of a row are computed at a time, PANEL channels at a time, with all that follows
- * the convolution. Jobs are divided as in winograd.c.
+ * the convolution. Jobs are divided as in winograd.c. x is N x H x W x C in memory, w
+ * kernel x kernel x C; the scratch memory of a job has C values.
  */
 #include <stdint.h>
 #include <string.h>
 
 #include "vectors.h"
+#include "windows.h"
 
 /* Positions of a row that are computed at a time, so that they share what they see; the most inputs
  * that they see in a row; and channels whose kernels and inputs stay in the fastest cache. */
@@ -13,19 +15,6 @@
 #define LARGEST 5
 #define SEEN(taps, across) ((COLUMNS - 1) * (across) + (taps))
 #define BLOCK 256
-
-/* What a job computes of y = slope(x * w + b + other); see winograd.c. x is N x H x W x C in memory, w
- * kernel x kernel x C. Rows of y are counted through all images. The scratch memory has C values. */
-struct depthwise {
-    int64_t taken;
-    const float *x, *w, *b, *other;
-    float *y;
-    int64_t height, width, channels, outputs, y_height, y_width, x_step, kernel, down, across, top,
-        left;
-    int64_t first_row, end_row, first_output, end_output;
-    float slope;
-    int32_t unused;
-};
 
 INLINE half_vector rectified_half(half_vector value, float slope)
 {
@@ -68,7 +57,7 @@ INLINE float rectified_float(float value, float slope) { return value > 0 ? valu
 
 /* Write channels of `columns` positions of y, of which the first is at `at`. x: the inputs that they
  * see, of which the rows from `first` to `last` are within the map. */
-INLINE void write_columns(const struct depthwise *j, int taps, int across, int columns, int halves,
+INLINE void write_columns(const struct windows *j, int taps, int across, int columns, int halves,
                           const float *x[LARGEST][SEEN(LARGEST, 2)], int64_t first, int64_t last,
                           int64_t at, int64_t c, int64_t end)
 {
@@ -80,7 +69,7 @@ INLINE void write_columns(const struct depthwise *j, int taps, int across, int c
 
 /* Write channels of a row of y. Where the last positions are fewer than are computed at a time, some
  * before them are computed again. */
-INLINE void write_row(const struct depthwise *j, int taps, int across, int columns, int halves,
+INLINE void write_row(const struct windows *j, int taps, int across, int columns, int halves,
                       int64_t row, const float *zeros, int64_t c, int64_t end)
 {
     const float *x[LARGEST][SEEN(LARGEST, 2)];
@@ -101,7 +90,7 @@ INLINE void write_row(const struct depthwise *j, int taps, int across, int colum
     }
 }
 
-INLINE void run_job(struct depthwise *j, int rows, float *scratch)
+INLINE void run_job(struct windows *j, int rows, float *scratch)
 {
     int halves = rows < ROWS, is_narrow = j->y_width < COLUMNS;
     memset(scratch, 0, 4 * j->channels);
@@ -120,5 +109,5 @@ INLINE void run_job(struct depthwise *j, int rows, float *scratch)
     }
 }
 
-DEFINE_JOBS_OF(depthwise)
-DEFINE_CALL(depthwise, depthwise)
+DEFINE_JOBS_OF(windows)
+DEFINE_CALL(depthwise, windows)

@@ -1,32 +1,21 @@
 /* Convolutions of few planes, such as those of images. The values that a row of results sees are copied
  * with zeros around them; the products read them there. Planes are read as they are; the result has its
  * channels last. Jobs are divided as in winograd.c.
+ *
+ * x is N x C x H x W in memory. The weights are in panels: K / PANEL x C x kernel x kernel x PANEL, with
+ * zeros after the last of K; b ends likewise. The scratch memory has C * kernel * columns_of values.
  */
 #include <stdint.h>
 #include <string.h>
 
 #include "vectors.h"
-
-/* What a job computes of y = slope(x * w + b + other); see winograd.c. x is N x C x H x W in memory. The
- * weights are in panels: K / PANEL x C x kernel x kernel x PANEL, with zeros after the last of K; b ends
- * likewise. Rows of y are counted through all images. The scratch memory has C * kernel * columns_of
- * values. */
-struct image {
-    int64_t taken;
-    const float *x, *w, *b, *other;
-    float *y;
-    int64_t height, width, channels, outputs, y_height, y_width, x_step, kernel, down, across, top,
-        left;
-    int64_t first_row, end_row, first_output, end_output;
-    float slope;
-    int32_t unused;
-};
+#include "windows.h"
 
 /* The columns that a row sees. */
-INLINE int64_t columns_of(const struct image *j) { return (j->y_width - 1) * j->across + j->kernel; }
+INLINE int64_t columns_of(const struct windows *j) { return (j->y_width - 1) * j->across + j->kernel; }
 
 /* Copy what a row of y sees, with zeros around the image: C x kernel x columns. */
-INLINE void copy_rows(const struct image *j, int64_t row, float *out)
+INLINE void copy_rows(const struct windows *j, int64_t row, float *out)
 {
     const int64_t columns = columns_of(j), image = row / j->y_height;
     const int64_t start = row % j->y_height * j->down - j->top, rest = columns - j->left;
@@ -42,7 +31,7 @@ INLINE void copy_rows(const struct image *j, int64_t row, float *out)
 }
 
 /* Write PANEL outputs, or those that there are, of `columns` positions of a row. */
-INLINE void write_columns(const struct image *j, int columns, int halves, int kernel, const float *x,
+INLINE void write_columns(const struct windows *j, int columns, int halves, int kernel, const float *x,
                           int64_t at, int64_t first)
 {
     const int64_t taps = (int64_t)kernel * kernel, row = columns_of(j);
@@ -58,7 +47,7 @@ INLINE void write_columns(const struct image *j, int columns, int halves, int ke
                 j->y + at + first);
 }
 
-INLINE void run_rows(const struct image *j, int rows, int kernel, float *scratch)
+INLINE void run_rows(const struct windows *j, int rows, int kernel, float *scratch)
 {
     for (int64_t row = j->first_row; row < j->end_row; row++) {
         copy_rows(j, row, scratch);
@@ -74,11 +63,11 @@ INLINE void run_rows(const struct image *j, int rows, int kernel, float *scratch
     }
 }
 
-INLINE void run_job(struct image *j, int rows, float *scratch)
+INLINE void run_job(struct windows *j, int rows, float *scratch)
 {
     if (j->kernel == 3) run_rows(j, rows, 3, scratch);
     else run_rows(j, rows, j->kernel, scratch);
 }
 
-DEFINE_JOBS_OF(image)
-DEFINE_CALL(image, image)
+DEFINE_JOBS_OF(windows)
+DEFINE_CALL(image, windows)

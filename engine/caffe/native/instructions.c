@@ -14,14 +14,13 @@
 
 #include "vectors.h"
 
-int64_t caffe_native_convolution_size(void), caffe_native_pointwise_size(void);
-int64_t caffe_native_spread_size(void);
-int64_t caffe_native_gradient_size(void);
-int64_t caffe_native_bottom_gradient_size(void);
-int64_t caffe_native_pooling_size(void), caffe_native_lrn_size(void);
-int64_t caffe_native_stem_size(void), caffe_native_inner_size(void);
-int64_t caffe_native_depthwise_size(void), caffe_native_band_size(void);
-int64_t caffe_native_image_size(void);
+/* Bytes of the structures of the library's jobs. */
+int64_t caffe_native_winograd_size(void), caffe_native_pointwise_size(void);
+int64_t caffe_native_pooling_size(void), caffe_native_lrn_size(void), caffe_native_stem_size(void);
+int64_t caffe_native_spread_size(void), caffe_native_inner_size(void);
+int64_t caffe_native_gradient_size(void), caffe_native_bottom_gradient_size(void);
+int64_t caffe_native_depthwise_size(void), caffe_native_image_size(void);
+int64_t caffe_native_bands_size(void);
 
 /* The compiler's caller sets this: a checksum of the C files, by which a stale library is known. */
 #ifndef CHECKSUM
@@ -623,13 +622,13 @@ uint32_t caffe_native_checksum(void) { return CHECKSUM; }
 /* The bytes of the structures that library.py names in STRUCTURES. */
 int64_t caffe_native_sizes(int64_t which)
 {
-    int64_t sizes[] = {sizeof(struct record), caffe_native_convolution_size(),
+    int64_t sizes[] = {sizeof(struct record), caffe_native_winograd_size(),
                        caffe_native_pointwise_size(), caffe_native_pooling_size(),
                        sizeof(struct call), caffe_native_lrn_size(),
                        caffe_native_stem_size(), caffe_native_spread_size(),
                        caffe_native_inner_size(), caffe_native_gradient_size(),
                        caffe_native_bottom_gradient_size(), caffe_native_depthwise_size(),
-                       caffe_native_band_size(), caffe_native_image_size()};
+                       caffe_native_image_size(), caffe_native_bands_size()};
     return sizes[which];
 }
 

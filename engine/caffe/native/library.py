@@ -17,22 +17,21 @@ from .structures import (
     BOTTOM_GRADIENT,
     CALL,
     CONVOLUTION,
-    DEPTHWISE,
     GRADIENT,
-    IMAGE,
     INNER,
     LRN,
     POINTWISE,
     POOLING,
     SPREAD,
     STEM,
+    WINDOWS,
 )
 
 FOLDER = Path(__file__).parent
 #: The structures of which the library reports the sizes, in its order.
 STRUCTURES = (
     *(RECORD, CONVOLUTION, POINTWISE, POOLING, CALL, LRN, STEM, SPREAD, INNER, GRADIENT),
-    *(BOTTOM_GRADIENT, DEPTHWISE, BAND, IMAGE),
+    *(BOTTOM_GRADIENT, WINDOWS, WINDOWS, BAND),
 )
 #: Where the installation leaves the library; engine/packing/native_library.py writes it.
 PATH = FOLDER / "libnative.so"

@@ -32,8 +32,8 @@ POINTWISE = np.dtype(
     + _fields("block")
     + [("slope", "f4"), ("strided", "i4")]
 )
-#: The structures `depthwise` of depthwise.c and `image` of image.c.
-DEPTHWISE = IMAGE = np.dtype(
+#: The structure `windows` of windows.h.
+WINDOWS = np.dtype(
     _PLACES
     + _MAPS
     + _fields("kernel down across top left")

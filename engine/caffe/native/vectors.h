@@ -56,7 +56,7 @@ INLINE void add_products(int rows, int halves, int64_t n, const float *a, int64_
                          int64_t a_column, const float *b, int64_t b_row, vector *sum)
 {
     if (halves) {
-        half_vector low[ROWS / 2], high[ROWS / 2];
+        half_vector low[ROWS], high[ROWS];
         UNROLL for (int i = 0; i < rows; i++) {
             low[i] = ((half_vector *)&sum[i])[0];
             high[i] = ((half_vector *)&sum[i])[1];
@@ -158,7 +158,8 @@ INLINE void store_some(float *values, vector value, int64_t count)
 }
 
 /* Write `count` sums of each of some rows, which are `row` apart, plus other, after a ReLU with this
- * slope. Each case has a loop: to decide for each row takes as long as the products of short sums. */
+ * slope. Each case has a loop: to decide for each row takes as long as the products of short sums. Rows
+ * that are decided for one by one are read from memory, so that their code is not there once a row. */
 INLINE void finish_rows(int rows, const vector *sum, int64_t count, int64_t row, const float *other,
                         float slope, float *y)
 {
@@ -169,8 +170,10 @@ INLINE void finish_rows(int rows, const vector *sum, int64_t count, int64_t row,
             *(vector *)(y + i * row) = positive_part(sum[i]);
         }
     } else {
-        UNROLL for (int i = 0; i < rows; i++) {
-            vector value = sum[i];
+        vector values[ROWS];
+        UNROLL for (int i = 0; i < rows; i++) values[i] = sum[i];
+        for (int i = 0; i < rows; i++) {
+            vector value = values[i];
             if (other) value += load_some(other + i * row, count);
             if (slope == 0) value = positive_part(value);
             else if (slope != 1) value = rectified(value, slope);
@@ -242,9 +245,26 @@ static inline void run_jobs(struct jobs *jobs)
     else take_jobs(jobs);
 }
 
+/* Define a step of a job: for each kind of vectors, a function with these parameters that makes `call`,
+ * where `rows` is that of run_job. A step is not inlined, because compilers take far more than twice
+ * the time for a function of twice the size. No parameter is a vector: each kind passes its own way. */
+#define DEFINE_STEP(name, parameters, call) \
+    AVX2 static __attribute__((noinline)) void name##_avx2 parameters \
+    { \
+        enum { rows = ROWS / 2 }; \
+        call; \
+    } \
+    AVX512 static __attribute__((noinline)) void name##_avx512 parameters \
+    { \
+        enum { rows = ROWS }; \
+        call; \
+    }
+/* The function of a step for a job with products of `rows` rows. */
+#define STEP(name, rows) ((rows) == ROWS ? name##_avx512 : name##_avx2)
+
 /* Define run_one, which runs a job of a structure by run_job(job, rows, scratch) with the vectors of
- * this processor, `rows` being the rows of a product at a time; run_jobs_of, which runs
- * jobs on the threads of a team; and the function that returns the structure's size. */
+ * this processor, `rows` being the rows of a product at a time; and run_jobs_of, which runs jobs on the
+ * threads of a team. */
 #define DEFINE_JOBS_OF(structure) \
     AVX2 static void run_avx2(struct structure *j, float *m) { run_job(j, ROWS / 2, m); } \
     AVX512 static void run_avx512(struct structure *j, float *m) { run_job(j, ROWS, m); } \
@@ -257,11 +277,12 @@ static inline void run_jobs(struct jobs *jobs)
     { \
         struct jobs jobs = {run_one, (char *)first, sizeof *first, count, 0, team}; \
         run_jobs(&jobs); \
-    } \
-    int64_t caffe_native_##structure##_size(void) { return sizeof(struct structure); }
+    }
 
-/* Define the library's function of this name, which runs jobs on the threads of a team and returns 1. */
+/* Define the library's function of this name, which runs jobs on the threads of a team and returns 1,
+ * and one that returns the size of their structure. */
 #define DEFINE_CALL(name, structure) \
+    int64_t caffe_native_##name##_size(void) { return sizeof(struct structure); } \
     int caffe_native_##name(struct structure *first, int64_t count, const struct team *team) \
     { \
         run_jobs_of(first, count, team); \
@@ -270,6 +291,7 @@ static inline void run_jobs(struct jobs *jobs)
 
 /* Likewise for jobs that set `finite`; the function returns whether all results are finite. */
 #define DEFINE_FINITE_CALL(name, structure) \
+    int64_t caffe_native_##name##_size(void) { return sizeof(struct structure); } \
     int caffe_native_##name(struct structure *first, int64_t count, const struct team *team) \
     { \
         run_jobs_of(first, count, team); \

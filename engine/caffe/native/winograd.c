@@ -5,8 +5,8 @@
  * these sizes, filled up with zeros; the convolution is the sum of those with the pieces, each of
  * which sees tiles of its own. Products add up the pieces of some channels, then those of the next.
  *
- * A job goes block by block: the tiles of a block in coordinates, group by group the kernels in coordinates, their products, and from these the
- * outputs, so that no step waits for main memory. Jobs share no memory that they write: on some
+ * A job goes block by block: the tiles of a block in coordinates, group by group the kernels in
+ * coordinates, their products, and from these the outputs, so that no step waits for main memory. Jobs share no memory that they write: on some
  * machines a core gets what another core has written as slowly as from main memory. So a job computes
  * either some tiles or some outputs, and the change of basis of the other factor is done by each job.
  * All steps compute in float32; bfloat16 is what maps, or weights, have in memory.
@@ -92,9 +92,9 @@ int64_t caffe_native_winograd_scratch(int64_t channels, int64_t kernel, int64_t 
 /* Where a tile lies: its image, and its first row and column among the outputs. */
 struct place { int64_t image, row, column; };
 
-INLINE struct place tile_place(const struct convolution *j, int taps, int64_t tile)
+INLINE struct place tile_place(const struct convolution *j, int64_t tile)
 {
-    int64_t side = SIDE_OF(taps);
+    int64_t side = SIDE_OF(taps_of(j->kernel));
     int64_t down = (j->y_height + side - 1) / side, across = (j->y_width + side - 1) / side;
     int64_t row = tile / across;
     struct place place = {row / down, side * (row % down), side * (tile % across)};
@@ -103,11 +103,10 @@ INLINE struct place tile_place(const struct convolution *j, int taps, int64_t ti
 
 /* Write the coordinates of the tile that a piece of the kernels sees, some channels at a time with
  * those of the other pieces behind them. */
-INLINE void write_piece_tile(const struct convolution *j, int taps, int64_t tile, int64_t piece,
+INLINE void write_piece_tile(const struct convolution *j, struct place place, int64_t piece,
                              int64_t plane, float *out)
 {
-    struct place place = tile_place(j, taps, tile);
-    int64_t top = place.row - j->top + piece / 2 * taps;
+    int64_t taps = taps_of(j->kernel), top = place.row - j->top + piece / 2 * taps;
     int64_t left = place.column - j->left + piece % 2 * taps;
     int64_t start = ((place.image * j->height + top) * j->width + left) * j->x_step;
     int64_t step = j->x_step, row_step = j->width * step;
@@ -115,21 +114,9 @@ INLINE void write_piece_tile(const struct convolution *j, int taps, int64_t tile
     int64_t pieces = pieces_of(j->kernel), most = pieces == 1 ? j->channels : some_channels(j);
     for (int64_t c = 0, n; c < j->channels; c += n) {
         n = j->channels - c < most ? j->channels - c : most;
-        int64_t first = start + c;
-        float *o = out + pieces * c + piece * n;
-#define WRITE(low, positions) \
-    write_square(j->x, low, first, row_step, step, AXIS_POINTS, positions, n, plane, o)
-        if (positions >= 0) WRITE(j->low_maps, positions);
-        else if (j->low_maps) WRITE(1, -1);
-        else WRITE(0, -1);
-#undef WRITE
+        write_square(j->x, j->low_maps, start + c, row_step, step, AXIS_POINTS, positions, n, plane,
+                     out + pieces * c + piece * n);
     }
-}
-
-INLINE void write_tile(const struct convolution *j, int taps, int64_t tile, int64_t plane, float *out)
-{
-    for (int64_t piece = 0; piece < pieces_of(j->kernel); piece++)
-        write_piece_tile(j, taps, tile, piece, plane, out);
 }
 
 /* Write the coordinates of PANEL 3 x 3 kernels for n channels, DEPTH at most, from `start` on:
@@ -174,18 +161,19 @@ INLINE void write_large_kernels(const struct convolution *j, int taps, int low,
     }
 }
 
-INLINE void write_kernels(const struct convolution *j, int taps, int has_wide_shuffles,
-                          int64_t first, int64_t start, int64_t n, float *out)
+INLINE void write_kernels(const struct convolution *j, int low, int has_wide_shuffles, int64_t first,
+                          int64_t start, int64_t n, float *out)
 {
-    int low = j->low_weights;
-    if (taps == 3 && j->kernel == 3) {
-        if (low) write_small_kernels(j, 1, has_wide_shuffles, first, start, n, out);
-        else write_small_kernels(j, 0, has_wide_shuffles, first, start, n, out);
-    } else {
-        if (low) write_large_kernels(j, taps, 1, has_wide_shuffles, first, start, n, out);
-        else write_large_kernels(j, taps, 0, has_wide_shuffles, first, start, n, out);
-    }
+    if (j->kernel == 3) write_small_kernels(j, low, has_wide_shuffles, first, start, n, out);
+    else if (taps_of(j->kernel) == 3)
+        write_large_kernels(j, 3, low, has_wide_shuffles, first, start, n, out);
+    else write_large_kernels(j, 4, low, has_wide_shuffles, first, start, n, out);
 }
+
+DEFINE_STEP(write_kernels,
+            (const struct convolution *j, int64_t first, int64_t start, int64_t n, float *out),
+            if (j->low_weights) write_kernels(j, 1, rows == ROWS, first, start, n, out);
+            else write_kernels(j, 0, rows == ROWS, first, start, n, out))
 
 /* Write, or add, `rows` rows, o_step apart, and PANEL columns of a product over n channels. */
 INLINE void multiply(int rows, int halves, int64_t n, int adds, const float *a, int64_t a_step,
@@ -227,6 +215,13 @@ INLINE void write_products(const struct convolution *j, int rows, const float *t
         }
 }
 
+DEFINE_STEP(write_products,
+            (const struct convolution *j, const float *tiles, int64_t count, int64_t plane,
+             const float *kernels, int64_t panels, int64_t panel_size, int64_t width, int64_t start,
+             int64_t stop, float *out),
+            write_products(j, rows, tiles, count, plane, kernels, panels, panel_size, width, start,
+                           stop, out))
+
 /* Write PANEL outputs of a tile; return zeros, or NaN where a result is not finite. rows, columns:
  * of the tile's outputs that lie on the map. */
 INLINE vector write_outputs_at(const struct convolution *j, int taps, int low, int64_t rows,
@@ -256,8 +251,8 @@ INLINE vector write_outputs_at(const struct convolution *j, int taps, int low, i
     return zeros;
 }
 
-INLINE vector write_outputs(const struct convolution *j, int taps, struct place place,
-                            const float *products, int64_t first)
+INLINE vector write_panel(const struct convolution *j, int taps, struct place place,
+                          const float *products, int64_t first)
 {
     const int64_t side = SIDE_OF(taps);
     int64_t rows = j->y_height - place.row, columns = j->y_width - place.column;
@@ -311,9 +306,9 @@ INLINE int32_t seeing_outputs(int64_t side, int64_t kernel, int64_t p, int64_t q
 /* Return the outputs of a tile whose inputs are zeros or small, beside much larger values in the tile,
  * as bits. The roundings of the large values would hide their signs, and a ReLU would then pass the
  * wrong gradients on. */
-INLINE int32_t small_outputs_at(const struct convolution *j, int taps, int low, struct place place)
+INLINE int32_t small_outputs_at(const struct convolution *j, int low, struct place place)
 {
-    int64_t side = SIDE_OF(taps), window = side - 1 + j->kernel, n = j->channels;
+    int64_t side = SIDE_OF(taps_of(j->kernel)), window = side - 1 + j->kernel, n = j->channels;
     int64_t top = place.row - j->top, left = place.column - j->left;
     int64_t p0 = top < 0 ? -top : 0, q0 = left < 0 ? -left : 0;
     int64_t row_step = j->width * j->x_step;
@@ -339,10 +334,10 @@ INLINE int32_t small_outputs_at(const struct convolution *j, int taps, int low, 
     return small;
 }
 
-INLINE int32_t small_outputs(const struct convolution *j, int taps, struct place place)
+INLINE int32_t small_outputs(const struct convolution *j, struct place place)
 {
     if (!j->exact) return 0;
-    return j->low_maps ? small_outputs_at(j, taps, 1, place) : small_outputs_at(j, taps, 0, place);
+    return j->low_maps ? small_outputs_at(j, 1, place) : small_outputs_at(j, 0, place);
 }
 
 /* Write the inputs of an output in the order of a kernel, C x kernel x kernel; return whether all are
@@ -383,7 +378,7 @@ INLINE vector direct_products(const struct convolution *j, const float *inputs, 
 }
 
 /* Write a tile's small outputs once more, those from number `first` to `end` - 1. */
-INLINE void write_small_outputs(const struct convolution *j, struct place place, int32_t small,
+INLINE void write_tile_again(const struct convolution *j, struct place place, int32_t small,
                                 int64_t first, int64_t end, float *inputs)
 {
     for (; small; small &= small - 1) {
@@ -402,57 +397,93 @@ INLINE void write_small_outputs(const struct convolution *j, struct place place,
     }
 }
 
+/* Write the small outputs of tiles once more. small: those of each tile. inputs: memory for the inputs
+ * of an output. */
+INLINE void write_small_outputs(const struct convolution *j, int64_t first_tile, int64_t count,
+                                const int32_t *small, int64_t first, int64_t end, float *inputs)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (small[i])
+            write_tile_again(j, tile_place(j, first_tile + i), small[i], first, end, inputs);
+}
+
+DEFINE_STEP(write_small_outputs,
+            (const struct convolution *j, int64_t first_tile, int64_t count, const int32_t *small,
+             int64_t first, int64_t end, float *inputs),
+            write_small_outputs(j, first_tile, count, small, first, end, inputs))
+
 /* ---- jobs -------------------------------------------------------------------------------------- */
 
+/* Write the coordinates of `count` tiles from number `first` on, and which of their outputs are small. */
+INLINE void write_tiles(const struct convolution *j, int64_t first, int64_t count, int64_t plane,
+                        float *tiles, int32_t *small)
+{
+    for (int64_t i = 0; i < count; i++, tiles += tile_step(depth_of(j))) {
+        struct place place = tile_place(j, first + i);
+        for (int64_t piece = 0; piece < pieces_of(j->kernel); piece++)
+            write_piece_tile(j, place, piece, plane, tiles);
+        small[i] = small_outputs(j, place);
+    }
+}
+
+DEFINE_STEP(write_tiles,
+            (const struct convolution *j, int64_t first, int64_t count, int64_t plane, float *tiles,
+             int32_t *small),
+            write_tiles(j, first, count, plane, tiles, small))
+
 /* Write the coordinates of the kernels from `first` to `end`, panel by panel. */
-INLINE void write_group(const struct convolution *j, int taps, int rows, int64_t first, int64_t end,
+INLINE void write_group(const struct convolution *j, int rows, int64_t first, int64_t end,
                         float *kernels)
 {
     int64_t some = some_channels(j);
     for (int64_t k = first; k < end; k += PANEL)
         for (int64_t c = 0; c < j->channels; c += some, kernels += POINTS * KERNEL_STEP) {
             int64_t n = j->channels - c < some ? j->channels - c : some;
-            write_kernels(j, taps, rows == ROWS, k, c, n, kernels);
+            STEP(write_kernels, rows)(j, k, c, n, kernels);
         }
 }
 
-/* Write the outputs of tiles from their products; return zeros, or NaN as write_outputs. small: the
- * small outputs of the tiles. width: as in write_products. inputs: memory for the inputs of an
- * output. */
-INLINE vector write_tiles(const struct convolution *j, int taps, int64_t first_tile, int64_t count,
+/* Write the outputs of tiles from their products; add zeros, or NaN where a result is not finite.
+ * width: as in write_products. */
+INLINE void write_outputs(const struct convolution *j, int taps, int64_t first_tile, int64_t count,
                           int64_t panels, int64_t width, int64_t first, const float *products,
-                          const int32_t *small, float *inputs)
+                          vector *zeros)
 {
-    vector zeros = {0};
+    vector sum = {0};
     for (int64_t i = 0; i < count; i++) {
-        struct place place = tile_place(j, taps, first_tile + i);
+        struct place place = tile_place(j, first_tile + i);
         for (int64_t p = 0; p < panels; p++) {
             const float *tile = products + (i * width + p) * PANEL;
-            zeros += write_outputs(j, taps, place, tile, first + p * PANEL);
+            sum += write_panel(j, taps, place, tile, first + p * PANEL);
         }
-        write_small_outputs(j, place, small[i], first, first + panels * PANEL, inputs);
     }
-    return zeros;
+    *zeros += sum;
 }
+
+DEFINE_STEP(write_outputs,
+            (const struct convolution *j, int64_t first_tile, int64_t count, int64_t panels,
+             int64_t width, int64_t first, const float *products, vector *zeros),
+            if (taps_of(j->kernel) == 3)
+                write_outputs(j, 3, first_tile, count, panels, width, first, products, zeros);
+            else write_outputs(j, 4, first_tile, count, panels, width, first, products, zeros))
 
 /* Compute a block of so few tiles that the coordinates of each kernel are needed once: those of few
  * channels at a time, which stay in the second cache. */
-INLINE vector run_part(const struct convolution *j, int taps, int rows, int64_t start,
-                       int64_t count, int64_t plane, const float *tiles, float *kernels,
-                       float *products, const int32_t *small, float *inputs)
+INLINE void run_part(const struct convolution *j, int rows, int64_t start, int64_t count,
+                     int64_t plane, const float *tiles, float *kernels, float *products,
+                     const int32_t *small, float *inputs, vector *zeros)
 {
     int64_t pieces = pieces_of(j->kernel), some = some_channels(j);
-    vector zeros = {0};
     for (int64_t k = j->first_output; k < j->end_output; k += PANEL) {
         for (int64_t c = 0; c < j->channels; c += some) {
             int64_t end = c + some < j->channels ? c + some : j->channels;
-            write_kernels(j, taps, rows == ROWS, k, c, end - c, kernels);
-            write_products(j, rows, tiles, count, plane, kernels, 1, 0, 1, c * pieces,
-                           end * pieces, products);
+            STEP(write_kernels, rows)(j, k, c, end - c, kernels);
+            STEP(write_products, rows)(j, tiles, count, plane, kernels, 1, 0, 1, c * pieces,
+                                       end * pieces, products);
         }
-        zeros += write_tiles(j, taps, start, count, 1, 1, k, products, small, inputs);
+        STEP(write_outputs, rows)(j, start, count, 1, 1, k, products, zeros);
     }
-    return zeros;
+    STEP(write_small_outputs, rows)(j, start, count, small, j->first_output, j->end_output, inputs);
 }
 
 /* The most tiles of a job with which kernels are needed once. The coordinates of large kernels take
@@ -462,7 +493,7 @@ INLINE int64_t part_tiles(const struct convolution *j)
     return pieces_of(j->kernel) > 1 ? PART * WIDE : PART;
 }
 
-INLINE void run_tiles(struct convolution *j, int taps, int rows, float *scratch)
+INLINE void run_job(struct convolution *j, int rows, float *scratch)
 {
     int64_t depth = depth_of(j), panel_size = panel_step(depth);
     float *tiles = scratch, *kernels = tiles + POINTS * plane_step(depth, j->block);
@@ -474,38 +505,29 @@ INLINE void run_tiles(struct convolution *j, int taps, int rows, float *scratch)
     for (int64_t start = j->first_tile; start < j->end_tile; start += j->block) {
         int64_t left = j->end_tile - start, count = left < j->block ? left : j->block;
         int64_t plane = plane_step(depth, count);
-        for (int64_t i = 0; i < count; i++) {
-            write_tile(j, taps, start + i, plane, tiles + i * tile_step(depth));
-            small[i] = small_outputs(j, taps, tile_place(j, taps, start + i));
-        }
+        STEP(write_tiles, rows)(j, start, count, plane, tiles, small);
         if (j->end_tile - j->first_tile <= part_tiles(j)) {
-            zeros += run_part(j, taps, rows, start, count, plane, tiles, kernels, products, small,
-                              inputs);
+            run_part(j, rows, start, count, plane, tiles, kernels, products, small, inputs, &zeros);
             continue;
         }
         for (int64_t first = j->first_output; first < j->end_output; first += j->group) {
             int64_t end = first + j->group < j->end_output ? first + j->group : j->end_output;
-            if (!single || start == j->first_tile)
-                write_group(j, taps, rows, first, end, kernels);
+            if (!single || start == j->first_tile) write_group(j, rows, first, end, kernels);
             for (int64_t part = 0; part < count; part += PART)
                 for (int64_t k = first; k < end; k += WIDE * PANEL) {
                     int64_t some = count - part < PART ? count - part : PART;
                     int64_t panels = (end - k) / PANEL < WIDE ? (end - k) / PANEL : WIDE;
-                    write_products(j, rows, tiles + part * tile_step(depth), some, plane,
-                                   kernels + (k - first) / PANEL * panel_size, panels,
-                                   panel_size, WIDE, 0, depth, products);
-                    zeros += write_tiles(j, taps, start + part, some, panels, WIDE, k, products,
-                                         small + part, inputs);
+                    STEP(write_products, rows)(j, tiles + part * tile_step(depth), some, plane,
+                                               kernels + (k - first) / PANEL * panel_size, panels,
+                                               panel_size, WIDE, 0, depth, products);
+                    STEP(write_outputs, rows)(j, start + part, some, panels, WIDE, k, products,
+                                              &zeros);
                 }
         }
+        STEP(write_small_outputs, rows)(j, start, count, small, j->first_output, j->end_output,
+                                        inputs);
     }
     j->finite = are_zeros(zeros);
-}
-
-INLINE void run_job(struct convolution *j, int rows, float *scratch)
-{
-    if (taps_of(j->kernel) == 3) run_tiles(j, 3, rows, scratch);
-    else run_tiles(j, 4, rows, scratch);
 }
 
 DEFINE_JOBS_OF(convolution)

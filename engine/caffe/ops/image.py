@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.structures import IMAGE
+from ..native.structures import WINDOWS
 from . import jobs
 
 #: The most planes, and the most results of a convolution with stride 1, of which oneDNN computes
@@ -53,7 +53,7 @@ class Convolution(jobs.Windowed):
         slope: float | None = None,
     ) -> None:
         run, (kernels, biases) = library.required().image, jobs.panels(w, b)
-        super().__init__(run, IMAGE, shape, w.shape, kernels, biases, stride, pad, slope)
+        super().__init__(run, WINDOWS, shape, w.shape, kernels, biases, stride, pad, slope)
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         kernel = self._window["kernel"]
