@@ -103,6 +103,10 @@ def test_a_layer_with_both_include_and_exclude_is_refused():
         ('layer { name: "a" } layers { name: "b" type: RELU }', "has both `layer` and `layers`"),
         ('layers { layer { name: "a" type: "fold" } }', "layer 'a' has the unknown V0 type 'fold'"),
         ('input: "data" input_dim: 1', "1 inputs with 0 input_shape and 1 input_dim"),
+        (
+            'input: "a" input: "b" ' + 5 * "input_dim: 1 ",
+            "2 inputs with 0 input_shape and 5 input_dim",
+        ),
     ],
 )
 def test_a_net_that_cannot_be_upgraded_is_an_error_that_names_its_file(tmp_path, text, reason):

@@ -70,13 +70,16 @@ def upgrade_inputs(net: Any) -> list[str]:
     """Turn `input` with `input_shape` or `input_dim` into an Input layer at the front, in place.
 
     As in BVLC Caffe, inputs are dropped if none has a shape. Raises NetError if only some do.
+    A volume of facebook/C3D has five input_dim.
     """
+    count = len(net.input_dim)
+    axes = 5 if count % 4 and count == 5 * len(net.input) else 4
     if net.input_shape:
         shapes = [list(shape.dim) for shape in net.input_shape]
     else:
-        shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim), 4)]
+        shapes = [list(net.input_dim[i : i + axes]) for i in range(0, count, axes)]
     if shapes:
-        if len(shapes) < len(net.input) or len(net.input_dim) % 4:
+        if len(shapes) < len(net.input) or count % axes:
             raise NetError(
                 f"{len(net.input)} inputs with {len(net.input_shape)} input_shape and "
                 f"{len(net.input_dim)} input_dim; each input needs one input_shape, or four "

@@ -82,3 +82,9 @@ def test_a_blob_of_c3d_with_missing_values_is_refused(tmp_path):
     )
     with pytest.raises(FileError, match=r"shape \(2, 3, 2, 4, 5\) holds 120 values"):
         weights.read_blob(tmp_path / "mean")
+
+
+def test_an_input_of_c3d_has_five_input_dim(tmp_path):
+    text = "input: 'a' input: 'b' " + "".join(f"input_dim: {n} " for n in (1, 3, 4, 5, 6) * 2)
+    net = build(tmp_path, text + "layer { name: 's' type: 'Silence' bottom: 'a' bottom: 'b' }")
+    assert [net.blobs[name].data.shape for name in "ab"] == [(1, 3, 4, 5, 6)] * 2
