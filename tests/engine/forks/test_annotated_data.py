@@ -220,6 +220,8 @@ def test_images_of_different_sizes_need_one_size(folder):
 
 def test_the_labels_of_yolo_are_centres_and_sizes(folder):
     source = net(folder, settings="yolo_data_type: 1")
+    # A loss that follows needs the shape before the first batch.
+    assert source.blobs["t1"].data.shape == (3, 300, 5)
     source.forward()
     rows = source.blobs["t1"].data
     assert rows.shape == (3, 300, 5)

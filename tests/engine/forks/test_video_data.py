@@ -213,3 +213,22 @@ def test_a_clip_that_ends_too_early_names_its_file(folder, tmp_path):
         net(tmp_path, clips(folder, "v.avi 9 0\n"))
     with pytest.raises(LayerFileError, match=r"lines of a path, the first frame and a label"):
         net(tmp_path, clips(folder, "v.avi 0\n"))
+
+
+@pytest.mark.parametrize(
+    "settings, advice",
+    [
+        ("modality: FLOW name_pattern: 'img_%05d.jpg'", "with modality FLOW; it needs %c for x or"),
+        ("modality: RGB name_pattern: 'flow_%c_%d.jpg'", "with modality RGB; it needs %d for the"),
+        (
+            "modality: RGB name_pattern: 'img.jpg'",
+            "'img.jpg' with modality RGB; it needs %d for the number",
+        ),
+    ],
+)
+def test_a_pattern_of_names_that_does_not_fit_the_modality_is_refused(
+    inside, tmp_path, settings, advice
+):
+    text = segments(inside, "flows.txt", f"{settings} num_segments: 2 new_length: 2")
+    with pytest.raises(CaffeError, match=advice):
+        net(tmp_path, text)

@@ -59,7 +59,8 @@ class AnnotatedData(Source):
         image, _ = self._pair(self._datum())
         top[0].resize((self.batch_size, *image.shape))
         if len(top) > 1:
-            top[1].resize((1, 1, 1, 8) if self.has_boxes else (self.batch_size,))
+            empty = [np.zeros((0, 7), np.float32)] * self.batch_size
+            top[1].resize(self._labels(empty).shape if self.has_boxes else (self.batch_size,))
         glog.write("annotated_data_layer.cpp:84", f"output data size: {top[0].shape}")
         self._pairs = self._all_pairs()
         title = f"prefetch of {self.name}"

@@ -300,13 +300,24 @@ class SegmentData(_ListedVideos):
         parts = []
         for start in self._starts(number):
             for n in range(start + 1, start + 1 + p.new_length):
-                names = [pattern % (axis, n) for axis in "xy"] if flow else [pattern % n]
-                for name in names:
+                for name in self._names(pattern, n):
                     image = frames.read_frame(
                         os.path.join(path, name), not (flow or p.grayscale), size
                     )
                     parts.append(planes(image))
         return np.concatenate(parts)
+
+    def _names(self, pattern: str, number: int) -> list[str]:
+        """Return the file names of a frame: the image's, or those of both parts of the flow."""
+        flow = self.param.modality == self.param.FLOW
+        try:
+            return [pattern % (axis, number) for axis in "xy"] if flow else [pattern % number]
+        except (TypeError, ValueError):
+            words = ("FLOW", "%c for x or y and %d") if flow else ("RGB", "%d")
+            raise self.error(
+                f"name_pattern {pattern!r} with modality {words[0]}; it needs {words[1]} for the "
+                "number of the frame"
+            ) from None
 
     def _starts(self, count: int) -> list[int]:
         """Return the frame before the first of each segment, of a video of `count` frames."""
