@@ -1,4 +1,4 @@
-"""ImageSegData and DenseImageData: photographs with a label for each pixel."""
+"""ImageSegData, DenseImageData, ImageLabelmapData: photographs with a label for each pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def net(folder, type_, settings, transform="", phase=caffe.TEST, tops=2):
-    field = {"ImageSegData": "image_data_param", "DenseImageData": "dense_image_data_param"}[type_]
+    field = "dense_image_data_param" if type_ == "DenseImageData" else "image_data_param"
     names = " ".join(f"top: 't{i}'" for i in range(tops))
     text = (
         f"layer {{ name: 'd' type: '{type_}' {names} {field} {{ source: '{folder}/list.txt' "
@@ -100,6 +100,45 @@ def test_a_line_without_a_label_is_refused(folder):
     (folder / "list.txt").write_text("0.png\n")
     with pytest.raises(FileError, match="needs an image and a label"):
         net(folder, "DenseImageData", "")
+
+
+def write_maps(folder, high):
+    """Write a map for each photograph: `high` where its blue is above 127."""
+    for i in range(2):
+        blue = cv2.imread(str(folder / f"{i}.png"))[..., 0]
+        cv2.imwrite(str(folder / f"{i}_labels.png"), (blue > 127).astype(np.uint8) * high)
+
+
+@pytest.mark.parametrize("high", (255, 1))
+def test_a_map_of_edges_has_the_labels_0_and_1(folder, high):
+    write_maps(folder, high)
+    transform = "mean_value: 100 scale: 0.5 mirror: true"
+    caffe.set_random_seed(2)
+    source = net(folder, "ImageLabelmapData", "shuffle: true", transform, caffe.TRAIN)
+    batches = [forward(source) for _ in range(8)]
+    for data, labels in batches:
+        assert data.shape == (1, 3, 6, 8) and labels.shape == (1, 1, 6, 8)
+        assert np.array_equal(labels[:, 0], (2 * data[:, 0] + 100 > 127).astype(np.float32))
+    assert len({data.tobytes() for data, _ in batches}) == 4
+
+
+def test_an_empty_map_has_no_edges(folder):
+    write_maps(folder, 0)
+    assert not forward(net(folder, "ImageLabelmapData", ""))[1].any()
+
+
+def test_a_map_of_grey_edges_is_refused(folder):
+    with pytest.raises(CaffeError, match=r"0_labels.png has the values \[0, 1, 2, 3, 4\]; a map"):
+        net(folder, "ImageLabelmapData", "")
+
+
+@pytest.mark.parametrize(
+    "settings, transform", [("new_height: 6 new_width: 8", ""), ("", "crop_size: 4")]
+)
+def test_a_map_of_edges_keeps_the_size_of_its_file(folder, settings, transform):
+    write_maps(folder, 255)
+    with pytest.raises(CaffeError, match="the sizes of the files hold, so remove the fields"):
+        net(folder, "ImageLabelmapData", settings, transform)
 
 
 LOSS = """

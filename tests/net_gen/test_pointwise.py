@@ -13,8 +13,8 @@ TOPS = {"Silence": [], "Slice": ["y", "z"], "Split": ["y", "z"]}
 
 #: Pointwise layer types that forks of Caffe added and the generators do not write.
 FORKS = {
-    *("BN", "EltwiseAffine", "HSigmoid", "HSwish", "HardSwish", "Mish", "ReLU6", "SELU", "SiLU"),
-    *("SignedSqrt", "Softplus"),
+    *("BN", "BReLU", "EltwiseAffine", "HSigmoid", "HSwish", "HardSwish", "Mish", "ReLU6", "SELU"),
+    *("SiLU", "SignedSqrt", "Softplus"),
 }
 
 

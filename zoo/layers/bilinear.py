@@ -60,5 +60,8 @@ CASES = [
         drawn=False,
     ),
     Case("SignedSqrt", "", normal((2, 3, 4)), VQA, lambda b, p: roots(b), smooth=()),
-    Case("L2Normalize", "", normal((3, 5)), VQA, lambda b, p: unit(b)),
+    *(
+        Case(kind, "", normal((3, 5)), VQA, lambda b, p: unit(b))
+        for kind in ("L2Normalize", "L2Normalization")
+    ),
 ]

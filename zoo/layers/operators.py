@@ -49,6 +49,13 @@ CASES = [
         lambda b, p: gate(b[0]),
     ),
     Case(
+        "BReLU",
+        "",
+        normal((2, 3, 4, 5)),
+        "Cai et al. 2016, DehazeNet",
+        lambda b, p: np.where(b[0] < 0, 0, np.where(b[0] > 1, 1, b[0])),
+    ),
+    Case(
         "SiLU",
         "",
         normal((2, 3, 4, 5)),

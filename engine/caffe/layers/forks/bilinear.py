@@ -1,4 +1,7 @@
-"""Products of all pairs of channels in few values: CompactBilinear, SignedSqrt, L2Normalize."""
+"""Products of all pairs of channels in few values, and their normalization.
+
+CompactBilinear, SignedSqrt, L2Normalize, L2Normalization.
+"""
 
 from __future__ import annotations
 
@@ -125,3 +128,8 @@ class L2Normalize(Function):
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         return x / x.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+@register
+class L2Normalization(L2Normalize):
+    """L2Normalize under another spelling of its name."""

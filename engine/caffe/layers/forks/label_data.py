@@ -1,4 +1,7 @@
-"""Data layers of photographs with a label for each pixel: ImageSegData and DenseImageData."""
+"""Data layers of photographs with a label for each pixel.
+
+ImageSegData, DenseImageData, ImageLabelmapData.
+"""
 
 from __future__ import annotations
 
@@ -248,3 +251,38 @@ class DenseImageData(_LabelledPixels):
                 "to be at most their height and width"
             )
         return nearest(labels[0], height, width)[None]
+
+
+@register
+class ImageLabelmapData(_LabelledPixels):
+    """Photographs with maps of edges or of salient objects (Xie & Tu 2015, HED; s9xie/hed).
+
+    Each line of `source` is two paths below root_folder: a photograph, and a map of the same size,
+    which is read as grey. A map has the values 0 and 255, or 0 and 1; the label of the second value
+    is 1. transform_param's mirror holds for both alike, its mean and scale for the photograph.
+    Raises LayerError for other values, because forks disagree about them (RCF ignores weak edges),
+    and for crop_size, new_height and new_width.
+    """
+
+    settings = "image_data_param"
+    log_place = "image_labelmap_data_layer.cpp:1"
+    tops = (2, 2)
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        sizes = self.param.new_height, self.param.new_width, self._transform.crop_size
+        if any(sizes):
+            raise self.error(
+                "new_height {}, new_width {}, crop_size {}; the sizes of the files hold, so remove "
+                "the fields".format(*sizes)
+            )
+        super().setup(bottom, top)
+
+    def _labels(self, line: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+        values = super()._labels(line, size)
+        high = 255 if values.max() > 1 else 1
+        if not ((values == 0) | (values == high)).all():
+            raise self.error(
+                f"{line[1]} has the values {np.unique(values)[:6].tolist()}; a map of labels needs "
+                "0 and 255, or 0 and 1: set each pixel to one of the two"
+            )
+        return values // high

@@ -52,6 +52,14 @@ class HSigmoid(_Activation):
 
 
 @register
+class BReLU(_Activation):
+    """y = min(max(x, 0), 1) (Cai et al. 2016, DehazeNet, section III-A; equation 7)."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(0, 1)
+
+
+@register
 class SiLU(_Activation):
     """y = x / (1 + exp(-x)): Swish with beta 1 (Elfwing et al. 2018)."""
 

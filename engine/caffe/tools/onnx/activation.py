@@ -52,6 +52,12 @@ def _hard_sigmoid(m: Model, source: Source) -> str:
 
 
 @writes
+def BReLU(m: Model, source: Source) -> str:
+    """Write Clip between 0 and 1."""
+    return m.add("Clip", source.input, m.constant(0), m.constant(1))
+
+
+@writes
 def SiLU(m: Model, source: Source) -> str:
     """Write x * sigmoid(x)."""
     return m.add("Mul", source.input, m.add("Sigmoid", source.input))

@@ -17,7 +17,7 @@ from ...weights import read_net
 DATA = frozenset(
     (
         *("AnnotatedData", "CustomData", "Data", "DenseImageData", "HDF5Data", "ImageData"),
-        *("ImageSegData", "MatRead", "MemoryData", "VideoData", "WindowData"),
+        *("ImageLabelmapData", "ImageSegData", "MatRead", "MemoryData", "VideoData", "WindowData"),
     )
 )
 #: Layer types beside losses that compare with labels, choose examples, or write files.

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...layers.forks.dense import EPSILON, KINDS
 from .arrays import Array, constant, mean, sizes_of
-from .model import Model, Source, affine, broadcast, refusal, writes
+from .model import Model, Source, affine, broadcast, refusal, writes, writes_also
 
 
 @writes
@@ -209,3 +209,6 @@ def ChannelScale(m: Model, source: Source) -> str:
         return (x * factor).name
     sizes = sizes_of(m, source, range(2, source.ndim))
     return (x * factor.reshape(-1, 1, *sizes)).name
+
+
+writes_also(L2Normalize, "L2Normalization")
