@@ -319,3 +319,21 @@ def test_a_data_layer_in_python_that_fails_needs_the_shape_alone(tmp_path, capsy
         writer.deploy_net(path, None)
     net, _ = writer.deploy_net(path, None, {"data": [1, 3, 8, 8]})
     assert net.inputs == ["data"]
+
+
+def test_layers_of_one_name_are_written_each(tmp_path, capsys):
+    heads = "".join(
+        f'layer {{ name: "half" type: "Pooling" bottom: "{b}" top: "{b}2" pooling_param {{ pool: '
+        f"{kind} kernel_size: 2 stride: 2 }} }} "
+        for b, kind in (("left", "MAX"), ("right", "AVE"))
+    )
+    path, weights = tmp_path / "deploy.prototxt", tmp_path / "w.caffemodel"
+    path.write_text(DEPLOY + heads)
+    caffe.set_random_seed(3)
+    caffe.Net(str(path), caffe.TEST).save(str(weights))
+    arguments = ["--net", str(path), "--weights", str(weights), "--to", "onnx"]
+    assert export.main(arguments) == 0
+    assert "output left2" in capsys.readouterr().out
+    model = onnx.load(str(tmp_path / "w.onnx"))
+    kinds = {node.output[0]: node.op_type for node in model.graph.node}
+    assert {"MaxPool", "AveragePool"} <= set(kinds.values())

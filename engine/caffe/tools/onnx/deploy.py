@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from ... import graph, module_search
@@ -52,11 +53,31 @@ def deploy_net(
         import_users_types()
     net_file.check(param.state, layer_type_list(), users_types())
     with in_file(os.fspath(path)), module_search.beside(path):
-        net, lines = _without_training(graph.filter_net(param), dict(shapes or {}))
+        filtered = _with_distinct_names(graph.filter_net(param))
+        net, lines = _without_training(filtered, dict(shapes or {}))
     if weights is not None:
         net.copy_from(weights)
         lines += _missing_weights(net, os.fspath(weights))
     return net, lines
+
+
+def _with_distinct_names(param: Any) -> Any:
+    """Number the second and further layers of a name, as HED's five layers `crop` are.
+
+    Weights belong to the first layer of a name, as in BVLC Caffe.
+    """
+    result = type(param)()
+    result.CopyFrom(param)
+    names = {layer.name for layer in param.layer}
+    before: set[str] = set()
+    for layer in result.layer:
+        name = layer.name
+        if name in before:
+            number = next(n for n in count(2) if f"{name}_{n}" not in names)
+            layer.name = f"{name}_{number}"
+            names.add(layer.name)
+        before.add(layer.name)
+    return result
 
 
 def _missing_weights(net: Net, path: str) -> list[str]:
