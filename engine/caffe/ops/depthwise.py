@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.structures import WINDOWS
 from . import jobs
 
 #: The kernels and the horizontal strides for which depthwise.c is compiled.
@@ -50,7 +49,7 @@ class Convolution(jobs.Windowed):
     ) -> None:
         kernels = w.flatten(1).t().contiguous()
         run = library.required().depthwise
-        super().__init__(run, WINDOWS, shape, w.shape, kernels, b, stride, pad, slope)
+        super().__init__(run, shape, w.shape, kernels, b, stride, pad, slope)
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         return self._window, self.shape[1]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ..native import library
-from ..native.structures import WINDOWS
 from . import jobs
 
 #: The most planes, and the most results of a convolution with stride 1, of which oneDNN computes
@@ -53,7 +52,7 @@ class Convolution(jobs.Windowed):
         slope: float | None = None,
     ) -> None:
         run, (kernels, biases) = library.required().image, jobs.panels(w, b)
-        super().__init__(run, WINDOWS, shape, w.shape, kernels, biases, stride, pad, slope)
+        super().__init__(run, shape, w.shape, kernels, biases, stride, pad, slope)
 
     def settings(self, rows: int, outputs: int) -> tuple[Mapping[str, Any], int]:
         kernel = self._window["kernel"]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from .. import heap
 from ..native import library
 from ..native.records import PANEL
+from ..native.structures import WINDOWS
 
 #: Tables of jobs that a layer keeps, for maps of different shapes, such as those of strips.
 KEPT = 32
@@ -312,14 +313,13 @@ class Convolution(Operation):
 class Windowed(Convolution):
     """A convolution with square windows, of which the threads divide the rows.
 
-    run, structure, shape, w, b, slope: as in `Convolution`. weights: the shape of the weights in
+    run, shape, w, b, slope: as in `Convolution`. weights: the shape of the weights in
     Caffe, K x ... x k x k. stride, pad: (vertical, horizontal).
     """
 
     def __init__(
         self,
         run: Callable[[int, int, int], int],
-        structure: np.dtype,
         shape: Sequence[int],
         weights: Sequence[int],
         w: torch.Tensor,
@@ -331,7 +331,7 @@ class Windowed(Convolution):
         kernel = weights[2]
         self._window = dict(zip(("down", "across", "top", "left"), (*stride, *pad)), kernel=kernel)
         sizes = ((n + 2 * p - kernel) // s + 1 for n, s, p in zip(shape[2:], stride, pad))
-        super().__init__(run, structure, shape, (shape[0], weights[0], *sizes), w, b, slope)
+        super().__init__(run, WINDOWS, shape, (shape[0], weights[0], *sizes), w, b, slope)
 
     def vertical(self) -> tuple[int, int, int]:
         """Return the stride, the size and the padding of the window, vertically."""

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import torch
 
 from ...blob import Blob
-from ...ops.affine import affine_call
 from ...proto import caffe_pb2
 from ..axes import canonical_axis
 from ..convolution import Convolution
-from ..function import Call, Function, Shape, Tensors, Traced
+from ..function import Function, Shape, Tensors, Traced
 from ..registry import register
 from ..windows import POINT, Window
 
@@ -149,12 +148,6 @@ class EltwiseAffine(Function):
     def channel_affine(self, shape: Shape) -> Tensors | None:
         slope, shift = self.parameters(torch.device("cpu"))
         return slope.reshape(-1).expand(shape[1]), shift.reshape(-1).expand(shape[1])
-
-    def bind(self, shapes: Sequence[Shape]) -> Call:
-        affine = self.channel_affine(shapes[0])
-        if affine is None or any(blob.values.held() for blob in self.blobs):
-            return super().bind(shapes)
-        return affine_call(affine)
 
 
 @register
