@@ -137,6 +137,8 @@ class Chain:
             if link.outputs[0] not in self._inner
         ]
         self._threads = 0
+        #: Where the maps of the last pass were, to which the jobs refer.
+        self._addresses: list[int] = []
 
     def run(self, values: Values) -> None:
         """Compute the values that the links give, but not those that no later call reads."""
@@ -195,7 +197,7 @@ class Chain:
                     targets.append((start + words[name], number, begin))
                 start += table.itemsize // 8
         self._targets, self._numbers, bytes_on = np.array(targets).T
-        self._addresses: list[int] = []
+        self._addresses = []
         self._offsets = bytes_on.astype(np.uint64)
 
 
