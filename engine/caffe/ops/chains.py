@@ -7,7 +7,6 @@ takes a tenth of the time of a small convolution.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from .. import heap
 from ..native import library
 from ..native.structures import CALL
 from . import bands, jobs, prepared
+from .rooms import Rooms
 
 #: Bytes of a block up to which a thread keeps the block.
 LARGE_BLOCK = 16 << 20
@@ -87,27 +87,18 @@ def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
     return result
 
 
-class Arena(threading.local):
-    """Memory for the inner values of chains, for each thread of Python.
+_room = Rooms()
+
+
+def _block(size: int) -> torch.Tensor:
+    """Return memory of `size` bytes, a multiple of ALIGNMENT, for the inner values of a chain.
 
     Chains of a thread run one after the other, so they share a block. Blocks above `LARGE_BLOCK`
     are freed after their chain.
     """
-
-    def __init__(self) -> None:
-        self._block = torch.empty(0, dtype=torch.uint8)
-
-    def __call__(self, size: int) -> torch.Tensor:
-        """Return a block of at least `size` bytes."""
-        if size <= len(self._block):
-            return self._block
-        block = heap.empty((size,), torch.uint8, torch.contiguous_format)
-        if size <= LARGE_BLOCK:
-            self._block = block
-        return block
-
-
-_arena = Arena()
+    if size > LARGE_BLOCK:
+        return heap.empty((size,), torch.uint8, torch.contiguous_format)
+    return _room("block", size // torch.float32.itemsize)
 
 
 class Chain:
@@ -144,7 +135,7 @@ class Chain:
         """Compute the values that the links give, but not those that no later call reads."""
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [_arena(self._size), *[read(values[i]) for (i, _), read in self._sources.items()]]
+        maps = [_block(self._size), *[read(values[i]) for (i, _), read in self._sources.items()]]
         for value, empty_top in self._kept:
             values[value] = top = empty_top()
             maps.append(top)
