@@ -19,7 +19,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from . import files, pages
+from . import files, large_pages, pages
 from .errors import FileError
 from .native import library
 
@@ -135,9 +135,8 @@ class FileValues:
         first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
         piece_bytes = PIECE if dtype == torch.float32 else min(PIECE, ROUNDED_PIECE)
         count = max(1, piece_bytes // itemsize)
-        # Not `np.empty`, which asks for pages of 2 MB. Some virtual machines take 0.5 s longer to
-        # provide these.
-        tensor = _allocate(size, dtype)
+        small = size * dtype.itemsize < LARGE
+        tensor = large_pages.empty(size, dtype) if small else _allocate(size, dtype)
 
         starts, lock = iter(range(0, size, count)), threading.Lock()
 

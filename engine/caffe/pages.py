@@ -8,9 +8,9 @@ import sys
 from functools import cache
 from typing import Any
 
-#: From Linux's mman.h: pages of the usual size only; provide the pages for writing at once, which
-#: Linux does since 5.14.
-NO_HUGE_PAGE, POPULATE_WRITE = 15, 23
+#: From Linux's mman.h: large pages where possible; pages of the usual size only; provide the pages
+#: for writing at once, which Linux does since 5.14.
+HUGE_PAGE, NO_HUGE_PAGE, POPULATE_WRITE = 14, 15, 23
 
 
 def advise(address: int, size: int, advice: int) -> None:

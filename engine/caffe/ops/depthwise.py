@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .. import large_pages
 from ..native import library
 from . import jobs
 
@@ -47,7 +48,7 @@ class Convolution(jobs.Windowed):
         pad: Sequence[int],
         slope: float | None = None,
     ) -> None:
-        kernels = w.flatten(1).t().contiguous()
+        kernels = large_pages.copy(w.flatten(1).t())
         run = library.required().depthwise
         super().__init__(run, shape, w.shape, kernels, b, stride, pad, slope)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .. import heap
+from .. import heap, large_pages
 from ..native import library
 from ..native.records import PANEL
 from ..native.structures import WINDOWS
@@ -124,7 +124,7 @@ def panels(w: torch.Tensor, b: torch.Tensor | None) -> tuple[torch.Tensor, torch
     """
     rest = -w.shape[0] % PANEL
     w = F.pad(w.flatten(1), (0, 0, 0, rest)).view(-1, PANEL, w[0].numel())
-    return w.transpose(1, 2).contiguous(), None if b is None else F.pad(b, (0, rest))
+    return large_pages.copy(w.transpose(1, 2)), None if b is None else F.pad(b, (0, rest))
 
 
 def largest(parts: Sequence[Part]) -> tuple[int, int]:
