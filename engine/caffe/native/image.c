@@ -24,9 +24,13 @@ INLINE void copy_rows(const struct windows *j, int64_t row, float *out)
         for (int64_t p = 0; p < j->kernel; p++, out += columns) {
             int64_t at = start + p;
             memset(out, 0, 4 * columns);
-            if (at >= 0 && at < j->height && count > 0)
-                memcpy(out + j->left, j->x + ((image * j->channels + c) * j->height + at) * j->width,
-                       4 * count);
+            if (at < 0 || at >= j->height || count <= 0) continue;
+            const float *x = j->x + ((image * j->channels + c) * j->height + at) * j->width;
+            memcpy(out + j->left, x, 4 * count);
+            /* The next row of results sees these lines for the first time. */
+            if (p >= j->kernel - j->down && at + j->down < j->height)
+                for (int64_t i = 0; i < count; i += PANEL)
+                    __builtin_prefetch(x + j->down * j->width + i);
         }
 }
 
