@@ -73,7 +73,7 @@ class InnerProduct(Function):
         if low == torch.float32 and not p.normalize:
             w, *rest = self.parameters(torch.device("cpu"))
             if not p.transpose and self.axis == 1 and inner.is_usable(shape, w):
-                return inner.Product(w, rest[0] if rest else None)
+                return inner.Product(shape, w, rest[0] if rest else None)
             multiply = bound(rows, w.t() if p.transpose else w, rest[0] if rest else None)
         elif can_pack(low) and not (held or p.normalize or p.transpose):
             multiply = self._packed(rows, low)

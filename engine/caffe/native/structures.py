@@ -66,7 +66,7 @@ POOLING = np.dtype(
     + _fields("first_row end_row low means")
 )
 #: The structure `inner` of inner.c.
-INNER = np.dtype(_PLACES + _fields("inputs first_row end_row"))
+INNER = np.dtype(_PLACES + _fields("inputs first_row end_row together"))
 #: The structure `lrn` of lrn.c.
 LRN = np.dtype(
     _PLACES[:2]

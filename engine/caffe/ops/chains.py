@@ -241,6 +241,15 @@ def _as_one(links: Sequence[Link], call: Callable[..., Any]) -> Link:
     return Link(call, inputs, links[-1].outputs, unused)
 
 
+def _continues(
+    row: Sequence[tuple[Link, jobs.Operation]], link: Link, call: jobs.Operation
+) -> bool:
+    """Return whether a call may be in a chain after others, whose results have channels last."""
+    results = [before.outputs[0] for before, _ in row]
+    fits = call.layout == torch.channels_last or link.inputs[0] not in results
+    return fits and row[0][1].dtype == call.dtype
+
+
 def joined(links: Sequence[Link]) -> list[Link | Chain]:
     """Return the links in their order, with successive links of the C library as one chain."""
     result: list[Link | Chain] = []
@@ -255,7 +264,7 @@ def joined(links: Sequence[Link]) -> list[Link | Chain]:
 
     for link in links:
         call = prepared.fused(link.call)
-        if call is None or (row and row[0][1].dtype != call.dtype):
+        if call is None or (row and not _continues(row, link, call)):
             end_row()
         if call is None:
             result.append(link)
