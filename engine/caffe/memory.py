@@ -101,7 +101,7 @@ class Memory:
         self._device: torch.Tensor | None = None
         self._head = Head.ZERO
         self._exported: weakref.ref | None = None
-        #: For a memory of few values: the exported array, which is slow to make, and its tensor.
+        #: The exported array, which is slow to make, and its tensor.
         self._root: np.ndarray | None = None
         self._root_of: torch.Tensor | None = None
         self._deferred: Callable[[], torch.Tensor] | None = None
@@ -260,7 +260,7 @@ class Memory:
         if self._exported is None or count > self._capacity or self._export() is None:
             if count > self._capacity:
                 self._capacity = count
-            self._host = self._device = self._exported = None
+            self._host = self._device = self._exported = self._root = self._root_of = None
             self._take(tensor)
             return
         assert self._buffer is not None
@@ -380,8 +380,7 @@ class Memory:
         if root is None:
             root = self._new_root()
             self._exported = weakref.ref(root)
-            is_kept = self._capacity <= FEW
-            self._root, self._root_of = (root, self._host) if is_kept else (None, None)
+            self._root, self._root_of = root, self._host
         # A view of the root keeps the root alive. The root itself is never returned, so that nobody
         # can change its shape.
         if root.shape == self.shape:
@@ -448,7 +447,7 @@ class Memory:
     def _take(self, tensor: torch.Tensor) -> None:
         if self.leases:
             self.end_leases()
-        self._deferred = self._buffer = None
+        self._deferred = self._buffer = self._buffer_of = None
         if tensor.is_cpu:
             self._host, self._head = tensor, Head.HOST
         else:
@@ -457,8 +456,8 @@ class Memory:
     def _forget(self) -> None:
         if self.leases:
             self.end_leases()
-        self._host = self._device = self._exported = self._deferred = self._buffer = None
-        self._root = self._root_of = None
+        self._host = self._device = self._exported = self._deferred = None
+        self._buffer = self._buffer_of = self._root = self._root_of = None
 
     def _to_host(self) -> torch.Tensor:
         if self._head is Head.DEVICE:
@@ -467,6 +466,7 @@ class Memory:
                 assert self._host is not None
                 self._host.copy_(fetch(self._device.float()))
             else:
+                self._root = self._root_of = None
                 self._host = fetch(self._device.float())
             self._head = Head.SYNCED
         assert self._host is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import caffe
 import numpy as np
 import pytest
@@ -74,6 +76,19 @@ def test_an_array_that_was_let_go_does_not_keep_later_values_from_moving(count):
     assert tensor[0] == 5 and array[1] == 2
     memory.set(torch.full((count,), 7.0))
     assert (array == 7).all()
+
+
+@pytest.mark.parametrize("count", [3, FEW + 1])
+def test_values_that_were_read_are_freed_when_others_take_their_place(count):
+    for replace in (lambda m: m.set(torch.ones(count)), lambda m: m.let_go()):
+        memory, tensor = Memory((count,)), torch.zeros(count)
+        storage = weakref.ref(tensor.untyped_storage())
+        memory.set(tensor)
+        memory.numpy()[...] = 1
+        assert memory.numpy().base is memory.numpy().base
+        del tensor
+        replace(memory)
+        assert storage() is None
 
 
 @pytest.mark.parametrize("count", [3, FEW + 1])
