@@ -7,6 +7,7 @@ takes a tenth of the time of a small convolution.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ from .. import heap
 from ..native import library
 from ..native.structures import CALL
 from . import bands, jobs, prepared
-from .rooms import Rooms
 
 #: Bytes of a block up to which a thread keeps the block.
 LARGE_BLOCK = 16 << 20
@@ -87,18 +87,31 @@ def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
     return result
 
 
-_room = Rooms()
+class Block(threading.local):
+    """Memory for the inner values of chains, for each thread of Python.
 
-
-def _block(size: int) -> torch.Tensor:
-    """Return memory of `size` bytes, a multiple of ALIGNMENT, for the inner values of a chain.
-
-    Chains of a thread run one after the other, so they share a block. Blocks above `LARGE_BLOCK`
-    are freed after their chain.
+    The chains of a thread run one after the other, so they share it. Chains that need more than
+    `LARGE_BLOCK` allocate their own.
     """
-    if size > LARGE_BLOCK:
-        return heap.empty((size,), torch.uint8, torch.contiguous_format)
-    return _room("block", size // torch.float32.itemsize)
+
+    def __init__(self) -> None:
+        self._memory: torch.Tensor | None = None
+        self._size = self._address = 0
+
+    def __call__(self, size: int) -> int:
+        """Return the address of at least `size` bytes."""
+        if size > self._size:
+            self._memory, self._size = None, 0
+            self._memory = _bytes(size)
+            self._size, self._address = size, self._memory.data_ptr()
+        return self._address
+
+
+_block = Block()
+
+
+def _bytes(size: int) -> torch.Tensor:
+    return heap.empty((size,), torch.uint8, torch.contiguous_format)
 
 
 class Chain:
@@ -117,6 +130,7 @@ class Chain:
             for i, layout, read in _inputs(link, call):
                 if i not in outputs:
                     self._sources.setdefault((i, layout), read)
+        self._readers = [(i, read) for (i, _), read in self._sources.items()]
         unused = [value for link in links for value in link.unused]
         self._dropped = [value for value in unused if value not in outputs]
         self._inner = places(links, [call.top_bytes for call in calls])
@@ -128,31 +142,43 @@ class Chain:
             if link.outputs[0] not in self._inner
         ]
         self._threads = 0
-        #: Where the maps of the last pass were, to which the jobs refer.
-        self._addresses: list[int] = []
+        #: Where the block and the maps of the last pass were, to which the jobs refer.
+        self._starts: list[int] = []
 
-    def run(self, values: Values) -> None:
-        """Compute the values that the links give, but not those that no later call reads."""
+    def run(self, values: Values) -> bool:
+        """Compute the values that the links give, but not those that no later call reads.
+
+        A value that is there already, from an earlier run, is replaced in its memory. Return False
+        where a result was not finite: then all values are new.
+        """
         if self._threads != torch.get_num_threads():
             self._bind()
-        maps = [_block(self._size), *[read(values[i]) for (i, _), read in self._sources.items()]]
+        large = _bytes(self._size) if self._size > LARGE_BLOCK else None
+        starts = [_block(self._size) if large is None else large.data_ptr()]
+        maps = [read(values[i]) for i, read in self._readers]
         for value, empty_top in self._kept:
-            values[value] = top = empty_top()
-            maps.append(top)
-        addresses = [x.data_ptr() for x in maps]
-        if addresses != self._addresses:
-            starts = np.array(addresses, np.uint64)[self._numbers]
-            self._words[self._targets] = starts + self._offsets
-            self._addresses = addresses
+            if values[value] is None:
+                values[value] = empty_top()
+            maps.append(values[value])
+        starts += [x.data_ptr() for x in maps]
+        if starts != self._starts:
+            self._move(starts)
         team = jobs.team(self._threads, self._scratch_values)
-        if self._run(self._calls.ctypes.data, len(self._calls), team) < len(self._calls):
-            # A result is not finite.
+        if self._run(self._address, self._count, team) < self._count:
             with torch.no_grad():
                 for link in self._links:
                     link.run(values)
-            return
+            return False
         for value in self._dropped:
             values[value] = None
+        return True
+
+    def _move(self, starts: list[int]) -> None:
+        """Write the addresses of the block and of the maps that have moved to the jobs."""
+        for start, before, (words, offsets) in zip(starts, self._starts, self._uses):
+            if start != before:
+                self._words[words] = offsets + np.uint64(start)
+        self._starts = starts
 
     def _numbered(self) -> dict[tuple[int, torch.memory_format], tuple[int, int]]:
         """Return the address at which a value lies: its number in `run`, and the bytes from it."""
@@ -171,6 +197,7 @@ class Chain:
         self._scratch_values = max(call.scratch_values for call in self._native)
         self._words = np.concatenate([table.view(np.uint64) for table in tables])
         self._calls = np.zeros(len(tables), CALL)
+        self._address, self._count = self._calls.ctypes.data, len(tables)
         numbers, targets = self._numbered(), []
         start = 0
         for i, (link, call, table) in enumerate(zip(self._links, self._native, tables)):
@@ -187,9 +214,14 @@ class Chain:
                     begin = offset + group if name == "x" else offset
                     targets.append((start + words[name], number, begin))
                 start += table.itemsize // 8
-        self._targets, self._numbers, bytes_on = np.array(targets).T
-        self._addresses = []
-        self._offsets = bytes_on.astype(np.uint64)
+        places, of, offsets = np.array(targets).T
+        count = 1 + len(self._sources) + len(self._kept)
+        #: For the block and each map: the words that hold an address in it, and the bytes from it.
+        self._uses = [
+            (places[of == number], offsets[of == number].astype(np.uint64))
+            for number in range(count)
+        ]
+        self._starts = [-1] * count
 
 
 def banded(
