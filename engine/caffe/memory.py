@@ -154,12 +154,13 @@ class Memory:
         read = getattr(self._deferred, "rounded", None) if self.is_deferred() else None
         return None if read is None else read(dtype, rows)
 
-    def watch(self, owner: object, before_change: Callable[[], None]) -> None:
+    def watch(self, owner: object, before_change: Callable[[], None]) -> weakref.WeakMethod:
         """Call `before_change()` once, before the values may next change.
 
         before_change: a bound method. The memory refers to its object weakly, so that an observer
         of weights that several nets share lives no longer than its own net.
         owner: has one observer; a later one replaces the one before.
+        Return the observer, with which `watch_again` costs less.
         """
         self.end_leases()
         key, observers = id(owner), self._observers
@@ -168,7 +169,13 @@ class Memory:
             if observers.get(key) is dead:
                 del observers[key]
 
-        observers[key] = weakref.WeakMethod(before_change, remove)
+        observers[key] = observer = weakref.WeakMethod(before_change, remove)
+        return observer
+
+    def watch_again(self, owner: object, observer: weakref.WeakMethod) -> None:
+        """Do as `watch`, which has returned the observer for this memory and owner."""
+        self.end_leases()
+        self._observers[id(owner)] = observer
 
     def observer_count(self) -> int:
         """Return the number of observers that are registered."""
@@ -529,9 +536,13 @@ class MemoryView:
         """The version of the memory behind the view."""
         return self._base.version
 
-    def watch(self, owner: object, before_change: Callable[[], None]) -> None:
+    def watch(self, owner: object, before_change: Callable[[], None]) -> weakref.WeakMethod:
         """As `Memory.watch`."""
-        self._base.watch(owner, before_change)
+        return self._base.watch(owner, before_change)
+
+    def watch_again(self, owner: object, observer: weakref.WeakMethod) -> None:
+        """As `Memory.watch_again`."""
+        self._base.watch_again(owner, observer)
 
     def end_leases(self) -> None:
         """As `Memory.end_leases`."""

@@ -91,6 +91,27 @@ def test_values_that_were_read_are_freed_when_others_take_their_place(count):
         assert storage() is None
 
 
+def test_an_observer_is_called_once_each_time_it_watches():
+    calls = []
+
+    class Observer:
+        def before_change(self):
+            calls.append(memory.tensor().sum().item())
+
+    memory, observer = Memory((2,)), Observer()
+    reference = memory.watch(observer, observer.before_change)
+    for value in (1, 2, 3):
+        memory.numpy()[...] = value
+    memory.watch_again(observer, reference)
+    memory.watch_again(observer, reference)
+    for value in (4, 5):
+        memory.set(torch.full((2,), float(value)))
+    assert calls == [0, 6]
+    memory.watch_again(observer, reference)
+    del observer
+    assert memory.observer_count() == 0
+
+
 @pytest.mark.parametrize("count", [3, FEW + 1])
 def test_any_reference_to_an_array_holds_the_array(count):
     memory = Memory((count,))

@@ -35,6 +35,7 @@ ENDS = {
     "larger": lambda m: m.reshape((4, 5)),
     "smaller": lambda m: m.reshape((1, 3)),
     "watch": lambda m: m.watch(m, OBSERVER.before_change),
+    "watch again": lambda m: m.watch_again(m, weakref.WeakMethod(OBSERVER.before_change)),
 }
 OBSERVER = Observer()
 STAYS = {

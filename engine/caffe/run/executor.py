@@ -166,7 +166,7 @@ class Executor:
         if learn:
             return self._learn(fresh)
         plan = self._inference.plan
-        if self._repeatable is Repeatable.ARRAYS and plan.repeat():
+        if plan.repeat():
             return self._losses.read()
         if self._repeatable is Repeatable.PLAN:
             plan.release()

@@ -129,8 +129,11 @@ class Segment:
         return program
 
     def repeat(self) -> bool:
-        """Make the bound calls of the last pass again; False, without effect, if they changed."""
-        return isinstance(self.last, ArrayProgram) and self.last.repeat()
+        """Make the last pass again, in the same memory; False, without effect, if that changed."""
+        last = self.last
+        if last is None or (isinstance(last, Program) and _is_to_join(last)):
+            return False
+        return last.repeat()
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
@@ -210,7 +213,7 @@ class Plan:
         return self._is_closed and all(segment.last is not None for segment in self.segments)
 
     def repeat(self) -> bool:
-        """Make the bound calls of the last pass again, if they are the same and all of the pass."""
+        """Make the last pass again, as `Segment.repeat`, if it ran one segment and nothing else."""
         only = self._only
         return only is not None and single.call(only.repeat, only.nodes, "forward")
 

@@ -16,7 +16,8 @@ from ..layers.views import View
 from ..memory import Memory
 from ..ops import chains, graphs, prepared
 from .flow import AnyMemory, Flow, Group, groups, join
-from .recall import Hidden, Recall
+from .in_place import InPlace
+from .recall import Hidden, KeptInput, Recall
 from .step import Step
 from .wiring import Node, Wiring
 
@@ -67,7 +68,7 @@ class Program:
         self._blob_lists = [node.layer.blobs for step in self.steps for node in step.nodes]
         self._memories, self._rebindings = self._present_memories(), Blob.rebindings
         self._calls: list[chains.Link | chains.Chain] = []
-        self._is_chain = False
+        self._chain: chains.Chain | None = None
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
@@ -81,6 +82,10 @@ class Program:
         #: The number of values in the blobs that a pass sets.
         self.values = sum(math.prod(shapes[v]) for v in flow.final.values())
         self._recall = Recall(flow, requested, hiding) if hiding else None
+        #: Memories of the last pass with the inputs of groups that are kept when they change.
+        self._watched: list[tuple[AnyMemory, KeptInput]] = []
+        #: The values of the last pass, if the next one can replace them.
+        self._in_place: InPlace | None = None
 
     def _last_uses(self) -> list[list[int]]:
         """For each step, the computed values that nothing reads later and no blob has."""
@@ -204,47 +209,75 @@ class Program:
         self._calls = chains.joined(
             [link for step, unused in zip(self.steps, self._unused) for link in step.links(unused)]
         )
-        #: Whether all layers are one chain, whose calls autograd does not see.
-        self._is_chain = len(self._calls) == 1 and isinstance(self._calls[0], chains.Chain)
+        only = self._calls[0] if len(self._calls) == 1 else None
+        #: The calls, if they are one chain, which autograd does not see.
+        self._chain = only if isinstance(only, chains.Chain) else None
+        self._in_place = None
         return True
 
     def run(self, sources: Sequence[torch.Tensor]) -> None:
         """Compute all values and give the blobs theirs."""
-        self.passes += 1
         values: list[Any] = [None] * self._flow.count
         for (value, _), tensor in zip(self._flow.sources, sources):
             values[value] = tensor
+        blobs = [(self._wiring.blobs[b], value) for value, b in self._flow.sources]
+        memories = [*self._published, *((blob.values, value) for blob, value in blobs)]
+        kept = {} if self._recall is None else self._recall.inputs
+        self._watched = [(memory, kept[value]) for memory, value in memories if value in kept]
+        self._in_place = None
+        if self._compute(values):
+            self._in_place = InPlace(blobs, self._published, values)
+
+    def repeat(self) -> bool:
+        """Compute all values as in the last pass, in their memory.
+
+        Return False, without effect, if the values have moved or another pass is to run.
+        """
+        if self._in_place is None or not self.fits():
+            return False
+        if any([step.call is None for step in self.steps]):
+            return False
+        values = self._in_place.values()
+        if values is None:
+            return False
+        if self._recall is not None:
+            self._recall.pause()
+        self._in_place.before_change()
+        self._compute(values)
+        return True
+
+    def _compute(self, values: list[Any]) -> bool:
+        """Compute the values of a pass and give the blobs theirs.
+
+        values: None, or the last pass's values, which a chain replaces in their memory. Return
+        whether a chain has computed all of them.
+        """
+        self.passes += 1
+        before = [values[value] for _, value in self._published]
         try:
-            self._call_all(values)
+            is_chain = self._call_all(values)
         except Exception:
             self.close()
             raise
         finally:
-            for memory, value in self._published:
-                if values[value] is not None:
+            for (memory, value), tensor in zip(self._published, before):
+                if values[value] is not tensor:
                     memory.set(values[value])
         if self._recall is not None:
             self._recall.begin(values)
-            self._watch_inputs(self._recall)
+            # The inputs are kept before somebody writes to their blobs.
+            for memory, kept in self._watched:
+                kept.watch(memory)
+        return is_chain
 
-    def _call_all(self, values: list[Any]) -> None:
-        if self._is_chain:
-            self._calls[0].run(values)
-            return
+    def _call_all(self, values: list[Any]) -> bool:
+        """Make all calls; return whether they were a chain, which has computed the values."""
+        if self._chain is not None:
+            return self._chain.run(values)
         with torch.no_grad():
             for call in self._calls:
                 call.run(values)
-
-    def _watch_inputs(self, recall: Recall) -> None:
-        """Keep the inputs of groups with hidden blobs before somebody writes to their blobs."""
-        memories = [(m, v) for m, v in self._published]
-        memories += [(self._wiring.blobs[b].values, v) for v, b in self._flow.sources]
-        for memory, value in memories:
-            kept = recall.inputs.get(value)
-            if kept is not None and memory.held():
-                kept.keep()
-            elif kept is not None:
-                memory.watch(kept, kept.keep)
+        return False
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .. import mode
 from ..layers import Function
 from ..layers.views import View
 from ..memory import Memory
-from .flow import Flow
+from .flow import AnyMemory, Flow
 from .functional import as_tuple
 from .step import Step
 
@@ -26,15 +28,54 @@ class KeptInput:
     def __init__(self) -> None:
         self.tensor: torch.Tensor | None = None
         self._is_copy = False
+        #: The last copy, and the tensor that was copied, which others keep.
+        self._copy: torch.Tensor | None = None
+        self._copy_of: weakref.ref[torch.Tensor] | None = None
+        #: Arrays over both, if the tensor was copied more than once.
+        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+        self._memory: AnyMemory | None = None
+        self._observer: weakref.WeakMethod | None = None
 
     def set(self, tensor: torch.Tensor | None) -> None:
         """Set the values of a pass; None drops the values of the last pass."""
         self.tensor, self._is_copy = tensor, False
 
+    def free(self) -> None:
+        """Drop the values of the last pass and the memory of copies."""
+        self.set(None)
+        self._copy = self._copy_of = self._arrays = None
+
     def keep(self) -> None:
         """Copy the values of the pass."""
-        if self.tensor is not None and not self._is_copy:
-            self.tensor, self._is_copy = self.tensor.clone(), True
+        if self.tensor is None or self._is_copy:
+            return
+        if self._copy is None or self._copy_of is None or self._copy_of() is not self.tensor:
+            self._copy, self._copy_of = self.tensor.clone(), weakref.ref(self.tensor)
+            self._arrays = None
+        else:
+            if self._arrays is None:
+                self._arrays = _array(self._copy), _array(self.tensor)
+            # PyTorch takes twice as long, because its code is no longer in the cache.
+            np.copyto(*self._arrays)
+        self.tensor, self._is_copy = self._copy, True
+
+    def watch(self, memory: AnyMemory) -> None:
+        """Copy the values, which are in a memory, before they change.
+
+        Values in an array that somebody holds may change without notice, and are copied at once.
+        """
+        if memory.held():
+            self.keep()
+        elif self._observer is not None and memory is self._memory:
+            memory.watch_again(self, self._observer)
+        else:
+            self._memory, self._observer = memory, memory.watch(self, self.keep)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """Return an array over a tensor, of integers for a type that NumPy lacks."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype.itemsize == 2 else tensor).numpy()
 
 
 class Hidden(NamedTuple):
@@ -85,11 +126,16 @@ class Recall:
         """Note that a memory is about to change."""
         self.is_intact = False
 
+    def pause(self) -> None:
+        """Drop the inputs of the last pass, whose blobs are about to change, before one like it."""
+        for kept in self.inputs.values():
+            kept.set(None)
+
     def close(self) -> None:
         """Drop the inputs of the last pass, whose blobs are about to be replaced."""
         self._partial.clear()
         for kept in self.inputs.values():
-            kept.set(None)
+            kept.free()
 
     def let_go(self) -> None:
         """Free the memories."""
