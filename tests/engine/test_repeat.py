@@ -13,6 +13,7 @@ from caffe.ops import chains, jobs
 from caffe.run import plan, program
 
 from tests.engine.test_graphs import joined
+from tests.engine.test_joined_chains import CONVOLUTION, RELU
 from tests.engine.test_joined_chains import NET as MAPS
 from tests.engine.test_native import native as native
 from tests.engine.test_plan import check, feed, run
@@ -126,6 +127,25 @@ def test_a_hidden_blob_has_the_values_of_the_last_pass(pair, repeats, name, hold
     planned.params["stem"][0].data[...] = 0
     ours = planned.blobs[name].data
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_calls_after_the_first_chain_are_made_in_each_pass(make, repeats, holds):
+    further = 'layer { name: "prob" type: "Softmax" bottom: "row" top: "prob" }\n'
+    further += CONVOLUTION.format("wide", "deep", 32, "kernel_size: 3 pad: 2 dilation: 2")
+    further += RELU.format("wide")
+    pair = make(NET + further)
+    run(*pair)
+    held = [pair[0].blobs[name].data for name in ("prob", "wide", "row") if holds]
+    for seed in (3, 4, 5):
+        feed(*pair, seed)
+        repeats.clear()
+        pair[0].executor.forward_all()
+        pair[1].forward()
+        assert repeats == [True]
+        check(*pair, ["prob", "row"] if seed < 5 else pair[0].blobs)
+    for array, name in zip(held, ("prob", "wide", "row")):
+        np.testing.assert_array_equal(array, pair[0].blobs[name].data)
 
 
 def test_a_hidden_blob_that_was_read_is_computed_by_the_next_pass(pair, repeats):

@@ -141,6 +141,8 @@ class Chain:
             for link, call in zip(links, calls)
             if link.outputs[0] not in self._inner
         ]
+        #: The values that the chain leaves.
+        self.results = frozenset(value for value, _ in self._kept)
         self._threads = 0
         #: Where the block and the maps of the last pass were, to which the jobs refer.
         self._starts: list[int] = []

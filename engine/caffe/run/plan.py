@@ -131,9 +131,9 @@ class Segment:
     def repeat(self) -> bool:
         """Make the last pass again, in the same memory; False, without effect, if that changed."""
         last = self.last
-        if last is None or (isinstance(last, Program) and _is_to_join(last)):
+        if isinstance(last, Program) and (last.refused() or _is_to_join(last)):
             return False
-        return last.repeat()
+        return last is not None and last.repeat()
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .. import heap
 from ..blob import Blob, memories_of_values
 from ..layers import Function
 from ..layers.convolution import Convolution
@@ -69,6 +70,7 @@ class Program:
         self._memories, self._rebindings = self._present_memories(), Blob.rebindings
         self._calls: list[chains.Link | chains.Chain] = []
         self._chain: chains.Chain | None = None
+        self._others: Sequence[chains.Link | chains.Chain] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
@@ -84,7 +86,8 @@ class Program:
         self._recall = Recall(flow, requested, hiding) if hiding else None
         #: Memories of the last pass with the inputs of groups that are kept when they change.
         self._watched: list[tuple[AnyMemory, KeptInput]] = []
-        #: The values of the last pass, if the next one can replace them.
+        #: The inputs of the last pass and the results of its first chain, if the next pass can
+        #: replace the results.
         self._in_place: InPlace | None = None
 
     def _last_uses(self) -> list[list[int]]:
@@ -209,9 +212,10 @@ class Program:
         self._calls = chains.joined(
             [link for step, unused in zip(self.steps, self._unused) for link in step.links(unused)]
         )
-        only = self._calls[0] if len(self._calls) == 1 else None
-        #: The calls, if they are one chain, which autograd does not see.
-        self._chain = only if isinstance(only, chains.Chain) else None
+        first = self._calls[0] if self._calls else None
+        #: The chain that the calls begin with, which autograd does not see, and the other calls.
+        self._chain = first if isinstance(first, chains.Chain) else None
+        self._others = self._calls[0 if self._chain is None else 1 :]
         self._in_place = None
         return True
 
@@ -225,15 +229,16 @@ class Program:
         kept = {} if self._recall is None else self._recall.inputs
         self._watched = [(memory, kept[value]) for memory, value in memories if value in kept]
         self._in_place = None
-        if self._compute(values):
-            self._in_place = InPlace(blobs, self._published, values)
+        if self._compute(values) and self._chain is not None:
+            results = [(m, v) for m, v in self._published if v in self._chain.results]
+            self._in_place = InPlace(blobs, results, values)
 
     def repeat(self) -> bool:
-        """Compute all values as in the last pass, in their memory.
+        """Compute all values as in the last pass, those of the first chain in their memory.
 
-        Return False, without effect, if the values have moved or another pass is to run.
+        Return False, without effect, if these have moved or another pass is to run.
         """
-        if self._in_place is None or not self.fits():
+        if self._in_place is None or self._chain is None or not self.fits():
             return False
         if any([step.call is None for step in self.steps]):
             return False
@@ -243,19 +248,22 @@ class Program:
         if self._recall is not None:
             self._recall.pause()
         self._in_place.before_change()
+        if self._others:
+            self._free(self._chain.results)
+            heap.tidy()
         self._compute(values)
         return True
 
     def _compute(self, values: list[Any]) -> bool:
         """Compute the values of a pass and give the blobs theirs.
 
-        values: None, or the last pass's values, which a chain replaces in their memory. Return
-        whether a chain has computed all of them.
+        values: None, or the last pass's values, which the first chain replaces in their memory.
+        Return whether this chain has computed its values.
         """
         self.passes += 1
         before = [values[value] for _, value in self._published]
         try:
-            is_chain = self._call_all(values)
+            is_computed = self._call_all(values)
         except Exception:
             self.close()
             raise
@@ -268,16 +276,16 @@ class Program:
             # The inputs are kept before somebody writes to their blobs.
             for memory, kept in self._watched:
                 kept.watch(memory)
-        return is_chain
+        return is_computed
 
     def _call_all(self, values: list[Any]) -> bool:
-        """Make all calls; return whether they were a chain, which has computed the values."""
-        if self._chain is not None:
-            return self._chain.run(values)
-        with torch.no_grad():
-            for call in self._calls:
-                call.run(values)
-        return False
+        """Make all calls; return whether the first one is a chain that has computed its values."""
+        is_computed = self._chain is not None and self._chain.run(values)
+        if self._others:
+            with torch.no_grad():
+                for call in self._others:
+                    call.run(values)
+        return is_computed
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
@@ -292,6 +300,10 @@ class Program:
         if self._recall is not None:
             self._recall.close()
         if frees:
-            for memory, _ in self._published:
-                if isinstance(memory, Memory):
-                    memory.let_go()
+            self._free()
+
+    def _free(self, but: frozenset[int] = frozenset()) -> None:
+        """Free the values that the pass computed, but for those of these numbers."""
+        for memory, value in self._published:
+            if value not in but and isinstance(memory, Memory):
+                memory.let_go()
