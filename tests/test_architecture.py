@@ -38,6 +38,7 @@ ROOMS = (
     ("_torch", "code_ahead", "cores", "garbage", "late_torch", "torch_library"),
     ("arguments", "errors", "printable", "proto", "start"),
     ("files", "launch", "forks", "late_names", "log_files", "pages", "spelling"),
+    ("large_pages",),
     ("module_search",),
     ("glog", "wire"),
     ("boost_random", "unknown", "lazy", "mode", "native"),

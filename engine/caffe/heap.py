@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from . import mode, pages
+from .large_pages import ALIGNMENT
 
 #: The environment variable that leaves malloc's settings alone if it is 0.
 SWITCH = "CAFFE_MALLOPT"
@@ -38,8 +39,6 @@ USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNA
 # the size from which on a block lies outside the heap; 32 MB is the most that glibc accepts.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIM, MMAP = 1 << 30, 1 << 25
-#: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
-ALIGNMENT = 64
 # The number of blocks outside the heap that glibc allows, by default.
 M_MMAP_MAX, MMAPS = -4, 65536
 #: Bytes by which the process may grow over its memory in the first passes after a trim.

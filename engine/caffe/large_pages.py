@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from . import pages
-from .heap import ALIGNMENT
 
 #: The bytes of a page, and of a block that several tensors share.
 PAGE, BLOCK = 1 << 21, 1 << 22
+#: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
+ALIGNMENT = 64
 
 
 class _Block:

@@ -58,7 +58,7 @@ def test_a_chain_ends_before_a_call_that_reads_planes_of_its_results():
     ]
     links = [chains.Link(call, [i], [i + 1], [i]) for i, call in enumerate(calls)]
     rows = chains.joined(links)
-    assert [len(row._links) for row in rows if isinstance(row, chains.Chain)] == [2, 2]
+    assert [type(row) for row in rows] == [chains.Chain, chains.Chain]
     values: list[Any] = [torch.randn(shape), None, None, None, None]
     expected = list(values)
     for row in rows:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from caffe import large_pages
-from caffe.heap import ALIGNMENT
+from caffe.large_pages import ALIGNMENT
 
 
 def test_tensors_have_memory_of_their_own():
