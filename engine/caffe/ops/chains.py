@@ -17,7 +17,7 @@ import torch
 from .. import heap
 from ..native import library
 from ..native.structures import CALL
-from . import bands, jobs, prepared
+from . import bands, graphs, jobs, prepared
 
 #: Bytes of a block up to which a thread keeps the block.
 LARGE_BLOCK = 16 << 20
@@ -38,6 +38,15 @@ class Link(NamedTuple):
     inputs: Sequence[int]
     outputs: Sequence[int]
     unused: Sequence[int]
+
+    def layouts(self, value: int) -> set[torch.memory_format | None]:
+        """Return the layouts in which the call reads a map; None stands for any."""
+        if value not in self.inputs:
+            return set()
+        operation = prepared.fused(self.call)
+        if operation is not None:
+            return {layout for i, layout, _ in _inputs(self, operation) if i == value}
+        return {torch.channels_last if isinstance(self.call, graphs.Graph) else None}
 
     def run(self, values: Values) -> None:
         """Compute the values that the call gives."""
@@ -146,6 +155,10 @@ class Chain:
         self._threads = 0
         #: Where the block and the maps of the last pass were, to which the jobs refer.
         self._starts: list[int] = []
+
+    def layouts(self, value: int) -> set[torch.memory_format | None]:
+        """Return the layouts in which the links read a map that they do not compute."""
+        return {layout for i, layout in self._sources if i == value}
 
     def run(self, values: Values) -> bool:
         """Compute the values that the links give, but not those that no later call reads.

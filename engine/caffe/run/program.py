@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .. import heap
+from .. import heap, mode
 from ..blob import Blob, memories_of_values
 from ..layers import Function
 from ..layers.convolution import Convolution
@@ -71,6 +71,8 @@ class Program:
         self._calls: list[chains.Link | chains.Chain] = []
         self._chain: chains.Chain | None = None
         self._others: Sequence[chains.Link | chains.Chain] = []
+        #: The sources that are put into channels last before the calls.
+        self._turned: list[int] = []
         self._unused = self._last_uses()
         hidden = {value for step in self.steps for value, _ in step.group.hidden}
         self._published = [(m, v) for m, v in flow.final.items() if v not in hidden]
@@ -217,7 +219,19 @@ class Program:
         self._chain = first if isinstance(first, chains.Chain) else None
         self._others = self._calls[0 if self._chain is None else 1 :]
         self._in_place = None
+        self._turned = self._turned_sources()
         return True
+
+    def _turned_sources(self) -> list[int]:
+        """Return the values of the sources that all calls read as maps with channels last."""
+        turned = []
+        for value, _ in self._flow.sources:
+            layouts = {layout for call in self._calls for layout in call.layouts(value)}
+            shape = self._shapes[value]
+            is_map = len(shape) == 4 and mode.map_layout(shape, CPU) == torch.channels_last
+            if is_map and layouts == {torch.channels_last}:
+                turned.append(value)
+        return turned
 
     def run(self, sources: Sequence[torch.Tensor]) -> None:
         """Compute all values and give the blobs theirs."""
@@ -231,6 +245,8 @@ class Program:
         self._in_place = None
         if self._compute(values) and self._chain is not None:
             results = [(m, v) for m, v in self._published if v in self._chain.results]
+            for (value, _), tensor in zip(self._flow.sources, sources):
+                values[value] = tensor
             self._in_place = InPlace(blobs, results, values)
 
     def repeat(self) -> bool:
@@ -261,6 +277,7 @@ class Program:
         Return whether this chain has computed its values.
         """
         self.passes += 1
+        copies = self._turn(values)
         before = [values[value] for _, value in self._published]
         try:
             is_computed = self._call_all(values)
@@ -272,11 +289,24 @@ class Program:
                 if values[value] is not tensor:
                     memory.set(values[value])
         if self._recall is not None:
-            self._recall.begin(values)
+            self._recall.begin(values, copies)
             # The inputs are kept before somebody writes to their blobs.
             for memory, kept in self._watched:
                 kept.watch(memory)
         return is_computed
+
+    def _turn(self, values: list[Any]) -> set[int]:
+        """Put the maps of sources into channels last, once for all calls; return which moved.
+
+        The copies of the maps are the inputs from which hidden blobs are computed, too.
+        """
+        copies = set()
+        for value in self._turned:
+            planes = values[value]
+            values[value] = planes.contiguous(memory_format=torch.channels_last)
+            if values[value] is not planes:
+                copies.add(value)
+        return copies
 
     def _call_all(self, values: list[Any]) -> bool:
         """Make all calls; return whether the first one is a chain that has computed its values."""

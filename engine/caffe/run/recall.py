@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -36,9 +36,12 @@ class KeptInput:
         self._memory: AnyMemory | None = None
         self._observer: weakref.WeakMethod | None = None
 
-    def set(self, tensor: torch.Tensor | None) -> None:
-        """Set the values of a pass; None drops the values of the last pass."""
-        self.tensor, self._is_copy = tensor, False
+    def set(self, tensor: torch.Tensor | None, is_copy: bool = False) -> None:
+        """Set the values of a pass; None drops the values of the last pass.
+
+        is_copy: whether the tensor is not that of a memory, so that the values cannot change.
+        """
+        self.tensor, self._is_copy = tensor, is_copy
 
     def free(self) -> None:
         """Drop the values of the last pass and the memory of copies."""
@@ -64,6 +67,8 @@ class KeptInput:
 
         Values in an array that somebody holds may change without notice, and are copied at once.
         """
+        if self._is_copy:
+            return
         if memory.held():
             self.keep()
         elif self._observer is not None and memory is self._memory:
@@ -110,10 +115,13 @@ class Recall:
         #: Step -> the number of layers computed so far, and the values that the other layers read.
         self._partial: dict[Step, tuple[int, dict[int, torch.Tensor]]] = {}
 
-    def begin(self, values: Sequence[torch.Tensor]) -> None:
-        """Have the blobs computed from the values of a pass, by number, when somebody asks."""
+    def begin(self, values: Sequence[torch.Tensor], copies: Container[int]) -> None:
+        """Have the blobs computed from the values of a pass, by number, when somebody asks.
+
+        copies: the numbers of values that are not those of a memory.
+        """
         for value, kept in self.inputs.items():
-            kept.set(values[value])
+            kept.set(values[value], value in copies)
         if self.is_intact:
             return
         for hidden in self._hidden:
