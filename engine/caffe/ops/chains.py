@@ -7,7 +7,6 @@ takes a tenth of the time of a small convolution.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +17,9 @@ from .. import heap
 from ..native import library
 from ..native.structures import CALL
 from . import bands, graphs, jobs, prepared
+from .rooms import Rooms
 
-#: Bytes of a block up to which a thread keeps the block.
+#: Bytes of a block up to which the chains of a thread, which run one after the other, share it.
 LARGE_BLOCK = 16 << 20
 #: A function that returns a map in the layout and the type that the C library reads.
 Reader = Callable[[torch.Tensor], torch.Tensor]
@@ -96,31 +96,7 @@ def places(links: Sequence[Link], sizes: Sequence[int]) -> dict[int, Place]:
     return result
 
 
-class Block(threading.local):
-    """Memory for the inner values of chains, for each thread of Python.
-
-    The chains of a thread run one after the other, so they share it. Chains that need more than
-    `LARGE_BLOCK` allocate their own.
-    """
-
-    def __init__(self) -> None:
-        self._memory: torch.Tensor | None = None
-        self._size = self._address = 0
-
-    def __call__(self, size: int) -> int:
-        """Return the address of at least `size` bytes."""
-        if size > self._size:
-            self._memory, self._size = None, 0
-            self._memory = _bytes(size)
-            self._size, self._address = size, self._memory.data_ptr()
-        return self._address
-
-
-_block = Block()
-
-
-def _bytes(size: int) -> torch.Tensor:
-    return heap.empty((size,), torch.uint8, torch.contiguous_format)
+_rooms = Rooms()
 
 
 class Chain:
@@ -168,14 +144,17 @@ class Chain:
         """
         if self._threads != torch.get_num_threads():
             self._bind()
-        large = _bytes(self._size) if self._size > LARGE_BLOCK else None
-        starts = [_block(self._size) if large is None else large.data_ptr()]
         maps = [read(values[i]) for i, read in self._readers]
         for value, empty_top in self._kept:
             if values[value] is None:
                 values[value] = empty_top()
             maps.append(values[value])
-        starts += [x.data_ptr() for x in maps]
+        if self._size > LARGE_BLOCK:
+            block = heap.empty((self._size,), torch.uint8, torch.contiguous_format)
+            start = block.data_ptr()
+        else:
+            start = _rooms.address("block", self._size // torch.float32.itemsize)
+        starts = [start, *[x.data_ptr() for x in maps]]
         if starts != self._starts:
             self._move(starts)
         team = jobs.team(self._threads, self._scratch_values)

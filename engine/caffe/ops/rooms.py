@@ -17,7 +17,17 @@ class Rooms(threading.local):
     def __call__(self, name: str, *shape: int) -> torch.Tensor:
         """Return a float32 tensor of this shape, in the memory that the name had before."""
         count = math.prod(shape)
-        if name not in self._rooms or self._rooms[name].numel() < count:
+        return self._room(name, count)[:count].view(shape)
+
+    def address(self, name: str, count: int) -> int:
+        """Return the address of the memory that a call returns for `count` values."""
+        return self._room(name, count).data_ptr()
+
+    def _room(self, name: str, count: int) -> torch.Tensor:
+        """Return a tensor of at least `count` values."""
+        room = self._rooms.get(name)
+        if room is None or room.numel() < count:
+            room = None  # frees the memory before the name gets more
             self._rooms.pop(name, None)
-            self._rooms[name] = torch.empty(count)
-        return self._rooms[name][:count].view(shape)
+            room = self._rooms[name] = torch.empty(count)
+        return room
