@@ -7,8 +7,8 @@ of 2 MB, a pass of MobileNet v2 takes 4 % less time.
 Tensors lie one behind the other in blocks of two pages. The system gets a block back when none of
 its tensors is left. Where the system has no large pages, the memory has small ones.
 
-Large tensors have no place here: some virtual machines take 0.5 s longer to provide some hundred
-megabytes in large pages for the first time.
+Tensors of more than `LIMIT` bytes have no place here: some virtual machines take 1.5 ms to provide
+each large page for the first time, so that the weights of a large net would be read 0.1 s later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from . import pages
 
 #: The bytes of a page, and of a block that several tensors share.
 PAGE, BLOCK = 1 << 21, 1 << 22
+#: The bytes of the largest tensor for which callers should take memory here.
+LIMIT = 3 * PAGE
 #: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
 ALIGNMENT = 64
 

@@ -26,9 +26,9 @@ from .native import library
 #: Bytes of a blob from which its values are read when they are first needed. Smaller blobs are
 #: read when the net is loaded.
 LARGE = 1 << 24
-#: Bytes that a thread reads at a time: into their place, and to be rounded. The bytes are rounded
-#: while they are in the core's cache.
-PIECE, ROUNDED_PIECE = 1 << 23, 1 << 20
+#: Bytes that a thread reads at a time: into their place, and to be rounded. With smaller pieces,
+#: threads wait longer for the interpreter's lock; larger ones leave the core's cache.
+PIECE, ROUNDED_PIECE = 1 << 23, 1 << 21
 #: All of the first axis.
 ALL = slice(None)
 
@@ -135,7 +135,7 @@ class FileValues:
         first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
         piece_bytes = PIECE if dtype == torch.float32 else min(PIECE, ROUNDED_PIECE)
         count = max(1, piece_bytes // itemsize)
-        small = size * dtype.itemsize < LARGE
+        small = size * dtype.itemsize <= large_pages.LIMIT
         tensor = large_pages.empty(size, dtype) if small else _allocate(size, dtype)
 
         starts, lock = iter(range(0, size, count)), threading.Lock()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .. import lazy
+from .. import large_pages
 from ..native import library
 from ..native.records import PANEL
 from ..native.structures import INNER
@@ -37,7 +37,7 @@ class Product(jobs.Operation):
             "w": w.data_ptr(),
             "b": 0 if self._b is None else self._b.data_ptr(),
             "inputs": w.shape[1],
-            "together": w.nbytes >= lazy.LARGE,  # fewer weights lie in large pages
+            "together": w.nbytes > large_pages.LIMIT,
         }
         super().__init__(library.required().inner, INNER, (1, len(w)), fields)
 
