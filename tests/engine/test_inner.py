@@ -22,7 +22,7 @@ def with_library(native, monkeypatch):
 @pytest.mark.parametrize("together", [False, True])
 def test_the_output_is_the_exact_product(inputs, outputs, biased, together, monkeypatch):
     torch.manual_seed(5)
-    monkeypatch.setattr(inner.lazy, "LARGE", 1 if together else 1 << 24)
+    monkeypatch.setattr(inner.large_pages, "LIMIT", 1 if together else 1 << 24)
     x, w = torch.randn(1, inputs, 1, 1), torch.randn(outputs, inputs)
     b = torch.randn(outputs) if biased else None
     expected = w.double() @ x.double().flatten() + (0 if b is None else b.double())

@@ -124,6 +124,6 @@ def test_a_7_x_7_convolution_of_images_stays_in_its_arrays(fence, shape, pad):
 @pytest.mark.parametrize("inputs", [1, 33, 130])
 @pytest.mark.parametrize("together", [False, True])
 def test_a_product_with_a_row_stays_in_its_arrays(fence, inputs, together, monkeypatch):
-    monkeypatch.setattr(inner.lazy, "LARGE", 1 if together else 1 << 24)
+    monkeypatch.setattr(inner.large_pages, "LIMIT", 1 if together else 1 << 24)
     x, w, b = (fence.copy(torch.randn(*shape)) for shape in ((1, inputs), (13, inputs), (13,)))
     assert torch.allclose(inner.Product(x.shape, w, b)(x), x @ w.t() + b, atol=1e-4)
