@@ -7,8 +7,8 @@ of 2 MB, a pass of MobileNet v2 takes 4 % less time.
 Tensors lie one behind the other in blocks of two pages. The system gets a block back when none of
 its tensors is left. Where the system has no large pages, the memory has small ones.
 
-Tensors of more than `LIMIT` bytes have no place here: some virtual machines take 1.5 ms to provide
-each large page for the first time, so that the weights of a large net would be read 0.1 s later.
+Tensors of more than `LIMIT` bytes have pages of the usual size: some virtual machines take 1.5 ms
+to provide each large page for the first time, which delays the first pass of a large net.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import pages
 
 #: The bytes of a page, and of a block that several tensors share.
 PAGE, BLOCK = 1 << 21, 1 << 22
-#: The bytes of the largest tensor for which callers should take memory here.
+#: The bytes of the largest tensor that lies in large pages.
 LIMIT = 3 * PAGE
 #: Bytes to whose multiples tensors are aligned, as PyTorch aligns them.
 ALIGNMENT = 64
@@ -80,13 +80,13 @@ _blocks = _Blocks()
 
 def empty(count: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return a tensor of `count` values. Raises MemoryError."""
-    if not count or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return torch.empty(count, dtype=dtype)
+    size = count * dtype.itemsize
     try:
-        memory = _blocks.take(count * dtype.itemsize)
-    except OSError as error:
+        if not 0 < size <= LIMIT or not hasattr(mmap, "MAP_ANONYMOUS"):
+            return torch.empty(count, dtype=dtype)
+        return torch.from_numpy(_blocks.take(size)).view(dtype)
+    except (OSError, RuntimeError) as error:  # PyTorch's exception without memory is the latter.
         raise MemoryError from error
-    return torch.from_numpy(memory).view(dtype)
 
 
 def copy(values: torch.Tensor) -> torch.Tensor:

@@ -135,8 +135,7 @@ class FileValues:
         first = values.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
         piece_bytes = PIECE if dtype == torch.float32 else min(PIECE, ROUNDED_PIECE)
         count = max(1, piece_bytes // itemsize)
-        small = size * dtype.itemsize <= large_pages.LIMIT
-        tensor = large_pages.empty(size, dtype) if small else _allocate(size, dtype)
+        tensor = large_pages.empty(size, dtype)
 
         starts, lock = iter(range(0, size, count)), threading.Lock()
 
@@ -146,11 +145,11 @@ class FileValues:
 
         def read() -> None:
             """Read pieces until another thread has taken the last one."""
-            buffer = None if dtype == torch.float32 else _allocate(count, torch.float32)
+            buffer = None if dtype == torch.float32 else np.empty(count, np.float32)
             while (start := next_start()) is not None:
                 part = tensor[start : start + count]
                 _provide_pages(part)
-                piece = part if buffer is None else buffer[: len(part)]
+                piece = part if buffer is None else torch.from_numpy(buffer[: len(part)])
                 _fill(piece.numpy().view(np.uint8).data, file.handle, first + start * itemsize)
                 if buffer is not None:
                     _round(piece, part)
@@ -169,14 +168,6 @@ def _round(values: torch.Tensor, rounded: torch.Tensor) -> None:
         rounded.copy_(values)
     else:
         native.round(values.data_ptr(), rounded.data_ptr(), len(values))
-
-
-def _allocate(count: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return memory for `count` values. Raises MemoryError."""
-    try:
-        return torch.empty(count, dtype=dtype)
-    except RuntimeError as error:  # PyTorch's exception where the process cannot get memory.
-        raise MemoryError from error
 
 
 def _provide_pages(tensor: torch.Tensor) -> None:

@@ -40,6 +40,27 @@ def test_a_copy_has_the_values_in_their_order(dtype: torch.dtype):
     assert torch.equal(copy, values)
 
 
+def _flags(address: int) -> list[str]:
+    """Return what the system was told about the memory at an address of this process."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if "-" in name:
+            start, end = (int(part, 16) for part in name.split("-"))
+            inside = start <= address < end
+        elif inside and name == "VmFlags:":
+            return rest
+    raise ValueError(f"{address:x} is not in /proc/self/smaps")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells of its pages")
+def test_tensors_up_to_the_limit_ask_for_large_pages():
+    largest = large_pages.empty(large_pages.LIMIT // 4)
+    larger = large_pages.empty(large_pages.LIMIT // 4 + 1)
+    assert "hg" in _flags(largest.data_ptr())
+    assert "hg" not in _flags(larger.data_ptr())
+
+
 def test_no_values():
     assert large_pages.empty(0).shape == (0,)
     assert large_pages.copy(torch.empty(0, 3)).shape == (0, 3)
@@ -53,7 +74,7 @@ def _mapped() -> int:
 def test_memory_goes_back_to_the_system():
     before = _mapped()
     for _ in range(100):
-        large_pages.empty(large_pages.BLOCK).fill_(1)  # 16 MB
+        large_pages.empty(large_pages.LIMIT // 4).fill_(1)
         gc.collect()
     assert _mapped() - before < 50 * large_pages.BLOCK // 4096
 
