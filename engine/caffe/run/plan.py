@@ -110,9 +110,8 @@ class Segment:
         program = self._programs.get(key)
         if program is None or not program.fits() or not program.prepare():
             return Rebuild()
-        refused = program.refused()
-        self._refused |= refused
-        return Rebuild(program.native()) if refused or _is_to_join(program) else None
+        self._refused |= program.refused()
+        return Rebuild(program.native()) if _is_to_regroup(program) else None
 
     def _new_program(self, key: object, rebuild: Rebuild) -> Program:
         """Return a new program, ready to run, in place of the one for a key."""
@@ -131,9 +130,9 @@ class Segment:
     def repeat(self) -> bool:
         """Make the last pass again, in the same memory; False, without effect, if that changed."""
         last = self.last
-        if isinstance(last, Program) and (last.refused() or _is_to_join(last)):
+        if last is None or (isinstance(last, Program) and _is_to_regroup(last)):
             return False
-        return last is not None and last.repeat()
+        return last.repeat()
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
@@ -146,9 +145,10 @@ class Segment:
             self.last.release(frees)
 
 
-def _is_to_join(program: Program) -> bool:
-    """Return whether steps of a program in a row are to be joined now."""
-    return not program.joined and program.passes == BEFORE_GRAPHS and program.is_joinable()
+def _is_to_regroup(program: Program) -> bool:
+    """Return whether steps in a row are to be joined now, or a graph of them cannot be used."""
+    is_to_join = not program.joined and program.passes == BEFORE_GRAPHS and program.is_joinable()
+    return is_to_join or bool(program.refused())
 
 
 class Plan:
@@ -236,7 +236,9 @@ class Plan:
         programs = [s.last for s in self.segments if s.last is not None]
         layers, calls = sum(len(s.nodes) for s in self.segments), sum(p.calls for p in programs)
         native = sum(p.native_calls for p in programs if isinstance(p, ArrayProgram))
-        return f"{layers} layers in {calls} calls" + (f", {native} in C" if native else "")
+        return f"{layers} layers in {calls} call{'s' * (calls != 1)}" + (
+            f", {native} in C" if native else ""
+        )
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""

@@ -196,13 +196,17 @@ class Program:
         if self._held and not all(memory.held() for memory in self._held):
             return False
         # A graph takes long to compile: after a change, the weights may soon change again.
-        if self.joined and self.passes and any(step.call is None for step in self.steps):
+        if self.joined and self.passes and self._unbound():
             return False
         return self._recall is None or not self._recall.is_held()
 
+    def _unbound(self) -> list[Step]:
+        """Return the steps whose weights have changed since they were bound."""
+        return [step for step in self.steps if step.call is None]
+
     def prepare(self) -> bool:
         """Bind the steps whose weights have changed; False if that needs another program."""
-        unbound = [step for step in self.steps if step.call is None]
+        unbound = self._unbound()
         if not unbound and self._calls:
             return True
         for step in unbound:
@@ -254,9 +258,7 @@ class Program:
 
         Return False, without effect, if these have moved or another pass is to run.
         """
-        if self._in_place is None or self._chain is None or not self.fits():
-            return False
-        if any([step.call is None for step in self.steps]):
+        if self._in_place is None or self._chain is None or not self.fits() or self._unbound():
             return False
         values = self._in_place.values()
         if values is None:
