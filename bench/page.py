@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import List, Optional, Sequence
 
+from bench import kept
 from bench.peers import CASES, PEERS, base_name, find_peer
 from bench.sections import areas, details, engines, floor, overview, title
 from bench.settings import Json
 from bench.statistics import Summaries, summaries
 from bench.text import size
-from fcn_common.files import write_json, write_text
+from fcn_common.files import write_text
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HERE = Path(__file__).resolve().parent
@@ -36,7 +37,7 @@ label map. The peers take turns, and each round begins with another peer.
 
 | column | meaning |
 | --- | --- |
-| time | the median of all passes |
+| time | the median of all passes, or of 101 of each round, spread evenly over all times |
 | ± | half the distance between the medians of the fastest and the slowest round |
 | times | a peer's time over this engine's in the same precision; above 1, this engine is faster |
 | memory | the peak of the process, weights and libraries included |
@@ -137,9 +138,9 @@ def write(results: Optional[Json] = None) -> Path:
     Raises ValueError if there are no results.
     """
     if results is not None:
-        write_json(KEPT[results["key"]["device"]], results)
-    kept = [json.loads(path.read_text()) for path in KEPT.values() if path.exists()]
-    if not kept:
+        write_text(KEPT[results["key"]["device"]], kept.text(results))
+    measured = [json.loads(path.read_text()) for path in KEPT.values() if path.exists()]
+    if not measured:
         raise ValueError("no results in docs/; run make bench")
-    write_text(DOCS / "performance.md", page(kept))
+    write_text(DOCS / "performance.md", page(measured))
     return DOCS / "performance.md"

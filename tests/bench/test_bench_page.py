@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
-from bench import page, sections, text
+from bench import kept, page, sections, text
 from bench.peers import CASES, PEERS
 
 
@@ -170,9 +171,23 @@ def test_the_kept_results_give_the_same_page_again(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "performance.json").read_text()) == results()
 
 
+def test_few_times_are_kept_with_four_digits():
+    times = np.random.RandomState(0).permutation(np.arange(1, 1002)) * 1.23456e-5
+    few = kept.few(times.tolist())
+    assert len(few) == 101 and few == sorted(few)
+    assert (few[0], few[50], few[100]) == (1.235e-5, 6.185e-3, 1.236e-2)
+    assert kept.few([2.0, 1.0, 3.000049]) == [2.0, 1.0, 3.0]
+
+
+def test_kept_results_have_a_line_for_each_run():
+    lines = kept.text(results()).splitlines()
+    runs = [line for line in lines if '"round"' in line]
+    assert len(runs) == len(results()["runs"]) and json.loads("\n".join(lines)) == results()
+
+
 def test_the_page_in_docs_is_that_of_its_measurements():
-    kept = [json.loads(path.read_text()) for path in page.KEPT.values() if path.exists()]
-    assert kept and (page.DOCS / "performance.md").read_text() == page.page(kept)
+    measured = [json.loads(path.read_text()) for path in page.KEPT.values() if path.exists()]
+    assert measured and (page.DOCS / "performance.md").read_text() == page.page(measured)
 
 
 def test_titles_of_cases_differ():
