@@ -110,8 +110,10 @@ class Segment:
         program = self._programs.get(key)
         if program is None or not program.fits() or not program.prepare():
             return Rebuild()
+        if not _is_to_regroup(program):
+            return None
         self._refused |= program.refused()
-        return Rebuild(program.native()) if _is_to_regroup(program) else None
+        return Rebuild(program.native())
 
     def _new_program(self, key: object, rebuild: Rebuild) -> Program:
         """Return a new program, ready to run, in place of the one for a key."""
@@ -236,9 +238,8 @@ class Plan:
         programs = [s.last for s in self.segments if s.last is not None]
         layers, calls = sum(len(s.nodes) for s in self.segments), sum(p.calls for p in programs)
         native = sum(p.native_calls for p in programs if isinstance(p, ArrayProgram))
-        return f"{layers} layers in {calls} call{'s' * (calls != 1)}" + (
-            f", {native} in C" if native else ""
-        )
+        count = "1 call" if calls == 1 else f"{calls} calls"
+        return f"{layers} layers in {count}" + (f", {native} in C" if native else "")
 
     def close(self) -> None:
         """End the last pass: its blobs are about to be replaced."""
