@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, List, Sequence
+from typing import List, Sequence
 
 import numpy as np
 
@@ -15,10 +15,12 @@ TIMES, DIGITS = 101, 4
 
 def text(results: Json) -> str:
     """Return results as JSON, with an entry or a run on each line."""
-    entries = {name: _line(value) for name, value in results.items()}
-    runs = [_line({**run, "times": few(run["times"])}) for run in results["runs"]]
-    entries["runs"] = "[\n  " + ",\n  ".join(runs) + "\n ]"
-    return "{\n " + ",\n ".join(f"{_line(k)}: {v}" for k, v in entries.items()) + "\n}\n"
+    runs = [json.dumps({**run, "times": few(run["times"])}) for run in results["runs"]]
+    lines = [
+        f"{json.dumps(name)}: " + (_list(runs) if name == "runs" else json.dumps(value))
+        for name, value in results.items()
+    ]
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
 def few(times: Sequence[float]) -> List[float]:
@@ -31,5 +33,6 @@ def few(times: Sequence[float]) -> List[float]:
     return [float(f"{t:.{DIGITS}g}") for t in times]
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value)
+def _list(lines: Sequence[str]) -> str:
+    """Return a list in JSON, with an element on each line."""
+    return "[\n  " + ",\n  ".join(lines) + "\n ]"

@@ -37,7 +37,7 @@ label map. The peers take turns, and each round begins with another peer.
 
 | column | meaning |
 | --- | --- |
-| time | the median of all passes, or of 101 of each round, spread evenly over all times |
+| time | the median of all passes; of a round with more than 101, 101 evenly chosen times count |
 | ± | half the distance between the medians of the fastest and the slowest round |
 | times | a peer's time over this engine's in the same precision; above 1, this engine is faster |
 | memory | the peak of the process, weights and libraries included |
